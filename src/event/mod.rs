@@ -1,0 +1,1 @@
+//! Events, and the threads that enter foreign code.

@@ -1,0 +1,1 @@
+//! Peers: libp2p.

@@ -1,0 +1,1 @@
+//! What the operating system gives: a clock that counts sleep, locked memory, fork detection.

@@ -1,0 +1,361 @@
+//! Envelopes: everything that a signer says, signed by its key. Proofs: what it should not have said.
+
+use crate::error::WireError;
+use crate::protocol::limits;
+use crate::protocol::proposal::Proposal;
+use crate::protocol::scheme::Scheme;
+use crate::protocol::wire::{self, pb};
+use crate::types::{EnvelopeId, SessionId, Signature, Txid, tagged_hash};
+
+/// What an envelope says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The proposal; from its proposer only.
+    Proposal(Vec<u8>),
+    /// Durable consent to the proposal.
+    Accept,
+    /// Public nonces for an attempt, 66 bytes for each message. *Exclusive*: one for each signer and attempt.
+    Nonces {
+        /// The attempt.
+        attempt: u32,
+        /// The nonces.
+        nonces: Vec<u8>,
+    },
+    /// Partial signatures for an attempt, 32 bytes for each message. *Exclusive*.
+    Partial {
+        /// The attempt.
+        attempt: u32,
+        /// The hash of all `Nonces` envelopes they answer to.
+        transcript: [u8; 32],
+        /// The partial signatures.
+        partials: Vec<u8>,
+    },
+    /// "My nonces are lost": begins another attempt.
+    Restart {
+        /// Which of this signer's restarts: 1 to 3.
+        ordinal: u32,
+    },
+    /// Refusal before signing.
+    Decline {
+        /// For people.
+        reason: String,
+    },
+    /// "I stop."
+    Abort {
+        /// For people.
+        reason: String,
+    },
+    /// "The transaction was broadcast": proves nothing, makes others look.
+    Claim {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// "I cannot reach a node": excuses its own signer only.
+    Nack {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A place that holds at most one envelope of an honest signer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The nonces of an attempt.
+    Nonces(u32),
+    /// The partial signatures of an attempt.
+    Partial(u32),
+}
+
+/// What is signed: session, signer, content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// The session.
+    pub session: SessionId,
+    /// The signer's index.
+    pub signer: usize,
+    /// What it says.
+    pub content: Content,
+}
+
+impl Body {
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        use pb::body::Content as Wire;
+        let content = match self.content.clone() {
+            Content::Proposal(bytes) => Wire::Proposal(bytes),
+            Content::Accept => Wire::Accept(pb::Accept {}),
+            Content::Nonces { attempt, nonces } => Wire::Nonces(pb::Nonces { attempt, nonces }),
+            Content::Partial { attempt, transcript, partials } => {
+                Wire::Partial(pb::Partial { attempt, transcript: transcript.to_vec(), partials })
+            }
+            Content::Restart { ordinal } => Wire::Restart(pb::Restart { ordinal }),
+            Content::Decline { reason } => Wire::Decline(pb::Decline { reason }),
+            Content::Abort { reason } => Wire::Abort(pb::Abort { reason }),
+            Content::Claim { txid } => Wire::Claim(pb::Claim { txid: txid.0.to_vec() }),
+            Content::Nack { reason } => Wire::Nack(pb::Nack { reason }),
+        };
+        wire::encode(&pb::Body {
+            session: self.session.0.to_vec(),
+            signer: self.signer as u32,
+            content: Some(content),
+        })
+    }
+
+    /// Reads canonical bytes. Whether the content fits its session is not checked by this.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        use pb::body::Content as Wire;
+        const WHAT: &str = "the envelope's body";
+        let malformed = WireError::Malformed(WHAT);
+        let message: pb::Body = wire::decode(bytes, WHAT)?;
+        let content = match message.content.ok_or(malformed)? {
+            Wire::Proposal(bytes) => Content::Proposal(bytes),
+            Wire::Accept(_) => Content::Accept,
+            Wire::Nonces(pb::Nonces { attempt, nonces }) => Content::Nonces { attempt, nonces },
+            Wire::Partial(pb::Partial { attempt, transcript, partials }) => {
+                let transcript = transcript.try_into().map_err(|_| malformed)?;
+                Content::Partial { attempt, transcript, partials }
+            }
+            Wire::Restart(pb::Restart { ordinal }) => Content::Restart { ordinal },
+            Wire::Decline(pb::Decline { reason }) => Content::Decline { reason },
+            Wire::Abort(pb::Abort { reason }) => Content::Abort { reason },
+            Wire::Claim(pb::Claim { txid }) => {
+                Content::Claim { txid: Txid(txid.try_into().map_err(|_| malformed)?) }
+            }
+            Wire::Nack(pb::Nack { reason }) => Content::Nack { reason },
+        };
+        let session = SessionId::from_slice(&message.session).ok_or(malformed)?;
+        Ok(Self { session, signer: message.signer as usize, content })
+    }
+}
+
+/// The identity of a body, which is also what its signer signs.
+pub fn envelope_id(body: &[u8]) -> EnvelopeId {
+    EnvelopeId(tagged_hash("musig/envelope", &[body]))
+}
+
+/// A body with its signature, and the bytes that both came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    id: EnvelopeId,
+    body: Body,
+    bytes: Vec<u8>,
+    signature: Signature,
+}
+
+impl Envelope {
+    /// Puts body and signature together.
+    pub fn new(body: Body, signature: Signature) -> Self {
+        let encoded = body.encode();
+        let id = envelope_id(&encoded);
+        let bytes = wire::encode(&pb::Envelope { body: encoded, signature: signature.0.to_vec() });
+        Self { id, body, bytes, signature }
+    }
+
+    /// Reads an envelope. Its signature is checked by [`Envelope::verify`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        const WHAT: &str = "the envelope";
+        let message: pb::Envelope = wire::decode_within(bytes, WHAT, limits::FRAME)?;
+        let body = Body::decode(&message.body)?;
+        if !matches!(body.content, Content::Proposal(_)) && bytes.len() > limits::ENVELOPE {
+            return Err(WireError::TooLong { what: WHAT, actual: bytes.len(), most: limits::ENVELOPE });
+        }
+        let signature = Signature::from_slice(&message.signature).ok_or(WireError::Malformed(WHAT))?;
+        Ok(Self { id: envelope_id(&message.body), body, bytes: bytes.to_vec(), signature })
+    }
+
+    /// The identity: the hash of the signed bytes, without the signature.
+    pub fn id(&self) -> EnvelopeId {
+        self.id
+    }
+
+    /// What is signed.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// What it says.
+    pub fn content(&self) -> &Content {
+        &self.body.content
+    }
+
+    /// The canonical bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its exclusive place, if its kind has one.
+    pub fn place(&self) -> Option<Place> {
+        match self.body.content {
+            Content::Nonces { attempt, .. } => Some(Place::Nonces(attempt)),
+            Content::Partial { attempt, .. } => Some(Place::Partial(attempt)),
+            _ => None,
+        }
+    }
+
+    /// Checks that it belongs to this session, and that the signer it names signed it.
+    pub fn verify(&self, scheme: &dyn Scheme, proposal: &Proposal) -> Result<(), WireError> {
+        if self.body.session != proposal.id() {
+            return Err(WireError::UnknownSession(self.body.session));
+        }
+        let index = self.body.signer;
+        let key = proposal.signers.get(index).ok_or(WireError::NoSuchSigner { index: index as u32 })?;
+        if !scheme.verify(key, &self.id.0, &self.signature) {
+            return Err(WireError::Signature("the envelope"));
+        }
+        Ok(())
+    }
+
+    /// Whether the content breaks a rule that any signer can check for itself. An authentic envelope for which
+    /// this is `false` is a proof against its signer.
+    pub fn content_allowed(&self, proposal: &Proposal) -> bool {
+        let messages = proposal.messages.len();
+        let last_attempt = limits::RESTARTS * proposal.signers.len() as u32;
+        match &self.body.content {
+            Content::Proposal(bytes) => self.body.signer == proposal.proposer && bytes == proposal.as_bytes(),
+            Content::Accept | Content::Claim { .. } => true,
+            Content::Nonces { attempt, nonces } => {
+                *attempt <= last_attempt && nonces.len() == messages * super::scheme::NONCE
+            }
+            Content::Partial { attempt, partials, .. } => {
+                *attempt <= last_attempt && partials.len() == messages * super::scheme::PARTIAL
+            }
+            Content::Restart { ordinal } => (1..=limits::RESTARTS).contains(ordinal),
+            Content::Decline { reason } | Content::Abort { reason } | Content::Nack { reason } => {
+                reason.len() <= limits::REASON
+            }
+        }
+    }
+}
+
+/// The hash of all `Nonces` envelopes of an attempt, by signer index.
+pub fn transcript_hash(nonces: &[EnvelopeId]) -> [u8; 32] {
+    let parts: Vec<&[u8]> = nonces.iter().map(|id| id.0.as_slice()).collect();
+    tagged_hash("musig/transcript", &parts)
+}
+
+/// What makes a signer guilty. Anybody can check it from its bytes alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Two different envelopes for one exclusive place.
+    Equivocation(Box<Envelope>, Box<Envelope>),
+    /// Partial signatures that do not verify against the nonces they name.
+    BadPartial {
+        /// All `Nonces` envelopes of the attempt, by signer index.
+        nonces: Vec<Envelope>,
+        /// The `Partial` envelope.
+        partial: Box<Envelope>,
+    },
+    /// An authentic envelope whose content breaks a rule.
+    BadContent(Box<Envelope>),
+}
+
+/// Whom a verified proof convicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Culprit {
+    /// The session.
+    pub session: SessionId,
+    /// The signer's index.
+    pub signer: usize,
+}
+
+impl Proof {
+    /// The proof as bytes, together with the proposal that it is checked against.
+    pub fn encode(&self, proposal: &Proposal) -> Vec<u8> {
+        use pb::proof::Kind;
+        let terms = proposal.as_bytes().to_vec();
+        let kind = match self {
+            Self::Equivocation(first, second) => Kind::Equivocation(pb::Equivocation {
+                proposal: terms,
+                first: first.bytes.clone(),
+                second: second.bytes.clone(),
+            }),
+            Self::BadPartial { nonces, partial } => Kind::BadPartial(pb::BadPartial {
+                proposal: terms,
+                nonces: nonces.iter().map(|envelope| envelope.bytes.clone()).collect(),
+                partial: partial.bytes.clone(),
+            }),
+            Self::BadContent(envelope) => {
+                Kind::BadContent(pb::BadContent { proposal: terms, envelope: envelope.bytes.clone() })
+            }
+        };
+        wire::encode(&pb::Proof { kind: Some(kind) })
+    }
+
+    /// The signer that it accuses.
+    pub fn accused(&self) -> usize {
+        match self {
+            Self::Equivocation(first, _) => first.body.signer,
+            Self::BadPartial { partial, .. } => partial.body.signer,
+            Self::BadContent(envelope) => envelope.body.signer,
+        }
+    }
+
+    /// Checks a proof from its bytes alone, and says whom it convicts.
+    ///
+    /// Errors: the bytes are no proof, or do not convict anybody.
+    pub fn verify(scheme: &dyn Scheme, bytes: &[u8]) -> Result<Culprit, WireError> {
+        use pb::proof::Kind;
+        const WHAT: &str = "the proof";
+        let invalid = WireError::Malformed(WHAT);
+        let message: pb::Proof = wire::decode_within(bytes, WHAT, limits::EXPORT + limits::PROPOSAL)?;
+        let read = |terms: &[u8]| Proposal::decode(terms).map_err(|_| invalid);
+        let authentic = |proposal: &Proposal, bytes: &[u8]| {
+            let envelope = Envelope::decode(bytes)?;
+            envelope.verify(scheme, proposal).map(|()| envelope)
+        };
+        let (proposal, signer, convicts) = match message.kind.ok_or(invalid)? {
+            Kind::Equivocation(pb::Equivocation { proposal, first, second }) => {
+                let proposal = read(&proposal)?;
+                let (first, second) = (authentic(&proposal, &first)?, authentic(&proposal, &second)?);
+                let same_place = first.place().is_some() && first.place() == second.place();
+                let same_signer = first.body.signer == second.body.signer;
+                let signer = first.body.signer;
+                (proposal, signer, same_place && same_signer && first.id != second.id)
+            }
+            Kind::BadContent(pb::BadContent { proposal, envelope }) => {
+                let proposal = read(&proposal)?;
+                let envelope = authentic(&proposal, &envelope)?;
+                let allowed = envelope.content_allowed(&proposal);
+                let unusable = !allowed || nonces_are_no_points(scheme, &proposal, &envelope);
+                (proposal, envelope.body.signer, unusable)
+            }
+            Kind::BadPartial(pb::BadPartial { proposal, nonces, partial }) => {
+                let proposal = read(&proposal)?;
+                let nonces =
+                    nonces.iter().map(|bytes| authentic(&proposal, bytes)).collect::<Result<Vec<_>, _>>()?;
+                let partial = authentic(&proposal, &partial)?;
+                let signer = partial.body.signer;
+                let fails = partial_fails(scheme, &proposal, &nonces, &partial);
+                (proposal, signer, fails)
+            }
+        };
+        if convicts { Ok(Culprit { session: proposal.id(), signer }) } else { Err(invalid) }
+    }
+}
+
+/// Whether the envelope carries nonces of the right length that are no pairs of points.
+fn nonces_are_no_points(scheme: &dyn Scheme, proposal: &Proposal, envelope: &Envelope) -> bool {
+    let Content::Nonces { nonces, .. } = &envelope.body.content else { return false };
+    let all = vec![nonces.as_slice(); proposal.signers.len()];
+    scheme.aggregate_keys(proposal).is_ok_and(|keys| keys.begin_round(&all).is_err())
+}
+
+fn partial_fails(scheme: &dyn Scheme, proposal: &Proposal, nonces: &[Envelope], partial: &Envelope) -> bool {
+    let Content::Partial { attempt, transcript, partials } = &partial.body.content else { return false };
+    let in_order = nonces.iter().enumerate().all(|(index, envelope)| {
+        envelope.body.signer == index && envelope.place() == Some(Place::Nonces(*attempt))
+    });
+    let ids: Vec<_> = nonces.iter().map(Envelope::id).collect();
+    if nonces.len() != proposal.signers.len() || !in_order || transcript_hash(&ids) != *transcript {
+        return false;
+    }
+    let public: Vec<&[u8]> = nonces
+        .iter()
+        .filter_map(|envelope| match &envelope.body.content {
+            Content::Nonces { nonces, .. } => Some(nonces.as_slice()),
+            _ => None,
+        })
+        .collect();
+    let Ok(keys) = scheme.aggregate_keys(proposal) else { return false };
+    keys.begin_round(&public).is_ok_and(|round| !round.verify_partials(partial.body.signer, partials))
+}

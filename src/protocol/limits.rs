@@ -1,0 +1,46 @@
+//! Every limit of the protocol, in one place. docs/protocol.md repeats them for other implementations.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The version of the proposal format.
+pub const VERSION: u32 = 1;
+/// Signers of a session.
+pub const SIGNERS: usize = 128;
+/// Messages of a session.
+pub const MESSAGES: usize = 256;
+/// Signers times messages of a session.
+pub const SIGNERS_TIMES_MESSAGES: usize = 8192;
+/// Bytes of metadata in a proposal.
+pub const METADATA: usize = 4096;
+/// Bytes of an encoded proposal.
+pub const PROPOSAL: usize = 4 << 20;
+/// Bytes of an encoded envelope that carries no proposal.
+pub const ENVELOPE: usize = 256 << 10;
+/// Bytes of a frame: a proposal's envelope and a little more.
+pub const FRAME: usize = PROPOSAL + (64 << 10);
+/// Bytes of a frame or export with everything a session holds.
+pub const EXPORT: usize = 16 << 20;
+/// Tweaks of a proposal.
+pub const TWEAKS: usize = 1024;
+/// Tweaks applied one after the other to one key.
+pub const TWEAK_DEPTH: usize = 16;
+/// Restarts of one signer in one session.
+pub const RESTARTS: u32 = 3;
+/// Bytes of a reason (decline, abort, NACK).
+pub const REASON: usize = 256;
+/// Envelopes kept of one signer and one repeatable kind (claims, NACKs, declines, aborts).
+pub const REPEATS: usize = 2;
+/// How far ahead a proposal may expire.
+pub const EXPIRY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What a broadcast timeout may be.
+pub const BROADCAST_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// Bytes of a presence record with its signature, and of any frame before one was accepted.
+pub const PRESENCE: usize = 4096;
+/// Addresses in a presence record.
+pub const ADDRESSES: usize = 16;
+/// Sessions of a node that are not closed.
+pub const SESSIONS: usize = 4096;
+/// Proposals of one proposer that the application has not answered yet.
+pub const PROPOSALS_PER_SIGNER: usize = 64;

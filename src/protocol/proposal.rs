@@ -1,0 +1,434 @@
+//! The terms of a session, their limits, and the session id.
+
+use std::collections::HashSet;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ProposalError;
+use crate::protocol::election::ElectionMethod;
+use crate::protocol::limits;
+use crate::protocol::wire::{self, pb};
+use crate::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
+
+/// The order in which keys are aggregated. It changes the aggregate key and nothing else: signer indices are
+/// always positions in the proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum KeyOrder {
+    /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
+    #[default]
+    Sorted,
+    /// As the proposal lists them.
+    AsGiven,
+}
+
+/// One step from a key to a tweaked key (BIP-327 `ApplyTweak`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tweak {
+    /// The tweak that this one is applied after: an index below its own. `None`: it is the first.
+    pub follows: Option<usize>,
+    /// BIP-327's `is_xonly_t`: `true` for BIP-341, `false` for BIP-32 (BIP-328).
+    pub x_only: bool,
+    /// A number below the order of the curve, big-endian.
+    pub scalar: [u8; 32],
+}
+
+/// BIP-341 hash types that leave the transaction fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum SighashType {
+    /// `SIGHASH_DEFAULT`: a signature of 64 bytes.
+    #[default]
+    Default,
+    /// `SIGHASH_ALL`: a signature of 65 bytes in the witness.
+    All,
+}
+
+/// One message to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// What is signed; for a transaction its BIP-341 signature hash.
+    pub digest: [u8; 32],
+    /// The last tweak of the key it is signed with. `None`: the aggregate key itself.
+    pub tweak: Option<usize>,
+    /// In a transaction proposal: the input that the signature is for. Else 0.
+    pub input: u32,
+    /// In a transaction proposal: the hash type. Else the default.
+    pub sighash_type: SighashType,
+}
+
+impl Message {
+    /// A raw message, signed with the aggregate key or with the key after `tweak`.
+    pub fn raw(digest: [u8; 32], tweak: Option<usize>) -> Self {
+        Self { digest, tweak, input: 0, sighash_type: SighashType::Default }
+    }
+}
+
+/// An output that a transaction spends: what BIP-341 signature hashes need to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SpentOutput {
+    /// Its value in satoshis.
+    pub value: u64,
+    /// Its script (`scriptPubKey`).
+    pub script: Vec<u8>,
+}
+
+/// The transaction of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TransactionTerms {
+    /// Consensus encoding without the witnesses that the session makes; other inputs carry their final ones.
+    pub unsigned: Vec<u8>,
+    /// The spent outputs, one for each input.
+    pub spent: Vec<SpentOutput>,
+}
+
+/// How signers are grouped into turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Tiers {
+    /// One signer each: the classical order.
+    #[default]
+    Single,
+    /// `k` signers in each, at least 1.
+    Fixed(u16),
+    /// 1, 2, 4, 8, … signers.
+    Doubling,
+}
+
+/// When the next signers are to broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FailoverPolicy {
+    /// If `false`, only the elected coordinator is asked to broadcast.
+    pub enabled: bool,
+    /// How long each turn lasts before the next one opens: 1 s to 24 h.
+    pub broadcast_timeout: Duration,
+    /// How many signers take their turn together.
+    pub tiers: Tiers,
+}
+
+impl Default for FailoverPolicy {
+    fn default() -> Self {
+        Self { enabled: true, broadcast_timeout: Duration::from_secs(300), tiers: Tiers::Single }
+    }
+}
+
+/// Everything that all signers must agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// 32 random bytes, so that no two sessions have the same id.
+    pub entropy: [u8; 32],
+    /// The signer index of whoever proposes.
+    pub proposer: usize,
+    /// The signers; a position here is a *signer index*. 1 to 128, no two with the same x coordinate.
+    pub signers: Vec<SignerKey>,
+    /// The order of key aggregation.
+    pub key_order: KeyOrder,
+    /// Tweaks, a shared prefix stored once.
+    pub tweaks: Vec<Tweak>,
+    /// What is signed: 1 to 256.
+    pub messages: Vec<Message>,
+    /// The transaction that the signatures complete, if the proposal is of one.
+    pub transaction: Option<TransactionTerms>,
+    /// How the coordinator is elected.
+    pub election_method: ElectionMethod,
+    /// When others take over from it.
+    pub failover: FailoverPolicy,
+    /// When the session ends if it has no other end. At most 30 days ahead.
+    pub expires_at: UnixMillis,
+    /// The application's own words to the other signers, at most 4 KiB.
+    pub metadata: Vec<u8>,
+    /// An older session whose transaction this one replaces (a fee bump).
+    pub replaces: Option<SessionId>,
+}
+
+impl Terms {
+    /// The tweaks of message `index`, in the order in which they are applied.
+    pub fn tweak_path(&self, index: usize) -> Vec<Tweak> {
+        let mut path = Vec::new();
+        let mut next = self.messages.get(index).and_then(|message| message.tweak);
+        while let Some(tweak) = next.and_then(|position| self.tweaks.get(position)) {
+            path.push(*tweak);
+            next = tweak.follows;
+        }
+        path.reverse();
+        path
+    }
+
+    /// The signer index of a key.
+    pub fn index_of(&self, key: &SignerKey) -> Option<usize> {
+        self.signers.iter().position(|signer| signer == key)
+    }
+
+    fn check(&self) -> Result<(), ProposalError> {
+        let within = |what, actual: usize, least: usize, most: usize| {
+            if (least..=most).contains(&actual) {
+                return Ok(());
+            }
+            Err(ProposalError::Limit { what, actual: actual as u64, least: least as u64, most: most as u64 })
+        };
+        within("signers", self.signers.len(), 1, limits::SIGNERS)?;
+        within("messages", self.messages.len(), 1, limits::MESSAGES)?;
+        within(
+            "signers × messages",
+            self.signers.len() * self.messages.len(),
+            1,
+            limits::SIGNERS_TIMES_MESSAGES,
+        )?;
+        within("bytes of metadata", self.metadata.len(), 0, limits::METADATA)?;
+        within("tweaks", self.tweaks.len(), 0, limits::TWEAKS)?;
+        if self.proposer >= self.signers.len() {
+            return Err(ProposalError::Index { what: "proposer", index: self.proposer as u64 });
+        }
+        let mut seen = HashSet::with_capacity(self.signers.len());
+        for (second, key) in self.signers.iter().enumerate() {
+            if !seen.insert(key.x_only()) {
+                let same = |other: &SignerKey| other.x_only() == key.x_only();
+                let first = self.signers.iter().position(same).unwrap_or(second);
+                return Err(ProposalError::DuplicateKey { first, second });
+            }
+        }
+        let mut depths = Vec::with_capacity(self.tweaks.len());
+        for (index, tweak) in self.tweaks.iter().enumerate() {
+            let depth = match tweak.follows {
+                None => 1,
+                Some(earlier) if earlier < index => depths[earlier] + 1,
+                Some(later) => return Err(ProposalError::Index { what: "tweak", index: later as u64 }),
+            };
+            within("tweaks in a row", depth, 1, limits::TWEAK_DEPTH)?;
+            depths.push(depth);
+        }
+        for message in &self.messages {
+            if let Some(tweak) = message.tweak.filter(|tweak| *tweak >= self.tweaks.len()) {
+                return Err(ProposalError::Index { what: "tweak", index: tweak as u64 });
+            }
+            let raw = message.input == 0 && message.sighash_type == SighashType::Default;
+            if self.transaction.is_none() && !raw {
+                return Err(ProposalError::Index { what: "input", index: message.input.into() });
+            }
+        }
+        if self.transaction.is_some() && !self.messages.is_sorted_by(|a, b| a.input < b.input) {
+            return Err(ProposalError::Encoding("messages are not in the order of their inputs"));
+        }
+        let timeout = self.failover.broadcast_timeout;
+        if !limits::BROADCAST_TIMEOUT.contains(&timeout) || timeout.subsec_nanos() % 1_000_000 != 0 {
+            return Err(ProposalError::BroadcastTimeout { actual: timeout });
+        }
+        if let Tiers::Fixed(width) = self.failover.tiers {
+            within("signers in a tier", width.into(), 1, limits::SIGNERS)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checked terms together with the bytes that they came from and the session id. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal(Arc<Inner>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Inner {
+    terms: Terms,
+    bytes: Vec<u8>,
+    id: SessionId,
+}
+
+impl Deref for Proposal {
+    type Target = Terms;
+    fn deref(&self) -> &Terms {
+        &self.0.terms
+    }
+}
+
+impl Proposal {
+    /// Checks terms and encodes them. The expiry is checked by [`Proposal::check_expiry`], for it needs a clock.
+    pub fn new(mut terms: Terms) -> Result<Self, ProposalError> {
+        if terms.failover.tiers == Tiers::Fixed(1) {
+            terms.failover.tiers = Tiers::Single;
+        }
+        terms.check()?;
+        let bytes = wire::encode(&to_wire(&terms));
+        Self::within_size(bytes.len())?;
+        Ok(Self::with_bytes(terms, bytes))
+    }
+
+    /// Decodes and checks received bytes. They must be exactly what [`Proposal::new`] makes of their content.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProposalError> {
+        Self::within_size(bytes.len())?;
+        let message: pb::Proposal = wire::decode(bytes, "the proposal")
+            .map_err(|_| ProposalError::Encoding("its bytes are not canonical"))?;
+        let terms = from_wire(message)?;
+        terms.check()?;
+        Ok(Self::with_bytes(terms, bytes.to_vec()))
+    }
+
+    fn within_size(length: usize) -> Result<(), ProposalError> {
+        if length <= limits::PROPOSAL {
+            return Ok(());
+        }
+        let (actual, most) = (length as u64, limits::PROPOSAL as u64);
+        Err(ProposalError::Limit { what: "bytes", actual, least: 1, most })
+    }
+
+    fn with_bytes(terms: Terms, bytes: Vec<u8>) -> Self {
+        let id = SessionId(tagged_hash("musig/session", &[&bytes]));
+        Self(Arc::new(Inner { terms, bytes, id }))
+    }
+
+    /// The session id.
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// The encoded proposal.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// The terms.
+    pub fn terms(&self) -> &Terms {
+        &self.0.terms
+    }
+
+    /// Refuses a proposal that is expired or that expires more than 30 days from now.
+    pub fn check_expiry(&self, now: UnixMillis) -> Result<(), ProposalError> {
+        let expires_at = self.expires_at;
+        if expires_at > now && expires_at <= now.saturating_add(limits::EXPIRY) {
+            return Ok(());
+        }
+        Err(ProposalError::Expiry { expires_at, now })
+    }
+}
+
+/// An optional index on the wire: 0 is none, i + 1 is i.
+fn to_link(index: Option<usize>) -> u32 {
+    index.map_or(0, |index| index as u32 + 1)
+}
+
+fn from_link(link: u32) -> Option<usize> {
+    link.checked_sub(1).map(|index| index as usize)
+}
+
+fn to_wire(terms: &Terms) -> pb::Proposal {
+    pb::Proposal {
+        version: limits::VERSION,
+        entropy: terms.entropy.to_vec(),
+        proposer: terms.proposer as u32,
+        signers: terms.signers.iter().map(|key| key.as_bytes().to_vec()).collect(),
+        key_order: match terms.key_order {
+            KeyOrder::Sorted => 0,
+            KeyOrder::AsGiven => 1,
+        },
+        tweaks: terms.tweaks.iter().map(tweak_to_wire).collect(),
+        messages: terms.messages.iter().map(message_to_wire).collect(),
+        transaction: terms.transaction.as_ref().map(|transaction| pb::Transaction {
+            unsigned: transaction.unsigned.clone(),
+            spent: transaction
+                .spent
+                .iter()
+                .map(|output| pb::Output { value: output.value, script: output.script.clone() })
+                .collect(),
+        }),
+        election_method: terms.election_method.number(),
+        failover: Some(pb::Failover {
+            enabled: terms.failover.enabled,
+            broadcast_timeout: terms.failover.broadcast_timeout.as_millis() as u64,
+            tiers: match terms.failover.tiers {
+                Tiers::Doubling => 0,
+                Tiers::Single => 1,
+                Tiers::Fixed(width) => width.into(),
+            },
+        }),
+        expires_at: terms.expires_at.0,
+        metadata: terms.metadata.clone(),
+        replaces: terms.replaces.map_or_else(Vec::new, |id| id.0.to_vec()),
+    }
+}
+
+fn tweak_to_wire(tweak: &Tweak) -> pb::Tweak {
+    pb::Tweak { follows: to_link(tweak.follows), x_only: tweak.x_only, scalar: tweak.scalar.to_vec() }
+}
+
+fn message_to_wire(message: &Message) -> pb::Message {
+    pb::Message {
+        digest: message.digest.to_vec(),
+        tweak: to_link(message.tweak),
+        input: message.input,
+        sighash_type: match message.sighash_type {
+            SighashType::Default => 0,
+            SighashType::All => 1,
+        },
+    }
+}
+
+fn from_wire(message: pb::Proposal) -> Result<Terms, ProposalError> {
+    if message.version != limits::VERSION {
+        return Err(ProposalError::Unknown { what: "version", value: message.version.into() });
+    }
+    let failover = message.failover.ok_or(ProposalError::Encoding("it has no failover policy"))?;
+    let mut signers = Vec::with_capacity(message.signers.len().min(limits::SIGNERS));
+    if message.signers.len() > limits::SIGNERS {
+        let (actual, most) = (message.signers.len() as u64, limits::SIGNERS as u64);
+        return Err(ProposalError::Limit { what: "signers", actual, least: 1, most });
+    }
+    for (index, bytes) in message.signers.iter().enumerate() {
+        signers.push(SignerKey::from_bytes(bytes).map_err(|source| ProposalError::Key { index, source })?);
+    }
+    let mut tweaks = Vec::with_capacity(message.tweaks.len().min(limits::TWEAKS));
+    for (index, tweak) in message.tweaks.iter().enumerate() {
+        let scalar = tweak.scalar.as_slice().try_into().map_err(|_| ProposalError::Tweak { index })?;
+        tweaks.push(Tweak { follows: from_link(tweak.follows), x_only: tweak.x_only, scalar });
+    }
+    let messages = message.messages.iter().map(message_from_wire).collect::<Result<_, _>>()?;
+    let unknown = |what, value: u32| ProposalError::Unknown { what, value: value.into() };
+    Ok(Terms {
+        entropy: bytes32(&message.entropy, "its entropy is not 32 bytes")?,
+        proposer: message.proposer as usize,
+        signers,
+        key_order: match message.key_order {
+            0 => KeyOrder::Sorted,
+            1 => KeyOrder::AsGiven,
+            other => return Err(unknown("key order", other)),
+        },
+        tweaks,
+        messages,
+        transaction: message.transaction.map(|transaction| TransactionTerms {
+            unsigned: transaction.unsigned,
+            spent: transaction
+                .spent
+                .into_iter()
+                .map(|output| SpentOutput { value: output.value, script: output.script })
+                .collect(),
+        }),
+        election_method: ElectionMethod::from_number(message.election_method)
+            .ok_or(unknown("election method", message.election_method))?,
+        failover: FailoverPolicy {
+            enabled: failover.enabled,
+            broadcast_timeout: Duration::from_millis(failover.broadcast_timeout),
+            tiers: match failover.tiers {
+                0 => Tiers::Doubling,
+                1 => Tiers::Single,
+                width => Tiers::Fixed(width.try_into().map_err(|_| unknown("tier width", width))?),
+            },
+        },
+        expires_at: UnixMillis(message.expires_at),
+        metadata: message.metadata,
+        replaces: match message.replaces.as_slice() {
+            [] => None,
+            bytes => Some(SessionId(bytes32(bytes, "what it replaces is no session id")?)),
+        },
+    })
+}
+
+fn message_from_wire(message: &pb::Message) -> Result<Message, ProposalError> {
+    Ok(Message {
+        digest: bytes32(&message.digest, "a message is not 32 bytes")?,
+        tweak: from_link(message.tweak),
+        input: message.input,
+        sighash_type: match message.sighash_type {
+            0 => SighashType::Default,
+            1 => SighashType::All,
+            other => return Err(ProposalError::Unknown { what: "hash type", value: other.into() }),
+        },
+    })
+}
+
+fn bytes32(bytes: &[u8], error: &'static str) -> Result<[u8; 32], ProposalError> {
+    bytes.try_into().map_err(|_| ProposalError::Encoding(error))
+}

@@ -1,0 +1,100 @@
+//! Who holds a signer's secret key: [`Signer`], and [`LocalSigner`] in this process's memory.
+
+use std::sync::Arc;
+
+use crate::error::SignerError;
+use crate::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use crate::protocol::proposal::Proposal;
+use crate::protocol::scheme::{NONCE, PARTIAL, Round, SessionKeys};
+use crate::types::{SessionId, Signature, SignerKey};
+
+/// Asks for public nonces: one for each message of a session.
+#[derive(Clone, Debug)]
+pub struct NonceRequest {
+    /// The session.
+    pub proposal: Proposal,
+    /// The attempt. A signer makes nonces for an attempt of a session once.
+    pub attempt: u32,
+    /// The signer index of the key.
+    pub signer: usize,
+    /// The aggregate keys.
+    pub keys: Arc<dyn SessionKeys>,
+}
+
+/// Asks for partial signatures: one for each message of a session.
+#[derive(Clone, Debug)]
+pub struct PartialRequest {
+    /// The session.
+    pub proposal: Proposal,
+    /// The attempt: its nonces are used up by this, whatever the outcome.
+    pub attempt: u32,
+    /// The signer index of the key.
+    pub signer: usize,
+    /// The aggregate keys.
+    pub keys: Arc<dyn SessionKeys>,
+    /// The aggregate nonces, and the verification of the result.
+    pub round: Arc<dyn Round>,
+}
+
+/// Holds one secret key and answers with signatures. It may live in another process or in a device.
+///
+/// Calls may block: the node makes them on a thread of their own, one at a time.
+pub trait Signer: Send + Sync {
+    /// The public key. Always the same.
+    fn public_key(&self) -> SignerKey;
+
+    /// BIP-340 signature over a 32-byte digest (an envelope id, or a presence record's hash).
+    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError>;
+
+    /// Makes secret nonces, keeps them for (session, attempt), and answers with the public ones, 66 bytes each.
+    fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError>;
+
+    /// Uses the nonces of (session, attempt) up, and answers with partial signatures, 32 bytes each.
+    fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError>;
+
+    /// Wipes nonces of the session for attempts up to and including this one, if any are left.
+    fn forget(&self, session: &SessionId, attempt: u32);
+}
+
+/// What the state machine wants signed. [`SignTask::run`] does it.
+#[derive(Clone, Debug)]
+pub enum SignTask {
+    /// Sign this body as it is.
+    Envelope(Body),
+    /// Make nonces, and sign the body that carries them.
+    Nonces(NonceRequest),
+    /// Make partial signatures, and sign the body that carries them.
+    Partial {
+        /// What to sign.
+        request: PartialRequest,
+        /// The hash of all `Nonces` envelopes.
+        transcript: [u8; 32],
+    },
+}
+
+impl SignTask {
+    /// Asks the signer, verifies its partial signatures as BIP-327 advises, and makes the envelope.
+    pub fn run(self, signer: &dyn Signer) -> Result<Envelope, SignerError> {
+        let body = match self {
+            Self::Envelope(body) => body,
+            Self::Nonces(request) => {
+                let nonces = signer.make_nonces(&request)?;
+                if nonces.len() != request.proposal.messages.len() {
+                    return Err(SignerError::Mismatch("one nonce for each message is needed"));
+                }
+                let content = Content::Nonces { attempt: request.attempt, nonces: nonces.concat() };
+                Body { session: request.proposal.id(), signer: request.signer, content }
+            }
+            Self::Partial { request, transcript } => {
+                let partials = signer.make_partials(&request)?.concat();
+                if !request.round.verify_partials(request.signer, &partials) {
+                    return Err(SignerError::InvalidPartial);
+                }
+                let content = Content::Partial { attempt: request.attempt, transcript, partials };
+                Body { session: request.proposal.id(), signer: request.signer, content }
+            }
+        };
+        let signature = signer.sign(&envelope_id(&body.encode()).0)?;
+        Ok(Envelope::new(body, signature))
+    }
+}

@@ -1,0 +1,209 @@
+//! Small value types that the whole library shares.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::InvalidKey;
+
+/// A wrongly written hexadecimal value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} hexadecimal digits; check that the value was copied whole")]
+pub struct InvalidHex {
+    /// How many digits the type has.
+    pub expected: usize,
+}
+
+/// Writes bytes as lower-case hexadecimal digits.
+pub fn to_hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Reads exactly `N` bytes of hexadecimal digits, of either case.
+pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], InvalidHex> {
+    let digits = text.as_bytes();
+    let error = InvalidHex { expected: 2 * N };
+    if digits.len() != 2 * N {
+        return Err(error);
+    }
+    let digit = |d: u8| (d as char).to_digit(16).map(|v| v as u8).ok_or(error);
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Ok(bytes)
+}
+
+macro_rules! byte_array {
+    ($(#[$doc:meta])* $name:ident, $length:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $length]);
+
+        impl $name {
+            /// The bytes.
+            pub fn as_bytes(&self) -> &[u8; $length] {
+                &self.0
+            }
+
+            /// Takes exactly as many bytes as the type has, else `None`.
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&to_hex(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidHex;
+            fn from_str(text: &str) -> Result<Self, InvalidHex> {
+                from_hex(text).map(Self)
+            }
+        }
+    };
+}
+
+byte_array! {
+    /// The identity of a session: the tagged hash `musig/session` of its encoded proposal.
+    SessionId, 32
+}
+byte_array! {
+    /// The identity of an envelope: the tagged hash `musig/envelope` of its body, which is also what its signer signs.
+    EnvelopeId, 32
+}
+byte_array! {
+    /// A BIP-340 signature.
+    Signature, 64
+}
+
+/// The identity of a transaction, in the byte order in which it is hashed. It is *shown* reversed, as Bitcoin does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Txid(pub [u8; 32]);
+
+impl fmt::Display for Txid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = self.0;
+        bytes.reverse();
+        f.write_str(&to_hex(&bytes))
+    }
+}
+
+impl fmt::Debug for Txid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Txid({self})")
+    }
+}
+
+impl FromStr for Txid {
+    type Err = InvalidHex;
+    fn from_str(text: &str) -> Result<Self, InvalidHex> {
+        let mut bytes: [u8; 32] = from_hex(text)?;
+        bytes.reverse();
+        Ok(Self(bytes))
+    }
+}
+
+/// An output that a transaction spends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OutPoint {
+    /// The transaction that made the output.
+    pub txid: Txid,
+    /// Its position there.
+    pub vout: u32,
+}
+
+/// A signer's public key: a point of secp256k1 in its 33-byte compressed form. Always a valid point.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignerKey([u8; 33]);
+
+impl SignerKey {
+    /// Takes the compressed form of a point on the curve.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
+        let array: [u8; 33] = bytes.try_into().map_err(|_| InvalidKey { length: bytes.len() })?;
+        secp256k1::PublicKey::from_byte_array_compressed(array)
+            .map_err(|_| InvalidKey { length: bytes.len() })?;
+        Ok(Self(array))
+    }
+
+    /// The compressed form.
+    pub fn as_bytes(&self) -> &[u8; 33] {
+        &self.0
+    }
+
+    /// The coordinate that BIP-340 uses as the key: two keys with the same one differ in their parity only.
+    pub fn x_only(&self) -> &[u8; 32] {
+        self.0[1..].first_chunk().expect("33 bytes less one")
+    }
+
+    /// The point.
+    pub fn to_public_key(&self) -> secp256k1::PublicKey {
+        secp256k1::PublicKey::from_byte_array_compressed(self.0).expect("was checked when this was made")
+    }
+}
+
+impl From<secp256k1::PublicKey> for SignerKey {
+    fn from(key: secp256k1::PublicKey) -> Self {
+        Self(key.serialize())
+    }
+}
+
+impl fmt::Display for SignerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for SignerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SignerKey({self})")
+    }
+}
+
+impl FromStr for SignerKey {
+    type Err = InvalidKey;
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let bytes: [u8; 33] = from_hex(text).map_err(|_| InvalidKey { length: text.len() / 2 })?;
+        Self::from_bytes(&bytes)
+    }
+}
+
+/// Milliseconds since 1970-01-01 00:00 UTC, by this machine's own clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// This moment plus a duration, at most the end of time.
+    pub fn saturating_add(self, duration: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn saturating_since(self, earlier: Self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The tagged hash of BIP-340: `SHA-256(SHA-256(tag) ‖ SHA-256(tag) ‖ parts…)`.
+pub fn tagged_hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    let tag = Sha256::digest(tag.as_bytes());
+    let mut hasher = Sha256::new_with_prefix(tag);
+    hasher.update(tag);
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
