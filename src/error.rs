@@ -231,3 +231,74 @@ pub enum StoreError {
     #[error("the store is suspended; call resume first")]
     Suspended,
 }
+
+/// Why an operation was not carried out. Nothing changed, unless the variant says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The proposal is refused.
+    #[error(transparent)]
+    Proposal(#[from] ProposalError),
+    /// The bytes given are refused.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The signer did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The election question has no answer.
+    #[error(transparent)]
+    Election(#[from] ElectionError),
+    /// There is no such session.
+    #[error("session {0} is unknown here; wait for its SessionProposed event, or import it")]
+    UnknownSession(SessionId),
+    /// A session with this id is there already; the running one goes on.
+    #[error("session {0} exists already and goes on unchanged")]
+    SessionExists(SessionId),
+    /// The session is not in a state in which this can be done.
+    #[error("session {session} is {state}: {hint}")]
+    WrongState {
+        /// The session.
+        session: SessionId,
+        /// What it is.
+        state: &'static str,
+        /// What can be done.
+        hint: &'static str,
+    },
+    /// A limit is reached.
+    #[error("the limit of {limit} {what} is reached; {hint}")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+        /// What can be done.
+        hint: &'static str,
+    },
+    /// The configuration cannot work.
+    #[error("the configuration cannot work: {0}")]
+    Config(String),
+    /// The network part could not start.
+    #[error("the network could not start: {0}")]
+    Network(String),
+    /// The node was stopped.
+    #[error("the node is stopped; start a new one on the same store to go on")]
+    NodeStopped,
+    /// The node is suspended.
+    #[error("the node is suspended; call resume first")]
+    Suspended,
+    /// There is a consumer of events already.
+    #[error("events have a consumer already (a handler or a pending next_event); use one at a time")]
+    ConsumerExists,
+    /// A blocking call from the thread that it would wait for.
+    #[error("this call would wait for its own thread; use the requesting form inside a handler")]
+    WouldDeadlock,
+    /// The process was forked; libmusig works in the process that started it.
+    #[error("the process was forked; start a node of its own in the child")]
+    Forked,
+    /// A fault of libmusig itself.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}

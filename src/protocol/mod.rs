@@ -1,17 +1,35 @@
 //! Everything that decides anything, without I/O: input and time go in, outputs come out.
+//!
+//! [`Engine`](engine::Engine) holds the sessions of one node. Call one of its methods with the time, then take
+//! [`Output`]s until there are none, then sleep until [`Engine::next_timeout`](engine::Engine::next_timeout).
+//!
+//! Outputs are ordered. [`Output::Persist`] with [`Durability::Synced`] is a barrier for its session: what follows
+//! it for that session must happen only when it is synced. There is no socket, clock, thread or random source in here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::types::UnixMillis;
+use crate::error::Error;
+use crate::signer::SignTask;
+use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerKey, UnixMillis};
+
+pub use crate::store::Durability;
 
 pub mod election;
+pub mod engine;
 pub mod envelope;
+pub mod event;
+pub mod failover;
 pub mod limits;
 pub mod nonce;
 pub mod proposal;
 pub mod roster;
 pub mod scheme;
+mod session;
+mod set;
 pub mod signing;
+pub mod status;
+pub mod transaction;
 pub mod wire;
 
 /// A moment, by two clocks of this machine.
@@ -21,4 +39,146 @@ pub struct Time {
     pub wall: UnixMillis,
     /// Time since some moment of this process. Never goes back, and counts sleep where the system can.
     pub monotonic: Duration,
+}
+
+/// Names a request of the application until its [`Output::Done`].
+pub type RequestId = u64;
+
+/// Names a [`SignTask`] until its answer.
+pub type Ticket = u64;
+
+/// What the host is to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Write to the store. See the barrier above.
+    Persist {
+        /// The session.
+        session: SessionId,
+        /// What to write, in order.
+        changes: Vec<Record>,
+        /// Whether what follows waits for the disk.
+        durability: Durability,
+    },
+    /// Send a frame to a connected signer. It may be lost: comparison sends it again.
+    Send {
+        /// The session.
+        session: SessionId,
+        /// To whom.
+        to: SignerKey,
+        /// An encoded frame.
+        frame: Arc<[u8]>,
+    },
+    /// Let the signer sign; answer with [`Engine::signed`](engine::Engine::signed).
+    Sign {
+        /// The session.
+        session: SessionId,
+        /// Names the answer.
+        ticket: Ticket,
+        /// What to sign.
+        task: Box<SignTask>,
+    },
+    /// Wipe secret nonces up to an attempt.
+    Forget {
+        /// The session.
+        session: SessionId,
+        /// The last attempt to wipe.
+        attempt: u32,
+    },
+    /// Submit to the network; answer with [`Engine::submitted`](engine::Engine::submitted).
+    Submit {
+        /// The session.
+        session: SessionId,
+        /// What to submit.
+        transaction: SignedTransaction,
+    },
+    /// Ask the observer; answer with [`Engine::observed`](engine::Engine::observed).
+    Observe {
+        /// The session.
+        session: SessionId,
+        /// What to ask.
+        query: ChainQuery,
+    },
+    /// Tell the application.
+    Event {
+        /// What.
+        event: event::SessionEvent,
+    },
+    /// A request of the application is carried out, or failed without a trace.
+    Done {
+        /// The session.
+        session: SessionId,
+        /// Which request.
+        request: RequestId,
+        /// The outcome.
+        result: Result<(), Error>,
+    },
+}
+
+/// One change of what is stored of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The encoded proposal. The first change of every session.
+    Proposal(Vec<u8>),
+    /// An encoded `SessionRecord`; replaces the one before.
+    State(Vec<u8>),
+    /// An encoded `Certificate`.
+    Certificate(Vec<u8>),
+    /// An envelope.
+    Envelope(EnvelopeId, Vec<u8>),
+    /// Remove an envelope.
+    DropEnvelope(EnvelopeId),
+    /// Remove everything of the session.
+    DropSession,
+}
+
+/// What is stored of a session, for [`Engine::load`](engine::Engine::load).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredSession {
+    /// The encoded proposal.
+    pub proposal: Vec<u8>,
+    /// The encoded `SessionRecord`.
+    pub state: Vec<u8>,
+    /// The encoded `Certificate`, if there is one.
+    pub certificate: Option<Vec<u8>>,
+    /// Encoded envelopes.
+    pub envelopes: Vec<Vec<u8>>,
+}
+
+/// Local settings: they change how this node behaves, never what a session's signers agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Confirmations after which a watch ends. At least 1.
+    pub final_depth: u32,
+    /// After how much silence a signer counts as down. It opens turns sooner. `None`: never.
+    pub dead_after: Option<Duration>,
+    /// Whether a claim is sent when this node's submission was accepted.
+    pub claims: bool,
+    /// Whether a NACK is sent when this node cannot reach the network.
+    pub nacks: bool,
+    /// Whether there is an observer.
+    pub observer: bool,
+    /// Whether there is a broadcaster.
+    pub broadcaster: bool,
+    /// After how long without progress a session is reported as stalled.
+    pub stall_after: Duration,
+    /// Sessions that are not closed.
+    pub max_sessions: usize,
+    /// Unanswered proposals of one proposer.
+    pub max_proposals_per_signer: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            final_depth: 6,
+            dead_after: None,
+            claims: true,
+            nacks: true,
+            observer: false,
+            broadcaster: false,
+            stall_after: Duration::from_secs(10),
+            max_sessions: limits::SESSIONS,
+            max_proposals_per_signer: limits::PROPOSALS_PER_SIGNER,
+        }
+    }
 }

@@ -301,25 +301,23 @@ pub struct BadContent {
 pub struct SessionRecord {
     #[prost(uint32, tag = "1")]
     pub version: u32,
-    #[prost(bool, tag = "2")]
-    pub joined: bool,
     /// the highest attempt that nonces were made for, plus one
-    #[prost(uint32, tag = "3")]
+    #[prost(uint32, tag = "2")]
     pub attempts_used: u32,
-    #[prost(bool, tag = "4")]
+    #[prost(bool, tag = "3")]
     pub partial_sent: bool,
-    #[prost(bool, tag = "5")]
+    #[prost(bool, tag = "4")]
     pub closed: bool,
     /// see session.rs
-    #[prost(uint32, tag = "6")]
+    #[prost(uint32, tag = "5")]
     pub ending: u32,
-    #[prost(message, optional, tag = "7")]
+    #[prost(message, optional, tag = "6")]
     pub watch: ::core::option::Option<WatchRecord>,
     /// durable events not acknowledged, in order
-    #[prost(uint32, repeated, tag = "8")]
+    #[prost(uint32, repeated, tag = "7")]
     pub pending_events: ::prost::alloc::vec::Vec<u32>,
     /// an envelope of this node's key that it did not make
-    #[prost(bool, tag = "9")]
+    #[prost(bool, tag = "8")]
     pub foreign_envelope: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -356,7 +354,8 @@ pub struct WatchRecord {
     pub submissions: u32,
     #[prost(bool, tag = "13")]
     pub ended: bool,
-    /// txid that the application named
-    #[prost(bytes = "vec", tag = "14")]
-    pub transaction: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "14")]
+    pub confirmed_reported: bool,
+    #[prost(bool, tag = "15")]
+    pub conflict_reported: bool,
 }

@@ -1,0 +1,668 @@
+//! All sessions of one node: routing, limits, timers.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ProposalError, SignerError, WireError};
+use crate::protocol::election::Election;
+use crate::protocol::envelope::{Content, Envelope};
+use crate::protocol::event::DurableKind;
+use crate::protocol::proposal::Proposal;
+use crate::protocol::scheme::Scheme;
+use crate::protocol::session::{Context, Session};
+use crate::protocol::status::SessionStatus;
+use crate::protocol::transaction::TransactionCodec;
+use crate::protocol::wire::{self, Certificate, pb};
+use crate::protocol::{Output, Record, RequestId, Settings, StoredSession, Ticket, Time, limits};
+use crate::store::Durability;
+use crate::types::{ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Txid};
+
+/// How often a peer is told that a session it speaks of is unknown here.
+const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
+/// How many such sessions are remembered.
+const UNKNOWN_SESSIONS: usize = 256;
+
+/// Input that was refused, by kind. Bad input never changes anything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Not canonical, or over a limit.
+    pub malformed: u64,
+    /// Wrong signatures.
+    pub signatures: u64,
+    /// Of sessions that are unknown, or that the sender is no signer of.
+    pub strangers: u64,
+    /// Proposals that cannot be, or that are too many.
+    pub proposals: u64,
+}
+
+/// The state of one node: see the [module](super).
+#[derive(Debug)]
+pub struct Engine {
+    own: SignerKey,
+    settings: Settings,
+    scheme: Arc<dyn Scheme>,
+    codec: Arc<dyn TransactionCodec>,
+    sessions: HashMap<SessionId, Session>,
+    deadlines: BTreeSet<(Duration, SessionId)>,
+    deadline_of: HashMap<SessionId, Duration>,
+    connected: HashSet<SignerKey>,
+    heard: HashMap<SignerKey, Duration>,
+    unknown: HashMap<(SessionId, SignerKey), Duration>,
+    tickets: Ticket,
+    outputs: VecDeque<Output>,
+    refused: Refused,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.id())
+    }
+}
+
+impl Engine {
+    /// An engine without sessions, for the signer with this key.
+    pub fn new(
+        own: SignerKey,
+        settings: Settings,
+        scheme: Arc<dyn Scheme>,
+        codec: Arc<dyn TransactionCodec>,
+    ) -> Self {
+        Self {
+            own,
+            settings,
+            scheme,
+            codec,
+            sessions: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            deadline_of: HashMap::new(),
+            connected: HashSet::new(),
+            heard: HashMap::new(),
+            unknown: HashMap::new(),
+            tickets: 0,
+            outputs: VecDeque::new(),
+            refused: Refused::default(),
+        }
+    }
+
+    /// The next thing to do. `None`: nothing until an input or the next timeout.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Engine::tick`] is to be called, by the monotonic clock.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// This node's signer key.
+    pub fn own_key(&self) -> &SignerKey {
+        &self.own
+    }
+
+    /// What was refused so far.
+    pub fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    /// Runs `act` on a session, then stores, sends and reschedules what follows from it.
+    fn with_session<R>(
+        &mut self,
+        id: &SessionId,
+        now: Time,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let mut session = self.sessions.remove(id)?;
+        let replaced_before = session.replaces();
+        let mut relayed = Vec::new();
+        let heard = &self.heard;
+        let mut context = Context {
+            now,
+            settings: &self.settings,
+            scheme: self.scheme.as_ref(),
+            codec: self.codec.as_ref(),
+            heard: &|key| heard.get(key).copied(),
+            connected: &self.connected,
+            tickets: &mut self.tickets,
+            outputs: &mut self.outputs,
+            relayed: &mut relayed,
+        };
+        let result = act(&mut session, &mut context);
+        session.flush(&mut context);
+        let deadline = session.next_timeout(&context);
+        let (replaces, spent) = (session.replaces(), session.spent(now));
+        for key in relayed {
+            self.heard.insert(key, now.monotonic);
+        }
+        if let Some(before) = self.deadline_of.remove(id) {
+            self.deadlines.remove(&(before, *id));
+        }
+        if spent {
+            let changes = vec![Record::DropSession];
+            self.outputs.push_back(Output::Persist {
+                session: *id,
+                changes,
+                durability: Durability::Eventual,
+            });
+        } else {
+            if let Some(at) = deadline {
+                self.deadlines.insert((at, *id));
+                self.deadline_of.insert(*id, at);
+            }
+            self.sessions.insert(*id, session);
+        }
+        if let Some((older, pause, end)) = replaces.filter(|_| replaces != replaced_before) {
+            self.with_session(&older, now, |session, _| session.replaced(pause, end));
+        }
+        Some(result)
+    }
+
+    fn known<R>(
+        &mut self,
+        id: &SessionId,
+        now: Time,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.with_session(id, now, act).ok_or(Error::UnknownSession(*id))?
+    }
+
+    fn new_session(&mut self, proposal: Proposal, now: Time) -> Result<Session, Error> {
+        let mut relayed = Vec::new();
+        let context = Context {
+            now,
+            settings: &self.settings,
+            scheme: self.scheme.as_ref(),
+            codec: self.codec.as_ref(),
+            heard: &|_| None,
+            connected: &self.connected,
+            tickets: &mut self.tickets,
+            outputs: &mut self.outputs,
+            relayed: &mut relayed,
+        };
+        Session::new(proposal, &self.own, &context)
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
+        let open = self.sessions.values().filter(|session| !session.closed).count();
+        if open < self.settings.max_sessions {
+            return Ok(());
+        }
+        let (what, hint) = ("open sessions", "close some, or raise max_sessions");
+        Err(Error::Limit { what, limit: self.settings.max_sessions, hint })
+    }
+
+    // ---- The store ----
+
+    /// Reads a session that was stored before. Its durable events that were not acknowledged come again.
+    pub fn load(&mut self, stored: &StoredSession, now: Time) -> Result<SessionId, Error> {
+        let mut relayed = Vec::new();
+        let heard = &self.heard;
+        let context = Context {
+            now,
+            settings: &self.settings,
+            scheme: self.scheme.as_ref(),
+            codec: self.codec.as_ref(),
+            heard: &|key| heard.get(key).copied(),
+            connected: &self.connected,
+            tickets: &mut self.tickets,
+            outputs: &mut self.outputs,
+            relayed: &mut relayed,
+        };
+        let session = Session::load(stored, &self.own, &context)?;
+        let id = session.id();
+        self.sessions.insert(id, session);
+        self.with_session(&id, now, |session, context| session.tick(context));
+        Ok(id)
+    }
+
+    // ---- What the application asks for. Each request is answered by one `Output::Done`, unless it fails at once. ----
+
+    /// Proposes a session. This node's consent is part of it.
+    pub fn create(&mut self, proposal: Proposal, request: RequestId, now: Time) -> Result<SessionId, Error> {
+        let id = proposal.id();
+        if self.sessions.contains_key(&id) {
+            return Err(Error::SessionExists(id));
+        }
+        if proposal.signers.get(proposal.proposer) != Some(&self.own) {
+            return Err(ProposalError::NotASigner.into());
+        }
+        proposal.check_expiry(now.wall)?;
+        self.check_room()?;
+        let session = self.new_session(proposal, now)?;
+        self.sessions.insert(id, session);
+        self.with_session(&id, now, |session, context| session.propose(request, context));
+        Ok(id)
+    }
+
+    /// Consents to a proposal, or opens a closed session again.
+    pub fn join(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
+        self.known(id, now, |session, context| session.join(request, context))
+    }
+
+    /// Refuses a proposal. Ends the session for everybody, since it needs all signers.
+    pub fn decline(
+        &mut self,
+        id: &SessionId,
+        reason: String,
+        request: RequestId,
+        now: Time,
+    ) -> Result<(), Error> {
+        self.known(id, now, |session, context| session.decline(reason, request, context))
+    }
+
+    /// Stops taking part. A partial signature that is out already is not taken back by that.
+    pub fn abort(
+        &mut self,
+        id: &SessionId,
+        reason: String,
+        request: RequestId,
+        now: Time,
+    ) -> Result<(), Error> {
+        self.known(id, now, |session, context| session.abort(reason, request, context))
+    }
+
+    /// Forgets a session but for a tombstone, which stays until the expiry.
+    pub fn close(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
+        self.known(id, now, |session, context| {
+            session.close(request, context);
+            Ok(())
+        })
+    }
+
+    /// The application broadcast the transaction, or saw it.
+    pub fn notify_broadcast(
+        &mut self,
+        id: &SessionId,
+        txid: Option<Txid>,
+        request: RequestId,
+        now: Time,
+    ) -> Result<(), Error> {
+        self.known(id, now, |session, context| session.notify(txid, request, context))
+    }
+
+    /// The application cannot reach the network: sends a NACK, so that the next signers take over.
+    pub fn report_broadcast_failed(
+        &mut self,
+        id: &SessionId,
+        reason: String,
+        request: RequestId,
+        now: Time,
+    ) -> Result<(), Error> {
+        self.known(id, now, |session, context| session.report_failed(reason, request, context))
+    }
+
+    /// Broadcasts now, whoever's turn it is.
+    pub fn broadcast_now(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
+        self.known(id, now, |session, context| session.broadcast_now(request, context))
+    }
+
+    /// The application handled a durable event.
+    pub fn acknowledge(&mut self, id: &SessionId, kind: DurableKind, now: Time) {
+        self.with_session(id, now, |session, _| session.acknowledge(kind));
+    }
+
+    /// Hands out all durable events again that were not acknowledged.
+    pub fn redeliver(&mut self, now: Time) {
+        for id in self.ids() {
+            self.with_session(&id, now, |session, _| session.redeliver());
+        }
+    }
+
+    // ---- Questions ----
+
+    /// The ids of all sessions, closed ones too.
+    pub fn ids(&self) -> Vec<SessionId> {
+        let mut ids: Vec<_> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// How a session stands.
+    pub fn status(&mut self, id: &SessionId, now: Time) -> Option<SessionStatus> {
+        self.sessions.get_mut(id).map(|session| session.status(now))
+    }
+
+    /// The proposal of a session.
+    pub fn proposal(&self, id: &SessionId) -> Option<Proposal> {
+        self.sessions.get(id).map(|session| session.proposal.clone())
+    }
+
+    /// The election of a session.
+    pub fn election(&self, id: &SessionId) -> Option<&Election> {
+        self.sessions.get(id).map(Session::election)
+    }
+
+    /// This node's signer index in a session.
+    pub fn own_index(&self, id: &SessionId) -> Option<usize> {
+        self.sessions.get(id).map(Session::own_index)
+    }
+
+    /// The finished signatures of a session.
+    pub fn certificate(&self, id: &SessionId) -> Option<&Certificate> {
+        self.sessions.get(id)?.certificate()
+    }
+
+    /// The finished transaction of a session.
+    pub fn final_transaction(&self, id: &SessionId) -> Option<&SignedTransaction> {
+        self.sessions.get(id)?.final_transaction()
+    }
+
+    /// Everything a session holds, as bytes: push, QR code or file instead of the network.
+    pub fn export(&self, id: &SessionId) -> Option<Vec<u8>> {
+        self.sessions.get(id).map(Session::export)
+    }
+
+    /// All signers of sessions in which something is left to say, without this node's own key.
+    pub fn wanted_signers(&self) -> HashSet<SignerKey> {
+        let open = self.sessions.values().filter(|session| !session.closed && session.ending.is_none());
+        let keys = open.flat_map(|session| session.proposal.signers.iter().copied());
+        keys.filter(|key| *key != self.own).collect()
+    }
+
+    // ---- What others answer ----
+
+    /// The signer answered a [`Output::Sign`].
+    pub fn signed(
+        &mut self,
+        id: &SessionId,
+        ticket: Ticket,
+        result: Result<Envelope, SignerError>,
+        now: Time,
+    ) {
+        let remove = self.with_session(id, now, |session, context| session.signed(ticket, result, context));
+        if remove == Some(true) {
+            self.sessions.remove(id);
+            if let Some(before) = self.deadline_of.remove(id) {
+                self.deadlines.remove(&(before, *id));
+            }
+        }
+    }
+
+    /// The broadcaster answered a [`Output::Submit`]; `Err` if it could not reach the network.
+    pub fn submitted(&mut self, id: &SessionId, answer: Result<SubmitOutcome, String>, now: Time) {
+        self.with_session(id, now, |session, context| session.submitted(answer, context));
+    }
+
+    /// The observer answered a [`Output::Observe`]; `None` if it could not.
+    pub fn observed(&mut self, id: &SessionId, answer: Option<ChainStatus>, now: Time) {
+        self.with_session(id, now, |session, context| session.observed(answer, context));
+    }
+
+    // ---- The network ----
+
+    /// A signer is connected: compare all that both take part in.
+    pub fn connected(&mut self, signer: SignerKey, now: Time) {
+        self.heard.insert(signer, now.monotonic);
+        self.connected.insert(signer);
+        for id in self.shared_with(&signer) {
+            self.with_session(&id, now, |session, context| {
+                session.compare_with(&signer);
+                session.received(context);
+            });
+        }
+    }
+
+    /// A signer is gone.
+    pub fn disconnected(&mut self, signer: &SignerKey, now: Time) {
+        self.connected.remove(signer);
+        for id in self.shared_with(signer) {
+            self.with_session(&id, now, |session, _| session.peer_gone(signer));
+        }
+    }
+
+    /// A sign of life from a connected signer.
+    pub fn heard(&mut self, signer: SignerKey, now: Time) {
+        self.heard.insert(signer, now.monotonic);
+    }
+
+    fn shared_with(&self, signer: &SignerKey) -> Vec<SessionId> {
+        let open = self.sessions.iter().filter(|(_, session)| !session.closed);
+        open.filter(|(_, session)| session.proposal.index_of(signer).is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept.
+    pub fn frame(&mut self, from: SignerKey, bytes: &[u8], now: Time) -> Result<(), WireError> {
+        self.heard.insert(from, now.monotonic);
+        let frame: pb::Frame = match wire::decode_within(bytes, "the frame", limits::FRAME) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.refused.malformed += 1;
+                return Err(error);
+            }
+        };
+        let mut first_error = Ok(());
+        self.content(&frame, Some(from), now, &mut |error| first_error = first_error.and(Err(error)));
+        for have in &frame.have {
+            let Some(id) = SessionId::from_slice(&have.session) else {
+                self.refused.malformed += 1;
+                continue;
+            };
+            match self.sessions.get(&id).map(|session| session.proposal.index_of(&from)) {
+                None if !have.answer => self.ask_for(id, from, now),
+                None => {}
+                Some(None) => self.refused.strangers += 1,
+                Some(Some(index)) => {
+                    let result =
+                        self.with_session(&id, now, |session, context| session.compare(have, index, context));
+                    if let Some(Err(error)) = result {
+                        self.count(error);
+                    }
+                }
+            }
+        }
+        first_error
+    }
+
+    /// Takes what [`Engine::export`] made, from whatever way it came. Answers the sessions in it.
+    pub fn import(&mut self, bytes: &[u8], now: Time) -> Result<Vec<SessionId>, Error> {
+        let frame: pb::Frame = wire::decode_within(bytes, "the export", limits::EXPORT)?;
+        let mut first_error = None;
+        let ids = self.content(&frame, None, now, &mut |error| first_error = first_error.or(Some(error)));
+        match first_error {
+            Some(error) if ids.is_empty() => Err(error.into()),
+            _ => Ok(ids),
+        }
+    }
+
+    /// Takes the envelopes and certificates of a frame. Each session advances once, after all of its envelopes.
+    fn content(
+        &mut self,
+        frame: &pb::Frame,
+        from: Option<SignerKey>,
+        now: Time,
+        refuse: &mut dyn FnMut(WireError),
+    ) -> Vec<SessionId> {
+        let mut touched: Vec<SessionId> = Vec::new();
+        let mut envelopes: HashMap<SessionId, Vec<Envelope>> = HashMap::new();
+        for bytes in &frame.envelopes {
+            match Envelope::decode(bytes) {
+                Ok(envelope) => {
+                    let id = envelope.body().session;
+                    if !touched.contains(&id) {
+                        touched.push(id);
+                    }
+                    envelopes.entry(id).or_default().push(envelope);
+                }
+                Err(error) => refuse(self.count(error)),
+            }
+        }
+        let mut known = Vec::new();
+        for id in touched {
+            let group = envelopes.remove(&id).unwrap_or_default();
+            match self.envelopes(id, group, from, now) {
+                Ok(()) => known.push(id),
+                Err(error) => refuse(self.count(error)),
+            }
+        }
+        for certificate in &frame.certificates {
+            match Certificate::from_wire(certificate)
+                .and_then(|certificate| self.certified(certificate, from, now))
+            {
+                Ok(id) if !known.contains(&id) => known.push(id),
+                Ok(_) => {}
+                Err(error) => refuse(self.count(error)),
+            }
+        }
+        known
+    }
+
+    fn envelopes(
+        &mut self,
+        id: SessionId,
+        group: Vec<Envelope>,
+        from: Option<SignerKey>,
+        now: Time,
+    ) -> Result<(), WireError> {
+        if !self.sessions.contains_key(&id) {
+            let proposed = group.iter().find_map(|envelope| match envelope.content() {
+                Content::Proposal(bytes) => Some((envelope, bytes)),
+                _ => None,
+            });
+            match (proposed, from) {
+                (Some((envelope, bytes)), _) => self.proposed(id, envelope, bytes, from, now)?,
+                (None, Some(from)) => {
+                    // It came before the proposal, by a shorter way: ask for everything.
+                    self.ask_for(id, from, now);
+                    return Ok(());
+                }
+                (None, None) => return Err(WireError::UnknownSession(id)),
+            }
+        }
+        let result = self.with_session(&id, now, |session, context| {
+            let index = match from {
+                Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
+                None => None,
+            };
+            let mut first_error = Ok(());
+            for envelope in group {
+                let from = index.unwrap_or(envelope.body().signer);
+                first_error = first_error.and(session.receive(envelope, from, context));
+            }
+            session.received(context);
+            first_error
+        });
+        result.unwrap_or(Ok(()))
+    }
+
+    /// A proposal of a session that is not known yet.
+    fn proposed(
+        &mut self,
+        id: SessionId,
+        envelope: &Envelope,
+        bytes: &[u8],
+        from: Option<SignerKey>,
+        now: Time,
+    ) -> Result<(), WireError> {
+        let refused = WireError::Malformed("the proposal");
+        let mut refuse = || {
+            self.refused.proposals += 1;
+            refused
+        };
+        let proposal = Proposal::decode(bytes).map_err(|_| refuse())?;
+        let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
+        if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
+            return Err(refuse());
+        }
+        proposal.check_expiry(now.wall).map_err(|_| refuse())?;
+        let proposer = proposal.signers[proposal.proposer];
+        let waiting = self.sessions.values().filter(|session| session.unanswered());
+        let of_proposer =
+            waiting.filter(|session| session.proposal.signers[session.proposal.proposer] == proposer);
+        if of_proposer.count() >= self.settings.max_proposals_per_signer {
+            self.refused.proposals += 1;
+            return Err(refused);
+        }
+        self.check_room().map_err(|_| refused)?;
+        envelope.verify(self.scheme.as_ref(), &proposal)?;
+        let session = self.new_session(proposal, now).map_err(|_| {
+            self.refused.proposals += 1;
+            refused
+        })?;
+        self.sessions.insert(id, session);
+        self.with_session(&id, now, |session, _| session.announce());
+        Ok(())
+    }
+
+    fn certified(
+        &mut self,
+        certificate: Certificate,
+        from: Option<SignerKey>,
+        now: Time,
+    ) -> Result<SessionId, WireError> {
+        let id = certificate.session;
+        if !self.sessions.contains_key(&id) {
+            if let Some(from) = from {
+                self.ask_for(id, from, now);
+            }
+            return Err(WireError::UnknownSession(id));
+        }
+        let result = self.with_session(&id, now, |session, context| {
+            let index = match from {
+                Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
+                None => None,
+            };
+            session.receive_certificate(certificate, index, context)
+        });
+        result.unwrap_or(Ok(())).map(|()| id)
+    }
+
+    /// Tells a peer that nothing is here of a session it speaks of, so that it sends all.
+    fn ask_for(&mut self, id: SessionId, from: SignerKey, now: Time) {
+        let asked = self.unknown.get(&(id, from));
+        if asked.is_some_and(|at| now.monotonic < *at + ASK_UNKNOWN_EVERY) {
+            return;
+        }
+        if self.unknown.len() >= UNKNOWN_SESSIONS {
+            self.unknown.retain(|_, at| now.monotonic < *at + ASK_UNKNOWN_EVERY);
+            if self.unknown.len() >= UNKNOWN_SESSIONS {
+                return;
+            }
+        }
+        self.unknown.insert((id, from), now.monotonic);
+        let have = vec![pb::Have {
+            session: id.0.to_vec(),
+            envelopes: Vec::new(),
+            certificate: false,
+            answer: true,
+        }];
+        let frame = wire::encode(&pb::Frame { have, ..pb::Frame::default() });
+        self.outputs.push_back(Output::Send { session: id, to: from, frame: frame.into() });
+    }
+
+    fn count(&mut self, error: WireError) -> WireError {
+        match error {
+            WireError::Signature(_) => self.refused.signatures += 1,
+            WireError::UnknownSession(_) | WireError::NoSuchSigner { .. } => self.refused.strangers += 1,
+            _ => self.refused.malformed += 1,
+        }
+        error
+    }
+
+    // ---- Time ----
+
+    /// Does what the time asks for.
+    pub fn tick(&mut self, now: Time) {
+        while let Some((at, id)) = self.deadlines.first().copied() {
+            if at > now.monotonic {
+                break;
+            }
+            self.deadlines.remove(&(at, id));
+            self.deadline_of.remove(&id);
+            self.with_session(&id, now, |session, context| session.tick(context));
+            // A session that wants to be called at once again waits until the next call, so that none starves others.
+            if self.deadline_of.get(&id).is_some_and(|next| *next <= now.monotonic) {
+                self.deadlines.remove(&(self.deadline_of[&id], id));
+                let soon = now.monotonic + Duration::from_millis(1);
+                self.deadlines.insert((soon, id));
+                self.deadline_of.insert(id, soon);
+            }
+        }
+    }
+
+    /// After sleep: look at everything again.
+    pub fn woke(&mut self, now: Time) {
+        for id in self.ids() {
+            self.with_session(&id, now, |session, context| session.woke(context));
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What the application is told.
+
+use std::time::Duration;
+
+use crate::error::SignerError;
+use crate::protocol::proposal::Proposal;
+use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, UnixMillis};
+
+/// Something happened. [`Event::durable`] says whether the application has to acknowledge it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody proposed a session. Answer with join or decline. Durable.
+    SessionProposed {
+        /// The terms.
+        proposal: Proposal,
+        /// The proposer's signer index.
+        proposer: usize,
+        /// When the proposal expires.
+        expires_at: UnixMillis,
+    },
+    /// This node's own proposal is stored and on its way.
+    SessionCreated,
+    /// A signer accepted.
+    SessionJoined {
+        /// Which one.
+        signer: usize,
+        /// How many did so far.
+        joined: usize,
+        /// How many there are.
+        signers: usize,
+    },
+    /// All signers accepted.
+    SessionReady,
+    /// All nonces of an attempt are here.
+    NoncesComplete {
+        /// Which attempt, from 0 on.
+        attempt: u32,
+    },
+    /// The signatures are finished: this node is a holder. Durable.
+    SessionComplete {
+        /// One for each message.
+        signatures: Vec<Signature>,
+        /// The finished transaction, if the proposal is of one.
+        transaction: Option<SignedTransaction>,
+        /// All signer indices, the elected coordinator first.
+        priority_list: Vec<usize>,
+        /// This node's position in the list.
+        rank: usize,
+    },
+    /// It is this node's turn to broadcast. With a broadcaster the node submits by itself. Durable.
+    ShouldBroadcast {
+        /// This node's own signer index.
+        signer: usize,
+        /// Its turn, from 0 on.
+        turn: usize,
+        /// When the next turn opens, by this node's clock; `None` for the last turn.
+        next_turn_at: Option<UnixMillis>,
+        /// One for each message.
+        signatures: Vec<Signature>,
+        /// The finished transaction, if the proposal is of one.
+        transaction: Option<SignedTransaction>,
+    },
+    /// A turn opened, for the signers before did not broadcast in time.
+    CoordinatorFailed {
+        /// The signers of the turns before it that were not reported yet. Turns missed while asleep come as one.
+        failed: Vec<usize>,
+        /// The signers of this turn.
+        next: Vec<usize>,
+        /// Which turn.
+        turn: usize,
+    },
+    /// Every signer had its turn. An alarm: this node goes on submitting. Durable.
+    FailoverExhausted {
+        /// How many turns there were.
+        turns: usize,
+        /// How often this node submitted.
+        submissions: u32,
+        /// The last refusal of the transaction, if there was one.
+        rejection: Option<String>,
+        /// Signers that claimed to have broadcast.
+        claims: Vec<usize>,
+        /// The finished transaction, if the proposal is of one.
+        transaction: Option<SignedTransaction>,
+    },
+    /// A signer claims to have broadcast. Durable without an observer: look, and notify.
+    BroadcastClaimed {
+        /// What it claims to have broadcast.
+        txid: Txid,
+        /// Its signer index.
+        by: usize,
+    },
+    /// The observer sees the transaction.
+    BroadcastSeen {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// The transaction is in a block, or the application said so. Durable.
+    BroadcastConfirmed {
+        /// The transaction, if it is known.
+        txid: Option<Txid>,
+        /// Where the observer sees it. `None`: by the application.
+        depth: Option<Depth>,
+    },
+    /// Another transaction that spends the same is in a block. Durable.
+    BroadcastConflict {
+        /// That transaction.
+        txid: Txid,
+    },
+    /// The transaction was seen and is gone: a new watch begins. Durable.
+    BroadcastLost {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// The network's node refuses the transaction. Durable.
+    BroadcastRejected {
+        /// Its words.
+        reason: String,
+    },
+    /// Nothing happened for a while.
+    SessionStalled {
+        /// The signers that everybody waits for.
+        missing: Vec<usize>,
+        /// For how long.
+        since: Duration,
+    },
+    /// A signer provably broke a rule. Durable.
+    SessionFailed {
+        /// Their signer indices.
+        culprits: Vec<usize>,
+        /// A proof against each, for [`Proof::verify`](crate::protocol::envelope::Proof::verify).
+        proofs: Vec<Vec<u8>>,
+        /// Whether this node's partial signature is out, so that others may finish.
+        may_still_complete: bool,
+    },
+    /// A signer declined or aborted. Durable.
+    SessionAborted {
+        /// Its signer index.
+        by: usize,
+        /// Its words.
+        reason: String,
+        /// Whether it refused before it took part.
+        declined: bool,
+        /// Whether this node's partial signature is out, so that others may finish.
+        may_still_complete: bool,
+    },
+    /// The proposal expired. Durable.
+    SessionExpired {
+        /// Whether this node's partial signature is out, so that others may finish.
+        may_still_complete: bool,
+    },
+    /// The session was closed here.
+    SessionClosed,
+    /// An envelope of this node's key that this node did not make: an old backup, or a second instance. Durable.
+    KeyInUseElsewhere,
+    /// The signer could not do what a session needs; it is asked again.
+    SignerFailed {
+        /// Why.
+        error: SignerError,
+    },
+    /// A peer connected.
+    PeerConnected {
+        /// Its libp2p peer id.
+        peer: String,
+        /// Its signer key, once it proved it.
+        signer: Option<SignerKey>,
+    },
+    /// A peer is gone.
+    PeerDisconnected {
+        /// Its libp2p peer id.
+        peer: String,
+        /// Its signer key, if it had proved it.
+        signer: Option<SignerKey>,
+    },
+    /// A signer of this session is gone.
+    ParticipantDisconnected {
+        /// Its signer index.
+        signer: usize,
+    },
+    /// A part of the network does not work; the node goes on without it.
+    NetworkDegraded {
+        /// Which, and why.
+        reason: String,
+    },
+}
+
+/// How deep a transaction lies in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// The block's height.
+    pub height: u32,
+    /// The block itself counts as one.
+    pub confirmations: u32,
+}
+
+/// The durable events. At most one of a kind waits for its acknowledgement in each session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DurableKind {
+    /// [`Event::SessionProposed`].
+    Proposed = 1,
+    /// [`Event::SessionComplete`].
+    Complete,
+    /// [`Event::ShouldBroadcast`].
+    ShouldBroadcast,
+    /// [`Event::FailoverExhausted`].
+    Exhausted,
+    /// [`Event::BroadcastClaimed`].
+    Claimed,
+    /// [`Event::BroadcastConfirmed`].
+    Confirmed,
+    /// [`Event::BroadcastConflict`].
+    Conflict,
+    /// [`Event::BroadcastLost`].
+    Lost,
+    /// [`Event::BroadcastRejected`].
+    Rejected,
+    /// [`Event::SessionFailed`].
+    Failed,
+    /// [`Event::SessionAborted`].
+    Aborted,
+    /// [`Event::SessionExpired`].
+    Expired,
+    /// [`Event::KeyInUseElsewhere`].
+    KeyInUse,
+}
+
+impl DurableKind {
+    /// The kind that a stored number stands for.
+    pub fn from_number(number: u32) -> Option<Self> {
+        use DurableKind::*;
+        const ALL: [DurableKind; 13] = [
+            Proposed,
+            Complete,
+            ShouldBroadcast,
+            Exhausted,
+            Claimed,
+            Confirmed,
+            Conflict,
+            Lost,
+            Rejected,
+            Failed,
+            Aborted,
+            Expired,
+            KeyInUse,
+        ];
+        ALL.get((number as usize).checked_sub(1)?).copied()
+    }
+}
+
+/// An event, with the session it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionEvent {
+    /// The session; `None` for events of the network.
+    pub session: Option<SessionId>,
+    /// What happened.
+    pub event: Event,
+    /// Set if the application has to acknowledge it: it comes again after a restart until then.
+    pub durable: Option<DurableKind>,
+}

@@ -1,0 +1,696 @@
+//! The watch: from the moment on at which a node holds the finished signatures, until the chain shows them.
+//!
+//! Turns open and never close. What cannot be checked here (claims, NACKs, silence) opens turns sooner, never later.
+//! Only what this node's own observer saw, or its application said, makes it wait.
+
+use std::time::Duration;
+
+use crate::protocol::Time;
+use crate::protocol::proposal::{FailoverPolicy, Tiers};
+use crate::protocol::wire::pb;
+use crate::types::{ChainStatus, SubmitOutcome, Txid, UnixMillis};
+
+/// How long a node whose turn is already past waits for its observer before it submits.
+pub const ASK_FIRST: Duration = Duration::from_secs(5);
+/// The first delay between two submissions that failed; doubles up to the broadcast timeout.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
+
+/// Time since a moment, that goes on while the process does not run and never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopwatch {
+    started: UnixMillis,
+    certain: Duration,
+    counted_from: Duration,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start(now: Time) -> Self {
+        Self { started: now.wall, certain: Duration::ZERO, counted_from: now.monotonic }
+    }
+
+    /// Goes on after a restart: `started` and `certain` come from the disk.
+    pub fn resume(started: UnixMillis, certain: Duration, now: Time) -> Self {
+        Self { started, certain, counted_from: now.monotonic }
+    }
+
+    /// `max(elapsed on disk + monotonic since, wall - start)`, and never less than an earlier answer.
+    pub fn elapsed(&mut self, now: Time) -> Duration {
+        let counted = self.certain + now.monotonic.saturating_sub(self.counted_from);
+        let elapsed = counted.max(now.wall.saturating_since(self.started));
+        self.certain = elapsed;
+        self.counted_from = self.counted_from.max(now.monotonic);
+        elapsed
+    }
+}
+
+/// Which signers broadcast in which turn. Derived from the proposal, so equal at all signers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turns {
+    tiers: Vec<Vec<usize>>,
+    timeout: Duration,
+}
+
+impl Turns {
+    /// Groups the priority list into tiers. With failover off there is one turn, of the coordinator alone.
+    pub fn new(priority_list: &[usize], policy: &FailoverPolicy) -> Self {
+        let mut rest = if policy.enabled { priority_list } else { &priority_list[..1] };
+        let mut tiers = Vec::new();
+        while !rest.is_empty() {
+            let width = match policy.tiers {
+                Tiers::Single => 1,
+                Tiers::Fixed(width) => usize::from(width).max(1),
+                Tiers::Doubling => 1 << tiers.len().min(16),
+            };
+            let (tier, later) = rest.split_at(width.min(rest.len()));
+            tiers.push(tier.to_vec());
+            rest = later;
+        }
+        Self { tiers, timeout: policy.broadcast_timeout }
+    }
+
+    /// How many turns there are.
+    pub fn count(&self) -> usize {
+        self.tiers.len()
+    }
+
+    /// The signer indices of a turn.
+    pub fn signers(&self, turn: usize) -> &[usize] {
+        self.tiers.get(turn).map_or(&[], Vec::as_slice)
+    }
+
+    /// The turn of a signer. `None`: failover is off and it is not the coordinator.
+    pub fn of_signer(&self, signer: usize) -> Option<usize> {
+        self.tiers.iter().position(|tier| tier.contains(&signer))
+    }
+
+    /// When a turn opens at the latest, after `t0`. For the number of turns: when all are over.
+    pub fn start(&self, turn: usize) -> Duration {
+        self.timeout.saturating_mul(turn as u32)
+    }
+
+    /// How long each lasts before the next one opens.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+/// What a node knows about the transaction's way to the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Evidence {
+    /// Nothing, or only what others claim (E0).
+    #[default]
+    None,
+    /// The own submission was accepted, or the application said so (E1).
+    Submitted,
+    /// The observer sees it (E2).
+    Seen,
+    /// It is in a block (E3).
+    Confirmed {
+        /// The block's height.
+        height: u32,
+        /// The block itself counts as one.
+        confirmations: u32,
+    },
+    /// A conflicting spend is in a block (E4).
+    Conflict {
+        /// The conflicting transaction.
+        txid: Txid,
+        /// The block itself counts as one.
+        confirmations: u32,
+    },
+    /// The application, which is the observer here, said that it is broadcast.
+    Notified,
+}
+
+impl Evidence {
+    /// Whether the watch waits: E2 and above.
+    pub fn pauses(self) -> bool {
+        !matches!(self, Self::None | Self::Submitted)
+    }
+}
+
+/// What the watch wants done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Report a turn that opened after the first.
+    CoordinatorFailed {
+        /// Signers of earlier turns that were not reported yet.
+        failed: Vec<usize>,
+        /// Signers of this turn.
+        next: Vec<usize>,
+        /// Which turn.
+        turn: usize,
+    },
+    /// Ask the application to broadcast.
+    ShouldBroadcast,
+    /// Submit the transaction.
+    Submit,
+    /// Ask the observer.
+    Observe,
+    /// Raise the alarm.
+    Exhausted,
+    /// Report that the transaction is gone.
+    Lost,
+    /// Report E2.
+    Seen,
+    /// Report E3, or the application's word without an observer.
+    Confirmed,
+    /// Report E4.
+    Conflict(Txid),
+    /// Report a refusal of the transaction.
+    Rejected,
+    /// Tell the others that this node cannot reach the network.
+    Nack(String),
+    /// Tell the others that it is broadcast.
+    Claim,
+}
+
+/// What the watch can count on, and who is excused.
+pub struct Surroundings<'a> {
+    /// The observer can be asked: there is one, and the transaction is known.
+    pub observer: bool,
+    /// The node submits by itself: there is a broadcaster, and the transaction is known.
+    pub broadcaster: bool,
+    /// Confirmations after which the watch ends.
+    pub final_depth: u32,
+    /// Whether a signer sent a NACK or looks dead.
+    pub excused: &'a dyn Fn(usize) -> bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnTurn {
+    /// Not open yet.
+    Waiting,
+    /// Past when it was found open: the observer is asked first, at most until then.
+    Asking { until: Duration },
+    /// Open: submissions and requests to the application at these times.
+    Open { submit_at: Duration, ask_at: Duration, failures: u32 },
+}
+
+/// The watch of one session at one node.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    turns: Turns,
+    own_turn_number: Option<usize>,
+    number: u32,
+    stopwatch: Stopwatch,
+    opened: usize,
+    asked: bool,
+    exhausted: bool,
+    confirmed_reported: bool,
+    conflict_reported: bool,
+    evidence: Evidence,
+    submissions: u32,
+    rejection: Option<String>,
+    ended: bool,
+    // Not stored:
+    own_turn: OwnTurn,
+    returned: bool,
+    replaced: bool,
+    lost_since: Option<Duration>,
+    observe_at: Duration,
+    observing: bool,
+    submitting: bool,
+}
+
+impl Watch {
+    /// Begins to watch: `t0` is now.
+    pub fn new(turns: Turns, own: usize, now: Time) -> Self {
+        Self {
+            own_turn_number: turns.of_signer(own),
+            observe_at: observation_interval(turns.timeout),
+            turns,
+            number: 0,
+            stopwatch: Stopwatch::start(now),
+            opened: 0,
+            asked: false,
+            exhausted: false,
+            confirmed_reported: false,
+            conflict_reported: false,
+            evidence: Evidence::None,
+            submissions: 0,
+            rejection: None,
+            ended: false,
+            own_turn: OwnTurn::Waiting,
+            returned: false,
+            replaced: false,
+            lost_since: None,
+            observing: false,
+            submitting: false,
+        }
+    }
+
+    /// Goes on after a restart. A turn of its own that is open counts as past: the observer is asked first.
+    pub fn restore(turns: Turns, own: usize, record: &pb::WatchRecord, now: Time) -> Self {
+        let started = UnixMillis(record.started_wall);
+        let certain = Duration::from_millis(record.elapsed);
+        let conflict = record.conflict.as_slice().try_into().map(Txid).ok();
+        let confirmations = record.confirmations;
+        let evidence = match (record.evidence, conflict) {
+            (1, _) => Evidence::Submitted,
+            (2, _) => Evidence::Seen,
+            (3, _) => Evidence::Confirmed { height: record.height, confirmations },
+            (4, Some(txid)) => Evidence::Conflict { txid, confirmations },
+            (5, _) => Evidence::Notified,
+            _ => Evidence::None,
+        };
+        Self {
+            number: record.number,
+            stopwatch: Stopwatch::resume(started, certain, now),
+            opened: (record.announced as usize).min(turns.count()),
+            asked: record.asked,
+            exhausted: record.exhausted,
+            confirmed_reported: record.confirmed_reported,
+            conflict_reported: record.conflict_reported,
+            evidence,
+            submissions: record.submissions,
+            rejection: Some(record.rejection.clone()).filter(|reason| !reason.is_empty()),
+            ended: record.ended,
+            returned: true,
+            observe_at: Duration::ZERO,
+            ..Self::new(turns, own, now)
+        }
+    }
+
+    /// What is stored of it.
+    pub fn record(&mut self, now: Time) -> pb::WatchRecord {
+        let elapsed = self.stopwatch.elapsed(now);
+        let mut record = pb::WatchRecord {
+            number: self.number,
+            started_wall: self.stopwatch.started.0,
+            elapsed: elapsed.as_millis() as u64,
+            announced: self.opened as u32,
+            asked: self.asked,
+            exhausted: self.exhausted,
+            confirmed_reported: self.confirmed_reported,
+            conflict_reported: self.conflict_reported,
+            rejection: self.rejection.clone().unwrap_or_default(),
+            submissions: self.submissions,
+            ended: self.ended,
+            ..pb::WatchRecord::default()
+        };
+        match self.evidence {
+            Evidence::None => {}
+            Evidence::Submitted => record.evidence = 1,
+            Evidence::Seen => record.evidence = 2,
+            Evidence::Confirmed { height, confirmations } => {
+                (record.evidence, record.height, record.confirmations) = (3, height, confirmations);
+            }
+            Evidence::Conflict { txid, confirmations } => {
+                (record.evidence, record.confirmations) = (4, confirmations);
+                record.conflict = txid.0.to_vec();
+            }
+            Evidence::Notified => record.evidence = 5,
+        }
+        record
+    }
+
+    /// How many watches came before this one in the session.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What is known.
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
+    }
+
+    /// Whether a deep enough spend, or the application, ended it.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// How often this node submitted.
+    pub fn submissions(&self) -> u32 {
+        self.submissions
+    }
+
+    /// The last refusal of the transaction.
+    pub fn rejection(&self) -> Option<&str> {
+        self.rejection.as_deref()
+    }
+
+    /// The last turn that opened.
+    pub fn turn(&self) -> usize {
+        self.opened.saturating_sub(1)
+    }
+
+    /// The turns.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Whether this node's own turn is open.
+    pub fn own_turn_open(&self) -> bool {
+        self.own_turn_number.is_some_and(|turn| turn < self.opened)
+    }
+
+    /// How long until the turn after the last one that opened. `None`: there is none.
+    pub fn until_next_turn(&mut self, now: Time) -> Option<Duration> {
+        let elapsed = self.stopwatch.elapsed(now);
+        (self.opened < self.turns.count()).then(|| self.turns.start(self.opened).saturating_sub(elapsed))
+    }
+
+    fn waits(&self) -> bool {
+        self.ended || self.replaced || self.evidence.pauses()
+    }
+
+    /// Does what the time asks for.
+    pub fn poll(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        if self.lost_for_long(elapsed) {
+            self.begin_again(now);
+            actions.push(Action::Lost);
+            actions.extend(self.poll(now, surroundings));
+            return actions;
+        }
+        if !self.waits() {
+            self.open_turns(elapsed, surroundings, &mut actions);
+            self.take_own_turn(elapsed, surroundings, &mut actions);
+            let own_turn_came = self.asked || self.own_turn_number.is_none();
+            if !self.exhausted && own_turn_came && elapsed >= self.turns.start(self.turns.count()) {
+                self.exhausted = true;
+                actions.push(Action::Exhausted);
+            }
+        }
+        if surroundings.observer && !self.observing && elapsed >= self.observe_at {
+            self.observing = true;
+            self.observe_at = self.next_observation(elapsed);
+            actions.push(Action::Observe);
+        }
+        actions
+    }
+
+    fn open_turns(&mut self, elapsed: Duration, surroundings: &Surroundings<'_>, actions: &mut Vec<Action>) {
+        let before = self.opened;
+        while self.opened < self.turns.count() {
+            let earlier = &self.turns.tiers[..self.opened];
+            let all_excused = || earlier.iter().flatten().all(|signer| (surroundings.excused)(*signer));
+            if elapsed < self.turns.start(self.opened) && !all_excused() {
+                break;
+            }
+            self.opened += 1;
+        }
+        if self.opened > before.max(1) {
+            let turn = self.opened - 1;
+            let failed = self.turns.tiers[before.max(1) - 1..turn].concat();
+            let next = self.turns.signers(turn).to_vec();
+            actions.push(Action::CoordinatorFailed { failed, next, turn });
+        }
+    }
+
+    fn take_own_turn(
+        &mut self,
+        elapsed: Duration,
+        surroundings: &Surroundings<'_>,
+        actions: &mut Vec<Action>,
+    ) {
+        let timeout = self.turns.timeout;
+        if self.own_turn == OwnTurn::Waiting {
+            let Some(turn) = self.own_turn_number.filter(|turn| *turn < self.opened) else { return };
+            let punctual = self.turns.start(turn) + (timeout / 4).min(Duration::from_secs(1));
+            let past = self.returned || elapsed > punctual;
+            self.own_turn = if past && surroundings.observer {
+                self.observe_at = elapsed;
+                OwnTurn::Asking { until: elapsed + ASK_FIRST }
+            } else {
+                OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 }
+            };
+            self.returned = false;
+        }
+        if matches!(self.own_turn, OwnTurn::Asking { until } if elapsed >= until) {
+            self.own_turn = OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 };
+        }
+        if let OwnTurn::Open { submit_at, ask_at, failures } = self.own_turn {
+            let ask = elapsed >= ask_at;
+            let submit = surroundings.broadcaster && !self.submitting && elapsed >= submit_at;
+            if ask {
+                self.asked = true;
+                actions.push(Action::ShouldBroadcast);
+            }
+            if submit {
+                self.submitting = true;
+                self.submissions = self.submissions.saturating_add(1);
+                actions.push(Action::Submit);
+            }
+            let later = elapsed + timeout;
+            self.own_turn = OwnTurn::Open {
+                submit_at: if submit { later } else { submit_at },
+                ask_at: if ask { later } else { ask_at },
+                failures,
+            };
+        }
+    }
+
+    fn lost_for_long(&self, elapsed: Duration) -> bool {
+        // One broadcast timeout of grace, so that a flapping observer begins at most one watch in each.
+        self.evidence.pauses()
+            && self.lost_since.is_some_and(|since| elapsed >= since.saturating_add(self.turns.timeout))
+    }
+
+    fn begin_again(&mut self, now: Time) {
+        let own = Self {
+            own_turn_number: self.own_turn_number,
+            number: self.number.saturating_add(1),
+            submissions: self.submissions,
+            rejection: self.rejection.take(),
+            submitting: self.submitting,
+            observing: self.observing,
+            replaced: self.replaced,
+            ..Self::new(self.turns.clone(), usize::MAX, now)
+        };
+        *self = own;
+    }
+
+    fn next_observation(&self, elapsed: Duration) -> Duration {
+        let timeout = self.turns.timeout;
+        let interval = observation_interval(timeout);
+        let next = elapsed
+            + match self.evidence {
+                Evidence::Confirmed { .. } | Evidence::Conflict { .. } => interval * 2,
+                Evidence::Submitted => interval.min(Duration::from_secs(1)),
+                _ => interval,
+            };
+        // Look once more shortly before the next turn opens, so that nobody submits what is there already.
+        let lead = (timeout / 10).min(Duration::from_secs(2));
+        let look = self.turns.start(self.opened).saturating_sub(lead);
+        if self.opened < self.turns.count() && look > elapsed { next.min(look) } else { next }
+    }
+
+    /// When [`Watch::poll`] is to be called next, as a time of the monotonic clock.
+    pub fn next_timeout(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Option<Duration> {
+        if self.ended {
+            return None;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        let mut next = None;
+        let mut consider = |at: Duration| next = Some(next.map_or(at, |earlier: Duration| earlier.min(at)));
+        if surroundings.observer && !self.observing {
+            consider(self.observe_at);
+        }
+        if self.evidence.pauses() {
+            if let Some(since) = self.lost_since {
+                consider(since.saturating_add(self.turns.timeout));
+            }
+        } else if !self.replaced {
+            if self.opened < self.turns.count() {
+                consider(self.turns.start(self.opened));
+            }
+            match self.own_turn {
+                OwnTurn::Waiting => {}
+                OwnTurn::Asking { until } => consider(until),
+                OwnTurn::Open { submit_at, ask_at, .. } => {
+                    consider(ask_at);
+                    if surroundings.broadcaster && !self.submitting {
+                        consider(submit_at);
+                    }
+                }
+            }
+            if !self.exhausted && (self.asked || self.own_turn_number.is_none()) {
+                consider(self.turns.start(self.turns.count()));
+            }
+        }
+        next.map(|at| now.monotonic + at.saturating_sub(elapsed))
+    }
+
+    /// The observer answered.
+    pub fn observed(
+        &mut self,
+        answer: Option<ChainStatus>,
+        now: Time,
+        surroundings: &Surroundings<'_>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.observing = false;
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        let evidence = match answer {
+            None => self.evidence,
+            Some(ChainStatus::Unknown) => {
+                if self.evidence.pauses() && self.lost_since.is_none() {
+                    self.lost_since = Some(elapsed);
+                }
+                self.evidence
+            }
+            Some(ChainStatus::Seen) => Evidence::Seen,
+            Some(ChainStatus::Confirmed { height, confirmations }) => {
+                Evidence::Confirmed { height, confirmations: confirmations.max(1) }
+            }
+            Some(ChainStatus::Conflict { txid, confirmations }) => {
+                Evidence::Conflict { txid, confirmations: confirmations.max(1) }
+            }
+        };
+        if matches!(answer, Some(status) if status != ChainStatus::Unknown) {
+            self.lost_since = None;
+            if !self.evidence.pauses() && !matches!(evidence, Evidence::Conflict { .. }) {
+                actions.push(Action::Seen);
+            }
+            self.evidence = evidence;
+            self.report_depth(surroundings.final_depth, &mut actions);
+        } else if matches!(self.own_turn, OwnTurn::Asking { .. }) {
+            self.own_turn = OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 };
+        }
+        actions.extend(self.poll(now, surroundings));
+        actions
+    }
+
+    fn report_depth(&mut self, final_depth: u32, actions: &mut Vec<Action>) {
+        let confirmations = match self.evidence {
+            Evidence::Confirmed { confirmations, .. } => {
+                if !self.confirmed_reported {
+                    self.confirmed_reported = true;
+                    actions.push(Action::Confirmed);
+                }
+                confirmations
+            }
+            Evidence::Conflict { txid, confirmations } => {
+                if !self.conflict_reported {
+                    self.conflict_reported = true;
+                    actions.push(Action::Conflict(txid));
+                }
+                confirmations
+            }
+            _ => return,
+        };
+        self.ended = confirmations >= final_depth;
+    }
+
+    /// The broadcaster answered, or (`Err`) could not reach the network.
+    pub fn submitted(
+        &mut self,
+        answer: Result<SubmitOutcome, String>,
+        now: Time,
+        surroundings: &Surroundings<'_>,
+    ) -> Vec<Action> {
+        self.submitting = false;
+        let mut actions = Vec::new();
+        let elapsed = self.stopwatch.elapsed(now);
+        let accepted = answer == Ok(SubmitOutcome::Accepted);
+        match answer {
+            Ok(SubmitOutcome::Accepted) => {
+                if self.evidence == Evidence::None {
+                    self.evidence = Evidence::Submitted;
+                }
+                self.observe_at = self.observe_at.min(elapsed);
+                actions.push(Action::Claim);
+            }
+            Ok(SubmitOutcome::Rejected(reason)) => {
+                if self.rejection.as_ref() != Some(&reason) {
+                    self.rejection = Some(reason);
+                    actions.push(Action::Rejected);
+                }
+            }
+            Err(reason) => actions.push(Action::Nack(reason)),
+        }
+        if let OwnTurn::Open { submit_at, failures, .. } = &mut self.own_turn {
+            if accepted {
+                *failures = 0;
+            } else {
+                let back_off =
+                    FIRST_BACK_OFF.saturating_mul(1 << (*failures).min(16)).min(self.turns.timeout);
+                *failures += 1;
+                *submit_at = elapsed + back_off;
+            }
+        }
+        actions.extend(self.poll(now, surroundings));
+        actions
+    }
+
+    /// The application says that the transaction is broadcast. Without an observer that ends the watch.
+    pub fn notified(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        if surroundings.observer {
+            if self.evidence == Evidence::None {
+                self.evidence = Evidence::Submitted;
+            }
+            self.observe_at = elapsed;
+            actions.push(Action::Claim);
+        } else {
+            self.evidence = Evidence::Notified;
+            self.ended = true;
+            self.confirmed_reported = true;
+            actions.extend([Action::Claim, Action::Confirmed]);
+        }
+        actions.extend(self.poll(now, surroundings));
+        actions
+    }
+
+    /// A claim, a wake-up: look at the chain now.
+    pub fn look(&mut self, now: Time) {
+        let elapsed = self.stopwatch.elapsed(now);
+        self.observe_at = self.observe_at.min(elapsed);
+    }
+
+    /// After sleep: a turn of its own that opened meanwhile counts as past, and the chain is looked at first.
+    pub fn woke(&mut self, now: Time) {
+        self.look(now);
+        if !matches!(self.own_turn, OwnTurn::Asking { .. }) {
+            self.own_turn = OwnTurn::Waiting;
+            self.returned = self.own_turn_open();
+        }
+    }
+
+    /// Opens this node's own turn now, whatever the time.
+    pub fn broadcast_now(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        self.asked = true;
+        actions.push(Action::ShouldBroadcast);
+        if surroundings.broadcaster && !self.submitting {
+            self.submitting = true;
+            self.submissions = self.submissions.saturating_add(1);
+            actions.push(Action::Submit);
+        }
+        // Its regular turn, if that is still to come, is not put off by this.
+        let regular =
+            self.own_turn_number.map(|turn| self.turns.start(turn)).filter(|start| *start > elapsed);
+        let later = regular.unwrap_or(Duration::MAX).min(elapsed + self.turns.timeout);
+        self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
+        actions
+    }
+
+    /// A session that replaces this one was seen (`pause`), confirmed (`end`), or neither any more.
+    pub fn replacement(&mut self, pause: bool, end: bool) {
+        self.replaced = pause;
+        self.ended |= end;
+    }
+}
+
+/// How often the chain is looked at while nothing is known.
+fn observation_interval(timeout: Duration) -> Duration {
+    (timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(30))
+}

@@ -1,0 +1,184 @@
+//! Comparing with others what both hold, and sending what is missing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{COMPARE_WITH, Context, Session};
+use crate::error::WireError;
+use crate::protocol::Output;
+use crate::protocol::envelope::{Content, Envelope, Proof};
+use crate::protocol::limits;
+use crate::protocol::wire::{self, pb};
+use crate::types::{EnvelopeId, SignerKey};
+
+/// A frame around envelopes.
+fn frame_of(envelopes: Vec<Vec<u8>>) -> Arc<[u8]> {
+    wire::encode(&pb::Frame { envelopes, ..pb::Frame::default() }).into()
+}
+
+impl Session {
+    fn connected_others(&self, context: &Context<'_>) -> Vec<(usize, SignerKey)> {
+        let signers = &self.proposal.signers;
+        self.others()
+            .map(|signer| (signer, signers[signer]))
+            .filter(|(_, key)| context.connected.contains(key))
+            .collect()
+    }
+
+    fn send(&mut self, to: SignerKey, frame: Arc<[u8]>) {
+        self.effects.push(Output::Send { session: self.id(), to, frame });
+    }
+
+    /// Sends an own envelope to everybody who is connected. The others get it by comparison.
+    pub(super) fn send_envelope(&mut self, envelope: &Envelope, context: &Context<'_>) {
+        let frame = frame_of(vec![envelope.as_bytes().to_vec()]);
+        for (_, key) in self.connected_others(context) {
+            self.send(key, frame.clone());
+        }
+    }
+
+    /// Sends the certificate to everybody who is connected and not known to hold it.
+    pub(super) fn send_certificate(&mut self, context: &Context<'_>) {
+        let Some(frame) = self.certificate_frame() else { return };
+        for (signer, key) in self.connected_others(context) {
+            if !self.holders.contains(&signer) {
+                self.send(key, frame.clone());
+            }
+        }
+    }
+
+    fn certificate_frame(&self) -> Option<Arc<[u8]>> {
+        let certificates = vec![self.certificate.as_ref()?.to_wire()];
+        Some(wire::encode(&pb::Frame { certificates, ..pb::Frame::default() }).into())
+    }
+
+    /// Sends the envelopes that make a proof, so that everybody sees it at once.
+    pub(super) fn send_proofs(&mut self, context: &Context<'_>) {
+        for proof in self.proofs() {
+            let mut envelopes = Vec::new();
+            match proof {
+                Proof::Equivocation(first, second) => envelopes.extend([*first, *second]),
+                Proof::BadContent(envelope) => envelopes.push(*envelope),
+                Proof::BadPartial { nonces, partial } => {
+                    envelopes.extend(nonces);
+                    envelopes.push(*partial);
+                }
+            }
+            for envelope in envelopes {
+                self.send_envelope(&envelope, context);
+            }
+        }
+    }
+
+    /// Starts a comparison with a signer that is connected.
+    pub fn compare_with(&mut self, signer: &SignerKey) {
+        if !self.closed && self.proposal.index_of(signer).is_some_and(|index| index != self.own) {
+            self.send_have(*signer, false);
+        }
+    }
+
+    pub(super) fn compare_all(&mut self, context: &Context<'_>) {
+        for (_, key) in self.connected_others(context) {
+            self.send_have(key, false);
+        }
+    }
+
+    /// Starts a comparison with the next few signers in turn.
+    pub(super) fn compare_some(&mut self, context: &Context<'_>) {
+        let mut others = self.connected_others(context);
+        let next = self.compare_next;
+        others.sort_by_key(|(signer, _)| (*signer < next, *signer));
+        for (signer, key) in others.into_iter().take(COMPARE_WITH) {
+            self.compare_next = signer + 1;
+            self.send_have(key, false);
+        }
+    }
+
+    fn send_have(&mut self, to: SignerKey, answer: bool) {
+        let envelopes = self.envelope_ids().iter().flat_map(|id| id.0).collect();
+        let certificate = self.certificate.is_some();
+        let have = vec![pb::Have { session: self.id().0.to_vec(), envelopes, certificate, answer }];
+        let frame = wire::encode(&pb::Frame { have, ..pb::Frame::default() });
+        self.send(to, frame.into());
+    }
+
+    /// A signer says what it holds: send what it lacks, and answer with what is here.
+    pub fn compare(
+        &mut self,
+        have: &pb::Have,
+        from: usize,
+        context: &mut Context<'_>,
+    ) -> Result<(), WireError> {
+        let ids = have.envelopes.chunks_exact(32);
+        if !ids.remainder().is_empty() {
+            return Err(WireError::Malformed("the comparison"));
+        }
+        let theirs: HashSet<EnvelopeId> = ids.filter_map(EnvelopeId::from_slice).collect();
+        let key = self.proposal.signers[from];
+        if have.certificate {
+            self.holders.insert(from);
+        }
+        if self.closed {
+            return Ok(());
+        }
+        if self.certificate.is_some() && !have.certificate {
+            self.holders.insert(from);
+            if let Some(frame) = self.certificate_frame() {
+                self.send(key, frame);
+            }
+        }
+        // Who has the certificate needs no more than what is said about the broadcast.
+        let finished = self.certificate.is_some() || have.certificate;
+        let useful = |envelope: &&Envelope| {
+            let about_broadcast = matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. });
+            // Without the proposal nobody can check a certificate.
+            let proposal = matches!(envelope.content(), Content::Proposal(_));
+            !finished || about_broadcast || proposal
+        };
+        let missing: Vec<Vec<u8>> = self
+            .set
+            .in_order()
+            .into_iter()
+            .filter(|envelope| !theirs.contains(&envelope.id()))
+            .filter(useful)
+            .map(|envelope| envelope.as_bytes().to_vec())
+            .collect();
+        for frame in frames(missing) {
+            self.send(key, frame);
+        }
+        if have.answer {
+            self.compared.insert(from);
+        } else {
+            self.send_have(key, true);
+        }
+        self.advance(context);
+        Ok(())
+    }
+
+    /// Everything that the session holds, as one frame: the form in which it is exported.
+    pub fn export(&self) -> Vec<u8> {
+        let envelopes =
+            self.set.in_order().into_iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
+        let certificates = self.certificate.iter().map(wire::Certificate::to_wire).collect();
+        wire::encode(&pb::Frame { envelopes, certificates, have: Vec::new() })
+    }
+}
+
+/// Puts envelopes into as few frames as their limit allows.
+fn frames(envelopes: Vec<Vec<u8>>) -> Vec<Arc<[u8]>> {
+    let mut frames = Vec::new();
+    let (mut group, mut size) = (Vec::new(), 0);
+    for envelope in envelopes {
+        let more = envelope.len() + 16;
+        if size + more > limits::FRAME && !group.is_empty() {
+            frames.push(frame_of(std::mem::take(&mut group)));
+            size = 0;
+        }
+        size += more;
+        group.push(envelope);
+    }
+    if !group.is_empty() {
+        frames.push(frame_of(group));
+    }
+    frames
+}

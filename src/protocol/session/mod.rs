@@ -1,0 +1,737 @@
+//! One session at one node: consent, two rounds, the certificate, the watch, and every ending.
+//!
+//! What is believed is a function of the envelope set and the time. Everything said and stored goes through
+//! [`Session::flush`], which puts what must be on disk before what may be seen.
+
+mod compare;
+mod events;
+mod record;
+mod rounds;
+mod watching;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, SignerError, WireError};
+use crate::protocol::election::{Election, elect};
+use crate::protocol::envelope::{Body, Content, Envelope, Place};
+use crate::protocol::event::{DurableKind, Event};
+use crate::protocol::failover::{Turns, Watch};
+use crate::protocol::proposal::Proposal;
+use crate::protocol::scheme::{Scheme, SessionKeys};
+use crate::protocol::set::{EnvelopeSet, Fact};
+use crate::protocol::status::{FailoverStatus, Phase, SessionStatus};
+use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
+use crate::protocol::wire::Certificate;
+use crate::protocol::{Output, Record, RequestId, Settings, Ticket, Time};
+use crate::signer::SignTask;
+use crate::types::{EnvelopeId, SessionId, SignedTransaction, SignerKey, Txid};
+
+/// How long a restarted node waits for its peers' answers before it makes nonces again.
+const RECOVERY: Duration = Duration::from_secs(2);
+/// How often an incomplete session compares with others.
+const COMPARE_EVERY: Duration = Duration::from_secs(2);
+/// With how many signers it compares each time.
+const COMPARE_WITH: usize = 3;
+/// How long a refusal of the signer is waited out.
+const SIGNER_RETRY: Duration = Duration::from_secs(1);
+
+/// What a session borrows from its engine for one call.
+pub(super) struct Context<'a> {
+    pub now: Time,
+    pub settings: &'a Settings,
+    pub scheme: &'a dyn Scheme,
+    pub codec: &'a dyn TransactionCodec,
+    /// When a signer was last heard of, by the monotonic clock.
+    pub heard: &'a dyn Fn(&SignerKey) -> Option<Duration>,
+    pub connected: &'a HashSet<SignerKey>,
+    pub tickets: &'a mut Ticket,
+    pub outputs: &'a mut std::collections::VecDeque<Output>,
+    /// Signers of whom something new came through others.
+    pub relayed: &'a mut Vec<SignerKey>,
+}
+
+/// How a session ended at this node without a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Failed = 1,
+    Aborted,
+    Declined,
+    Expired,
+}
+
+/// What a ticket was given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Purpose {
+    Proposal,
+    Accept,
+    Nonces(u32),
+    Partial(u32),
+    Restart(u32),
+    Decline,
+    Abort,
+    Claim,
+    Nack,
+}
+
+pub(super) struct Session {
+    pub proposal: Proposal,
+    keys: Arc<dyn SessionKeys>,
+    election: Election,
+    transaction: Option<TransactionInfo>,
+    own: usize,
+    set: EnvelopeSet,
+    certificate: Option<Certificate>,
+    finished: Option<SignedTransaction>,
+    pub watch: Option<Watch>,
+
+    // Stored:
+    attempts_used: u32,
+    partial_sent: bool,
+    pub closed: bool,
+    pub ending: Option<Ending>,
+    pending: Vec<DurableKind>,
+    foreign_envelope: bool,
+
+    // Of this process only:
+    loaded_at: Option<Duration>,
+    compared: HashSet<usize>,
+    nonces_held: Option<u32>,
+    tickets: BTreeMap<Ticket, Purpose>,
+    signer_retry: Option<Duration>,
+    requests: BTreeMap<Purpose, Vec<RequestId>>,
+    holders: HashSet<usize>,
+    compare_at: Duration,
+    compare_next: usize,
+    progress_at: Duration,
+    stalled: bool,
+    ready_reported: bool,
+    nonces_reported: Option<u32>,
+    bad_nonces: Option<u32>,
+    tried: Option<(u32, usize)>,
+    round: Option<(u32, [u8; 32], Arc<dyn crate::protocol::scheme::Round>)>,
+    holder_at: Duration,
+    claimed_txid: Option<Txid>,
+
+    // Collected until the next flush:
+    effects: Vec<Output>,
+    records: Vec<Record>,
+    state_changed: bool,
+    sync: bool,
+}
+
+impl Session {
+    /// A session with nothing in it. Checks the keys, and the transaction if there is one.
+    pub fn new(proposal: Proposal, own: &SignerKey, context: &Context<'_>) -> Result<Self, Error> {
+        let own = proposal.index_of(own).ok_or(crate::error::ProposalError::NotASigner)?;
+        let keys = context.scheme.aggregate_keys(&proposal)?;
+        let transaction = match &proposal.transaction {
+            Some(_) => Some(context.codec.check(&proposal, keys.as_ref())?),
+            None => None,
+        };
+        let election = elect(&proposal.signers, proposal.election_method, &proposal.id())?;
+        Ok(Self {
+            keys,
+            election,
+            transaction,
+            own,
+            set: EnvelopeSet::default(),
+            certificate: None,
+            finished: None,
+            watch: None,
+            attempts_used: 0,
+            partial_sent: false,
+            closed: false,
+            ending: None,
+            pending: Vec::new(),
+            foreign_envelope: false,
+            loaded_at: None,
+            compared: HashSet::new(),
+            nonces_held: None,
+            tickets: BTreeMap::new(),
+            signer_retry: None,
+            requests: BTreeMap::new(),
+            holders: HashSet::new(),
+            compare_at: context.now.monotonic + COMPARE_EVERY,
+            compare_next: own + 1,
+            progress_at: context.now.monotonic,
+            stalled: false,
+            ready_reported: false,
+            nonces_reported: None,
+            bad_nonces: None,
+            tried: None,
+            round: None,
+            holder_at: Duration::ZERO,
+            claimed_txid: None,
+            effects: Vec::new(),
+            records: vec![Record::Proposal(proposal.as_bytes().to_vec())],
+            state_changed: true,
+            sync: false,
+            proposal,
+        })
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.proposal.id()
+    }
+
+    pub fn election(&self) -> &Election {
+        &self.election
+    }
+
+    pub fn own_index(&self) -> usize {
+        self.own
+    }
+
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
+    pub fn final_transaction(&self) -> Option<&SignedTransaction> {
+        self.finished.as_ref()
+    }
+
+    fn signers(&self) -> usize {
+        self.proposal.signers.len()
+    }
+
+    fn others(&self) -> impl Iterator<Item = usize> + use<> {
+        let own = self.own;
+        (0..self.signers()).filter(move |signer| *signer != own)
+    }
+
+    /// Whether this node's application consented: the signed consent is in the set.
+    pub fn joined(&self) -> bool {
+        self.set.fact(Fact::Accept, self.own).is_some()
+    }
+
+    /// Whether nothing is left to do or to tell: the session may be forgotten once it expired.
+    pub fn spent(&self, now: Time) -> bool {
+        let over = self.closed || self.ending.is_some() || self.watch.as_ref().is_some_and(Watch::ended);
+        over && self.pending.is_empty() && now.wall >= self.proposal.expires_at
+    }
+
+    /// Whether the application has not answered the proposal yet.
+    pub fn unanswered(&self) -> bool {
+        !self.joined() && !self.in_flight(Purpose::Accept) && !self.closed && self.ending.is_none()
+    }
+
+    // ---- What the application asks for ----
+
+    /// Proposes this session: signs the proposal and the own consent.
+    pub fn propose(&mut self, request: RequestId, context: &mut Context<'_>) {
+        self.requests.entry(Purpose::Accept).or_default().push(request);
+        self.say(Purpose::Proposal, Content::Proposal(self.proposal.as_bytes().to_vec()), context);
+        self.say(Purpose::Accept, Content::Accept, context);
+        self.advance(context);
+    }
+
+    /// Consents. A closed session is opened again.
+    pub fn join(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
+        if let Some(ending) = self.ending.filter(|_| self.certificate.is_none()) {
+            let (state, hint) = match ending {
+                Ending::Failed => ("failed", "propose a new one, without the culprit"),
+                Ending::Aborted => ("aborted", "propose a new one"),
+                Ending::Declined => ("declined", "propose a new one"),
+                Ending::Expired => ("expired", "propose a new one with a later expiry"),
+            };
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
+        self.proposal
+            .check_expiry(context.now.wall)
+            .or_else(|error| if self.certificate.is_some() { Ok(()) } else { Err(error) })?;
+        if self.closed {
+            self.closed = false;
+            self.state_changed = true;
+            self.compare_all(context);
+            if let Some(watch) = &mut self.watch {
+                watch.woke(context.now);
+            }
+        }
+        self.answered();
+        if self.joined() {
+            self.sync = true;
+            self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+        } else {
+            self.requests.entry(Purpose::Accept).or_default().push(request);
+            if !self.in_flight(Purpose::Accept) {
+                self.say(Purpose::Accept, Content::Accept, context);
+            }
+        }
+        self.advance(context);
+        self.drive_watch(context);
+        Ok(())
+    }
+
+    /// Refuses the proposal.
+    pub fn decline(
+        &mut self,
+        reason: String,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        if self.joined() || self.in_flight(Purpose::Accept) {
+            let (state, hint) = ("joined", "it can be aborted instead");
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
+        self.stop(Purpose::Decline, Fact::Decline, Content::Decline { reason }, request, context)
+    }
+
+    /// Stops taking part, and tells the others.
+    pub fn abort(
+        &mut self,
+        reason: String,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        self.stop(Purpose::Abort, Fact::Abort, Content::Abort { reason }, request, context)
+    }
+
+    fn stop(
+        &mut self,
+        purpose: Purpose,
+        fact: Fact,
+        content: Content,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        let (Content::Decline { reason } | Content::Abort { reason }) = &content else {
+            return Err(Error::Internal("only a refusal stops a session".into()));
+        };
+        if reason.len() > crate::protocol::limits::REASON {
+            let (what, most) = ("the reason", crate::protocol::limits::REASON);
+            return Err(WireError::TooLong { what, actual: reason.len(), most }.into());
+        }
+        if self.certificate.is_some() {
+            let (state, hint) = ("complete", "the signatures exist and cannot be taken back");
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
+        self.answered();
+        if self.set.fact(fact, self.own).is_some() {
+            self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+            return Ok(());
+        }
+        self.requests.entry(purpose).or_default().push(request);
+        if !self.in_flight(purpose) {
+            self.say(purpose, content, context);
+        }
+        Ok(())
+    }
+
+    /// Forgets the envelopes. A tombstone stays until the expiry.
+    pub fn close(&mut self, request: RequestId, context: &mut Context<'_>) {
+        if !self.closed {
+            self.closed = true;
+            self.state_changed = true;
+            self.sync = true;
+            self.pending.clear();
+            self.forget_nonces();
+            self.tell(Event::SessionClosed);
+        }
+        let _ = context;
+        self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+    }
+
+    /// The application answered the proposal, so it need not be told of it any more.
+    fn answered(&mut self) {
+        self.acknowledge(DurableKind::Proposed);
+    }
+
+    /// The application handled a durable event.
+    pub fn acknowledge(&mut self, kind: DurableKind) {
+        let before = self.pending.len();
+        self.pending.retain(|pending| *pending != kind);
+        self.state_changed |= self.pending.len() != before;
+    }
+
+    // ---- What the signer answers ----
+
+    fn in_flight(&self, purpose: Purpose) -> bool {
+        self.tickets.values().any(|given| *given == purpose)
+    }
+
+    fn say(&mut self, purpose: Purpose, content: Content, context: &mut Context<'_>) {
+        let body = Body { session: self.id(), signer: self.own, content };
+        self.ask_signer(purpose, SignTask::Envelope(body), context);
+    }
+
+    fn ask_signer(&mut self, purpose: Purpose, task: SignTask, context: &mut Context<'_>) {
+        *context.tickets += 1;
+        let ticket = *context.tickets;
+        self.tickets.insert(ticket, purpose);
+        // Asking is no act that others can see, so it need not wait for the disk.
+        context.outputs.push_back(Output::Sign { session: self.id(), ticket, task: Box::new(task) });
+    }
+
+    /// The signer answered. `true`: the session was never begun and is to be removed.
+    pub fn signed(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Envelope, SignerError>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(purpose) = self.tickets.remove(&ticket) else { return false };
+        match result {
+            Ok(envelope) => self.own_envelope(purpose, envelope, context),
+            Err(error) => return self.signer_failed(purpose, error, context),
+        }
+        self.advance(context);
+        self.drive_watch(context);
+        false
+    }
+
+    fn own_envelope(&mut self, purpose: Purpose, envelope: Envelope, context: &mut Context<'_>) {
+        // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
+        // is not used: two would be a proof against the own key. Nor does a node sign after an ending.
+        let taken =
+            envelope.place().is_some_and(|place| self.ending.is_some() || self.set.taken(place, self.own));
+        if taken || !self.set.wants(&envelope, &self.proposal) {
+            if let Purpose::Nonces(_) = purpose {
+                self.forget_nonces();
+            }
+            self.done(purpose, Ok(()));
+            return;
+        }
+        match purpose {
+            Purpose::Nonces(attempt) => {
+                self.attempts_used = self.attempts_used.max(attempt + 1);
+                self.nonces_held = Some(attempt);
+                self.sync = true;
+            }
+            Purpose::Partial(_) => {
+                self.nonces_held = None;
+                self.partial_sent = true;
+            }
+            Purpose::Claim | Purpose::Nack => {}
+            Purpose::Proposal | Purpose::Accept | Purpose::Restart(_) | Purpose::Decline | Purpose::Abort => {
+                self.sync = true;
+            }
+        }
+        self.state_changed = true;
+        if purpose == Purpose::Proposal {
+            self.tell(Event::SessionCreated);
+        }
+        self.add(envelope.clone(), context);
+        self.send_envelope(&envelope, context);
+        self.done(purpose, Ok(()));
+    }
+
+    fn signer_failed(&mut self, purpose: Purpose, error: SignerError, context: &mut Context<'_>) -> bool {
+        let first_words = matches!(purpose, Purpose::Proposal | Purpose::Accept);
+        if first_words && !self.joined() {
+            // Nothing was stored or sent, so the request failed without a trace.
+            self.done(Purpose::Accept, Err(error.into()));
+            return self.proposal.proposer == self.own && self.loaded_at.is_none() && self.set.is_empty();
+        }
+        if matches!(purpose, Purpose::Decline | Purpose::Abort) {
+            self.done(purpose, Err(error.into()));
+            return false;
+        }
+        if let (Purpose::Partial(_), SignerError::NonceGone) = (purpose, &error) {
+            self.nonces_held = None;
+            self.advance(context);
+        }
+        self.signer_retry = Some(context.now.monotonic + SIGNER_RETRY);
+        self.tell(Event::SignerFailed { error });
+        false
+    }
+
+    fn done(&mut self, purpose: Purpose, result: Result<(), Error>) {
+        for request in self.requests.remove(&purpose).unwrap_or_default() {
+            self.effects.push(Output::Done { session: self.id(), request, result: result.clone() });
+        }
+    }
+
+    // ---- What others say ----
+
+    /// Takes an envelope from a peer. `relayed`: not from the signer that signed it.
+    pub fn receive(
+        &mut self,
+        envelope: Envelope,
+        from: usize,
+        context: &mut Context<'_>,
+    ) -> Result<(), WireError> {
+        if self.closed || !self.set.wants(&envelope, &self.proposal) {
+            return Ok(());
+        }
+        envelope.verify(context.scheme, &self.proposal)?;
+        let signer = envelope.body().signer;
+        if signer != from {
+            context.relayed.push(self.proposal.signers[signer]);
+        }
+        if signer == self.own {
+            self.own_envelope_returned(&envelope);
+        }
+        self.progress_at = context.now.monotonic;
+        self.stalled = false;
+        self.add(envelope, context);
+        Ok(())
+    }
+
+    /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, so after a
+    /// restart it may come back; everything else was on disk before it left.
+    fn own_envelope_returned(&mut self, envelope: &Envelope) {
+        let own_partial_lost = match envelope.place() {
+            Some(Place::Partial(attempt)) => {
+                self.loaded_at.is_some() && self.set.taken(Place::Nonces(attempt), self.own)
+            }
+            Some(Place::Nonces(_)) => false,
+            None => matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. }),
+        };
+        match envelope.place() {
+            Some(Place::Partial(_)) => self.partial_sent = true,
+            Some(Place::Nonces(attempt)) => self.attempts_used = self.attempts_used.max(attempt + 1),
+            None => {}
+        }
+        self.state_changed = true;
+        if !own_partial_lost && !self.foreign_envelope {
+            self.foreign_envelope = true;
+            self.tell_durably(DurableKind::KeyInUse);
+        }
+    }
+
+    fn add(&mut self, envelope: Envelope, context: &Context<'_>) {
+        let (id, signer) = (envelope.id(), envelope.body().signer);
+        self.records.push(Record::Envelope(id, envelope.as_bytes().to_vec()));
+        let content = envelope.content().clone();
+        let dropped = self.set.insert(envelope, &self.proposal);
+        self.records.extend(dropped.into_iter().map(Record::DropEnvelope));
+        match content {
+            Content::Accept => {
+                let (joined, signers) = (self.set.by_all(Fact::Accept).count(), self.signers());
+                self.tell(Event::SessionJoined { signer, joined, signers });
+            }
+            Content::Claim { txid } if signer != self.own => self.heard_claim(txid, signer, context),
+            _ => {}
+        }
+    }
+
+    /// Tells the application of another signer's proposal.
+    pub fn announce(&mut self) {
+        self.tell_durably(DurableKind::Proposed);
+    }
+
+    /// A peer is gone.
+    pub fn peer_gone(&mut self, key: &SignerKey) {
+        let unfinished = self.certificate.is_none() && self.ending.is_none() && !self.closed;
+        if let Some(signer) = self.proposal.index_of(key).filter(|_| unfinished) {
+            self.tell(Event::ParticipantDisconnected { signer });
+        }
+    }
+
+    /// After envelopes came in: see what follows from them.
+    pub fn received(&mut self, context: &mut Context<'_>) {
+        self.advance(context);
+        self.drive_watch(context);
+    }
+
+    /// Takes a certificate. Makes a holder of any node that ever joined, whatever it believed before.
+    pub fn receive_certificate(
+        &mut self,
+        certificate: Certificate,
+        from: Option<usize>,
+        context: &mut Context<'_>,
+    ) -> Result<(), WireError> {
+        if let Some(from) = from {
+            if self.certificate.as_ref() == Some(&certificate) {
+                self.holders.insert(from);
+            }
+        }
+        if self.certificate.is_some() || !self.joined() {
+            return Ok(());
+        }
+        if !self.keys.verify_signatures(&certificate.signatures) {
+            return Err(WireError::Signature("the certificate"));
+        }
+        self.holders.extend(from);
+        self.become_holder(certificate, context);
+        Ok(())
+    }
+
+    // ---- Time ----
+
+    /// Does what the time asks for.
+    pub fn tick(&mut self, context: &mut Context<'_>) {
+        let monotonic = context.now.monotonic;
+        if self.signer_retry.is_some_and(|at| monotonic >= at) {
+            self.signer_retry = None;
+        }
+        self.advance(context);
+        self.drive_watch(context);
+        if self.closed || self.certificate.is_some() || self.ending.is_some() {
+            return;
+        }
+        if monotonic >= self.compare_at {
+            self.compare_at = monotonic + COMPARE_EVERY;
+            self.compare_some(context);
+        }
+        if self.joined() && !self.stalled && monotonic >= self.progress_at + context.settings.stall_after {
+            self.stalled = true;
+            let since = monotonic - self.progress_at;
+            let missing = self.missing();
+            if !missing.is_empty() {
+                self.tell(Event::SessionStalled { missing, since });
+            }
+        }
+    }
+
+    /// When [`Session::tick`] is to be called next.
+    pub fn next_timeout(&mut self, context: &Context<'_>) -> Option<Duration> {
+        let now = context.now;
+        let mut next = self.watch_timeout(context).into_iter().collect::<Vec<_>>();
+        let until_expiry = self.proposal.expires_at.saturating_since(now.wall);
+        let over = self.closed || self.certificate.is_some() || self.ending.is_some();
+        if !over {
+            next.push(self.compare_at);
+            next.push(now.monotonic + until_expiry);
+            if self.joined() && !self.stalled {
+                next.push(self.progress_at + context.settings.stall_after);
+            }
+            next.extend(self.recovery_ends().filter(|at| *at > now.monotonic));
+        } else if !until_expiry.is_zero() {
+            next.push(now.monotonic + until_expiry);
+        }
+        next.extend(self.signer_retry);
+        next.into_iter().min()
+    }
+
+    /// After sleep: compare at once, and look at the chain before submitting.
+    pub fn woke(&mut self, context: &mut Context<'_>) {
+        if let Some(watch) = &mut self.watch {
+            watch.woke(context.now);
+        }
+        self.compare_at = context.now.monotonic;
+        self.tick(context);
+    }
+
+    // ---- What it looks like ----
+
+    pub fn status(&mut self, now: Time) -> SessionStatus {
+        let attempt = self.set.attempt();
+        let phase = match (&self.watch, self.ending) {
+            _ if self.closed => Phase::Closed,
+            (Some(watch), _) if watch.ended() => Phase::Final,
+            (Some(_), _) => Phase::Watching,
+            (None, Some(Ending::Failed)) => Phase::Failed,
+            (None, Some(Ending::Aborted)) => Phase::Aborted,
+            (None, Some(Ending::Declined)) => Phase::Declined,
+            (None, Some(Ending::Expired)) => Phase::Expired,
+            (None, None) if !self.joined() => Phase::Proposed,
+            (None, None) if self.set.all_at(Place::Nonces(attempt), self.signers()).is_some() => {
+                Phase::Signing
+            }
+            (None, None) => Phase::Joined,
+        };
+        let coordinator = self.election.coordinator;
+        let failover = self.watch.as_mut().map(|watch| FailoverStatus {
+            coordinator,
+            current: watch.turns().signers(watch.turn()).to_vec(),
+            turn: watch.turn(),
+            until_next_turn: watch.until_next_turn(now),
+            evidence: watch.evidence(),
+            submissions: watch.submissions(),
+            watch: watch.number(),
+        });
+        SessionStatus {
+            session: self.id(),
+            phase,
+            own_index: self.own,
+            signers: self.signers(),
+            accepted: self.set.by_all(Fact::Accept).map(|envelope| envelope.body().signer).collect(),
+            missing: self.missing(),
+            attempt,
+            partial_sent: self.partial_sent,
+            expires_at: self.proposal.expires_at,
+            failover,
+        }
+    }
+
+    /// The signers that everybody waits for.
+    fn missing(&self) -> Vec<usize> {
+        if self.certificate.is_some() || self.ending.is_some() {
+            return Vec::new();
+        }
+        let attempt = self.set.attempt();
+        let lacking = |place: Place| -> Vec<usize> {
+            (0..self.signers()).filter(|signer| self.set.at(place, *signer).is_none()).collect()
+        };
+        let nonces = lacking(Place::Nonces(attempt));
+        if !nonces.is_empty() {
+            return nonces;
+        }
+        let mut partials = lacking(Place::Partial(attempt));
+        if partials.is_empty() {
+            // All are here but do not fit together: somebody lies about what it received.
+            let transcript = self.transcript(attempt);
+            partials = self.other_transcripts(attempt, transcript);
+        }
+        partials
+    }
+
+    fn turns(&self) -> Turns {
+        Turns::new(&self.election.priority_list, &self.proposal.failover)
+    }
+
+    // ---- Saying and storing ----
+
+    fn tell(&mut self, event: Event) {
+        self.effects.push(self.event_output(event, None));
+    }
+
+    /// Raises a durable event, unless one of its kind waits already.
+    fn tell_durably(&mut self, kind: DurableKind) {
+        if self.pending.contains(&kind) {
+            return;
+        }
+        self.pending.push(kind);
+        self.state_changed = true;
+        // What others would tell again need not be synced.
+        self.sync |= !matches!(kind, DurableKind::Proposed | DurableKind::Claimed);
+        // Its content is read when it is flushed, so that what comes later in the same step is in it.
+        let placeholder = Event::SessionClosed;
+        self.effects.push(self.event_output(placeholder, Some(kind)));
+    }
+
+    fn event_output(&self, event: Event, durable: Option<DurableKind>) -> Output {
+        let session = Some(self.id());
+        Output::Event { event: crate::protocol::event::SessionEvent { session, event, durable } }
+    }
+
+    /// Hands out what was collected: first what is to be stored, then what may be seen.
+    pub fn flush(&mut self, context: &mut Context<'_>) {
+        // Until the first envelope is in, a proposal of this node's own is nothing that must be kept.
+        if self.state_changed && !self.set.is_empty() {
+            let state = self.state_record(context.now);
+            self.records.push(Record::State(state));
+        }
+        let session = self.id();
+        if !self.records.is_empty() && !self.set.is_empty() {
+            let durability =
+                if self.sync { crate::store::Durability::Synced } else { crate::store::Durability::Eventual };
+            let changes = std::mem::take(&mut self.records);
+            context.outputs.push_back(Output::Persist { session, changes, durability });
+        }
+        self.state_changed &= self.set.is_empty();
+        self.sync = false;
+        for mut effect in std::mem::take(&mut self.effects) {
+            if let Output::Event { event } = &mut effect {
+                if let Some(kind) = event.durable {
+                    let Some(content) = self.durable_event(kind, context.now) else { continue };
+                    event.event = content;
+                }
+            }
+            context.outputs.push_back(effect);
+        }
+    }
+
+    fn forget_nonces(&mut self) {
+        self.nonces_held = None;
+        let attempt = self.set.attempt().max(self.attempts_used);
+        self.effects.push(Output::Forget { session: self.id(), attempt });
+    }
+
+    fn envelope_ids(&self) -> Vec<EnvelopeId> {
+        self.set.ids().copied().collect()
+    }
+}

@@ -1,0 +1,275 @@
+//! The two rounds, what comes out of them, and the endings that come instead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Context, Ending, Purpose, RECOVERY, Session};
+use crate::protocol::envelope::{Content, Envelope, Place, Proof, transcript_hash};
+use crate::protocol::event::{DurableKind, Event};
+use crate::protocol::limits;
+use crate::protocol::scheme::Round;
+use crate::protocol::set::Fact;
+use crate::protocol::wire::Certificate;
+use crate::signer::{NonceRequest, PartialRequest, SignTask};
+use crate::types::EnvelopeId;
+
+impl Session {
+    /// Does what follows from the set and the time. Precedence: certificate, proof, abort, decline, expiry.
+    pub(super) fn advance(&mut self, context: &mut Context<'_>) {
+        if self.certificate.is_some() || self.closed {
+            return;
+        }
+        let attempt = self.set.attempt();
+        if self.joined() {
+            // A restart may have come after the signatures of the attempt before were complete.
+            for attempt in [attempt.checked_sub(1), Some(attempt)].into_iter().flatten() {
+                if let Some(certificate) = self.aggregate(attempt) {
+                    self.become_holder(certificate, context);
+                    return;
+                }
+            }
+        }
+        self.consider_endings(context);
+        if !self.joined() || self.ending.is_some() || self.signer_retry.is_some() {
+            return;
+        }
+        self.report_progress(attempt);
+        if self.recovering(context) {
+            return;
+        }
+        self.first_round(attempt, context);
+        self.second_round(attempt, context);
+    }
+
+    fn report_progress(&mut self, attempt: u32) {
+        let signers = self.signers();
+        if !self.ready_reported && self.set.by_all(Fact::Accept).count() == signers {
+            self.ready_reported = true;
+            self.tell(Event::SessionReady);
+        }
+        if self.nonces_reported != Some(attempt) && self.set.all_at(Place::Nonces(attempt), signers).is_some()
+        {
+            self.nonces_reported = Some(attempt);
+            self.tell(Event::NoncesComplete { attempt });
+        }
+    }
+
+    /// Whether this node is to wait for its peers' answers: they may hold envelopes of its own key that it lost.
+    fn recovering(&mut self, context: &Context<'_>) -> bool {
+        let Some(loaded_at) = self.loaded_at else { return false };
+        let waited = context.now.monotonic >= loaded_at + RECOVERY;
+        let done = self.others().all(|signer| self.compared.contains(&signer));
+        !(done || waited && !self.compared.is_empty())
+    }
+
+    pub(super) fn recovery_ends(&self) -> Option<Duration> {
+        let all_compared = self.compared.len() + 1 >= self.signers();
+        self.loaded_at.filter(|_| self.joined() && !all_compared).map(|at| at + RECOVERY)
+    }
+
+    fn first_round(&mut self, attempt: u32, context: &mut Context<'_>) {
+        let place = Place::Nonces(attempt);
+        if self.in_flight(Purpose::Nonces(attempt)) || self.in_flight(Purpose::Partial(attempt)) {
+            return;
+        }
+        if self.set.taken(place, self.own) || self.attempts_used > attempt {
+            let lost =
+                self.nonces_held != Some(attempt) && !self.set.taken(Place::Partial(attempt), self.own);
+            if lost {
+                self.restart(context);
+            }
+            return;
+        }
+        let all_accepted = self.set.by_all(Fact::Accept).count() == self.signers();
+        let connected = |signer: usize| context.connected.contains(&self.proposal.signers[signer]);
+        if attempt > 0 || all_accepted || self.others().all(connected) {
+            if let Some(before) = attempt.checked_sub(1) {
+                let session = self.id();
+                self.effects.push(crate::protocol::Output::Forget { session, attempt: before });
+            }
+            let task = SignTask::Nonces(NonceRequest {
+                proposal: self.proposal.clone(),
+                attempt,
+                signer: self.own,
+                keys: self.keys.clone(),
+            });
+            self.ask_signer(Purpose::Nonces(attempt), task, context);
+        }
+    }
+
+    /// Says that the own nonces are lost. Without restarts left the session can only be finished by others.
+    fn restart(&mut self, context: &mut Context<'_>) {
+        let ordinal = self.set.restarts(self.own) + 1;
+        if ordinal <= limits::RESTARTS && !self.in_flight(Purpose::Restart(ordinal)) {
+            self.say(Purpose::Restart(ordinal), Content::Restart { ordinal }, context);
+        }
+    }
+
+    fn second_round(&mut self, attempt: u32, context: &mut Context<'_>) {
+        let place = Place::Partial(attempt);
+        if self.nonces_held != Some(attempt)
+            || self.set.taken(place, self.own)
+            || self.in_flight(Purpose::Partial(attempt))
+        {
+            return;
+        }
+        let Some((transcript, round)) = self.begin_round(attempt) else {
+            self.consider_endings(context);
+            return;
+        };
+        let request = PartialRequest {
+            proposal: self.proposal.clone(),
+            attempt,
+            signer: self.own,
+            keys: self.keys.clone(),
+            round,
+        };
+        self.ask_signer(Purpose::Partial(attempt), SignTask::Partial { request, transcript }, context);
+    }
+
+    /// The round of an attempt whose nonces are all here, parsed and aggregated once.
+    fn begin_round(&mut self, attempt: u32) -> Option<([u8; 32], Arc<dyn Round>)> {
+        if self.bad_nonces == Some(attempt) {
+            return None;
+        }
+        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
+        let ids: Vec<EnvelopeId> = all.iter().map(|envelope| envelope.id()).collect();
+        let transcript = transcript_hash(&ids);
+        if let Some((known, hash, round)) = &self.round {
+            if (*known, *hash) == (attempt, transcript) {
+                return Some((transcript, round.clone()));
+            }
+        }
+        let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
+        match self.keys.begin_round(&nonces) {
+            Ok(round) => {
+                self.round = Some((attempt, transcript, round.clone()));
+                Some((transcript, round))
+            }
+            Err(_) => {
+                self.bad_nonces = Some(attempt);
+                None
+            }
+        }
+    }
+
+    /// The hash of the nonces that this node holds of an attempt.
+    pub(super) fn transcript(&self, attempt: u32) -> Option<[u8; 32]> {
+        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
+        Some(transcript_hash(&all.iter().map(|envelope| envelope.id()).collect::<Vec<_>>()))
+    }
+
+    /// Signers whose partial signatures answer to other nonces than these.
+    pub(super) fn other_transcripts(&self, attempt: u32, own: Option<[u8; 32]>) -> Vec<usize> {
+        let differs =
+            |signer: &usize| match self.set.at(Place::Partial(attempt), *signer).map(Envelope::content) {
+                Some(Content::Partial { transcript, .. }) => Some(*transcript) != own,
+                _ => false,
+            };
+        (0..self.signers()).filter(differs).collect()
+    }
+
+    /// The certificate, if all partial signatures of an attempt are here, answer to the same nonces and add up.
+    fn aggregate(&mut self, attempt: u32) -> Option<Certificate> {
+        let signers = self.signers();
+        let ids: Vec<EnvelopeId> =
+            self.set.all_at(Place::Partial(attempt), signers)?.iter().map(|envelope| envelope.id()).collect();
+        let (transcript, round) = self.begin_round(attempt)?;
+        if self.tried == Some((attempt, self.set.len()))
+            || !self.other_transcripts(attempt, Some(transcript)).is_empty()
+        {
+            return None;
+        }
+        self.tried = Some((attempt, self.set.len()));
+        debug_assert_eq!(ids.len(), signers);
+        let all = self.set.all_at(Place::Partial(attempt), signers)?;
+        let partials: Vec<&[u8]> = all.iter().filter_map(|envelope| partials_of(envelope)).collect();
+        let signatures = round.aggregate(&partials)?;
+        Some(Certificate { session: self.id(), signatures })
+    }
+
+    /// Proofs against signers: what the set holds by itself, unusable nonces, partial signatures that fail.
+    pub(super) fn proofs(&mut self) -> Vec<Proof> {
+        let mut proofs = self.set.proofs();
+        let latest = self.set.attempt();
+        for attempt in [latest.checked_sub(1), Some(latest)].into_iter().flatten() {
+            let signers = self.signers();
+            let Some(all) = self.set.all_at(Place::Nonces(attempt), signers) else { continue };
+            let envelopes: Vec<Envelope> = all.into_iter().cloned().collect();
+            let nonces: Vec<&[u8]> = envelopes.iter().filter_map(nonces_of).collect();
+            let ids: Vec<EnvelopeId> = envelopes.iter().map(Envelope::id).collect();
+            let transcript = transcript_hash(&ids);
+            let complete = self.set.all_at(Place::Partial(attempt), signers).is_some();
+            match self.keys.begin_round(&nonces) {
+                Err(signer) => proofs.push(Proof::BadContent(Box::new(envelopes[signer].clone()))),
+                Ok(round) if complete => {
+                    for signer in 0..signers {
+                        let Some(partial) = self.set.at(Place::Partial(attempt), signer) else { continue };
+                        let fits = matches!(partial.content(), Content::Partial { transcript: t, .. } if *t == transcript);
+                        let valid = partials_of(partial).is_some_and(|p| round.verify_partials(signer, p));
+                        if fits && !valid {
+                            let partial = Box::new(partial.clone());
+                            proofs.push(Proof::BadPartial { nonces: envelopes.clone(), partial });
+                        }
+                    }
+                }
+                Ok(_) => {}
+            }
+        }
+        proofs
+    }
+
+    /// Whether any proof may exist, without the cost of looking.
+    fn may_hold_proofs(&self) -> bool {
+        let latest = self.set.attempt();
+        let complete = |attempt: u32| self.set.all_at(Place::Partial(attempt), self.signers()).is_some();
+        let all_here = complete(latest) || latest.checked_sub(1).is_some_and(complete);
+        self.bad_nonces.is_some() || all_here || !self.set.proofs().is_empty()
+    }
+
+    fn consider_endings(&mut self, context: &mut Context<'_>) {
+        let expired = context.now.wall >= self.proposal.expires_at;
+        let ending = if self.may_hold_proofs() && !self.proofs().is_empty() {
+            Ending::Failed
+        } else if self.set.first(Fact::Abort).is_some() {
+            Ending::Aborted
+        } else if self.set.first(Fact::Decline).is_some() {
+            Ending::Declined
+        } else if expired || self.ending == Some(Ending::Expired) {
+            Ending::Expired
+        } else {
+            return;
+        };
+        // A stronger reason replaces a weaker one, never the other way round.
+        if self.ending.is_some_and(|before| before as u8 <= ending as u8) {
+            return;
+        }
+        self.ending = Some(ending);
+        self.acknowledge(DurableKind::Proposed);
+        self.forget_nonces();
+        self.tell_durably(match ending {
+            Ending::Failed => DurableKind::Failed,
+            Ending::Aborted | Ending::Declined => DurableKind::Aborted,
+            Ending::Expired => DurableKind::Expired,
+        });
+        if ending == Ending::Failed {
+            // A provable fault known to one honest node is soon known to all: pass on what proves it.
+            self.compare_all(context);
+            self.send_proofs(context);
+        }
+    }
+}
+
+pub(super) fn nonces_of(envelope: &Envelope) -> Option<&[u8]> {
+    match envelope.content() {
+        Content::Nonces { nonces, .. } => Some(nonces),
+        _ => None,
+    }
+}
+
+fn partials_of(envelope: &Envelope) -> Option<&[u8]> {
+    match envelope.content() {
+        Content::Partial { partials, .. } => Some(partials),
+        _ => None,
+    }
+}

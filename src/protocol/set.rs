@@ -1,0 +1,205 @@
+//! The envelopes of a session: a set that only grows. What a node believes is a function of it and of the time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::protocol::envelope::{Content, Envelope, Place, Proof};
+use crate::protocol::limits;
+use crate::protocol::proposal::Proposal;
+use crate::types::EnvelopeId;
+
+/// The kinds of which a signer may say the same or similar things again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fact {
+    /// The proposal.
+    Proposal,
+    /// Consent.
+    Accept,
+    /// A restart, by its ordinal.
+    Restart(u32),
+    /// A refusal.
+    Decline,
+    /// An abort.
+    Abort,
+    /// A claim.
+    Claim,
+    /// A NACK.
+    Nack,
+}
+
+impl Fact {
+    fn of(content: &Content) -> Option<Self> {
+        Some(match content {
+            Content::Proposal(_) => Self::Proposal,
+            Content::Accept => Self::Accept,
+            Content::Restart { ordinal } => Self::Restart(*ordinal),
+            Content::Decline { .. } => Self::Decline,
+            Content::Abort { .. } => Self::Abort,
+            Content::Claim { .. } => Self::Claim,
+            Content::Nack { .. } => Self::Nack,
+            Content::Nonces { .. } | Content::Partial { .. } => return None,
+        })
+    }
+
+    fn most(self) -> usize {
+        match self {
+            Self::Proposal | Self::Accept | Self::Restart(_) => 1,
+            Self::Decline | Self::Abort | Self::Claim | Self::Nack => limits::REPEATS,
+        }
+    }
+}
+
+/// Authentic envelopes of one session, within fixed bounds for each signer.
+#[derive(Clone, Debug, Default)]
+pub struct EnvelopeSet {
+    envelopes: HashMap<EnvelopeId, Envelope>,
+    places: BTreeMap<(Place, usize), Vec<EnvelopeId>>,
+    facts: BTreeMap<(Fact, usize), Vec<EnvelopeId>>,
+    bad: BTreeMap<usize, EnvelopeId>,
+    attempt: u32,
+}
+
+impl EnvelopeSet {
+    /// Whether an envelope is in the set.
+    pub fn contains(&self, id: &EnvelopeId) -> bool {
+        self.envelopes.contains_key(id)
+    }
+
+    /// Whether the set would take this envelope: it is new, and its place or kind is not full.
+    pub fn wants(&self, envelope: &Envelope, proposal: &Proposal) -> bool {
+        let signer = envelope.body().signer;
+        if self.contains(&envelope.id()) {
+            return false;
+        }
+        if !envelope.content_allowed(proposal) {
+            return !self.bad.contains_key(&signer);
+        }
+        match (envelope.place(), Fact::of(envelope.content())) {
+            (Some(place), _) => {
+                let (Place::Nonces(attempt) | Place::Partial(attempt)) = place;
+                let near = attempt + 1 >= self.attempt && attempt <= self.attempt + 2;
+                near && self.places.get(&(place, signer)).is_none_or(|held| held.len() < 2)
+            }
+            (None, Some(fact)) => self.facts.get(&(fact, signer)).is_none_or(|held| held.len() < fact.most()),
+            (None, None) => false,
+        }
+    }
+
+    /// Adds a verified envelope that the set wants. Answers which envelopes it dropped for it (old attempts).
+    pub fn insert(&mut self, envelope: Envelope, proposal: &Proposal) -> Vec<EnvelopeId> {
+        let (id, signer) = (envelope.id(), envelope.body().signer);
+        if !envelope.content_allowed(proposal) {
+            self.bad.insert(signer, id);
+        } else if let Some(place) = envelope.place() {
+            self.places.entry((place, signer)).or_default().push(id);
+        } else if let Some(fact) = Fact::of(envelope.content()) {
+            self.facts.entry((fact, signer)).or_default().push(id);
+        }
+        self.envelopes.insert(id, envelope);
+        self.attempt = self.facts.keys().filter(|(fact, _)| matches!(fact, Fact::Restart(_))).count() as u32;
+        self.drop_old_attempts()
+    }
+
+    /// Two attempts are kept: the signatures of the one before may still be finished by others. A proof is kept.
+    fn drop_old_attempts(&mut self) -> Vec<EnvelopeId> {
+        let oldest = self.attempt.saturating_sub(1);
+        let old = |place: &Place| matches!(place, Place::Nonces(a) | Place::Partial(a) if *a < oldest);
+        let keys: Vec<_> = self
+            .places
+            .iter()
+            .filter(|((place, _), held)| old(place) && held.len() < 2)
+            .map(|(k, _)| *k)
+            .collect();
+        let dropped: Vec<_> = keys.iter().filter_map(|key| self.places.remove(key)).flatten().collect();
+        for id in &dropped {
+            self.envelopes.remove(id);
+        }
+        dropped
+    }
+
+    /// The number of restarts in the set.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// What a signer said at an exclusive place: `None` also if it said two things.
+    pub fn at(&self, place: Place, signer: usize) -> Option<&Envelope> {
+        match self.places.get(&(place, signer))?.as_slice() {
+            [id] => self.envelopes.get(id),
+            _ => None,
+        }
+    }
+
+    /// Whether a signer said anything at an exclusive place.
+    pub fn taken(&self, place: Place, signer: usize) -> bool {
+        self.places.contains_key(&(place, signer))
+    }
+
+    /// What all signers said at a place, by index; `None` if one is missing or said two things.
+    pub fn all_at(&self, place: Place, signers: usize) -> Option<Vec<&Envelope>> {
+        (0..signers).map(|signer| self.at(place, signer)).collect()
+    }
+
+    /// The first envelope of a kind by a signer.
+    pub fn fact(&self, fact: Fact, signer: usize) -> Option<&Envelope> {
+        self.facts.get(&(fact, signer))?.first().and_then(|id| self.envelopes.get(id))
+    }
+
+    /// The first envelope of a kind by anybody.
+    pub fn first(&self, fact: Fact) -> Option<&Envelope> {
+        self.by_all(fact).next()
+    }
+
+    /// The first envelope of a kind by each signer that sent one, by index.
+    pub fn by_all(&self, fact: Fact) -> impl Iterator<Item = &Envelope> {
+        self.facts
+            .range((fact, 0)..=(fact, usize::MAX))
+            .filter_map(|(_, ids)| self.envelopes.get(ids.first()?))
+    }
+
+    /// How many restarts a signer made.
+    pub fn restarts(&self, signer: usize) -> u32 {
+        (1..=limits::RESTARTS).filter(|ordinal| self.fact(Fact::Restart(*ordinal), signer).is_some()).count()
+            as u32
+    }
+
+    /// Proofs that the set holds by itself: equivocations, and content that breaks a rule.
+    pub fn proofs(&self) -> Vec<Proof> {
+        let get = |id: &EnvelopeId| self.envelopes.get(id).cloned().map(Box::new);
+        let two = self.places.values().filter_map(|held| match held.as_slice() {
+            [first, second] => Some(Proof::Equivocation(get(first)?, get(second)?)),
+            _ => None,
+        });
+        let bad = self.bad.values().filter_map(|id| Some(Proof::BadContent(get(id)?)));
+        two.chain(bad).collect()
+    }
+
+    /// All envelopes: the proposal first, then in the order in which a session needs them.
+    pub fn in_order(&self) -> Vec<&Envelope> {
+        let rank = |envelope: &Envelope| match envelope.content() {
+            Content::Proposal(_) => (0, 0),
+            Content::Accept => (1, 0),
+            Content::Restart { .. } => (2, 0),
+            Content::Nonces { attempt, .. } => (3, *attempt),
+            Content::Partial { attempt, .. } => (4, *attempt),
+            _ => (5, 0),
+        };
+        let mut all: Vec<_> = self.envelopes.values().collect();
+        all.sort_by_cached_key(|envelope| (rank(envelope), envelope.body().signer, envelope.id()));
+        all
+    }
+
+    /// The ids of all envelopes.
+    pub fn ids(&self) -> impl Iterator<Item = &EnvelopeId> {
+        self.envelopes.keys()
+    }
+
+    /// How many envelopes there are.
+    pub fn len(&self) -> usize {
+        self.envelopes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.envelopes.is_empty()
+    }
+}

@@ -1,0 +1,49 @@
+//! What the state machine needs to know of transactions. `chain::transaction` answers with the crate `bitcoin`.
+
+use std::fmt;
+
+use crate::error::ProposalError;
+use crate::protocol::proposal::Proposal;
+use crate::protocol::scheme::SessionKeys;
+use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
+
+/// The transaction of a checked proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionInfo {
+    /// Its id: the witnesses are no part of it.
+    pub txid: Txid,
+    /// What it spends.
+    pub spends: Vec<OutPoint>,
+}
+
+/// Checks and completes transactions.
+pub trait TransactionCodec: fmt::Debug + Send + Sync {
+    /// Checks that each message is the signature hash of its input, under the key that the input pays to, and, with
+    /// failover, that the signatures alone complete the transaction. Called for proposals with a transaction only.
+    fn check(&self, proposal: &Proposal, keys: &dyn SessionKeys) -> Result<TransactionInfo, ProposalError>;
+
+    /// Puts the signatures in. They were verified.
+    fn finalize(
+        &self,
+        proposal: &Proposal,
+        signatures: &[Signature],
+    ) -> Result<SignedTransaction, ProposalError>;
+}
+
+/// Refuses all transactions: for builds that cannot read them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTransactions;
+
+impl TransactionCodec for NoTransactions {
+    fn check(&self, _: &Proposal, _: &dyn SessionKeys) -> Result<TransactionInfo, ProposalError> {
+        Err(ProposalError::Transaction(
+            "this build has no support for transactions (feature `bitcoin`)".into(),
+        ))
+    }
+
+    fn finalize(&self, _: &Proposal, _: &[Signature]) -> Result<SignedTransaction, ProposalError> {
+        Err(ProposalError::Transaction(
+            "this build has no support for transactions (feature `bitcoin`)".into(),
+        ))
+    }
+}
