@@ -1,1 +1,5 @@
 //! What the operating system gives: a clock that counts sleep, locked memory, fork detection.
+
+mod locked;
+
+pub use locked::Locked;

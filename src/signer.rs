@@ -8,6 +8,10 @@ use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::types::{SessionId, Signature, SignerKey};
 
+mod local;
+
+pub use local::LocalSigner;
+
 /// Asks for public nonces: one for each message of a session.
 #[derive(Clone, Debug)]
 pub struct NonceRequest {

@@ -1,1 +1,163 @@
-//! BIP-327 rounds 1 and 2 by libsecp256k1. With `nonce` the only caller of `secp256k1::musig`.
+//! Rounds 1 and 2 of BIP-327: nonce aggregation, verification of partial signatures, aggregation, blame.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session};
+use secp256k1::schnorr;
+
+use crate::error::ProposalError;
+use crate::protocol::proposal::Proposal;
+use crate::protocol::roster::Roster;
+use crate::protocol::scheme::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
+use crate::types::{Signature, SignerKey};
+
+/// BIP-327 and BIP-340 by libsecp256k1.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Musig2;
+
+impl Scheme for Musig2 {
+    fn verify(&self, key: &SignerKey, digest: &[u8; 32], signature: &Signature) -> bool {
+        let signature = schnorr::Signature::from_byte_array(signature.0);
+        schnorr::verify(&signature, digest, &key.to_public_key().x_only_public_key().0).is_ok()
+    }
+
+    fn aggregate_keys(&self, proposal: &Proposal) -> Result<Arc<dyn SessionKeys>, ProposalError> {
+        Ok(Arc::new(Musig2Keys(Arc::new(Roster::new(proposal)?))))
+    }
+}
+
+/// What [`Musig2`] knows of a session's keys.
+#[derive(Debug)]
+pub(crate) struct Musig2Keys(pub(crate) Arc<Roster>);
+
+impl SessionKeys for Musig2Keys {
+    fn output_key(&self, index: usize) -> [u8; 32] {
+        self.0.caches()[index].agg_pk().to_byte_array()
+    }
+
+    fn begin_round(&self, nonces: &[&[u8]]) -> Result<Arc<dyn Round>, usize> {
+        let roster = Arc::clone(&self.0);
+        let (signers, messages) = (roster.signers().len(), roster.digests().len());
+        if nonces.len() != signers {
+            return Err(nonces.len().min(signers));
+        }
+        let mut parsed = Vec::with_capacity(signers * messages);
+        for (signer, bytes) in nonces.iter().enumerate() {
+            let (chunks, rest) = bytes.as_chunks::<NONCE>();
+            if chunks.len() != messages || !rest.is_empty() {
+                return Err(signer);
+            }
+            for chunk in chunks {
+                parsed.push(PublicNonce::from_byte_array(chunk).map_err(|_| signer)?);
+            }
+        }
+        let aggregates: Vec<AggregatedNonce> = (0..messages)
+            .map(|message| {
+                let of_message: Vec<_> = parsed.iter().skip(message).step_by(messages).collect();
+                AggregatedNonce::new(&of_message)
+            })
+            .collect();
+        let sessions = sessions(&roster, &aggregates);
+        Ok(Arc::new(Musig2Round { roster, nonces: parsed, aggregates, sessions }))
+    }
+
+    fn verify_signatures(&self, signatures: &[Signature]) -> bool {
+        let (caches, digests) = (self.0.caches(), self.0.digests());
+        signatures.len() == digests.len()
+            && signatures.iter().zip(caches).zip(digests).all(|((signature, cache), digest)| {
+                let signature = schnorr::Signature::from_byte_array(signature.0);
+                verify_final(cache, digest, &signature)
+            })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// BIP-327 `GetSessionValues` for each message.
+pub(crate) fn sessions(roster: &Roster, aggregates: &[AggregatedNonce]) -> Vec<Session> {
+    let with_nonce = roster.caches().iter().zip(roster.digests()).zip(aggregates);
+    with_nonce.map(|((cache, digest), nonce)| Session::new(cache, *nonce, digest)).collect()
+}
+
+fn verify_final(cache: &KeyAggCache, digest: &[u8; 32], signature: &schnorr::Signature) -> bool {
+    schnorr::verify(signature, digest, &cache.agg_pk()).is_ok()
+}
+
+/// One attempt: every nonce parsed once.
+#[derive(Debug)]
+pub(crate) struct Musig2Round {
+    roster: Arc<Roster>,
+    /// All messages of signer 0, then all of signer 1, …
+    nonces: Vec<PublicNonce>,
+    aggregates: Vec<AggregatedNonce>,
+    sessions: Vec<Session>,
+}
+
+impl Musig2Round {
+    /// The keys that it was begun with.
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// BIP-327's session values of each message.
+    pub(crate) fn sessions(&self) -> &[Session] {
+        &self.sessions
+    }
+
+    /// The public nonces of a signer, by message. It must exist.
+    pub(crate) fn nonces(&self, signer: usize) -> &[PublicNonce] {
+        let messages = self.roster.digests().len();
+        &self.nonces[signer * messages..][..messages]
+    }
+
+    fn parse_partials(&self, bytes: &[u8]) -> Option<Vec<PartialSignature>> {
+        let (chunks, rest) = bytes.as_chunks::<PARTIAL>();
+        if chunks.len() != self.sessions.len() || !rest.is_empty() {
+            return None;
+        }
+        chunks.iter().map(|chunk| PartialSignature::from_byte_array(chunk).ok()).collect()
+    }
+}
+
+impl Round for Musig2Round {
+    fn aggregate_nonce(&self, index: usize) -> [u8; NONCE] {
+        self.aggregates[index].serialize()
+    }
+
+    fn verify_partials(&self, signer: usize, partials: &[u8]) -> bool {
+        let Some(key) = self.roster.signers().get(signer) else { return false };
+        let Some(partials) = self.parse_partials(partials) else { return false };
+        let sessions = self.sessions.iter().zip(self.roster.caches());
+        sessions
+            .zip(partials.iter().zip(self.nonces(signer)))
+            .all(|((session, cache), (partial, nonce))| session.partial_verify(cache, partial, nonce, *key))
+    }
+
+    fn aggregate(&self, partials: &[&[u8]]) -> Option<Vec<Signature>> {
+        let messages = self.sessions.len();
+        if partials.len() != self.roster.signers().len() {
+            return None;
+        }
+        let mut parsed = Vec::with_capacity(partials.len() * messages);
+        for bytes in partials {
+            parsed.extend(self.parse_partials(bytes)?);
+        }
+        let mut signatures = Vec::with_capacity(messages);
+        for (message, (session, digest)) in self.sessions.iter().zip(self.roster.digests()).enumerate() {
+            let of_message: Vec<_> = parsed.iter().skip(message).step_by(messages).collect();
+            let signature = session.partial_sig_agg(&of_message).assume_valid();
+            if !verify_final(&self.roster.caches()[message], digest, &signature) {
+                return None;
+            }
+            signatures.push(Signature(signature.to_byte_array()));
+        }
+        Some(signatures)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

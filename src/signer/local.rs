@@ -1,0 +1,269 @@
+//! A signer whose key is in this process's memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use secp256k1::musig::AggregatedNonce;
+use secp256k1::{Keypair, schnorr};
+use zeroize::{Zeroizing, zeroize_stack};
+
+use super::{NonceRequest, PartialRequest, Signer};
+use crate::error::SignerError;
+use crate::platform::Locked;
+use crate::protocol::limits;
+use crate::protocol::nonce::{Purpose, SCRUBBED_STACK, SecretNonce};
+use crate::protocol::proposal::Proposal;
+use crate::protocol::roster::Roster;
+use crate::protocol::scheme::{NONCE, PARTIAL, SessionKeys};
+use crate::protocol::signing::{Musig2Keys, Musig2Round, sessions};
+use crate::types::{SessionId, Signature, SignerKey};
+
+/// Sessions whose attempts are remembered, so that none is begun twice. The oldest is forgotten first, and its
+/// nonces are wiped.
+const REMEMBERED: usize = 2 * limits::SESSIONS;
+
+/// Holds a secret key and its secret nonces in memory.
+///
+/// The key lies in a page that is not swapped and not part of a core dump where the system allows that; key and
+/// nonces are wiped by [`lock`](Self::lock) and when the signer is dropped. Copies that libsecp256k1 makes on the
+/// stack are overwritten as far as can be told (best effort).
+pub struct LocalSigner {
+    public_key: SignerKey,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    key: Option<Locked<Keypair>>,
+    sessions: HashMap<SessionId, Attempts>,
+    /// The keys of `sessions`, the oldest first.
+    order: VecDeque<SessionId>,
+}
+
+/// What is left of the attempts of one session.
+#[derive(Default)]
+struct Attempts {
+    /// The highest that nonces were made for.
+    highest: u32,
+    /// Unused nonces of at most the last two attempts.
+    unused: Vec<(u32, Vec<SecretNonce>)>,
+}
+
+impl fmt::Debug for LocalSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalSigner").field("public_key", &self.public_key).finish_non_exhaustive()
+    }
+}
+
+impl LocalSigner {
+    /// Takes a secret key. Wipe your own copy afterwards.
+    ///
+    /// Errors: [`SignerError::InvalidSecret`] for zero or a number not below the order of the curve.
+    pub fn new(secret: [u8; 32]) -> Result<Self, SignerError> {
+        let secret = Zeroizing::new(secret);
+        let key = load(&secret)?;
+        let state = State { key: Some(key.0), ..State::default() };
+        Ok(Self { public_key: key.1, state: Mutex::new(state) })
+    }
+
+    /// Makes a new key from random bytes of the operating system. It cannot be read back: for tests and for sessions
+    /// that nobody has to repeat.
+    pub fn generate() -> Result<Self, SignerError> {
+        let mut secret = Zeroizing::new([0; 32]);
+        loop {
+            getrandom::fill(&mut *secret).map_err(|_| SignerError::NoRandomness)?;
+            match Self::new(*secret) {
+                // Happens once in 2¹²⁷ times.
+                Err(SignerError::InvalidSecret) => continue,
+                done => return done,
+            }
+        }
+    }
+
+    /// Wipes the key and all secret nonces. Attempts whose nonces were not used yet have to be begun anew.
+    pub fn lock(&self) {
+        let mut state = self.state();
+        state.key = None;
+        state.sessions.values_mut().for_each(|attempts| attempts.unused.clear());
+    }
+
+    /// Takes the same secret key again.
+    ///
+    /// Errors: [`SignerError::WrongSecret`] for the secret of another key; nothing changes then.
+    pub fn unlock(&self, secret: [u8; 32]) -> Result<(), SignerError> {
+        let secret = Zeroizing::new(secret);
+        let (key, public_key) = load(&secret)?;
+        if public_key != self.public_key {
+            return Err(SignerError::WrongSecret { expected: self.public_key });
+        }
+        self.state().key = Some(key);
+        Ok(())
+    }
+
+    /// Whether [`lock`](Self::lock) wiped the key.
+    pub fn is_locked(&self) -> bool {
+        self.state().key.is_none()
+    }
+
+    /// A panic under the lock leaves nothing half done: nonces are taken out before they are used.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, proposal: &Proposal, signer: usize) -> Result<(), SignerError> {
+        if proposal.signers.get(signer) != Some(&self.public_key) {
+            return Err(SignerError::Mismatch("this key is not the one of that signer"));
+        }
+        Ok(())
+    }
+}
+
+impl Signer for LocalSigner {
+    fn public_key(&self) -> SignerKey {
+        self.public_key
+    }
+
+    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
+        let mut random = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *random).map_err(|_| SignerError::NoRandomness)?;
+        let state = self.state();
+        let key = state.key.as_ref().ok_or(SignerError::Locked)?;
+        let signature = sign_here(key, digest, &random);
+        zeroize_stack::<SCRUBBED_STACK>();
+        Ok(signature)
+    }
+
+    fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
+        let NonceRequest { proposal, attempt, signer, keys } = request;
+        self.check(proposal, *signer)?;
+        let roster = roster(proposal, keys.as_ref())?;
+        let session = proposal.id();
+        let mut state = self.state();
+        if state.sessions.get(&session).is_some_and(|attempts| *attempt <= attempts.highest) {
+            return Err(SignerError::Mismatch(
+                "nonces of this attempt, or of a later one, were made already",
+            ));
+        }
+        let key = state.key.as_ref().ok_or(SignerError::Locked)?;
+        let nonces = roster
+            .caches()
+            .iter()
+            .zip(roster.digests())
+            .enumerate()
+            .map(|(message, (cache, digest))| {
+                SecretNonce::generate(key, cache, digest, Purpose { session, attempt: *attempt, message })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let public = nonces.iter().map(|nonce| nonce.public().serialize()).collect();
+        state.keep(session, *attempt, nonces);
+        Ok(public)
+    }
+
+    fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError> {
+        let PartialRequest { proposal, attempt, signer, keys, round } = request;
+        let session = proposal.id();
+        let mut state = self.state();
+        if state.key.is_none() {
+            return Err(SignerError::Locked);
+        }
+        let nonces = state.take(&session, *attempt).ok_or(SignerError::NonceGone)?;
+        let key = state.key.as_ref().ok_or(SignerError::Locked)?;
+        self.check(proposal, *signer)?;
+        let (rebuilt_roster, rebuilt_sessions);
+        let (roster, sessions) = match round.as_any().downcast_ref::<Musig2Round>() {
+            Some(round) if round.roster().session() != session => {
+                return Err(SignerError::Mismatch("the round belongs to another session"));
+            }
+            Some(round) => {
+                // The round is over other nonces of this key, made elsewhere: the ones held here fit no round.
+                if !round.nonces(*signer).iter().eq(nonces.iter().map(SecretNonce::public)) {
+                    return Err(SignerError::NonceGone);
+                }
+                (round.roster().as_ref(), round.sessions())
+            }
+            None => {
+                rebuilt_roster = roster(proposal, keys.as_ref())?;
+                let aggregates = (0..proposal.messages.len())
+                    .map(|message| AggregatedNonce::from_byte_array(&round.aggregate_nonce(message)))
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|_| SignerError::Mismatch("an aggregate nonce is no pair of points"))?;
+                rebuilt_sessions = sessions(&rebuilt_roster, &aggregates);
+                (rebuilt_roster.as_ref(), rebuilt_sessions.as_slice())
+            }
+        };
+        nonces
+            .into_iter()
+            .zip(roster.caches().iter().zip(sessions))
+            .enumerate()
+            .map(|(message, (nonce, (cache, values)))| {
+                let purpose = Purpose { session, attempt: *attempt, message };
+                nonce.sign(key, purpose, cache, values).map(|partial| partial.serialize())
+            })
+            .collect()
+    }
+
+    fn forget(&self, session: &SessionId, attempt: u32) {
+        if let Some(attempts) = self.state().sessions.get_mut(session) {
+            attempts.unused.retain(|(unused, _)| *unused > attempt);
+        }
+    }
+}
+
+impl State {
+    fn keep(&mut self, session: SessionId, attempt: u32, nonces: Vec<SecretNonce>) {
+        if !self.sessions.contains_key(&session) {
+            if self.order.len() >= REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.sessions.remove(&oldest);
+            }
+            self.order.push_back(session);
+        }
+        let attempts = self.sessions.entry(session).or_default();
+        attempts.highest = attempt;
+        attempts.unused.retain(|(unused, _)| *unused >= attempt.saturating_sub(1));
+        attempts.unused.push((attempt, nonces));
+    }
+
+    fn take(&mut self, session: &SessionId, attempt: u32) -> Option<Vec<SecretNonce>> {
+        let unused = &mut self.sessions.get_mut(session)?.unused;
+        let position = unused.iter().position(|(unused, _)| *unused == attempt)?;
+        Some(unused.swap_remove(position).1)
+    }
+}
+
+/// Puts a secret key into locked memory.
+fn load(secret: &[u8; 32]) -> Result<(Locked<Keypair>, SignerKey), SignerError> {
+    let loaded = load_here(secret);
+    zeroize_stack::<SCRUBBED_STACK>();
+    loaded
+}
+
+/// Not inlined, so that its stack can be scrubbed.
+#[inline(never)]
+fn load_here(secret: &[u8; 32]) -> Result<(Locked<Keypair>, SignerKey), SignerError> {
+    let mut key = Keypair::from_secret_bytes(*secret).map_err(|_| SignerError::InvalidSecret)?;
+    let public_key = SignerKey::from(key.public_key());
+    let locked = Locked::new(&key);
+    key.non_secure_erase();
+    let locked = locked.ok_or_else(|| SignerError::Other("no memory for the key".into()))?;
+    Ok((locked, public_key))
+}
+
+/// Not inlined, so that its stack can be scrubbed.
+#[inline(never)]
+fn sign_here(key: &Keypair, digest: &[u8; 32], random: &[u8; 32]) -> Signature {
+    Signature(schnorr::sign_with_aux_rand(digest, key, random).to_byte_array())
+}
+
+/// The node's own aggregation if it is of this proposal, else a new one.
+fn roster(proposal: &Proposal, keys: &dyn SessionKeys) -> Result<Arc<Roster>, SignerError> {
+    match keys.as_any().downcast_ref::<Musig2Keys>() {
+        Some(Musig2Keys(roster)) if roster.session() == proposal.id() => Ok(Arc::clone(roster)),
+        Some(_) => Err(SignerError::Mismatch("the aggregate keys belong to another session")),
+        None => Roster::new(proposal)
+            .map(Arc::new)
+            .map_err(|_| SignerError::Mismatch("its keys and tweaks have no aggregate")),
+    }
+}

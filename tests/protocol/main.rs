@@ -1,0 +1,10 @@
+//! Everything that needs no node: cryptography against vectors and against another implementation, election,
+//! encodings, the local signer.
+
+mod differential;
+mod election;
+mod envelope;
+mod proposal;
+mod signer;
+mod support;
+mod vectors;
