@@ -17,6 +17,8 @@ pub const SYNC_AFTER: Duration = Duration::from_secs(1);
 const SYNC_RETRY: Duration = Duration::from_secs(60);
 /// Bytes after which a group of commits takes no more.
 const GROUP: usize = 8 << 20;
+/// Commits after which a group takes no more.
+const GROUP_COMMITS: usize = 1024;
 
 /// Told once how a request ended. Runs on the store's thread: it must be short and must not block (a channel's send).
 pub type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -232,7 +234,8 @@ impl Worker {
             highest = highest.max(durability);
             total += reply.bytes;
             replies.push(reply);
-            next = if total < GROUP { requests.try_recv().ok() } else { None };
+            next =
+                if total < GROUP && replies.len() < GROUP_COMMITS { requests.try_recv().ok() } else { None };
         }
         let result = self.commit(&changes, highest, total);
         for mut reply in replies {
