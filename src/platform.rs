@@ -1,4 +1,5 @@
-//! What the operating system gives: a clock that counts sleep, locked memory, fork detection, an event descriptor.
+//! What the operating system gives: a clock that counts sleep, locked memory, fork detection, an event
+//! descriptor.
 //!
 //! `unsafe` is allowed here, for calls of the C library that Rust's has no equal of.
 
@@ -12,9 +13,10 @@ use crate::types::UnixMillis;
 
 /// Both clocks, now.
 ///
-/// The monotonic one starts at its first use in this process and never goes back. It counts the time that the machine
-/// sleeps on Linux and Android (`CLOCK_BOOTTIME`) and on Apple's systems (`CLOCK_MONOTONIC_RAW`, there the same as
-/// `mach_continuous_time`); elsewhere it is [`std::time::Instant`]. A calendar before 1970 reads as 1970.
+/// The monotonic one starts at its first use in this process and never goes back. It counts the time that the
+/// machine sleeps on Linux and Android (`CLOCK_BOOTTIME`) and on Apple's systems (`CLOCK_MONOTONIC_RAW`,
+/// there the same as `mach_continuous_time`); elsewhere it is [`std::time::Instant`]. A calendar before 1970
+/// reads as 1970.
 pub fn now() -> Time {
     static START: OnceLock<Duration> = OnceLock::new();
     let boot = since_boot();
@@ -34,7 +36,7 @@ fn since_boot() -> Duration {
     // SAFETY: `time` is a valid, writable timespec for the whole call, which keeps no pointer to it.
     let status = unsafe { libc::clock_gettime(CLOCK, &mut time) };
     assert_eq!(status, 0, "this clock exists on every supported version of the system");
-    Duration::new(time.tv_sec.unsigned_abs().into(), time.tv_nsec.unsigned_abs() as u32)
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
@@ -48,8 +50,8 @@ pub fn process_id() -> u32 {
     std::process::id()
 }
 
-/// Remembers the process that made it. After `fork()` the child has none of the parent's threads, so whatever relies on them must
-/// refuse to work there.
+/// Remembers the process that made it. After `fork()` the child has none of the parent's threads, so whatever
+/// relies on them must refuse to work there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkGuard {
     process: u32,
@@ -81,7 +83,8 @@ impl Default for ForkGuard {
     }
 }
 
-/// Takes the exclusive lock of an open file, unless somebody else has it (`false`). Closing the file releases it.
+/// Takes the exclusive lock of an open file, unless somebody else has it (`false`). Closing the file releases
+/// it.
 #[cfg(not(target_os = "android"))]
 #[cfg_attr(not(feature = "node"), allow(dead_code))]
 pub(crate) fn try_lock_file(file: &File) -> io::Result<bool> {
@@ -93,7 +96,8 @@ pub(crate) fn try_lock_file(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Takes the exclusive lock of an open file, unless somebody else has it (`false`). Closing the file releases it.
+/// Takes the exclusive lock of an open file, unless somebody else has it (`false`). Closing the file releases
+/// it.
 #[cfg(target_os = "android")]
 #[cfg_attr(not(feature = "node"), allow(dead_code))]
 #[allow(unsafe_code)]
@@ -118,8 +122,9 @@ mod descriptor {
     use std::io::{self, Read, Write};
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-    /// A file descriptor that is readable while it is set, for `poll`, `epoll` or `kqueue`. Level-triggered: setting twice is
-    /// setting once. An eventfd on Linux and Android, else a pipe. Not inherited by a program that is executed.
+    /// A file descriptor that is readable while it is set, for `poll`, `epoll` or `kqueue`. Level-triggered:
+    /// setting twice is setting once. An eventfd on Linux and Android, else a pipe. Not inherited by a
+    /// program that is executed.
     #[derive(Debug)]
     pub struct EventDescriptor {
         read: File,

@@ -1,8 +1,9 @@
 //! The threads that enter foreign code.
 //!
-//! Each foreign object (the event handler, a Broadcaster, a ChainObserver, a Signer, a log sink) has a lane: a bounded queue and one long-lived thread.
-//! Calls on one object are made one at a time, in the order in which they were asked for; objects never wait for
-//! each other; and the core never waits at all: it is told the outcome.
+//! Each foreign object (the event handler, a Broadcaster, a ChainObserver, a Signer, a log sink) has a lane:
+//! a bounded queue and one long-lived thread. Calls on one object are made one at a time, in the order in
+//! which they were asked for; objects never wait for each other; and the core never waits at all: it is told
+//! the outcome.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,8 +20,8 @@ use tokio::task::AbortHandle;
 pub enum LaneOutcome<R> {
     /// The foreign code returned this.
     Done(R),
-    /// The time limit, which counts from the asking, passed. If the call had not begun, it never will; if it had, its
-    /// answer will be discarded.
+    /// The time limit, which counts from the asking, passed. If the call had not begun, it never will; if it
+    /// had, its answer will be discarded.
     TimedOut,
     /// The foreign code panicked.
     Panicked,
@@ -45,8 +46,9 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Starts the thread. At most `capacity` calls wait, beside the one that runs. Time limits are kept by `timer`'s runtime, which must
-    /// have its time driver enabled; once it is shut down, a call that has begun ends only when the foreign code returns.
+    /// Starts the thread. At most `capacity` calls wait, beside the one that runs. Time limits are kept by
+    /// `timer`'s runtime, which must have its time driver enabled; once it is shut down, a call that has
+    /// begun ends only when the foreign code returns.
     ///
     /// Errors: the system gives no thread.
     pub fn spawn(name: &str, capacity: usize, timer: Handle) -> io::Result<Self> {
@@ -58,12 +60,13 @@ impl Lane {
 
     /// Asks for a call. Returns at once.
     ///
-    /// `on_result` is called exactly once, never inside the foreign code: on the lane's thread after the foreign code returned, on a runtime
-    /// worker when the time limit passed, on the caller's thread when the lane is full or stopped, on the stopping thread
-    /// when it is stopped meanwhile. So it must be short and must not block, lock or call into this lane: a channel's send.
+    /// `on_result` is called exactly once, never inside the foreign code: on the lane's thread after the
+    /// foreign code returned, on a runtime worker when the time limit passed, on the caller's thread when the
+    /// lane is full or stopped, on the stopping thread when it is stopped meanwhile. So it must be short and
+    /// must not block, lock or call into this lane: a channel's send.
     ///
-    /// `work` is dropped on the lane's thread if it was run, else on any of those; hold the foreign object elsewhere too
-    /// where its destructor must not run there.
+    /// `work` is dropped on the lane's thread if it was run, else on any of those; hold the foreign object
+    /// elsewhere too where its destructor must not run there.
     pub fn call<R: Send + 'static>(
         &self,
         time_limit: Option<Duration>,
@@ -102,8 +105,8 @@ impl Lane {
         std::thread::current().id() == self.thread
     }
 
-    /// No call begins any more; those that wait are answered [`LaneOutcome::Stopped`], here; the one that runs finishes. Does
-    /// not wait, and may be called anywhere.
+    /// No call begins any more; those that wait are answered [`LaneOutcome::Stopped`], here; the one that
+    /// runs finishes. Does not wait, and may be called anywhere.
     pub fn stop(&self) {
         let waiting = {
             let mut state = self.shared.lock();
@@ -114,7 +117,8 @@ impl Lane {
         waiting.into_iter().for_each(discard);
     }
 
-    /// [`Lane::stop`], and waits until the running call has returned and was answered: from then on no foreign code runs.
+    /// [`Lane::stop`], and waits until the running call has returned and was answered: from then on no
+    /// foreign code runs.
     ///
     /// Errors: this is the lane's own thread; then nothing is stopped.
     pub fn stop_and_join(&self) -> Result<(), WouldDeadlock> {

@@ -15,8 +15,8 @@ struct Contents {
     unsynced: Vec<Vec<Change>>,
 }
 
-/// A store in memory. A clone has the same contents, so that a "restarted" node finds what the one before it wrote;
-/// [`MemoryStore::crash`] takes back what a crash may take.
+/// A store in memory. A clone has the same contents, so that a "restarted" node finds what the one before it
+/// wrote; [`MemoryStore::crash`] takes back what a crash may take.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     contents: Arc<Mutex<Contents>>,
@@ -29,8 +29,8 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Does to the contents what a crash does: of the commits since the last synced one, only the first `keep`
-    /// stay. Returns how many there were.
+    /// Does to the contents what a crash does: of the commits since the last synced one, only the first
+    /// `keep` stay. Returns how many there were.
     pub fn crash(&self, keep: usize) -> usize {
         let mut contents = self.contents();
         let lost = std::mem::take(&mut contents.unsynced);

@@ -2,29 +2,33 @@
 //!
 //! # Durability
 //!
-//! [`Durability::Synced`] is redb's `Immediate`: one `fsync`, by redb's one-phase commit. The two-phase commit costs a
-//! second one and guards against somebody who chooses the written data *and* the order in which pages reach
-//! the disk *and* the moment of the crash; peers choose at most the first.
+//! [`Durability::Synced`] is redb's `Immediate`: one `fsync`, by redb's one-phase commit. The two-phase
+//! commit costs a second one and guards against somebody who chooses the written data *and* the order in
+//! which pages reach the disk *and* the moment of the crash; peers choose at most the first.
 //!
-//! [`Durability::Eventual`] is redb's `None`: the commit stays in this process's memory (pages beyond the 1 MiB cache are
-//! written out, but nothing on the disk refers to them) until the next `Immediate` one makes both durable, in one
-//! atomic step. So a crash, of the process too and not only of the machine, loses all commits since the last synced one, never
-//! one in the middle. redb writes nothing by itself: [`StoreThread`](super::thread::StoreThread) syncs soon after an eventual commit, and
-//! that also bounds the pages that wait to be freed. A store that is dropped or suspended syncs.
+//! [`Durability::Eventual`] is redb's `None`: the commit stays in this process's memory (pages beyond the 1
+//! MiB cache are written out, but nothing on the disk refers to them) until the next `Immediate` one makes
+//! both durable, in one atomic step. So a crash, of the process too and not only of the machine, loses all
+//! commits since the last synced one, never one in the middle. redb writes nothing by itself:
+//! [`StoreThread`](super::thread::StoreThread) syncs soon after an eventual commit, and that also bounds the
+//! pages that wait to be freed. A store that is dropped or suspended syncs.
 //!
 //! # Damage
 //!
-//! Each opening verifies every page's checksum and rebuilds the allocator's state (`set_check_integrity_on_open`): an altered file must
-//! not be trusted about which attempts were used, and the node reads all of it at a start anyway. Hence redb's quick
-//! repair, which skips just that and makes each commit slower, is off. redb may panic on a damaged file: a panic is
-//! caught and is [`StoreError::Corrupt`].
+//! Each opening verifies every page's checksum and rebuilds the allocator's state
+//! (`set_check_integrity_on_open`): an altered file must not be trusted about which attempts were used, and
+//! the node reads all of it at a start anyway. Hence redb's quick repair, which skips just that and makes
+//! each commit slower, is off. redb may panic on a damaged file: a panic is caught and is
+//! [`StoreError::Corrupt`]. One thing cannot be told apart: after a crash, a last commit that was damaged
+//! later looks like one that was never finished, and the one before it is taken.
 //!
 //! # Failures
 //!
-//! Nothing of a failed commit is promised to be there, or not to be there, after the next opening; changes are idempotent, so commit
-//! them again. When space ran out, the next call opens the file again and first repeats the eventual commits
-//! that were not synced. Any other failure stays until [`Store::suspend`] and [`Store::resume`]: after a failed `fsync` the
-//! system may have dropped the pages, and a retry would only seem to succeed.
+//! Nothing of a failed commit is promised to be there, or not to be there, after the next opening; changes
+//! are idempotent, so commit them again. When space ran out, the next call opens the file again and first
+//! repeats the eventual commits that were not synced. Any other failure stays until [`Store::suspend`] and
+//! [`Store::resume`]: after a failed `fsync` the system may have dropped the pages, and a retry would only
+//! seem to succeed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -325,9 +329,10 @@ fn read_schema(database: &Database) -> Result<Schema, Error> {
     }
 }
 
-/// Whether the process that made the file stopped before it wrote anything but zeros and redb's header without its magic number.
+/// Whether the process that made the file stopped before it wrote anything but zeros and redb's header
+/// without its magic number.
 fn is_unfinished(file: &mut File, length: u64) -> io::Result<bool> {
-    if length == 0 || length > UNFINISHED || length % PAGE as u64 != 0 {
+    if length == 0 || length > UNFINISHED || !length.is_multiple_of(PAGE as u64) {
         return Ok(false);
     }
     file.seek(SeekFrom::Start(0))?;

@@ -20,7 +20,8 @@ const GROUP: usize = 8 << 20;
 /// Commits after which a group takes no more.
 const GROUP_COMMITS: usize = 1024;
 
-/// Told once how a request ended. Runs on the store's thread: it must be short and must not block (a channel's send).
+/// Told once how a request ended. Runs on the store's thread: it must be short and must not block (a
+/// channel's send).
 pub type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// What a store's thread did. Numbers since it started.
@@ -80,10 +81,11 @@ impl Drop for Reply {
 
 /// The thread that owns a store.
 ///
-/// Requests are done in the order in which they were made, and answered in that order. Commits that wait together become one
-/// commit with the highest durability among them: if it fails, all of them did.
+/// Requests are done in the order in which they were made, and answered in that order. Commits that wait
+/// together become one commit with the highest durability among them: if it fails, all of them did.
 ///
-/// Dropping it stops the thread, which syncs and ends, but does not wait for that: [`StoreThread::join`] does.
+/// Dropping it stops the thread, which syncs and ends, but does not wait for that: [`StoreThread::join`]
+/// does.
 pub struct StoreThread {
     requests: Sender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -91,7 +93,8 @@ pub struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts the thread. `sync_after` is how long an eventual commit may wait for a sync, usually [`SYNC_AFTER`].
+    /// Starts the thread. `sync_after` is how long an eventual commit may wait for a sync, usually
+    /// [`SYNC_AFTER`].
     ///
     /// Errors: the system gives no thread.
     pub fn spawn(store: Box<dyn Store>, sync_after: Duration) -> io::Result<Self> {
@@ -120,13 +123,14 @@ impl StoreThread {
         self.send(Request::Resume(self.reply(0, done)));
     }
 
-    /// Syncs, closes the file and ends the thread, after everything requested before. `done` gets the outcome of the sync when
-    /// the file's lock is released.
+    /// Syncs, closes the file and ends the thread, after everything requested before. `done` gets the outcome
+    /// of the sync when the file's lock is released.
     pub fn stop(&self, done: Completion) {
         self.send(Request::Stop(self.reply(0, done)));
     }
 
-    /// Stops and waits until the thread has ended; then every completion was called. A second call finds nothing to do.
+    /// Stops and waits until the thread has ended; then every completion was called. A second call finds
+    /// nothing to do.
     ///
     /// Errors: the last sync failed. Must not be called by a completion.
     pub fn join(&self) -> Result<(), StoreError> {
@@ -224,7 +228,8 @@ impl Worker {
         }
     }
 
-    /// Commits this and all commits that wait behind it. Returns the request that ended the group, if one did.
+    /// Commits this and all commits that wait behind it. Returns the request that ended the group, if one
+    /// did.
     fn group(&mut self, first: Request, requests: &Receiver<Request>) -> Option<Request> {
         let (mut changes, mut replies) = (Vec::new(), Vec::new());
         let (mut highest, mut total) = (Durability::Eventual, 0);

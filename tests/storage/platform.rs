@@ -33,7 +33,8 @@ fn fork_guard_holds_in_this_process() {
 #[cfg(unix)]
 fn fork_guard_knows_a_child() {
     let guard = ForkGuard::new();
-    // SAFETY: the child only asks for its process id and leaves by _exit: both may be done after a fork of a program with threads.
+    // SAFETY: the child only asks for its process id and leaves by _exit: both may be done after a fork of a
+    // program with threads.
     let (child, status) = unsafe {
         let child = libc::fork();
         if child == 0 {
