@@ -1,1 +1,3 @@
 //! Events, and the threads that enter foreign code.
+
+pub mod lane;

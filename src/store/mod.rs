@@ -2,6 +2,13 @@
 
 use crate::error::StoreError;
 
+pub mod memory;
+#[cfg(feature = "node")]
+pub mod redb;
+pub mod schema;
+#[cfg(feature = "node")]
+pub mod thread;
+
 /// Whether a commit waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {

@@ -1,0 +1,118 @@
+//! How the store's keys are laid out. Stores differ; this is what the node puts into them.
+//!
+//! | key | value |
+//! |---|---|
+//! | `identity` | the node's libp2p key pair |
+//! | `presence/` ‖ signer key (33) | a presence record |
+//! | `s` ‖ session id (32) ‖ `p` | the envelope that carries the proposal |
+//! | `s` ‖ session id (32) ‖ `r` | the session's record: consent, attempts, events, evidence |
+//! | `s` ‖ session id (32) ‖ `c` | the certificate |
+//! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | any other envelope |
+//!
+//! Everything of a session begins with [`session_prefix`], so that closing one is one
+//! [`Change::DeletePrefix`](super::Change::DeletePrefix).
+
+use crate::types::{EnvelopeId, SessionId, SignerKey};
+
+/// The version of this layout and of the values' encodings. A store of another version is not read.
+pub const VERSION: u64 = 1;
+
+const IDENTITY: &[u8] = b"identity";
+const PRESENCE: &[u8] = b"presence/";
+const SESSION: u8 = b's';
+const ENVELOPE: u8 = b'e';
+
+/// What is kept once for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionPart {
+    /// The envelope that carries the proposal.
+    Proposal,
+    /// What this node decided and did.
+    Record,
+    /// The finished signatures.
+    Certificate,
+}
+
+impl SessionPart {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Proposal => b'p',
+            Self::Record => b'r',
+            Self::Certificate => b'c',
+        }
+    }
+}
+
+/// A key of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The node's libp2p key pair.
+    Identity,
+    /// The latest presence record of a signer.
+    Presence(SignerKey),
+    /// What is kept once for a session.
+    Session {
+        /// The session.
+        id: SessionId,
+        /// Which of the things.
+        part: SessionPart,
+    },
+    /// An envelope that carries no proposal.
+    Envelope {
+        /// The session.
+        session: SessionId,
+        /// The envelope.
+        id: EnvelopeId,
+    },
+}
+
+impl Key {
+    /// The key's bytes. Different keys have different bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Identity => IDENTITY.to_vec(),
+            Self::Presence(signer) => [PRESENCE, signer.as_bytes()].concat(),
+            Self::Session { id, part } => [&session_prefix(id)[..], &[part.byte()]].concat(),
+            Self::Envelope { session, id } => {
+                [&session_prefix(session)[..], &[ENVELOPE], id.as_bytes()].concat()
+            }
+        }
+    }
+
+    /// Reads what [`Key::encode`] wrote; `None` for anything else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes == IDENTITY {
+            return Some(Self::Identity);
+        }
+        if let Some(signer) = bytes.strip_prefix(PRESENCE) {
+            return SignerKey::from_bytes(signer).ok().map(Self::Presence);
+        }
+        let (id, rest) = bytes.strip_prefix(&[SESSION])?.split_at_checked(32)?;
+        let id = SessionId::from_slice(id)?;
+        let part = match rest {
+            b"p" => SessionPart::Proposal,
+            b"r" => SessionPart::Record,
+            b"c" => SessionPart::Certificate,
+            [ENVELOPE, envelope @ ..] => {
+                return Some(Self::Envelope { session: id, id: EnvelopeId::from_slice(envelope)? });
+            }
+            _ => return None,
+        };
+        Some(Self::Session { id, part })
+    }
+
+    /// The session that the key belongs to, if it belongs to one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Session { id, .. } | Self::Envelope { session: id, .. } => Some(*id),
+            Self::Identity | Self::Presence(_) => None,
+        }
+    }
+}
+
+/// With what every key of a session begins, and no other key.
+pub fn session_prefix(session: &SessionId) -> [u8; 33] {
+    let mut prefix = [SESSION; 33];
+    prefix[1..].copy_from_slice(session.as_bytes());
+    prefix
+}

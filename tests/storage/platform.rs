@@ -1,0 +1,96 @@
+//! Clocks, fork detection, the event descriptor.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use libmusig::platform::{ForkGuard, now, process_id};
+
+#[test]
+fn clocks_go_forward_together() {
+    let (start, instant) = (now(), Instant::now());
+    let mut last = start.monotonic;
+    while instant.elapsed() < Duration::from_millis(20) {
+        let monotonic = now().monotonic;
+        assert!(monotonic >= last);
+        last = monotonic;
+    }
+    let (elapsed, end) = (instant.elapsed(), now());
+    let monotonic = end.monotonic - start.monotonic;
+    assert!(
+        monotonic >= elapsed && monotonic < elapsed + Duration::from_secs(5),
+        "{monotonic:?} {elapsed:?}"
+    );
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+    assert!(wall.abs_diff(end.wall.0) < 5000);
+}
+
+#[test]
+fn fork_guard_holds_in_this_process() {
+    assert_eq!(ForkGuard::new().check(), Ok(()));
+    assert_eq!(process_id(), std::process::id());
+}
+
+#[test]
+#[cfg(unix)]
+fn fork_guard_knows_a_child() {
+    let guard = ForkGuard::new();
+    // SAFETY: the child only asks for its process id and leaves by _exit: both may be done after a fork of a
+    // program with threads.
+    let (child, status) = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(if guard.check().is_err() { 42 } else { 0 });
+        }
+        let mut status = 0;
+        (libc::waitpid(child, &mut status, 0) == child, status)
+    };
+    assert!(child);
+    assert!(libc::WIFEXITED(status));
+    assert_eq!(libc::WEXITSTATUS(status), 42);
+    assert_eq!(guard.check(), Ok(()), "the parent goes on");
+}
+
+#[cfg(unix)]
+mod descriptor {
+    use std::os::fd::AsRawFd;
+
+    use libmusig::platform::EventDescriptor;
+
+    use crate::DEADLINE;
+
+    fn readable(event: &EventDescriptor, milliseconds: i32) -> bool {
+        let mut poll = libc::pollfd { fd: event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd, of a descriptor that is open.
+        unsafe { libc::poll(&mut poll, 1, milliseconds) == 1 }
+    }
+
+    #[test]
+    fn descriptor_is_level_triggered() {
+        let event = EventDescriptor::new().expect("a descriptor");
+        event.clear().expect("nothing to clear");
+        assert!(!readable(&event, 0));
+        event.set().expect("sets");
+        event.set().expect("twice is once");
+        assert!(readable(&event, 0));
+        assert!(readable(&event, 0), "polling does not clear it");
+        event.clear().expect("clears");
+        assert!(!readable(&event, 0));
+    }
+
+    #[test]
+    fn descriptor_wakes_a_waiting_thread() {
+        let event = EventDescriptor::new().expect("a descriptor");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| readable(&event, DEADLINE.as_millis() as i32));
+            event.set().expect("sets");
+            assert!(waiting.join().expect("no panic"));
+        });
+    }
+
+    #[test]
+    fn descriptor_is_not_inherited() {
+        let event = EventDescriptor::new().expect("a descriptor");
+        // SAFETY: an open descriptor, and a command without pointers.
+        let flags = unsafe { libc::fcntl(event.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
+}
