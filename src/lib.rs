@@ -6,7 +6,8 @@ pub mod error;
 #[cfg(feature = "node")]
 pub mod event;
 #[cfg(feature = "node")]
-mod net;
+#[doc(hidden)]
+pub mod net;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod platform;

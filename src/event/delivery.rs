@@ -1,0 +1,245 @@
+//! Bringing events to their one consumer: a handler on its lane, or `next_event`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::event::lane::{Lane, LaneOutcome};
+use crate::protocol::event::{DurableKind, Event, SessionEvent};
+use crate::types::SessionId;
+
+/// Notices that wait for the consumer; the oldest are dropped beyond that.
+pub const NOTICES: usize = 1024;
+/// Events that wait on the handler's lane.
+const ON_LANE: usize = 64;
+
+/// An event, as the application gets it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NodeEvent {
+    /// Names it for `event_handled`. Another one after a restart.
+    pub id: u64,
+    /// The session; `None` for events of the network.
+    pub session: Option<SessionId>,
+    /// What happened.
+    pub event: Event,
+    /// Whether it comes again after a restart until it is acknowledged.
+    pub durable: bool,
+}
+
+/// What a handler returns to keep a durable event: it is not acknowledged, and comes again after a restart or a
+/// call of `redeliver`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepEvent;
+
+/// Handles events, one at a time and in order for each session. Should be idempotent: after a crash an event that
+/// was handled but not acknowledged comes again.
+pub type EventHandler = Arc<dyn Fn(&NodeEvent) -> Result<(), KeepEvent> + Send + Sync>;
+
+/// What the delivery tells the node.
+pub(crate) type Acknowledge = Arc<dyn Fn(SessionId, DurableKind) + Send + Sync>;
+
+struct State {
+    queue: VecDeque<NodeEvent>,
+    notices: usize,
+    dropped: u64,
+    next_id: u64,
+    unacknowledged: HashMap<u64, (SessionId, DurableKind)>,
+    on_lane: usize,
+    waiter: Option<oneshot::Sender<Result<NodeEvent, Error>>>,
+    stopped: bool,
+}
+
+/// The events of one node on their way to its application.
+pub(crate) struct Delivery {
+    state: Mutex<State>,
+    handler: Option<(EventHandler, Lane)>,
+    acknowledge: Acknowledge,
+}
+
+impl Delivery {
+    pub(crate) fn new(handler: Option<(EventHandler, Lane)>, acknowledge: Acknowledge) -> Arc<Self> {
+        let state = State {
+            queue: VecDeque::new(),
+            notices: 0,
+            dropped: 0,
+            next_id: 1,
+            unacknowledged: HashMap::new(),
+            on_lane: 0,
+            waiter: None,
+            stopped: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), handler, acknowledge })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an event at the end of the queue.
+    pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
+        let mut state = self.state();
+        if state.stopped {
+            return;
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let durable = event.durable.zip(event.session);
+        if let Some((kind, session)) = durable {
+            state.unacknowledged.insert(id, (session, kind));
+        } else {
+            state.notices += 1;
+            if state.notices > NOTICES {
+                if let Some(oldest) = state.queue.iter().position(|event| !event.durable) {
+                    state.queue.remove(oldest);
+                }
+                state.notices -= 1;
+                state.dropped += 1;
+            }
+        }
+        let event =
+            NodeEvent { id, session: event.session, event: event.event, durable: durable.is_some() };
+        state.queue.push_back(event);
+        self.pump(state);
+    }
+
+    fn take(state: &mut State) -> Option<NodeEvent> {
+        let event = state.queue.pop_front()?;
+        if !event.durable {
+            state.notices -= 1;
+        }
+        Some(event)
+    }
+
+    /// Moves events to whoever waits for them.
+    fn pump(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let Some((handler, lane)) = &self.handler else {
+            while let Some(waiter) = state.waiter.take() {
+                let Some(event) = Self::take(&mut state) else {
+                    state.waiter = Some(waiter);
+                    return;
+                };
+                // Whoever waited may be gone: then the event stays first in the queue.
+                if let Err(Ok(event)) = waiter.send(Ok(event)) {
+                    state.notices += usize::from(!event.durable);
+                    state.queue.push_front(event);
+                }
+            }
+            return;
+        };
+        // The lane is stopped after `stopped` is set, so a call made under this lock is never answered in here.
+        while !state.stopped && state.on_lane < ON_LANE {
+            let Some(event) = Self::take(&mut state) else { return };
+            state.on_lane += 1;
+            let (handler, delivery) = (handler.clone(), self.clone());
+            let id = event.id;
+            lane.call(
+                None,
+                move || handler(&event),
+                move |outcome| delivery.handled_on_lane(id, outcome),
+            );
+        }
+    }
+
+    fn handled_on_lane(self: &Arc<Self>, id: u64, outcome: LaneOutcome<Result<(), KeepEvent>>) {
+        if outcome == LaneOutcome::Done(Ok(())) {
+            // An unknown id is a notice, which needs no acknowledgement.
+            let _ = self.handled(id);
+        }
+        let mut state = self.state();
+        state.on_lane -= 1;
+        if !state.stopped {
+            self.pump(state);
+        }
+    }
+
+    /// Acknowledges a durable event. `false`: there is no such event, or it was acknowledged before.
+    pub(crate) fn handled(&self, id: u64) -> bool {
+        let known = self.state().unacknowledged.remove(&id);
+        if let Some((session, kind)) = known {
+            (self.acknowledge)(session, kind);
+        }
+        known.is_some()
+    }
+
+    /// Waits for the next event. One consumer at a time.
+    pub(crate) fn next(self: &Arc<Self>) -> Result<oneshot::Receiver<Result<NodeEvent, Error>>, Error> {
+        let mut state = self.state();
+        if state.stopped {
+            return Err(Error::NodeStopped);
+        }
+        let pending = state.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed());
+        if self.handler.is_some() || pending {
+            return Err(Error::ConsumerExists);
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiter = Some(sender);
+        self.pump(state);
+        Ok(receiver)
+    }
+
+    /// Takes the next event if there is one.
+    pub(crate) fn try_next(&self) -> Result<Option<NodeEvent>, Error> {
+        let mut state = self.state();
+        let pending = state.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed());
+        if self.handler.is_some() || pending {
+            return Err(Error::ConsumerExists);
+        }
+        match Self::take(&mut state) {
+            Some(event) => Ok(Some(event)),
+            None if state.stopped => Err(Error::NodeStopped),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts an event back that was taken by somebody who went away.
+    pub(crate) fn give_back(self: &Arc<Self>, event: NodeEvent) {
+        let mut state = self.state();
+        state.notices += usize::from(!event.durable);
+        state.queue.push_front(event);
+        self.pump(state);
+    }
+
+    /// Forgets what waits of the durable events: they are handed out again by the engine.
+    pub(crate) fn forget_durable(&self) {
+        let mut state = self.state();
+        state.queue.retain(|event| !event.durable);
+        state.unacknowledged.clear();
+    }
+
+    /// Events that wait, and notices that were dropped.
+    pub(crate) fn counters(&self) -> (usize, u64) {
+        let state = self.state();
+        (state.queue.len() + state.on_lane, state.dropped)
+    }
+
+    /// Whether the caller is inside the handler.
+    pub(crate) fn inside_handler(&self) -> bool {
+        self.handler.as_ref().is_some_and(|(_, lane)| lane.is_current_thread())
+    }
+
+    /// No handler is entered any more.
+    pub(crate) fn stop(&self) {
+        let waiter = {
+            let mut state = self.state();
+            state.stopped = true;
+            state.waiter.take()
+        };
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(Err(Error::NodeStopped));
+        }
+        if let Some((_, lane)) = &self.handler {
+            lane.stop();
+        }
+    }
+
+    /// Waits until the running handler returned.
+    pub(crate) fn join(&self) -> Result<(), Error> {
+        match &self.handler {
+            Some((_, lane)) => lane.stop_and_join().map_err(|_| Error::WouldDeadlock),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What runs on every connection: the frame streams, ping, identify, and the limits.
+
+use std::collections::{HashMap, VecDeque};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use libp2p::core::transport::PortUse;
+use libp2p::core::upgrade::ReadyUpgrade;
+use libp2p::core::Endpoint;
+use libp2p::identity::PublicKey;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+    NotifyHandler, Stream, StreamProtocol, SubstreamProtocol, THandlerInEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId, connection_limits, identify, memory_connection_limits, ping};
+
+use super::config::NetworkConfig;
+use super::liveness;
+
+/// The name of the frame protocol. `net/stream.rs` describes it.
+pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/musig/1");
+
+/// Everything together. Those that refuse connections come first.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    memory: Toggle<memory_connection_limits::Behaviour>,
+    pub(super) frames: Frames,
+    ping: ping::Behaviour,
+    identify: identify::Behaviour,
+}
+
+impl Behaviour {
+    pub(super) fn new(config: &NetworkConfig, key: PublicKey) -> Self {
+        let limits = connection_limits::ConnectionLimits::default()
+            .with_max_pending_incoming(Some(config.max_connections.clamp(1, 64)))
+            .with_max_established_incoming(Some(config.max_connections))
+            .with_max_established_per_peer(Some(config.max_connections_per_peer.max(2)));
+        // The addresses go out in the signed presence, so identify tells only what others see of themselves.
+        let identify = identify::Config::new("musig/1".into(), key)
+            .with_agent_version(concat!("libmusig/", env!("CARGO_PKG_VERSION")).into())
+            .with_hide_listen_addrs(true)
+            .with_cache_size(0);
+        Self {
+            limits: connection_limits::Behaviour::new(limits),
+            memory: config.max_memory.map(memory_connection_limits::Behaviour::with_max_bytes).into(),
+            frames: Frames::default(),
+            ping: ping::Behaviour::new(liveness::ping(config)),
+            identify: identify::Behaviour::new(identify),
+        }
+    }
+}
+
+/// Opens one stream on every connection, accepts the other side's, and refuses banned peers.
+#[derive(Default)]
+pub(super) struct Frames {
+    events: VecDeque<ToSwarm<FramesEvent, Open>>,
+    banned: HashMap<PeerId, Instant>,
+}
+
+/// Asks the handler of a connection for another outbound stream.
+#[derive(Debug)]
+pub(super) struct Open;
+
+/// Something about a stream of a connection.
+#[derive(Debug)]
+pub(super) struct FramesEvent {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    pub(super) offer: Offer,
+}
+
+/// What the handler of a connection has.
+#[derive(Debug)]
+pub(super) enum Offer {
+    /// A stream to write to.
+    Outbound(Stream),
+    /// A stream to read from.
+    Inbound(Stream),
+    /// The other side does not speak the protocol, or did not answer.
+    Failed,
+}
+
+/// Banned peers that are remembered.
+const BANS: usize = 1024;
+
+impl Frames {
+    /// Asks for another outbound stream on a connection.
+    pub(super) fn open(&mut self, peer: PeerId, connection: ConnectionId) {
+        let handler = NotifyHandler::One(connection);
+        self.events.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: Open });
+    }
+
+    /// Refuses new connections with a peer for a while.
+    pub(super) fn ban(&mut self, peer: PeerId, duration: Duration) {
+        let now = Instant::now();
+        if self.banned.len() >= BANS {
+            self.banned.retain(|_, until| *until > now);
+        }
+        if self.banned.len() < BANS {
+            self.banned.insert(peer, now + duration);
+        }
+    }
+
+    fn handler(&mut self, peer: &PeerId) -> Result<Handler, ConnectionDenied> {
+        match self.banned.get(peer) {
+            Some(until) if *until > Instant::now() => Err(ConnectionDenied::new(Banned)),
+            Some(_) => {
+                self.banned.remove(peer);
+                Ok(Handler::default())
+            }
+            None => Ok(Handler::default()),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the peer is banned for a while: it broke the protocol repeatedly")]
+struct Banned;
+
+impl NetworkBehaviour for Frames {
+    type ConnectionHandler = Handler;
+    type ToSwarm = FramesEvent;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<Handler, ConnectionDenied> {
+        self.handler(&peer)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<Handler, ConnectionDenied> {
+        self.handler(&peer)
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm) {}
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, offer: Offer) {
+        self.events.push_back(ToSwarm::GenerateEvent(FramesEvent { peer, connection, offer }));
+    }
+
+    // No waker is kept: events are made while the swarm polls, or through `behaviour_mut`, after which it is polled.
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<FramesEvent, THandlerInEvent<Self>>> {
+        self.events.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// The frame streams of one connection.
+pub(super) struct Handler {
+    open: bool,
+    offers: VecDeque<Offer>,
+}
+
+impl Default for Handler {
+    fn default() -> Self {
+        Self { open: true, offers: VecDeque::new() }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Open;
+    type ToBehaviour = Offer;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
+        if std::mem::take(&mut self.open) {
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ());
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        match self.offers.pop_front() {
+            Some(offer) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(offer)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn on_behaviour_event(&mut self, Open: Open) {
+        self.open = true;
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
+                self.offers.push_back(Offer::Inbound(protocol));
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
+                self.offers.push_back(Offer::Outbound(protocol));
+            }
+            ConnectionEvent::DialUpgradeError(_) => self.offers.push_back(Offer::Failed),
+            _ => {}
+        }
+    }
+}
+

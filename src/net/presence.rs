@@ -1,0 +1,110 @@
+//! Presence records: where a signer's node is to be found, signed by the signer's key; and the book of them.
+
+use std::collections::{HashMap, HashSet};
+
+use libp2p::{Multiaddr, PeerId};
+
+use crate::error::WireError;
+use crate::protocol::limits;
+use crate::protocol::wire::{self, pb};
+use crate::types::{Signature, SignerKey, tagged_hash};
+
+const WHAT: &str = "the presence record";
+
+/// Where a signer's node is to be found. `musig.proto` has its form on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceRecord {
+    /// The signer.
+    pub signer: SignerKey,
+    /// The libp2p identity of its node.
+    pub peer: PeerId,
+    /// Where that node listens; at most [`limits::ADDRESSES`].
+    pub addresses: Vec<Multiaddr>,
+    /// A later record of the same signer and peer replaces an earlier one.
+    pub sequence: u64,
+}
+
+impl PresenceRecord {
+    /// The canonical bytes, which the signer signs by their [`digest`].
+    pub fn encode(&self) -> Vec<u8> {
+        wire::encode(&pb::PresenceRecord {
+            signer: self.signer.as_bytes().to_vec(),
+            peer: self.peer.to_bytes(),
+            addresses: self.addresses.iter().map(Multiaddr::to_vec).collect(),
+            sequence: self.sequence,
+        })
+    }
+
+    /// Reads a signed presence. What it returns is authentic: canonical, within the limits, signed by its signer.
+    /// Whether the peer is the one that sent it, the caller compares.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let malformed = WireError::Malformed(WHAT);
+        let presence: pb::Presence = wire::decode_within(bytes, WHAT, limits::PRESENCE)?;
+        let record: pb::PresenceRecord = wire::decode(&presence.record, WHAT)?;
+        if record.addresses.len() > limits::ADDRESSES {
+            return Err(malformed);
+        }
+        let signer = SignerKey::from_bytes(&record.signer).map_err(|_| malformed)?;
+        let peer = PeerId::from_bytes(&record.peer).map_err(|_| malformed)?;
+        let addresses: Option<Vec<_>> =
+            record.addresses.into_iter().map(|bytes| Multiaddr::try_from(bytes).ok()).collect();
+        let this = Self { signer, peer, addresses: addresses.ok_or(malformed)?, sequence: record.sequence };
+        if this.encode() != presence.record {
+            return Err(malformed);
+        }
+
+        let signature: [u8; 64] = presence.signature.try_into().map_err(|_| malformed)?;
+        let signature = secp256k1::schnorr::Signature::from_byte_array(signature);
+        let (key, _) = signer.to_public_key().x_only_public_key();
+        secp256k1::schnorr::verify(&signature, &digest(&presence.record), &key)
+            .map_err(|_| WireError::Signature(WHAT))?;
+        Ok(this)
+    }
+}
+
+/// What the signer signs (BIP-340): the tagged hash `musig/presence` of the encoded record.
+pub fn digest(record: &[u8]) -> [u8; 32] {
+    tagged_hash("musig/presence", &[record])
+}
+
+/// Puts an encoded record and its signature together: the bytes that a node sends.
+pub fn seal(record: Vec<u8>, signature: &Signature) -> Vec<u8> {
+    wire::encode(&pb::Presence { record, signature: signature.0.to_vec() })
+}
+
+/// Peers remembered of one signer: it may run two nodes, or have changed its identity.
+const PEERS_PER_SIGNER: usize = 2;
+
+/// The newest presence of each known signer and peer.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    records: HashMap<SignerKey, Vec<PresenceRecord>>,
+}
+
+impl Book {
+    /// Takes an authentic record, unless it is not newer than what is there.
+    pub(super) fn learn(&mut self, record: PresenceRecord) -> bool {
+        let known = self.records.entry(record.signer).or_default();
+        match known.iter_mut().find(|other| other.peer == record.peer) {
+            Some(other) if other.sequence >= record.sequence => return false,
+            Some(other) => *other = record,
+            None => known.push(record),
+        }
+        known.sort_by_key(|record| std::cmp::Reverse(record.sequence));
+        known.truncate(PEERS_PER_SIGNER);
+        true
+    }
+
+    /// The records of a signer, the newest first.
+    pub(super) fn of(&self, signer: &SignerKey) -> &[PresenceRecord] {
+        self.records.get(signer).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones.
+    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) {
+        let Some(surplus) = self.records.len().checked_sub(most).filter(|surplus| *surplus > 0) else { return };
+        let forgotten: HashSet<_> =
+            self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
+        self.records.retain(|key, _| !forgotten.contains(key));
+    }
+}

@@ -1,0 +1,402 @@
+//! The protocol `/musig/1`: frames on one long-lived stream for each direction.
+//!
+//! A frame is a 4-byte big-endian length of the payload, one byte of kind (0 presence, 1 session frame), and the
+//! payload. Each side opens one stream on each connection, writes its presence first (an empty one, if it has none
+//! yet), and session frames only after a presence. With several connections it writes on one at a time, and ends the
+//! old stream before it goes on with another; the reader finishes the old stream first. So the order of frames holds.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use libp2p::PeerId;
+use libp2p::swarm::ConnectionId;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::counters::count;
+use super::liveness::{Activity, Pace};
+use super::presence::PresenceRecord;
+use super::{NetEvent, Received, Shared};
+use crate::protocol::limits;
+use crate::types::SignerKey;
+
+const PRESENCE: u8 = 0;
+const SESSION: u8 = 1;
+const HEADER: usize = 5;
+/// Memory for a frame grows by this much, as its bytes arrive.
+const CHUNK: usize = 64 << 10;
+/// Bytes that may take one `frame_timeout`.
+const TIMED: usize = 256 << 10;
+/// Frames that are written together if they wait together.
+const BATCH: usize = 16 << 10;
+/// Memory that a waiting frame costs beside its bytes.
+const OVERHEAD: usize = 64;
+/// What a presence costs of a peer's pace: it is a signature to verify.
+const PRESENCE_COST: f64 = 10.0;
+/// How long a stream waits for its predecessor to end. A predecessor on a dead connection does not end.
+const PREDECESSOR: Duration = Duration::from_millis(500);
+
+/// What waits to be sent to one peer.
+pub(super) struct Outbox {
+    state: Mutex<Waiting>,
+    changed: Notify,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    presence: Option<Arc<[u8]>>,
+    frames: VecDeque<Arc<[u8]>>,
+    bytes: usize,
+    /// Whose turn it is to write.
+    writer: u64,
+    /// Writers that have not ended.
+    writing: usize,
+    closed: bool,
+}
+
+enum Next {
+    Frame(u8, Arc<[u8]>),
+    Nothing,
+    End,
+}
+
+impl Outbox {
+    pub(super) fn new(most: usize) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), most }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a session frame; `false`, and nothing changed, if there is no room or the peer is gone.
+    pub(super) fn push(&self, frame: Arc<[u8]>) -> bool {
+        let mut waiting = self.lock();
+        let bytes = waiting.bytes + frame.len() + OVERHEAD;
+        if waiting.closed || bytes > self.most {
+            return false;
+        }
+        waiting.bytes = bytes;
+        waiting.frames.push_back(frame);
+        drop(waiting);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Sends this presence next, in place of one that still waits.
+    pub(super) fn present(&self, presence: Arc<[u8]>) {
+        self.lock().presence = Some(presence);
+        self.changed.notify_one();
+    }
+
+    /// Ends the present writer. The one with this number goes on.
+    pub(super) fn take_over(&self, writer: u64) {
+        self.lock().writer = writer;
+        self.wake();
+    }
+
+    /// No frame is taken any more; the writer ends after those that wait.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.wake();
+    }
+
+    /// Like [`Outbox::close`], and drops those that wait.
+    pub(super) fn discard(&self) -> usize {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        waiting.presence = None;
+        waiting.bytes = 0;
+        let dropped = std::mem::take(&mut waiting.frames).len();
+        drop(waiting);
+        self.wake();
+        dropped
+    }
+
+    /// True while a writer has not ended.
+    pub(super) fn is_writing(&self) -> bool {
+        self.lock().writing > 0
+    }
+
+    fn wake(&self) {
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+    }
+
+    fn next(&self, writer: u64, presented: bool) -> Next {
+        let mut waiting = self.lock();
+        if waiting.writer != writer {
+            return Next::End;
+        }
+        if let Some(presence) = waiting.presence.take() {
+            return Next::Frame(PRESENCE, presence);
+        }
+        if presented && let Some(frame) = waiting.frames.pop_front() {
+            waiting.bytes -= frame.len() + OVERHEAD;
+            return Next::Frame(SESSION, frame);
+        }
+        if waiting.closed { Next::End } else { Next::Nothing }
+    }
+}
+
+/// What the tasks of the streams tell the driver.
+pub(super) enum Report {
+    /// An authentic presence of the peer itself. The reader goes on after the answer.
+    Presence { peer: PeerId, record: PresenceRecord, bytes: Vec<u8>, go_on: oneshot::Sender<()> },
+    /// The peer broke the protocol.
+    Violation { peer: PeerId, what: &'static str },
+    /// The stream was read to its end.
+    ReaderEnded { peer: PeerId, connection: ConnectionId },
+    /// The stream could not be written.
+    WriterFailed { peer: PeerId, connection: ConnectionId },
+}
+
+/// Writes what waits for a peer to a stream, until another writer takes over or the peer is gone.
+pub(super) struct Writer {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    pub(super) number: u64,
+    pub(super) presence: Option<Arc<[u8]>>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reports: mpsc::Sender<Report>,
+}
+
+impl Writer {
+    pub(super) async fn run<S: AsyncWrite + Unpin>(self, mut stream: S) {
+        self.outbox.lock().writing += 1;
+        let written = self.write(&mut stream).await;
+        let closed = match written {
+            Ok(()) => stream.close().await,
+            Err(error) => Err(error),
+        };
+        self.outbox.lock().writing -= 1;
+        if closed.is_err() {
+            let report = Report::WriterFailed { peer: self.peer, connection: self.connection };
+            let _ = self.reports.send(report).await;
+        }
+    }
+
+    async fn write<S: AsyncWrite + Unpin>(&self, stream: &mut S) -> std::io::Result<()> {
+        let mut batch = Vec::new();
+        let first: &[u8] = self.presence.as_deref().unwrap_or_default();
+        append(&mut batch, PRESENCE, first);
+        let mut presented = !first.is_empty();
+        loop {
+            let changed = self.outbox.changed.notified();
+            match self.outbox.next(self.number, presented) {
+                Next::Frame(kind, frame) => {
+                    match kind {
+                        PRESENCE => presented = true,
+                        _ => {
+                            count(&self.shared.counters.frames_out, 1);
+                            count(&self.shared.counters.bytes_out, frame.len());
+                        }
+                    }
+                    if frame.len() < BATCH {
+                        append(&mut batch, kind, &frame);
+                    } else {
+                        batch.extend_from_slice(&header(kind, frame.len()));
+                        self.put(stream, &batch).await?;
+                        batch.clear();
+                        self.put(stream, &frame).await?;
+                    }
+                    if batch.len() >= BATCH {
+                        self.put(stream, &batch).await?;
+                        batch.clear();
+                    }
+                }
+                next => {
+                    self.put(stream, &batch).await?;
+                    batch.clear();
+                    stream.flush().await?;
+                    if matches!(next, Next::End) {
+                        return Ok(());
+                    }
+                    changed.await;
+                }
+            }
+        }
+    }
+
+    async fn put<S: AsyncWrite + Unpin>(&self, stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
+        for chunk in bytes.chunks(CHUNK) {
+            stream.write_all(chunk).await?;
+            self.activity.touch();
+        }
+        Ok(())
+    }
+}
+
+fn header(kind: u8, length: usize) -> [u8; HEADER] {
+    let length = u32::try_from(length).expect("frames are limited to a few MiB").to_be_bytes();
+    [length[0], length[1], length[2], length[3], kind]
+}
+
+fn append(batch: &mut Vec<u8>, kind: u8, payload: &[u8]) {
+    batch.extend_from_slice(&header(kind, payload.len()));
+    batch.extend_from_slice(payload);
+}
+
+/// Reads the frames of one stream of a peer.
+pub(super) struct Reader {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    /// One permit: whose stream of this peer delivers.
+    pub(super) turn: Arc<Semaphore>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) events: mpsc::Sender<NetEvent>,
+    pub(super) reports: mpsc::Sender<Report>,
+}
+
+enum Ended {
+    /// The stream, the connection or this node ended.
+    Stream,
+    Violation(&'static str),
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(_: std::io::Error) -> Self {
+        Self::Stream
+    }
+}
+
+/// The driver or the receiver of the events is gone.
+impl<T> From<mpsc::error::SendError<T>> for Ended {
+    fn from(_: mpsc::error::SendError<T>) -> Self {
+        Self::Stream
+    }
+}
+
+impl Reader {
+    pub(super) async fn run<S: AsyncRead + Unpin>(self, mut stream: S) {
+        let Err(ended) = self.read(&mut stream).await;
+        let report = match ended {
+            Ended::Violation(what) => Report::Violation { peer: self.peer, what },
+            Ended::Stream => Report::ReaderEnded { peer: self.peer, connection: self.connection },
+        };
+        let _ = self.reports.send(report).await;
+    }
+
+    async fn read<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+    ) -> Result<std::convert::Infallible, Ended> {
+        let mut pace = Pace::new(self.shared.config.frames_per_second);
+        let mut accepted: Option<PresenceRecord> = None;
+        let mut _turn = None;
+        let mut delivers = false;
+        let mut first = true;
+        loop {
+            let (kind, received) = self.read_frame(stream, accepted.as_ref().map(|record| record.signer)).await?;
+            let cost = if kind == PRESENCE { PRESENCE_COST } else { 1.0 };
+            let wait = pace.spend(cost, Instant::now());
+            if !wait.is_zero() {
+                count(&self.shared.counters.throttled, 1);
+                tokio::time::sleep(wait).await;
+            }
+            match (kind, &accepted) {
+                (PRESENCE, None) if first && received.is_empty() => {}
+                (PRESENCE, _) => accepted = Some(self.accept(received.into_vec()).await?),
+                (_, Some(record)) => {
+                    if !std::mem::replace(&mut delivers, true) {
+                        _turn = self.take_turn().await;
+                    }
+                    count(&self.shared.counters.frames_in, 1);
+                    count(&self.shared.counters.bytes_in, received.len());
+                    self.events.send(NetEvent::Frame { from: record.signer, frame: received }).await?;
+                }
+                (_, None) => return Err(Ended::Violation("a session frame before the presence")),
+            }
+            first = false;
+        }
+    }
+
+    /// Waits until the peer's earlier stream ended, but not for long.
+    async fn take_turn(&self) -> Option<OwnedSemaphorePermit> {
+        let acquired = tokio::time::timeout(PREDECESSOR, self.turn.clone().acquire_owned()).await;
+        acquired.ok().and_then(Result::ok)
+    }
+
+    async fn accept(&self, bytes: Vec<u8>) -> Result<PresenceRecord, Ended> {
+        let record = PresenceRecord::decode(&bytes).map_err(|_| Ended::Violation("an invalid presence"))?;
+        if record.peer != self.peer {
+            return Err(Ended::Violation("the presence of another peer"));
+        }
+        let (go_on, answer) = oneshot::channel();
+        self.reports.send(Report::Presence { peer: self.peer, record: record.clone(), bytes, go_on }).await?;
+        answer.await.map_err(|_| Ended::Stream)?;
+        Ok(record)
+    }
+
+    /// Reads one frame. Memory is taken as bytes arrive, and the large ones of all peers share a budget.
+    async fn read_frame<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        signer: Option<SignerKey>,
+    ) -> Result<(u8, Received), Ended> {
+        let mut header = [0; HEADER];
+        // A stream may be silent for ever between frames, and only there.
+        stream.read_exact(&mut header[..1]).await?;
+        self.moved(signer);
+        self.timely(Duration::ZERO, stream.read_exact(&mut header[1..])).await?;
+        let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let kind = header[4];
+        let most = match (kind, signer) {
+            (PRESENCE, _) | (SESSION, None) => limits::PRESENCE,
+            (SESSION, Some(_)) => limits::FRAME,
+            _ => return Err(Ended::Violation("a frame of unknown kind")),
+        };
+        if length > most {
+            return Err(Ended::Violation("a frame above the limit"));
+        }
+
+        let permit = if length > CHUNK {
+            let budget = self.shared.budget.clone();
+            budget.acquire_many_owned(length as u32).await.ok()
+        } else {
+            None
+        };
+        let more = self.shared.config.frame_timeout.saturating_mul((length / TIMED) as u32);
+        let bytes = self.timely(more, self.read_payload(stream, length, signer)).await?;
+        Ok((kind, Received::new(bytes, permit)))
+    }
+
+    async fn read_payload<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        length: usize,
+        signer: Option<SignerKey>,
+    ) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let begin = bytes.len();
+            bytes.resize(begin + CHUNK.min(length - begin), 0);
+            stream.read_exact(&mut bytes[begin..]).await?;
+            self.moved(signer);
+        }
+        Ok(bytes)
+    }
+
+    async fn timely<T>(
+        &self,
+        more: Duration,
+        read: impl Future<Output = std::io::Result<T>>,
+    ) -> Result<T, Ended> {
+        let most = self.shared.config.frame_timeout.saturating_add(more);
+        match tokio::time::timeout(most, read).await {
+            Ok(read) => Ok(read?),
+            Err(_) => Err(Ended::Violation("a frame that does not arrive")),
+        }
+    }
+
+    fn moved(&self, signer: Option<SignerKey>) {
+        if self.activity.heard() && let Some(key) = signer {
+            let _ = self.events.try_send(NetEvent::Heard { key });
+        }
+    }
+}

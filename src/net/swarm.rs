@@ -1,0 +1,678 @@
+//! The driver: one task that owns the swarm, the peers and their streams.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::num::NonZeroU8;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{AsyncWriteExt, StreamExt};
+use libp2p::core::transport::{Boxed, ListenerId};
+use libp2p::core::{ConnectedPoint, muxing::StreamMuxerBox, upgrade::Version};
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, Transport, dns, noise, ping, tcp, yamux};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
+use super::counters::count;
+use super::dial::Dialler;
+use super::liveness::Activity;
+use super::presence::{Book, PresenceRecord};
+use super::stream::{Outbox, Reader, Report, Writer};
+use super::{NetCommand, NetError, NetEvent, Shared};
+use crate::protocol::limits;
+use crate::types::SignerKey;
+
+/// Events that wait for the application before the swarm itself is left waiting.
+const BACKLOG: usize = 1024;
+/// Streams of a connection: ours, ping's and identify's in both directions, and a few that are ending.
+const STREAMS: usize = 16;
+/// Streams that one peer may have opened on a connection at once, and during its life.
+const INBOUND: (usize, usize) = (2, 64);
+/// Two connections this close together were dialled by both sides at once.
+const SIMULTANEOUS: Duration = Duration::from_secs(1);
+/// How long a connection that neither side writes on stays.
+const SURPLUS: Duration = Duration::from_secs(1);
+/// How often short deadlines are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How long to wait before listening is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(10);
+/// How long a shutdown sends what waits, and then closes.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Peers whose violations are remembered.
+const STRIKES: usize = 1024;
+
+/// Builds the swarm and starts the driver.
+pub(super) fn start(
+    runtime: &tokio::runtime::Handle,
+    shared: Arc<Shared>,
+    identity: &Keypair,
+    presence: Option<Vec<u8>>,
+    events: mpsc::Sender<NetEvent>,
+    commands: mpsc::Receiver<NetCommand>,
+) -> Result<(), NetError> {
+    let _runtime = runtime.enter();
+    let config = &shared.config;
+    let (transport, degraded) = transport(identity, config.dial_timeout)?;
+    let behaviour = Behaviour::new(config, identity.public());
+    let swarm_config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(Duration::from_secs(365 * 24 * 3600))
+        .with_max_negotiating_inbound_streams(8)
+        .with_dial_concurrency_factor(NonZeroU8::new(4).expect("not zero"));
+    let swarm = Swarm::new(transport, behaviour, identity.public().to_peer_id(), swarm_config);
+
+    let (reporter, reports) = mpsc::channel(256);
+    let mut dialler = Dialler::new(config);
+    for address in &config.peers {
+        dialler.add(address.clone());
+    }
+    let driver = Driver {
+        listeners: config.listen.iter().map(|address| Listener::new(address.clone())).collect(),
+        swarm,
+        events,
+        reporter,
+        backlog: degraded.into_iter().map(|text| Item::Event(NetEvent::Degraded(text))).collect(),
+        peers: HashMap::new(),
+        signers: HashMap::new(),
+        sought: HashSet::new(),
+        book: Book::default(),
+        dialler,
+        strikes: HashMap::new(),
+        presence: presence.map(Arc::from),
+        announced: None,
+        writers: 0,
+        tasks: JoinSet::new(),
+        shared,
+    };
+    runtime.spawn(driver.run(commands, reports));
+    Ok(())
+}
+
+type PeerTransport = Boxed<(PeerId, StreamMuxerBox)>;
+
+/// TCP without delay, names resolved if the system says how, noise, yamux.
+fn transport(identity: &Keypair, timeout: Duration) -> Result<(PeerTransport, Option<String>), NetError> {
+    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let noise = noise::Config::new(identity).map_err(|error| NetError::Encryption(error.to_string()))?;
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(STREAMS);
+    macro_rules! secured {
+        ($transport:expr) => {
+            $transport.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux).timeout(timeout).boxed()
+        };
+    }
+    match dns::tokio::Transport::system(tcp()) {
+        Ok(resolving) => Ok((secured!(resolving), None)),
+        Err(error) => {
+            let text = format!("host names cannot be resolved ({error}); use IP addresses");
+            Ok((secured!(tcp()), Some(text)))
+        }
+    }
+}
+
+/// What waits for room among the events.
+enum Item {
+    Event(NetEvent),
+    /// Lets a reader go on, once everything before it was told.
+    GoOn(oneshot::Sender<()>),
+}
+
+struct Listener {
+    address: Multiaddr,
+    id: Option<ListenerId>,
+    due: Instant,
+    complained: bool,
+}
+
+impl Listener {
+    fn new(address: Multiaddr) -> Self {
+        Self { address, id: None, due: Instant::now(), complained: false }
+    }
+}
+
+struct Peer {
+    since: Instant,
+    signer: Option<SignerKey>,
+    outbox: Arc<Outbox>,
+    turn: Arc<Semaphore>,
+    connections: HashMap<ConnectionId, Connection>,
+    /// On which connection frames are sent.
+    chosen: Option<ConnectionId>,
+}
+
+struct Connection {
+    /// By this node.
+    dialled: bool,
+    activity: Arc<Activity>,
+    /// Streams the other side has open, and ever had.
+    inbound: (usize, usize),
+    /// Since when neither side writes on it.
+    surplus: Option<Instant>,
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    swarm: Swarm<Behaviour>,
+    events: mpsc::Sender<NetEvent>,
+    reporter: mpsc::Sender<Report>,
+    backlog: VecDeque<Item>,
+    peers: HashMap<PeerId, Peer>,
+    signers: HashMap<SignerKey, Vec<PeerId>>,
+    sought: HashSet<SignerKey>,
+    book: Book,
+    dialler: Dialler,
+    listeners: Vec<Listener>,
+    strikes: HashMap<PeerId, (u32, Instant)>,
+    presence: Option<Arc<[u8]>>,
+    announced: Option<Vec<Multiaddr>>,
+    writers: u64,
+    tasks: JoinSet<()>,
+}
+
+impl Driver {
+    async fn run(mut self, mut commands: mpsc::Receiver<NetCommand>, mut reports: mpsc::Receiver<Report>) {
+        let events = self.events.clone();
+        // Kept from turn to turn: it has its place among the readers that wait for room too.
+        let mut place = std::pin::pin!(events.clone().reserve_owned());
+        loop {
+            let wake = self.keep_house();
+            // A slow application makes peers wait, and is never waited for where a command would have to wait too.
+            let room = self.backlog.len() < BACKLOG;
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    None | Some(NetCommand::Shutdown) => break,
+                    Some(command) => self.command(command),
+                },
+                permit = &mut place, if !self.backlog.is_empty() => {
+                    let Ok(permit) = permit else { break };
+                    if let Some(Item::Event(event)) = self.backlog.pop_front() {
+                        permit.send(event);
+                    }
+                    while let Some(Item::GoOn(_)) = self.backlog.front() {
+                        if let Some(Item::GoOn(reader)) = self.backlog.pop_front() {
+                            let _ = reader.send(());
+                        }
+                    }
+                    place.set(events.clone().reserve_owned());
+                }
+                Some(report) = reports.recv(), if room => self.report(report),
+                event = self.swarm.select_next_some(), if room => self.swarm_event(event),
+                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Sends what waits and closes the connections, as far as there is time.
+    async fn finish(mut self) {
+        for peer in self.peers.values() {
+            peer.outbox.close();
+        }
+        self.routes().clear();
+        let outboxes: Vec<_> = self.peers.values().map(|peer| peer.outbox.clone()).collect();
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        while outboxes.iter().any(|outbox| outbox.is_writing()) {
+            tokio::select! {
+                _ = self.swarm.select_next_some() => {}
+                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                () = tokio::time::sleep_until(until) => break,
+            }
+        }
+        for peer in self.peers.keys() {
+            let _ = self.swarm.disconnect_peer_id(*peer);
+        }
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        while self.swarm.connected_peers().next().is_some() {
+            tokio::select! {
+                _ = self.swarm.select_next_some() => {}
+                () = tokio::time::sleep_until(until) => break,
+            }
+        }
+    }
+
+    fn routes(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<SignerKey, Vec<Arc<Outbox>>>> {
+        self.shared.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&mut self, event: NetEvent) {
+        self.backlog.push_back(Item::Event(event));
+    }
+
+    fn command(&mut self, command: NetCommand) {
+        match command {
+            NetCommand::SetPresence(bytes) => {
+                let presence: Arc<[u8]> = bytes.into();
+                for peer in self.peers.values() {
+                    peer.outbox.present(presence.clone());
+                }
+                self.presence = Some(presence);
+            }
+            NetCommand::LearnPresence(bytes) => {
+                if let Ok(record) = PresenceRecord::decode(&bytes) {
+                    self.learn(record);
+                }
+            }
+            NetCommand::AddPeer(address) => {
+                if !self.dialler.add(address.clone()) {
+                    self.tell(NetEvent::Degraded(format!("too many addresses to dial; {address} is left out")));
+                }
+            }
+            NetCommand::Seek(keys) => {
+                self.sought = keys.into_iter().collect();
+                self.seek();
+            }
+            NetCommand::Disconnect(key) => {
+                for peer in self.signers.get(&key).cloned().unwrap_or_default() {
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+            }
+            NetCommand::Reconnect => {
+                for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+                self.dialler.hurry();
+                for listener in &mut self.listeners {
+                    listener.due = Instant::now();
+                }
+            }
+            NetCommand::Shutdown => {}
+        }
+    }
+
+    fn seek(&mut self) {
+        let own = *self.swarm.local_peer_id();
+        let records = self.sought.iter().flat_map(|key| self.book.of(key));
+        self.dialler.seek(records.filter(|record| record.peer != own));
+    }
+
+    /// True if the record is newer than what was known.
+    fn learn(&mut self, record: PresenceRecord) -> bool {
+        let key = record.signer;
+        let newer = self.book.learn(record);
+        if newer {
+            let (sought, signers) = (&self.sought, &self.signers);
+            let most = self.shared.config.max_presences;
+            self.book.trim(most, |other| *other == key || sought.contains(other) || signers.contains_key(other));
+            if self.sought.contains(&key) {
+                self.seek();
+            }
+        }
+        newer
+    }
+
+    fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Frames(FramesEvent { peer, connection, offer })) => match offer {
+                Offer::Outbound(stream) => self.outbound(peer, connection, stream),
+                Offer::Inbound(stream) => self.inbound(peer, connection, stream),
+                Offer::Failed => {
+                    tracing::debug!(%peer, "the peer does not speak the protocol");
+                    self.swarm.close_connection(connection);
+                }
+            },
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(_) })) => {
+                let Some(peer) = self.peers.get(&peer) else { return };
+                let heard = peer.connections.get(&connection).is_some_and(|there| there.activity.heard());
+                if heard && self.backlog.is_empty() && let Some(key) = peer.signer {
+                    let _ = self.events.try_send(NetEvent::Heard { key });
+                }
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.connected(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                self.disconnected(peer_id, connection_id);
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.dial_failed(connection_id, &error);
+            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. } => self.announce(),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                let text = reason.err().map_or_else(|| "it was closed".to_string(), |error| error.to_string());
+                if let Some(at) = self.listeners.iter().position(|listener| listener.id == Some(listener_id)) {
+                    self.listener_failed(at, &text);
+                }
+                self.announce();
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "accepting a connection failed"),
+            _ => {}
+        }
+    }
+
+    fn connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        count(&self.shared.counters.connections_opened, 1);
+        self.dialler.established(connection, peer);
+        if !self.peers.contains_key(&peer) {
+            self.tell(NetEvent::PeerConnected { peer });
+            let most = self.shared.config.max_pending_bytes_per_peer;
+            self.peers.insert(
+                peer,
+                Peer {
+                    since: Instant::now(),
+                    signer: None,
+                    outbox: Arc::new(Outbox::new(most)),
+                    turn: Arc::new(Semaphore::new(1)),
+                    connections: HashMap::new(),
+                    chosen: None,
+                },
+            );
+        }
+        let there = Connection {
+            dialled: endpoint.is_dialer(),
+            activity: Arc::new(Activity::new()),
+            inbound: (0, 0),
+            surplus: None,
+        };
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.connections.insert(connection, there);
+        }
+    }
+
+    fn disconnected(&mut self, id: PeerId, connection: ConnectionId) {
+        count(&self.shared.counters.connections_closed, 1);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.connections.remove(&connection);
+        if !peer.connections.is_empty() {
+            if peer.chosen == Some(connection) {
+                // The stream on the other one was given back when this one was chosen.
+                peer.chosen = None;
+                self.writers += 1;
+                peer.outbox.take_over(self.writers);
+                let newest = peer.connections.iter().max_by_key(|(_, there)| there.activity.begin());
+                if let Some((newest, _)) = newest {
+                    self.swarm.behaviour_mut().frames.open(id, *newest);
+                }
+            }
+            return;
+        }
+
+        let Some(peer) = self.peers.remove(&id) else { return };
+        count(&self.shared.counters.dropped, peer.outbox.discard());
+        self.dialler.disconnected(&id, peer.since.elapsed());
+        if let Some(key) = peer.signer {
+            let rest = self.signers.get_mut(&key).map_or(0, |peers| {
+                peers.retain(|other| *other != id);
+                peers.len()
+            });
+            let mut routes = self.routes();
+            if let Some(outboxes) = routes.get_mut(&key) {
+                outboxes.retain(|outbox| !Arc::ptr_eq(outbox, &peer.outbox));
+            }
+            if rest == 0 {
+                routes.remove(&key);
+                drop(routes);
+                self.signers.remove(&key);
+                self.tell(NetEvent::SignerDisconnected { key });
+                self.dialler.lost(&key);
+            }
+        }
+        self.tell(NetEvent::PeerDisconnected { peer: id });
+    }
+
+    fn outbound(&mut self, id: PeerId, connection: ConnectionId, mut stream: Stream) {
+        let own = *self.swarm.local_peer_id();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(there) = peer.connections.get(&connection) else { return };
+        let better = peer.chosen.and_then(|chosen| peer.connections.get(&chosen)).is_none_or(|chosen| {
+            let (old, new) = (chosen.activity.begin(), there.activity.begin());
+            let apart = new.max(old) - new.min(old);
+            // The newest one is alive for certain. When both sides dialled at once, they must agree: on the
+            // connection that the smaller identity dialled.
+            if chosen.dialled != there.dialled && apart < SIMULTANEOUS {
+                there.dialled == (own < id)
+            } else {
+                new >= old
+            }
+        });
+        if !better {
+            self.tasks.spawn(async move {
+                let _ = stream.close().await;
+            });
+            self.note_surplus(id, connection);
+            return;
+        }
+
+        self.writers += 1;
+        peer.outbox.take_over(self.writers);
+        let writer = Writer {
+            peer: id,
+            connection,
+            number: self.writers,
+            presence: self.presence.clone(),
+            outbox: peer.outbox.clone(),
+            activity: there.activity.clone(),
+            shared: self.shared.clone(),
+            reports: self.reporter.clone(),
+        };
+        let before = peer.chosen.replace(connection);
+        self.tasks.spawn(writer.run(stream));
+        if let Some(before) = before {
+            self.note_surplus(id, before);
+        }
+    }
+
+    fn inbound(&mut self, id: PeerId, connection: ConnectionId, stream: Stream) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(there) = peer.connections.get_mut(&connection) else { return };
+        let (open, ever) = &mut there.inbound;
+        (*open, *ever) = (*open + 1, *ever + 1);
+        if *open > INBOUND.0 || *ever > INBOUND.1 {
+            return self.violation(id, "too many streams");
+        }
+        there.surplus = None;
+        let reader = Reader {
+            peer: id,
+            connection,
+            turn: peer.turn.clone(),
+            activity: there.activity.clone(),
+            shared: self.shared.clone(),
+            events: self.events.clone(),
+            reports: self.reporter.clone(),
+        };
+        self.tasks.spawn(reader.run(stream));
+    }
+
+    /// Marks a connection that neither side writes on any more.
+    fn note_surplus(&mut self, peer: PeerId, connection: ConnectionId) {
+        let Some(peer) = self.peers.get_mut(&peer) else { return };
+        let chosen = peer.chosen;
+        if let Some(there) = peer.connections.get_mut(&connection)
+            && chosen.is_some_and(|chosen| chosen != connection)
+            && there.inbound.0 == 0
+            && there.inbound.1 > 0
+        {
+            there.surplus.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Presence { peer, record, bytes, go_on } => self.presence(peer, record, bytes, go_on),
+            Report::Violation { peer, what } => self.violation(peer, what),
+            Report::ReaderEnded { peer, connection } => {
+                if let Some(there) =
+                    self.peers.get_mut(&peer).and_then(|peer| peer.connections.get_mut(&connection))
+                {
+                    there.inbound.0 = there.inbound.0.saturating_sub(1);
+                }
+                self.note_surplus(peer, connection);
+            }
+            Report::WriterFailed { peer, connection } => {
+                if self.peers.get(&peer).is_some_and(|peer| peer.chosen == Some(connection)) {
+                    self.swarm.close_connection(connection);
+                }
+            }
+        }
+    }
+
+    fn presence(&mut self, id: PeerId, record: PresenceRecord, bytes: Vec<u8>, go_on: oneshot::Sender<()>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let key = record.signer;
+        match peer.signer {
+            Some(before) if before != key => return self.violation(id, "another signer than before"),
+            Some(_) => {}
+            None => {
+                peer.signer = Some(key);
+                let outbox = peer.outbox.clone();
+                self.routes().entry(key).or_default().push(outbox);
+                let peers = self.signers.entry(key).or_default();
+                peers.push(id);
+                if peers.len() == 1 {
+                    self.tell(NetEvent::SignerConnected { key, peer: id });
+                }
+            }
+        }
+        if self.learn(record) {
+            self.tell(NetEvent::PresenceLearned { key, bytes });
+        }
+        match self.backlog.is_empty() {
+            true => drop(go_on.send(())),
+            false => self.backlog.push_back(Item::GoOn(go_on)),
+        }
+    }
+
+    /// Closes the connections of a peer that broke the protocol, and bans it if it did so before.
+    fn violation(&mut self, peer: PeerId, what: &'static str) {
+        count(&self.shared.counters.violations, 1);
+        tracing::debug!(%peer, what, "the peer broke the protocol");
+        let (now, memory) = (Instant::now(), self.shared.config.ban_duration);
+        if self.strikes.len() >= STRIKES {
+            self.strikes.retain(|_, (_, last)| now.duration_since(*last) < memory);
+        }
+        if self.strikes.len() < STRIKES || self.strikes.contains_key(&peer) {
+            let (strikes, last) = self.strikes.entry(peer).or_insert((0, now));
+            *strikes = if now.duration_since(*last) < memory { *strikes + 1 } else { 1 };
+            *last = now;
+            if *strikes >= self.shared.config.ban_after.max(1) {
+                self.strikes.remove(&peer);
+                count(&self.shared.counters.bans, 1);
+                self.swarm.behaviour_mut().frames.ban(peer, memory);
+            }
+        }
+        let _ = self.swarm.disconnect_peer_id(peer);
+    }
+
+    /// Does what is due, and says when to look again.
+    fn keep_house(&mut self) -> Instant {
+        let now = Instant::now();
+        self.listen(now);
+        self.dial(now);
+
+        let config = &self.shared.config;
+        let mut close = Vec::new();
+        let mut tick = config.ping_interval.max(TICK);
+        for peer in self.peers.values() {
+            let anonymous = peer.signer.is_none();
+            let late = anonymous && now.saturating_duration_since(peer.since) > config.presence_timeout;
+            for (connection, there) in &peer.connections {
+                let surplus = there.surplus.is_some_and(|since| now.saturating_duration_since(since) > SURPLUS);
+                if late || surplus || there.activity.idle() > config.dead_after {
+                    close.push(*connection);
+                }
+                if anonymous || there.surplus.is_some() {
+                    tick = TICK;
+                }
+            }
+        }
+        for connection in close {
+            self.swarm.close_connection(connection);
+        }
+
+        let listen = self.listeners.iter().filter(|listener| listener.id.is_none()).map(|listener| listener.due);
+        let soon = (!self.peers.is_empty()).then_some(now + tick);
+        let next = listen.chain(self.dialler.next_due()).chain(soon).min();
+        next.unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    fn dial(&mut self, now: Instant) {
+        let (peers, signers) = (&self.peers, &self.signers);
+        let due = self.dialler.take_due(
+            now,
+            |peer| peers.contains_key(peer),
+            |signer| signers.contains_key(signer),
+        );
+        for options in due {
+            let connection = options.connection_id();
+            count(&self.shared.counters.dials, 1);
+            if let Err(error) = self.swarm.dial(options) {
+                self.dial_failed(connection, &error);
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, connection: ConnectionId, error: &libp2p::swarm::DialError) {
+        count(&self.shared.counters.dial_failures, 1);
+        tracing::debug!(%error, "a dial failed");
+        if let Some(addresses) = self.dialler.failed(connection, error) {
+            self.tell(NetEvent::Degraded(format!("{addresses:?} is this node itself and is not dialled again")));
+        }
+    }
+
+    fn listen(&mut self, now: Instant) {
+        for at in 0..self.listeners.len() {
+            let listener = &mut self.listeners[at];
+            if listener.id.is_some() || listener.due > now {
+                continue;
+            }
+            match self.swarm.listen_on(listener.address.clone()) {
+                Ok(id) => (listener.id, listener.complained) = (Some(id), false),
+                Err(error) => self.listener_failed(at, &error.to_string()),
+            }
+        }
+        if self.announced.is_none() && !self.shared.config.external.is_empty() {
+            self.announce();
+        }
+    }
+
+    fn listener_failed(&mut self, at: usize, reason: &str) {
+        let listener = &mut self.listeners[at];
+        (listener.id, listener.due) = (None, Instant::now() + LISTEN_AGAIN);
+        if !std::mem::replace(&mut listener.complained, true) {
+            let text = format!("cannot listen on {} ({reason}); trying again", listener.address);
+            self.tell(NetEvent::Degraded(text));
+        }
+    }
+
+    /// Tells the addresses of this node, if they changed.
+    fn announce(&mut self) {
+        let mut addresses = self.shared.config.external.clone();
+        addresses.extend(self.swarm.external_addresses().cloned());
+        let mut own: Vec<_> = self.swarm.listeners().cloned().collect();
+        own.sort_by_cached_key(|address| (reach(address), address.to_vec()));
+        addresses.extend(own);
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        addresses.truncate(limits::ADDRESSES);
+        if self.announced.as_ref() == Some(&addresses) {
+            return;
+        }
+        self.announced = Some(addresses.clone());
+        if let Some(Item::Event(NetEvent::Listening(_))) = self.backlog.back() {
+            self.backlog.pop_back();
+        }
+        self.tell(NetEvent::Listening(addresses));
+    }
+}
+
+/// From how far an address can be reached: 0 everywhere, 1 in a private network, 2 on this machine.
+fn reach(address: &Multiaddr) -> u8 {
+    let ip = address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    });
+    match ip {
+        Some(ip) if ip.is_loopback() => 2,
+        Some(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() => 1,
+        Some(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => 1,
+        _ => 0,
+    }
+}

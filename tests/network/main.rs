@@ -1,0 +1,1 @@
+//! The network layer, over real TCP on loopback.
