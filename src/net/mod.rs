@@ -218,6 +218,11 @@ impl Network {
         self.commands.send(command).await.is_ok()
     }
 
+    /// Gives a command without waiting; `false` if the network layer has ended, or too many wait.
+    pub fn try_command(&self, command: NetCommand) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+
     /// The counters.
     pub fn counters(&self) -> NetworkCounters {
         self.shared.counters.snapshot()
