@@ -52,7 +52,8 @@ fn contexts(proposal: &Proposal) -> Vec<KeyAggContext> {
     let root = KeyAggContext::new(points).expect("not infinity");
     let of_message = |index| {
         let path = proposal.tweak_path(index).into_iter();
-        let path = path.map(|tweak| (MaybeScalar::from_slice(&tweak.scalar).expect("in range"), tweak.x_only));
+        let path =
+            path.map(|tweak| (MaybeScalar::from_slice(&tweak.scalar).expect("in range"), tweak.x_only));
         root.clone().with_tweaks(path).expect("not infinity")
     };
     (0..proposal.messages.len()).map(of_message).collect()
@@ -148,7 +149,9 @@ fn session(
     let round = keys.begin_round(&slices(&nonces)).expect("valid nonces");
     let parsed: Vec<Vec<PubNonce>> = nonces
         .iter()
-        .map(|bytes| bytes.chunks_exact(66).map(|nonce| PubNonce::from_bytes(nonce).expect("valid")).collect())
+        .map(|bytes| {
+            bytes.chunks_exact(66).map(|nonce| PubNonce::from_bytes(nonce).expect("valid")).collect()
+        })
         .collect();
     let aggregates: Vec<AggNonce> =
         (0..messages.len()).map(|message| AggNonce::sum(parsed.iter().map(|of| &of[message]))).collect();
@@ -208,7 +211,7 @@ fn session(
     assert!(keys.verify_signatures(&signatures), "seed {seed}");
     for (message, signature) in signatures.iter().enumerate() {
         let key: Point = contexts[message].aggregated_pubkey();
-        musig2::verify_single(key, &signature.0, messages[message].digest)
+        musig2::verify_single(key, signature.0, messages[message].digest)
             .unwrap_or_else(|error| panic!("seed {seed}: message {message}: {error}"));
     }
     let mut wrong = signatures.clone();

@@ -435,10 +435,12 @@ fn what_is_not_applicable_is_what_the_table_says() {
         assert!(case.is_object(), "{name} {list} {index}");
         if reason.starts_with("message of") {
             let direct = case["msg"].as_str().map(str::len);
-            let length = direct.or(content["msgs"][case["msg_index"].as_u64().unwrap_or(0) as usize]
-                .as_str()
-                .map(str::len));
-            assert_eq!(length.map(|digits| format!("message of {} bytes", digits / 2)).as_deref(), Some(*reason));
+            let length = direct
+                .or(content["msgs"][case["msg_index"].as_u64().unwrap_or(0) as usize].as_str().map(str::len));
+            assert_eq!(
+                length.map(|digits| format!("message of {} bytes", digits / 2)).as_deref(),
+                Some(*reason)
+            );
         }
     }
 }
