@@ -460,6 +460,25 @@ fn bip328_synthetic_extended_key() {
     }
 }
 
+/// The children 0, 0/1 and 0/1/2147483647 of BIP-328's first aggregate key, as an independent calculation gives them.
+#[test]
+fn bip328_derivation_known_answer() {
+    let aggregate: SignerKey =
+        "0354240c76b8f2999143301a99c7f721ee57eee0bce401df3afeaa9ae218c70f23".parse().expect("a key");
+    let mut forest = TweakForest::new(aggregate);
+    assert_eq!(forest.derive(&[0, 1, (1 << 31) - 1]), Ok(Some(2)));
+    let children = [0, 1, 2].map(|node| forest.key(Some(node)).expect("it exists").to_string());
+    assert_eq!(
+        children,
+        [
+            "0331d8148928a3ae721e8437559bb27d52e04220a016c182e95a1d0a8bd60426b3",
+            "032789ad09c05922f654eebe50677730eec1e930233abd55e4adefda34bab1f04a",
+            "035fe2dbae1e3f23824a581506c90409184fb3fc88e13259254f0218f7bfdf8e37",
+        ]
+    );
+    assert!(forest.into_tweaks().iter().all(|tweak| !tweak.x_only));
+}
+
 /// The bitcoin crate derives the same children from the same extended key.
 #[cfg(feature = "bitcoin")]
 #[test]
