@@ -44,14 +44,18 @@ struct Parsed {
 
 impl Parsed {
     fn new(unsigned: &[u8], spent: &[SpentOutput]) -> Result<Self, ProposalError> {
-        let transaction: Transaction = deserialize(unsigned)
-            .map_err(|error| refuse(format!("it is no consensus encoding ({error}); pass the raw transaction")))?;
+        let transaction: Transaction = deserialize(unsigned).map_err(|error| {
+            refuse(format!("it is no consensus encoding ({error}); pass the raw transaction"))
+        })?;
         let inputs = transaction.input.len();
         if inputs == 0 || transaction.output.is_empty() {
             return Err(refuse("it needs at least one input and one output"));
         }
         if spent.len() != inputs {
-            return Err(refuse(format!("{inputs} inputs need as many spent outputs, {} are given", spent.len())));
+            return Err(refuse(format!(
+                "{inputs} inputs need as many spent outputs, {} are given",
+                spent.len()
+            )));
         }
         let mut outpoints: Vec<_> = transaction.input.iter().map(|input| input.previous_output).collect();
         outpoints.sort();
@@ -141,7 +145,10 @@ pub fn messages(
 
 /// What every node does with a proposal of a transaction: computes the signature hashes itself and refuses others,
 /// and, with failover, refuses a transaction that the signatures alone do not complete.
-pub fn check(proposal: &Proposal, output_key: &dyn Fn(usize) -> [u8; 32]) -> Result<TransactionInfo, ProposalError> {
+pub fn check(
+    proposal: &Proposal,
+    output_key: &dyn Fn(usize) -> [u8; 32],
+) -> Result<TransactionInfo, ProposalError> {
     let terms = proposal.transaction.as_ref().ok_or_else(|| refuse("the proposal has none"))?;
     let parsed = Parsed::new(&terms.unsigned, &terms.spent)?;
     let inputs = parsed.transaction.input.len();
@@ -156,7 +163,9 @@ pub fn check(proposal: &Proposal, output_key: &dyn Fn(usize) -> [u8; 32]) -> Res
             return Err(refuse(format!("input {input} does not pay to the key that is to sign it")));
         }
         if !parsed.is_empty(input) {
-            return Err(refuse(format!("input {input} is to be signed and has a signature already; remove it")));
+            return Err(refuse(format!(
+                "input {input} is to be signed and has a signature already; remove it"
+            )));
         }
         if parsed.digest(input, message.sighash_type)? != message.digest {
             return Err(refuse(format!("the message for input {input} is not its signature hash")));
@@ -217,7 +226,11 @@ impl TransactionCodec for BitcoinTransactions {
         check(proposal, &|index| keys.output_key(index))
     }
 
-    fn finalize(&self, proposal: &Proposal, signatures: &[Signature]) -> Result<SignedTransaction, ProposalError> {
+    fn finalize(
+        &self,
+        proposal: &Proposal,
+        signatures: &[Signature],
+    ) -> Result<SignedTransaction, ProposalError> {
         finalize(proposal, signatures)
     }
 }
