@@ -12,7 +12,7 @@ use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 use crate::error::ProposalError;
 use crate::protocol::proposal::{Message, Proposal, SighashType, SpentOutput, TransactionTerms};
 use crate::protocol::scheme::SessionKeys;
-use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
+pub use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
 use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
 
 /// Bytes of a transaction without its witnesses; each counts four times towards a block's weight of 4 000 000.
@@ -168,22 +168,25 @@ pub struct TransactionSummary {
     pub fee: u64,
 }
 
-/// Tells what a proposal's transaction does. The values of the inputs are the proposer's word; a signature over
-/// `SIGHASH_DEFAULT` or `SIGHASH_ALL` commits to all of them (BIP-341), so it is void if one is wrong.
+/// Tells what a proposal's transaction does, `None` if it is of raw messages. The values of the inputs are the
+/// proposer's word; every signature commits to all of them (BIP-341), so it is void if one is wrong.
 ///
 /// Errors: [`ProposalError::Transaction`].
-pub fn describe(proposal: &Proposal) -> Result<TransactionSummary, ProposalError> {
+pub fn describe(proposal: &Proposal) -> Result<Option<TransactionSummary>, ProposalError> {
+    if proposal.transaction.is_none() {
+        return Ok(None);
+    }
     let Funded { transaction, spent, fee } = Funded::of(proposal)?;
     let output = |output: &TxOut| SpentOutput {
         value: output.value.to_sat(),
         script: output.script_pubkey.to_bytes(),
     };
-    Ok(TransactionSummary {
+    Ok(Some(TransactionSummary {
         txid: txid(&transaction),
         inputs: transaction.input.iter().map(outpoint).zip(spent.iter().map(output)).collect(),
         outputs: transaction.output.iter().map(output).collect(),
         fee: fee.to_sat(),
-    })
+    }))
 }
 
 /// A possible transaction with the outputs that it spends, one for each input.

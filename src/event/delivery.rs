@@ -99,8 +99,7 @@ impl Delivery {
                 state.dropped += 1;
             }
         }
-        let event =
-            NodeEvent { id, session: event.session, event: event.event, durable: durable.is_some() };
+        let event = NodeEvent { id, session: event.session, event: event.event, durable: durable.is_some() };
         state.queue.push_back(event);
         self.pump(state);
     }
@@ -135,11 +134,7 @@ impl Delivery {
             state.on_lane += 1;
             let (handler, delivery) = (handler.clone(), self.clone());
             let id = event.id;
-            lane.call(
-                None,
-                move || handler(&event),
-                move |outcome| delivery.handled_on_lane(id, outcome),
-            );
+            lane.call(None, move || handler(&event), move |outcome| delivery.handled_on_lane(id, outcome));
         }
     }
 

@@ -282,17 +282,15 @@ impl Reader {
         let _ = self.reports.send(report).await;
     }
 
-    async fn read<S: AsyncRead + Unpin>(
-        &self,
-        stream: &mut S,
-    ) -> Result<std::convert::Infallible, Ended> {
+    async fn read<S: AsyncRead + Unpin>(&self, stream: &mut S) -> Result<std::convert::Infallible, Ended> {
         let mut pace = Pace::new(self.shared.config.frames_per_second);
         let mut accepted: Option<PresenceRecord> = None;
         let mut _turn = None;
         let mut delivers = false;
         let mut first = true;
         loop {
-            let (kind, received) = self.read_frame(stream, accepted.as_ref().map(|record| record.signer)).await?;
+            let (kind, received) =
+                self.read_frame(stream, accepted.as_ref().map(|record| record.signer)).await?;
             let cost = if kind == PRESENCE { PRESENCE_COST } else { 1.0 };
             let wait = pace.spend(cost, Instant::now());
             if !wait.is_zero() {
@@ -395,7 +393,9 @@ impl Reader {
     }
 
     fn moved(&self, signer: Option<SignerKey>) {
-        if self.activity.heard() && let Some(key) = signer {
+        if self.activity.heard()
+            && let Some(key) = signer
+        {
             let _ = self.events.try_send(NetEvent::Heard { key });
         }
     }

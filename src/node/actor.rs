@@ -106,7 +106,8 @@ pub(crate) struct Parts {
 
 impl Actor {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { engine, store, network, signer, signer_lane, broadcaster, observer, delivery, commands } = parts;
+        let Parts { engine, store, network, signer, signer_lane, broadcaster, observer, delivery, commands } =
+            parts;
         Self {
             engine,
             store,
@@ -308,9 +309,13 @@ impl Actor {
                     move |outcome| {
                         done(match outcome {
                             LaneOutcome::Done(result) => result,
-                            LaneOutcome::TimedOut => Err(SignerError::Other("it did not answer in time".into())),
+                            LaneOutcome::TimedOut => {
+                                Err(SignerError::Other("it did not answer in time".into()))
+                            }
                             LaneOutcome::Panicked => Err(SignerError::Other("it panicked".into())),
-                            LaneOutcome::Full => Err(SignerError::Other("too many requests wait for it".into())),
+                            LaneOutcome::Full => {
+                                Err(SignerError::Other("too many requests wait for it".into()))
+                            }
                             LaneOutcome::Stopped => Err(SignerError::Other("the node is stopping".into())),
                         });
                     },
@@ -377,7 +382,9 @@ impl Actor {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
-                Output::Persist { session, changes, durability } => self.collect(session, changes, durability),
+                Output::Persist { session, changes, durability } => {
+                    self.collect(session, changes, durability)
+                }
                 other => {
                     let session = session_of(&other);
                     match self.barriers.get(&session) {

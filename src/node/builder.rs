@@ -103,7 +103,8 @@ impl NodeBuilder {
     /// Address to listen on, as a multiaddress such as `/ip4/0.0.0.0/tcp/4001`. Replaces the default (a free port
     /// on every interface); call again for more.
     pub fn listen(mut self, address: &str) -> Self {
-        let first = self.network.as_ref().is_some_and(|network| network.listen == NetworkConfig::default().listen);
+        let first =
+            self.network.as_ref().is_some_and(|network| network.listen == NetworkConfig::default().listen);
         self.with_address(address, |network, address| {
             if first {
                 network.listen.clear();

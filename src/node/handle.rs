@@ -136,7 +136,8 @@ impl Session {
     /// Says that this node cannot reach the network: the next signers take over at once. At most 256 bytes of reason.
     pub fn report_broadcast_failed(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
-        self.node.request(move |engine, request, now| engine.report_broadcast_failed(&id, reason, request, now))
+        self.node
+            .request(move |engine, request, now| engine.report_broadcast_failed(&id, reason, request, now))
     }
 
     /// Broadcasts now, whoever's turn it is.

@@ -157,7 +157,8 @@ impl Node {
                 Some(error) => Err(error),
                 None => actor.engine.import(&bytes, platform::now()),
             };
-            let handles = |ids: Vec<SessionId>| ids.into_iter().map(|id| Session::new(node.clone(), id)).collect();
+            let handles =
+                |ids: Vec<SessionId>| ids.into_iter().map(|id| Session::new(node.clone(), id)).collect();
             drop(reply.send(result.map(handles)));
         })
     }
@@ -170,7 +171,9 @@ impl Node {
             Ok(address) => address,
             Err(error) => {
                 let hint = "write it like /ip4/192.0.2.1/tcp/4001";
-                return Reply::ready(Err(Error::Config(format!("{address} is no multiaddress ({error}); {hint}"))));
+                return Reply::ready(Err(Error::Config(format!(
+                    "{address} is no multiaddress ({error}); {hint}"
+                ))));
             }
         };
         self.ask(move |actor, reply| {

@@ -49,6 +49,8 @@ pub struct Engine {
     connected: HashSet<SignerKey>,
     heard: HashMap<SignerKey, Duration>,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
+    /// Sessions that name an older one, by the older one's id.
+    replacing: HashMap<SessionId, Vec<SessionId>>,
     tickets: Ticket,
     outputs: VecDeque<Output>,
     refused: Refused,
@@ -79,6 +81,7 @@ impl Engine {
             connected: HashSet::new(),
             heard: HashMap::new(),
             unknown: HashMap::new(),
+            replacing: HashMap::new(),
             tickets: 0,
             outputs: VecDeque::new(),
             refused: Refused::default(),
@@ -112,8 +115,24 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<R> {
+        let replaces_before = self.sessions.get(id)?.replaces();
+        let result = self.step(id, now, act)?;
+        let replaces = self.sessions.get(id).and_then(Session::replaces);
+        if let Some((older, ..)) = replaces.filter(|_| replaces != replaces_before) {
+            self.step(&older, now, |_, _| ());
+        }
+        Some(result)
+    }
+
+    fn step<R>(
+        &mut self,
+        id: &SessionId,
+        now: Time,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let (pause, end) = self.replaced(id);
         let mut session = self.sessions.remove(id)?;
-        let replaced_before = session.replaces();
+        session.replaced(pause, end);
         let mut relayed = Vec::new();
         let heard = &self.heard;
         let mut context = Context {
@@ -130,7 +149,7 @@ impl Engine {
         let result = act(&mut session, &mut context);
         session.flush(&mut context);
         let deadline = session.next_timeout(&context);
-        let (replaces, spent) = (session.replaces(), session.spent(now));
+        let spent = session.spent(now);
         for key in relayed {
             self.heard.insert(key, now.monotonic);
         }
@@ -138,6 +157,7 @@ impl Engine {
             self.deadlines.remove(&(before, *id));
         }
         if spent {
+            self.removed(&session);
             let changes = vec![Record::DropSession];
             self.outputs.push_back(Output::Persist {
                 session: *id,
@@ -151,10 +171,35 @@ impl Engine {
             }
             self.sessions.insert(*id, session);
         }
-        if let Some((older, pause, end)) = replaces.filter(|_| replaces != replaced_before) {
-            self.with_session(&older, now, |session, _| session.replaced(pause, end));
-        }
         Some(result)
+    }
+
+    fn insert(&mut self, session: Session) {
+        let id = session.id();
+        if let Some(older) = session.proposal.replaces {
+            self.replacing.entry(older).or_default().push(id);
+        }
+        self.sessions.insert(id, session);
+    }
+
+    fn removed(&mut self, session: &Session) {
+        let Some(older) = session.proposal.replaces else { return };
+        if let Some(newer) = self.replacing.get_mut(&older) {
+            newer.retain(|newer| *newer != session.id());
+            if newer.is_empty() {
+                self.replacing.remove(&older);
+            }
+        }
+    }
+
+    /// Whether a session that replaces this one was seen, and whether it was confirmed.
+    fn replaced(&self, id: &SessionId) -> (bool, bool) {
+        let Some(older) = self.sessions.get(id) else { return (false, false) };
+        let newer = self.replacing.get(id).into_iter().flatten().filter_map(|newer| self.sessions.get(newer));
+        newer
+            .filter(|newer| newer.may_replace(older))
+            .filter_map(Session::replaces)
+            .fold((false, false), |(pause, end), (_, seen, confirmed)| (pause || seen, end || confirmed))
     }
 
     fn known<R>(
@@ -210,7 +255,7 @@ impl Engine {
         };
         let session = Session::load(stored, &self.own, &context)?;
         let id = session.id();
-        self.sessions.insert(id, session);
+        self.insert(session);
         self.with_session(&id, now, |session, context| session.tick(context));
         Ok(id)
     }
@@ -229,7 +274,7 @@ impl Engine {
         proposal.check_expiry(now.wall)?;
         self.check_room()?;
         let session = self.new_session(proposal, now)?;
-        self.sessions.insert(id, session);
+        self.insert(session);
         self.with_session(&id, now, |session, context| session.propose(request, context));
         Ok(id)
     }
@@ -377,7 +422,9 @@ impl Engine {
     ) {
         let remove = self.with_session(id, now, |session, context| session.signed(ticket, result, context));
         if remove == Some(true) {
-            self.sessions.remove(id);
+            if let Some(session) = self.sessions.remove(id) {
+                self.removed(&session);
+            }
             if let Some(before) = self.deadline_of.remove(id) {
                 self.deadlines.remove(&(before, *id));
             }
@@ -423,7 +470,12 @@ impl Engine {
 
     fn shared_with(&self, signer: &SignerKey) -> Vec<SessionId> {
         let open = self.sessions.iter().filter(|(_, session)| !session.closed);
-        open.filter(|(_, session)| session.proposal.index_of(signer).is_some()).map(|(id, _)| *id).collect()
+        let mut ids: Vec<_> = open
+            .filter(|(_, session)| session.proposal.index_of(signer).is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept.
@@ -584,7 +636,7 @@ impl Engine {
             self.refused.proposals += 1;
             refused
         })?;
-        self.sessions.insert(id, session);
+        self.insert(session);
         self.with_session(&id, now, |session, _| session.announce());
         Ok(())
     }

@@ -683,10 +683,13 @@ impl Watch {
         actions
     }
 
-    /// A session that replaces this one was seen (`pause`), confirmed (`end`), or neither any more.
-    pub fn replacement(&mut self, pause: bool, end: bool) {
+    /// A session that replaces this one was seen (`pause`), confirmed (`end`), or neither any more. Answers whether
+    /// that is to be stored.
+    pub fn replacement(&mut self, pause: bool, end: bool) -> bool {
+        let ends = end && !self.ended;
         self.replaced = pause;
         self.ended |= end;
+        ends
     }
 }
 

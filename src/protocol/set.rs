@@ -1,6 +1,6 @@
 //! The envelopes of a session: a set that only grows. What a node believes is a function of it and of the time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::limits;
@@ -51,7 +51,7 @@ impl Fact {
 /// Authentic envelopes of one session, within fixed bounds for each signer.
 #[derive(Clone, Debug, Default)]
 pub struct EnvelopeSet {
-    envelopes: HashMap<EnvelopeId, Envelope>,
+    envelopes: BTreeMap<EnvelopeId, Envelope>,
     places: BTreeMap<(Place, usize), Vec<EnvelopeId>>,
     facts: BTreeMap<(Fact, usize), Vec<EnvelopeId>>,
     bad: BTreeMap<usize, EnvelopeId>,

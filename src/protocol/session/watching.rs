@@ -283,11 +283,19 @@ impl Session {
         Some((older, seen, confirmed))
     }
 
-    /// The session that replaces this one was seen or confirmed, or is so no more.
+    /// Whether this session is about the same coins as an older one: else it says nothing about that one's way to
+    /// the chain, and somebody could end a watch by proposing a session of its own.
+    pub fn may_replace(&self, older: &Self) -> bool {
+        match (&self.transaction, &older.transaction) {
+            (Some(new), Some(old)) => new.spends.iter().any(|spent| old.spends.contains(spent)),
+            _ => older.proposal.signers.iter().all(|key| self.proposal.index_of(key).is_some()),
+        }
+    }
+
+    /// A session that replaces this one was seen (`pause`), was confirmed (`end`), or neither.
     pub fn replaced(&mut self, pause: bool, end: bool) {
         if let Some(watch) = &mut self.watch {
-            watch.replacement(pause, end);
-            self.state_changed = true;
+            self.state_changed |= watch.replacement(pause, end);
         }
     }
 }
