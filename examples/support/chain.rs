@@ -222,8 +222,8 @@ impl Chain {
         let State { mempool, transactions, spent_by, .. } = &mut *state;
         mempool.retain(|candidate| {
             let inputs = &transactions[candidate].transaction.input;
-            let goes = candidate == txid
-                || inputs.iter().any(|input| evicted.contains(&outpoint_of(input).txid));
+            let goes =
+                candidate == txid || inputs.iter().any(|input| evicted.contains(&outpoint_of(input).txid));
             if goes {
                 evicted.insert(*candidate);
                 for input in inputs {
@@ -294,7 +294,8 @@ impl State {
                 });
             }
         }
-        let available = sum(spent.iter().copied()).ok_or(RejectReason::Malformed("bad-txns-inputvalues-outofrange"))?;
+        let available =
+            sum(spent.iter().copied()).ok_or(RejectReason::Malformed("bad-txns-inputvalues-outofrange"))?;
         if sum(&transaction.output) > Some(available) {
             return Err(RejectReason::BelowOutputs);
         }
