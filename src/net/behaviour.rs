@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::core::upgrade::ReadyUpgrade;
-use libp2p::core::Endpoint;
 use libp2p::identity::PublicKey;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
@@ -212,4 +212,3 @@ impl ConnectionHandler for Handler {
         }
     }
 }
-

@@ -106,7 +106,9 @@ impl Dialler {
             if target.dialling.is_some() || target.due > now {
                 continue;
             }
-            if target.peer.is_some_and(|peer| connected(&peer)) || target.signer.is_some_and(|key| signer_connected(&key)) {
+            if target.peer.is_some_and(|peer| connected(&peer))
+                || target.signer.is_some_and(|key| signer_connected(&key))
+            {
                 target.due = now + self.max;
                 continue;
             }

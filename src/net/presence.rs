@@ -102,7 +102,9 @@ impl Book {
 
     /// Forgets signers that nobody needs until at most `most` are left, or only needed ones.
     pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) {
-        let Some(surplus) = self.records.len().checked_sub(most).filter(|surplus| *surplus > 0) else { return };
+        let Some(surplus) = self.records.len().checked_sub(most).filter(|surplus| *surplus > 0) else {
+            return;
+        };
         let forgotten: HashSet<_> =
             self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
         self.records.retain(|key, _| !forgotten.contains(key));

@@ -13,7 +13,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, Transport, dns, noise, ping, tcp, yamux};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
@@ -31,7 +31,7 @@ const BACKLOG: usize = 1024;
 /// Streams of a connection: ours, ping's and identify's in both directions, and a few that are ending.
 const STREAMS: usize = 16;
 /// Streams that one peer may have opened on a connection at once, and during its life.
-const INBOUND: (usize, usize) = (2, 64);
+const INBOUND: (usize, usize) = (4, 64);
 /// Two connections this close together were dialled by both sides at once.
 const SIMULTANEOUS: Duration = Duration::from_secs(1);
 /// How long a connection that neither side writes on stays.
@@ -137,7 +137,7 @@ struct Peer {
     since: Instant,
     signer: Option<SignerKey>,
     outbox: Arc<Outbox>,
-    turn: Arc<Semaphore>,
+    delivered: Arc<watch::Sender<u64>>,
     connections: HashMap<ConnectionId, Connection>,
     /// On which connection frames are sent.
     chosen: Option<ConnectionId>,
@@ -259,7 +259,9 @@ impl Driver {
             }
             NetCommand::AddPeer(address) => {
                 if !self.dialler.add(address.clone()) {
-                    self.tell(NetEvent::Degraded(format!("too many addresses to dial; {address} is left out")));
+                    self.tell(NetEvent::Degraded(format!(
+                        "too many addresses to dial; {address} is left out"
+                    )));
                 }
             }
             NetCommand::Seek(keys) => {
@@ -297,7 +299,8 @@ impl Driver {
         if newer {
             let (sought, signers) = (&self.sought, &self.signers);
             let most = self.shared.config.max_presences;
-            self.book.trim(most, |other| *other == key || sought.contains(other) || signers.contains_key(other));
+            self.book
+                .trim(most, |other| *other == key || sought.contains(other) || signers.contains_key(other));
             if self.sought.contains(&key) {
                 self.seek();
             }
@@ -307,18 +310,23 @@ impl Driver {
 
     fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Frames(FramesEvent { peer, connection, offer })) => match offer {
-                Offer::Outbound(stream) => self.outbound(peer, connection, stream),
-                Offer::Inbound(stream) => self.inbound(peer, connection, stream),
-                Offer::Failed => {
-                    tracing::debug!(%peer, "the peer does not speak the protocol");
-                    self.swarm.close_connection(connection);
+            SwarmEvent::Behaviour(BehaviourEvent::Frames(FramesEvent { peer, connection, offer })) => {
+                match offer {
+                    Offer::Outbound(stream) => self.outbound(peer, connection, stream),
+                    Offer::Inbound(stream) => self.inbound(peer, connection, stream),
+                    Offer::Failed => {
+                        tracing::debug!(%peer, "the peer does not speak the protocol");
+                        self.swarm.close_connection(connection);
+                    }
                 }
-            },
+            }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(_) })) => {
                 let Some(peer) = self.peers.get(&peer) else { return };
                 let heard = peer.connections.get(&connection).is_some_and(|there| there.activity.heard());
-                if heard && self.backlog.is_empty() && let Some(key) = peer.signer {
+                if heard
+                    && self.backlog.is_empty()
+                    && let Some(key) = peer.signer
+                {
                     let _ = self.events.try_send(NetEvent::Heard { key });
                 }
             }
@@ -336,13 +344,17 @@ impl Driver {
             | SwarmEvent::ExternalAddrConfirmed { .. }
             | SwarmEvent::ExternalAddrExpired { .. } => self.announce(),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
-                let text = reason.err().map_or_else(|| "it was closed".to_string(), |error| error.to_string());
-                if let Some(at) = self.listeners.iter().position(|listener| listener.id == Some(listener_id)) {
+                let text =
+                    reason.err().map_or_else(|| "it was closed".to_string(), |error| error.to_string());
+                if let Some(at) = self.listeners.iter().position(|listener| listener.id == Some(listener_id))
+                {
                     self.listener_failed(at, &text);
                 }
                 self.announce();
             }
-            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "accepting a connection failed"),
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::debug!(%error, "accepting a connection failed")
+            }
             _ => {}
         }
     }
@@ -359,7 +371,7 @@ impl Driver {
                     since: Instant::now(),
                     signer: None,
                     outbox: Arc::new(Outbox::new(most)),
-                    turn: Arc::new(Semaphore::new(1)),
+                    delivered: Arc::new(watch::Sender::new(0)),
                     connections: HashMap::new(),
                     chosen: None,
                 },
@@ -441,8 +453,9 @@ impl Driver {
         }
 
         self.writers += 1;
-        peer.outbox.take_over(self.writers);
+        let start = peer.outbox.take_over(self.writers);
         let writer = Writer {
+            start,
             peer: id,
             connection,
             number: self.writers,
@@ -471,7 +484,7 @@ impl Driver {
         let reader = Reader {
             peer: id,
             connection,
-            turn: peer.turn.clone(),
+            delivered: peer.delivered.clone(),
             activity: there.activity.clone(),
             shared: self.shared.clone(),
             events: self.events.clone(),
@@ -573,7 +586,8 @@ impl Driver {
             let anonymous = peer.signer.is_none();
             let late = anonymous && now.saturating_duration_since(peer.since) > config.presence_timeout;
             for (connection, there) in &peer.connections {
-                let surplus = there.surplus.is_some_and(|since| now.saturating_duration_since(since) > SURPLUS);
+                let surplus =
+                    there.surplus.is_some_and(|since| now.saturating_duration_since(since) > SURPLUS);
                 if late || surplus || there.activity.idle() > config.dead_after {
                     close.push(*connection);
                 }
@@ -586,7 +600,8 @@ impl Driver {
             self.swarm.close_connection(connection);
         }
 
-        let listen = self.listeners.iter().filter(|listener| listener.id.is_none()).map(|listener| listener.due);
+        let listen =
+            self.listeners.iter().filter(|listener| listener.id.is_none()).map(|listener| listener.due);
         let soon = (!self.peers.is_empty()).then_some(now + tick);
         let next = listen.chain(self.dialler.next_due()).chain(soon).min();
         next.unwrap_or(now + Duration::from_secs(3600))
@@ -612,7 +627,9 @@ impl Driver {
         count(&self.shared.counters.dial_failures, 1);
         tracing::debug!(%error, "a dial failed");
         if let Some(addresses) = self.dialler.failed(connection, error) {
-            self.tell(NetEvent::Degraded(format!("{addresses:?} is this node itself and is not dialled again")));
+            self.tell(NetEvent::Degraded(format!(
+                "{addresses:?} is this node itself and is not dialled again"
+            )));
         }
     }
 
