@@ -8,3 +8,8 @@ mod proposal;
 mod signer;
 mod support;
 mod vectors;
+
+#[path = "../support/mod.rs"]
+mod simulated;
+
+mod failover_matrix;
