@@ -12,4 +12,5 @@ mod vectors;
 #[path = "../support/mod.rs"]
 mod simulated;
 
+mod failover_cases;
 mod failover_matrix;
