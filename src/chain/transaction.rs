@@ -58,7 +58,8 @@ pub fn messages(
         let Some((_, tweak)) = output_keys.iter().find(pays_to) else { continue };
         funded.require_unsigned(position)?;
         let digest = hashes.of(position, sighash_type);
-        let input = u32::try_from(position).expect("a transaction of limited size has fewer than 2^32 inputs");
+        let input =
+            u32::try_from(position).expect("a transaction of limited size has fewer than 2^32 inputs");
         messages.push(Message { digest, tweak: *tweak, input, sighash_type });
     }
     if messages.is_empty() {
@@ -90,8 +91,10 @@ pub fn check(
     let mut signed = HashSet::with_capacity(proposal.messages.len());
     for (index, message) in proposal.messages.iter().enumerate() {
         let position = message.input as usize;
-        let output =
-            funded.spent.get(position).ok_or(ProposalError::Index { what: "input", index: position as u64 })?;
+        let output = funded
+            .spent
+            .get(position)
+            .ok_or(ProposalError::Index { what: "input", index: position as u64 })?;
         if !pays_to(output, &output_key(index)) {
             return Err(refused(format!(
                 "input {position} does not spend an output of the key of message {index}; check its tweak and its \
@@ -121,10 +124,7 @@ pub fn check(
 ///
 /// Errors: [`ProposalError::Limit`] for another number of signatures. [`ProposalError::Transaction`] if other inputs
 /// are not complete (only without failover): then put the signatures in by yourself.
-pub fn finalize(
-    proposal: &Proposal,
-    signatures: &[Signature],
-) -> Result<SignedTransaction, ProposalError> {
+pub fn finalize(proposal: &Proposal, signatures: &[Signature]) -> Result<SignedTransaction, ProposalError> {
     let mut transaction = Funded::of(proposal)?.transaction;
     if signatures.len() != proposal.messages.len() {
         let (actual, wanted) = (signatures.len() as u64, proposal.messages.len() as u64);
@@ -222,14 +222,19 @@ impl Funded {
         let mut seen = HashSet::with_capacity(inputs.len());
         for (position, input) in inputs.iter().enumerate() {
             if input.previous_output.is_null() {
-                return Err(refused(format!("input {position} spends nothing, as a coinbase does; remove it")));
+                return Err(refused(format!(
+                    "input {position} spends nothing, as a coinbase does; remove it"
+                )));
             }
             if !seen.insert(input.previous_output) {
-                return Err(refused(format!("input {position} spends the same output as an earlier one; remove it")));
+                return Err(refused(format!(
+                    "input {position} spends the same output as an earlier one; remove it"
+                )));
             }
         }
-        let available = sum(spent.iter().map(|output| output.value))
-            .ok_or_else(|| refused("it spends more than 21 million BTC; check the values of the spent outputs"))?;
+        let available = sum(spent.iter().map(|output| output.value)).ok_or_else(|| {
+            refused("it spends more than 21 million BTC; check the values of the spent outputs")
+        })?;
         let paid = sum(transaction.output.iter().map(|output| output.value.to_sat()))
             .ok_or_else(|| refused("it pays more than 21 million BTC; check the values of its outputs"))?;
         let fee = available.checked_sub(paid).ok_or_else(|| {
@@ -255,7 +260,9 @@ impl Funded {
         if input.witness.is_empty() && input.script_sig.is_empty() {
             return Ok(());
         }
-        Err(refused(format!("input {position}, which the session signs, is signed already; remove its witness")))
+        Err(refused(format!(
+            "input {position}, which the session signs, is signed already; remove its witness"
+        )))
     }
 
     /// An input that the session does not sign: complete, and unable to change the transaction's id.

@@ -104,7 +104,8 @@ impl Payment {
 
     /// The proposal with its signers; `change` may alter the terms before.
     pub fn party(&self, change: impl FnOnce(&mut Terms)) -> Party {
-        let messages = messages(&self.bytes(), &self.spent, &self.keys, self.sighash_type).expect("has inputs");
+        let messages =
+            messages(&self.bytes(), &self.spent, &self.keys, self.sighash_type).expect("has inputs");
         Party::new(SIGNERS, |terms| {
             terms.tweaks = self.forest.clone().into_tweaks();
             terms.messages = messages;

@@ -67,7 +67,10 @@ fn three_signers_spend_two_keys() {
         assert_eq!(info.txid, txid(&payment.transaction));
         let spends = payment.transaction.input.iter().map(|input| input.previous_output);
         let spends: Vec<_> = spends.map(|spend| (spend.txid.to_string(), spend.vout)).collect();
-        assert_eq!(info.spends.iter().map(|spend| (spend.txid.to_string(), spend.vout)).collect::<Vec<_>>(), spends);
+        assert_eq!(
+            info.spends.iter().map(|spend| (spend.txid.to_string(), spend.vout)).collect::<Vec<_>>(),
+            spends
+        );
 
         let finished = BitcoinTransactions.finalize(&party.proposal, &sign(&party)).expect("complete");
         assert_eq!(finished.txid, info.txid);
@@ -110,7 +113,10 @@ fn core_refuses_each_flipped_bit_of_a_signature() {
 }
 
 fn txout(output: &SpentOutput) -> TxOut {
-    TxOut { value: Amount::from_sat(output.value), script_pubkey: ScriptBuf::from_bytes(output.script.clone()) }
+    TxOut {
+        value: Amount::from_sat(output.value),
+        script_pubkey: ScriptBuf::from_bytes(output.script.clone()),
+    }
 }
 
 #[test]
@@ -139,7 +145,9 @@ fn raw_messages_are_no_transaction() {
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: Result<T, ProposalError>, why: &str) {
     match result {
-        Err(ProposalError::Transaction(reason)) => assert!(reason.contains(why), "{why:?} is not in {reason:?}"),
+        Err(ProposalError::Transaction(reason)) => {
+            assert!(reason.contains(why), "{why:?} is not in {reason:?}")
+        }
         other => panic!("expected {why:?}, got {other:?}"),
     }
 }
@@ -163,12 +171,21 @@ fn impossible_transactions_are_refused() {
     refused(check_changed(|tx, _| tx.output.clear()), "no inputs or no outputs");
     refused(check_changed(|_, spent| drop(spent.pop())), "3 inputs, and 2 spent outputs");
     refused(check_changed(|_, spent| spent.push(spent[0].clone())), "3 inputs, and 4 spent outputs");
-    refused(check_changed(|tx, _| tx.input[2].previous_output = tx.input[0].previous_output), "input 2 spends the same");
-    refused(check_changed(|tx, _| tx.input[1].previous_output = bitcoin::OutPoint::null()), "input 1 spends nothing");
+    refused(
+        check_changed(|tx, _| tx.input[2].previous_output = tx.input[0].previous_output),
+        "input 2 spends the same",
+    );
+    refused(
+        check_changed(|tx, _| tx.input[1].previous_output = bitcoin::OutPoint::null()),
+        "input 1 spends nothing",
+    );
     refused(check_changed(|_, spent| spent[0].value = most), "spends more than 21 million");
     refused(check_changed(|_, spent| spent.iter_mut().for_each(|s| s.value = u64::MAX)), "spends more than");
     refused(check_changed(|tx, _| tx.output[0].value = Amount::MAX), "pays more than 21 million");
-    refused(check_changed(|tx, _| tx.output[0].value = Amount::from_sat(101_001)), "spends 0.00120000 BTC only");
+    refused(
+        check_changed(|tx, _| tx.output[0].value = Amount::from_sat(101_001)),
+        "spends 0.00120000 BTC only",
+    );
     let huge = ScriptBuf::from_bytes(vec![0x6a; 1_000_000]);
     refused(check_changed(|tx, _| tx.output[1].script_pubkey = huge), "larger than a block");
 }
@@ -238,7 +255,9 @@ fn messages_need_an_input_of_the_signers() {
 }
 
 /// Input 1, which the session does not sign, as `change` makes it: the answer with failover and without.
-fn with_other_input(change: impl Fn(&mut Transaction, &mut Vec<SpentOutput>)) -> [Result<Txid, ProposalError>; 2] {
+fn with_other_input(
+    change: impl Fn(&mut Transaction, &mut Vec<SpentOutput>),
+) -> [Result<Txid, ProposalError>; 2] {
     let mut payment = Payment::new(&Chain::new(), SighashType::Default);
     change(&mut payment.transaction, &mut payment.spent);
     [true, false].map(|enabled| {
