@@ -1,4 +1,4 @@
-//! MuSig2 signing sessions in which no coordinator can censor or lose the transaction.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs, unsafe_code, unsafe_op_in_unsafe_fn)]
 
 pub mod chain;

@@ -77,8 +77,8 @@ pub fn messages(
 /// each message is the signature hash of its input under the key that the input's output pays to, and, with failover
 /// enabled, if the signatures alone complete the transaction and nothing else can change its id.
 ///
-/// That each input is named once is a rule of [`Proposal`] itself. Without failover other inputs may be anything; if one of them
-/// is not segwit and not final, the id will change.
+/// That messages name each input once, ascending, is a rule of [`Proposal`] itself. Without failover other inputs may
+/// be anything; if one of them is not segwit and not final, the id will change.
 ///
 /// Errors: [`ProposalError::Transaction`], [`ProposalError::Index`] for an input that is not there,
 /// [`ProposalError::FailoverNeedsFixedTransaction`].

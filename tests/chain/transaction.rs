@@ -6,7 +6,7 @@ use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxOut, Witness};
 use libmusig::chain::transaction::{BitcoinTransactions, TransactionCodec, describe, finalize, messages};
 use libmusig::error::ProposalError;
-use libmusig::protocol::proposal::{Message, SighashType, SpentOutput, Terms, TransactionTerms};
+use libmusig::protocol::proposal::{Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms};
 use libmusig::types::{OutPoint, Signature, Txid, to_hex};
 use serde_json::Value;
 
@@ -231,6 +231,16 @@ fn messages_of_another_transaction_are_refused() {
     let party = payment.party(|terms| terms.messages[1].input = u32::MAX);
     let beyond = finalize(&party.proposal, &[Signature([0; 64]); 2]);
     assert_eq!(beyond, Err(ProposalError::Index { what: "input", index: u32::MAX.into() }));
+}
+
+#[test]
+fn messages_name_each_input_once_ascending() {
+    let good = Payment::new(&Chain::new(), SighashType::Default).party(|_| ()).proposal;
+    for (first, second) in [(2, 0), (0, 0), (2, 2)] {
+        let mut terms = good.terms().clone();
+        (terms.messages[0].input, terms.messages[1].input) = (first, second);
+        assert!(matches!(Proposal::new(terms), Err(ProposalError::Encoding(_))), "{first}, {second}");
+    }
 }
 
 #[test]

@@ -8,3 +8,9 @@ mod proposal;
 mod signer;
 mod support;
 mod vectors;
+
+#[path = "../support/mod.rs"]
+mod simulated;
+
+mod failover_cases;
+mod failover_matrix;

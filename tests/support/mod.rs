@@ -1,0 +1,8 @@
+//! What drives the protocol without a node: tests of the state machine and the simulator use it.
+
+#![allow(dead_code)]
+
+pub mod chain;
+pub mod cluster;
+pub mod disk;
+pub mod double;
