@@ -12,5 +12,6 @@ mod vectors;
 #[path = "../support/mod.rs"]
 mod simulated;
 
+mod events;
 mod failover_cases;
 mod failover_matrix;

@@ -16,6 +16,7 @@ use libmusig::protocol::event::{DurableKind, Event, SessionEvent};
 use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms, Tiers};
 use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::signing::Musig2;
+use libmusig::protocol::status::SessionStatus;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
 use libmusig::signer::{LocalSigner, Signer};
@@ -199,6 +200,10 @@ pub struct Node {
     pub broadcaster: Broadcaster,
     /// How much later than others its observer sees things. `None`: it cannot be asked.
     pub observer_lag: Option<Duration>,
+    /// Its observer never comes back.
+    pub observer_hangs: bool,
+    /// How often its observer was asked.
+    pub observations: u64,
     /// The calendar's error in milliseconds.
     pub skew: i64,
     pub asleep: bool,
@@ -325,6 +330,8 @@ impl Cluster {
                 },
                 broadcaster: Broadcaster::Works,
                 observer_lag: Some(Duration::ZERO),
+                observer_hangs: false,
+                observations: 0,
                 skew: 0,
                 asleep: false,
                 cut_off: false,
@@ -451,6 +458,10 @@ impl Cluster {
                 self.drive(node, |engine, now| engine.submitted(&session, answer, now));
             }
             What::Observe { node, life, session, query } if self.nodes[node].life == life => {
+                self.nodes[node].observations += 1;
+                if self.nodes[node].observer_hangs {
+                    return;
+                }
                 let answer = self.observe(node, &query);
                 self.drive(node, |engine, now| engine.observed(&session, answer, now));
             }
@@ -921,7 +932,34 @@ impl Cluster {
             .expect("a new session")
     }
 
+    /// Runs until all nodes that are alive hold the certificate.
+    pub fn complete(&mut self, session: &SessionId) {
+        let done = self.run_until(Duration::from_secs(60), |cluster| cluster.all_hold(session));
+        assert!(done, "the session completes");
+    }
+
+    /// A request of the application; its error if it failed at once.
+    pub fn ask(
+        &mut self,
+        node: usize,
+        request: impl FnOnce(&mut Engine, RequestId, Time) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let number = self.request();
+        self.drive(node, |engine, now| request(engine, number, now)).expect("the node runs")
+    }
+
     // ---- Questions ----
+
+    /// Who submitted.
+    pub fn submitters(&self) -> Vec<usize> {
+        self.chain.submissions.iter().map(|submission| submission.node).collect()
+    }
+
+    pub fn status(&mut self, node: usize, session: &SessionId) -> SessionStatus {
+        let now = self.time(node);
+        let engine = self.nodes[node].engine.as_mut().expect("the node runs");
+        engine.status(session, now).expect("it knows the session")
+    }
 
     /// The engine of a node that runs.
     pub fn engine(&self, node: usize) -> &Engine {
