@@ -12,6 +12,7 @@ mod vectors;
 #[path = "../support/mod.rs"]
 mod simulated;
 
+mod doubt;
 mod events;
 mod failover_cases;
 mod failover_matrix;

@@ -28,6 +28,14 @@ impl Session {
         self.tell_durably(DurableKind::Complete);
         self.send_certificate(context);
         self.drive_watch(context);
+        // A claim may have come by a shorter way than the signatures.
+        let claims = self.set.by_all(Fact::Claim).filter_map(|envelope| match envelope.content() {
+            Content::Claim { txid } => Some((*txid, envelope.body().signer)),
+            _ => None,
+        });
+        for (txid, by) in claims.filter(|(_, by)| *by != self.own).collect::<Vec<_>>() {
+            self.heard_claim(txid, by, context);
+        }
     }
 
     /// Keeps the certificate and completes the transaction with it.
