@@ -5,6 +5,7 @@ mod differential;
 mod election;
 mod envelope;
 mod proposal;
+mod recovery;
 mod signer;
 mod support;
 mod vectors;

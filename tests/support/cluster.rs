@@ -12,7 +12,7 @@ use libmusig::error::Error;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
-use libmusig::protocol::event::{DurableKind, Event, SessionEvent};
+use libmusig::protocol::event::{Event, SessionEvent};
 use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms, Tiers};
 use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::signing::Musig2;
@@ -22,6 +22,7 @@ use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{ChainQuery, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis};
 
+use super::auditor::{Findings, audit};
 use super::chain::Chain;
 use super::disk::Disk;
 use super::double::{Double, DoubleCodec, DoubleSigner, transaction};
@@ -141,6 +142,8 @@ pub enum Fate {
     Lost,
     /// The node dies before it.
     CrashBefore,
+    /// The node dies before it, and this many commits that were not synced survive.
+    CrashBeforeKeeping(usize),
     /// The node dies after it.
     CrashAfter,
     /// It is carried out; soon after, when what was sent has arrived, the node loses all connections and its way to
@@ -531,6 +534,7 @@ impl Cluster {
             Fate::Happens => self.perform(node, output),
             Fate::Lost => {}
             Fate::CrashBefore => self.crash(node),
+            Fate::CrashBeforeKeeping(commits) => self.crash_keeping(node, commits),
             Fate::CrashAfter => {
                 self.perform(node, output);
                 self.crash(node);
@@ -547,7 +551,7 @@ impl Cluster {
         let life = self.nodes[node].life;
         match output {
             Output::Persist { session, changes, durability } => {
-                let commit = self.nodes[node].disk.write(session, changes);
+                let commit = self.nodes[node].disk.write(session, changes, self.now);
                 if durability == Durability::Synced {
                     if self.options.sync.is_zero() {
                         self.nodes[node].disk.sync(commit);
@@ -634,7 +638,7 @@ impl Cluster {
         state.engine = None;
         state.held.clear();
         state.tick_at = None;
-        state.disk.crash(commits);
+        state.disk.crash(commits, self.now);
         for link in &mut self.links[node] {
             link.flushed = link.connection;
         }
@@ -837,10 +841,7 @@ impl Cluster {
             _ => {}
         }
         if let Some(kind) = event.durable.filter(|_| application.acknowledges) {
-            let proposed = kind == DurableKind::Proposed;
-            if !proposed {
-                self.drive(node, |engine, now| engine.acknowledge(&session, kind, now));
-            }
+            self.drive(node, |engine, now| engine.acknowledge(&session, kind, now));
         }
     }
 
@@ -959,6 +960,12 @@ impl Cluster {
         let now = self.time(node);
         let engine = self.nodes[node].engine.as_mut().expect("the node runs");
         engine.status(session, now).expect("it knows the session")
+    }
+
+    /// What an auditor makes of everything that was on the wire about a session.
+    pub fn audit(&self, proposal: &Proposal) -> Findings {
+        let scheme: &dyn Scheme = if self.options.real { &Musig2 } else { &Double };
+        audit(scheme, proposal, self.audited.values())
     }
 
     /// The engine of a node that runs.

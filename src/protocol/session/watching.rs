@@ -241,8 +241,8 @@ impl Session {
                 }
                 Action::Exhausted => self.tell_durably(DurableKind::Exhausted),
                 Action::Lost => {
-                    self.acknowledge(DurableKind::Confirmed);
-                    self.acknowledge(DurableKind::Conflict);
+                    self.settle(DurableKind::Confirmed);
+                    self.settle(DurableKind::Conflict);
                     self.tell_durably(DurableKind::Lost);
                 }
                 Action::Seen => {
@@ -251,7 +251,7 @@ impl Session {
                     }
                 }
                 Action::Confirmed => {
-                    self.acknowledge(DurableKind::ShouldBroadcast);
+                    self.settle(DurableKind::ShouldBroadcast);
                     self.tell_durably(DurableKind::Confirmed);
                 }
                 Action::Conflict(_) => self.tell_durably(DurableKind::Conflict),
