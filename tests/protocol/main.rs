@@ -5,6 +5,7 @@ mod differential;
 mod election;
 mod envelope;
 mod proposal;
+mod recovery;
 mod signer;
 mod support;
 mod vectors;
@@ -12,5 +13,7 @@ mod vectors;
 #[path = "../support/mod.rs"]
 mod simulated;
 
+mod doubt;
+mod events;
 mod failover_cases;
 mod failover_matrix;
