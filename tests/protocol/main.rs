@@ -4,6 +4,7 @@
 mod differential;
 mod election;
 mod envelope;
+mod generated;
 mod proposal;
 mod recovery;
 mod signer;
