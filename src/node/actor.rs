@@ -1,6 +1,6 @@
 //! The actor: one task that owns the engine, and carries out what it wants.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,6 @@ pub(crate) struct Actor {
     held: VecDeque<(SessionId, u64, Output)>,
     store_error: Option<StoreError>,
     retry_at: Option<Instant>,
-    sought: HashSet<SignerKey>,
     envelopes_sent: u64,
     clocks: (Time, Instant),
 }
@@ -131,7 +130,6 @@ impl Actor {
             held: VecDeque::new(),
             store_error: None,
             retry_at: None,
-            sought: HashSet::new(),
             envelopes_sent: 0,
             clocks: (platform::now(), Instant::now()),
         }
@@ -286,10 +284,8 @@ impl Actor {
     /// Keeps looking for the signers of open sessions.
     async fn seek(&mut self) {
         let Some(network) = &self.network else { return };
-        let wanted = self.engine.wanted_signers();
-        if wanted != self.sought {
-            network.command(NetCommand::Seek(wanted.iter().copied().collect())).await;
-            self.sought = wanted;
+        if let Some(wanted) = self.engine.wanted_signers_if_changed() {
+            network.command(NetCommand::Seek(wanted.into_iter().collect())).await;
         }
     }
 

@@ -179,6 +179,11 @@ impl Session {
         self.proposal.id()
     }
 
+    /// Who proposes it.
+    pub fn proposer_key(&self) -> SignerKey {
+        self.proposal.signers[self.proposal.proposer]
+    }
+
     pub fn election(&self) -> &Election {
         &self.election
     }
