@@ -1,9 +1,11 @@
 //! Everything that needs no node: cryptography against vectors and against another implementation, election,
 //! encodings, the local signer.
 
+mod blame;
 mod differential;
 mod election;
 mod envelope;
+mod messages;
 mod proposal;
 mod recovery;
 mod signer;

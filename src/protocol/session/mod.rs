@@ -99,6 +99,8 @@ pub(super) struct Session {
     own_proposal: Option<Envelope>,
     loaded_at: Option<Duration>,
     compared: HashSet<usize>,
+    imported: bool,
+    mismatch_told: Option<u32>,
     nonces_held: Option<u32>,
     tickets: BTreeMap<Ticket, Purpose>,
     signer_retry: Option<Duration>,
@@ -151,6 +153,8 @@ impl Session {
             own_proposal: None,
             loaded_at: None,
             compared: HashSet::new(),
+            imported: false,
+            mismatch_told: None,
             nonces_held: None,
             tickets: BTreeMap::new(),
             signer_retry: None,
@@ -511,7 +515,7 @@ impl Session {
             Some(Place::Nonces(_)) => false,
             None => matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. }),
         };
-        match envelope.place() {
+        match envelope.place().filter(|_| envelope.content_allowed(&self.proposal)) {
             Some(Place::Partial(_)) => self.partial_sent = true,
             Some(Place::Nonces(attempt)) => self.attempts_used = self.attempts_used.max(attempt + 1),
             None => {}
@@ -555,6 +559,11 @@ impl Session {
         if let Some(signer) = self.proposal.index_of(key).filter(|_| unfinished) {
             self.tell(Event::ParticipantDisconnected { signer });
         }
+    }
+
+    /// What another signer holds was brought here by hand: as good as a comparison with it.
+    pub fn imported(&mut self) {
+        self.imported = true;
     }
 
     /// After envelopes came in: see what follows from them.
