@@ -16,6 +16,7 @@ mod vectors;
 mod simulated;
 
 mod doubt;
+mod endings;
 mod events;
 mod failover_cases;
 mod failover_matrix;
