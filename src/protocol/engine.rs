@@ -586,6 +586,9 @@ impl Engine {
                 let from = index.unwrap_or(envelope.body().signer);
                 first_error = first_error.and(session.receive(envelope, from, context));
             }
+            if index.is_none() {
+                session.imported();
+            }
             session.received(context);
             first_error
         });
