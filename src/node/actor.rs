@@ -390,6 +390,10 @@ impl Actor {
                 }
             }
         }
+        // A suspended store takes nothing: what comes meanwhile waits for the resumption.
+        if self.suspended {
+            return;
+        }
         if !self.changes.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
             let changes = std::mem::take(&mut self.changes);
             let durability = std::mem::replace(&mut self.durability, Durability::Eventual);
@@ -528,6 +532,8 @@ impl Actor {
     // ---- Life ----
 
     pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        // What was asked for before is committed before.
+        self.settle();
         self.suspended = true;
         self.store.suspend(Box::new(move |result| drop(reply.send(result.map_err(Error::Store)))));
     }
