@@ -5,10 +5,15 @@
 )]
 #![deny(missing_docs, unsafe_code, unsafe_op_in_unsafe_fn)]
 
+#[cfg(feature = "uniffi")]
+uniffi::setup_scaffolding!("musig");
+
 pub mod chain;
 pub mod error;
 #[cfg(feature = "node")]
 pub mod event;
+#[cfg(feature = "uniffi")]
+pub mod ffi;
 #[cfg(feature = "node")]
 #[doc(hidden)]
 pub mod net;

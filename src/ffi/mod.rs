@@ -1,0 +1,4 @@
+//! The library in other languages.
+
+#[cfg(feature = "uniffi")]
+pub mod facade;
