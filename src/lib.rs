@@ -5,6 +5,9 @@ pub mod chain;
 pub mod error;
 #[cfg(feature = "node")]
 pub mod event;
+#[cfg(feature = "capi")]
+#[doc(hidden)]
+pub mod ffi;
 #[cfg(feature = "node")]
 #[doc(hidden)]
 pub mod net;

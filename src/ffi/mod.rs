@@ -1,0 +1,4 @@
+//! The library for other languages.
+
+#[cfg(feature = "capi")]
+pub mod c;
