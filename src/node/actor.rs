@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::NodeSigner;
 use super::metrics::Metrics;
+use super::reply::FailureMark;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
@@ -52,7 +53,7 @@ pub(crate) type Commands = mpsc::UnboundedSender<Command>;
 /// A foreign object with its lane.
 pub(crate) struct Foreign<T: ?Sized> {
     pub object: Arc<T>,
-    pub lane: Lane,
+    pub lane: Arc<Lane>,
 }
 
 /// A batch of changes on its way to the disk.
@@ -63,11 +64,13 @@ struct Batch {
 }
 
 pub(crate) struct Actor {
+    /// Dropped first.
+    _failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
     pub network: Option<Network>,
     pub signer: NodeSigner,
-    pub signer_lane: Option<Lane>,
+    pub signer_lane: Option<Arc<Lane>>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -92,11 +95,12 @@ pub(crate) struct Actor {
 
 /// What an actor is made of.
 pub(crate) struct Parts {
+    pub failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
     pub network: Option<Network>,
     pub signer: NodeSigner,
-    pub signer_lane: Option<Lane>,
+    pub signer_lane: Option<Arc<Lane>>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -105,9 +109,20 @@ pub(crate) struct Parts {
 
 impl Actor {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { engine, store, network, signer, signer_lane, broadcaster, observer, delivery, commands } =
-            parts;
+        let Parts {
+            failure,
+            engine,
+            store,
+            network,
+            signer,
+            signer_lane,
+            broadcaster,
+            observer,
+            delivery,
+            commands,
+        } = parts;
         Self {
+            _failure: failure,
             engine,
             store,
             network,
@@ -140,7 +155,6 @@ impl Actor {
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut events: mpsc::Receiver<NetEvent>,
-        stopped: oneshot::Sender<()>,
     ) {
         self.seek().await;
         self.settle();
@@ -183,7 +197,6 @@ impl Actor {
             self.seek().await;
         }
         self.end().await;
-        let _ = stopped.send(());
     }
 
     /// How long nothing is to be done unless something comes in.
@@ -576,9 +589,9 @@ impl Actor {
     async fn end(&mut self) {
         self.delivery.stop();
         for lane in [
-            self.signer_lane.as_ref(),
-            self.broadcaster.as_ref().map(|foreign| &foreign.lane),
-            self.observer.as_ref().map(|foreign| &foreign.lane),
+            self.signer_lane.as_deref(),
+            self.broadcaster.as_ref().map(|foreign| &*foreign.lane),
+            self.observer.as_ref().map(|foreign| &*foreign.lane),
         ]
         .into_iter()
         .flatten()
