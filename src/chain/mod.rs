@@ -1,5 +1,8 @@
 //! The way to the network: who submits transactions, and who sees what became of them.
 
+#[cfg(feature = "bitcoin")]
+pub mod transaction;
+
 pub use crate::types::{ChainError, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome};
 
 /// Submits transactions. Called on a thread of its own, one call at a time; it may block.

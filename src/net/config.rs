@@ -63,7 +63,7 @@ impl Default for NetworkConfig {
             max_pending_bytes_per_peer: 16 << 20,
             max_received_bytes: 32 << 20,
             max_memory: None,
-            frames_per_second: 1000,
+            frames_per_second: 10_000,
             frame_timeout: Duration::from_secs(30),
             presence_timeout: Duration::from_secs(30),
             dial_timeout: Duration::from_secs(10),

@@ -5,9 +5,11 @@ mod config;
 mod counters;
 mod dial;
 mod liveness;
+mod peers;
 mod presence;
 mod stream;
 mod swarm;
+mod transport;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -216,6 +218,11 @@ impl Network {
     /// Gives a command; `false` if the network layer has ended. Commands are carried out in order.
     pub async fn command(&self, command: NetCommand) -> bool {
         self.commands.send(command).await.is_ok()
+    }
+
+    /// Gives a command without waiting; `false` if the network layer has ended, or too many wait.
+    pub fn try_command(&self, command: NetCommand) -> bool {
+        self.commands.try_send(command).is_ok()
     }
 
     /// The counters.

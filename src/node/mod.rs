@@ -1,1 +1,296 @@
-//! Sessions and their handles.
+//! A node: one signer's sessions, its peers, its store and its way to the chain.
+
+mod actor;
+mod builder;
+mod handle;
+mod metrics;
+mod reply;
+mod request;
+mod runtime;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use self::actor::{Actor, Command, Commands};
+pub use self::builder::NodeBuilder;
+pub use self::handle::Session;
+pub use self::metrics::{Metrics, NetworkCounters, Refused, StoreCounters};
+pub use self::reply::Reply;
+pub use self::request::SessionRequest;
+pub use self::runtime::RuntimeProfile;
+use crate::error::Error;
+use crate::event::NodeEvent;
+use crate::event::delivery::Delivery;
+pub use crate::net::NetworkConfig;
+use crate::net::{Multiaddr, NetCommand};
+use crate::platform::{self, ForkGuard};
+use crate::protocol::engine::Engine;
+use crate::protocol::status::SessionStatus;
+use crate::protocol::transaction::TransactionCodec;
+use crate::protocol::{RequestId, Time};
+use crate::signer::{LocalSigner, Signer};
+use crate::store::thread::StoreThread;
+use crate::types::{SessionId, SignerKey};
+
+/// Who holds the key.
+#[derive(Clone)]
+pub(crate) enum NodeSigner {
+    /// In this process: it answers at once.
+    Local(Arc<LocalSigner>),
+    /// Elsewhere: it gets a lane.
+    Foreign(Arc<dyn Signer>),
+}
+
+impl NodeSigner {
+    fn as_dyn(&self) -> &dyn Signer {
+        match self {
+            Self::Local(signer) => signer.as_ref(),
+            Self::Foreign(signer) => signer.as_ref(),
+        }
+    }
+}
+
+/// Reads and completes transactions, in builds that can.
+pub(crate) fn transaction_codec() -> Arc<dyn TransactionCodec> {
+    #[cfg(feature = "bitcoin")]
+    let codec = crate::chain::transaction::BitcoinTransactions;
+    #[cfg(not(feature = "bitcoin"))]
+    let codec = crate::protocol::transaction::NoTransactions;
+    Arc::new(codec)
+}
+
+struct Shared {
+    commands: Commands,
+    delivery: Arc<Delivery>,
+    store: Arc<StoreThread>,
+    key: SignerKey,
+    peer: String,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+    fork: ForkGuard,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+    }
+}
+
+/// A running node. Cheap to clone; the last clone's drop asks it to stop.
+#[derive(Clone)]
+pub struct Node(Arc<Shared>);
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.0.key)
+    }
+}
+
+impl Node {
+    /// Sets a node up.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::new()
+    }
+
+    /// Runs on the actor, and brings its answer.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Actor, oneshot::Sender<Result<T, Error>>) + Send + 'static,
+    ) -> Reply<T> {
+        if self.0.fork.check().is_err() {
+            return Reply::ready(Err(Error::Forked));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let call = Box::new(move |actor: &mut Actor| call(actor, sender));
+        match self.0.commands.send(Command::Call(call)) {
+            Ok(()) => Reply::pending(receiver),
+            Err(_) => Reply::ready(Err(Error::NodeStopped)),
+        }
+    }
+
+    /// Asks the engine something that it answers at once.
+    pub(crate) fn question<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Engine, Time) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<T> {
+        self.ask(|actor, reply| drop(reply.send(question(&mut actor.engine, platform::now()))))
+    }
+
+    /// Asks the engine for something that is done once it is on the disk.
+    pub(crate) fn request<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(&mut Engine, RequestId, Time) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<T> {
+        self.ask(|actor, reply| actor.request(reply, begin))
+    }
+
+    /// Proposes a session to its signers, and consents to it. Answers once that is on the disk; what becomes of it
+    /// comes as events.
+    pub fn create_session(&self, request: SessionRequest) -> Reply<Session> {
+        let (node, key) = (self.clone(), self.0.key);
+        self.request(move |engine, id, now| {
+            let proposal = request.into_proposal(&key, now.wall)?;
+            let session = engine.create(proposal, id, now)?;
+            Ok(Session::new(node, session))
+        })
+    }
+
+    /// A handle for a session, whether or not it exists.
+    pub fn session(&self, id: SessionId) -> Session {
+        Session::new(self.clone(), id)
+    }
+
+    /// All sessions that the node holds, closed ones too.
+    pub fn sessions(&self) -> Reply<Vec<SessionStatus>> {
+        self.question(|engine, now| {
+            let ids = engine.ids();
+            Ok(ids.iter().filter_map(|id| engine.status(id, now)).collect())
+        })
+    }
+
+    /// Takes what [`Session::export`] made, from whatever way it came: the same checks and limits as by network.
+    /// Answers the sessions in it.
+    pub fn import(&self, bytes: Vec<u8>) -> Reply<Vec<Session>> {
+        let node = self.clone();
+        self.ask(move |actor, reply| {
+            let result = match actor.refuses() {
+                Some(error) => Err(error),
+                None => actor.engine.import(&bytes, platform::now()),
+            };
+            let handles =
+                |ids: Vec<SessionId>| ids.into_iter().map(|id| Session::new(node.clone(), id)).collect();
+            drop(reply.send(result.map(handles)));
+        })
+    }
+
+    /// Connects to an address, and again whenever it is not connected.
+    ///
+    /// Errors: it is no multiaddress, or the node has no network.
+    pub fn add_peer(&self, address: &str) -> Reply<()> {
+        let address: Multiaddr = match address.parse() {
+            Ok(address) => address,
+            Err(error) => {
+                let hint = "write it like /ip4/192.0.2.1/tcp/4001";
+                return Reply::ready(Err(Error::Config(format!(
+                    "{address} is no multiaddress ({error}); {hint}"
+                ))));
+            }
+        };
+        self.ask(move |actor, reply| {
+            let done = match &actor.network {
+                Some(network) if network.try_command(NetCommand::AddPeer(address)) => Ok(()),
+                Some(_) => Err(Error::Network("too many commands wait for it; try again".into())),
+                None => Err(Error::Network("this node was started offline".into())),
+            };
+            drop(reply.send(done));
+        })
+    }
+
+    /// The addresses under which others may reach this node, with its peer id: what they pass to `peer`.
+    pub fn listen_addresses(&self) -> Reply<Vec<String>> {
+        let peer = self.0.peer.clone();
+        self.ask(move |actor, reply| {
+            let addresses = actor.listening.iter().map(|address| format!("{address}/p2p/{peer}")).collect();
+            drop(reply.send(Ok(addresses)));
+        })
+    }
+
+    /// The signer keys that are connected now.
+    pub fn connected_signers(&self) -> Reply<Vec<SignerKey>> {
+        self.ask(|actor, reply| drop(reply.send(Ok(actor.peer_of.keys().copied().collect()))))
+    }
+
+    /// This node's signer key.
+    pub fn signer_key(&self) -> SignerKey {
+        self.0.key
+    }
+
+    /// This node's libp2p peer id. It is no secret and has nothing to do with the signer key.
+    pub fn peer_id(&self) -> &str {
+        &self.0.peer
+    }
+
+    /// Waits for the next event. Each comes once per process; a durable one comes again after a restart until
+    /// [`Node::event_handled`] is called.
+    ///
+    /// Errors: there is a handler, or somebody waits already; the node stopped.
+    pub fn next_event(&self) -> Reply<NodeEvent> {
+        match self.0.delivery.next() {
+            Ok(receiver) => Reply::pending(receiver),
+            Err(error) => Reply::ready(Err(error)),
+        }
+    }
+
+    /// Takes the next event, if there is one.
+    pub fn try_next_event(&self) -> Result<Option<NodeEvent>, Error> {
+        self.0.delivery.try_next()
+    }
+
+    /// Gives an event back that could not be handed on: it is the next one again.
+    pub fn return_event(&self, event: NodeEvent) {
+        self.0.delivery.give_back(event);
+    }
+
+    /// Acknowledges a durable event. `false`: there is none of this number, or it was acknowledged before.
+    pub fn event_handled(&self, id: u64) -> bool {
+        self.0.delivery.handled(id)
+    }
+
+    /// Hands out all durable events again that were not acknowledged, under new numbers.
+    pub fn redeliver(&self) -> Reply<()> {
+        self.ask(|actor, reply| {
+            actor.delivery.forget_durable();
+            actor.engine.redeliver(platform::now());
+            drop(reply.send(Ok(())));
+        })
+    }
+
+    /// Signs this node's presence anew, after a locked signer was unlocked.
+    pub fn announce(&self) -> Reply<()> {
+        self.ask(|actor, reply| {
+            actor.sign_presence();
+            drop(reply.send(Ok(())));
+        })
+    }
+
+    /// Numbers about the node.
+    pub fn metrics(&self) -> Reply<Metrics> {
+        self.ask(|actor, reply| drop(reply.send(Ok(actor.metrics()))))
+    }
+
+    /// Commits, closes the store and releases its lock. Until [`Node::resume`] nothing happens and operations
+    /// answer [`Error::Suspended`]. For phones, before the system suspends the application.
+    pub fn suspend(&self) -> Reply<()> {
+        self.ask(|actor, reply| actor.suspend(reply))
+    }
+
+    /// Opens the store again, connects, and looks at the chain before anything is submitted.
+    pub fn resume(&self) -> Reply<()> {
+        self.ask(|actor, reply| actor.resume(reply))
+    }
+
+    /// Asks the node to stop. May be called anywhere, inside callbacks too.
+    pub fn request_stop(&self) {
+        let _ = self.0.commands.send(Command::Stop);
+    }
+
+    /// Stops, and waits until the store is closed and no callback runs or will run.
+    ///
+    /// Errors: [`Error::WouldDeadlock`] inside an event handler; use [`Node::request_stop`] there.
+    pub fn stop(&self) -> Result<(), Error> {
+        if self.0.fork.check().is_err() {
+            return Err(Error::Forked);
+        }
+        if self.0.delivery.inside_handler() {
+            return Err(Error::WouldDeadlock);
+        }
+        self.request_stop();
+        // Held while waiting, so that a second caller waits too.
+        let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receiver) = ended.take() {
+            let _ = reply::block_on(receiver, None);
+        }
+        self.0.delivery.join()?;
+        self.0.store.join().map_err(Error::Store)
+    }
+}

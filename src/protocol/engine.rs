@@ -382,6 +382,12 @@ impl Engine {
         self.sessions.get(id).map(Session::own_index)
     }
 
+    /// Whether this node's own turn is open.
+    pub fn own_turn_open(&self, id: &SessionId) -> Option<bool> {
+        let session = self.sessions.get(id)?;
+        Some(session.watch.as_ref().is_some_and(|watch| watch.own_turn_open()))
+    }
+
     /// The finished signatures of a session.
     pub fn certificate(&self, id: &SessionId) -> Option<&Certificate> {
         self.sessions.get(id)?.certificate()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::SignerError;
+use crate::error::{SignerError, StoreError};
 use crate::protocol::proposal::Proposal;
 use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, UnixMillis};
 
@@ -176,6 +176,11 @@ pub enum Event {
     ParticipantDisconnected {
         /// Its signer index.
         signer: usize,
+    },
+    /// The store does not take commits: nothing is signed or sent until it does. It is tried again.
+    StoreFailed {
+        /// Why.
+        error: StoreError,
     },
     /// A part of the network does not work; the node goes on without it.
     NetworkDegraded {

@@ -4,10 +4,10 @@
 //! |---|---|
 //! | `identity` | the node's libp2p key pair |
 //! | `presence/` ‖ signer key (33) | a presence record |
-//! | `s` ‖ session id (32) ‖ `p` | the envelope that carries the proposal |
+//! | `s` ‖ session id (32) ‖ `p` | the encoded proposal |
 //! | `s` ‖ session id (32) ‖ `r` | the session's record: consent, attempts, events, evidence |
 //! | `s` ‖ session id (32) ‖ `c` | the certificate |
-//! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | any other envelope |
+//! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | an envelope |
 //!
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
 //! [`Change::DeletePrefix`](super::Change::DeletePrefix).
@@ -25,7 +25,7 @@ const ENVELOPE: u8 = b'e';
 /// What is kept once for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionPart {
-    /// The envelope that carries the proposal.
+    /// The encoded proposal.
     Proposal,
     /// What this node decided and did.
     Record,
@@ -57,7 +57,7 @@ pub enum Key {
         /// Which of the things.
         part: SessionPart,
     },
-    /// An envelope that carries no proposal.
+    /// An envelope.
     Envelope {
         /// The session.
         session: SessionId,

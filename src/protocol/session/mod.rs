@@ -583,11 +583,10 @@ impl Session {
         from: Option<usize>,
         context: &mut Context<'_>,
     ) -> Result<(), WireError> {
-        if let Some(from) = from {
-            if self.certificate.as_ref() == Some(&certificate) {
+        if let Some(from) = from
+            && self.certificate.as_ref() == Some(&certificate) {
                 self.holders.insert(from);
             }
-        }
         if self.certificate.is_some() || !self.joined() {
             return Ok(());
         }
@@ -775,12 +774,11 @@ impl Session {
         self.state_changed &= self.set.is_empty();
         self.sync = false;
         for mut effect in std::mem::take(&mut self.effects) {
-            if let Output::Event { event } = &mut effect {
-                if let Some(kind) = event.durable {
+            if let Output::Event { event } = &mut effect
+                && let Some(kind) = event.durable {
                     let Some(content) = self.durable_event(kind, context.now) else { continue };
                     event.event = content;
                 }
-            }
             context.outputs.push_back(effect);
         }
     }

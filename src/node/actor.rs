@@ -1,0 +1,622 @@
+//! The actor: one task that owns the engine, and carries out what it wants.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::NodeSigner;
+use super::metrics::Metrics;
+use crate::chain::{Broadcaster, ChainObserver};
+use crate::error::{Error, SignerError, StoreError};
+use crate::event::delivery::Delivery;
+use crate::event::lane::{Lane, LaneOutcome};
+use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, presence_digest, seal_presence};
+use crate::platform;
+use crate::protocol::engine::Engine;
+use crate::protocol::event::{Event, SessionEvent};
+use crate::protocol::{Durability, Output, Record, RequestId, Ticket, Time};
+use crate::signer::SignTask;
+use crate::store::Change;
+use crate::store::schema::{Key, SessionPart, session_prefix};
+use crate::store::thread::StoreThread;
+use crate::types::{SessionId, SignerKey};
+
+/// How long foreign code may take before the core goes on without it.
+pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const CHAIN_LIMIT: Duration = Duration::from_secs(30);
+/// The pause before a failed commit is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// No sleep is longer, so that a device's sleep is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
+const SLEPT: Duration = Duration::from_secs(2);
+
+/// What comes into the actor.
+pub(crate) enum Command {
+    /// A call of the application.
+    Call(Box<dyn FnOnce(&mut Actor) + Send>),
+    /// A batch is on the disk, or is not.
+    Committed { batch: u64, result: Result<(), StoreError> },
+    /// Something answered.
+    Answered(Box<dyn FnOnce(&mut Engine, Time) + Send>),
+    /// The signer signed a presence.
+    Presence { record: Vec<u8>, result: Result<crate::types::Signature, SignerError> },
+    /// Stop.
+    Stop,
+}
+
+pub(crate) type Commands = mpsc::UnboundedSender<Command>;
+
+/// A foreign object with its lane.
+pub(crate) struct Foreign<T: ?Sized> {
+    pub object: Arc<T>,
+    pub lane: Lane,
+}
+
+/// A batch of changes on its way to the disk.
+struct Batch {
+    number: u64,
+    changes: Vec<Change>,
+    durability: Durability,
+}
+
+pub(crate) struct Actor {
+    pub engine: Engine,
+    pub store: Arc<StoreThread>,
+    pub network: Option<Network>,
+    pub signer: NodeSigner,
+    pub signer_lane: Option<Lane>,
+    pub broadcaster: Option<Foreign<dyn Broadcaster>>,
+    pub observer: Option<Foreign<dyn ChainObserver>>,
+    pub delivery: Arc<Delivery>,
+    pub commands: Commands,
+    pub listening: Vec<Multiaddr>,
+    pub peer_of: HashMap<SignerKey, String>,
+    pub suspended: bool,
+    requests: HashMap<RequestId, Box<dyn FnOnce(Result<(), Error>) + Send>>,
+    next_request: RequestId,
+    changes: Vec<Change>,
+    durability: Durability,
+    batch: u64,
+    waiting: VecDeque<Batch>,
+    /// Sessions with outputs that wait for a batch, each with the number of the last one.
+    barriers: HashMap<SessionId, u64>,
+    held: VecDeque<(SessionId, u64, Output)>,
+    store_error: Option<StoreError>,
+    retry_at: Option<Instant>,
+    sought: HashSet<SignerKey>,
+    envelopes_sent: u64,
+    clocks: (Time, Instant),
+}
+
+/// What an actor is made of.
+pub(crate) struct Parts {
+    pub engine: Engine,
+    pub store: Arc<StoreThread>,
+    pub network: Option<Network>,
+    pub signer: NodeSigner,
+    pub signer_lane: Option<Lane>,
+    pub broadcaster: Option<Foreign<dyn Broadcaster>>,
+    pub observer: Option<Foreign<dyn ChainObserver>>,
+    pub delivery: Arc<Delivery>,
+    pub commands: Commands,
+}
+
+impl Actor {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { engine, store, network, signer, signer_lane, broadcaster, observer, delivery, commands } =
+            parts;
+        Self {
+            engine,
+            store,
+            network,
+            signer,
+            signer_lane,
+            broadcaster,
+            observer,
+            delivery,
+            commands,
+            listening: Vec::new(),
+            peer_of: HashMap::new(),
+            suspended: false,
+            requests: HashMap::new(),
+            next_request: 0,
+            changes: Vec::new(),
+            durability: Durability::Eventual,
+            batch: 1,
+            waiting: VecDeque::new(),
+            barriers: HashMap::new(),
+            held: VecDeque::new(),
+            store_error: None,
+            retry_at: None,
+            sought: HashSet::new(),
+            envelopes_sent: 0,
+            clocks: (platform::now(), Instant::now()),
+        }
+    }
+
+    /// Runs until it is stopped.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut events: mpsc::Receiver<NetEvent>,
+        stopped: oneshot::Sender<()>,
+    ) {
+        self.seek().await;
+        self.settle();
+        let mut network_open = self.network.is_some();
+        loop {
+            let sleep = self.sleep();
+            tokio::select! {
+                biased;
+                command = commands.recv() => {
+                    let Some(command) = command else { break };
+                    if !self.command(command).await { break }
+                    // What waits already is taken in one go, so that its writes become one commit.
+                    let mut go_on = true;
+                    while let Ok(command) = commands.try_recv() {
+                        go_on = self.command(command).await;
+                        if !go_on { break }
+                    }
+                    if !go_on { break }
+                }
+                event = events.recv(), if network_open && !self.suspended => match event {
+                    Some(event) => {
+                        self.network_event(event).await;
+                        for _ in 0..64 {
+                            let Ok(event) = events.try_recv() else { break };
+                            self.network_event(event).await;
+                        }
+                    }
+                    None => network_open = false,
+                },
+                () = tokio::time::sleep(sleep) => {}
+            }
+            self.check_clocks();
+            if !self.suspended {
+                let now = platform::now();
+                if self.engine.next_timeout().is_some_and(|at| at <= now.monotonic) {
+                    self.engine.tick(now);
+                }
+            }
+            self.settle();
+            self.seek().await;
+        }
+        self.end().await;
+        let _ = stopped.send(());
+    }
+
+    /// How long nothing is to be done unless something comes in.
+    fn sleep(&self) -> Duration {
+        if self.suspended {
+            return LONGEST_SLEEP;
+        }
+        let now = platform::now().monotonic;
+        let engine = self.engine.next_timeout().map(|at| at.saturating_sub(now));
+        let retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        [engine, retry, Some(LONGEST_SLEEP)].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP)
+    }
+
+    /// Notices that the device slept: one clock counts that, the other does not.
+    fn check_clocks(&mut self) {
+        let (now, instant) = (platform::now(), Instant::now());
+        let counted = now.monotonic.saturating_sub(self.clocks.0.monotonic);
+        let awake = instant.saturating_duration_since(self.clocks.1);
+        self.clocks = (now, instant);
+        if counted > awake + SLEPT && !self.suspended {
+            self.engine.woke(now);
+        }
+    }
+
+    async fn command(&mut self, command: Command) -> bool {
+        match command {
+            Command::Call(call) => call(self),
+            Command::Committed { batch, result } => self.committed(batch, result),
+            Command::Answered(answer) => answer(&mut self.engine, platform::now()),
+            Command::Presence { record, result } => match result {
+                Ok(signature) => {
+                    if let Some(network) = &self.network {
+                        network.command(NetCommand::SetPresence(seal_presence(record, &signature))).await;
+                    }
+                }
+                Err(error) => self.notice(Event::SignerFailed { error }),
+            },
+            Command::Stop => return false,
+        }
+        true
+    }
+
+    fn notice(&self, event: Event) {
+        self.delivery.push(SessionEvent { session: None, event, durable: None });
+    }
+
+    // ---- The network ----
+
+    async fn network_event(&mut self, event: NetEvent) {
+        let now = platform::now();
+        match event {
+            NetEvent::Listening(addresses) => {
+                self.listening = addresses;
+                self.sign_presence();
+            }
+            NetEvent::SignerConnected { key, peer } => {
+                self.peer_of.insert(key, peer.to_string());
+                self.notice(Event::PeerConnected { peer: peer.to_string(), signer: Some(key) });
+                self.engine.connected(key, now);
+            }
+            NetEvent::SignerDisconnected { key } => {
+                let peer = self.peer_of.remove(&key).unwrap_or_default();
+                self.engine.disconnected(&key, now);
+                self.notice(Event::PeerDisconnected { peer, signer: Some(key) });
+            }
+            NetEvent::Heard { key } => self.engine.heard(key, now),
+            NetEvent::Frame { from, frame } => {
+                if let Err(error) = self.engine.frame(from, &frame, now) {
+                    tracing::debug!(%from, %error, "a frame was refused");
+                }
+            }
+            NetEvent::PresenceLearned { key, bytes } => {
+                self.changes.push(Change::Put(Key::Presence(key).encode(), bytes));
+            }
+            NetEvent::Degraded(reason) => self.notice(Event::NetworkDegraded { reason }),
+            NetEvent::PeerConnected { .. } | NetEvent::PeerDisconnected { .. } => {}
+        }
+    }
+
+    /// Signs where this node is to be found, so that others know for which signer it speaks.
+    pub(crate) fn sign_presence(&mut self) {
+        let Some(network) = &self.network else { return };
+        let record = PresenceRecord {
+            signer: *self.engine.own_key(),
+            peer: network.local_peer_id(),
+            addresses: self.listening.clone(),
+            sequence: platform::now().wall.0,
+        };
+        let record = record.encode();
+        let digest = presence_digest(&record);
+        let commands = self.commands.clone();
+        self.with_signer(
+            move |signer| signer.sign(&digest),
+            move |result| drop(commands.send(Command::Presence { record, result })),
+        );
+    }
+
+    /// Keeps looking for the signers of open sessions.
+    async fn seek(&mut self) {
+        let Some(network) = &self.network else { return };
+        let wanted = self.engine.wanted_signers();
+        if wanted != self.sought {
+            network.command(NetCommand::Seek(wanted.iter().copied().collect())).await;
+            self.sought = wanted;
+        }
+    }
+
+    // ---- The signer ----
+
+    fn with_signer<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn crate::signer::Signer) -> Result<R, SignerError> + Send + 'static,
+        done: impl FnOnce(Result<R, SignerError>) + Send + 'static,
+    ) {
+        match (&self.signer, &self.signer_lane) {
+            (NodeSigner::Foreign(signer), Some(lane)) => {
+                let signer = signer.clone();
+                lane.call(
+                    Some(SIGNER_LIMIT),
+                    move || work(signer.as_ref()),
+                    move |outcome| {
+                        done(match outcome {
+                            LaneOutcome::Done(result) => result,
+                            LaneOutcome::TimedOut => {
+                                Err(SignerError::Other("it did not answer in time".into()))
+                            }
+                            LaneOutcome::Panicked => Err(SignerError::Other("it panicked".into())),
+                            LaneOutcome::Full => {
+                                Err(SignerError::Other("too many requests wait for it".into()))
+                            }
+                            LaneOutcome::Stopped => Err(SignerError::Other("the node is stopping".into())),
+                        });
+                    },
+                );
+            }
+            (NodeSigner::Foreign(_), None) => {
+                done(Err(SignerError::Other("it has no thread".into())));
+            }
+            (NodeSigner::Local(signer), _) => done(work(signer.as_ref())),
+        }
+    }
+
+    fn sign(&mut self, session: SessionId, ticket: Ticket, task: SignTask) {
+        if let NodeSigner::Local(signer) = &self.signer {
+            let result = task.run(signer.as_ref());
+            self.engine.signed(&session, ticket, result, platform::now());
+            return;
+        }
+        let commands = self.commands.clone();
+        self.with_signer(
+            move |signer| task.run(signer),
+            move |result| {
+                let answer = move |engine: &mut Engine, now| engine.signed(&session, ticket, result, now);
+                drop(commands.send(Command::Answered(Box::new(answer))));
+            },
+        );
+    }
+
+    // ---- The application ----
+
+    /// Runs a request that the engine answers with `Output::Done`.
+    pub(crate) fn request<T: Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, Error>>,
+        begin: impl FnOnce(&mut Engine, RequestId, Time) -> Result<T, Error>,
+    ) {
+        if let Some(error) = self.refuses() {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        self.next_request += 1;
+        let request = self.next_request;
+        match begin(&mut self.engine, request, platform::now()) {
+            Ok(value) => {
+                let done = move |result: Result<(), Error>| drop(reply.send(result.map(|()| value)));
+                self.requests.insert(request, Box::new(done));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Why nothing can be asked of this node now.
+    pub(crate) fn refuses(&self) -> Option<Error> {
+        if self.suspended {
+            return Some(Error::Suspended);
+        }
+        self.store_error.clone().map(Error::Store)
+    }
+
+    // ---- Carrying out ----
+
+    /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
+    fn settle(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
+                Output::Persist { session, changes, durability } => {
+                    self.collect(session, changes, durability)
+                }
+                other => {
+                    let session = session_of(&other);
+                    match self.barriers.get(&session) {
+                        Some(batch) => self.held.push_back((session, *batch, other)),
+                        None => self.carry_out(other),
+                    }
+                }
+            }
+        }
+        if !self.changes.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
+            let changes = std::mem::take(&mut self.changes);
+            let durability = std::mem::replace(&mut self.durability, Durability::Eventual);
+            let batch = Batch { number: self.batch, changes, durability };
+            self.batch += 1;
+            self.waiting.push_back(batch);
+            if self.retry_at.is_none() {
+                self.commit_last();
+            }
+        }
+        if self.retry_at.is_some_and(|at| Instant::now() >= at) {
+            self.retry_at = None;
+            self.commit_all_again();
+        }
+    }
+
+    fn collect(&mut self, session: SessionId, records: Vec<Record>, durability: Durability) {
+        let part = |part| Key::Session { id: session, part }.encode();
+        let envelope = |id| Key::Envelope { session, id }.encode();
+        self.changes.extend(records.into_iter().map(|record| match record {
+            Record::Proposal(bytes) => Change::Put(part(SessionPart::Proposal), bytes),
+            Record::State(bytes) => Change::Put(part(SessionPart::Record), bytes),
+            Record::Certificate(bytes) => Change::Put(part(SessionPart::Certificate), bytes),
+            Record::Envelope(id, bytes) => Change::Put(envelope(id), bytes),
+            Record::DropEnvelope(id) => Change::Delete(envelope(id)),
+            Record::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
+        }));
+        self.durability = self.durability.max(durability);
+        if durability == Durability::Synced {
+            self.barriers.insert(session, self.batch);
+        }
+    }
+
+    fn commit_last(&mut self) {
+        if let Some(batch) = self.waiting.back() {
+            self.commit(batch.number, batch.changes.clone(), batch.durability);
+        }
+    }
+
+    fn commit(&self, number: u64, changes: Vec<Change>, durability: Durability) {
+        let commands = self.commands.clone();
+        let done = move |result| drop(commands.send(Command::Committed { batch: number, result }));
+        self.store.commit(changes, durability, Box::new(done));
+    }
+
+    /// After a failure: everything that is not on the disk, in order. Changes are idempotent.
+    fn commit_all_again(&mut self) {
+        for batch in &self.waiting {
+            self.commit(batch.number, batch.changes.clone(), batch.durability);
+        }
+    }
+
+    fn committed(&mut self, batch: u64, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            // Nothing that waits for the disk happens. Whoever waits for an answer gets the error.
+            tracing::warn!(%error, "the store did not take a commit; it is tried again");
+            if self.store_error.is_none() {
+                self.notice(Event::StoreFailed { error: error.clone() });
+            }
+            self.store_error = Some(error.clone());
+            self.retry_at = Some(Instant::now() + STORE_RETRY);
+            for request in std::mem::take(&mut self.requests).into_values() {
+                request(Err(Error::Store(error.clone())));
+            }
+            return;
+        }
+        if self.store_error.is_some() && self.waiting.front().is_some_and(|first| first.number < batch) {
+            // An earlier one failed, so this one counts only when that one is repeated before it.
+            return;
+        }
+        self.store_error = None;
+        while self.waiting.front().is_some_and(|first| first.number <= batch) {
+            self.waiting.pop_front();
+        }
+        self.barriers.retain(|_, until| *until > batch);
+        let (ready, held): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|(_, until, _)| *until <= batch);
+        self.held = held;
+        for (_, _, output) in ready {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { to, frame, .. } => {
+                if let Some(network) = &self.network {
+                    self.envelopes_sent += u64::from(network.send(&to, frame));
+                }
+            }
+            Output::Event { event } => self.delivery.push(event),
+            Output::Done { request, result, .. } => {
+                if let Some(done) = self.requests.remove(&request) {
+                    done(result);
+                }
+            }
+            Output::Forget { session, attempt } => {
+                self.with_signer(
+                    move |signer| {
+                        signer.forget(&session, attempt);
+                        Ok(())
+                    },
+                    |_| {},
+                );
+            }
+            Output::Submit { session, transaction } => {
+                let Some(Foreign { object, lane }) = &self.broadcaster else { return };
+                let (object, commands) = (object.clone(), self.commands.clone());
+                lane.call(
+                    Some(CHAIN_LIMIT),
+                    move || object.submit(&transaction),
+                    move |outcome| {
+                        let answer = flatten(outcome, "the broadcaster");
+                        let call = move |engine: &mut Engine, now| engine.submitted(&session, answer, now);
+                        drop(commands.send(Command::Answered(Box::new(call))));
+                    },
+                );
+            }
+            Output::Observe { session, query } => {
+                let Some(Foreign { object, lane }) = &self.observer else { return };
+                let (object, commands) = (object.clone(), self.commands.clone());
+                lane.call(
+                    Some(CHAIN_LIMIT),
+                    move || object.status(&query),
+                    move |outcome| {
+                        let answer = flatten(outcome, "the observer").ok();
+                        let call = move |engine: &mut Engine, now| engine.observed(&session, answer, now);
+                        drop(commands.send(Command::Answered(Box::new(call))));
+                    },
+                );
+            }
+            Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by settle"),
+        }
+    }
+
+    // ---- Life ----
+
+    pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        self.suspended = true;
+        self.store.suspend(Box::new(move |result| drop(reply.send(result.map_err(Error::Store)))));
+    }
+
+    pub(crate) fn resume(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        let commands = self.commands.clone();
+        self.store.resume(Box::new(move |result| {
+            let call = move |actor: &mut Actor| {
+                if result.is_ok() {
+                    actor.suspended = false;
+                    actor.clocks = (platform::now(), Instant::now());
+                    actor.reconnect();
+                    actor.engine.woke(platform::now());
+                }
+                drop(reply.send(result.map_err(Error::Store)));
+            };
+            drop(commands.send(Command::Call(Box::new(call))));
+        }));
+    }
+
+    fn reconnect(&self) {
+        if let Some(network) = &self.network {
+            network.try_command(NetCommand::Reconnect);
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let (events_waiting, notices_dropped) = self.delivery.counters();
+        Metrics {
+            sessions: self.engine.ids().len(),
+            frames_sent: self.envelopes_sent,
+            refused: self.engine.refused(),
+            store: self.store.counters(),
+            network: self.network.as_ref().map(Network::counters).unwrap_or_default(),
+            events_waiting,
+            notices_dropped,
+        }
+    }
+
+    async fn end(&mut self) {
+        self.delivery.stop();
+        for lane in [
+            self.signer_lane.as_ref(),
+            self.broadcaster.as_ref().map(|foreign| &foreign.lane),
+            self.observer.as_ref().map(|foreign| &foreign.lane),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            lane.stop();
+        }
+        if let Some(network) = self.network.take() {
+            network.command(NetCommand::Shutdown).await;
+        }
+        for request in std::mem::take(&mut self.requests).into_values() {
+            request(Err(Error::NodeStopped));
+        }
+        let (done, synced) = oneshot::channel();
+        self.store.stop(Box::new(move |result| drop(done.send(result))));
+        if let Ok(Err(error)) = synced.await {
+            tracing::warn!(%error, "the last commit of the store failed");
+        }
+    }
+}
+
+fn session_of(output: &Output) -> SessionId {
+    match output {
+        Output::Persist { session, .. }
+        | Output::Send { session, .. }
+        | Output::Sign { session, .. }
+        | Output::Forget { session, .. }
+        | Output::Submit { session, .. }
+        | Output::Observe { session, .. }
+        | Output::Done { session, .. } => *session,
+        Output::Event { event } => event.session.unwrap_or(SessionId([0; 32])),
+    }
+}
+
+/// A late or missing answer of foreign code is one that could not reach the network.
+fn flatten<R>(outcome: LaneOutcome<Result<R, crate::types::ChainError>>, who: &str) -> Result<R, String> {
+    match outcome {
+        LaneOutcome::Done(result) => result.map_err(|error| error.reason),
+        LaneOutcome::TimedOut => Err(format!("{who} did not answer in time")),
+        LaneOutcome::Panicked => Err(format!("{who} panicked")),
+        LaneOutcome::Full => Err(format!("too many requests wait for {who}")),
+        LaneOutcome::Stopped => Err("the node is stopping".into()),
+    }
+}

@@ -1,0 +1,364 @@
+//! Starting a node.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::actor::{Actor, Command, Foreign, Parts};
+use super::runtime::{self, RuntimeProfile};
+use super::{Node, NodeSigner, Shared};
+use crate::chain::{Broadcaster, ChainObserver};
+use crate::error::Error;
+use crate::event::delivery::Delivery;
+use crate::event::lane::Lane;
+use crate::event::{EventHandler, KeepEvent, NodeEvent};
+use crate::net::{NetCommand, Network, NetworkConfig, generate_identity, peer_id};
+use crate::platform::{self, ForkGuard};
+use crate::protocol::engine::Engine;
+use crate::protocol::signing::Musig2;
+use crate::protocol::{Settings, StoredSession};
+use crate::signer::{LocalSigner, Signer};
+use crate::store::redb::RedbStore;
+use crate::store::schema::{Key, SessionPart};
+use crate::store::thread::{SYNC_AFTER, StoreThread};
+use crate::store::{Change, Durability, Store};
+use crate::types::SessionId;
+
+/// Calls that wait for a Broadcaster, a ChainObserver or a Signer.
+const LANE: usize = 4096;
+
+enum StoreChoice {
+    None,
+    Path(PathBuf),
+    Given(Box<dyn Store>),
+}
+
+/// Sets a node up. A signer, a store, and an observer or the explicit lack of one are needed.
+#[must_use = "call start()"]
+pub struct NodeBuilder {
+    signer: Option<NodeSigner>,
+    store: StoreChoice,
+    network: Option<NetworkConfig>,
+    settings: Settings,
+    broadcaster: Option<Arc<dyn Broadcaster>>,
+    observer: Option<Arc<dyn ChainObserver>>,
+    without_observer: bool,
+    handler: Option<EventHandler>,
+    profile: RuntimeProfile,
+    tracing: Option<tracing::Dispatch>,
+    problem: Option<Error>,
+}
+
+impl NodeBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            signer: None,
+            store: StoreChoice::None,
+            network: Some(NetworkConfig::default()),
+            settings: Settings::default(),
+            broadcaster: None,
+            observer: None,
+            without_observer: false,
+            handler: None,
+            profile: RuntimeProfile::Default,
+            tracing: None,
+            problem: None,
+        }
+    }
+
+    /// The key, in this process's memory.
+    pub fn signer(mut self, signer: LocalSigner) -> Self {
+        self.signer = Some(NodeSigner::Local(Arc::new(signer)));
+        self
+    }
+
+    /// The key, in this process's memory, shared with the application: so that it can lock and unlock it.
+    pub fn shared_signer(mut self, signer: Arc<LocalSigner>) -> Self {
+        self.signer = Some(NodeSigner::Local(signer));
+        self
+    }
+
+    /// A signer in another process or a device. It gets a thread of its own.
+    pub fn foreign_signer(mut self, signer: Arc<dyn Signer>) -> Self {
+        self.signer = Some(NodeSigner::Foreign(signer));
+        self
+    }
+
+    /// The file in which sessions are kept. One node at a time may have it open.
+    pub fn store_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.store = StoreChoice::Path(path.into());
+        self
+    }
+
+    /// Another store. [`MemoryStore`](crate::store::memory::MemoryStore) forgets everything at its end: a node that
+    /// restarts without its store can sign, but not take up its sessions.
+    pub fn store(mut self, store: impl Store + 'static) -> Self {
+        self.store = StoreChoice::Given(Box::new(store));
+        self
+    }
+
+    /// Address to listen on, as a multiaddress such as `/ip4/0.0.0.0/tcp/4001`. Replaces the default (a free port
+    /// on every interface); call again for more.
+    pub fn listen(mut self, address: &str) -> Self {
+        let first =
+            self.network.as_ref().is_some_and(|network| network.listen == NetworkConfig::default().listen);
+        self.with_address(address, |network, address| {
+            if first {
+                network.listen.clear();
+            }
+            network.listen.push(address);
+        });
+        self
+    }
+
+    /// Address of a peer to connect to, and to connect to again. Call again for more.
+    pub fn peer(mut self, address: &str) -> Self {
+        self.with_address(address, |network, address| network.peers.push(address));
+        self
+    }
+
+    fn with_address(&mut self, text: &str, add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr)) {
+        match text.parse() {
+            Ok(address) => add(self.network.get_or_insert_with(NetworkConfig::default), address),
+            Err(error) => {
+                let hint = "write it like /ip4/192.0.2.1/tcp/4001";
+                self.problem = Some(Error::Config(format!("{text} is no multiaddress ({error}); {hint}")));
+            }
+        }
+    }
+
+    /// All settings of the network.
+    pub fn network(mut self, config: NetworkConfig) -> Self {
+        self.network = Some(config);
+        self
+    }
+
+    /// No network: sessions go by export and import alone.
+    pub fn offline(mut self) -> Self {
+        self.network = None;
+        self
+    }
+
+    /// Submits by itself when this node's turn comes.
+    pub fn broadcaster(mut self, broadcaster: Arc<dyn Broadcaster>) -> Self {
+        self.broadcaster = Some(broadcaster);
+        self
+    }
+
+    /// Looks at the chain, and so decides when a watch pauses and ends.
+    pub fn observer(mut self, observer: Arc<dyn ChainObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The application is the observer: it looks at the chain and calls `notify_broadcast_complete`.
+    pub fn without_observer(mut self) -> Self {
+        self.without_observer = true;
+        self
+    }
+
+    /// Gets all events, one at a time, on a thread of its own. Returning `Err(KeepEvent)` keeps a durable one.
+    pub fn event_handler(
+        mut self,
+        handler: impl Fn(&NodeEvent) -> Result<(), KeepEvent> + Send + Sync + 'static,
+    ) -> Self {
+        self.handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// Confirmations after which a watch ends. Default 6, at least 1.
+    pub fn final_depth(mut self, confirmations: u32) -> Self {
+        self.settings.final_depth = confirmations;
+        self
+    }
+
+    /// After how much silence a signer counts as down, which opens turns sooner. Off by default.
+    pub fn dead_after(mut self, silence: Duration) -> Self {
+        self.settings.dead_after = Some(silence);
+        self
+    }
+
+    /// Whether to tell the others that this node broadcast. On by default.
+    pub fn claims(mut self, send: bool) -> Self {
+        self.settings.claims = send;
+        self
+    }
+
+    /// Whether to tell the others that this node cannot reach the network. On by default.
+    pub fn nacks(mut self, send: bool) -> Self {
+        self.settings.nacks = send;
+        self
+    }
+
+    /// After how long without progress a session is reported as stalled. Default 10 s.
+    pub fn stall_after(mut self, silence: Duration) -> Self {
+        self.settings.stall_after = silence;
+        self
+    }
+
+    /// How many sessions may be open at once. Default 4096.
+    pub fn max_sessions(mut self, sessions: usize) -> Self {
+        self.settings.max_sessions = sessions;
+        self
+    }
+
+    /// How many threads the nodes share.
+    pub fn runtime(mut self, profile: RuntimeProfile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Where this node's log goes. Never a global subscriber.
+    pub fn tracing(mut self, dispatch: tracing::Dispatch) -> Self {
+        self.tracing = Some(dispatch);
+        self
+    }
+
+    /// Opens the store, takes up its sessions, and starts. Durable events that were not acknowledged come again.
+    ///
+    /// Errors: something is missing or contradicts itself, the store cannot be opened, the identity in it is damaged.
+    pub fn start(self) -> Result<Node, Error> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let missing = |what: &str| Error::Config(format!("a node needs {what}"));
+        let signer = self.signer.ok_or_else(|| missing("a signer: call signer()"))?;
+        if self.observer.is_some() == self.without_observer {
+            return Err(missing("an observer or without_observer(), and not both"));
+        }
+        let mut store: Box<dyn Store> = match self.store {
+            StoreChoice::Given(store) => store,
+            StoreChoice::Path(path) => Box::new(RedbStore::open(path)?),
+            StoreChoice::None => return Err(missing("a store: call store_path()")),
+        };
+        let mut settings = self.settings;
+        settings.observer = self.observer.is_some();
+        settings.broadcaster = self.broadcaster.is_some();
+        let runtime = runtime::handle(self.profile)?;
+
+        let contents = Contents::read(store.as_mut())?;
+        let now = platform::now();
+        let key = signer.as_dyn().public_key();
+        let mut engine = Engine::new(key, settings, Arc::new(Musig2), super::transaction_codec());
+        for (id, stored) in &contents.sessions {
+            if let Err(error) = engine.load(stored, now) {
+                tracing::error!(session = %id, %error, "a stored session cannot be read");
+                return Err(error);
+            }
+        }
+
+        let thread = |error: std::io::Error| Error::Config(format!("no thread could be started: {error}"));
+        let lane = |name| Lane::spawn(name, LANE, runtime.clone()).map_err(thread);
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let acknowledged = commands.clone();
+        let acknowledge = Arc::new(move |session, kind| {
+            let call = move |actor: &mut Actor| actor.engine.acknowledge(&session, kind, platform::now());
+            drop(acknowledged.send(Command::Call(Box::new(call))));
+        });
+        let handler = match self.handler {
+            Some(handler) => Some((handler, lane("events")?)),
+            None => None,
+        };
+        let delivery = Delivery::new(handler, acknowledge);
+        let signer_lane = match signer {
+            NodeSigner::Foreign(_) => Some(lane("signer")?),
+            NodeSigner::Local(_) => None,
+        };
+        let broadcaster = match self.broadcaster {
+            Some(object) => Some(Foreign { object, lane: lane("broadcast")? }),
+            None => None,
+        };
+        let observer = match self.observer {
+            Some(object) => Some(Foreign { object, lane: lane("observe")? }),
+            None => None,
+        };
+        let identity = match contents.identity {
+            Some(identity) => identity,
+            None => {
+                let identity = generate_identity();
+                let change = Change::Put(Key::Identity.encode(), identity.clone());
+                store.commit(&[change], Durability::Synced)?;
+                identity
+            }
+        };
+        let network_error = |error: crate::net::NetError| Error::Network(error.to_string());
+        let peer = peer_id(&identity).map_err(network_error)?.to_string();
+        let (network, events) = match self.network {
+            Some(config) => {
+                let (network, events) =
+                    Network::start(&runtime, config, &identity, None).map_err(network_error)?;
+                for presence in contents.presences {
+                    network.try_command(NetCommand::LearnPresence(presence));
+                }
+                (Some(network), events)
+            }
+            None => (None, mpsc::channel(1).1),
+        };
+        let store = Arc::new(StoreThread::spawn(store, SYNC_AFTER).map_err(thread)?);
+        let parts = Parts {
+            engine,
+            store: store.clone(),
+            network,
+            signer,
+            signer_lane,
+            broadcaster,
+            observer,
+            delivery: delivery.clone(),
+            commands: commands.clone(),
+        };
+        let (stopped, ended) = oneshot::channel();
+        let actor = Actor::new(parts).run(inbox, events, stopped);
+        match self.tracing {
+            Some(dispatch) => {
+                use tracing::instrument::WithSubscriber;
+                runtime.spawn(actor.with_subscriber(dispatch));
+            }
+            None => drop(runtime.spawn(actor)),
+        }
+        let shared = Shared {
+            commands,
+            delivery,
+            store,
+            key,
+            peer,
+            ended: std::sync::Mutex::new(Some(ended)),
+            fork: ForkGuard::new(),
+        };
+        Ok(Node(Arc::new(shared)))
+    }
+}
+
+/// What a store holds.
+struct Contents {
+    identity: Option<Vec<u8>>,
+    presences: Vec<Vec<u8>>,
+    sessions: HashMap<SessionId, StoredSession>,
+}
+
+impl Contents {
+    fn read(store: &mut dyn Store) -> Result<Self, Error> {
+        let mut contents = Self { identity: None, presences: Vec::new(), sessions: HashMap::new() };
+        for (key, value) in store.load()? {
+            match Key::decode(&key) {
+                Some(Key::Identity) => contents.identity = Some(value),
+                Some(Key::Presence(_)) => contents.presences.push(value),
+                Some(Key::Session { id, part }) => {
+                    let stored = contents.sessions.entry(id).or_default();
+                    match part {
+                        SessionPart::Proposal => stored.proposal = value,
+                        SessionPart::Record => stored.state = value,
+                        SessionPart::Certificate => stored.certificate = Some(value),
+                    }
+                }
+                Some(Key::Envelope { session, .. }) => {
+                    contents.sessions.entry(session).or_default().envelopes.push(value);
+                }
+                None => tracing::warn!("the store has an entry that this version does not know"),
+            }
+        }
+        Ok(contents)
+    }
+}
