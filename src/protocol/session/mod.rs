@@ -584,9 +584,10 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<(), WireError> {
         if let Some(from) = from
-            && self.certificate.as_ref() == Some(&certificate) {
-                self.holders.insert(from);
-            }
+            && self.certificate.as_ref() == Some(&certificate)
+        {
+            self.holders.insert(from);
+        }
         if self.certificate.is_some() || !self.joined() {
             return Ok(());
         }
@@ -775,10 +776,11 @@ impl Session {
         self.sync = false;
         for mut effect in std::mem::take(&mut self.effects) {
             if let Output::Event { event } = &mut effect
-                && let Some(kind) = event.durable {
-                    let Some(content) = self.durable_event(kind, context.now) else { continue };
-                    event.event = content;
-                }
+                && let Some(kind) = event.durable
+            {
+                let Some(content) = self.durable_event(kind, context.now) else { continue };
+                event.event = content;
+            }
             context.outputs.push_back(effect);
         }
     }

@@ -146,11 +146,12 @@ impl Session {
     ) -> Result<(), Error> {
         self.need_certificate()?;
         if let (Some(given), Some(own)) = (txid, self.txid())
-            && given != own {
-                let (state, hint) =
-                    ("about another transaction", "notify with the id of its own transaction, or none");
-                return Err(Error::WrongState { session: self.id(), state, hint });
-            }
+            && given != own
+        {
+            let (state, hint) =
+                ("about another transaction", "notify with the id of its own transaction, or none");
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
         let now = context.now;
         let actions =
             self.with_watch(context, |watch, around| watch.notified(now, around)).unwrap_or_default();
