@@ -14,7 +14,7 @@ import musig
 from musig import _ffi, chain, events
 
 REPOSITORY = Path(os.environ["MUSIG_REPOSITORY"])
-PATIENCE = 30.0
+PATIENCE = float(os.environ.get("MUSIG_PATIENCE", "30"))
 """Seconds that anything may take before a test gives up on it."""
 
 T = TypeVar("T")

@@ -43,13 +43,14 @@ class Gate:
         assert self.opened.wait(30)
 
 
-def failing(times: int, error: Exception) -> Callable[..., None]:
+def failing(times: int, error: Callable[[], Exception]) -> Callable[..., None]:
+    """Raises a new error each time: a kept one would keep what was passed to the method."""
     left = [times]
 
     def fail(*_: object) -> None:
         if left[0] > 0:
             left[0] -= 1
-            raise error
+            raise error()
 
     return fail
 
@@ -70,7 +71,7 @@ def test_broadcaster_and_observer() -> None:
     async def main() -> None:
         fake = FakeChain()
         mine = {"broadcaster": FakeBroadcaster(fake, "a"), "observer": FakeObserver(fake), "final_depth": 3}
-        a, b, session = await pair(mine, {"observer": FakeObserver(fake), "final_depth": 3}, broadcast_timeout=3600)
+        a, b, session = await pair(mine, {"observer": FakeObserver(fake), "final_depth": 3}, broadcast_timeout=4)
         await wait_event(b, events.BroadcastSeen)
         fake.mine(3)
         for node in (a, b):
@@ -88,9 +89,9 @@ def test_broadcaster_and_observer() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [errors.ChainUnreachable("no route"), ValueError("something else")], ids=["typed", "any"]
+    "error", [lambda: errors.ChainUnreachable("no route"), lambda: ValueError("else")], ids=["typed", "any"]
 )
-def test_a_broadcaster_that_raises_excuses_itself(error: Exception) -> None:
+def test_a_broadcaster_that_raises_excuses_itself(error: Callable[[], Exception]) -> None:
     async def main() -> None:
         fake = FakeChain()
         broken = FakeBroadcaster(fake, "broken", failing(10**6, error))
@@ -151,7 +152,7 @@ def test_a_rejection_is_an_event() -> None:
 def test_an_observer_that_does_not_answer_delays_no_broadcast(kind: str) -> None:
     async def main() -> None:
         fake, gate = FakeChain(), Gate()
-        before = failing(10**6, RuntimeError("no answer")) if kind == "raising" else gate
+        before = failing(10**6, lambda: RuntimeError("no answer")) if kind == "raising" else gate
         observer = FakeObserver(fake, before)
         mine = {"broadcaster": FakeBroadcaster(fake, "a"), "observer": observer}
         a, b, session = await pair(mine, {}, broadcast_timeout=3600)
@@ -173,27 +174,30 @@ def test_an_observer_that_does_not_answer_delays_no_broadcast(kind: str) -> None
 @pytest.mark.parametrize("call", ["none", "sign", "make_nonces", "make_partials"])
 def test_a_foreign_signer(call: str) -> None:
     """Works; and when it raises once, that is said, and the session goes on."""
-    fail = failing(1, errors.SignerFailed(musig.SignerProblem.OTHER(), "the device is busy"))
+    fail = failing(1, lambda: errors.SignerFailed(musig.SignerProblem.OTHER(), "the device is busy"))
 
     async def main() -> None:
         signer = WrappingSigner(1)
-        async with make(0) as a, make(1, signer=signer, stall_after=1) as b:
+        async with make(0) as a, make(1, signer=signer) as b:
             await connect(a, b)
-            if call != "none":
-                signer.before = lambda name: fail() if name == call else None
             session = await a.create_session(keys(2), messages=[bytes(32), bytes([1] * 32)])
-            event, _ = await wait_event(b, events.SessionProposed)
-            joining = asyncio.ensure_future(b.session(session.id()).join())
-            if call != "none":
-                _, failed = await wait_event(b, events.SignerFailed)
-                assert "the device is busy" in failed.reason
+            await wait_event(b, events.SessionProposed)
+            signer.before = lambda name: fail() if name == call else None
+            try:
+                await b.session(session.id()).join()
+                failed = call in ("make_nonces", "make_partials")
+            except errors.SignerFailed as error:
+                assert call != "none" and "the device is busy" in str(error)
+                failed = False
+                await b.session(session.id()).join()
+            if failed:
+                _, said = await wait_event(b, events.SignerFailed)
+                assert "the device is busy" in said.reason
             await wait_event(b, events.SessionComplete)
             await wait_event(a, events.SessionComplete)
-            await joining
             await b.session(session.id()).close_session()
 
     asyncio.run(main())
-    fail.__closure__  # noqa: B018
     assert_nothing_lives()
 
 
@@ -272,8 +276,6 @@ def test_calling_back_from_every_foreign_object() -> None:
             nodes = sorted((a, b), key=lambda node: keys(2).index(node.signer_key))
             await sign(nodes, **spend(keys(2)))
             await wait_event(a, events.BroadcastSeen)
-            # The node warns of a wrong key in use only now and then; a stop asked for from outside is logged never:
-            # what it does log at this level is checked below.
             node_of.clear()
 
     asyncio.run(main())
