@@ -6,6 +6,8 @@ mod auditor;
 mod chain_support;
 mod events;
 mod failover_processes;
+mod lanes;
+mod load;
 mod process;
 mod recovery;
 mod signing;
