@@ -277,7 +277,8 @@ impl State {
 
     fn verify(&self, transaction: &Transaction, raw: &[u8]) -> Result<(), RejectReason> {
         check_alone(transaction)?;
-        let height = Height::from_consensus(self.tip() + 1).map_err(|_| RejectReason::NotFinal)?;
+        // The crate's comparison is with the last block, Bitcoin Core's with the next one: the same.
+        let height = Height::from_consensus(self.tip()).map_err(|_| RejectReason::NotFinal)?;
         if !transaction.is_absolute_timelock_satisfied(height, now()) {
             return Err(RejectReason::NotFinal);
         }

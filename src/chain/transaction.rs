@@ -77,7 +77,8 @@ pub fn messages(
 /// each message is the signature hash of its input under the key that the input's output pays to, and, with failover
 /// enabled, if the signatures alone complete the transaction and nothing else can change its id.
 ///
-/// Without failover other inputs may be anything. If one of them is not segwit and not final, the id will change.
+/// That messages name each input once, ascending, is a rule of [`Proposal`] itself. Without failover other inputs may
+/// be anything; if one of them is not segwit and not final, the id will change.
 ///
 /// Errors: [`ProposalError::Transaction`], [`ProposalError::Index`] for an input that is not there,
 /// [`ProposalError::FailoverNeedsFixedTransaction`].
@@ -88,17 +89,12 @@ pub fn check(
     let funded = Funded::of(proposal)?;
     let mut hashes = funded.hashes();
     let mut signed = HashSet::with_capacity(proposal.messages.len());
-    let mut previous = None;
     for (index, message) in proposal.messages.iter().enumerate() {
         let position = message.input as usize;
         let output = funded
             .spent
             .get(position)
             .ok_or(ProposalError::Index { what: "input", index: position as u64 })?;
-        if previous >= Some(position) {
-            return Err(refused(format!("message {index} is out of order; list each input once, ascending")));
-        }
-        previous = Some(position);
         if !pays_to(output, &output_key(index)) {
             return Err(refused(format!(
                 "input {position} does not spend an output of the key of message {index}; check its tweak and its \
@@ -209,10 +205,6 @@ impl Funded {
         let transaction: Transaction = encode::deserialize(unsigned).map_err(|error| {
             refused(format!("{error}; pass one transaction in consensus encoding, with nothing after it"))
         })?;
-        // Whatever slips through the decoder in two forms would let two encodings stand for one transaction.
-        if encode::serialize(&transaction) != unsigned {
-            return Err(refused("its encoding is not canonical; encode it again"));
-        }
         let inputs = &transaction.input;
         if inputs.is_empty() || transaction.output.is_empty() {
             return Err(refused("it has no inputs or no outputs; give it at least one of each"));

@@ -12,15 +12,17 @@ use libmusig::error::Error;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
-use libmusig::protocol::event::{DurableKind, Event, SessionEvent};
+use libmusig::protocol::event::{Event, SessionEvent};
 use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms, Tiers};
 use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::signing::Musig2;
+use libmusig::protocol::status::SessionStatus;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{ChainQuery, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis};
 
+use super::auditor::{Findings, audit};
 use super::chain::Chain;
 use super::disk::Disk;
 use super::double::{Double, DoubleCodec, DoubleSigner, transaction};
@@ -140,6 +142,8 @@ pub enum Fate {
     Lost,
     /// The node dies before it.
     CrashBefore,
+    /// The node dies before it, and this many commits that were not synced survive.
+    CrashBeforeKeeping(usize),
     /// The node dies after it.
     CrashAfter,
     /// It is carried out; soon after, when what was sent has arrived, the node loses all connections and its way to
@@ -199,6 +203,10 @@ pub struct Node {
     pub broadcaster: Broadcaster,
     /// How much later than others its observer sees things. `None`: it cannot be asked.
     pub observer_lag: Option<Duration>,
+    /// Its observer never comes back.
+    pub observer_hangs: bool,
+    /// How often its observer was asked.
+    pub observations: u64,
     /// The calendar's error in milliseconds.
     pub skew: i64,
     pub asleep: bool,
@@ -325,6 +333,8 @@ impl Cluster {
                 },
                 broadcaster: Broadcaster::Works,
                 observer_lag: Some(Duration::ZERO),
+                observer_hangs: false,
+                observations: 0,
                 skew: 0,
                 asleep: false,
                 cut_off: false,
@@ -451,6 +461,10 @@ impl Cluster {
                 self.drive(node, |engine, now| engine.submitted(&session, answer, now));
             }
             What::Observe { node, life, session, query } if self.nodes[node].life == life => {
+                self.nodes[node].observations += 1;
+                if self.nodes[node].observer_hangs {
+                    return;
+                }
                 let answer = self.observe(node, &query);
                 self.drive(node, |engine, now| engine.observed(&session, answer, now));
             }
@@ -520,6 +534,7 @@ impl Cluster {
             Fate::Happens => self.perform(node, output),
             Fate::Lost => {}
             Fate::CrashBefore => self.crash(node),
+            Fate::CrashBeforeKeeping(commits) => self.crash_keeping(node, commits),
             Fate::CrashAfter => {
                 self.perform(node, output);
                 self.crash(node);
@@ -536,7 +551,7 @@ impl Cluster {
         let life = self.nodes[node].life;
         match output {
             Output::Persist { session, changes, durability } => {
-                let commit = self.nodes[node].disk.write(session, changes);
+                let commit = self.nodes[node].disk.write(session, changes, self.now);
                 if durability == Durability::Synced {
                     if self.options.sync.is_zero() {
                         self.nodes[node].disk.sync(commit);
@@ -623,7 +638,7 @@ impl Cluster {
         state.engine = None;
         state.held.clear();
         state.tick_at = None;
-        state.disk.crash(commits);
+        state.disk.crash(commits, self.now);
         for link in &mut self.links[node] {
             link.flushed = link.connection;
         }
@@ -826,10 +841,7 @@ impl Cluster {
             _ => {}
         }
         if let Some(kind) = event.durable.filter(|_| application.acknowledges) {
-            let proposed = kind == DurableKind::Proposed;
-            if !proposed {
-                self.drive(node, |engine, now| engine.acknowledge(&session, kind, now));
-            }
+            self.drive(node, |engine, now| engine.acknowledge(&session, kind, now));
         }
     }
 
@@ -921,7 +933,40 @@ impl Cluster {
             .expect("a new session")
     }
 
+    /// Runs until all nodes that are alive hold the certificate.
+    pub fn complete(&mut self, session: &SessionId) {
+        let done = self.run_until(Duration::from_secs(60), |cluster| cluster.all_hold(session));
+        assert!(done, "the session completes");
+    }
+
+    /// A request of the application; its error if it failed at once.
+    pub fn ask(
+        &mut self,
+        node: usize,
+        request: impl FnOnce(&mut Engine, RequestId, Time) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let number = self.request();
+        self.drive(node, |engine, now| request(engine, number, now)).expect("the node runs")
+    }
+
     // ---- Questions ----
+
+    /// Who submitted.
+    pub fn submitters(&self) -> Vec<usize> {
+        self.chain.submissions.iter().map(|submission| submission.node).collect()
+    }
+
+    pub fn status(&mut self, node: usize, session: &SessionId) -> SessionStatus {
+        let now = self.time(node);
+        let engine = self.nodes[node].engine.as_mut().expect("the node runs");
+        engine.status(session, now).expect("it knows the session")
+    }
+
+    /// What an auditor makes of everything that was on the wire about a session.
+    pub fn audit(&self, proposal: &Proposal) -> Findings {
+        let scheme: &dyn Scheme = if self.options.real { &Musig2 } else { &Double };
+        audit(scheme, proposal, self.audited.values())
+    }
 
     /// The engine of a node that runs.
     pub fn engine(&self, node: usize) -> &Engine {

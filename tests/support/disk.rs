@@ -1,9 +1,13 @@
 //! A disk that loses what was not synced.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use libmusig::protocol::{Record, StoredSession};
 use libmusig::types::{EnvelopeId, SessionId};
+
+/// When a commit is on the disk although nobody asked for that.
+const WRITTEN_BACK: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default)]
 struct Stored {
@@ -43,7 +47,7 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Disk {
     synced: Snapshot,
-    waiting: VecDeque<(SessionId, Vec<Record>)>,
+    waiting: VecDeque<(Duration, SessionId, Vec<Record>)>,
     commits: u64,
     /// How often it was synced.
     pub syncs: u64,
@@ -51,8 +55,8 @@ pub struct Disk {
 
 impl Disk {
     /// Answers the number of the commit.
-    pub fn write(&mut self, session: SessionId, changes: Vec<Record>) -> u64 {
-        self.waiting.push_back((session, changes));
+    pub fn write(&mut self, session: SessionId, changes: Vec<Record>, now: Duration) -> u64 {
+        self.waiting.push_back((now, session, changes));
         self.commits += 1;
         self.commits
     }
@@ -67,13 +71,16 @@ impl Disk {
     }
 
     fn apply_first(&mut self) {
-        if let Some((session, changes)) = self.waiting.pop_front() {
+        if let Some((_, session, changes)) = self.waiting.pop_front() {
             self.synced.apply(session, changes);
         }
     }
 
-    /// Loses the cache but for its first commits.
-    pub fn crash(&mut self, keep: usize) {
+    /// Loses the cache but for its first commits, and for what is old.
+    pub fn crash(&mut self, keep: usize, now: Duration) {
+        while self.waiting.front().is_some_and(|(at, ..)| *at + WRITTEN_BACK <= now) {
+            self.apply_first();
+        }
         for _ in 0..keep {
             self.apply_first();
         }
