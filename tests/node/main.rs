@@ -8,6 +8,7 @@ mod events;
 mod failover_processes;
 mod lanes;
 mod load;
+mod outsider;
 mod process;
 mod recovery;
 mod signing;
