@@ -1,5 +1,10 @@
 //! The real node: runtime, libp2p on loopback, redb files, lanes.
 
+#[path = "../../examples/support/mod.rs"]
+mod chain_support;
+mod failover_processes;
+mod process;
 mod signing;
 #[path = "../support/nodes.rs"]
 mod support;
+mod world;

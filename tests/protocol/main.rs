@@ -5,6 +5,15 @@ mod differential;
 mod election;
 mod envelope;
 mod proposal;
+mod recovery;
 mod signer;
 mod support;
 mod vectors;
+
+#[path = "../support/mod.rs"]
+mod simulated;
+
+mod doubt;
+mod events;
+mod failover_cases;
+mod failover_matrix;

@@ -95,6 +95,8 @@ pub(super) struct Session {
     foreign_envelope: bool,
 
     // Of this process only:
+    /// The own proposal, until the own consent is signed too: both are stored at once or neither.
+    own_proposal: Option<Envelope>,
     loaded_at: Option<Duration>,
     compared: HashSet<usize>,
     nonces_held: Option<u32>,
@@ -146,6 +148,7 @@ impl Session {
             ending: None,
             pending: Vec::new(),
             foreign_envelope: false,
+            own_proposal: None,
             loaded_at: None,
             compared: HashSet::new(),
             nonces_held: None,
@@ -206,6 +209,11 @@ impl Session {
         self.set.fact(Fact::Accept, self.own).is_some()
     }
 
+    /// Whether this node signs no more.
+    fn over(&self) -> bool {
+        self.ending.is_some() || self.closed
+    }
+
     /// Whether nothing is left to do or to tell: the session may be forgotten once it expired.
     pub fn spent(&self, now: Time) -> bool {
         let over = self.closed || self.ending.is_some() || self.watch.as_ref().is_some_and(Watch::ended);
@@ -214,7 +222,7 @@ impl Session {
 
     /// Whether the application has not answered the proposal yet.
     pub fn unanswered(&self) -> bool {
-        !self.joined() && !self.in_flight(Purpose::Accept) && !self.closed && self.ending.is_none()
+        !self.joined() && !self.consenting() && !self.closed && self.ending.is_none()
     }
 
     // ---- What the application asks for ----
@@ -223,8 +231,11 @@ impl Session {
     pub fn propose(&mut self, request: RequestId, context: &mut Context<'_>) {
         self.requests.entry(Purpose::Accept).or_default().push(request);
         self.say(Purpose::Proposal, Content::Proposal(self.proposal.as_bytes().to_vec()), context);
-        self.say(Purpose::Accept, Content::Accept, context);
-        self.advance(context);
+    }
+
+    /// Whether this node's consent is being signed.
+    fn consenting(&self) -> bool {
+        self.in_flight(Purpose::Proposal) || self.in_flight(Purpose::Accept)
     }
 
     /// Consents. A closed session is opened again.
@@ -249,13 +260,13 @@ impl Session {
                 watch.woke(context.now);
             }
         }
-        self.answered();
         if self.joined() {
+            self.settle(DurableKind::Proposed);
             self.sync = true;
             self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
         } else {
             self.requests.entry(Purpose::Accept).or_default().push(request);
-            if !self.in_flight(Purpose::Accept) {
+            if !self.consenting() {
                 self.say(Purpose::Accept, Content::Accept, context);
             }
         }
@@ -271,7 +282,7 @@ impl Session {
         request: RequestId,
         context: &mut Context<'_>,
     ) -> Result<(), Error> {
-        if self.joined() || self.in_flight(Purpose::Accept) {
+        if self.joined() || self.consenting() {
             let (state, hint) = ("joined", "it can be aborted instead");
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
@@ -307,7 +318,6 @@ impl Session {
             let (state, hint) = ("complete", "the signatures exist and cannot be taken back");
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
-        self.answered();
         if self.set.fact(fact, self.own).is_some() {
             self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
             return Ok(());
@@ -333,13 +343,17 @@ impl Session {
         self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
     }
 
-    /// The application answered the proposal, so it need not be told of it any more.
-    fn answered(&mut self) {
-        self.acknowledge(DurableKind::Proposed);
+    /// The application handled a durable event. That it handled a proposal is not stored before its answer is.
+    pub fn acknowledge(&mut self, kind: DurableKind) {
+        let answers = [Purpose::Decline, Purpose::Abort];
+        let answering = self.consenting() || answers.iter().any(|answer| self.in_flight(*answer));
+        if kind != DurableKind::Proposed || !answering {
+            self.settle(kind);
+        }
     }
 
-    /// The application handled a durable event.
-    pub fn acknowledge(&mut self, kind: DurableKind) {
+    /// The application need not be told any more.
+    fn settle(&mut self, kind: DurableKind) {
         let before = self.pending.len();
         self.pending.retain(|pending| *pending != kind);
         self.state_changed |= self.pending.len() != before;
@@ -382,10 +396,14 @@ impl Session {
     }
 
     fn own_envelope(&mut self, purpose: Purpose, envelope: Envelope, context: &mut Context<'_>) {
+        if purpose == Purpose::Proposal {
+            self.own_proposal = Some(envelope);
+            self.say(Purpose::Accept, Content::Accept, context);
+            return;
+        }
         // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
-        // is not used: two would be a proof against the own key. Nor does a node sign after an ending.
-        let taken =
-            envelope.place().is_some_and(|place| self.ending.is_some() || self.set.taken(place, self.own));
+        // is not used: two would be a proof against the own key. Nor does a node sign after an ending or a closing.
+        let taken = envelope.place().is_some_and(|place| self.over() || self.set.taken(place, self.own));
         if taken || !self.set.wants(&envelope, &self.proposal) {
             if let Purpose::Nonces(_) = purpose {
                 self.forget_nonces();
@@ -404,16 +422,25 @@ impl Session {
                 self.partial_sent = true;
             }
             Purpose::Claim | Purpose::Nack => {}
-            Purpose::Proposal | Purpose::Accept | Purpose::Restart(_) | Purpose::Decline | Purpose::Abort => {
+            Purpose::Accept => {
+                self.settle(DurableKind::Proposed);
+                self.sync = true;
+            }
+            Purpose::Proposal | Purpose::Restart(_) | Purpose::Decline | Purpose::Abort => {
                 self.sync = true;
             }
         }
         self.state_changed = true;
-        if purpose == Purpose::Proposal {
+        let mut envelopes = Vec::with_capacity(2);
+        if let Some(proposal) = self.own_proposal.take_if(|_| purpose == Purpose::Accept) {
             self.tell(Event::SessionCreated);
+            envelopes.push(proposal);
         }
-        self.add(envelope.clone(), context);
-        self.send_envelope(&envelope, context);
+        envelopes.push(envelope);
+        self.send_envelopes(&envelopes, context);
+        for envelope in envelopes {
+            self.add(envelope, context);
+        }
         self.done(purpose, Ok(()));
     }
 
@@ -428,9 +455,14 @@ impl Session {
             self.done(purpose, Err(error.into()));
             return false;
         }
-        if let (Purpose::Partial(_), SignerError::NonceGone) = (purpose, &error) {
-            self.nonces_held = None;
-            self.advance(context);
+        match (purpose, &error) {
+            (Purpose::Partial(_), SignerError::NonceGone) => self.nonces_held = None,
+            // It made them before, and they never came back: they are lost, and so is the attempt.
+            (Purpose::Nonces(attempt), SignerError::Mismatch(_)) => {
+                self.attempts_used = self.attempts_used.max(attempt + 1);
+                self.state_changed = true;
+            }
+            _ => {}
         }
         self.signer_retry = Some(context.now.monotonic + SIGNER_RETRY);
         self.tell(Event::SignerFailed { error });
@@ -461,7 +493,7 @@ impl Session {
             context.relayed.push(self.proposal.signers[signer]);
         }
         if signer == self.own {
-            self.own_envelope_returned(&envelope);
+            self.own_envelope_returned(&envelope, context);
         }
         self.progress_at = context.now.monotonic;
         self.stalled = false;
@@ -471,7 +503,7 @@ impl Session {
 
     /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, so after a
     /// restart it may come back; everything else was on disk before it left.
-    fn own_envelope_returned(&mut self, envelope: &Envelope) {
+    fn own_envelope_returned(&mut self, envelope: &Envelope, context: &Context<'_>) {
         let own_partial_lost = match envelope.place() {
             Some(Place::Partial(attempt)) => {
                 self.loaded_at.is_some() && self.set.taken(Place::Nonces(attempt), self.own)
@@ -488,6 +520,11 @@ impl Session {
         if !own_partial_lost && !self.foreign_envelope {
             self.foreign_envelope = true;
             self.tell_durably(DurableKind::KeyInUse);
+            // As after a restart: others may hold more of what this key said. What is here comes first.
+            if self.loaded_at.is_none() {
+                self.loaded_at = Some(context.now.monotonic);
+                self.compare_all(context);
+            }
         }
     }
 

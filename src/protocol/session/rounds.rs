@@ -245,7 +245,7 @@ impl Session {
             return;
         }
         self.ending = Some(ending);
-        self.acknowledge(DurableKind::Proposed);
+        self.settle(DurableKind::Proposed);
         self.forget_nonces();
         self.tell_durably(match ending {
             Ending::Failed => DurableKind::Failed,

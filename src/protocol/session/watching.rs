@@ -28,6 +28,14 @@ impl Session {
         self.tell_durably(DurableKind::Complete);
         self.send_certificate(context);
         self.drive_watch(context);
+        // A claim may have come by a shorter way than the signatures.
+        let claims = self.set.by_all(Fact::Claim).filter_map(|envelope| match envelope.content() {
+            Content::Claim { txid } => Some((*txid, envelope.body().signer)),
+            _ => None,
+        });
+        for (txid, by) in claims.filter(|(_, by)| *by != self.own).collect::<Vec<_>>() {
+            self.heard_claim(txid, by, context);
+        }
     }
 
     /// Keeps the certificate and completes the transaction with it.
@@ -233,8 +241,8 @@ impl Session {
                 }
                 Action::Exhausted => self.tell_durably(DurableKind::Exhausted),
                 Action::Lost => {
-                    self.acknowledge(DurableKind::Confirmed);
-                    self.acknowledge(DurableKind::Conflict);
+                    self.settle(DurableKind::Confirmed);
+                    self.settle(DurableKind::Conflict);
                     self.tell_durably(DurableKind::Lost);
                 }
                 Action::Seen => {
@@ -243,7 +251,7 @@ impl Session {
                     }
                 }
                 Action::Confirmed => {
-                    self.acknowledge(DurableKind::ShouldBroadcast);
+                    self.settle(DurableKind::ShouldBroadcast);
                     self.tell_durably(DurableKind::Confirmed);
                 }
                 Action::Conflict(_) => self.tell_durably(DurableKind::Conflict),

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Formatting, lints and documentation, then all Rust tests, and the demo.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+. tests/suites/count.sh
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+tests/lint.sh || status=1
+cargo test --quiet --no-fail-fast 2>&1 | tee "$log"
+[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+# The demo checks itself, and says so by its exit status.
+if make --no-print-directory demo; then
+	echo "test result: ok. 1 passed; 0 failed (the demo)" >>"$log"
+else
+	echo "test result: FAILED. 0 passed; 1 failed (the demo)" >>"$log"
+	status=1
+fi
+count_cargo rust "$log" "$status"
+exit "$status"
