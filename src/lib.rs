@@ -12,7 +12,8 @@ pub mod chain;
 pub mod error;
 #[cfg(feature = "node")]
 pub mod event;
-#[cfg(feature = "uniffi")]
+#[cfg(any(feature = "capi", feature = "uniffi"))]
+#[doc(hidden)]
 pub mod ffi;
 #[cfg(feature = "node")]
 #[doc(hidden)]

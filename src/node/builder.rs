@@ -1,13 +1,16 @@
 //! Starting a node.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::actor::{Actor, Command, Foreign, Parts};
+use super::reply::{FailureMark, Health};
 use super::runtime::{self, RuntimeProfile};
 use super::{Node, NodeSigner, Shared};
 use crate::chain::{Broadcaster, ChainObserver};
@@ -252,6 +255,7 @@ impl NodeBuilder {
 
         let thread = |error: std::io::Error| Error::Config(format!("no thread could be started: {error}"));
         let lane = |name| Lane::spawn(name, LANE, runtime.clone()).map_err(thread);
+        let shared_lane = |name| lane(name).map(Arc::new);
         let (commands, inbox) = mpsc::unbounded_channel();
         let acknowledged = commands.clone();
         let acknowledge = Arc::new(move |session, kind| {
@@ -264,15 +268,15 @@ impl NodeBuilder {
         };
         let delivery = Delivery::new(handler, acknowledge);
         let signer_lane = match signer {
-            NodeSigner::Foreign(_) => Some(lane("signer")?),
+            NodeSigner::Foreign(_) => Some(shared_lane("signer")?),
             NodeSigner::Local(_) => None,
         };
         let broadcaster = match self.broadcaster {
-            Some(object) => Some(Foreign { object, lane: lane("broadcast")? }),
+            Some(object) => Some(Foreign { object, lane: shared_lane("broadcast")? }),
             None => None,
         };
         let observer = match self.observer {
-            Some(object) => Some(Foreign { object, lane: lane("observe")? }),
+            Some(object) => Some(Foreign { object, lane: shared_lane("observe")? }),
             None => None,
         };
         let identity = match contents.identity {
@@ -297,8 +301,16 @@ impl NodeBuilder {
             }
             None => (None, mpsc::channel(1).1),
         };
+        let lanes = [
+            signer_lane.clone(),
+            broadcaster.as_ref().map(|foreign| foreign.lane.clone()),
+            observer.as_ref().map(|foreign| foreign.lane.clone()),
+        ];
+        let lanes: Vec<Arc<Lane>> = lanes.into_iter().flatten().collect();
         let store = Arc::new(StoreThread::spawn(store, SYNC_AFTER).map_err(thread)?);
+        let health = Arc::new(Health::default());
         let parts = Parts {
+            failure: FailureMark(health.clone()),
             engine,
             store: store.clone(),
             network,
@@ -310,7 +322,8 @@ impl NodeBuilder {
             commands: commands.clone(),
         };
         let (stopped, ended) = oneshot::channel();
-        let actor = Actor::new(parts).run(inbox, events, stopped);
+        let actor = Actor::new(parts).run(inbox, events);
+        let actor = guard(actor, Guarded { health: health.clone(), delivery: delivery.clone(), stopped });
         match self.tracing {
             Some(dispatch) => {
                 use tracing::instrument::WithSubscriber;
@@ -325,10 +338,29 @@ impl NodeBuilder {
             key,
             peer,
             ended: std::sync::Mutex::new(Some(ended)),
+            lanes,
+            health,
             fork: ForkGuard::new(),
         };
         Ok(Node(Arc::new(shared)))
     }
+}
+
+/// What outlives a panic of the actor.
+struct Guarded {
+    health: Arc<Health>,
+    delivery: Arc<Delivery>,
+    stopped: oneshot::Sender<()>,
+}
+
+/// Runs the actor. A panic in it is a fault of libmusig: the node has failed, and says so to whoever asks.
+async fn guard(actor: impl Future<Output = ()>, guarded: Guarded) {
+    if AssertUnwindSafe(actor).catch_unwind().await.is_err() {
+        guarded.health.fail();
+        tracing::error!("the node failed by a fault of libmusig; stop it and start a new one");
+        guarded.delivery.stop();
+    }
+    let _ = guarded.stopped.send(());
 }
 
 /// What a store holds.

@@ -648,6 +648,12 @@ impl Watch {
         actions
     }
 
+    /// Nothing is under way any more.
+    pub fn interrupted(&mut self) {
+        self.observing = false;
+        self.submitting = false;
+    }
+
     /// A claim, a wake-up: look at the chain now.
     pub fn look(&mut self, now: Time) {
         let elapsed = self.stopwatch.elapsed(now);

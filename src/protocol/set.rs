@@ -134,6 +134,11 @@ impl EnvelopeSet {
         self.places.contains_key(&(place, signer))
     }
 
+    /// Whether any signer said anything at an exclusive place.
+    pub fn has_any(&self, place: Place) -> bool {
+        self.places.range((place, 0)..=(place, usize::MAX)).next().is_some()
+    }
+
     /// What all signers said at a place, by index; `None` if one is missing or said two things.
     pub fn all_at(&self, place: Place, signers: usize) -> Option<Vec<&Envelope>> {
         (0..signers).map(|signer| self.at(place, signer)).collect()

@@ -1,7 +1,9 @@
 //! The real node: runtime, libp2p on loopback, redb files, lanes.
 
+mod api;
 #[path = "../../examples/support/mod.rs"]
 mod chain_support;
+mod events;
 mod failover_processes;
 mod process;
 mod signing;

@@ -43,8 +43,10 @@ fn signers_that_meet_only_through_one_of_them_finish() {
     for node in &nodes[1..] {
         node.add_peer(&hub).wait().expect("an address");
     }
-    let session =
-        nodes[0].create_session(SessionRequest::messages(keys(3), vec![message(3)])).wait().expect("is created");
+    let session = nodes[0]
+        .create_session(SessionRequest::messages(keys(3), vec![message(3)]))
+        .wait()
+        .expect("is created");
     std::thread::scope(|scope| {
         for node in &nodes[1..] {
             scope.spawn(|| {

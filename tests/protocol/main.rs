@@ -1,9 +1,12 @@
 //! Everything that needs no node: cryptography against vectors and against another implementation, election,
 //! encodings, the local signer.
 
+mod blame;
 mod differential;
 mod election;
 mod envelope;
+mod generated;
+mod messages;
 mod proposal;
 mod recovery;
 mod signer;
@@ -14,6 +17,7 @@ mod vectors;
 mod simulated;
 
 mod doubt;
+mod endings;
 mod events;
 mod failover_cases;
 mod failover_matrix;

@@ -71,7 +71,10 @@ impl Session {
 
     /// Starts a comparison with a signer that is connected.
     pub fn compare_with(&mut self, signer: &SignerKey) {
-        if !self.closed && self.proposal.index_of(signer).is_some_and(|index| index != self.own) {
+        if !self.closed
+            && !self.set.is_empty()
+            && self.proposal.index_of(signer).is_some_and(|index| index != self.own)
+        {
             self.send_have(*signer, false);
         }
     }

@@ -32,6 +32,8 @@ use crate::types::{EnvelopeId, SessionId, SignedTransaction, SignerKey, Txid};
 const RECOVERY: Duration = Duration::from_secs(2);
 /// How often an incomplete session compares with others.
 const COMPARE_EVERY: Duration = Duration::from_secs(2);
+/// How often at the most rarely, once it ended here although others may still finish it.
+const COMPARE_ENDED: Duration = Duration::from_secs(3600);
 /// With how many signers it compares each time.
 const COMPARE_WITH: usize = 3;
 /// How long a refusal of the signer is waited out.
@@ -99,12 +101,15 @@ pub(super) struct Session {
     own_proposal: Option<Envelope>,
     loaded_at: Option<Duration>,
     compared: HashSet<usize>,
+    imported: bool,
+    mismatch_told: Option<u32>,
     nonces_held: Option<u32>,
     tickets: BTreeMap<Ticket, Purpose>,
     signer_retry: Option<Duration>,
     requests: BTreeMap<Purpose, Vec<RequestId>>,
     holders: HashSet<usize>,
     compare_at: Duration,
+    compare_every: Duration,
     compare_next: usize,
     progress_at: Duration,
     stalled: bool,
@@ -151,12 +156,15 @@ impl Session {
             own_proposal: None,
             loaded_at: None,
             compared: HashSet::new(),
+            imported: false,
+            mismatch_told: None,
             nonces_held: None,
             tickets: BTreeMap::new(),
             signer_retry: None,
             requests: BTreeMap::new(),
             holders: HashSet::new(),
             compare_at: context.now.monotonic + COMPARE_EVERY,
+            compare_every: COMPARE_EVERY,
             compare_next: own + 1,
             progress_at: context.now.monotonic,
             stalled: false,
@@ -177,6 +185,11 @@ impl Session {
 
     pub fn id(&self) -> SessionId {
         self.proposal.id()
+    }
+
+    /// Who proposes it.
+    pub fn proposer_key(&self) -> SignerKey {
+        self.proposal.signers[self.proposal.proposer]
     }
 
     pub fn election(&self) -> &Election {
@@ -511,7 +524,7 @@ impl Session {
             Some(Place::Nonces(_)) => false,
             None => matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. }),
         };
-        match envelope.place() {
+        match envelope.place().filter(|_| envelope.content_allowed(&self.proposal)) {
             Some(Place::Partial(_)) => self.partial_sent = true,
             Some(Place::Nonces(attempt)) => self.attempts_used = self.attempts_used.max(attempt + 1),
             None => {}
@@ -557,6 +570,11 @@ impl Session {
         }
     }
 
+    /// What another signer holds was brought here by hand: as good as a comparison with it.
+    pub fn imported(&mut self) {
+        self.imported = true;
+    }
+
     /// After envelopes came in: see what follows from them.
     pub fn received(&mut self, context: &mut Context<'_>) {
         self.advance(context);
@@ -596,12 +614,15 @@ impl Session {
         }
         self.advance(context);
         self.drive_watch(context);
-        if self.closed || self.certificate.is_some() || self.ending.is_some() {
-            return;
-        }
-        if monotonic >= self.compare_at {
-            self.compare_at = monotonic + COMPARE_EVERY;
+        if self.compares() && monotonic >= self.compare_at {
+            if self.ending.is_some() {
+                self.compare_every = (self.compare_every * 2).min(COMPARE_ENDED);
+            }
+            self.compare_at = monotonic + self.compare_every;
             self.compare_some(context);
+        }
+        if self.over() || self.certificate.is_some() {
+            return;
         }
         if self.joined() && !self.stalled && monotonic >= self.progress_at + context.settings.stall_after {
             self.stalled = true;
@@ -613,14 +634,21 @@ impl Session {
         }
     }
 
+    /// Whether others may know something that matters here: as long as there is no certificate, and after an ending
+    /// if the own partial signature is out, so that others may still finish.
+    fn compares(&self) -> bool {
+        let open = self.ending.is_none() || self.partial_sent;
+        open && !self.closed && self.certificate.is_none() && !self.set.is_empty()
+    }
+
     /// When [`Session::tick`] is to be called next.
     pub fn next_timeout(&mut self, context: &Context<'_>) -> Option<Duration> {
         let now = context.now;
         let mut next = self.watch_timeout(context).into_iter().collect::<Vec<_>>();
         let until_expiry = self.proposal.expires_at.saturating_since(now.wall);
-        let over = self.closed || self.certificate.is_some() || self.ending.is_some();
+        let over = self.over() || self.certificate.is_some();
+        next.extend(Some(self.compare_at).filter(|_| self.compares()));
         if !over {
-            next.push(self.compare_at);
             next.push(now.monotonic + until_expiry);
             if self.joined() && !self.stalled {
                 next.push(self.progress_at + context.settings.stall_after);

@@ -107,7 +107,11 @@ impl Session {
     /// The observer answered; `None` if it could not.
     pub fn observed(&mut self, answer: Option<ChainStatus>, context: &mut Context<'_>) {
         let now = context.now;
-        if let Some(actions) = self.with_watch(context, |watch, around| watch.observed(answer, now, around)) {
+        if self.closed {
+            self.interrupt_watch();
+        } else if let Some(actions) =
+            self.with_watch(context, |watch, around| watch.observed(answer, now, around))
+        {
             self.state_changed = true;
             self.act(actions, context);
         }
@@ -116,10 +120,20 @@ impl Session {
     /// The broadcaster answered, or could not reach the network.
     pub fn submitted(&mut self, answer: Result<SubmitOutcome, String>, context: &mut Context<'_>) {
         let now = context.now;
-        if let Some(actions) = self.with_watch(context, |watch, around| watch.submitted(answer, now, around))
+        if self.closed {
+            self.interrupt_watch();
+        } else if let Some(actions) =
+            self.with_watch(context, |watch, around| watch.submitted(answer, now, around))
         {
             self.state_changed = true;
             self.act(actions, context);
+        }
+    }
+
+    /// Answers that come after the session was closed change nothing. If it is opened again, it asks again.
+    fn interrupt_watch(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.interrupted();
         }
     }
 
