@@ -5,7 +5,6 @@ import XCTest
 final class SigningTests: MusigTestCase {
     private final class Sink: LogSink {
         let records = Shared<[LogRecord]>([])
-        let hook: Shared<(@Sendable () throws -> Void)?> = Shared(nil)
         func log(record: LogRecord) throws {
             records.with { $0.append(record) }
         }
@@ -15,7 +14,7 @@ final class SigningTests: MusigTestCase {
         let sink = Sink()
         var nodes: [Node] = []
         for index in 0..<3 {
-            nodes.append(try await start(index, logSink: index == 0 ? sink : nil) { $0.logLevel = .trace })
+            nodes.append(try await start(index, logSink: index == 0 ? sink : nil) { $0.logLevel = .debug })
         }
         try await connect(nodes)
         let watchers = nodes.map { watch($0) }
@@ -62,7 +61,11 @@ final class SigningTests: MusigTestCase {
         let metrics = try await nodes[0].metrics()
         XCTAssertEqual(metrics.sessions, 1)
         XCTAssertGreaterThan(metrics.framesSent, 0)
-        try await waitUntil("there is a log") { !sink.records.now.isEmpty }
+        // Nobody listens there.
+        try await nodes[0].addPeer(address: "/ip4/127.0.0.1/tcp/9")
+        try await waitUntil("the failed dial is in the log") {
+            sink.records.now.contains { $0.level == .debug && $0.text.contains("dial failed") }
+        }
 
         // Without an observer the application says that it is broadcast: the watch ends.
         try await elected.notifyBroadcastComplete()
