@@ -3,11 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 ARGS ?=
-SEEDS ?= 2000
-SECONDS_ ?= 60
 
 .PHONY: help demo test test-rust test-c test-python test-kotlin test-swift test-sim test-full bench size \
-	sim bindings fmt lint doc install clean
+	bindings fmt lint doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +37,9 @@ test-swift: ## the Swift tests
 
 bench: ## the benchmarks, against their targets
 	@$(CARGO) bench --quiet --bench targets
+
+size: ## the size of the shared library in release (many minutes)
+	@tests/size.sh
 
 fmt: ## format
 	@$(CARGO) fmt

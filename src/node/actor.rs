@@ -34,6 +34,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
 const SLEPT: Duration = Duration::from_secs(2);
 
+/// What is done with the engine once something answered.
+type Answer = Box<dyn FnOnce(&mut Engine, Time) + Send>;
+/// How the application is told what became of its request.
+type Finish = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
 /// What comes into the actor.
 pub(crate) enum Command {
     /// A call of the application.
@@ -41,7 +46,7 @@ pub(crate) enum Command {
     /// A batch is on the disk, or is not.
     Committed { batch: u64, result: Result<(), StoreError> },
     /// Something answered.
-    Answered(Box<dyn FnOnce(&mut Engine, Time) + Send>),
+    Answered(Answer),
     /// The signer signed a presence.
     Presence { record: Vec<u8>, result: Result<crate::types::Signature, SignerError> },
     /// Stop.
@@ -78,7 +83,7 @@ pub(crate) struct Actor {
     pub listening: Vec<Multiaddr>,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
-    requests: HashMap<RequestId, Box<dyn FnOnce(Result<(), Error>) + Send>>,
+    requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
     changes: Vec<Change>,
     durability: Durability,

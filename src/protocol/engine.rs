@@ -414,10 +414,10 @@ impl Engine {
         now: Time,
     ) {
         let remove = self.with_session(id, now, |session, context| session.signed(ticket, result, context));
-        if remove == Some(true) {
-            if let Some(session) = self.sessions.remove(id) {
-                self.removed(&session);
-            }
+        if remove == Some(true)
+            && let Some(session) = self.sessions.remove(id)
+        {
+            self.removed(&session);
         }
     }
 

@@ -588,10 +588,10 @@ impl Session {
         from: Option<usize>,
         context: &mut Context<'_>,
     ) -> Result<(), WireError> {
-        if let Some(from) = from {
-            if self.certificate.as_ref() == Some(&certificate) {
-                self.holders.insert(from);
-            }
+        if let Some(from) = from
+            && self.certificate.as_ref() == Some(&certificate)
+        {
+            self.holders.insert(from);
         }
         if self.certificate.is_some() || !self.joined() {
             return Ok(());
@@ -780,11 +780,11 @@ impl Session {
         self.state_changed &= self.set.is_empty();
         self.sync = false;
         for mut effect in std::mem::take(&mut self.effects) {
-            if let Output::Event { event } = &mut effect {
-                if let Some(kind) = event.durable {
-                    let Some(content) = self.durable_event(kind, context.now) else { continue };
-                    event.event = content;
-                }
+            if let Output::Event { event } = &mut effect
+                && let Some(kind) = event.durable
+            {
+                let Some(content) = self.durable_event(kind, context.now) else { continue };
+                event.event = content;
             }
             context.outputs.push_back(effect);
         }

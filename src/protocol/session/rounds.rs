@@ -162,10 +162,10 @@ impl Session {
         let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
         let ids: Vec<EnvelopeId> = all.iter().map(|envelope| envelope.id()).collect();
         let transcript = transcript_hash(&ids);
-        if let Some((known, hash, round)) = &self.round {
-            if (*known, *hash) == (attempt, transcript) {
-                return Some((transcript, round.clone()));
-            }
+        if let Some((known, hash, round)) = &self.round
+            && (*known, *hash) == (attempt, transcript)
+        {
+            return Some((transcript, round.clone()));
         }
         let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
         match self.keys.begin_round(&nonces) {

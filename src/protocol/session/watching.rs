@@ -145,12 +145,12 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<(), Error> {
         self.need_certificate()?;
-        if let (Some(given), Some(own)) = (txid, self.txid()) {
-            if given != own {
-                let (state, hint) =
-                    ("about another transaction", "notify with the id of its own transaction, or none");
-                return Err(Error::WrongState { session: self.id(), state, hint });
-            }
+        if let (Some(given), Some(own)) = (txid, self.txid())
+            && given != own
+        {
+            let (state, hint) =
+                ("about another transaction", "notify with the id of its own transaction, or none");
+            return Err(Error::WrongState { session: self.id(), state, hint });
         }
         let now = context.now;
         let actions =
