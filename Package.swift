@@ -35,6 +35,11 @@ let package = Package(
             dependencies: ["Musig"],
             path: "examples/swift/Failover",
             swiftSettings: [.swiftLanguageMode(.v6)]),
+        .executableTarget(
+            name: "Interop",
+            dependencies: ["Musig"],
+            path: "examples/swift/Interop",
+            swiftSettings: [.swiftLanguageMode(.v6)]),
         .testTarget(
             name: "MusigTests",
             dependencies: ["Musig"],

@@ -3,6 +3,7 @@
 # (about 2 minutes, 4 GB). Only for systems that have no Swift of their own.
 #
 #   bindings/swift/chroot.sh swift build
+#   bindings/swift/chroot.sh --check       says only whether this can be done here
 #
 # MUSIG_CACHE: where the Debian is kept; default target/swift-chroot.
 set -euo pipefail
@@ -17,6 +18,7 @@ root=$(realpath "$cache")/swift-chroot
 
 [ "$(uname -s)" = Linux ] || skip "only Linux has a chroot with Swift; on a Mac run swift test"
 [ "$(id -u)" -eq 0 ] || skip "root is needed for a chroot with Swift"
+[ "${1:-}" != --check ] || exit 0
 if [ ! -e "$root/usr/bin/swift-ready" ]; then
 	# Whoever else makes it here is waited for.
 	exec 9>"$root.lock"
@@ -42,6 +44,7 @@ exec unshare --mount --propagation private bash -c '
 	mount --bind "$PWD" "$root/libmusig"
 	mount -t proc proc "$root/proc"
 	mount --bind /dev "$root/dev"
+	mount --bind /tmp "$root/tmp"
 	exec chroot "$root" env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root LANG=C.UTF-8 \
 		LD_LIBRARY_PATH=/libmusig/bindings/swift/generated/lib SWIFTPM_DISABLE_SANDBOX=1 \
 		bash -c "cd /libmusig && exec \"\$@\"" bash "$@"

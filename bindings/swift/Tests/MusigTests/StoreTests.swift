@@ -10,7 +10,7 @@ final class StoreTests: MusigTestCase {
         try await connect([alice, bob])
         let proposed = watch(bob, join: false)
         let session = try await alice.createSession(request: SessionRequest(signers: keys(2), content: digests(4)))
-        try await waitUntil("it is proposed") { !proposed.seen.isEmpty }
+        _ = try await proposed.wait("SessionProposed") { if case .sessionProposed = $0 { true } else { nil } }
         try await bob.stop()
         try await proposed.finished()
 
