@@ -1,0 +1,74 @@
+//! An installation in a scratch folder, and programs that know nothing but it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::header::root;
+use crate::programs::{archive, finish, run, scratch, start};
+
+/// Installs below a folder of its own, as a package is made: with DESTDIR.
+fn install(folder: &Path, prefix: &str) {
+    let mut command = Command::new(root().join("bindings/c/install.sh"));
+    run(command.arg(archive()).env("PREFIX", prefix).env("DESTDIR", folder).env_remove("LIBDIR"));
+}
+
+fn works(program: &Path) {
+    let output = finish(start(program, &[]), &program.display().to_string());
+    assert_eq!(output.matches("confirmed").count(), 3, "{output}");
+}
+
+fn fresh(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    std::fs::remove_dir_all(&folder).expect("is ours");
+    scratch(name)
+}
+
+#[test]
+fn a_program_is_built_by_pkg_config() {
+    let folder = fresh("pkg-config");
+    install(&folder, "/opt/musig");
+    let own = folder.join("opt/musig");
+    for file in ["include/musig.h", "include/musig.hpp", "lib/libmusig.a", "lib/libmusig.so.0.1.0"] {
+        assert!(own.join(file).is_file(), "{file}");
+    }
+    for link in ["lib/libmusig.so", "lib/libmusig.so.0.1"] {
+        assert!(own.join(link).is_symlink() && own.join(link).is_file(), "{link}");
+    }
+    let ask = |arguments: &[&str]| -> Vec<String> {
+        let mut command = Command::new("pkg-config");
+        command.env("PKG_CONFIG_PATH", own.join("lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", &folder);
+        let output = run(command.args(arguments).arg("musig"));
+        String::from_utf8(output.stdout).expect("is text").split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(ask(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let program = folder.join("failover");
+    let mut command = Command::new("cc");
+    command.arg("-std=c99").arg(root().join("examples/c/failover.c")).args(ask(&["--cflags", "--libs"]));
+    command.arg(format!("-Wl,-rpath,{}", own.join("lib").display())).arg("-o").arg(&program);
+    run(&mut command);
+    works(&program);
+    // Nothing but the static library.
+    std::fs::remove_file(own.join("lib/libmusig.so")).expect("was installed");
+    let program = folder.join("failover-static");
+    let mut command = Command::new("cc");
+    command.arg("-std=c99").arg(root().join("examples/c/failover.c"));
+    command.args(ask(&["--static", "--cflags", "--libs"])).arg("-o").arg(&program);
+    run(&mut command);
+    works(&program);
+}
+
+#[test]
+fn a_program_is_built_by_cmake() {
+    let folder = fresh("cmake");
+    install(&folder, "/usr");
+    let build = folder.join("build");
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(root().join("tests/c/cmake")).arg("-B").arg(&build);
+    configure.arg(format!("-DCMAKE_PREFIX_PATH={}", folder.join("usr").display()));
+    configure.arg(format!("-DEXAMPLES={}", root().join("examples").display()));
+    run(&mut configure);
+    run(Command::new("cmake").arg("--build").arg(&build));
+    for program in ["failover-c", "failover-cpp", "failover-static"] {
+        works(&build.join(program));
+    }
+}
