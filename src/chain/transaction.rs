@@ -1,225 +1,26 @@
-//! Transactions: BIP-341 key-path signature hashes, checks, and completion. Pure functions.
+//! The transaction of a session: its BIP-341 signature hashes, what every node checks of it, its completion.
 //!
-//! The crate `bitcoin` brings a second, older libsecp256k1 along. Nothing here needs a key of it: scripts are
-//! compared and made as bytes.
+//! Only the key path of Taproot (BIP-341) is signed. Everything here is a function of its arguments.
 
-use bitcoin::consensus::{deserialize, serialize};
+use std::collections::HashSet;
+
+use bitcoin::consensus::encode;
 use bitcoin::hashes::Hash;
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
-use bitcoin::{Amount, ScriptBuf, Transaction, TxOut, Witness};
+use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 
 use crate::error::ProposalError;
-use crate::protocol::proposal::{Message, Proposal, SighashType, SpentOutput};
+use crate::protocol::proposal::{Message, Proposal, SighashType, SpentOutput, TransactionTerms};
 use crate::protocol::scheme::SessionKeys;
 pub use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
 use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
 
-/// Reads and completes transactions with the crate `bitcoin`.
+/// Bytes of a transaction without its witnesses; each counts four times towards a block's weight of 4 000 000.
+const BASE_SIZE: usize = 1_000_000;
+
+/// The [`TransactionCodec`] that understands Bitcoin transactions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BitcoinTransactions;
-
-/// What a transaction does, for a person to consent to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransactionSummary {
-    /// Its id.
-    pub txid: Txid,
-    /// What it spends: outpoints with their values and scripts.
-    pub inputs: Vec<(OutPoint, SpentOutput)>,
-    /// What it pays.
-    pub outputs: Vec<SpentOutput>,
-    /// The fee in satoshis.
-    pub fee: u64,
-}
-
-fn refuse(reason: impl Into<String>) -> ProposalError {
-    ProposalError::Transaction(reason.into())
-}
-
-/// A transaction with its spent outputs, checked for sense.
-struct Parsed {
-    transaction: Transaction,
-    spent: Vec<TxOut>,
-    fee: u64,
-}
-
-impl Parsed {
-    fn new(unsigned: &[u8], spent: &[SpentOutput]) -> Result<Self, ProposalError> {
-        let transaction: Transaction = deserialize(unsigned).map_err(|error| {
-            refuse(format!("it is no consensus encoding ({error}); pass the raw transaction"))
-        })?;
-        let inputs = transaction.input.len();
-        if inputs == 0 || transaction.output.is_empty() {
-            return Err(refuse("it needs at least one input and one output"));
-        }
-        if spent.len() != inputs {
-            return Err(refuse(format!(
-                "{inputs} inputs need as many spent outputs, {} are given",
-                spent.len()
-            )));
-        }
-        let mut outpoints: Vec<_> = transaction.input.iter().map(|input| input.previous_output).collect();
-        outpoints.sort();
-        outpoints.dedup();
-        if outpoints.len() != inputs || outpoints.iter().any(|outpoint| outpoint.is_null()) {
-            return Err(refuse("it spends an output twice, or none"));
-        }
-        let paid = sum(transaction.output.iter().map(|output| output.value.to_sat()));
-        let owned = sum(spent.iter().map(|output| output.value));
-        let fee = match (owned, paid) {
-            (Some(owned), Some(paid)) if owned >= paid => owned - paid,
-            (Some(_), Some(_)) => return Err(refuse("it pays more than it spends")),
-            _ => return Err(refuse("its values are more than all bitcoins")),
-        };
-        let spent = spent
-            .iter()
-            .map(|output| TxOut {
-                value: Amount::from_sat(output.value),
-                script_pubkey: ScriptBuf::from_bytes(output.script.clone()),
-            })
-            .collect();
-        Ok(Self { transaction, spent, fee })
-    }
-
-    fn txid(&self) -> Txid {
-        Txid(self.transaction.compute_txid().to_byte_array())
-    }
-
-    fn digest(&self, input: usize, sighash_type: SighashType) -> Result<[u8; 32], ProposalError> {
-        let chosen = match sighash_type {
-            SighashType::Default => TapSighashType::Default,
-            SighashType::All => TapSighashType::All,
-        };
-        SighashCache::new(&self.transaction)
-            .taproot_key_spend_signature_hash(input, &Prevouts::All(&self.spent), chosen)
-            .map(|hash| hash.to_byte_array())
-            .map_err(|error| refuse(format!("input {input} has no signature hash ({error})")))
-    }
-
-    /// The x-only key that an input pays to, if it is a Taproot output.
-    fn output_key(&self, input: usize) -> Option<[u8; 32]> {
-        let script = &self.spent[input].script_pubkey;
-        script.is_p2tr().then(|| script.as_bytes()[2..].try_into().ok())?
-    }
-
-    fn is_empty(&self, input: usize) -> bool {
-        let input = &self.transaction.input[input];
-        input.script_sig.is_empty() && input.witness.is_empty()
-    }
-
-    /// Whether the signatures of the session leave this input of others as it is, and its txid too.
-    fn is_final_segwit(&self, input: usize) -> bool {
-        let (own, spent) = (&self.transaction.input[input], &self.spent[input].script_pubkey);
-        own.script_sig.is_empty() && !own.witness.is_empty() && spent.is_witness_program()
-    }
-}
-
-/// The sum of values in satoshis. `None`: it, or one of them, is more than all bitcoins.
-fn sum(mut values: impl Iterator<Item = u64>) -> Option<u64> {
-    let most = Amount::MAX_MONEY.to_sat();
-    values.try_fold(0u64, |sum, value| sum.checked_add(value).filter(|sum| *sum <= most))
-}
-
-/// The messages for all inputs that pay to one of these x-only keys, in the order of the inputs. Each key comes with
-/// the index of the tweak that makes it ([`Message::tweak`]).
-///
-/// Errors: the transaction makes no sense, or no input pays to any of the keys.
-pub fn messages(
-    unsigned: &[u8],
-    spent: &[SpentOutput],
-    output_keys: &[([u8; 32], Option<usize>)],
-    sighash_type: SighashType,
-) -> Result<Vec<Message>, ProposalError> {
-    let parsed = Parsed::new(unsigned, spent)?;
-    let mut messages = Vec::new();
-    for input in 0..parsed.transaction.input.len() {
-        let Some(own) = parsed.output_key(input) else { continue };
-        let Some((_, tweak)) = output_keys.iter().find(|(key, _)| *key == own) else { continue };
-        let digest = parsed.digest(input, sighash_type)?;
-        messages.push(Message { digest, tweak: *tweak, input: input as u32, sighash_type });
-    }
-    if messages.is_empty() {
-        return Err(refuse("none of its inputs pays to the signers' key; check key order and tweaks"));
-    }
-    Ok(messages)
-}
-
-/// What every node does with a proposal of a transaction: computes the signature hashes itself and refuses others,
-/// and, with failover, refuses a transaction that the signatures alone do not complete.
-pub fn check(
-    proposal: &Proposal,
-    output_key: &dyn Fn(usize) -> [u8; 32],
-) -> Result<TransactionInfo, ProposalError> {
-    let terms = proposal.transaction.as_ref().ok_or_else(|| refuse("the proposal has none"))?;
-    let parsed = Parsed::new(&terms.unsigned, &terms.spent)?;
-    let inputs = parsed.transaction.input.len();
-    let mut own = vec![false; inputs];
-    for (index, message) in proposal.messages.iter().enumerate() {
-        let input = message.input as usize;
-        if input >= inputs {
-            return Err(ProposalError::Index { what: "input", index: message.input.into() });
-        }
-        own[input] = true;
-        if parsed.output_key(input) != Some(output_key(index)) {
-            return Err(refuse(format!("input {input} does not pay to the key that is to sign it")));
-        }
-        if !parsed.is_empty(input) {
-            return Err(refuse(format!(
-                "input {input} is to be signed and has a signature already; remove it"
-            )));
-        }
-        if parsed.digest(input, message.sighash_type)? != message.digest {
-            return Err(refuse(format!("the message for input {input} is not its signature hash")));
-        }
-    }
-    let unfinished = (0..inputs).find(|input| !own[*input] && !parsed.is_final_segwit(*input));
-    if let Some(input) = unfinished.filter(|_| proposal.failover.enabled) {
-        return Err(ProposalError::FailoverNeedsFixedTransaction(format!(
-            "input {input} belongs to others and is not a final segwit input"
-        )));
-    }
-    let spends = parsed.transaction.input.iter().map(|input| OutPoint {
-        txid: Txid(input.previous_output.txid.to_byte_array()),
-        vout: input.previous_output.vout,
-    });
-    Ok(TransactionInfo { txid: parsed.txid(), spends: spends.collect() })
-}
-
-/// Puts verified signatures in: 64 bytes for `SIGHASH_DEFAULT`, one more for `SIGHASH_ALL` (BIP-341).
-pub fn finalize(proposal: &Proposal, signatures: &[Signature]) -> Result<SignedTransaction, ProposalError> {
-    let terms = proposal.transaction.as_ref().ok_or_else(|| refuse("the proposal has none"))?;
-    let mut parsed = Parsed::new(&terms.unsigned, &terms.spent)?;
-    if signatures.len() != proposal.messages.len() {
-        return Err(refuse("one signature for each message is needed"));
-    }
-    for (message, signature) in proposal.messages.iter().zip(signatures) {
-        let mut bytes = signature.0.to_vec();
-        if message.sighash_type == SighashType::All {
-            bytes.push(TapSighashType::All as u8);
-        }
-        let input = parsed.transaction.input.get_mut(message.input as usize);
-        let input = input.ok_or(ProposalError::Index { what: "input", index: message.input.into() })?;
-        input.witness = Witness::from_slice(&[bytes]);
-    }
-    Ok(SignedTransaction { txid: parsed.txid(), bytes: serialize(&parsed.transaction) })
-}
-
-/// What a proposal's transaction does, to be shown before anybody consents. `None`: it is over raw messages.
-pub fn describe(proposal: &Proposal) -> Result<Option<TransactionSummary>, ProposalError> {
-    let Some(terms) = proposal.transaction.as_ref() else { return Ok(None) };
-    let parsed = Parsed::new(&terms.unsigned, &terms.spent)?;
-    let outpoint = |input: &bitcoin::TxIn| OutPoint {
-        txid: Txid(input.previous_output.txid.to_byte_array()),
-        vout: input.previous_output.vout,
-    };
-    let inputs = parsed.transaction.input.iter().map(outpoint).zip(terms.spent.iter().cloned()).collect();
-    let outputs = parsed
-        .transaction
-        .output
-        .iter()
-        .map(|output| SpentOutput { value: output.value.to_sat(), script: output.script_pubkey.to_bytes() })
-        .collect();
-    Ok(Some(TransactionSummary { txid: parsed.txid(), inputs, outputs, fee: parsed.fee }))
-}
 
 impl TransactionCodec for BitcoinTransactions {
     fn check(&self, proposal: &Proposal, keys: &dyn SessionKeys) -> Result<TransactionInfo, ProposalError> {
@@ -233,4 +34,297 @@ impl TransactionCodec for BitcoinTransactions {
     ) -> Result<SignedTransaction, ProposalError> {
         finalize(proposal, signatures)
     }
+}
+
+/// The messages of a session over `unsigned`: the key-path signature hash (BIP-341) of each input that spends an
+/// output of one of the signers' keys, in the order of the inputs.
+///
+/// `spent` are the spent outputs, one for each input. `output_keys` are x-only keys after all tweaks, each with the
+/// index of its last tweak in the proposal ([`Message::tweak`]); of two equal keys the first is taken.
+///
+/// Errors: [`ProposalError::Transaction`] if the transaction is malformed or impossible, if an input of the signers
+/// is signed already, or if it has none.
+pub fn messages(
+    unsigned: &[u8],
+    spent: &[SpentOutput],
+    output_keys: &[([u8; 32], Option<usize>)],
+    sighash_type: SighashType,
+) -> Result<Vec<Message>, ProposalError> {
+    let funded = Funded::decode(unsigned, spent)?;
+    let mut hashes = funded.hashes();
+    let mut messages = Vec::new();
+    for (position, output) in funded.spent.iter().enumerate() {
+        let pays_to = |(key, _): &&([u8; 32], _)| pays_to(output, key);
+        let Some((_, tweak)) = output_keys.iter().find(pays_to) else { continue };
+        funded.require_unsigned(position)?;
+        let digest = hashes.of(position, sighash_type);
+        let input =
+            u32::try_from(position).expect("a transaction of limited size has fewer than 2^32 inputs");
+        messages.push(Message { digest, tweak: *tweak, input, sighash_type });
+    }
+    if messages.is_empty() {
+        return Err(refused(
+            "no input spends an output of the signers' keys; check key order and tweaks, and the spent outputs",
+        ));
+    }
+    Ok(messages)
+}
+
+/// What every node does with a proposal of a transaction before it shows it for consent.
+///
+/// `output_key` gives the x-only key, after all tweaks, that a message is signed with. Succeeds only if the
+/// transaction is well-formed and possible (Bitcoin Core's `CheckTransaction`, and no more spent than there is), if
+/// each message is the signature hash of its input under the key that the input's output pays to, and, with failover
+/// enabled, if the signatures alone complete the transaction and nothing else can change its id.
+///
+/// That messages name each input once, ascending, is a rule of [`Proposal`] itself. Without failover other inputs may
+/// be anything; if one of them is not segwit and not final, the id will change.
+///
+/// Errors: [`ProposalError::Transaction`], [`ProposalError::Index`] for an input that is not there,
+/// [`ProposalError::FailoverNeedsFixedTransaction`].
+pub fn check(
+    proposal: &Proposal,
+    output_key: &dyn Fn(usize) -> [u8; 32],
+) -> Result<TransactionInfo, ProposalError> {
+    let funded = Funded::of(proposal)?;
+    let mut hashes = funded.hashes();
+    let mut signed = HashSet::with_capacity(proposal.messages.len());
+    for (index, message) in proposal.messages.iter().enumerate() {
+        let position = message.input as usize;
+        let output = funded
+            .spent
+            .get(position)
+            .ok_or(ProposalError::Index { what: "input", index: position as u64 })?;
+        if !pays_to(output, &output_key(index)) {
+            return Err(refused(format!(
+                "input {position} does not spend an output of the key of message {index}; check its tweak and its \
+                 spent output"
+            )));
+        }
+        funded.require_unsigned(position)?;
+        if hashes.of(position, message.sighash_type) != message.digest {
+            return Err(refused(format!(
+                "message {index} is not the signature hash of input {position}; make the messages of this very \
+                 transaction and its spent outputs"
+            )));
+        }
+        signed.insert(position);
+    }
+    if proposal.failover.enabled {
+        for position in (0..funded.spent.len()).filter(|position| !signed.contains(position)) {
+            funded.require_final(position)?;
+        }
+    }
+    let spends = funded.transaction.input.iter().map(outpoint).collect();
+    Ok(TransactionInfo { txid: txid(&funded.transaction), spends })
+}
+
+/// Puts verified signatures, one for each message, into a proposal's transaction (64 bytes for `SIGHASH_DEFAULT`, 65
+/// for `SIGHASH_ALL`).
+///
+/// Errors: [`ProposalError::Limit`] for another number of signatures. [`ProposalError::Transaction`] if other inputs
+/// are not complete (only without failover): then put the signatures in by yourself.
+pub fn finalize(proposal: &Proposal, signatures: &[Signature]) -> Result<SignedTransaction, ProposalError> {
+    let mut transaction = Funded::of(proposal)?.transaction;
+    if signatures.len() != proposal.messages.len() {
+        let (actual, wanted) = (signatures.len() as u64, proposal.messages.len() as u64);
+        return Err(ProposalError::Limit { what: "signatures", actual, least: wanted, most: wanted });
+    }
+    for (message, signature) in proposal.messages.iter().zip(signatures) {
+        let index = message.input.into();
+        let input = transaction
+            .input
+            .get_mut(message.input as usize)
+            .ok_or(ProposalError::Index { what: "input", index })?;
+        let mut element = signature.0.to_vec();
+        if message.sighash_type == SighashType::All {
+            element.push(TapSighashType::All as u8);
+        }
+        input.witness = Witness::from_slice(&[element]);
+    }
+    let empty = |input: &TxIn| input.witness.is_empty() && input.script_sig.is_empty();
+    if let Some(position) = transaction.input.iter().position(empty) {
+        return Err(refused(format!(
+            "input {position} has no signature yet; complete it, and put the session's signatures in with it"
+        )));
+    }
+    Ok(SignedTransaction { txid: txid(&transaction), bytes: encode::serialize(&transaction) })
+}
+
+/// What a transaction does, to be shown for consent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionSummary {
+    /// Its id.
+    pub txid: Txid,
+    /// What it spends: where, and how much of whose.
+    pub inputs: Vec<(OutPoint, SpentOutput)>,
+    /// What it pays: value in satoshis and script.
+    pub outputs: Vec<SpentOutput>,
+    /// What it leaves to the miner, in satoshis.
+    pub fee: u64,
+}
+
+/// Tells what a proposal's transaction does, `None` if it is of raw messages. The values of the inputs are the
+/// proposer's word; every signature commits to all of them (BIP-341), so it is void if one is wrong.
+///
+/// Errors: [`ProposalError::Transaction`].
+pub fn describe(proposal: &Proposal) -> Result<Option<TransactionSummary>, ProposalError> {
+    if proposal.transaction.is_none() {
+        return Ok(None);
+    }
+    let Funded { transaction, spent, fee } = Funded::of(proposal)?;
+    let output = |output: &TxOut| SpentOutput {
+        value: output.value.to_sat(),
+        script: output.script_pubkey.to_bytes(),
+    };
+    Ok(Some(TransactionSummary {
+        txid: txid(&transaction),
+        inputs: transaction.input.iter().map(outpoint).zip(spent.iter().map(output)).collect(),
+        outputs: transaction.output.iter().map(output).collect(),
+        fee: fee.to_sat(),
+    }))
+}
+
+/// A possible transaction with the outputs that it spends, one for each input.
+struct Funded {
+    transaction: Transaction,
+    spent: Vec<TxOut>,
+    fee: Amount,
+}
+
+impl Funded {
+    fn of(proposal: &Proposal) -> Result<Self, ProposalError> {
+        let TransactionTerms { unsigned, spent } = proposal
+            .transaction
+            .as_ref()
+            .ok_or_else(|| refused("the proposal has none; make the proposal of an unsigned transaction"))?;
+        Self::decode(unsigned, spent)
+    }
+
+    fn decode(unsigned: &[u8], spent: &[SpentOutput]) -> Result<Self, ProposalError> {
+        let transaction: Transaction = encode::deserialize(unsigned).map_err(|error| {
+            refused(format!("{error}; pass one transaction in consensus encoding, with nothing after it"))
+        })?;
+        let inputs = &transaction.input;
+        if inputs.is_empty() || transaction.output.is_empty() {
+            return Err(refused("it has no inputs or no outputs; give it at least one of each"));
+        }
+        if transaction.base_size() > BASE_SIZE {
+            return Err(refused("it is larger than a block; split it"));
+        }
+        if inputs.len() != spent.len() {
+            return Err(refused(format!(
+                "it has {} inputs, and {} spent outputs are given; give one for each input",
+                inputs.len(),
+                spent.len()
+            )));
+        }
+        let mut seen = HashSet::with_capacity(inputs.len());
+        for (position, input) in inputs.iter().enumerate() {
+            if input.previous_output.is_null() {
+                return Err(refused(format!(
+                    "input {position} spends nothing, as a coinbase does; remove it"
+                )));
+            }
+            if !seen.insert(input.previous_output) {
+                return Err(refused(format!(
+                    "input {position} spends the same output as an earlier one; remove it"
+                )));
+            }
+        }
+        let available = sum(spent.iter().map(|output| output.value)).ok_or_else(|| {
+            refused("it spends more than 21 million BTC; check the values of the spent outputs")
+        })?;
+        let paid = sum(transaction.output.iter().map(|output| output.value.to_sat()))
+            .ok_or_else(|| refused("it pays more than 21 million BTC; check the values of its outputs"))?;
+        let fee = available.checked_sub(paid).ok_or_else(|| {
+            refused(format!("it pays {paid} and spends {available} only; lower its outputs or add inputs"))
+        })?;
+        let spent = spent
+            .iter()
+            .map(|output| TxOut {
+                value: Amount::from_sat(output.value),
+                script_pubkey: ScriptBuf::from_bytes(output.script.clone()),
+            })
+            .collect();
+        Ok(Self { transaction, spent, fee })
+    }
+
+    fn hashes(&self) -> SignatureHashes<'_> {
+        SignatureHashes { cache: SighashCache::new(&self.transaction), spent: &self.spent }
+    }
+
+    /// An input that the session signs.
+    fn require_unsigned(&self, position: usize) -> Result<(), ProposalError> {
+        let input = &self.transaction.input[position];
+        if input.witness.is_empty() && input.script_sig.is_empty() {
+            return Ok(());
+        }
+        Err(refused(format!(
+            "input {position}, which the session signs, is signed already; remove its witness"
+        )))
+    }
+
+    /// An input that the session does not sign: complete, and unable to change the transaction's id.
+    fn require_final(&self, position: usize) -> Result<(), ProposalError> {
+        let (input, output) = (&self.transaction.input[position], &self.spent[position]);
+        let reason = if !input.script_sig.is_empty() {
+            "has a script signature, which anybody can alter and the id with it"
+        } else if !output.script_pubkey.is_witness_program() {
+            "does not spend a native segwit output"
+        } else if input.witness.is_empty() {
+            "is not signed"
+        } else {
+            return Ok(());
+        };
+        Err(ProposalError::FailoverNeedsFixedTransaction(format!("input {position} {reason}")))
+    }
+}
+
+/// Signature hashes of one transaction; what they share is computed once.
+struct SignatureHashes<'a> {
+    cache: SighashCache<&'a Transaction>,
+    spent: &'a [TxOut],
+}
+
+impl SignatureHashes<'_> {
+    /// The key-path signature hash of an input that is there.
+    fn of(&mut self, position: usize, sighash_type: SighashType) -> [u8; 32] {
+        let sighash_type = match sighash_type {
+            SighashType::Default => TapSighashType::Default,
+            SighashType::All => TapSighashType::All,
+        };
+        self.cache
+            .taproot_key_spend_signature_hash(position, &Prevouts::All(self.spent), sighash_type)
+            .expect("the input is there, and each has its spent output")
+            .to_byte_array()
+    }
+}
+
+fn refused(reason: impl Into<String>) -> ProposalError {
+    ProposalError::Transaction(reason.into())
+}
+
+/// Whether an output is BIP-341's `OP_1 <32 bytes>` with this very key. Compared as bytes, so that the crate
+/// `bitcoin`'s own secp256k1 is not needed.
+fn pays_to(output: &TxOut, key: &[u8; 32]) -> bool {
+    output.script_pubkey.as_bytes().strip_prefix(&[0x51, 0x20]) == Some(key)
+}
+
+/// `None` if a value or the sum of them is more than there can ever be.
+fn sum(values: impl Iterator<Item = u64>) -> Option<Amount> {
+    let mut total = Amount::ZERO;
+    for value in values {
+        total = total.checked_add(Amount::from_sat(value)).filter(|total| *total <= Amount::MAX_MONEY)?;
+    }
+    Some(total)
+}
+
+fn txid(transaction: &Transaction) -> Txid {
+    Txid(transaction.compute_txid().to_byte_array())
+}
+
+fn outpoint(input: &TxIn) -> OutPoint {
+    let bitcoin::OutPoint { txid, vout } = input.previous_output;
+    OutPoint { txid: Txid(txid.to_byte_array()), vout }
 }

@@ -1,6 +1,6 @@
 //! The actor: one task that owns the engine, and carries out what it wants.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
 const SLEPT: Duration = Duration::from_secs(2);
 
+/// What is done with the engine once something answered.
+type Answer = Box<dyn FnOnce(&mut Engine, Time) + Send>;
+/// How the application is told what became of its request.
+type Finish = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
 /// What comes into the actor.
 pub(crate) enum Command {
     /// A call of the application.
@@ -41,7 +46,7 @@ pub(crate) enum Command {
     /// A batch is on the disk, or is not.
     Committed { batch: u64, result: Result<(), StoreError> },
     /// Something answered.
-    Answered(Box<dyn FnOnce(&mut Engine, Time) + Send>),
+    Answered(Answer),
     /// The signer signed a presence.
     Presence { record: Vec<u8>, result: Result<crate::types::Signature, SignerError> },
     /// Stop.
@@ -78,7 +83,7 @@ pub(crate) struct Actor {
     pub listening: Vec<Multiaddr>,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
-    requests: HashMap<RequestId, Box<dyn FnOnce(Result<(), Error>) + Send>>,
+    requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
     changes: Vec<Change>,
     durability: Durability,
@@ -89,7 +94,6 @@ pub(crate) struct Actor {
     held: VecDeque<(SessionId, u64, Output)>,
     store_error: Option<StoreError>,
     retry_at: Option<Instant>,
-    sought: HashSet<SignerKey>,
     envelopes_sent: u64,
     clocks: (Time, Instant),
 }
@@ -146,7 +150,6 @@ impl Actor {
             held: VecDeque::new(),
             store_error: None,
             retry_at: None,
-            sought: HashSet::new(),
             envelopes_sent: 0,
             clocks: (platform::now(), Instant::now()),
         }
@@ -301,10 +304,8 @@ impl Actor {
     /// Keeps looking for the signers of open sessions.
     async fn seek(&mut self) {
         let Some(network) = &self.network else { return };
-        let wanted = self.engine.wanted_signers();
-        if wanted != self.sought {
-            network.command(NetCommand::Seek(wanted.iter().copied().collect())).await;
-            self.sought = wanted;
+        if let Some(wanted) = self.engine.wanted_signers_if_changed() {
+            network.command(NetCommand::Seek(wanted.into_iter().collect())).await;
         }
     }
 
@@ -393,7 +394,7 @@ impl Actor {
     // ---- Carrying out ----
 
     /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
@@ -408,6 +409,10 @@ impl Actor {
                     }
                 }
             }
+        }
+        // A suspended store takes nothing: what comes meanwhile waits for the resumption.
+        if self.suspended {
+            return;
         }
         if !self.changes.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
             let changes = std::mem::take(&mut self.changes);
@@ -547,6 +552,8 @@ impl Actor {
     // ---- Life ----
 
     pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        // What was asked for before is committed before.
+        self.settle();
         self.suspended = true;
         self.store.suspend(Box::new(move |result| drop(reply.send(result.map_err(Error::Store)))));
     }

@@ -41,6 +41,18 @@ impl<T> Reply<T> {
         Self(State::Ready(Some(result)))
     }
 
+    /// Refuses the answer from now on; brings the one that came before.
+    #[cfg(feature = "uniffi")]
+    pub(crate) fn cancel(&mut self) -> Option<Result<T, Error>> {
+        match &mut self.0 {
+            State::Pending(receiver, _) => {
+                receiver.close();
+                receiver.try_recv().ok()
+            }
+            State::Ready(result) => result.take(),
+        }
+    }
+
     /// Blocks this thread until the answer is there. Works inside callbacks of the node too.
     pub fn wait(self) -> Result<T, Error> {
         block_on(self, None).unwrap_or(Err(Error::NodeStopped))

@@ -1,0 +1,365 @@
+//! The parent: the chain, the processes, who is killed when, and whether what happened is what should happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use libmusig::protocol::proposal::{KeyOrder, Tiers};
+use libmusig::protocol::roster::{TweakForest, aggregate_key};
+use libmusig::signer::{LocalSigner, Signer};
+use libmusig::types::{SignerKey, to_hex};
+use serde_json::{Value, json};
+
+use crate::arguments::Options;
+use crate::signer::FLAG;
+use crate::support::chain::Chain;
+use crate::support::http::Server;
+use crate::timeline::{Timeline, Tone};
+
+/// A block, while the demo runs.
+const BLOCK_EVERY: Duration = Duration::from_millis(300);
+/// How long anything may take beyond the turns.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Process {
+    child: Child,
+    input: ChildStdin,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    fn order(&mut self, order: &Value) -> Result<(), String> {
+        writeln!(self.input, "{order}").map_err(|error| format!("a signer does not listen: {error}"))
+    }
+}
+
+/// Everything about the run.
+struct Demo {
+    timeline: Timeline,
+    directory: tempfile::TempDir,
+    url: String,
+    secrets: Vec<[u8; 32]>,
+    processes: BTreeMap<usize, Process>,
+    lines: Receiver<(usize, Value)>,
+    sender: Sender<(usize, Value)>,
+}
+
+impl Demo {
+    fn start(&mut self, index: usize) -> Result<(), String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let store: PathBuf = self.directory.path().join(format!("signer-{index}.redb"));
+        let mut child = Command::new(program)
+            .arg(FLAG)
+            .arg(store)
+            .arg(&self.url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("a signer's process does not start: {error}"))?;
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("a signer's process has no pipes".into());
+        };
+        // The secret goes by the pipe: arguments are for all to see.
+        writeln!(input, "{}", to_hex(&self.secrets[index])).map_err(|error| error.to_string())?;
+        let sender = self.sender.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let Ok(value) = serde_json::from_str(&line) else { continue };
+                if sender.send((index, value)).is_err() {
+                    break;
+                }
+            }
+        });
+        self.processes.insert(index, Process { child, input });
+        Ok(())
+    }
+
+    fn order(&mut self, index: usize, order: &Value) -> Result<(), String> {
+        self.processes.get_mut(&index).ok_or("that signer is dead")?.order(order)
+    }
+
+    /// The next line of any signer, until the deadline.
+    fn line(&mut self, deadline: Instant, what: &str) -> Result<(usize, Value), String> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left.min(Duration::from_millis(100))) {
+                Ok((index, value)) if value["event"] == "error" => {
+                    return Err(format!("signer {index}: {}", value["reason"]));
+                }
+                Ok(line) => return Ok(line),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                    return Err(format!("waited too long for {what}"));
+                }
+                Err(RecvTimeoutError::Timeout) => self.timeline.wait(what),
+                Err(RecvTimeoutError::Disconnected) => return Err("all signers are gone".into()),
+            }
+        }
+    }
+
+    /// Waits until each of these signers said something.
+    fn all(
+        &mut self,
+        signers: impl Iterator<Item = usize>,
+        event: &str,
+    ) -> Result<BTreeMap<usize, Value>, String> {
+        let mut missing: BTreeSet<usize> = signers.collect();
+        let mut said = BTreeMap::new();
+        let deadline = Instant::now() + PATIENCE;
+        while !missing.is_empty() {
+            let (index, value) = self.line(deadline, &format!("\"{event}\" of {missing:?}"))?;
+            if value["event"] == event && missing.remove(&index) {
+                said.insert(index, value);
+            }
+        }
+        Ok(said)
+    }
+}
+
+pub fn run(options: &Options) -> Result<(), String> {
+    let n = options.signers;
+    let secrets = secrets(n)?;
+    let keys: Vec<SignerKey> = secrets
+        .iter()
+        .map(|secret| LocalSigner::new(*secret).map(|signer| signer.public_key()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    let mut forest =
+        TweakForest::new(aggregate_key(&keys, KeyOrder::Sorted).map_err(|error| error.to_string())?);
+    let tweak = forest.taproot(None, None).map_err(|error| error.to_string())?;
+    let output_key = *forest.key(Some(tweak)).map_err(|error| error.to_string())?.x_only();
+    let script = [&[0x51, 0x20][..], &output_key].concat();
+
+    let value = 100_000;
+    let chain = std::sync::Arc::new(Chain::new());
+    let funding = chain.fund(&script, value);
+    let server = Server::start(chain.clone(), Some(BLOCK_EVERY)).map_err(|error| error.to_string())?;
+    let unsigned = unsigned_transaction(funding, value - 1_000, &script);
+
+    let (sender, lines) = channel();
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let url = server.url();
+    let timeline = Timeline::new();
+    let mut demo = Demo { timeline, directory, url, secrets, processes: BTreeMap::new(), lines, sender };
+    for index in 0..n {
+        demo.start(index)?;
+    }
+    let addresses = demo.all(0..n, "listening")?;
+    for index in 0..n {
+        for address in addresses.range(..index).map(|(_, value)| value["address"].clone()) {
+            demo.order(index, &json!({ "order": "peer", "address": address }))?;
+        }
+        demo.order(index, &json!({ "order": "connected", "signers": n - 1 }))?;
+    }
+    demo.all(0..n, "connected")?;
+    demo.timeline.say("all", &format!("{n} signers are connected, each in its own process"), Tone::Plain);
+
+    let tiers = match options.tiers {
+        Tiers::Single => Value::Null,
+        Tiers::Doubling => json!(0),
+        Tiers::Fixed(width) => json!(width),
+    };
+    let proposed_at = demo.timeline.elapsed();
+    demo.order(
+        0,
+        &json!({
+            "order": "propose",
+            "signers": keys.iter().map(SignerKey::to_string).collect::<Vec<_>>(),
+            "transaction": to_hex(&unsigned),
+            "value": value,
+            "script": to_hex(&script),
+            "method": options.method.number(),
+            "timeout": options.timeout.as_millis() as u64,
+            "tiers": tiers,
+        }),
+    )?;
+    let outcome = watch(&mut demo, options, proposed_at)?;
+
+    demo.timeline.say("all", "the dead signers start again from their stores", Tone::Plain);
+    for index in outcome.killed.iter().copied() {
+        demo.start(index)?;
+    }
+    let mut restarted = 0;
+    let mut missing: BTreeSet<usize> = outcome.killed.iter().copied().collect();
+    let deadline = Instant::now() + PATIENCE;
+    while !missing.is_empty() {
+        let (index, line) = demo.line(deadline, "the confirmation at the restarted signers")?;
+        match line["event"].as_str() {
+            Some("about to submit") => return Err(format!("signer {index} submits what is confirmed")),
+            Some("confirmed") if missing.remove(&index) => {
+                restarted += 1;
+                let what = "sees the confirmed transaction, and broadcasts nothing";
+                demo.timeline.say(&name(index), what, Tone::Good);
+            }
+            _ => {}
+        }
+    }
+
+    let txid = outcome.txid.parse().map_err(|_| "the transaction id is none".to_owned())?;
+    let submissions = chain.submissions(&txid).attempts;
+    let alive_in_turn = outcome.allowed;
+    if submissions == 0 || submissions as usize > alive_in_turn {
+        return Err(format!("{submissions} submissions instead of 1"));
+    }
+    // By hand, so that the order of the fields is the one that is documented.
+    println!(
+        "{{\"ok\":true,\"signers\":{n},\"killed\":{},\"coordinator\":{},\"broadcast_by\":{},\"turns\":{},\
+         \"txid\":\"{}\",\"signing_ms\":{},\"failover_ms\":{},\"submissions\":{submissions},\
+         \"restarted_confirmed\":{restarted}}}",
+        json!(outcome.killed),
+        outcome.list[0],
+        outcome.broadcast_by,
+        outcome.turn + 1,
+        outcome.txid,
+        outcome.signing.as_millis(),
+        outcome.failover.as_millis(),
+    );
+    Ok(())
+}
+
+struct Outcome {
+    list: Vec<usize>,
+    killed: Vec<usize>,
+    broadcast_by: usize,
+    turn: u64,
+    txid: String,
+    signing: Duration,
+    failover: Duration,
+    /// How many signers that are alive share the turn in which it was broadcast.
+    allowed: usize,
+}
+
+fn name(index: usize) -> String {
+    format!("signer {index}")
+}
+
+/// From the proposal until all survivors saw the confirmation. Kills the first coordinators when their turn comes.
+fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Outcome, String> {
+    let n = options.signers;
+    let deadline = Instant::now() + options.timeout * n as u32 + PATIENCE;
+    let mut list: Vec<usize> = Vec::new();
+    let mut killed = Vec::new();
+    let mut complete = BTreeSet::new();
+    let mut asked: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut confirmed = BTreeSet::new();
+    let mut txid = String::new();
+    let (mut signed_at, mut submitted) = (Duration::ZERO, None);
+    while submitted.is_none() || confirmed.len() + killed.len() < n {
+        let (index, line) = demo.line(deadline, "the broadcast and its confirmation")?;
+        let victims = list.get(..options.kill).unwrap_or_default().to_vec();
+        match line["event"].as_str().unwrap_or_default() {
+            "proposed" => {
+                list = line["list"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_u64)
+                    .map(|i| i as usize)
+                    .collect();
+                demo.timeline.say(&name(index), &format!("proposes; priority list {list:?}"), Tone::Plain);
+            }
+            "proposal" => {
+                demo.timeline.say(&name(index), &format!("consents (fee {})", line["fee"]), Tone::Quiet)
+            }
+            "complete" => {
+                complete.insert(index);
+                txid = line["txid"].as_str().unwrap_or_default().to_owned();
+                if complete.len() == n {
+                    signed_at = demo.timeline.elapsed();
+                }
+                demo.timeline.say(&name(index), "holds the finished transaction", Tone::Plain);
+            }
+            "should broadcast" => {
+                let turn = line["turn"].as_u64().unwrap_or(0);
+                asked.insert(index, turn);
+                demo.timeline.say(&name(index), &format!("is to broadcast (turn {turn})"), Tone::Plain);
+            }
+            "coordinator failed" if Some(&index) == list.last() => {
+                let what = format!(
+                    "finds {} failed, next is {} (turn {})",
+                    line["failed"], line["next"], line["turn"]
+                );
+                demo.timeline.say(&name(index), &what, Tone::Quiet);
+            }
+            "submitted" => {
+                demo.timeline.say(&name(index), &format!("submits: {}", line["outcome"]), Tone::Good);
+                if submitted.is_none() {
+                    submitted = Some((index, demo.timeline.elapsed()));
+                }
+            }
+            "confirmed" => {
+                confirmed.insert(index);
+                let what = format!("sees it confirmed at height {}", line["height"]);
+                demo.timeline.say(&name(index), &what, Tone::Good);
+            }
+            "exhausted" => {
+                return Err(format!("signer {index} had the alarm although {} live", n - options.kill));
+            }
+            _ => {}
+        }
+        // The victims die when their turn came and all hold the transaction; the others may submit once they are dead.
+        if complete.len() == n && !list.is_empty() {
+            for victim in victims.iter().copied().filter(|victim| asked.contains_key(victim)) {
+                if demo.processes.remove(&victim).is_some() {
+                    killed.push(victim);
+                    demo.timeline.say(&name(victim), "is killed (SIGKILL) before it submits", Tone::Bad);
+                }
+            }
+            if killed.len() == options.kill {
+                for alive in
+                    asked.keys().copied().filter(|index| !victims.contains(index)).collect::<Vec<_>>()
+                {
+                    demo.order(alive, &json!({ "order": "submit" }))?;
+                }
+            }
+        }
+    }
+    let (broadcast_by, at) = submitted.ok_or("nobody submitted")?;
+    let turn = asked.get(&broadcast_by).copied().unwrap_or(0);
+    let allowed: Vec<usize> =
+        list.iter().copied().filter(|i| !killed.contains(i) && asked.get(i) == Some(&turn)).collect();
+    if !allowed.contains(&broadcast_by) || allowed.first() != list.get(options.kill) {
+        return Err(format!(
+            "signer {broadcast_by} submitted, which was not its turn: {list:?}, killed {killed:?}"
+        ));
+    }
+    let (signing, failover) = (signed_at.saturating_sub(proposed_at), at.saturating_sub(signed_at));
+    Ok(Outcome { list, killed, broadcast_by, turn, txid, signing, failover, allowed: allowed.len() })
+}
+
+fn secrets(n: usize) -> Result<Vec<[u8; 32]>, String> {
+    let mut secrets = vec![[0; 32]; n];
+    for secret in &mut secrets {
+        getrandom::fill(secret).map_err(|_| "the system gives no random bytes")?;
+    }
+    Ok(secrets)
+}
+
+/// Pays everything but the fee back to the same key.
+fn unsigned_transaction(funding: libmusig::types::OutPoint, value: u64, script: &[u8]) -> Vec<u8> {
+    use bitcoin::hashes::Hash;
+    let outpoint =
+        bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(funding.txid.0), vout: funding.vout };
+    let transaction = bitcoin::Transaction {
+        version: bitcoin::transaction::Version::TWO,
+        lock_time: bitcoin::absolute::LockTime::ZERO,
+        input: vec![bitcoin::TxIn {
+            previous_output: outpoint,
+            sequence: bitcoin::Sequence::ENABLE_RBF_NO_LOCKTIME,
+            ..bitcoin::TxIn::default()
+        }],
+        output: vec![bitcoin::TxOut {
+            value: bitcoin::Amount::from_sat(value),
+            script_pubkey: bitcoin::ScriptBuf::from_bytes(script.to_vec()),
+        }],
+    };
+    bitcoin::consensus::serialize(&transaction)
+}

@@ -1,0 +1,121 @@
+//! Elections without a node.
+
+use super::error::MusigError;
+use super::values::{index, indices, invalid};
+use crate::protocol::election as core;
+use crate::types::{SessionId, SignerKey};
+
+/// How the coordinator is elected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum ElectionMethod {
+    /// Signers by their compressed keys, ascending.
+    Lexicographic,
+    /// Index order from a hash of all keys on, wrapping.
+    HashBased,
+    /// 0, 1, …, n-1.
+    FirstSigner,
+    /// n-1, …, 1, 0.
+    LastSigner,
+    /// Rotates with every session: ascending hash of session id and key.
+    SessionSalted,
+}
+
+impl From<ElectionMethod> for core::ElectionMethod {
+    fn from(method: ElectionMethod) -> Self {
+        match method {
+            ElectionMethod::Lexicographic => Self::Lexicographic,
+            ElectionMethod::HashBased => Self::HashBased,
+            ElectionMethod::FirstSigner => Self::FirstSigner,
+            ElectionMethod::LastSigner => Self::LastSigner,
+            ElectionMethod::SessionSalted => Self::SessionSalted,
+        }
+    }
+}
+
+impl From<core::ElectionMethod> for ElectionMethod {
+    fn from(method: core::ElectionMethod) -> Self {
+        match method {
+            core::ElectionMethod::Lexicographic => Self::Lexicographic,
+            core::ElectionMethod::HashBased => Self::HashBased,
+            core::ElectionMethod::FirstSigner => Self::FirstSigner,
+            core::ElectionMethod::LastSigner => Self::LastSigner,
+            core::ElectionMethod::SessionSalted => Self::SessionSalted,
+        }
+    }
+}
+
+/// The result of an election.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct Election {
+    /// How it was made.
+    pub method: ElectionMethod,
+    /// The signer index of the elected coordinator: the first of the list.
+    pub coordinator: u32,
+    /// All signer indices, in the order in which they take their turn.
+    pub priority_list: Vec<u32>,
+    /// Hexadecimal SHA-256 of the sorted hexadecimal keys: equal at signers with equal sets.
+    pub proof: String,
+}
+
+impl From<core::Election> for Election {
+    fn from(election: core::Election) -> Self {
+        Self {
+            method: election.method.into(),
+            coordinator: index(election.coordinator),
+            priority_list: indices(election.priority_list),
+            proof: election.proof,
+        }
+    }
+}
+
+impl From<Election> for core::Election {
+    fn from(election: Election) -> Self {
+        Self {
+            method: election.method.into(),
+            coordinator: election.coordinator as usize,
+            priority_list: election.priority_list.into_iter().map(|index| index as usize).collect(),
+            proof: election.proof,
+        }
+    }
+}
+
+/// Only one method looks at the session.
+fn session_for(method: ElectionMethod, session: Option<SessionId>) -> Result<SessionId, MusigError> {
+    match (session, method) {
+        (Some(session), _) => Ok(session),
+        (None, ElectionMethod::SessionSalted) => {
+            Err(invalid("session", "the session-salted election needs the session's id"))
+        }
+        (None, _) => Ok(SessionId([0; 32])),
+    }
+}
+
+/// Elects a coordinator among signers, whose positions are the signer indices. The session's id is needed for the
+/// session-salted method only.
+#[uniffi::export(default(session = None))]
+pub fn elect(
+    signers: Vec<SignerKey>,
+    method: ElectionMethod,
+    session: Option<SessionId>,
+) -> Result<Election, MusigError> {
+    Ok(core::elect(&signers, method.into(), &session_for(method, session)?)?.into())
+}
+
+/// The signer that follows an index in the list. After the last one: the first again for the lexicographic and the
+/// hash-based method, nobody for the others. Nobody if there is one signer.
+#[uniffi::export]
+pub fn backup_after(election: Election, index: u32) -> Result<Option<u32>, MusigError> {
+    let backup = core::Election::from(election).backup_after(index as usize)?;
+    Ok(backup.map(super::values::index))
+}
+
+/// Whether this is the election of these signers: method, coordinator, list and proof.
+#[uniffi::export(default(session = None))]
+pub fn verify_election(
+    election: Election,
+    signers: Vec<SignerKey>,
+    session: Option<SessionId>,
+) -> Result<bool, MusigError> {
+    let session = session_for(election.method, session)?;
+    Ok(core::Election::from(election).verify(&signers, &session))
+}

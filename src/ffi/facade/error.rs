@@ -1,0 +1,407 @@
+//! Errors, with what they are about. `reason` is for people, and says what to do next.
+
+use std::time::{Duration, SystemTime};
+
+use uniffi::UnexpectedUniFFICallbackError;
+
+use super::values::{index, moment};
+use crate::error::{ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
+use crate::types::{SessionId, SignerKey};
+
+/// Why an operation was not carried out. Nothing changed.
+#[derive(Clone, Debug, thiserror::Error, uniffi::Error)]
+pub enum MusigError {
+    /// An argument is not what it must be.
+    #[error("{what}: {reason}")]
+    InvalidArgument {
+        /// Which.
+        what: String,
+        /// What it must be.
+        reason: String,
+    },
+    /// The proposal is refused.
+    #[error("{reason}")]
+    ProposalRefused {
+        /// Why.
+        problem: ProposalProblem,
+        /// The same, for people.
+        reason: String,
+    },
+    /// The bytes given are refused.
+    #[error("{reason}")]
+    InputRefused {
+        /// Why.
+        reason: String,
+    },
+    /// The signer did not sign. A foreign signer raises this, too.
+    #[error("{reason}")]
+    SignerFailed {
+        /// Why.
+        problem: SignerProblem,
+        /// The same, for people.
+        reason: String,
+    },
+    /// The store did not take it.
+    #[error("{reason}")]
+    StoreFailed {
+        /// Why.
+        problem: StoreProblem,
+        /// The same, for people.
+        reason: String,
+    },
+    /// There are no signers to elect from.
+    #[error("{reason}")]
+    NoSigners {
+        /// What to do.
+        reason: String,
+    },
+    /// The index names no signer.
+    #[error("{reason}")]
+    IndexOutOfRange {
+        /// The index given.
+        index: u32,
+        /// How many signers there are.
+        signers: u32,
+        /// The same, for people.
+        reason: String,
+    },
+    /// There is no such session.
+    #[error("{reason}")]
+    UnknownSession {
+        /// Its id.
+        session: SessionId,
+        /// What to do.
+        reason: String,
+    },
+    /// A session with this id is there already; the running one goes on.
+    #[error("{reason}")]
+    SessionExists {
+        /// Its id.
+        session: SessionId,
+        /// What to do.
+        reason: String,
+    },
+    /// The session is not in a state in which this can be done.
+    #[error("{reason}")]
+    WrongState {
+        /// Its id.
+        session: SessionId,
+        /// What it is.
+        state: String,
+        /// What can be done.
+        reason: String,
+    },
+    /// A limit is reached.
+    #[error("{reason}")]
+    LimitReached {
+        /// Of what.
+        what: String,
+        /// The limit.
+        limit: u64,
+        /// What can be done.
+        reason: String,
+    },
+    /// The configuration cannot work.
+    #[error("{reason}")]
+    InvalidConfig {
+        /// Why.
+        reason: String,
+    },
+    /// The network part could not start.
+    #[error("{reason}")]
+    NetworkFailed {
+        /// Why.
+        reason: String,
+    },
+    /// The node was stopped.
+    #[error("{reason}")]
+    NodeStopped {
+        /// What to do.
+        reason: String,
+    },
+    /// The node is suspended.
+    #[error("{reason}")]
+    Suspended {
+        /// What to do.
+        reason: String,
+    },
+    /// Somebody else takes the events.
+    #[error("{reason}")]
+    ConsumerExists {
+        /// What to do.
+        reason: String,
+    },
+    /// A call that would wait for its own thread.
+    #[error("{reason}")]
+    WouldDeadlock {
+        /// What to do.
+        reason: String,
+    },
+    /// The process was forked.
+    #[error("{reason}")]
+    Forked {
+        /// What to do.
+        reason: String,
+    },
+    /// A fault of libmusig itself.
+    #[error("{reason}")]
+    Internal {
+        /// What was found.
+        reason: String,
+    },
+    /// For a Broadcaster or a ChainObserver to raise: the network's node cannot be reached. The others take over.
+    #[error("{reason}")]
+    ChainUnreachable {
+        /// Why.
+        reason: String,
+    },
+    /// A foreign object raised something else.
+    #[error("{reason}")]
+    CallbackFailed {
+        /// What it raised.
+        reason: String,
+    },
+}
+
+impl From<UnexpectedUniFFICallbackError> for MusigError {
+    fn from(error: UnexpectedUniFFICallbackError) -> Self {
+        Self::CallbackFailed { reason: error.reason }
+    }
+}
+
+/// Why terms are no proposal.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum ProposalProblem {
+    /// No canonical encoding, or of another version.
+    Encoding,
+    /// Too many or too few of something.
+    Limit {
+        /// Of what.
+        what: String,
+        /// How many there are.
+        actual: u64,
+        /// The smallest number allowed.
+        least: u64,
+        /// The largest number allowed.
+        most: u64,
+    },
+    /// A signer key is no point of the curve.
+    Key {
+        /// Which signer.
+        signer: u32,
+    },
+    /// Two signers are equal, or equal but for the parity byte.
+    DuplicateKey {
+        /// The earlier one.
+        first: u32,
+        /// The later one.
+        second: u32,
+    },
+    /// Something points to what does not exist.
+    Index {
+        /// To what.
+        what: String,
+        /// With which index.
+        index: u64,
+    },
+    /// A tweak is no scalar, or leads to the point at infinity.
+    Tweak {
+        /// Which.
+        index: u32,
+    },
+    /// The timeout lies outside of 1 s to 24 h.
+    BroadcastTimeout {
+        /// What was asked for.
+        actual: Duration,
+    },
+    /// Expired, or more than 30 days ahead.
+    Expiry {
+        /// The proposal's expiry.
+        expires_at: SystemTime,
+        /// This node's clock.
+        now: SystemTime,
+    },
+    /// A number of no known meaning.
+    Unknown {
+        /// Of what.
+        what: String,
+        /// The number.
+        value: u64,
+    },
+    /// The transaction does not fit.
+    Transaction,
+    /// Failover needs a transaction that the signatures alone complete.
+    FailoverNeedsFixedTransaction,
+    /// This node's own key is not among the signers.
+    NotASigner,
+    /// None of the above.
+    Other,
+}
+
+/// Why a signer did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum SignerProblem {
+    /// The key is locked.
+    Locked,
+    /// The secret is not the key of this signer.
+    WrongSecret {
+        /// The key of this signer.
+        expected: SignerKey,
+    },
+    /// 32 bytes that are no secret key.
+    InvalidSecret,
+    /// The secret nonces are gone, as after a restart, or were used: the session needs a new attempt.
+    NonceGone,
+    /// The request does not fit this signer.
+    Mismatch,
+    /// The operating system gave no random bytes.
+    NoRandomness,
+    /// Its partial signature does not verify.
+    InvalidPartial,
+    /// None of the above.
+    Other,
+}
+
+/// Why a node could not read or write its store.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum StoreProblem {
+    /// Somebody else has it open.
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// The file is of another version.
+    Schema {
+        /// The file.
+        path: String,
+        /// The schema in the file.
+        found: u64,
+        /// The schema that this library reads.
+        expected: u64,
+    },
+    /// The file is no store, or damaged.
+    Corrupt {
+        /// The file.
+        path: String,
+    },
+    /// Reading, writing or syncing failed.
+    Io {
+        /// The file.
+        path: String,
+    },
+    /// The store is suspended.
+    Suspended,
+    /// None of the above.
+    Other,
+}
+
+impl From<ProposalError> for ProposalProblem {
+    fn from(error: ProposalError) -> Self {
+        match error {
+            ProposalError::Encoding(_) => Self::Encoding,
+            ProposalError::Limit { what, actual, least, most } => {
+                Self::Limit { what: what.into(), actual, least, most }
+            }
+            ProposalError::Key { index: signer, .. } => Self::Key { signer: index(signer) },
+            ProposalError::DuplicateKey { first, second } => {
+                Self::DuplicateKey { first: index(first), second: index(second) }
+            }
+            ProposalError::Index { what, index } => Self::Index { what: what.into(), index },
+            ProposalError::Tweak { index: tweak } => Self::Tweak { index: index(tweak) },
+            ProposalError::BroadcastTimeout { actual } => Self::BroadcastTimeout { actual },
+            ProposalError::Expiry { expires_at, now } => {
+                Self::Expiry { expires_at: moment(expires_at), now: moment(now) }
+            }
+            ProposalError::Unknown { what, value } => Self::Unknown { what: what.into(), value },
+            ProposalError::Transaction(_) => Self::Transaction,
+            ProposalError::FailoverNeedsFixedTransaction(_) => Self::FailoverNeedsFixedTransaction,
+            ProposalError::NotASigner => Self::NotASigner,
+        }
+    }
+}
+
+impl From<SignerError> for SignerProblem {
+    fn from(error: SignerError) -> Self {
+        match error {
+            SignerError::Locked => Self::Locked,
+            SignerError::WrongSecret { expected } => Self::WrongSecret { expected },
+            SignerError::InvalidSecret => Self::InvalidSecret,
+            SignerError::NonceGone => Self::NonceGone,
+            SignerError::Mismatch(_) => Self::Mismatch,
+            SignerError::NoRandomness => Self::NoRandomness,
+            SignerError::InvalidPartial => Self::InvalidPartial,
+            SignerError::Other(_) => Self::Other,
+        }
+    }
+}
+
+impl From<StoreError> for StoreProblem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::InUse { path } => Self::InUse { path },
+            StoreError::Schema { path, found, expected } => Self::Schema { path, found, expected },
+            StoreError::Corrupt { path, .. } => Self::Corrupt { path },
+            StoreError::Io { path, .. } => Self::Io { path },
+            StoreError::Suspended => Self::Suspended,
+        }
+    }
+}
+
+impl From<ProposalError> for MusigError {
+    fn from(error: ProposalError) -> Self {
+        Self::ProposalRefused { reason: error.to_string(), problem: error.into() }
+    }
+}
+
+impl From<SignerError> for MusigError {
+    fn from(error: SignerError) -> Self {
+        Self::SignerFailed { reason: error.to_string(), problem: error.into() }
+    }
+}
+
+impl From<WireError> for MusigError {
+    fn from(error: WireError) -> Self {
+        Self::InputRefused { reason: error.to_string() }
+    }
+}
+
+impl From<ElectionError> for MusigError {
+    fn from(error: ElectionError) -> Self {
+        let reason = error.to_string();
+        match error {
+            ElectionError::NoSigners => Self::NoSigners { reason },
+            ElectionError::IndexOutOfRange { index: given, signers } => {
+                Self::IndexOutOfRange { index: index(given), signers: index(signers), reason }
+            }
+        }
+    }
+}
+
+impl From<Error> for MusigError {
+    fn from(error: Error) -> Self {
+        let reason = error.to_string();
+        match error {
+            Error::Proposal(error) => error.into(),
+            Error::Wire(error) => error.into(),
+            Error::Signer(error) => error.into(),
+            Error::Store(error) => Self::StoreFailed { problem: error.into(), reason },
+            Error::Election(error) => error.into(),
+            Error::UnknownSession(session) => Self::UnknownSession { session, reason },
+            Error::SessionExists(session) => Self::SessionExists { session, reason },
+            Error::WrongState { session, state, .. } => {
+                Self::WrongState { session, state: state.into(), reason }
+            }
+            Error::Limit { what, limit, .. } => {
+                Self::LimitReached { what: what.into(), limit: limit as u64, reason }
+            }
+            Error::Config(_) => Self::InvalidConfig { reason },
+            Error::Network(_) => Self::NetworkFailed { reason },
+            Error::NodeStopped => Self::NodeStopped { reason },
+            Error::Suspended => Self::Suspended { reason },
+            Error::ConsumerExists => Self::ConsumerExists { reason },
+            Error::WouldDeadlock => Self::WouldDeadlock { reason },
+            Error::Forked => Self::Forked { reason },
+            Error::Internal(_) => Self::Internal { reason },
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! How many objects of a type exist, counted in builds for tests.
+
+/// Lives as long as the object that it is a field of.
+#[derive(Debug)]
+pub(super) struct Live {
+    #[cfg(feature = "test-hooks")]
+    kind: &'static str,
+}
+
+#[cfg(not(feature = "test-hooks"))]
+impl Live {
+    pub(super) fn new(_: &'static str) -> Self {
+        Self {}
+    }
+}
+
+#[cfg(feature = "test-hooks")]
+mod counting {
+    use std::collections::HashMap;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::Live;
+
+    static COUNTS: Mutex<Option<HashMap<&'static str, u64>>> = Mutex::new(None);
+
+    fn count<R>(change: impl FnOnce(&mut HashMap<&'static str, u64>) -> R) -> R {
+        change(COUNTS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+    }
+
+    impl Live {
+        pub(in super::super) fn new(kind: &'static str) -> Self {
+            count(|counts| *counts.entry(kind).or_default() += 1);
+            Self { kind }
+        }
+    }
+
+    impl Drop for Live {
+        fn drop(&mut self) {
+            count(|counts| *counts.entry(self.kind).or_default() -= 1);
+        }
+    }
+
+    /// How many objects of each type exist, by name. Types of which none was ever made are missing.
+    #[uniffi::export]
+    pub fn live_objects() -> HashMap<String, u64> {
+        count(|counts| counts.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect())
+    }
+}
+
+#[cfg(feature = "test-hooks")]
+pub use counting::live_objects;

@@ -1,0 +1,126 @@
+//! A node's log, in the application's language.
+
+use std::fmt::{Debug, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Dispatch, Metadata, Subscriber};
+
+use super::error::MusigError;
+use super::live::Live;
+
+/// Records that wait for the sink; what comes on top is dropped.
+const WAITING: usize = 1024;
+
+/// Gets a node's log. Called on a thread of its own, one call at a time; it may block.
+#[uniffi::export(rust, foreign)]
+pub trait LogSink: Send + Sync {
+    /// Takes one record. What it raises is ignored.
+    fn log(&self, record: LogRecord) -> Result<(), MusigError>;
+}
+
+/// How much a record matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Something may not work.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct LogRecord {
+    /// How much it matters.
+    pub level: LogLevel,
+    /// The part of the library.
+    pub target: String,
+    /// The text, with fields as `name=value`.
+    pub text: String,
+}
+
+fn tracing_level(level: LogLevel) -> tracing::Level {
+    match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    }
+}
+
+fn log_level(level: tracing::Level) -> LogLevel {
+    const LEVELS: [LogLevel; 5] =
+        [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+    LEVELS.into_iter().find(|known| tracing_level(*known) == level).unwrap_or(LogLevel::Trace)
+}
+
+/// Starts the thread that hands records to the sink. It ends when the dispatch is dropped.
+pub(super) fn start(sink: Arc<dyn LogSink>, level: LogLevel) -> std::io::Result<(Dispatch, JoinHandle<()>)> {
+    let (sender, receiver): (_, Receiver<LogRecord>) = sync_channel(WAITING);
+    let live = Live::new("LogSink");
+    let thread = std::thread::Builder::new().name("musig-log".into()).spawn(move || {
+        let _live = live;
+        for record in receiver {
+            let _ = sink.log(record);
+        }
+    })?;
+    Ok((Dispatch::new(Forward { level: tracing_level(level), sender }), thread))
+}
+
+struct Forward {
+    level: tracing::Level,
+    sender: SyncSender<LogRecord>,
+}
+
+impl Subscriber for Forward {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        let metadata = event.metadata();
+        let record = LogRecord {
+            level: log_level(*metadata.level()),
+            target: metadata.target().to_owned(),
+            text: text.0,
+        };
+        // A sink that does not keep up loses records, rather than the node its time.
+        let _ = self.sender.try_send(record);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let space = if self.0.is_empty() { "" } else { " " };
+        let _ = match field.name() {
+            "message" => write!(self.0, "{space}{value:?}"),
+            name => write!(self.0, "{space}{name}={value:?}"),
+        };
+    }
+}

@@ -1,0 +1,375 @@
+//! The node.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::chain::{Broadcaster, ChainObserver, ForeignBroadcaster, ForeignObserver};
+use super::error::MusigError;
+use super::event::NodeEvent;
+use super::live::Live;
+use super::log::{self, LogLevel, LogSink};
+use super::request::SessionRequest;
+use super::session::Session;
+use super::signer::{ForeignSigner, SignerChoice};
+use super::status::SessionStatus;
+use crate::node::{self as core, NodeBuilder, Reply};
+use crate::store::memory::MemoryStore;
+use crate::types::{SessionId, SignerKey};
+
+/// Where sessions are kept.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum StoreChoice {
+    /// In a file, which one node at a time may have open.
+    File {
+        /// Its path.
+        path: String,
+    },
+    /// In memory. A node that restarts without its store can sign, but not take up its sessions.
+    Memory,
+}
+
+/// How many threads the nodes of this process share for their own work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum RuntimeProfile {
+    /// Two worker threads.
+    Default,
+    /// One worker thread: for phones and small devices.
+    Small,
+}
+
+/// How a node is set up. What is not given has the library's default.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct NodeConfig {
+    /// Where sessions are kept.
+    pub store: StoreChoice,
+    /// Addresses to listen on, such as `/ip4/0.0.0.0/tcp/4001`. A free port on every interface if there are none.
+    #[uniffi(default = [])]
+    pub listen: Vec<String>,
+    /// Addresses of peers to connect to, and to connect to again.
+    #[uniffi(default = [])]
+    pub peers: Vec<String>,
+    /// No network: sessions go by export and import alone.
+    #[uniffi(default = false)]
+    pub offline: bool,
+    /// The application is the observer: it looks at the chain and calls `notify_broadcast_complete`. Must be said if
+    /// there is no ChainObserver.
+    #[uniffi(default = false)]
+    pub without_observer: bool,
+    /// Confirmations after which a watch ends. Default 6, at least 1.
+    #[uniffi(default = None)]
+    pub final_depth: Option<u32>,
+    /// After how much silence a signer counts as down, which opens turns sooner. Off by default.
+    #[uniffi(default = None)]
+    pub dead_after: Option<Duration>,
+    /// Whether to tell the others that this node broadcast.
+    #[uniffi(default = true)]
+    pub claims: bool,
+    /// Whether to tell the others that this node cannot reach the network.
+    #[uniffi(default = true)]
+    pub nacks: bool,
+    /// After how long without progress a session is reported as stalled. Default 10 s.
+    #[uniffi(default = None)]
+    pub stall_after: Option<Duration>,
+    /// How many sessions may be open at once. Default 4096.
+    #[uniffi(default = None)]
+    pub max_sessions: Option<u32>,
+    /// How many threads the nodes share.
+    #[uniffi(default = None)]
+    pub runtime: Option<RuntimeProfile>,
+    /// How much goes to the log sink. Default: what operators want to know.
+    #[uniffi(default = None)]
+    pub log_level: Option<LogLevel>,
+}
+
+impl NodeConfig {
+    fn builder(self) -> NodeBuilder {
+        let mut builder = core::Node::builder();
+        builder = match self.store {
+            StoreChoice::File { path } => builder.store_path(path),
+            StoreChoice::Memory => builder.store(MemoryStore::default()),
+        };
+        for address in &self.listen {
+            builder = builder.listen(address);
+        }
+        for address in &self.peers {
+            builder = builder.peer(address);
+        }
+        if self.offline {
+            builder = builder.offline();
+        }
+        if self.without_observer {
+            builder = builder.without_observer();
+        }
+        if let Some(confirmations) = self.final_depth {
+            builder = builder.final_depth(confirmations);
+        }
+        if let Some(silence) = self.dead_after {
+            builder = builder.dead_after(silence);
+        }
+        if let Some(silence) = self.stall_after {
+            builder = builder.stall_after(silence);
+        }
+        if let Some(sessions) = self.max_sessions {
+            builder = builder.max_sessions(sessions as usize);
+        }
+        if let Some(profile) = self.runtime {
+            builder = builder.runtime(match profile {
+                RuntimeProfile::Default => core::RuntimeProfile::Default,
+                RuntimeProfile::Small => core::RuntimeProfile::Small,
+            });
+        }
+        builder.claims(self.claims).nacks(self.nacks)
+    }
+}
+
+/// Numbers about a node. Counters begin with its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct Metrics {
+    /// Sessions that the node holds, closed ones too.
+    pub sessions: u64,
+    /// Frames handed to the network.
+    pub frames_sent: u64,
+    /// Input that was refused, of any kind.
+    pub refused: u64,
+    /// Commits of the store.
+    pub store_commits: u64,
+    /// Commits that were synced to the disk.
+    pub store_syncs: u64,
+    /// Commits that failed.
+    pub store_failures: u64,
+    /// Events that wait for the application.
+    pub events_waiting: u64,
+    /// Notices that were dropped, for the application did not take them in time.
+    pub notices_dropped: u64,
+}
+
+impl From<core::Metrics> for Metrics {
+    fn from(metrics: core::Metrics) -> Self {
+        let refused = metrics.refused;
+        Self {
+            sessions: metrics.sessions as u64,
+            frames_sent: metrics.frames_sent,
+            refused: refused.malformed + refused.signatures + refused.strangers + refused.proposals,
+            store_commits: metrics.store.commits,
+            store_syncs: metrics.store.syncs,
+            store_failures: metrics.store.failures,
+            events_waiting: metrics.events_waiting as u64,
+            notices_dropped: metrics.notices_dropped,
+        }
+    }
+}
+
+/// The version of the library.
+#[uniffi::export]
+pub fn library_version() -> String {
+    env!("CARGO_PKG_VERSION").into()
+}
+
+/// Runs a blocking call on a thread of its own: the executor that waits may be a user interface.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MusigError> + Send + 'static,
+) -> Result<T, MusigError> {
+    let (sender, receiver) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("musig-call".into());
+    let internal = |reason: String| MusigError::Internal { reason };
+    thread.spawn(move || drop(sender.send(work()))).map_err(|error| internal(error.to_string()))?;
+    receiver.await.unwrap_or_else(|_| Err(internal("a call panicked".into())))
+}
+
+/// A running node: one signer's sessions, its peers, its store and its way to the chain. When the last reference to
+/// it and to its sessions is gone, it is asked to stop.
+#[derive(uniffi::Object)]
+pub struct Node {
+    node: core::Node,
+    wake: Notify,
+    log: Mutex<Option<JoinHandle<()>>>,
+    _live: Live,
+}
+
+impl Node {
+    fn start_here(
+        config: NodeConfig,
+        signer: SignerChoice,
+        broadcaster: Option<Arc<dyn Broadcaster>>,
+        observer: Option<Arc<dyn ChainObserver>>,
+        log_sink: Option<Arc<dyn LogSink>>,
+    ) -> Result<Self, MusigError> {
+        let level = config.log_level.unwrap_or(LogLevel::Info);
+        let mut builder = config.builder();
+        builder = match signer {
+            SignerChoice::Local { signer } => builder.shared_signer(signer.signer.clone()),
+            SignerChoice::Foreign { signer } => builder.foreign_signer(Arc::new(ForeignSigner::new(signer)?)),
+        };
+        if let Some(object) = broadcaster {
+            builder = builder.broadcaster(Arc::new(ForeignBroadcaster::new(object)));
+        }
+        if let Some(object) = observer {
+            builder = builder.observer(Arc::new(ForeignObserver::new(object)));
+        }
+        let mut log = None;
+        if let Some(sink) = log_sink {
+            let no_thread = |error: std::io::Error| MusigError::Internal { reason: error.to_string() };
+            let (dispatch, thread) = log::start(sink, level).map_err(no_thread)?;
+            builder = builder.tracing(dispatch);
+            log = Some(thread);
+        }
+        Ok(Self { node: builder.start()?, wake: Notify::new(), log: Mutex::new(log), _live: Live::new("Node") })
+    }
+}
+
+#[uniffi::export]
+impl Node {
+    /// Opens the store, takes up its sessions, and starts. Durable events that were not acknowledged come again. If
+    /// the caller is cancelled, the node is stopped again.
+    #[uniffi::constructor(default(broadcaster = None, observer = None, log_sink = None))]
+    pub async fn start(
+        config: NodeConfig,
+        signer: SignerChoice,
+        broadcaster: Option<Arc<dyn Broadcaster>>,
+        observer: Option<Arc<dyn ChainObserver>>,
+        log_sink: Option<Arc<dyn LogSink>>,
+    ) -> Result<Arc<Self>, MusigError> {
+        aside(move || Self::start_here(config, signer, broadcaster, observer, log_sink).map(Arc::new)).await
+    }
+
+    /// Proposes a session to its signers, and consents to it. Answers once that is on the disk; what becomes of it
+    /// comes as events. Goes on when the caller is cancelled.
+    pub async fn create_session(&self, request: SessionRequest) -> Result<Arc<Session>, MusigError> {
+        Ok(Session::wrap(self.node.create_session(request.try_into()?).await?))
+    }
+
+    /// A handle for a session, whether or not it exists.
+    pub fn session(&self, id: SessionId) -> Arc<Session> {
+        Session::wrap(self.node.session(id))
+    }
+
+    /// All sessions that the node holds, closed ones too.
+    pub async fn sessions(&self) -> Result<Vec<SessionStatus>, MusigError> {
+        Ok(self.node.sessions().await?.into_iter().map(SessionStatus::from).collect())
+    }
+
+    /// Takes what `export_session` made, from whatever way it came: the same checks and limits as by network.
+    /// Answers the sessions in it. Goes on when the caller is cancelled.
+    pub async fn import_sessions(&self, bytes: Vec<u8>) -> Result<Vec<Arc<Session>>, MusigError> {
+        Ok(self.node.import(bytes).await?.into_iter().map(Session::wrap).collect())
+    }
+
+    /// Connects to an address, and again whenever it is not connected.
+    pub async fn add_peer(&self, address: String) -> Result<(), MusigError> {
+        Ok(self.node.add_peer(&address).await?)
+    }
+
+    /// The addresses under which others may reach this node, with its peer id: what they pass as peers.
+    pub async fn listen_addresses(&self) -> Result<Vec<String>, MusigError> {
+        Ok(self.node.listen_addresses().await?)
+    }
+
+    /// The signer keys that are connected now.
+    pub async fn connected_signers(&self) -> Result<Vec<SignerKey>, MusigError> {
+        Ok(self.node.connected_signers().await?)
+    }
+
+    /// This node's signer key.
+    pub fn signer_key(&self) -> SignerKey {
+        self.node.signer_key()
+    }
+
+    /// This node's libp2p peer id. It is no secret and has nothing to do with the signer key.
+    pub fn peer_id(&self) -> String {
+        self.node.peer_id().to_owned()
+    }
+
+    /// Waits until there is an event for `take_event`, which it does not take: cancelling this loses nothing. One
+    /// caller at a time. Fails with `NodeStopped` once the node stopped. After `wake` it returns without an event.
+    pub async fn wait_for_event(&self) -> Result<(), MusigError> {
+        let mut waiting = Waiting { node: &self.node, reply: self.node.next_event() };
+        tokio::select! {
+            biased;
+            event = &mut waiting.reply => self.node.return_event(event?),
+            () = self.wake.notified() => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the `wait_for_event` that is under way return, else the next one. For languages whose cancelled tasks
+    /// go on waiting.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Takes the next event, if there is one. Each comes once per process; a durable one comes again after a restart
+    /// until `event_handled` is called.
+    pub fn take_event(&self) -> Result<Option<NodeEvent>, MusigError> {
+        Ok(self.node.try_next_event()?.map(NodeEvent::from))
+    }
+
+    /// Acknowledges a durable event. False: there is none of this number, or it was acknowledged before.
+    pub fn event_handled(&self, id: u64) -> bool {
+        self.node.event_handled(id)
+    }
+
+    /// Hands out all durable events again that were not acknowledged, under new numbers.
+    pub async fn redeliver(&self) -> Result<(), MusigError> {
+        Ok(self.node.redeliver().await?)
+    }
+
+    /// Signs this node's presence anew, after a locked signer was unlocked.
+    pub async fn announce(&self) -> Result<(), MusigError> {
+        Ok(self.node.announce().await?)
+    }
+
+    /// Numbers about the node.
+    pub async fn metrics(&self) -> Result<Metrics, MusigError> {
+        Ok(self.node.metrics().await?.into())
+    }
+
+    /// Commits, closes the store and releases its lock. Until `resume` nothing happens. For phones, before the system
+    /// suspends the application. Goes on when the caller is cancelled.
+    pub async fn suspend(&self) -> Result<(), MusigError> {
+        Ok(self.node.suspend().await?)
+    }
+
+    /// Opens the store again, connects, and looks at the chain before anything is submitted. Goes on when the caller
+    /// is cancelled.
+    pub async fn resume(&self) -> Result<(), MusigError> {
+        Ok(self.node.resume().await?)
+    }
+
+    /// Asks the node to stop. May be called anywhere, inside foreign objects too.
+    pub fn request_stop(&self) {
+        self.node.request_stop();
+    }
+
+    /// Stops, and waits until the store is closed. Goes on when the caller is cancelled. Do not wait for this inside
+    /// a foreign object of this node; call `request_stop` there.
+    pub async fn stop(&self) -> Result<(), MusigError> {
+        let node = self.node.clone();
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
+        aside(move || {
+            let stopped = node.stop();
+            // The log's thread ends with the last holder of its sender, the node's actor, which has ended.
+            if let Some(thread) = log {
+                let _ = thread.join();
+            }
+            Ok(stopped?)
+        })
+        .await
+    }
+}
+
+/// Gives an event back that came while its waiter was cancelled.
+struct Waiting<'a> {
+    node: &'a core::Node,
+    reply: Reply<crate::event::NodeEvent>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(Ok(event)) = self.reply.cancel() {
+            self.node.return_event(event);
+        }
+    }
+}

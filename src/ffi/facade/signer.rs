@@ -1,0 +1,252 @@
+//! Who holds the key.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::error::{MusigError, SignerProblem};
+use super::live::Live;
+use super::proposal::Proposal;
+use super::values::{array, index};
+use crate::error::SignerError;
+use crate::protocol::scheme::{NONCE, PARTIAL};
+use crate::signer::{self as core, Signer as _};
+use crate::types::{SessionId, Signature, SignerKey};
+
+/// Holds one secret key elsewhere: in another process, or in a device that speaks MuSig2. Called on a thread of its
+/// own, one call at a time; it may block. It raises `SignerFailed` to say why it did not sign.
+#[uniffi::export(rust, foreign)]
+pub trait Signer: Send + Sync {
+    /// The public key. Asked for once, when the node starts.
+    fn public_key(&self) -> Result<SignerKey, MusigError>;
+
+    /// BIP-340 signature (64 bytes) over a digest (32 bytes).
+    fn sign(&self, digest: Vec<u8>) -> Result<Vec<u8>, MusigError>;
+
+    /// Makes secret nonces, keeps them for (session, attempt), and answers with the public ones: 66 bytes for each
+    /// message. Once for each attempt.
+    fn make_nonces(&self, request: Arc<NonceRequest>) -> Result<Vec<Vec<u8>>, MusigError>;
+
+    /// Uses the nonces of (session, attempt) up, and answers with partial signatures: 32 bytes for each message.
+    fn make_partials(&self, request: Arc<PartialRequest>) -> Result<Vec<Vec<u8>>, MusigError>;
+
+    /// Wipes nonces of the session for attempts up to and including this one, if any are left.
+    fn forget(&self, session: SessionId, attempt: u32) -> Result<(), MusigError>;
+}
+
+/// Who holds a node's key.
+#[derive(uniffi::Enum)]
+pub enum SignerChoice {
+    /// This process.
+    Local {
+        /// The key. It may be locked and unlocked while the node runs.
+        signer: Arc<LocalSigner>,
+    },
+    /// The application's own object.
+    Foreign {
+        /// The object.
+        signer: Arc<dyn Signer>,
+    },
+}
+
+/// Asks for public nonces: one for each message of a session.
+#[derive(uniffi::Object)]
+pub struct NonceRequest {
+    request: core::NonceRequest,
+    _live: Live,
+}
+
+#[uniffi::export]
+impl NonceRequest {
+    /// The terms of the session.
+    pub fn proposal(&self) -> Proposal {
+        (&self.request.proposal).into()
+    }
+
+    /// The attempt, from 0 on. A signer makes nonces for an attempt of a session once.
+    pub fn attempt(&self) -> u32 {
+        self.request.attempt
+    }
+
+    /// The signer index of the key.
+    pub fn signer(&self) -> u32 {
+        index(self.request.signer)
+    }
+
+    /// The x-only keys (32 bytes) that the messages are signed with.
+    pub fn output_keys(&self) -> Vec<Vec<u8>> {
+        let messages = 0..self.request.proposal.messages.len();
+        messages.map(|message| self.request.keys.output_key(message).to_vec()).collect()
+    }
+}
+
+/// Asks for partial signatures: one for each message of a session.
+#[derive(uniffi::Object)]
+pub struct PartialRequest {
+    request: core::PartialRequest,
+    _live: Live,
+}
+
+#[uniffi::export]
+impl PartialRequest {
+    /// The terms of the session.
+    pub fn proposal(&self) -> Proposal {
+        (&self.request.proposal).into()
+    }
+
+    /// The attempt, from 0 on. Its nonces are used up by this, whatever the outcome.
+    pub fn attempt(&self) -> u32 {
+        self.request.attempt
+    }
+
+    /// The signer index of the key.
+    pub fn signer(&self) -> u32 {
+        index(self.request.signer)
+    }
+
+    /// The x-only keys (32 bytes) that the messages are signed with.
+    pub fn output_keys(&self) -> Vec<Vec<u8>> {
+        let messages = 0..self.request.proposal.messages.len();
+        messages.map(|message| self.request.keys.output_key(message).to_vec()).collect()
+    }
+
+    /// The aggregate nonces (BIP-327 `aggnonce`, 66 bytes) of the messages.
+    pub fn aggregate_nonces(&self) -> Vec<Vec<u8>> {
+        let messages = 0..self.request.proposal.messages.len();
+        messages.map(|message| self.request.round.aggregate_nonce(message).to_vec()).collect()
+    }
+}
+
+/// A secret key and its secret nonces in this process's memory, which is not swapped and not part of a core dump
+/// where the system allows that.
+#[derive(uniffi::Object)]
+pub struct LocalSigner {
+    pub(super) signer: Arc<core::LocalSigner>,
+    _live: Live,
+}
+
+impl LocalSigner {
+    fn wrap(signer: core::LocalSigner) -> Arc<Self> {
+        Arc::new(Self { signer: Arc::new(signer), _live: Live::new("LocalSigner") })
+    }
+}
+
+fn secret_bytes(secret: Vec<u8>) -> Result<Zeroizing<[u8; 32]>, MusigError> {
+    let secret = Zeroizing::new(secret);
+    match secret.as_slice().try_into() {
+        Ok(bytes) => Ok(Zeroizing::new(bytes)),
+        Err(_) => Err(SignerError::InvalidSecret.into()),
+    }
+}
+
+#[uniffi::export]
+impl LocalSigner {
+    /// Takes a secret key: 32 bytes. Wipe your own copy afterwards.
+    #[uniffi::constructor]
+    pub fn new(secret: Vec<u8>) -> Result<Arc<Self>, MusigError> {
+        Ok(Self::wrap(core::LocalSigner::new(*secret_bytes(secret)?)?))
+    }
+
+    /// Makes a new key that cannot be read back: for tests, and for sessions that nobody has to repeat.
+    #[uniffi::constructor]
+    pub fn generate() -> Result<Arc<Self>, MusigError> {
+        Ok(Self::wrap(core::LocalSigner::generate()?))
+    }
+
+    /// The public key.
+    pub fn public_key(&self) -> SignerKey {
+        self.signer.public_key()
+    }
+
+    /// Wipes the key and all secret nonces. The node still watches, relays and broadcasts.
+    pub fn lock(&self) {
+        self.signer.lock();
+    }
+
+    /// Takes the same secret key again.
+    pub fn unlock(&self, secret: Vec<u8>) -> Result<(), MusigError> {
+        Ok(self.signer.unlock(*secret_bytes(secret)?)?)
+    }
+
+    /// Whether the key is wiped.
+    pub fn is_locked(&self) -> bool {
+        self.signer.is_locked()
+    }
+
+    /// What a Signer does, for one that wraps this: BIP-340 signature over a digest of 32 bytes.
+    pub fn sign(&self, digest: Vec<u8>) -> Result<Vec<u8>, MusigError> {
+        Ok(self.signer.sign(&array("the digest", digest)?)?.0.to_vec())
+    }
+
+    /// What a Signer does, for one that wraps this: public nonces.
+    pub fn make_nonces(&self, request: Arc<NonceRequest>) -> Result<Vec<Vec<u8>>, MusigError> {
+        let nonces = self.signer.make_nonces(&request.request)?;
+        Ok(nonces.into_iter().map(|nonce| nonce.to_vec()).collect())
+    }
+
+    /// What a Signer does, for one that wraps this: partial signatures.
+    pub fn make_partials(&self, request: Arc<PartialRequest>) -> Result<Vec<Vec<u8>>, MusigError> {
+        let partials = self.signer.make_partials(&request.request)?;
+        Ok(partials.into_iter().map(|partial| partial.to_vec()).collect())
+    }
+
+    /// What a Signer does, for one that wraps this: wipes unused nonces.
+    pub fn forget(&self, session: SessionId, attempt: u32) {
+        self.signer.forget(&session, attempt);
+    }
+}
+
+pub(super) struct ForeignSigner {
+    object: Arc<dyn Signer>,
+    key: SignerKey,
+    _live: Live,
+}
+
+impl ForeignSigner {
+    pub(super) fn new(object: Arc<dyn Signer>) -> Result<Self, MusigError> {
+        let key = object.public_key()?;
+        Ok(Self { object, key, _live: Live::new("Signer") })
+    }
+}
+
+/// What a foreign signer said, in the core's words where these decide what happens next.
+fn refused(error: MusigError) -> SignerError {
+    match error {
+        MusigError::SignerFailed { problem: SignerProblem::Locked, .. } => SignerError::Locked,
+        MusigError::SignerFailed { problem: SignerProblem::NonceGone, .. } => SignerError::NonceGone,
+        MusigError::SignerFailed { problem: SignerProblem::NoRandomness, .. } => SignerError::NoRandomness,
+        other => SignerError::Other(other.to_string()),
+    }
+}
+
+fn arrays<const N: usize>(parts: Vec<Vec<u8>>, wrong: &'static str) -> Result<Vec<[u8; N]>, SignerError> {
+    parts.into_iter().map(|part| part.try_into().map_err(|_| SignerError::Mismatch(wrong))).collect()
+}
+
+impl core::Signer for ForeignSigner {
+    fn public_key(&self) -> SignerKey {
+        self.key
+    }
+
+    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
+        let signature = self.object.sign(digest.to_vec()).map_err(refused)?;
+        Signature::from_slice(&signature).ok_or(SignerError::Mismatch("a signature has 64 bytes"))
+    }
+
+    fn make_nonces(&self, request: &core::NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
+        let request = NonceRequest { request: request.clone(), _live: Live::new("NonceRequest") };
+        arrays(self.object.make_nonces(Arc::new(request)).map_err(refused)?, "a nonce has 66 bytes")
+    }
+
+    fn make_partials(&self, request: &core::PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError> {
+        let request = PartialRequest { request: request.clone(), _live: Live::new("PartialRequest") };
+        let partials = self.object.make_partials(Arc::new(request)).map_err(refused)?;
+        arrays(partials, "a partial signature has 32 bytes")
+    }
+
+    fn forget(&self, session: &SessionId, attempt: u32) {
+        if let Err(error) = self.object.forget(*session, attempt) {
+            tracing::warn!(%error, "the signer did not forget its nonces");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! How a session stands.
+
+use std::time::{Duration, SystemTime};
+
+use super::values::{index, indices, moment};
+use crate::protocol::{failover, status as core};
+use crate::types::{SessionId, Txid};
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum Phase {
+    /// Proposed by another signer; waits for join or decline.
+    Proposed,
+    /// Joined; waits for the others' consent or nonces.
+    Joined,
+    /// All nonces are here; waits for partial signatures.
+    Signing,
+    /// The signatures are finished, and the transaction's way to the chain is watched.
+    Watching,
+    /// The watch ended: the transaction, or a conflicting one, is final, or the application said so.
+    Final,
+    /// A signer provably broke a rule.
+    Failed,
+    /// A signer aborted.
+    Aborted,
+    /// A signer declined.
+    Declined,
+    /// The proposal expired.
+    Expired,
+    /// Closed by the application.
+    Closed,
+}
+
+impl From<core::Phase> for Phase {
+    fn from(phase: core::Phase) -> Self {
+        match phase {
+            core::Phase::Proposed => Self::Proposed,
+            core::Phase::Joined => Self::Joined,
+            core::Phase::Signing => Self::Signing,
+            core::Phase::Watching => Self::Watching,
+            core::Phase::Final => Self::Final,
+            core::Phase::Failed => Self::Failed,
+            core::Phase::Aborted => Self::Aborted,
+            core::Phase::Declined => Self::Declined,
+            core::Phase::Expired => Self::Expired,
+            core::Phase::Closed => Self::Closed,
+        }
+    }
+}
+
+/// A session, as this node sees it now.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct SessionStatus {
+    /// The session.
+    pub session: SessionId,
+    /// How far it is.
+    pub phase: Phase,
+    /// This node's own signer index.
+    pub own_index: u32,
+    /// How many signers there are.
+    pub signers: u32,
+    /// The signers that accepted.
+    pub accepted: Vec<u32>,
+    /// The signers that everybody waits for.
+    pub missing: Vec<u32>,
+    /// The current attempt, from 0 on.
+    pub attempt: u32,
+    /// Whether this node's partial signature went out.
+    pub partial_sent: bool,
+    /// When the proposal expires.
+    pub expires_at: SystemTime,
+    /// The watch, once the signatures are finished.
+    pub failover: Option<FailoverStatus>,
+}
+
+/// The watch of a session.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct FailoverStatus {
+    /// The elected coordinator.
+    pub coordinator: u32,
+    /// The signers of the last turn that opened.
+    pub current: Vec<u32>,
+    /// The last turn that opened, from 0 on.
+    pub turn: u32,
+    /// How long until the next turn opens. None: this is the last one.
+    pub until_next_turn: Option<Duration>,
+    /// What is known of the transaction.
+    pub evidence: Evidence,
+    /// How often this node submitted.
+    pub submissions: u32,
+    /// Watches that came before, each lost.
+    pub watch: u32,
+}
+
+/// What a node knows of a transaction's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum Evidence {
+    /// Nothing, or only what others claim.
+    Nothing,
+    /// The own submission was accepted, or the application said so.
+    Submitted,
+    /// The observer sees it.
+    Seen,
+    /// It is in a block.
+    Confirmed {
+        /// The block's height.
+        height: u32,
+        /// The block itself counts as one.
+        confirmations: u32,
+    },
+    /// A conflicting spend is in a block.
+    Conflict {
+        /// The conflicting transaction.
+        txid: Txid,
+        /// The block itself counts as one.
+        confirmations: u32,
+    },
+    /// The application, which is the observer here, said that it is broadcast.
+    Notified,
+}
+
+impl From<failover::Evidence> for Evidence {
+    fn from(evidence: failover::Evidence) -> Self {
+        match evidence {
+            failover::Evidence::None => Self::Nothing,
+            failover::Evidence::Submitted => Self::Submitted,
+            failover::Evidence::Seen => Self::Seen,
+            failover::Evidence::Confirmed { height, confirmations } => {
+                Self::Confirmed { height, confirmations }
+            }
+            failover::Evidence::Conflict { txid, confirmations } => Self::Conflict { txid, confirmations },
+            failover::Evidence::Notified => Self::Notified,
+        }
+    }
+}
+
+impl From<core::FailoverStatus> for FailoverStatus {
+    fn from(status: core::FailoverStatus) -> Self {
+        Self {
+            coordinator: index(status.coordinator),
+            current: indices(status.current),
+            turn: index(status.turn),
+            until_next_turn: status.until_next_turn,
+            evidence: status.evidence.into(),
+            submissions: status.submissions,
+            watch: status.watch,
+        }
+    }
+}
+
+impl From<core::SessionStatus> for SessionStatus {
+    fn from(status: core::SessionStatus) -> Self {
+        Self {
+            session: status.session,
+            phase: status.phase.into(),
+            own_index: index(status.own_index),
+            signers: index(status.signers),
+            accepted: indices(status.accepted),
+            missing: indices(status.missing),
+            attempt: status.attempt,
+            partial_sent: status.partial_sent,
+            expires_at: moment(status.expires_at),
+            failover: status.failover.map(FailoverStatus::from),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Values of a few fields.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::error::MusigError;
+use crate::protocol::proposal as core;
+use crate::types::{self, SessionId, Signature, SignerKey, Txid, UnixMillis};
+
+/// A refused argument.
+pub(super) fn invalid(what: &str, reason: impl ToString) -> MusigError {
+    MusigError::InvalidArgument { what: what.to_owned(), reason: reason.to_string() }
+}
+
+fn read<T: std::str::FromStr>(what: &str, text: &str) -> uniffi::Result<T>
+where
+    T::Err: ToString,
+{
+    Ok(text.parse().map_err(|error: T::Err| invalid(what, error))?)
+}
+
+uniffi::custom_type!(SessionId, String, {
+    lower: |id| id.to_string(),
+    try_lift: |text| read("session id", &text),
+});
+uniffi::custom_type!(SignerKey, String, {
+    lower: |key| key.to_string(),
+    try_lift: |text| read("signer key", &text),
+});
+uniffi::custom_type!(Txid, String, {
+    lower: |txid| txid.to_string(),
+    try_lift: |text| read("transaction id", &text),
+});
+
+/// Indices and counts are far below the limit of 32 bits (`protocol::limits`); what an application makes up is not,
+/// and names nothing either way.
+pub(super) fn index(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+pub(super) fn indices(values: Vec<usize>) -> Vec<u32> {
+    values.into_iter().map(index).collect()
+}
+
+/// A moment by this machine's clock. The end of time is cut to the year 2242, which all languages can write.
+pub(super) fn moment(time: UnixMillis) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(time.0.min(1 << 43))
+}
+
+pub(super) fn array<const N: usize>(what: &str, bytes: Vec<u8>) -> Result<[u8; N], MusigError> {
+    let length = bytes.len();
+    bytes.try_into().map_err(|_| invalid(what, format!("{N} bytes are needed; {length} were given")))
+}
+
+pub(super) fn signature_bytes(signatures: Vec<Signature>) -> Vec<Vec<u8>> {
+    signatures.into_iter().map(|signature| signature.0.to_vec()).collect()
+}
+
+/// The order in which keys are aggregated. It changes the aggregate key and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum KeyOrder {
+    /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
+    Sorted,
+    /// As they are given.
+    AsGiven,
+}
+
+impl From<KeyOrder> for core::KeyOrder {
+    fn from(order: KeyOrder) -> Self {
+        match order {
+            KeyOrder::Sorted => Self::Sorted,
+            KeyOrder::AsGiven => Self::AsGiven,
+        }
+    }
+}
+
+impl From<core::KeyOrder> for KeyOrder {
+    fn from(order: core::KeyOrder) -> Self {
+        match order {
+            core::KeyOrder::Sorted => Self::Sorted,
+            core::KeyOrder::AsGiven => Self::AsGiven,
+        }
+    }
+}
+
+/// BIP-341 hash types that leave the transaction fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum SighashType {
+    /// `SIGHASH_DEFAULT`: a signature of 64 bytes.
+    Default,
+    /// `SIGHASH_ALL`: a signature of 65 bytes in the witness.
+    All,
+}
+
+impl From<SighashType> for core::SighashType {
+    fn from(value: SighashType) -> Self {
+        match value {
+            SighashType::Default => Self::Default,
+            SighashType::All => Self::All,
+        }
+    }
+}
+
+impl From<core::SighashType> for SighashType {
+    fn from(value: core::SighashType) -> Self {
+        match value {
+            core::SighashType::Default => Self::Default,
+            core::SighashType::All => Self::All,
+        }
+    }
+}
+
+/// One step from a key to a tweaked key (BIP-327 `ApplyTweak`).
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct Tweak {
+    /// A number below the order of the curve: 32 bytes, big-endian.
+    pub scalar: Vec<u8>,
+    /// `true` for BIP-341, `false` for BIP-32 (BIP-328).
+    pub x_only: bool,
+    /// The tweak that this one is applied after: an index below its own. None: it is the first.
+    #[uniffi(default = None)]
+    pub follows: Option<u32>,
+}
+
+impl TryFrom<Tweak> for core::Tweak {
+    type Error = MusigError;
+    fn try_from(tweak: Tweak) -> Result<Self, MusigError> {
+        Ok(Self {
+            follows: tweak.follows.map(|index| index as usize),
+            x_only: tweak.x_only,
+            scalar: array("the scalar of a tweak", tweak.scalar)?,
+        })
+    }
+}
+
+impl From<core::Tweak> for Tweak {
+    fn from(tweak: core::Tweak) -> Self {
+        Self { scalar: tweak.scalar.to_vec(), x_only: tweak.x_only, follows: tweak.follows.map(index) }
+    }
+}
+
+/// An output that a transaction spends.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct SpentOutput {
+    /// Its value in satoshis.
+    pub value: u64,
+    /// Its script (`scriptPubKey`).
+    pub script: Vec<u8>,
+}
+
+impl From<SpentOutput> for core::SpentOutput {
+    fn from(output: SpentOutput) -> Self {
+        Self { value: output.value, script: output.script }
+    }
+}
+
+impl From<core::SpentOutput> for SpentOutput {
+    fn from(output: core::SpentOutput) -> Self {
+        Self { value: output.value, script: output.script }
+    }
+}
+
+/// How signers are grouped into turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum Tiers {
+    /// One signer each: the classical order.
+    Single,
+    /// The same number of signers in each.
+    Fixed {
+        /// How many, at least 1.
+        signers: u16,
+    },
+    /// 1, 2, 4, 8, … signers.
+    Doubling,
+}
+
+/// When the next signers are to broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct FailoverPolicy {
+    /// If false, only the elected coordinator is asked to broadcast.
+    #[uniffi(default = true)]
+    pub enabled: bool,
+    /// How long each turn lasts before the next one opens: 1 s to 24 h. 5 minutes if it is not given.
+    #[uniffi(default = None)]
+    pub broadcast_timeout: Option<Duration>,
+    /// How many signers take their turn together. One if it is not given.
+    #[uniffi(default = None)]
+    pub tiers: Option<Tiers>,
+}
+
+impl From<FailoverPolicy> for core::FailoverPolicy {
+    fn from(policy: FailoverPolicy) -> Self {
+        let default = Self::default();
+        Self {
+            enabled: policy.enabled,
+            broadcast_timeout: policy.broadcast_timeout.unwrap_or(default.broadcast_timeout),
+            tiers: match policy.tiers {
+                None => default.tiers,
+                Some(Tiers::Single) => core::Tiers::Single,
+                Some(Tiers::Fixed { signers }) => core::Tiers::Fixed(signers),
+                Some(Tiers::Doubling) => core::Tiers::Doubling,
+            },
+        }
+    }
+}
+
+impl From<core::FailoverPolicy> for FailoverPolicy {
+    fn from(policy: core::FailoverPolicy) -> Self {
+        Self {
+            enabled: policy.enabled,
+            broadcast_timeout: Some(policy.broadcast_timeout),
+            tiers: Some(match policy.tiers {
+                core::Tiers::Single => Tiers::Single,
+                core::Tiers::Fixed(signers) => Tiers::Fixed { signers },
+                core::Tiers::Doubling => Tiers::Doubling,
+            }),
+        }
+    }
+}
+
+/// A finished transaction.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct SignedTransaction {
+    /// Its id.
+    pub txid: Txid,
+    /// Consensus encoding with witnesses.
+    pub bytes: Vec<u8>,
+}
+
+impl From<types::SignedTransaction> for SignedTransaction {
+    fn from(transaction: types::SignedTransaction) -> Self {
+        Self { txid: transaction.txid, bytes: transaction.bytes }
+    }
+}
