@@ -11,10 +11,10 @@ C_ARCHIVE := $(C_TARGET_DIR)/release/liblibmusig.a
 c-library:
 	cargo rustc --lib --release --crate-type staticlib $(C_FEATURES)
 
-install: c-library
+install: c-library ## the C library: headers, shared and static, pkg-config, CMake (PREFIX, DESTDIR)
 	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" bindings/c/install.sh $(C_ARCHIVE)
 
-uninstall:
+uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)/include/musig.h" "$(DESTDIR)$(PREFIX)/include/musig.hpp"
 	rm -f "$(DESTDIR)$(PREFIX)"/lib/libmusig.a "$(DESTDIR)$(PREFIX)"/lib/libmusig.so*
 	rm -f "$(DESTDIR)$(PREFIX)/lib/pkgconfig/musig.pc"

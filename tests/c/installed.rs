@@ -72,3 +72,34 @@ fn a_program_is_built_by_cmake() {
         works(&build.join(program));
     }
 }
+
+#[test]
+fn the_static_library_stands_beside_another_one_in_rust() {
+    let folder = scratch("second");
+    let deps = std::env::current_exe().expect("it runs").parent().expect("a folder").to_path_buf();
+    let library = folder.join("libsecond.a");
+    // The dependency graph has two versions of the crate: the one with this function is meant.
+    let built = std::fs::read_dir(&deps)
+        .expect("can be read")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("libsecp256k1-") && name.ends_with(".rlib")
+        })
+        .any(|rlib| {
+            let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+            command.args(["--edition=2024", "--crate-type=staticlib", "-o"]).arg(&library);
+            command.arg(root().join("tests/c/second.rs"));
+            command.arg("-L").arg(format!("dependency={}", deps.display()));
+            command.arg("--extern").arg(format!("secp256k1={}", rlib.display()));
+            command.output().expect("rustc runs").status.success()
+        });
+    assert!(built, "no libsecp256k1 in {} fits tests/c/second.rs", deps.display());
+    let program = folder.join("second");
+    let mut command = Command::new("cc");
+    command.args(["-std=c99", "-D_DEFAULT_SOURCE", "-I"]).arg(root().join("include"));
+    command.arg("-I").arg(root().join("tests/c")).arg(root().join("tests/c/second.c"));
+    command.arg(archive()).arg(&library).args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"]);
+    run(command.arg("-o").arg(&program));
+    finish(start(&program, &[]), "second");
+}
