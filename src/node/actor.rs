@@ -205,6 +205,8 @@ impl Actor {
             self.settle();
             self.seek().await;
         }
+        // What was called for before the stop, an acknowledgement perhaps, is stored.
+        self.settle();
         self.end().await;
     }
 
