@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import inspect
 import logging
 import os
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -36,6 +39,29 @@ Seconds = Union[timedelta, float]
 
 def _duration(value: Seconds | None) -> timedelta | None:
     return timedelta(seconds=value) if isinstance(value, (int, float)) else value
+
+
+_STARTED: weakref.WeakSet[_ffi.Node] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stops what still runs: the interpreter must not end while a thread of a node is about to enter it."""
+    nodes = list(_STARTED)
+    if not nodes:
+        return
+
+    async def stop() -> None:
+        await asyncio.wait([asyncio.ensure_future(_stop_one(node)) for node in nodes], timeout=10)
+
+    asyncio.run(stop())
+
+
+async def _stop_one(node: _ffi.Node) -> None:
+    try:
+        await node.stop()
+    except Exception:
+        logging.getLogger("musig").debug("a node could not be stopped", exc_info=True)
 
 
 class NodeEvent:
@@ -123,13 +149,18 @@ class Node:
             raise InvalidArgument("start", "this node was started already; make a new Node to start again")
         broadcaster, observer, log_sink = self._objects
         self._started = await _ffi.Node.start(self._config, self._signer, broadcaster, observer, log_sink)
+        _STARTED.add(self._started)
         return self
 
     async def stop(self) -> None:
-        """Stops, and waits until the store is closed. Goes on if it is cancelled. Do not wait for it inside a
-        Broadcaster, ChainObserver, Signer or LogSink of this node; call ``request_stop`` there."""
+        """Stops, and waits until the store is closed and no object of the application runs or will run.
+
+        Goes on if it is cancelled. Do not wait for it inside a Broadcaster, ChainObserver, Signer or LogSink of this
+        node; call ``request_stop`` there.
+        """
         if self._started is not None:
             await self._started.stop()
+            _STARTED.discard(self._started)
 
     async def __aenter__(self) -> Node:
         return await self.start()
@@ -156,6 +187,10 @@ class Node:
             if event is not None:
                 return NodeEvent(node, event)
             await node.wait_for_event()
+
+    def wake(self) -> None:
+        """Makes a wait for an event look again. Cancelling the task that waits is the usual way in Python."""
+        self._node.wake()
 
     async def events(self) -> AsyncIterator[NodeEvent]:
         """All events until the node stops. The body acknowledges by ``event.ack()``."""
