@@ -284,3 +284,19 @@ def test_the_interpreter_ends_with_a_node_that_runs(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
     ended = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_interpreter_ends_right_after_a_node(tmp_path: Path) -> None:
+    """A thread that just brought an answer must be outside before the interpreter goes: CPython would abort."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio, musig, os\n"
+        "async def main():\n"
+        "    signer = musig.LocalSigner.generate()\n"
+        "    async with musig.Node(signer=signer, store=':memory:', offline=True, without_observer=True) as node:\n"
+        "        await node.metrics()\n"
+        "asyncio.run(main())\n"
+    )
+    for _ in range(10):
+        ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stderr) == (0, "")

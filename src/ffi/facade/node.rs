@@ -222,7 +222,7 @@ impl Node {
             SignerChoice::Local { signer } => builder.shared_signer(signer.signer.clone()),
             SignerChoice::Foreign { signer } => {
                 builder.foreign_signer(Arc::new(ForeignSigner::new(signer, in_use.clone())?))
-            },
+            }
         };
         if let Some(object) = broadcaster {
             builder = builder.broadcaster(Arc::new(ForeignBroadcaster::new(object, in_use.clone())));

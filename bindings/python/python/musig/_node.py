@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import inspect
 import logging
 import os
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Union, cast
 
-from . import _ffi
+from . import _exit, _ffi
 from ._ffi import (
     ElectionMethod,
     KeyOrder,
@@ -39,29 +36,6 @@ Seconds = Union[timedelta, float]
 
 def _duration(value: Seconds | None) -> timedelta | None:
     return timedelta(seconds=value) if isinstance(value, (int, float)) else value
-
-
-_STARTED: weakref.WeakSet[_ffi.Node] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Stops what still runs: the interpreter must not end while a thread of a node is about to enter it."""
-    nodes = list(_STARTED)
-    if not nodes:
-        return
-
-    async def stop() -> None:
-        await asyncio.wait([asyncio.ensure_future(_stop_one(node)) for node in nodes], timeout=10)
-
-    asyncio.run(stop())
-
-
-async def _stop_one(node: _ffi.Node) -> None:
-    try:
-        await node.stop()
-    except Exception:
-        logging.getLogger("musig").debug("a node could not be stopped", exc_info=True)
 
 
 class NodeEvent:
@@ -149,7 +123,7 @@ class Node:
             raise InvalidArgument("start", "this node was started already; make a new Node to start again")
         broadcaster, observer, log_sink = self._objects
         self._started = await _ffi.Node.start(self._config, self._signer, broadcaster, observer, log_sink)
-        _STARTED.add(self._started)
+        _exit.watch(self._started)
         return self
 
     async def stop(self) -> None:
@@ -160,7 +134,7 @@ class Node:
         """
         if self._started is not None:
             await self._started.stop()
-            _STARTED.discard(self._started)
+            _exit.forget(self._started)
 
     async def __aenter__(self) -> Node:
         return await self.start()
