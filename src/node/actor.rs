@@ -92,6 +92,8 @@ pub(crate) struct Actor {
     /// Sessions with outputs that wait for a batch, each with the number of the last one.
     barriers: HashMap<SessionId, u64>,
     held: VecDeque<(SessionId, u64, Output)>,
+    /// Exports with something in them that waits for a batch.
+    exports: Vec<(u64, Vec<u8>, oneshot::Sender<Result<Vec<u8>, Error>>)>,
     store_error: Option<StoreError>,
     retry_at: Option<Instant>,
     envelopes_sent: u64,
@@ -148,6 +150,7 @@ impl Actor {
             waiting: VecDeque::new(),
             barriers: HashMap::new(),
             held: VecDeque::new(),
+            exports: Vec::new(),
             store_error: None,
             retry_at: None,
             envelopes_sent: 0,
@@ -389,6 +392,19 @@ impl Actor {
         self.store_error.clone().map(Error::Store)
     }
 
+    /// Hands out what a session holds, once all of it is on the disk: others may see it from then on.
+    pub(crate) fn export(&mut self, id: SessionId, reply: oneshot::Sender<Result<Vec<u8>, Error>>) {
+        self.settle();
+        let bytes = self.engine.export(&id).ok_or(Error::UnknownSession(id));
+        match (bytes, self.barriers.get(&id)) {
+            (Ok(bytes), Some(batch)) => match self.refuses() {
+                Some(error) => drop(reply.send(Err(error))),
+                None => self.exports.push((*batch, bytes, reply)),
+            },
+            (bytes, _) => drop(reply.send(bytes)),
+        }
+    }
+
     // ---- Carrying out ----
 
     /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
@@ -476,6 +492,9 @@ impl Actor {
             for request in std::mem::take(&mut self.requests).into_values() {
                 request(Err(Error::Store(error.clone())));
             }
+            for (_, _, reply) in std::mem::take(&mut self.exports) {
+                let _ = reply.send(Err(Error::Store(error.clone())));
+            }
             return;
         }
         if self.store_error.is_some() && self.waiting.front().is_some_and(|first| first.number < batch) {
@@ -492,6 +511,13 @@ impl Actor {
         self.held = held;
         for (_, _, output) in ready {
             self.carry_out(output);
+        }
+        let (ready, waiting) =
+            std::mem::take(&mut self.exports).into_iter().partition(|(until, ..)| *until <= batch);
+        self.exports = waiting;
+        let ready: Vec<_> = ready;
+        for (_, bytes, reply) in ready {
+            let _ = reply.send(Ok(bytes));
         }
     }
 
