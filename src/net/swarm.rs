@@ -12,6 +12,7 @@ use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, ping};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tracing::instrument::WithSubscriber;
 
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
 use super::counters::count;
@@ -78,7 +79,7 @@ pub(super) fn start(
         tasks: JoinSet::new(),
         shared,
     };
-    runtime.spawn(driver.run(commands, reports));
+    runtime.spawn(driver.run(commands, reports).with_current_subscriber());
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use tracing::instrument::WithSubscriber;
 
 use super::actor::{Actor, Command, Foreign, Parts};
 use super::reply::{FailureMark, Health};
@@ -223,7 +224,14 @@ impl NodeBuilder {
     /// Opens the store, takes up its sessions, and starts. Durable events that were not acknowledged come again.
     ///
     /// Errors: something is missing or contradicts itself, the store cannot be opened, the identity in it is damaged.
-    pub fn start(self) -> Result<Node, Error> {
+    pub fn start(mut self) -> Result<Node, Error> {
+        match self.tracing.take() {
+            Some(dispatch) => tracing::dispatcher::with_default(&dispatch, || self.open()),
+            None => self.open(),
+        }
+    }
+
+    fn open(self) -> Result<Node, Error> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }
@@ -324,13 +332,7 @@ impl NodeBuilder {
         let (stopped, ended) = oneshot::channel();
         let actor = Actor::new(parts).run(inbox, events);
         let actor = guard(actor, Guarded { health: health.clone(), delivery: delivery.clone(), stopped });
-        match self.tracing {
-            Some(dispatch) => {
-                use tracing::instrument::WithSubscriber;
-                runtime.spawn(actor.with_subscriber(dispatch));
-            }
-            None => drop(runtime.spawn(actor)),
-        }
+        runtime.spawn(actor.with_current_subscriber());
         let shared = Shared {
             commands,
             delivery,

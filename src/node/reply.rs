@@ -45,7 +45,7 @@ impl<T> Reply<T> {
     #[cfg(feature = "uniffi")]
     pub(crate) fn cancel(&mut self) -> Option<Result<T, Error>> {
         match &mut self.0 {
-            State::Pending(receiver) => {
+            State::Pending(receiver, _) => {
                 receiver.close();
                 receiver.try_recv().ok()
             }
