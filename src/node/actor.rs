@@ -1,5 +1,7 @@
 //! The actor: one task that owns the engine, and carries out what it wants.
 
+mod life;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::NodeSigner;
-use super::metrics::Metrics;
 use super::reply::FailureMark;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
@@ -31,8 +32,6 @@ pub(crate) const CHAIN_LIMIT: Duration = Duration::from_secs(30);
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// No sleep is longer, so that a device's sleep is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
-const SLEPT: Duration = Duration::from_secs(2);
 
 /// What is done with the engine once something answered.
 type Answer = Box<dyn FnOnce(&mut Engine, Time) + Send>;
@@ -59,6 +58,13 @@ pub(crate) type Commands = mpsc::UnboundedSender<Command>;
 pub(crate) struct Foreign<T: ?Sized> {
     pub object: Arc<T>,
     pub lane: Arc<Lane>,
+}
+
+/// An export with something in it that waits for a batch.
+struct HeldExport {
+    until: u64,
+    bytes: Vec<u8>,
+    reply: oneshot::Sender<Result<Vec<u8>, Error>>,
 }
 
 /// A batch of changes on its way to the disk.
@@ -92,8 +98,7 @@ pub(crate) struct Actor {
     /// Sessions with outputs that wait for a batch, each with the number of the last one.
     barriers: HashMap<SessionId, u64>,
     held: VecDeque<(SessionId, u64, Output)>,
-    /// Exports with something in them that waits for a batch.
-    exports: Vec<(u64, Vec<u8>, oneshot::Sender<Result<Vec<u8>, Error>>)>,
+    exports: Vec<HeldExport>,
     store_error: Option<StoreError>,
     retry_at: Option<Instant>,
     envelopes_sent: u64,
@@ -216,17 +221,6 @@ impl Actor {
         let engine = self.engine.next_timeout().map(|at| at.saturating_sub(now));
         let retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
         [engine, retry, Some(LONGEST_SLEEP)].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP)
-    }
-
-    /// Notices that the device slept: one clock counts that, the other does not.
-    fn check_clocks(&mut self) {
-        let (now, instant) = (platform::now(), Instant::now());
-        let counted = now.monotonic.saturating_sub(self.clocks.0.monotonic);
-        let awake = instant.saturating_duration_since(self.clocks.1);
-        self.clocks = (now, instant);
-        if counted > awake + SLEPT && !self.suspended {
-            self.engine.woke(now);
-        }
     }
 
     async fn command(&mut self, command: Command) -> bool {
@@ -399,7 +393,7 @@ impl Actor {
         match (bytes, self.barriers.get(&id)) {
             (Ok(bytes), Some(batch)) => match self.refuses() {
                 Some(error) => drop(reply.send(Err(error))),
-                None => self.exports.push((*batch, bytes, reply)),
+                None => self.exports.push(HeldExport { until: *batch, bytes, reply }),
             },
             (bytes, _) => drop(reply.send(bytes)),
         }
@@ -492,8 +486,8 @@ impl Actor {
             for request in std::mem::take(&mut self.requests).into_values() {
                 request(Err(Error::Store(error.clone())));
             }
-            for (_, _, reply) in std::mem::take(&mut self.exports) {
-                let _ = reply.send(Err(Error::Store(error.clone())));
+            for export in std::mem::take(&mut self.exports) {
+                let _ = export.reply.send(Err(Error::Store(error.clone())));
             }
             return;
         }
@@ -512,11 +506,10 @@ impl Actor {
         for (_, _, output) in ready {
             self.carry_out(output);
         }
-        let (ready, waiting) =
-            std::mem::take(&mut self.exports).into_iter().partition(|(until, ..)| *until <= batch);
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.exports).into_iter().partition(|export| export.until <= batch);
         self.exports = waiting;
-        let ready: Vec<_> = ready;
-        for (_, bytes, reply) in ready {
+        for HeldExport { bytes, reply, .. } in ready {
             let _ = reply.send(Ok(bytes));
         }
     }
@@ -570,75 +563,6 @@ impl Actor {
                 );
             }
             Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by settle"),
-        }
-    }
-
-    // ---- Life ----
-
-    pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
-        // What was asked for before is committed before.
-        self.settle();
-        self.suspended = true;
-        self.store.suspend(Box::new(move |result| drop(reply.send(result.map_err(Error::Store)))));
-    }
-
-    pub(crate) fn resume(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
-        let commands = self.commands.clone();
-        self.store.resume(Box::new(move |result| {
-            let call = move |actor: &mut Actor| {
-                if result.is_ok() {
-                    actor.suspended = false;
-                    actor.clocks = (platform::now(), Instant::now());
-                    actor.reconnect();
-                    actor.engine.woke(platform::now());
-                }
-                drop(reply.send(result.map_err(Error::Store)));
-            };
-            drop(commands.send(Command::Call(Box::new(call))));
-        }));
-    }
-
-    fn reconnect(&self) {
-        if let Some(network) = &self.network {
-            network.try_command(NetCommand::Reconnect);
-        }
-    }
-
-    pub(crate) fn metrics(&self) -> Metrics {
-        let (events_waiting, notices_dropped) = self.delivery.counters();
-        Metrics {
-            sessions: self.engine.ids().len(),
-            frames_sent: self.envelopes_sent,
-            refused: self.engine.refused(),
-            store: self.store.counters(),
-            network: self.network.as_ref().map(Network::counters).unwrap_or_default(),
-            events_waiting,
-            notices_dropped,
-        }
-    }
-
-    async fn end(&mut self) {
-        self.delivery.stop();
-        for lane in [
-            self.signer_lane.as_deref(),
-            self.broadcaster.as_ref().map(|foreign| &*foreign.lane),
-            self.observer.as_ref().map(|foreign| &*foreign.lane),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            lane.stop();
-        }
-        if let Some(network) = self.network.take() {
-            network.command(NetCommand::Shutdown).await;
-        }
-        for request in std::mem::take(&mut self.requests).into_values() {
-            request(Err(Error::NodeStopped));
-        }
-        let (done, synced) = oneshot::channel();
-        self.store.stop(Box::new(move |result| drop(done.send(result))));
-        if let Ok(Err(error)) = synced.await {
-            tracing::warn!(%error, "the last commit of the store failed");
         }
     }
 }

@@ -520,10 +520,11 @@ fn a_locked_signer_is_an_error_and_the_session_goes_on_when_it_is_unlocked() {
     signer.lock();
     proposed(&nodes[2]).join().wait().expect("joins");
     carry(&nodes, id);
-    wait_for(&nodes[1], "the signer's refusal", |event| match &event.event {
-        Event::SignerFailed { error } => Some(assert_eq!(*error, SignerError::Locked)),
+    let refusal = wait_for(&nodes[1], "the signer's refusal", |event| match &event.event {
+        Event::SignerFailed { error } => Some(error.clone()),
         _ => None,
     });
+    assert_eq!(refusal, SignerError::Locked);
     assert_eq!(session.status().wait().expect("known").missing, [1]);
     signer.unlock(secret(1)).expect("the right secret");
     wait_until("it made its nonces", || {
