@@ -209,6 +209,8 @@ impl Actor {
             self.settle();
             self.seek().await;
         }
+        // What was said just before the stop is stored: an acknowledgement, for one.
+        self.settle();
         self.end().await;
     }
 
