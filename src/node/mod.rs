@@ -177,6 +177,8 @@ impl Node {
                 Some(error) => Err(error),
                 None => actor.engine.import(&bytes, platform::now()),
             };
+            // So that the answer to it is in the next export.
+            actor.settle();
             let handles =
                 |ids: Vec<SessionId>| ids.into_iter().map(|id| Session::new(node.clone(), id)).collect();
             drop(reply.send(result.map(handles)));
