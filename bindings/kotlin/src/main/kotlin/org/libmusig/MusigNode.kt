@@ -104,10 +104,6 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
     }
 
     public companion object {
-        init {
-            CallbackThreads.prepare()
-        }
-
         /**
          * Opens the store, takes up its sessions, and starts. If the coroutine is cancelled, the node is stopped again.
          * Foreign objects are called on threads of their own, one call at a time; they may block, and throw.
@@ -118,7 +114,7 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             broadcaster: Broadcaster? = null,
             observer: ChainObserver? = null,
             logSink: LogSink? = null,
-        ): MusigNode = MusigNode(Node.start(config, SignerChoice.Local(signer), broadcaster, observer, logSink))
+        ): MusigNode = start(config, SignerChoice.Local(signer), broadcaster, observer, logSink)
 
         /** The same with a key that is held elsewhere. */
         public suspend fun start(
@@ -127,6 +123,16 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             broadcaster: Broadcaster? = null,
             observer: ChainObserver? = null,
             logSink: LogSink? = null,
-        ): MusigNode = MusigNode(Node.start(config, SignerChoice.Foreign(signer), broadcaster, observer, logSink))
+        ): MusigNode = start(config, SignerChoice.Foreign(signer.attached()), broadcaster, observer, logSink)
+
+        private suspend fun start(
+            config: NodeConfig,
+            signer: SignerChoice,
+            broadcaster: Broadcaster?,
+            observer: ChainObserver?,
+            logSink: LogSink?,
+        ): MusigNode = MusigNode(
+            Node.start(config, signer, broadcaster?.attached(), observer?.attached(), logSink?.attached()),
+        )
     }
 }
