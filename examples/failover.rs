@@ -11,7 +11,6 @@ mod parent;
 #[path = "failover/signer.rs"]
 mod signer;
 #[path = "support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 #[path = "failover/timeline.rs"]
 mod timeline;

@@ -1,4 +1,8 @@
-//! MuSig2 signing sessions in which no coordinator can censor or lose the transaction.
+#![cfg_attr(all(feature = "node", feature = "bitcoin"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "node", feature = "bitcoin")),
+    doc = "MuSig2 sessions with failover of the broadcast. This build has the protocol alone."
+)]
 #![deny(missing_docs, unsafe_code, unsafe_op_in_unsafe_fn)]
 
 #[cfg(feature = "uniffi")]
@@ -8,7 +12,8 @@ pub mod chain;
 pub mod error;
 #[cfg(feature = "node")]
 pub mod event;
-#[cfg(feature = "uniffi")]
+#[cfg(any(feature = "capi", feature = "uniffi"))]
+#[doc(hidden)]
 pub mod ffi;
 #[cfg(feature = "node")]
 #[doc(hidden)]

@@ -96,7 +96,9 @@ impl Demo {
                     return Err(format!("signer {index}: {}", value["reason"]));
                 }
                 Ok(line) => return Ok(line),
-                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(format!("waited too long for {what}")),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                    return Err(format!("waited too long for {what}"));
+                }
                 Err(RecvTimeoutError::Timeout) => self.timeline.wait(what),
                 Err(RecvTimeoutError::Disconnected) => return Err("all signers are gone".into()),
             }
@@ -104,7 +106,11 @@ impl Demo {
     }
 
     /// Waits until each of these signers said something.
-    fn all(&mut self, signers: impl Iterator<Item = usize>, event: &str) -> Result<BTreeMap<usize, Value>, String> {
+    fn all(
+        &mut self,
+        signers: impl Iterator<Item = usize>,
+        event: &str,
+    ) -> Result<BTreeMap<usize, Value>, String> {
         let mut missing: BTreeSet<usize> = signers.collect();
         let mut said = BTreeMap::new();
         let deadline = Instant::now() + PATIENCE;
@@ -126,7 +132,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         .map(|secret| LocalSigner::new(*secret).map(|signer| signer.public_key()))
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
-    let mut forest = TweakForest::new(aggregate_key(&keys, KeyOrder::Sorted).map_err(|error| error.to_string())?);
+    let mut forest =
+        TweakForest::new(aggregate_key(&keys, KeyOrder::Sorted).map_err(|error| error.to_string())?);
     let tweak = forest.taproot(None, None).map_err(|error| error.to_string())?;
     let output_key = *forest.key(Some(tweak)).map_err(|error| error.to_string())?.x_only();
     let script = [&[0x51, 0x20][..], &output_key].concat();
@@ -161,16 +168,19 @@ pub fn run(options: &Options) -> Result<(), String> {
         Tiers::Fixed(width) => json!(width),
     };
     let proposed_at = demo.timeline.elapsed();
-    demo.order(0, &json!({
-        "order": "propose",
-        "signers": keys.iter().map(SignerKey::to_string).collect::<Vec<_>>(),
-        "transaction": to_hex(&unsigned),
-        "value": value,
-        "script": to_hex(&script),
-        "method": options.method.number(),
-        "timeout": options.timeout.as_millis() as u64,
-        "tiers": tiers,
-    }))?;
+    demo.order(
+        0,
+        &json!({
+            "order": "propose",
+            "signers": keys.iter().map(SignerKey::to_string).collect::<Vec<_>>(),
+            "transaction": to_hex(&unsigned),
+            "value": value,
+            "script": to_hex(&script),
+            "method": options.method.number(),
+            "timeout": options.timeout.as_millis() as u64,
+            "tiers": tiers,
+        }),
+    )?;
     let outcome = watch(&mut demo, options, proposed_at)?;
 
     demo.timeline.say("all", "the dead signers start again from their stores", Tone::Plain);
@@ -194,19 +204,23 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
 
     let txid = outcome.txid.parse().map_err(|_| "the transaction id is none".to_owned())?;
-    let submissions = chain.submissions(&txid).accepted;
+    let submissions = chain.submissions(&txid).attempts;
     let alive_in_turn = outcome.allowed;
     if submissions == 0 || submissions as usize > alive_in_turn {
         return Err(format!("{submissions} submissions instead of 1"));
     }
+    // By hand, so that the order of the fields is the one that is documented.
     println!(
-        "{}",
-        json!({
-            "ok": true, "signers": n, "killed": outcome.killed, "coordinator": outcome.list[0],
-            "broadcast_by": outcome.broadcast_by, "turns": outcome.turn + 1, "txid": outcome.txid,
-            "signing_ms": outcome.signing.as_millis() as u64, "failover_ms": outcome.failover.as_millis() as u64,
-            "submissions": submissions, "restarted_confirmed": restarted,
-        })
+        "{{\"ok\":true,\"signers\":{n},\"killed\":{},\"coordinator\":{},\"broadcast_by\":{},\"turns\":{},\
+         \"txid\":\"{}\",\"signing_ms\":{},\"failover_ms\":{},\"submissions\":{submissions},\
+         \"restarted_confirmed\":{restarted}}}",
+        json!(outcome.killed),
+        outcome.list[0],
+        outcome.broadcast_by,
+        outcome.turn + 1,
+        outcome.txid,
+        outcome.signing.as_millis(),
+        outcome.failover.as_millis(),
     );
     Ok(())
 }
@@ -243,10 +257,18 @@ fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Ou
         let victims = list.get(..options.kill).unwrap_or_default().to_vec();
         match line["event"].as_str().unwrap_or_default() {
             "proposed" => {
-                list = line["list"].as_array().into_iter().flatten().filter_map(Value::as_u64).map(|i| i as usize).collect();
+                list = line["list"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_u64)
+                    .map(|i| i as usize)
+                    .collect();
                 demo.timeline.say(&name(index), &format!("proposes; priority list {list:?}"), Tone::Plain);
             }
-            "proposal" => demo.timeline.say(&name(index), &format!("consents (fee {})", line["fee"]), Tone::Quiet),
+            "proposal" => {
+                demo.timeline.say(&name(index), &format!("consents (fee {})", line["fee"]), Tone::Quiet)
+            }
             "complete" => {
                 complete.insert(index);
                 txid = line["txid"].as_str().unwrap_or_default().to_owned();
@@ -261,7 +283,10 @@ fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Ou
                 demo.timeline.say(&name(index), &format!("is to broadcast (turn {turn})"), Tone::Plain);
             }
             "coordinator failed" if Some(&index) == list.last() => {
-                let what = format!("finds {} failed, next is {} (turn {})", line["failed"], line["next"], line["turn"]);
+                let what = format!(
+                    "finds {} failed, next is {} (turn {})",
+                    line["failed"], line["next"], line["turn"]
+                );
                 demo.timeline.say(&name(index), &what, Tone::Quiet);
             }
             "submitted" => {
@@ -275,7 +300,9 @@ fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Ou
                 let what = format!("sees it confirmed at height {}", line["height"]);
                 demo.timeline.say(&name(index), &what, Tone::Good);
             }
-            "exhausted" => return Err(format!("signer {index} had the alarm although {} live", n - options.kill)),
+            "exhausted" => {
+                return Err(format!("signer {index} had the alarm although {} live", n - options.kill));
+            }
             _ => {}
         }
         // The victims die when their turn came and all hold the transaction; the others may submit once they are dead.
@@ -287,7 +314,9 @@ fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Ou
                 }
             }
             if killed.len() == options.kill {
-                for alive in asked.keys().copied().filter(|index| !victims.contains(index)).collect::<Vec<_>>() {
+                for alive in
+                    asked.keys().copied().filter(|index| !victims.contains(index)).collect::<Vec<_>>()
+                {
                     demo.order(alive, &json!({ "order": "submit" }))?;
                 }
             }
@@ -298,7 +327,9 @@ fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Ou
     let allowed: Vec<usize> =
         list.iter().copied().filter(|i| !killed.contains(i) && asked.get(i) == Some(&turn)).collect();
     if !allowed.contains(&broadcast_by) || allowed.first() != list.get(options.kill) {
-        return Err(format!("signer {broadcast_by} submitted, which was not its turn: {list:?}, killed {killed:?}"));
+        return Err(format!(
+            "signer {broadcast_by} submitted, which was not its turn: {list:?}, killed {killed:?}"
+        ));
     }
     let (signing, failover) = (signed_at.saturating_sub(proposed_at), at.saturating_sub(signed_at));
     Ok(Outcome { list, killed, broadcast_by, turn, txid, signing, failover, allowed: allowed.len() })
@@ -315,7 +346,8 @@ fn secrets(n: usize) -> Result<Vec<[u8; 32]>, String> {
 /// Pays everything but the fee back to the same key.
 fn unsigned_transaction(funding: libmusig::types::OutPoint, value: u64, script: &[u8]) -> Vec<u8> {
     use bitcoin::hashes::Hash;
-    let outpoint = bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(funding.txid.0), vout: funding.vout };
+    let outpoint =
+        bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(funding.txid.0), vout: funding.vout };
     let transaction = bitcoin::Transaction {
         version: bitcoin::transaction::Version::TWO,
         lock_time: bitcoin::absolute::LockTime::ZERO,

@@ -13,7 +13,7 @@ use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::{FailoverPolicy, SpentOutput, Tiers};
 use libmusig::signer::LocalSigner;
-use libmusig::types::{from_hex, to_hex};
+use libmusig::types::{SignerKey, from_hex, to_hex};
 use serde_json::{Value, json};
 
 use crate::support::esplora::Esplora;
@@ -115,7 +115,10 @@ fn serve(store: &str, chain: &str) -> Result<(), String> {
 fn propose(node: &Node, order: &Value) -> Result<(), String> {
     let text = |name: &str| order[name].as_str().unwrap_or_default().to_owned();
     let signers = order["signers"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let signers = signers.map(str::parse).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let signers = signers
+        .map(str::parse::<SignerKey>)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| error.to_string())?;
     let spent = SpentOutput { value: order["value"].as_u64().unwrap_or(0), script: bytes(&text("script")) };
     let method = ElectionMethod::from_number(order["method"].as_u64().unwrap_or(0) as u32);
     let policy = FailoverPolicy {
@@ -151,7 +154,9 @@ fn handle(node: &Node, event: &NodeEvent) -> Result<(), KeepEvent> {
             node.session(id).join().wait().map_err(|_| KeepEvent)?;
         }
         Event::SessionComplete { transaction: Some(transaction), .. } => {
-            say(&json!({ "event": "complete", "txid": transaction.txid.to_string(), "bytes": to_hex(&transaction.bytes).len() / 2 }));
+            say(
+                &json!({ "event": "complete", "txid": transaction.txid.to_string(), "bytes": to_hex(&transaction.bytes).len() / 2 }),
+            );
         }
         Event::ShouldBroadcast { turn, .. } => say(&json!({ "event": "should broadcast", "turn": turn })),
         Event::CoordinatorFailed { failed, next, turn } => {
@@ -160,7 +165,9 @@ fn handle(node: &Node, event: &NodeEvent) -> Result<(), KeepEvent> {
         Event::BroadcastSeen { .. } => say(&json!({ "event": "seen" })),
         Event::BroadcastConfirmed { txid, depth } => {
             let height = depth.map(|depth| depth.height);
-            say(&json!({ "event": "confirmed", "txid": txid.map(|txid| txid.to_string()), "height": height }));
+            say(
+                &json!({ "event": "confirmed", "txid": txid.map(|txid| txid.to_string()), "height": height }),
+            );
         }
         Event::FailoverExhausted { .. } => say(&json!({ "event": "exhausted" })),
         _ => {}

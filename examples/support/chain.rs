@@ -222,8 +222,8 @@ impl Chain {
         let State { mempool, transactions, spent_by, .. } = &mut *state;
         mempool.retain(|candidate| {
             let inputs = &transactions[candidate].transaction.input;
-            let goes = candidate == txid
-                || inputs.iter().any(|input| evicted.contains(&outpoint_of(input).txid));
+            let goes =
+                candidate == txid || inputs.iter().any(|input| evicted.contains(&outpoint_of(input).txid));
             if goes {
                 evicted.insert(*candidate);
                 for input in inputs {
@@ -277,7 +277,8 @@ impl State {
 
     fn verify(&self, transaction: &Transaction, raw: &[u8]) -> Result<(), RejectReason> {
         check_alone(transaction)?;
-        let height = Height::from_consensus(self.tip() + 1).map_err(|_| RejectReason::NotFinal)?;
+        // The crate's comparison is with the last block, Bitcoin Core's with the next one: the same.
+        let height = Height::from_consensus(self.tip()).map_err(|_| RejectReason::NotFinal)?;
         if !transaction.is_absolute_timelock_satisfied(height, now()) {
             return Err(RejectReason::NotFinal);
         }
@@ -294,7 +295,8 @@ impl State {
                 });
             }
         }
-        let available = sum(spent.iter().copied()).ok_or(RejectReason::Malformed("bad-txns-inputvalues-outofrange"))?;
+        let available =
+            sum(spent.iter().copied()).ok_or(RejectReason::Malformed("bad-txns-inputvalues-outofrange"))?;
         if sum(&transaction.output) > Some(available) {
             return Err(RejectReason::BelowOutputs);
         }

@@ -49,7 +49,9 @@ impl Esplora {
     /// The server at `http://host[:port][/prefix]`. Does not connect yet.
     pub fn new(base_url: &str) -> Result<Self, ChainError> {
         let rest = base_url.strip_prefix("http://").ok_or_else(|| {
-            failed(format!("{base_url:?} does not start with http://; give the address of a plain HTTP server"))
+            failed(format!(
+                "{base_url:?} does not start with http://; give the address of a plain HTTP server"
+            ))
         })?;
         let (host, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let text = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -88,7 +90,8 @@ impl Esplora {
         };
         let mut words = message.first_line.split(' ');
         let version = words.next().unwrap_or("");
-        let status = words.next().filter(|_| version.starts_with("HTTP/1.")).and_then(|code| code.parse().ok());
+        let status =
+            words.next().filter(|_| version.starts_with("HTTP/1.")).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| nonsense(path, "it has no HTTP status"))?;
         let body = String::from_utf8(message.body).map_err(|_| nonsense(path, "it is not text"))?;
         Ok((status, body))

@@ -58,7 +58,8 @@ pub fn messages(
         let Some((_, tweak)) = output_keys.iter().find(pays_to) else { continue };
         funded.require_unsigned(position)?;
         let digest = hashes.of(position, sighash_type);
-        let input = u32::try_from(position).expect("a transaction of limited size has fewer than 2^32 inputs");
+        let input =
+            u32::try_from(position).expect("a transaction of limited size has fewer than 2^32 inputs");
         messages.push(Message { digest, tweak: *tweak, input, sighash_type });
     }
     if messages.is_empty() {
@@ -76,7 +77,8 @@ pub fn messages(
 /// each message is the signature hash of its input under the key that the input's output pays to, and, with failover
 /// enabled, if the signatures alone complete the transaction and nothing else can change its id.
 ///
-/// Without failover other inputs may be anything. If one of them is not segwit and not final, the id will change.
+/// That messages name each input once, ascending, is a rule of [`Proposal`] itself. Without failover other inputs may
+/// be anything; if one of them is not segwit and not final, the id will change.
 ///
 /// Errors: [`ProposalError::Transaction`], [`ProposalError::Index`] for an input that is not there,
 /// [`ProposalError::FailoverNeedsFixedTransaction`].
@@ -87,15 +89,12 @@ pub fn check(
     let funded = Funded::of(proposal)?;
     let mut hashes = funded.hashes();
     let mut signed = HashSet::with_capacity(proposal.messages.len());
-    let mut previous = None;
     for (index, message) in proposal.messages.iter().enumerate() {
         let position = message.input as usize;
-        let output =
-            funded.spent.get(position).ok_or(ProposalError::Index { what: "input", index: position as u64 })?;
-        if previous >= Some(position) {
-            return Err(refused(format!("message {index} is out of order; list each input once, ascending")));
-        }
-        previous = Some(position);
+        let output = funded
+            .spent
+            .get(position)
+            .ok_or(ProposalError::Index { what: "input", index: position as u64 })?;
         if !pays_to(output, &output_key(index)) {
             return Err(refused(format!(
                 "input {position} does not spend an output of the key of message {index}; check its tweak and its \
@@ -125,10 +124,7 @@ pub fn check(
 ///
 /// Errors: [`ProposalError::Limit`] for another number of signatures. [`ProposalError::Transaction`] if other inputs
 /// are not complete (only without failover): then put the signatures in by yourself.
-pub fn finalize(
-    proposal: &Proposal,
-    signatures: &[Signature],
-) -> Result<SignedTransaction, ProposalError> {
+pub fn finalize(proposal: &Proposal, signatures: &[Signature]) -> Result<SignedTransaction, ProposalError> {
     let mut transaction = Funded::of(proposal)?.transaction;
     if signatures.len() != proposal.messages.len() {
         let (actual, wanted) = (signatures.len() as u64, proposal.messages.len() as u64);
@@ -209,10 +205,6 @@ impl Funded {
         let transaction: Transaction = encode::deserialize(unsigned).map_err(|error| {
             refused(format!("{error}; pass one transaction in consensus encoding, with nothing after it"))
         })?;
-        // Whatever slips through the decoder in two forms would let two encodings stand for one transaction.
-        if encode::serialize(&transaction) != unsigned {
-            return Err(refused("its encoding is not canonical; encode it again"));
-        }
         let inputs = &transaction.input;
         if inputs.is_empty() || transaction.output.is_empty() {
             return Err(refused("it has no inputs or no outputs; give it at least one of each"));
@@ -230,14 +222,19 @@ impl Funded {
         let mut seen = HashSet::with_capacity(inputs.len());
         for (position, input) in inputs.iter().enumerate() {
             if input.previous_output.is_null() {
-                return Err(refused(format!("input {position} spends nothing, as a coinbase does; remove it")));
+                return Err(refused(format!(
+                    "input {position} spends nothing, as a coinbase does; remove it"
+                )));
             }
             if !seen.insert(input.previous_output) {
-                return Err(refused(format!("input {position} spends the same output as an earlier one; remove it")));
+                return Err(refused(format!(
+                    "input {position} spends the same output as an earlier one; remove it"
+                )));
             }
         }
-        let available = sum(spent.iter().map(|output| output.value))
-            .ok_or_else(|| refused("it spends more than 21 million BTC; check the values of the spent outputs"))?;
+        let available = sum(spent.iter().map(|output| output.value)).ok_or_else(|| {
+            refused("it spends more than 21 million BTC; check the values of the spent outputs")
+        })?;
         let paid = sum(transaction.output.iter().map(|output| output.value.to_sat()))
             .ok_or_else(|| refused("it pays more than 21 million BTC; check the values of its outputs"))?;
         let fee = available.checked_sub(paid).ok_or_else(|| {
@@ -263,7 +260,9 @@ impl Funded {
         if input.witness.is_empty() && input.script_sig.is_empty() {
             return Ok(());
         }
-        Err(refused(format!("input {position}, which the session signs, is signed already; remove its witness")))
+        Err(refused(format!(
+            "input {position}, which the session signs, is signed already; remove its witness"
+        )))
     }
 
     /// An input that the session does not sign: complete, and unable to change the transaction's id.

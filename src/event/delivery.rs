@@ -1,12 +1,15 @@
 //! Bringing events to their one consumer: a handler on its lane, or `next_event`.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::event::lane::{Lane, LaneOutcome};
+#[cfg(unix)]
+use crate::platform::EventDescriptor;
 use crate::protocol::event::{DurableKind, Event, SessionEvent};
 use crate::types::SessionId;
 
@@ -49,12 +52,37 @@ struct State {
     unacknowledged: HashMap<u64, (SessionId, DurableKind)>,
     on_lane: usize,
     waiter: Option<oneshot::Sender<Result<NodeEvent, Error>>>,
+    /// Somebody blocks until an event is there.
+    blocked: bool,
     stopped: bool,
+    /// Made when it is asked for.
+    #[cfg(unix)]
+    descriptor: Option<EventDescriptor>,
+}
+
+impl State {
+    /// Whether somebody waits for the next event.
+    fn has_consumer(&self) -> bool {
+        self.blocked || self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
+    }
+
+    /// Sets the descriptor while an event waits, or for good when the node has stopped.
+    fn show(&self) {
+        #[cfg(unix)]
+        if let Some(descriptor) = &self.descriptor {
+            let ready = self.stopped || !self.queue.is_empty();
+            if let Err(error) = if ready { descriptor.set() } else { descriptor.clear() } {
+                tracing::error!(%error, "the event descriptor cannot be changed");
+            }
+        }
+    }
 }
 
 /// The events of one node on their way to its application.
 pub(crate) struct Delivery {
     state: Mutex<State>,
+    /// For whoever blocks: an event came, or the end.
+    changed: Condvar,
     handler: Option<(EventHandler, Lane)>,
     acknowledge: Acknowledge,
 }
@@ -69,9 +97,12 @@ impl Delivery {
             unacknowledged: HashMap::new(),
             on_lane: 0,
             waiter: None,
+            blocked: false,
             stopped: false,
+            #[cfg(unix)]
+            descriptor: None,
         };
-        Arc::new(Self { state: Mutex::new(state), handler, acknowledge })
+        Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), handler, acknowledge })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -118,7 +149,7 @@ impl Delivery {
             while let Some(waiter) = state.waiter.take() {
                 let Some(event) = Self::take(&mut state) else {
                     state.waiter = Some(waiter);
-                    return;
+                    break;
                 };
                 // Whoever waited may be gone: then the event stays first in the queue.
                 if let Err(Ok(event)) = waiter.send(Ok(event)) {
@@ -126,6 +157,8 @@ impl Delivery {
                     state.queue.push_front(event);
                 }
             }
+            state.show();
+            self.changed.notify_one();
             return;
         };
         // The lane is stopped after `stopped` is set, so a call made under this lock is never answered in here.
@@ -165,8 +198,7 @@ impl Delivery {
         if state.stopped {
             return Err(Error::NodeStopped);
         }
-        let pending = state.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed());
-        if self.handler.is_some() || pending {
+        if self.handler.is_some() || state.has_consumer() {
             return Err(Error::ConsumerExists);
         }
         let (sender, receiver) = oneshot::channel();
@@ -178,15 +210,68 @@ impl Delivery {
     /// Takes the next event if there is one.
     pub(crate) fn try_next(&self) -> Result<Option<NodeEvent>, Error> {
         let mut state = self.state();
-        let pending = state.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed());
-        if self.handler.is_some() || pending {
+        if self.handler.is_some() || state.has_consumer() {
             return Err(Error::ConsumerExists);
         }
         match Self::take(&mut state) {
-            Some(event) => Ok(Some(event)),
+            Some(event) => {
+                state.show();
+                Ok(Some(event))
+            }
             None if state.stopped => Err(Error::NodeStopped),
             None => Ok(None),
         }
+    }
+
+    /// Takes the next event, and blocks for at most `limit` until there is one.
+    pub(crate) fn next_within(&self, limit: Option<Duration>) -> Result<Option<NodeEvent>, Error> {
+        let mut state = self.state();
+        if self.handler.is_some() || state.has_consumer() {
+            return Err(Error::ConsumerExists);
+        }
+        state.blocked = true;
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let found = loop {
+            if let Some(event) = Self::take(&mut state) {
+                break Ok(Some(event));
+            }
+            if state.stopped {
+                break Err(Error::NodeStopped);
+            }
+            state = match end {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break Ok(None);
+                    }
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        };
+        state.blocked = false;
+        state.show();
+        found
+    }
+
+    /// The event descriptor, which is made at the first call.
+    #[cfg(unix)]
+    pub(crate) fn descriptor(&self) -> Result<std::os::fd::RawFd, Error> {
+        use std::os::fd::AsRawFd;
+        if self.handler.is_some() {
+            return Err(Error::ConsumerExists);
+        }
+        let mut state = self.state();
+        if let Some(descriptor) = &state.descriptor {
+            return Ok(descriptor.as_raw_fd());
+        }
+        let made = EventDescriptor::new();
+        let made =
+            made.map_err(|error| Error::Config(format!("no event descriptor could be made: {error}")))?;
+        let number = made.as_raw_fd();
+        state.descriptor = Some(made);
+        state.show();
+        Ok(number)
     }
 
     /// Puts an event back that was taken by somebody who went away.
@@ -202,6 +287,7 @@ impl Delivery {
         let mut state = self.state();
         state.queue.retain(|event| !event.durable);
         state.unacknowledged.clear();
+        state.show();
     }
 
     /// Events that wait, and notices that were dropped.
@@ -220,6 +306,8 @@ impl Delivery {
         let waiter = {
             let mut state = self.state();
             state.stopped = true;
+            state.show();
+            self.changed.notify_all();
             state.waiter.take()
         };
         if let Some(waiter) = waiter {

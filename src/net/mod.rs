@@ -5,9 +5,11 @@ mod config;
 mod counters;
 mod dial;
 mod liveness;
+mod peers;
 mod presence;
 mod stream;
 mod swarm;
+mod transport;
 
 use std::collections::HashMap;
 use std::fmt;

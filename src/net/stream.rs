@@ -1,9 +1,10 @@
 //! The protocol `/musig/1`: frames on one long-lived stream for each direction.
 //!
 //! A frame is a 4-byte big-endian length of the payload, one byte of kind (0 presence, 1 session frame), and the
-//! payload. Each side opens one stream on each connection, writes its presence first (an empty one, if it has none
-//! yet), and session frames only after a presence. With several connections it writes on one at a time, and ends the
-//! old stream before it goes on with another; the reader finishes the old stream first. So the order of frames holds.
+//! payload. Each side opens one stream on each connection. It begins with 8 bytes, big-endian: how many session frames
+//! it sent to this peer before, on other streams. Then comes its presence (an empty one, if it has none yet), and
+//! session frames only after a presence. With several connections each side writes on one at a time, and ends the old
+//! stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::counters::count;
 use super::liveness::{Activity, Pace};
@@ -34,7 +35,7 @@ const BATCH: usize = 16 << 10;
 const OVERHEAD: usize = 64;
 /// What a presence costs of a peer's pace: it is a signature to verify.
 const PRESENCE_COST: f64 = 10.0;
-/// How long a stream waits for its predecessor to end. A predecessor on a dead connection does not end.
+/// How long a stream waits for the frames before its own. On a dead connection they do not come.
 const PREDECESSOR: Duration = Duration::from_millis(500);
 
 /// What waits to be sent to one peer.
@@ -49,6 +50,8 @@ struct Waiting {
     presence: Option<Arc<[u8]>>,
     frames: VecDeque<Arc<[u8]>>,
     bytes: usize,
+    /// Frames that a writer has taken.
+    taken: u64,
     /// Whose turn it is to write.
     writer: u64,
     /// Writers that have not ended.
@@ -91,10 +94,14 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Ends the present writer. The one with this number goes on.
-    pub(super) fn take_over(&self, writer: u64) {
-        self.lock().writer = writer;
+    /// Ends the present writer. The one with this number goes on, after as many frames as are returned.
+    pub(super) fn take_over(&self, writer: u64) -> u64 {
+        let mut waiting = self.lock();
+        waiting.writer = writer;
+        let taken = waiting.taken;
+        drop(waiting);
         self.wake();
+        taken
     }
 
     /// No frame is taken any more; the writer ends after those that wait.
@@ -135,6 +142,7 @@ impl Outbox {
         }
         if presented && let Some(frame) = waiting.frames.pop_front() {
             waiting.bytes -= frame.len() + OVERHEAD;
+            waiting.taken += 1;
             return Next::Frame(SESSION, frame);
         }
         if waiting.closed { Next::End } else { Next::Nothing }
@@ -158,6 +166,8 @@ pub(super) struct Writer {
     pub(super) peer: PeerId,
     pub(super) connection: ConnectionId,
     pub(super) number: u64,
+    /// Session frames before this stream.
+    pub(super) start: u64,
     pub(super) presence: Option<Arc<[u8]>>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) activity: Arc<Activity>,
@@ -181,7 +191,7 @@ impl Writer {
     }
 
     async fn write<S: AsyncWrite + Unpin>(&self, stream: &mut S) -> std::io::Result<()> {
-        let mut batch = Vec::new();
+        let mut batch = self.start.to_be_bytes().to_vec();
         let first: &[u8] = self.presence.as_deref().unwrap_or_default();
         append(&mut batch, PRESENCE, first);
         let mut presented = !first.is_empty();
@@ -245,8 +255,8 @@ fn append(batch: &mut Vec<u8>, kind: u8, payload: &[u8]) {
 pub(super) struct Reader {
     pub(super) peer: PeerId,
     pub(super) connection: ConnectionId,
-    /// One permit: whose stream of this peer delivers.
-    pub(super) turn: Arc<Semaphore>,
+    /// Session frames of this peer that were delivered, on all streams.
+    pub(super) delivered: Arc<watch::Sender<u64>>,
     pub(super) activity: Arc<Activity>,
     pub(super) shared: Arc<Shared>,
     pub(super) events: mpsc::Sender<NetEvent>,
@@ -285,8 +295,10 @@ impl Reader {
     async fn read<S: AsyncRead + Unpin>(&self, stream: &mut S) -> Result<std::convert::Infallible, Ended> {
         let mut pace = Pace::new(self.shared.config.frames_per_second);
         let mut accepted: Option<PresenceRecord> = None;
-        let mut _turn = None;
-        let mut delivers = false;
+        let mut start = [0; 8];
+        stream.read_exact(&mut start).await?;
+        let start = u64::from_be_bytes(start);
+        let mut number = start;
         let mut first = true;
         loop {
             let (kind, received) =
@@ -301,12 +313,14 @@ impl Reader {
                 (PRESENCE, None) if first && received.is_empty() => {}
                 (PRESENCE, _) => accepted = Some(self.accept(received.into_vec()).await?),
                 (_, Some(record)) => {
-                    if !std::mem::replace(&mut delivers, true) {
-                        _turn = self.take_turn().await;
+                    if number == start {
+                        self.predecessors(start).await;
                     }
                     count(&self.shared.counters.frames_in, 1);
                     count(&self.shared.counters.bytes_in, received.len());
                     self.events.send(NetEvent::Frame { from: record.signer, frame: received }).await?;
+                    number = number.wrapping_add(1);
+                    self.delivered.send_replace(number);
                 }
                 (_, None) => return Err(Ended::Violation("a session frame before the presence")),
             }
@@ -314,10 +328,11 @@ impl Reader {
         }
     }
 
-    /// Waits until the peer's earlier stream ended, but not for long.
-    async fn take_turn(&self) -> Option<OwnedSemaphorePermit> {
-        let acquired = tokio::time::timeout(PREDECESSOR, self.turn.clone().acquire_owned()).await;
-        acquired.ok().and_then(Result::ok)
+    /// Waits until the frames before this stream's were delivered, but not for long.
+    async fn predecessors(&self, start: u64) {
+        let mut delivered = self.delivered.subscribe();
+        let all = delivered.wait_for(|delivered| *delivered >= start);
+        let _ = tokio::time::timeout(PREDECESSOR, all).await;
     }
 
     async fn accept(&self, bytes: Vec<u8>) -> Result<PresenceRecord, Ended> {

@@ -1,45 +1,37 @@
 //! The driver: one task that owns the swarm, the peers and their streams.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{AsyncWriteExt, StreamExt};
-use libp2p::core::transport::{Boxed, ListenerId};
-use libp2p::core::{ConnectedPoint, muxing::StreamMuxerBox, upgrade::Version};
+use libp2p::core::ConnectedPoint;
 use libp2p::identity::Keypair;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, Transport, dns, noise, ping, tcp, yamux};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use libp2p::{Multiaddr, PeerId, Swarm, ping};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tracing::instrument::WithSubscriber;
 
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
 use super::counters::count;
 use super::dial::Dialler;
-use super::liveness::Activity;
+use super::peers::{Connection, Peer};
 use super::presence::{Book, PresenceRecord};
 use super::stream::{Outbox, Reader, Report, Writer};
+use super::transport::{Listener, transport};
 use super::{NetCommand, NetError, NetEvent, Shared};
-use crate::protocol::limits;
 use crate::types::SignerKey;
 
 /// Events that wait for the application before the swarm itself is left waiting.
 const BACKLOG: usize = 1024;
-/// Streams of a connection: ours, ping's and identify's in both directions, and a few that are ending.
-const STREAMS: usize = 16;
 /// Streams that one peer may have opened on a connection at once, and during its life.
-const INBOUND: (usize, usize) = (2, 64);
-/// Two connections this close together were dialled by both sides at once.
-const SIMULTANEOUS: Duration = Duration::from_secs(1);
+const INBOUND: (usize, usize) = (4, 64);
 /// How long a connection that neither side writes on stays.
 const SURPLUS: Duration = Duration::from_secs(1);
 /// How often short deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// How long to wait before listening is tried again.
-const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 /// How long a shutdown sends what waits, and then closes.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Peers whose violations are remembered.
@@ -87,87 +79,33 @@ pub(super) fn start(
         tasks: JoinSet::new(),
         shared,
     };
-    runtime.spawn(driver.run(commands, reports));
+    runtime.spawn(driver.run(commands, reports).with_current_subscriber());
     Ok(())
 }
 
-type PeerTransport = Boxed<(PeerId, StreamMuxerBox)>;
-
-/// TCP without delay, names resolved if the system says how, noise, yamux.
-fn transport(identity: &Keypair, timeout: Duration) -> Result<(PeerTransport, Option<String>), NetError> {
-    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    let noise = noise::Config::new(identity).map_err(|error| NetError::Encryption(error.to_string()))?;
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(STREAMS);
-    macro_rules! secured {
-        ($transport:expr) => {
-            $transport.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux).timeout(timeout).boxed()
-        };
-    }
-    match dns::tokio::Transport::system(tcp()) {
-        Ok(resolving) => Ok((secured!(resolving), None)),
-        Err(error) => {
-            let text = format!("host names cannot be resolved ({error}); use IP addresses");
-            Ok((secured!(tcp()), Some(text)))
-        }
-    }
-}
-
 /// What waits for room among the events.
-enum Item {
+pub(super) enum Item {
     Event(NetEvent),
     /// Lets a reader go on, once everything before it was told.
     GoOn(oneshot::Sender<()>),
 }
 
-struct Listener {
-    address: Multiaddr,
-    id: Option<ListenerId>,
-    due: Instant,
-    complained: bool,
-}
-
-impl Listener {
-    fn new(address: Multiaddr) -> Self {
-        Self { address, id: None, due: Instant::now(), complained: false }
-    }
-}
-
-struct Peer {
-    since: Instant,
-    signer: Option<SignerKey>,
-    outbox: Arc<Outbox>,
-    turn: Arc<Semaphore>,
-    connections: HashMap<ConnectionId, Connection>,
-    /// On which connection frames are sent.
-    chosen: Option<ConnectionId>,
-}
-
-struct Connection {
-    /// By this node.
-    dialled: bool,
-    activity: Arc<Activity>,
-    /// Streams the other side has open, and ever had.
-    inbound: (usize, usize),
-    /// Since when neither side writes on it.
-    surplus: Option<Instant>,
-}
-
-struct Driver {
-    shared: Arc<Shared>,
-    swarm: Swarm<Behaviour>,
+/// See the module.
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) swarm: Swarm<Behaviour>,
     events: mpsc::Sender<NetEvent>,
     reporter: mpsc::Sender<Report>,
-    backlog: VecDeque<Item>,
+    pub(super) backlog: VecDeque<Item>,
     peers: HashMap<PeerId, Peer>,
     signers: HashMap<SignerKey, Vec<PeerId>>,
     sought: HashSet<SignerKey>,
     book: Book,
     dialler: Dialler,
-    listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Listener>,
     strikes: HashMap<PeerId, (u32, Instant)>,
     presence: Option<Arc<[u8]>>,
-    announced: Option<Vec<Multiaddr>>,
+    pub(super) announced: Option<Vec<Multiaddr>>,
     writers: u64,
     tasks: JoinSet<()>,
 }
@@ -239,7 +177,7 @@ impl Driver {
         self.shared.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&mut self, event: NetEvent) {
+    pub(super) fn tell(&mut self, event: NetEvent) {
         self.backlog.push_back(Item::Event(event));
     }
 
@@ -365,26 +303,10 @@ impl Driver {
         if !self.peers.contains_key(&peer) {
             self.tell(NetEvent::PeerConnected { peer });
             let most = self.shared.config.max_pending_bytes_per_peer;
-            self.peers.insert(
-                peer,
-                Peer {
-                    since: Instant::now(),
-                    signer: None,
-                    outbox: Arc::new(Outbox::new(most)),
-                    turn: Arc::new(Semaphore::new(1)),
-                    connections: HashMap::new(),
-                    chosen: None,
-                },
-            );
+            self.peers.insert(peer, Peer::new(most));
         }
-        let there = Connection {
-            dialled: endpoint.is_dialer(),
-            activity: Arc::new(Activity::new()),
-            inbound: (0, 0),
-            surplus: None,
-        };
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.connections.insert(connection, there);
+            peer.connections.insert(connection, Connection::new(endpoint.is_dialer()));
         }
     }
 
@@ -433,28 +355,17 @@ impl Driver {
         let own = *self.swarm.local_peer_id();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(there) = peer.connections.get(&connection) else { return };
-        let better = peer.chosen.and_then(|chosen| peer.connections.get(&chosen)).is_none_or(|chosen| {
-            let (old, new) = (chosen.activity.begin(), there.activity.begin());
-            let apart = new.max(old) - new.min(old);
-            // The newest one is alive for certain. When both sides dialled at once, they must agree: on the
-            // connection that the smaller identity dialled.
-            if chosen.dialled != there.dialled && apart < SIMULTANEOUS {
-                there.dialled == (own < id)
-            } else {
-                new >= old
-            }
-        });
-        if !better {
+        if !peer.prefers(there, own < id) {
             self.tasks.spawn(async move {
                 let _ = stream.close().await;
             });
-            self.note_surplus(id, connection);
-            return;
+            return peer.note_surplus(connection);
         }
 
         self.writers += 1;
-        peer.outbox.take_over(self.writers);
+        let start = peer.outbox.take_over(self.writers);
         let writer = Writer {
+            start,
             peer: id,
             connection,
             number: self.writers,
@@ -467,7 +378,7 @@ impl Driver {
         let before = peer.chosen.replace(connection);
         self.tasks.spawn(writer.run(stream));
         if let Some(before) = before {
-            self.note_surplus(id, before);
+            peer.note_surplus(before);
         }
     }
 
@@ -483,7 +394,7 @@ impl Driver {
         let reader = Reader {
             peer: id,
             connection,
-            turn: peer.turn.clone(),
+            delivered: peer.delivered.clone(),
             activity: there.activity.clone(),
             shared: self.shared.clone(),
             events: self.events.clone(),
@@ -492,30 +403,16 @@ impl Driver {
         self.tasks.spawn(reader.run(stream));
     }
 
-    /// Marks a connection that neither side writes on any more.
-    fn note_surplus(&mut self, peer: PeerId, connection: ConnectionId) {
-        let Some(peer) = self.peers.get_mut(&peer) else { return };
-        let chosen = peer.chosen;
-        if let Some(there) = peer.connections.get_mut(&connection)
-            && chosen.is_some_and(|chosen| chosen != connection)
-            && there.inbound.0 == 0
-            && there.inbound.1 > 0
-        {
-            there.surplus.get_or_insert_with(Instant::now);
-        }
-    }
-
     fn report(&mut self, report: Report) {
         match report {
             Report::Presence { peer, record, bytes, go_on } => self.presence(peer, record, bytes, go_on),
             Report::Violation { peer, what } => self.violation(peer, what),
             Report::ReaderEnded { peer, connection } => {
-                if let Some(there) =
-                    self.peers.get_mut(&peer).and_then(|peer| peer.connections.get_mut(&connection))
-                {
+                let Some(peer) = self.peers.get_mut(&peer) else { return };
+                if let Some(there) = peer.connections.get_mut(&connection) {
                     there.inbound.0 = there.inbound.0.saturating_sub(1);
                 }
-                self.note_surplus(peer, connection);
+                peer.note_surplus(connection);
             }
             Report::WriterFailed { peer, connection } => {
                 if self.peers.get(&peer).is_some_and(|peer| peer.chosen == Some(connection)) {
@@ -630,65 +527,5 @@ impl Driver {
                 "{addresses:?} is this node itself and is not dialled again"
             )));
         }
-    }
-
-    fn listen(&mut self, now: Instant) {
-        for at in 0..self.listeners.len() {
-            let listener = &mut self.listeners[at];
-            if listener.id.is_some() || listener.due > now {
-                continue;
-            }
-            match self.swarm.listen_on(listener.address.clone()) {
-                Ok(id) => (listener.id, listener.complained) = (Some(id), false),
-                Err(error) => self.listener_failed(at, &error.to_string()),
-            }
-        }
-        if self.announced.is_none() && !self.shared.config.external.is_empty() {
-            self.announce();
-        }
-    }
-
-    fn listener_failed(&mut self, at: usize, reason: &str) {
-        let listener = &mut self.listeners[at];
-        (listener.id, listener.due) = (None, Instant::now() + LISTEN_AGAIN);
-        if !std::mem::replace(&mut listener.complained, true) {
-            let text = format!("cannot listen on {} ({reason}); trying again", listener.address);
-            self.tell(NetEvent::Degraded(text));
-        }
-    }
-
-    /// Tells the addresses of this node, if they changed.
-    fn announce(&mut self) {
-        let mut addresses = self.shared.config.external.clone();
-        addresses.extend(self.swarm.external_addresses().cloned());
-        let mut own: Vec<_> = self.swarm.listeners().cloned().collect();
-        own.sort_by_cached_key(|address| (reach(address), address.to_vec()));
-        addresses.extend(own);
-        let mut seen = HashSet::new();
-        addresses.retain(|address| seen.insert(address.clone()));
-        addresses.truncate(limits::ADDRESSES);
-        if self.announced.as_ref() == Some(&addresses) {
-            return;
-        }
-        self.announced = Some(addresses.clone());
-        if let Some(Item::Event(NetEvent::Listening(_))) = self.backlog.back() {
-            self.backlog.pop_back();
-        }
-        self.tell(NetEvent::Listening(addresses));
-    }
-}
-
-/// From how far an address can be reached: 0 everywhere, 1 in a private network, 2 on this machine.
-fn reach(address: &Multiaddr) -> u8 {
-    let ip = address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
-        _ => None,
-    });
-    match ip {
-        Some(ip) if ip.is_loopback() => 2,
-        Some(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() => 1,
-        Some(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => 1,
-        _ => 0,
     }
 }

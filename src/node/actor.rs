@@ -1,6 +1,6 @@
 //! The actor: one task that owns the engine, and carries out what it wants.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::NodeSigner;
 use super::metrics::Metrics;
+use super::reply::FailureMark;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
@@ -33,6 +34,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
 const SLEPT: Duration = Duration::from_secs(2);
 
+/// What is done with the engine once something answered.
+type Answer = Box<dyn FnOnce(&mut Engine, Time) + Send>;
+/// How the application is told what became of its request.
+type Finish = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
 /// What comes into the actor.
 pub(crate) enum Command {
     /// A call of the application.
@@ -40,7 +46,7 @@ pub(crate) enum Command {
     /// A batch is on the disk, or is not.
     Committed { batch: u64, result: Result<(), StoreError> },
     /// Something answered.
-    Answered(Box<dyn FnOnce(&mut Engine, Time) + Send>),
+    Answered(Answer),
     /// The signer signed a presence.
     Presence { record: Vec<u8>, result: Result<crate::types::Signature, SignerError> },
     /// Stop.
@@ -52,7 +58,7 @@ pub(crate) type Commands = mpsc::UnboundedSender<Command>;
 /// A foreign object with its lane.
 pub(crate) struct Foreign<T: ?Sized> {
     pub object: Arc<T>,
-    pub lane: Lane,
+    pub lane: Arc<Lane>,
 }
 
 /// A batch of changes on its way to the disk.
@@ -63,11 +69,13 @@ struct Batch {
 }
 
 pub(crate) struct Actor {
+    /// Dropped first.
+    _failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
     pub network: Option<Network>,
     pub signer: NodeSigner,
-    pub signer_lane: Option<Lane>,
+    pub signer_lane: Option<Arc<Lane>>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -75,7 +83,7 @@ pub(crate) struct Actor {
     pub listening: Vec<Multiaddr>,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
-    requests: HashMap<RequestId, Box<dyn FnOnce(Result<(), Error>) + Send>>,
+    requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
     changes: Vec<Change>,
     durability: Durability,
@@ -86,18 +94,18 @@ pub(crate) struct Actor {
     held: VecDeque<(SessionId, u64, Output)>,
     store_error: Option<StoreError>,
     retry_at: Option<Instant>,
-    sought: HashSet<SignerKey>,
     envelopes_sent: u64,
     clocks: (Time, Instant),
 }
 
 /// What an actor is made of.
 pub(crate) struct Parts {
+    pub failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
     pub network: Option<Network>,
     pub signer: NodeSigner,
-    pub signer_lane: Option<Lane>,
+    pub signer_lane: Option<Arc<Lane>>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -106,9 +114,20 @@ pub(crate) struct Parts {
 
 impl Actor {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { engine, store, network, signer, signer_lane, broadcaster, observer, delivery, commands } =
-            parts;
+        let Parts {
+            failure,
+            engine,
+            store,
+            network,
+            signer,
+            signer_lane,
+            broadcaster,
+            observer,
+            delivery,
+            commands,
+        } = parts;
         Self {
+            _failure: failure,
             engine,
             store,
             network,
@@ -131,7 +150,6 @@ impl Actor {
             held: VecDeque::new(),
             store_error: None,
             retry_at: None,
-            sought: HashSet::new(),
             envelopes_sent: 0,
             clocks: (platform::now(), Instant::now()),
         }
@@ -142,7 +160,6 @@ impl Actor {
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut events: mpsc::Receiver<NetEvent>,
-        stopped: oneshot::Sender<()>,
     ) {
         self.seek().await;
         self.settle();
@@ -185,7 +202,6 @@ impl Actor {
             self.seek().await;
         }
         self.end().await;
-        let _ = stopped.send(());
     }
 
     /// How long nothing is to be done unless something comes in.
@@ -286,10 +302,8 @@ impl Actor {
     /// Keeps looking for the signers of open sessions.
     async fn seek(&mut self) {
         let Some(network) = &self.network else { return };
-        let wanted = self.engine.wanted_signers();
-        if wanted != self.sought {
-            network.command(NetCommand::Seek(wanted.iter().copied().collect())).await;
-            self.sought = wanted;
+        if let Some(wanted) = self.engine.wanted_signers_if_changed() {
+            network.command(NetCommand::Seek(wanted.into_iter().collect())).await;
         }
     }
 
@@ -378,7 +392,7 @@ impl Actor {
     // ---- Carrying out ----
 
     /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
@@ -393,6 +407,10 @@ impl Actor {
                     }
                 }
             }
+        }
+        // A suspended store takes nothing: what comes meanwhile waits for the resumption.
+        if self.suspended {
+            return;
         }
         if !self.changes.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
             let changes = std::mem::take(&mut self.changes);
@@ -532,6 +550,8 @@ impl Actor {
     // ---- Life ----
 
     pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        // What was asked for before is committed before.
+        self.settle();
         self.suspended = true;
         self.store.suspend(Box::new(move |result| drop(reply.send(result.map_err(Error::Store)))));
     }
@@ -574,9 +594,9 @@ impl Actor {
     async fn end(&mut self) {
         self.delivery.stop();
         for lane in [
-            self.signer_lane.as_ref(),
-            self.broadcaster.as_ref().map(|foreign| &foreign.lane),
-            self.observer.as_ref().map(|foreign| &foreign.lane),
+            self.signer_lane.as_deref(),
+            self.broadcaster.as_ref().map(|foreign| &*foreign.lane),
+            self.observer.as_ref().map(|foreign| &*foreign.lane),
         ]
         .into_iter()
         .flatten()

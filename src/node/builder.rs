@@ -1,13 +1,17 @@
 //! Starting a node.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use tracing::instrument::WithSubscriber;
 
 use super::actor::{Actor, Command, Foreign, Parts};
+use super::reply::{FailureMark, Health};
 use super::runtime::{self, RuntimeProfile};
 use super::{Node, NodeSigner, Shared};
 use crate::chain::{Broadcaster, ChainObserver};
@@ -220,7 +224,14 @@ impl NodeBuilder {
     /// Opens the store, takes up its sessions, and starts. Durable events that were not acknowledged come again.
     ///
     /// Errors: something is missing or contradicts itself, the store cannot be opened, the identity in it is damaged.
-    pub fn start(self) -> Result<Node, Error> {
+    pub fn start(mut self) -> Result<Node, Error> {
+        match self.tracing.take() {
+            Some(dispatch) => tracing::dispatcher::with_default(&dispatch, || self.open()),
+            None => self.open(),
+        }
+    }
+
+    fn open(self) -> Result<Node, Error> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }
@@ -252,6 +263,7 @@ impl NodeBuilder {
 
         let thread = |error: std::io::Error| Error::Config(format!("no thread could be started: {error}"));
         let lane = |name| Lane::spawn(name, LANE, runtime.clone()).map_err(thread);
+        let shared_lane = |name| lane(name).map(Arc::new);
         let (commands, inbox) = mpsc::unbounded_channel();
         let acknowledged = commands.clone();
         let acknowledge = Arc::new(move |session, kind| {
@@ -264,15 +276,15 @@ impl NodeBuilder {
         };
         let delivery = Delivery::new(handler, acknowledge);
         let signer_lane = match signer {
-            NodeSigner::Foreign(_) => Some(lane("signer")?),
+            NodeSigner::Foreign(_) => Some(shared_lane("signer")?),
             NodeSigner::Local(_) => None,
         };
         let broadcaster = match self.broadcaster {
-            Some(object) => Some(Foreign { object, lane: lane("broadcast")? }),
+            Some(object) => Some(Foreign { object, lane: shared_lane("broadcast")? }),
             None => None,
         };
         let observer = match self.observer {
-            Some(object) => Some(Foreign { object, lane: lane("observe")? }),
+            Some(object) => Some(Foreign { object, lane: shared_lane("observe")? }),
             None => None,
         };
         let identity = match contents.identity {
@@ -297,8 +309,16 @@ impl NodeBuilder {
             }
             None => (None, mpsc::channel(1).1),
         };
+        let lanes = [
+            signer_lane.clone(),
+            broadcaster.as_ref().map(|foreign| foreign.lane.clone()),
+            observer.as_ref().map(|foreign| foreign.lane.clone()),
+        ];
+        let lanes: Vec<Arc<Lane>> = lanes.into_iter().flatten().collect();
         let store = Arc::new(StoreThread::spawn(store, SYNC_AFTER).map_err(thread)?);
+        let health = Arc::new(Health::default());
         let parts = Parts {
+            failure: FailureMark(health.clone()),
             engine,
             store: store.clone(),
             network,
@@ -310,14 +330,9 @@ impl NodeBuilder {
             commands: commands.clone(),
         };
         let (stopped, ended) = oneshot::channel();
-        let actor = Actor::new(parts).run(inbox, events, stopped);
-        match self.tracing {
-            Some(dispatch) => {
-                use tracing::instrument::WithSubscriber;
-                runtime.spawn(actor.with_subscriber(dispatch));
-            }
-            None => drop(runtime.spawn(actor)),
-        }
+        let actor = Actor::new(parts).run(inbox, events);
+        let actor = guard(actor, Guarded { health: health.clone(), delivery: delivery.clone(), stopped });
+        runtime.spawn(actor.with_current_subscriber());
         let shared = Shared {
             commands,
             delivery,
@@ -325,10 +340,29 @@ impl NodeBuilder {
             key,
             peer,
             ended: std::sync::Mutex::new(Some(ended)),
+            lanes,
+            health,
             fork: ForkGuard::new(),
         };
         Ok(Node(Arc::new(shared)))
     }
+}
+
+/// What outlives a panic of the actor.
+struct Guarded {
+    health: Arc<Health>,
+    delivery: Arc<Delivery>,
+    stopped: oneshot::Sender<()>,
+}
+
+/// Runs the actor. A panic in it is a fault of libmusig: the node has failed, and says so to whoever asks.
+async fn guard(actor: impl Future<Output = ()>, guarded: Guarded) {
+    if AssertUnwindSafe(actor).catch_unwind().await.is_err() {
+        guarded.health.fail();
+        tracing::error!("the node failed by a fault of libmusig; stop it and start a new one");
+        guarded.delivery.stop();
+    }
+    let _ = guarded.stopped.send(());
 }
 
 /// What a store holds.

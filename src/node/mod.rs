@@ -6,9 +6,10 @@ mod handle;
 mod metrics;
 mod reply;
 mod request;
-mod runtime;
+pub(crate) mod runtime;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -16,12 +17,14 @@ use self::actor::{Actor, Command, Commands};
 pub use self::builder::NodeBuilder;
 pub use self::handle::Session;
 pub use self::metrics::{Metrics, NetworkCounters, Refused, StoreCounters};
+use self::reply::Health;
 pub use self::reply::Reply;
 pub use self::request::SessionRequest;
 pub use self::runtime::RuntimeProfile;
 use crate::error::Error;
 use crate::event::NodeEvent;
 use crate::event::delivery::Delivery;
+use crate::event::lane::Lane;
 pub use crate::net::NetworkConfig;
 use crate::net::{Multiaddr, NetCommand};
 use crate::platform::{self, ForkGuard};
@@ -67,6 +70,9 @@ struct Shared {
     key: SignerKey,
     peer: String,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
+    /// The threads of foreign objects, to wait for.
+    lanes: Vec<Arc<Lane>>,
+    health: Arc<Health>,
     fork: ForkGuard,
 }
 
@@ -101,11 +107,25 @@ impl Node {
             return Reply::ready(Err(Error::Forked));
         }
         let (sender, receiver) = oneshot::channel();
-        let call = Box::new(move |actor: &mut Actor| call(actor, sender));
+        let health = self.0.health.clone();
+        let call = Box::new(move |actor: &mut Actor| health.call(|| call(actor, sender)));
         match self.0.commands.send(Command::Call(call)) {
-            Ok(()) => Reply::pending(receiver),
+            Ok(()) => Reply::asked(receiver, self.0.health.clone()),
+            Err(_) if self.failed() => Reply::ready(Err(reply::failed())),
             Err(_) => Reply::ready(Err(Error::NodeStopped)),
         }
+    }
+
+    /// Whether the node ended by a fault of libmusig. Every operation then answers [`Error::Internal`]; stop it and
+    /// start a new one on the same store.
+    pub fn failed(&self) -> bool {
+        self.0.health.failed()
+    }
+
+    /// Panics inside the node, as a fault of libmusig would.
+    #[cfg(feature = "test-hooks")]
+    pub fn inject_panic(&self) -> Reply<()> {
+        self.ask(|_, _: oneshot::Sender<Result<(), Error>>| panic!("injected by a test"))
     }
 
     /// Asks the engine something that it answers at once.
@@ -226,6 +246,21 @@ impl Node {
         self.0.delivery.try_next()
     }
 
+    /// Takes the next event, and blocks this thread for at most `limit` until there is one. `None` limit: until
+    /// the node stops. `Ok(None)`: there was none in time.
+    pub fn next_event_within(&self, limit: Option<Duration>) -> Result<Option<NodeEvent>, Error> {
+        self.0.delivery.next_within(limit)
+    }
+
+    /// A descriptor that is readable while an event waits for `next_event`, or when the node has stopped. It is the
+    /// node's, and is made at the first call.
+    ///
+    /// Errors: there is a handler; the process has no descriptor left.
+    #[cfg(unix)]
+    pub fn event_descriptor(&self) -> Result<std::os::fd::RawFd, Error> {
+        self.0.delivery.descriptor()
+    }
+
     /// Gives an event back that could not be handed on: it is the next one again.
     pub fn return_event(&self, event: NodeEvent) {
         self.0.delivery.give_back(event);
@@ -241,6 +276,7 @@ impl Node {
         self.ask(|actor, reply| {
             actor.delivery.forget_durable();
             actor.engine.redeliver(platform::now());
+            actor.settle();
             drop(reply.send(Ok(())));
         })
     }
@@ -276,12 +312,12 @@ impl Node {
 
     /// Stops, and waits until the store is closed and no callback runs or will run.
     ///
-    /// Errors: [`Error::WouldDeadlock`] inside an event handler; use [`Node::request_stop`] there.
+    /// Errors: [`Error::WouldDeadlock`] inside a callback of this node; use [`Node::request_stop`] there.
     pub fn stop(&self) -> Result<(), Error> {
         if self.0.fork.check().is_err() {
             return Err(Error::Forked);
         }
-        if self.0.delivery.inside_handler() {
+        if self.0.delivery.inside_handler() || self.0.lanes.iter().any(|lane| lane.is_current_thread()) {
             return Err(Error::WouldDeadlock);
         }
         self.request_stop();
@@ -291,6 +327,9 @@ impl Node {
             let _ = reply::block_on(receiver, None);
         }
         self.0.delivery.join()?;
+        for lane in &self.0.lanes {
+            lane.stop_and_join().map_err(|_| Error::WouldDeadlock)?;
+        }
         self.0.store.join().map_err(Error::Store)
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ pub struct Reply<T>(State<T>);
 
 #[derive(Debug)]
 enum State<T> {
-    Pending(oneshot::Receiver<Result<T, Error>>),
+    Pending(oneshot::Receiver<Result<T, Error>>, Option<Arc<Health>>),
     Ready(Option<Result<T, Error>>),
 }
 
@@ -28,7 +29,12 @@ impl<T> Unpin for Reply<T> {}
 
 impl<T> Reply<T> {
     pub(crate) fn pending(receiver: oneshot::Receiver<Result<T, Error>>) -> Self {
-        Self(State::Pending(receiver))
+        Self(State::Pending(receiver, None))
+    }
+
+    /// An answer of a node that may fail instead of answering.
+    pub(crate) fn asked(receiver: oneshot::Receiver<Result<T, Error>>, health: Arc<Health>) -> Self {
+        Self(State::Pending(receiver, Some(health)))
     }
 
     pub(crate) fn ready(result: Result<T, Error>) -> Self {
@@ -39,7 +45,7 @@ impl<T> Reply<T> {
     #[cfg(feature = "uniffi")]
     pub(crate) fn cancel(&mut self) -> Option<Result<T, Error>> {
         match &mut self.0 {
-            State::Pending(receiver) => {
+            State::Pending(receiver, _) => {
                 receiver.close();
                 receiver.try_recv().ok()
             }
@@ -63,12 +69,61 @@ impl<T> Future for Reply<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            State::Pending(receiver) => {
-                Pin::new(receiver).poll(context).map(|answer| answer.unwrap_or(Err(Error::NodeStopped)))
-            }
+            State::Pending(receiver, node) => Pin::new(receiver).poll(context).map(|answer| {
+                answer.unwrap_or_else(|_| match node {
+                    Some(node) if node.failed() || node.in_call() => Err(failed()),
+                    _ => Err(Error::NodeStopped),
+                })
+            }),
             State::Ready(result) => Poll::Ready(result.take().unwrap_or(Err(Error::NodeStopped))),
         }
     }
+}
+
+/// Whether a node still works.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failed: AtomicBool,
+    in_call: AtomicBool,
+}
+
+impl Health {
+    /// It ended by a panic.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+    }
+
+    /// It runs an application's call. One that panics never leaves it, and drops its answer before anybody can set
+    /// `failed`.
+    fn in_call(&self) -> bool {
+        self.in_call.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn call(&self, call: impl FnOnce()) {
+        self.in_call.store(true, Ordering::SeqCst);
+        call();
+        self.in_call.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Tells, when the actor is dropped by a panic, before whoever waits for an answer hears of it.
+pub(crate) struct FailureMark(pub(crate) Arc<Health>);
+
+impl Drop for FailureMark {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
+        }
+    }
+}
+
+/// What a node that ended by a fault of libmusig answers.
+pub(crate) fn failed() -> Error {
+    Error::Internal("the node failed; stop it and start a new one on the same store".into())
 }
 
 struct Unpark(Thread);

@@ -1,6 +1,6 @@
 //! All sessions of one node: routing, limits, timers.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use crate::error::{Error, ProposalError, SignerError, WireError};
 use crate::protocol::election::Election;
 use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::event::DurableKind;
+use crate::protocol::index::Index;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::Scheme;
 use crate::protocol::session::{Context, Session};
@@ -43,9 +44,8 @@ pub struct Engine {
     settings: Settings,
     scheme: Arc<dyn Scheme>,
     codec: Arc<dyn TransactionCodec>,
-    sessions: HashMap<SessionId, Session>,
-    deadlines: BTreeSet<(Duration, SessionId)>,
-    deadline_of: HashMap<SessionId, Duration>,
+    sessions: HashMap<SessionId, Box<Session>>,
+    index: Index,
     connected: HashSet<SignerKey>,
     heard: HashMap<SignerKey, Duration>,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
@@ -76,8 +76,7 @@ impl Engine {
             scheme,
             codec,
             sessions: HashMap::new(),
-            deadlines: BTreeSet::new(),
-            deadline_of: HashMap::new(),
+            index: Index::default(),
             connected: HashSet::new(),
             heard: HashMap::new(),
             unknown: HashMap::new(),
@@ -95,7 +94,7 @@ impl Engine {
 
     /// When [`Engine::tick`] is to be called, by the monotonic clock.
     pub fn next_timeout(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.index.next().map(|(at, _)| at)
     }
 
     /// This node's signer key.
@@ -117,7 +116,7 @@ impl Engine {
     ) -> Option<R> {
         let replaces_before = self.sessions.get(id)?.replaces();
         let result = self.step(id, now, act)?;
-        let replaces = self.sessions.get(id).and_then(Session::replaces);
+        let replaces = self.sessions.get(id).and_then(|session| session.replaces());
         if let Some((older, ..)) = replaces.filter(|_| replaces != replaces_before) {
             self.step(&older, now, |_, _| ());
         }
@@ -153,9 +152,6 @@ impl Engine {
         for key in relayed {
             self.heard.insert(key, now.monotonic);
         }
-        if let Some(before) = self.deadline_of.remove(id) {
-            self.deadlines.remove(&(before, *id));
-        }
         if spent {
             self.removed(&session);
             let changes = vec![Record::DropSession];
@@ -165,10 +161,7 @@ impl Engine {
                 durability: Durability::Eventual,
             });
         } else {
-            if let Some(at) = deadline {
-                self.deadlines.insert((at, *id));
-                self.deadline_of.insert(*id, at);
-            }
+            self.index.note(&session, deadline);
             self.sessions.insert(*id, session);
         }
         Some(result)
@@ -179,10 +172,11 @@ impl Engine {
         if let Some(older) = session.proposal.replaces {
             self.replacing.entry(older).or_default().push(id);
         }
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
     }
 
     fn removed(&mut self, session: &Session) {
+        self.index.forget(session);
         let Some(older) = session.proposal.replaces else { return };
         if let Some(newer) = self.replacing.get_mut(&older) {
             newer.retain(|newer| *newer != session.id());
@@ -198,7 +192,7 @@ impl Engine {
         let newer = self.replacing.get(id).into_iter().flatten().filter_map(|newer| self.sessions.get(newer));
         newer
             .filter(|newer| newer.may_replace(older))
-            .filter_map(Session::replaces)
+            .filter_map(|session| session.replaces())
             .fold((false, false), |(pause, end), (_, seen, confirmed)| (pause || seen, end || confirmed))
     }
 
@@ -228,8 +222,7 @@ impl Engine {
     }
 
     fn check_room(&self) -> Result<(), Error> {
-        let open = self.sessions.values().filter(|session| !session.closed).count();
-        if open < self.settings.max_sessions {
+        if self.index.open() < self.settings.max_sessions {
             return Ok(());
         }
         let (what, hint) = ("open sessions", "close some, or raise max_sessions");
@@ -374,12 +367,12 @@ impl Engine {
 
     /// The election of a session.
     pub fn election(&self, id: &SessionId) -> Option<&Election> {
-        self.sessions.get(id).map(Session::election)
+        self.sessions.get(id).map(|session| session.election())
     }
 
     /// This node's signer index in a session.
     pub fn own_index(&self, id: &SessionId) -> Option<usize> {
-        self.sessions.get(id).map(Session::own_index)
+        self.sessions.get(id).map(|session| session.own_index())
     }
 
     /// Whether this node's own turn is open.
@@ -400,14 +393,14 @@ impl Engine {
 
     /// Everything a session holds, as bytes: push, QR code or file instead of the network.
     pub fn export(&self, id: &SessionId) -> Option<Vec<u8>> {
-        self.sessions.get(id).map(Session::export)
+        self.sessions.get(id).map(|session| session.export())
     }
 
-    /// All signers of sessions in which something is left to say, without this node's own key.
-    pub fn wanted_signers(&self) -> HashSet<SignerKey> {
-        let open = self.sessions.values().filter(|session| !session.closed && session.ending.is_none());
-        let keys = open.flat_map(|session| session.proposal.signers.iter().copied());
-        keys.filter(|key| *key != self.own).collect()
+    /// All signers of sessions in which something is left to say, if they changed since the last call.
+    pub fn wanted_signers_if_changed(&mut self) -> Option<HashSet<SignerKey>> {
+        let mut wanted = self.index.wanted_if_changed()?;
+        wanted.remove(&self.own);
+        Some(wanted)
     }
 
     // ---- What others answer ----
@@ -421,13 +414,10 @@ impl Engine {
         now: Time,
     ) {
         let remove = self.with_session(id, now, |session, context| session.signed(ticket, result, context));
-        if remove == Some(true) {
-            if let Some(session) = self.sessions.remove(id) {
-                self.removed(&session);
-            }
-            if let Some(before) = self.deadline_of.remove(id) {
-                self.deadlines.remove(&(before, *id));
-            }
+        if remove == Some(true)
+            && let Some(session) = self.sessions.remove(id)
+        {
+            self.removed(&session);
         }
     }
 
@@ -596,6 +586,9 @@ impl Engine {
                 let from = index.unwrap_or(envelope.body().signer);
                 first_error = first_error.and(session.receive(envelope, from, context));
             }
+            if index.is_none() {
+                session.imported();
+            }
             session.received(context);
             first_error
         });
@@ -623,10 +616,7 @@ impl Engine {
         }
         proposal.check_expiry(now.wall).map_err(|_| refuse())?;
         let proposer = proposal.signers[proposal.proposer];
-        let waiting = self.sessions.values().filter(|session| session.unanswered());
-        let of_proposer =
-            waiting.filter(|session| session.proposal.signers[session.proposal.proposer] == proposer);
-        if of_proposer.count() >= self.settings.max_proposals_per_signer {
+        if self.index.unanswered(&proposer) >= self.settings.max_proposals_per_signer {
             self.refused.proposals += 1;
             return Err(refused);
         }
@@ -700,20 +690,13 @@ impl Engine {
 
     /// Does what the time asks for.
     pub fn tick(&mut self, now: Time) {
-        while let Some((at, id)) = self.deadlines.first().copied() {
+        while let Some((at, id)) = self.index.next() {
             if at > now.monotonic {
                 break;
             }
-            self.deadlines.remove(&(at, id));
-            self.deadline_of.remove(&id);
             self.with_session(&id, now, |session, context| session.tick(context));
-            // A session that wants to be called at once again waits until the next call, so that none starves others.
-            if self.deadline_of.get(&id).is_some_and(|next| *next <= now.monotonic) {
-                self.deadlines.remove(&(self.deadline_of[&id], id));
-                let soon = now.monotonic + Duration::from_millis(1);
-                self.deadlines.insert((soon, id));
-                self.deadline_of.insert(id, soon);
-            }
+            // One that wants to be called at once again waits until the next call.
+            self.index.not_before(&id, now.monotonic, now.monotonic + Duration::from_millis(1));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::error::{SignerError, StoreError};
 use crate::protocol::proposal::Proposal;
 use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, UnixMillis};
 
-/// Something happened. [`Event::durable`] says whether the application has to acknowledge it.
+/// Something happened. Durable events come again after a restart until they are acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {

@@ -255,10 +255,13 @@ impl Watch {
             (5, _) => Evidence::Notified,
             _ => Evidence::None,
         };
+        let fresh = Self::new(turns, own, now);
+        let opened = (record.announced as usize).min(fresh.turns.count());
         Self {
             number: record.number,
+            returned: fresh.own_turn_number.is_some_and(|turn| turn < opened),
             stopwatch: Stopwatch::resume(started, certain, now),
-            opened: (record.announced as usize).min(turns.count()),
+            opened,
             asked: record.asked,
             exhausted: record.exhausted,
             confirmed_reported: record.confirmed_reported,
@@ -267,9 +270,8 @@ impl Watch {
             submissions: record.submissions,
             rejection: Some(record.rejection.clone()).filter(|reason| !reason.is_empty()),
             ended: record.ended,
-            returned: true,
             observe_at: Duration::ZERO,
-            ..Self::new(turns, own, now)
+            ..fresh
         }
     }
 
@@ -644,6 +646,12 @@ impl Watch {
         }
         actions.extend(self.poll(now, surroundings));
         actions
+    }
+
+    /// Nothing is under way any more.
+    pub fn interrupted(&mut self) {
+        self.observing = false;
+        self.submitting = false;
     }
 
     /// A claim, a wake-up: look at the chain now.

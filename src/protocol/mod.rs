@@ -20,6 +20,7 @@ pub mod engine;
 pub mod envelope;
 pub mod event;
 pub mod failover;
+mod index;
 pub mod limits;
 pub mod nonce;
 pub mod proposal;

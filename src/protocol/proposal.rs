@@ -208,7 +208,8 @@ impl Terms {
             return Err(ProposalError::Encoding("messages are not in the order of their inputs"));
         }
         let timeout = self.failover.broadcast_timeout;
-        if !limits::BROADCAST_TIMEOUT.contains(&timeout) || timeout.subsec_nanos() % 1_000_000 != 0 {
+        if !limits::BROADCAST_TIMEOUT.contains(&timeout) || !timeout.subsec_nanos().is_multiple_of(1_000_000)
+        {
             return Err(ProposalError::BroadcastTimeout { actual: timeout });
         }
         if let Tiers::Fixed(width) = self.failover.tiers {

@@ -35,3 +35,25 @@ fn a_single_signer_finishes_alone() {
     assert!(session.is_coordinator().wait().expect("known"));
     node.stop().expect("stops");
 }
+
+#[test]
+fn signers_that_meet_only_through_one_of_them_finish() {
+    let nodes: Vec<Node> = (0..3).map(|i| builder(secret(i)).start().expect("starts")).collect();
+    let hub = address(&nodes[0]);
+    for node in &nodes[1..] {
+        node.add_peer(&hub).wait().expect("an address");
+    }
+    let session = nodes[0]
+        .create_session(SessionRequest::messages(keys(3), vec![message(3)]))
+        .wait()
+        .expect("is created");
+    std::thread::scope(|scope| {
+        for node in &nodes[1..] {
+            scope.spawn(|| {
+                join_next(node);
+                wait_complete(node, session.id());
+            });
+        }
+        wait_complete(&nodes[0], session.id());
+    });
+}

@@ -1,10 +1,22 @@
 //! Everything that needs no node: cryptography against vectors and against another implementation, election,
-//! encodings, the local signer.
+//! encodings, the local signer, and the state machine in a simulated cluster.
 
+mod blame;
 mod differential;
+mod doubt;
 mod election;
+mod endings;
 mod envelope;
+mod events;
+mod failover_cases;
+mod failover_matrix;
+mod generated;
+mod messages;
 mod proposal;
+mod recovery;
 mod signer;
 mod support;
 mod vectors;
+
+#[path = "../support/mod.rs"]
+mod simulated;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::chain::{Broadcaster, ChainObserver, ForeignBroadcaster, ForeignObserver};
 use super::error::MusigError;
@@ -184,6 +184,7 @@ async fn aside<T: Send + 'static>(
 #[derive(uniffi::Object)]
 pub struct Node {
     node: core::Node,
+    wake: Notify,
     log: Mutex<Option<JoinHandle<()>>>,
     _live: Live,
 }
@@ -215,7 +216,7 @@ impl Node {
             builder = builder.tracing(dispatch);
             log = Some(thread);
         }
-        Ok(Self { node: builder.start()?, log: Mutex::new(log), _live: Live::new("Node") })
+        Ok(Self { node: builder.start()?, wake: Notify::new(), log: Mutex::new(log), _live: Live::new("Node") })
     }
 }
 
@@ -282,12 +283,21 @@ impl Node {
     }
 
     /// Waits until there is an event for `take_event`, which it does not take: cancelling this loses nothing. One
-    /// caller at a time. Fails with `NodeStopped` once the node stopped.
+    /// caller at a time. Fails with `NodeStopped` once the node stopped. After `wake` it returns without an event.
     pub async fn wait_for_event(&self) -> Result<(), MusigError> {
         let mut waiting = Waiting { node: &self.node, reply: self.node.next_event() };
-        let event = (&mut waiting.reply).await?;
-        self.node.return_event(event);
+        tokio::select! {
+            biased;
+            event = &mut waiting.reply => self.node.return_event(event?),
+            () = self.wake.notified() => {}
+        }
         Ok(())
+    }
+
+    /// Makes the `wait_for_event` that is under way return, else the next one. For languages whose cancelled tasks
+    /// go on waiting.
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Takes the next event, if there is one. Each comes once per process; a durable one comes again after a restart

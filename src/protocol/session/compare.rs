@@ -29,11 +29,12 @@ impl Session {
         self.effects.push(Output::Send { session: self.id(), to, frame });
     }
 
-    /// Sends an own envelope to everybody who is connected. The others get it by comparison.
-    pub(super) fn send_envelope(&mut self, envelope: &Envelope, context: &Context<'_>) {
-        let frame = frame_of(vec![envelope.as_bytes().to_vec()]);
-        for (_, key) in self.connected_others(context) {
-            self.send(key, frame.clone());
+    /// Sends own envelopes to everybody who is connected. The others get them by comparison.
+    pub(super) fn send_envelopes(&mut self, envelopes: &[Envelope], context: &Context<'_>) {
+        for frame in frames(envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect()) {
+            for (_, key) in self.connected_others(context) {
+                self.send(key, frame.clone());
+            }
         }
     }
 
@@ -64,15 +65,16 @@ impl Session {
                     envelopes.push(*partial);
                 }
             }
-            for envelope in envelopes {
-                self.send_envelope(&envelope, context);
-            }
+            self.send_envelopes(&envelopes, context);
         }
     }
 
     /// Starts a comparison with a signer that is connected.
     pub fn compare_with(&mut self, signer: &SignerKey) {
-        if !self.closed && self.proposal.index_of(signer).is_some_and(|index| index != self.own) {
+        if !self.closed
+            && !self.set.is_empty()
+            && self.proposal.index_of(signer).is_some_and(|index| index != self.own)
+        {
             self.send_have(*signer, false);
         }
     }
@@ -121,19 +123,14 @@ impl Session {
         if self.closed {
             return Ok(());
         }
-        if self.certificate.is_some() && !have.certificate {
-            self.holders.insert(from);
-            if let Some(frame) = self.certificate_frame() {
-                self.send(key, frame);
-            }
-        }
         // Who has the certificate needs no more than what is said about the broadcast.
         let finished = self.certificate.is_some() || have.certificate;
         let useful = |envelope: &&Envelope| {
             let about_broadcast = matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. });
-            // Without the proposal nobody can check a certificate.
+            // Without the proposal nobody can check a certificate, and who lost what it said itself must know that
+            // it said it before it says it again.
             let proposal = matches!(envelope.content(), Content::Proposal(_));
-            !finished || about_broadcast || proposal
+            !finished || about_broadcast || proposal || envelope.body().signer == from
         };
         let missing: Vec<Vec<u8>> = self
             .set
@@ -144,6 +141,10 @@ impl Session {
             .map(|envelope| envelope.as_bytes().to_vec())
             .collect();
         for frame in frames(missing) {
+            self.send(key, frame);
+        }
+        if let Some(frame) = self.certificate_frame().filter(|_| !have.certificate) {
+            self.holders.insert(from);
             self.send(key, frame);
         }
         if have.answer {

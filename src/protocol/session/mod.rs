@@ -32,6 +32,8 @@ use crate::types::{EnvelopeId, SessionId, SignedTransaction, SignerKey, Txid};
 const RECOVERY: Duration = Duration::from_secs(2);
 /// How often an incomplete session compares with others.
 const COMPARE_EVERY: Duration = Duration::from_secs(2);
+/// How often at the most rarely, once it ended here although others may still finish it.
+const COMPARE_ENDED: Duration = Duration::from_secs(3600);
 /// With how many signers it compares each time.
 const COMPARE_WITH: usize = 3;
 /// How long a refusal of the signer is waited out.
@@ -95,14 +97,19 @@ pub(super) struct Session {
     foreign_envelope: bool,
 
     // Of this process only:
+    /// The own proposal, until the own consent is signed too: both are stored at once or neither.
+    own_proposal: Option<Envelope>,
     loaded_at: Option<Duration>,
     compared: HashSet<usize>,
+    imported: bool,
+    mismatch_told: Option<u32>,
     nonces_held: Option<u32>,
     tickets: BTreeMap<Ticket, Purpose>,
     signer_retry: Option<Duration>,
     requests: BTreeMap<Purpose, Vec<RequestId>>,
     holders: HashSet<usize>,
     compare_at: Duration,
+    compare_every: Duration,
     compare_next: usize,
     progress_at: Duration,
     stalled: bool,
@@ -146,14 +153,18 @@ impl Session {
             ending: None,
             pending: Vec::new(),
             foreign_envelope: false,
+            own_proposal: None,
             loaded_at: None,
             compared: HashSet::new(),
+            imported: false,
+            mismatch_told: None,
             nonces_held: None,
             tickets: BTreeMap::new(),
             signer_retry: None,
             requests: BTreeMap::new(),
             holders: HashSet::new(),
             compare_at: context.now.monotonic + COMPARE_EVERY,
+            compare_every: COMPARE_EVERY,
             compare_next: own + 1,
             progress_at: context.now.monotonic,
             stalled: false,
@@ -174,6 +185,11 @@ impl Session {
 
     pub fn id(&self) -> SessionId {
         self.proposal.id()
+    }
+
+    /// Who proposes it.
+    pub fn proposer_key(&self) -> SignerKey {
+        self.proposal.signers[self.proposal.proposer]
     }
 
     pub fn election(&self) -> &Election {
@@ -206,6 +222,11 @@ impl Session {
         self.set.fact(Fact::Accept, self.own).is_some()
     }
 
+    /// Whether this node signs no more.
+    fn over(&self) -> bool {
+        self.ending.is_some() || self.closed
+    }
+
     /// Whether nothing is left to do or to tell: the session may be forgotten once it expired.
     pub fn spent(&self, now: Time) -> bool {
         let over = self.closed || self.ending.is_some() || self.watch.as_ref().is_some_and(Watch::ended);
@@ -214,7 +235,7 @@ impl Session {
 
     /// Whether the application has not answered the proposal yet.
     pub fn unanswered(&self) -> bool {
-        !self.joined() && !self.in_flight(Purpose::Accept) && !self.closed && self.ending.is_none()
+        !self.joined() && !self.consenting() && !self.closed && self.ending.is_none()
     }
 
     // ---- What the application asks for ----
@@ -223,8 +244,11 @@ impl Session {
     pub fn propose(&mut self, request: RequestId, context: &mut Context<'_>) {
         self.requests.entry(Purpose::Accept).or_default().push(request);
         self.say(Purpose::Proposal, Content::Proposal(self.proposal.as_bytes().to_vec()), context);
-        self.say(Purpose::Accept, Content::Accept, context);
-        self.advance(context);
+    }
+
+    /// Whether this node's consent is being signed.
+    fn consenting(&self) -> bool {
+        self.in_flight(Purpose::Proposal) || self.in_flight(Purpose::Accept)
     }
 
     /// Consents. A closed session is opened again.
@@ -249,13 +273,13 @@ impl Session {
                 watch.woke(context.now);
             }
         }
-        self.answered();
         if self.joined() {
+            self.settle(DurableKind::Proposed);
             self.sync = true;
             self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
         } else {
             self.requests.entry(Purpose::Accept).or_default().push(request);
-            if !self.in_flight(Purpose::Accept) {
+            if !self.consenting() {
                 self.say(Purpose::Accept, Content::Accept, context);
             }
         }
@@ -271,7 +295,7 @@ impl Session {
         request: RequestId,
         context: &mut Context<'_>,
     ) -> Result<(), Error> {
-        if self.joined() || self.in_flight(Purpose::Accept) {
+        if self.joined() || self.consenting() {
             let (state, hint) = ("joined", "it can be aborted instead");
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
@@ -307,7 +331,6 @@ impl Session {
             let (state, hint) = ("complete", "the signatures exist and cannot be taken back");
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
-        self.answered();
         if self.set.fact(fact, self.own).is_some() {
             self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
             return Ok(());
@@ -319,7 +342,7 @@ impl Session {
         Ok(())
     }
 
-    /// Forgets the envelopes. A tombstone stays until the expiry.
+    /// Forgets what the others said. A tombstone stays until the expiry: opened again, the session asks for the rest.
     pub fn close(&mut self, request: RequestId, context: &mut Context<'_>) {
         if !self.closed {
             self.closed = true;
@@ -327,19 +350,26 @@ impl Session {
             self.sync = true;
             self.pending.clear();
             self.forget_nonces();
+            let dropped = self.set.keep_tombstone(self.own);
+            self.records.extend(dropped.into_iter().map(Record::DropEnvelope));
+            self.round = None;
             self.tell(Event::SessionClosed);
         }
         let _ = context;
         self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
     }
 
-    /// The application answered the proposal, so it need not be told of it any more.
-    fn answered(&mut self) {
-        self.acknowledge(DurableKind::Proposed);
+    /// The application handled a durable event. That it handled a proposal is not stored before its answer is.
+    pub fn acknowledge(&mut self, kind: DurableKind) {
+        let answers = [Purpose::Decline, Purpose::Abort];
+        let answering = self.consenting() || answers.iter().any(|answer| self.in_flight(*answer));
+        if kind != DurableKind::Proposed || !answering {
+            self.settle(kind);
+        }
     }
 
-    /// The application handled a durable event.
-    pub fn acknowledge(&mut self, kind: DurableKind) {
+    /// The application need not be told any more.
+    fn settle(&mut self, kind: DurableKind) {
         let before = self.pending.len();
         self.pending.retain(|pending| *pending != kind);
         self.state_changed |= self.pending.len() != before;
@@ -382,10 +412,14 @@ impl Session {
     }
 
     fn own_envelope(&mut self, purpose: Purpose, envelope: Envelope, context: &mut Context<'_>) {
+        if purpose == Purpose::Proposal {
+            self.own_proposal = Some(envelope);
+            self.say(Purpose::Accept, Content::Accept, context);
+            return;
+        }
         // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
-        // is not used: two would be a proof against the own key. Nor does a node sign after an ending.
-        let taken =
-            envelope.place().is_some_and(|place| self.ending.is_some() || self.set.taken(place, self.own));
+        // is not used: two would be a proof against the own key. Nor does a node sign after an ending or a closing.
+        let taken = envelope.place().is_some_and(|place| self.over() || self.set.taken(place, self.own));
         if taken || !self.set.wants(&envelope, &self.proposal) {
             if let Purpose::Nonces(_) = purpose {
                 self.forget_nonces();
@@ -404,16 +438,25 @@ impl Session {
                 self.partial_sent = true;
             }
             Purpose::Claim | Purpose::Nack => {}
-            Purpose::Proposal | Purpose::Accept | Purpose::Restart(_) | Purpose::Decline | Purpose::Abort => {
+            Purpose::Accept => {
+                self.settle(DurableKind::Proposed);
+                self.sync = true;
+            }
+            Purpose::Proposal | Purpose::Restart(_) | Purpose::Decline | Purpose::Abort => {
                 self.sync = true;
             }
         }
         self.state_changed = true;
-        if purpose == Purpose::Proposal {
+        let mut envelopes = Vec::with_capacity(2);
+        if let Some(proposal) = self.own_proposal.take_if(|_| purpose == Purpose::Accept) {
             self.tell(Event::SessionCreated);
+            envelopes.push(proposal);
         }
-        self.add(envelope.clone(), context);
-        self.send_envelope(&envelope, context);
+        envelopes.push(envelope);
+        self.send_envelopes(&envelopes, context);
+        for envelope in envelopes {
+            self.add(envelope, context);
+        }
         self.done(purpose, Ok(()));
     }
 
@@ -428,9 +471,14 @@ impl Session {
             self.done(purpose, Err(error.into()));
             return false;
         }
-        if let (Purpose::Partial(_), SignerError::NonceGone) = (purpose, &error) {
-            self.nonces_held = None;
-            self.advance(context);
+        match (purpose, &error) {
+            (Purpose::Partial(_), SignerError::NonceGone) => self.nonces_held = None,
+            // It made them before, and they never came back: they are lost, and so is the attempt.
+            (Purpose::Nonces(attempt), SignerError::Mismatch(_)) => {
+                self.attempts_used = self.attempts_used.max(attempt + 1);
+                self.state_changed = true;
+            }
+            _ => {}
         }
         self.signer_retry = Some(context.now.monotonic + SIGNER_RETRY);
         self.tell(Event::SignerFailed { error });
@@ -461,7 +509,7 @@ impl Session {
             context.relayed.push(self.proposal.signers[signer]);
         }
         if signer == self.own {
-            self.own_envelope_returned(&envelope);
+            self.own_envelope_returned(&envelope, context);
         }
         self.progress_at = context.now.monotonic;
         self.stalled = false;
@@ -471,7 +519,7 @@ impl Session {
 
     /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, so after a
     /// restart it may come back; everything else was on disk before it left.
-    fn own_envelope_returned(&mut self, envelope: &Envelope) {
+    fn own_envelope_returned(&mut self, envelope: &Envelope, context: &Context<'_>) {
         let own_partial_lost = match envelope.place() {
             Some(Place::Partial(attempt)) => {
                 self.loaded_at.is_some() && self.set.taken(Place::Nonces(attempt), self.own)
@@ -479,7 +527,7 @@ impl Session {
             Some(Place::Nonces(_)) => false,
             None => matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. }),
         };
-        match envelope.place() {
+        match envelope.place().filter(|_| envelope.content_allowed(&self.proposal)) {
             Some(Place::Partial(_)) => self.partial_sent = true,
             Some(Place::Nonces(attempt)) => self.attempts_used = self.attempts_used.max(attempt + 1),
             None => {}
@@ -488,6 +536,11 @@ impl Session {
         if !own_partial_lost && !self.foreign_envelope {
             self.foreign_envelope = true;
             self.tell_durably(DurableKind::KeyInUse);
+            // As after a restart: others may hold more of what this key said. What is here comes first.
+            if self.loaded_at.is_none() {
+                self.loaded_at = Some(context.now.monotonic);
+                self.compare_all(context);
+            }
         }
     }
 
@@ -520,6 +573,11 @@ impl Session {
         }
     }
 
+    /// What another signer holds was brought here by hand: as good as a comparison with it.
+    pub fn imported(&mut self) {
+        self.imported = true;
+    }
+
     /// After envelopes came in: see what follows from them.
     pub fn received(&mut self, context: &mut Context<'_>) {
         self.advance(context);
@@ -533,10 +591,10 @@ impl Session {
         from: Option<usize>,
         context: &mut Context<'_>,
     ) -> Result<(), WireError> {
-        if let Some(from) = from {
-            if self.certificate.as_ref() == Some(&certificate) {
-                self.holders.insert(from);
-            }
+        if let Some(from) = from
+            && self.certificate.as_ref() == Some(&certificate)
+        {
+            self.holders.insert(from);
         }
         if self.certificate.is_some() || !self.joined() {
             return Ok(());
@@ -559,12 +617,15 @@ impl Session {
         }
         self.advance(context);
         self.drive_watch(context);
-        if self.closed || self.certificate.is_some() || self.ending.is_some() {
-            return;
-        }
-        if monotonic >= self.compare_at {
-            self.compare_at = monotonic + COMPARE_EVERY;
+        if self.compares() && monotonic >= self.compare_at {
+            if self.ending.is_some() {
+                self.compare_every = (self.compare_every * 2).min(COMPARE_ENDED);
+            }
+            self.compare_at = monotonic + self.compare_every;
             self.compare_some(context);
+        }
+        if self.over() || self.certificate.is_some() {
+            return;
         }
         if self.joined() && !self.stalled && monotonic >= self.progress_at + context.settings.stall_after {
             self.stalled = true;
@@ -576,14 +637,21 @@ impl Session {
         }
     }
 
+    /// Whether others may know something that matters here: as long as there is no certificate, and after an ending
+    /// if the own partial signature is out, so that others may still finish.
+    fn compares(&self) -> bool {
+        let open = self.ending.is_none() || self.partial_sent;
+        open && !self.closed && self.certificate.is_none() && !self.set.is_empty()
+    }
+
     /// When [`Session::tick`] is to be called next.
     pub fn next_timeout(&mut self, context: &Context<'_>) -> Option<Duration> {
         let now = context.now;
         let mut next = self.watch_timeout(context).into_iter().collect::<Vec<_>>();
         let until_expiry = self.proposal.expires_at.saturating_since(now.wall);
-        let over = self.closed || self.certificate.is_some() || self.ending.is_some();
+        let over = self.over() || self.certificate.is_some();
+        next.extend(Some(self.compare_at).filter(|_| self.compares()));
         if !over {
-            next.push(self.compare_at);
             next.push(now.monotonic + until_expiry);
             if self.joined() && !self.stalled {
                 next.push(self.progress_at + context.settings.stall_after);
@@ -715,11 +783,11 @@ impl Session {
         self.state_changed &= self.set.is_empty();
         self.sync = false;
         for mut effect in std::mem::take(&mut self.effects) {
-            if let Output::Event { event } = &mut effect {
-                if let Some(kind) = event.durable {
-                    let Some(content) = self.durable_event(kind, context.now) else { continue };
-                    event.event = content;
-                }
+            if let Output::Event { event } = &mut effect
+                && let Some(kind) = event.durable
+            {
+                let Some(content) = self.durable_event(kind, context.now) else { continue };
+                event.event = content;
             }
             context.outputs.push_back(effect);
         }

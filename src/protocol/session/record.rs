@@ -44,8 +44,12 @@ impl Session {
             4 => Some(Ending::Expired),
             _ => None,
         };
-        for bytes in &stored.envelopes {
-            let envelope = Envelope::decode(bytes)?;
+        session.holder_at = context.now.monotonic;
+        let mut envelopes =
+            stored.envelopes.iter().map(|bytes| Envelope::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
+        // The set takes nonces of an attempt only if it knows the restarts before it.
+        envelopes.sort_by_key(|envelope| envelope.place().is_some());
+        for envelope in envelopes {
             if session.set.wants(&envelope, &session.proposal) {
                 if let (true, Some(Place::Nonces(attempt))) =
                     (envelope.body().signer == session.own, envelope.place())

@@ -29,7 +29,9 @@ impl Session {
                 }
             }
         }
+        self.look_at_nonces(attempt);
         self.consider_endings(context);
+        self.tell_mismatch(attempt, context);
         if !self.joined() || self.ending.is_some() || self.signer_retry.is_some() {
             return;
         }
@@ -39,6 +41,31 @@ impl Session {
         }
         self.first_round(attempt, context);
         self.second_round(attempt, context);
+    }
+
+    /// Finds unusable nonces also where the second round never begins: here nobody consented, or the own nonces are
+    /// lost.
+    fn look_at_nonces(&mut self, attempt: u32) {
+        let begins = self.nonces_held == Some(attempt) || self.set.taken(Place::Partial(attempt), self.own);
+        if !begins && self.ending != Some(Ending::Failed) {
+            self.begin_round(attempt);
+        }
+    }
+
+    /// Partial signatures that answer to other nonces than those here: somebody said two things, or lies about what
+    /// it received. Each side sends what it holds, and sees which.
+    fn tell_mismatch(&mut self, attempt: u32, context: &Context<'_>) {
+        if self.mismatch_told == Some(attempt) || self.ending == Some(Ending::Failed) {
+            return;
+        }
+        if !self.set.has_any(Place::Partial(attempt)) {
+            return;
+        }
+        let Some(transcript) = self.transcript(attempt) else { return };
+        if !self.other_transcripts(attempt, Some(transcript)).is_empty() {
+            self.mismatch_told = Some(attempt);
+            self.compare_all(context);
+        }
     }
 
     fn report_progress(&mut self, attempt: u32) {
@@ -59,7 +86,7 @@ impl Session {
         let Some(loaded_at) = self.loaded_at else { return false };
         let waited = context.now.monotonic >= loaded_at + RECOVERY;
         let done = self.others().all(|signer| self.compared.contains(&signer));
-        !(done || waited && !self.compared.is_empty())
+        !(done || waited && (self.imported || !self.compared.is_empty()))
     }
 
     pub(super) fn recovery_ends(&self) -> Option<Duration> {
@@ -135,10 +162,10 @@ impl Session {
         let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
         let ids: Vec<EnvelopeId> = all.iter().map(|envelope| envelope.id()).collect();
         let transcript = transcript_hash(&ids);
-        if let Some((known, hash, round)) = &self.round {
-            if (*known, *hash) == (attempt, transcript) {
-                return Some((transcript, round.clone()));
-            }
+        if let Some((known, hash, round)) = &self.round
+            && (*known, *hash) == (attempt, transcript)
+        {
+            return Some((transcript, round.clone()));
         }
         let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
         match self.keys.begin_round(&nonces) {
@@ -245,7 +272,7 @@ impl Session {
             return;
         }
         self.ending = Some(ending);
-        self.acknowledge(DurableKind::Proposed);
+        self.settle(DurableKind::Proposed);
         self.forget_nonces();
         self.tell_durably(match ending {
             Ending::Failed => DurableKind::Failed,

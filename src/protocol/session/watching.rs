@@ -28,6 +28,14 @@ impl Session {
         self.tell_durably(DurableKind::Complete);
         self.send_certificate(context);
         self.drive_watch(context);
+        // A claim may have come by a shorter way than the signatures.
+        let claims = self.set.by_all(Fact::Claim).filter_map(|envelope| match envelope.content() {
+            Content::Claim { txid } => Some((*txid, envelope.body().signer)),
+            _ => None,
+        });
+        for (txid, by) in claims.filter(|(_, by)| *by != self.own).collect::<Vec<_>>() {
+            self.heard_claim(txid, by, context);
+        }
     }
 
     /// Keeps the certificate and completes the transaction with it.
@@ -99,7 +107,11 @@ impl Session {
     /// The observer answered; `None` if it could not.
     pub fn observed(&mut self, answer: Option<ChainStatus>, context: &mut Context<'_>) {
         let now = context.now;
-        if let Some(actions) = self.with_watch(context, |watch, around| watch.observed(answer, now, around)) {
+        if self.closed {
+            self.interrupt_watch();
+        } else if let Some(actions) =
+            self.with_watch(context, |watch, around| watch.observed(answer, now, around))
+        {
             self.state_changed = true;
             self.act(actions, context);
         }
@@ -108,10 +120,20 @@ impl Session {
     /// The broadcaster answered, or could not reach the network.
     pub fn submitted(&mut self, answer: Result<SubmitOutcome, String>, context: &mut Context<'_>) {
         let now = context.now;
-        if let Some(actions) = self.with_watch(context, |watch, around| watch.submitted(answer, now, around))
+        if self.closed {
+            self.interrupt_watch();
+        } else if let Some(actions) =
+            self.with_watch(context, |watch, around| watch.submitted(answer, now, around))
         {
             self.state_changed = true;
             self.act(actions, context);
+        }
+    }
+
+    /// Answers that come after the session was closed change nothing. If it is opened again, it asks again.
+    fn interrupt_watch(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.interrupted();
         }
     }
 
@@ -123,12 +145,12 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<(), Error> {
         self.need_certificate()?;
-        if let (Some(given), Some(own)) = (txid, self.txid()) {
-            if given != own {
-                let (state, hint) =
-                    ("about another transaction", "notify with the id of its own transaction, or none");
-                return Err(Error::WrongState { session: self.id(), state, hint });
-            }
+        if let (Some(given), Some(own)) = (txid, self.txid())
+            && given != own
+        {
+            let (state, hint) =
+                ("about another transaction", "notify with the id of its own transaction, or none");
+            return Err(Error::WrongState { session: self.id(), state, hint });
         }
         let now = context.now;
         let actions =
@@ -233,8 +255,8 @@ impl Session {
                 }
                 Action::Exhausted => self.tell_durably(DurableKind::Exhausted),
                 Action::Lost => {
-                    self.acknowledge(DurableKind::Confirmed);
-                    self.acknowledge(DurableKind::Conflict);
+                    self.settle(DurableKind::Confirmed);
+                    self.settle(DurableKind::Conflict);
                     self.tell_durably(DurableKind::Lost);
                 }
                 Action::Seen => {
@@ -243,7 +265,7 @@ impl Session {
                     }
                 }
                 Action::Confirmed => {
-                    self.acknowledge(DurableKind::ShouldBroadcast);
+                    self.settle(DurableKind::ShouldBroadcast);
                     self.tell_durably(DurableKind::Confirmed);
                 }
                 Action::Conflict(_) => self.tell_durably(DurableKind::Conflict),

@@ -1,0 +1,294 @@
+//! The figures that the project promises, measured and printed beside their targets. What is compared with
+//! something else is compared within one run.
+
+#[path = "../tests/support/nodes.rs"]
+#[allow(dead_code)]
+mod support;
+
+use std::collections::HashSet;
+use std::hint::black_box;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use libmusig::event::Event;
+use libmusig::node::{Node, SessionRequest};
+use libmusig::protocol::election::{ElectionMethod, priority_list};
+use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms};
+use libmusig::protocol::scheme::Scheme;
+use libmusig::protocol::signing::Musig2;
+use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
+use libmusig::store::redb::RedbStore;
+use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
+use secp256k1::musig::{
+    AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session, SessionSecretRand, new_nonce_pair,
+};
+use support::{builder, connect, keys, secret};
+
+fn main() {
+    println!("{:<58} {:>12} {:>12}", "", "measured", "target");
+    election();
+    cryptography();
+    sessions();
+}
+
+fn report(what: &str, measured: String, target: &str, good: bool) {
+    println!("{what:<58} {measured:>12} {target:>12}{}", if good { "" } else { "   MISSED" });
+}
+
+fn median(mut samples: Vec<Duration>) -> Duration {
+    samples.sort_unstable();
+    samples[samples.len() / 2]
+}
+
+fn time(mut act: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    act();
+    start.elapsed()
+}
+
+fn election() {
+    for (n, target) in [(10, 5.0), (100, 100.0)] {
+        let keys: Vec<SignerKey> = (0..n).map(numbered).collect();
+        for method in ElectionMethod::ALL {
+            let session = SessionId([7; 32]);
+            let samples =
+                (0..500).map(|_| time(|| drop(black_box(priority_list(&keys, method, &session))))).collect();
+            let micros = median(samples).as_secs_f64() * 1e6;
+            let what = format!("priority list of {n}, {method:?}");
+            report(&what, format!("{micros:.1} µs"), &format!("{target} µs"), micros <= target);
+        }
+    }
+}
+
+fn numbered(number: usize) -> SignerKey {
+    let mut secret = [0x22; 32];
+    secret[30..].copy_from_slice(&(number as u16 + 1).to_be_bytes());
+    LocalSigner::new(secret).expect("a valid secret").public_key()
+}
+
+/// One signer's work for one session of 5, ours against the bare calls of libsecp256k1, alternating in one run.
+fn cryptography() {
+    const N: usize = 5;
+    let signers: Vec<LocalSigner> = (0..N).map(|i| LocalSigner::new(secret(i)).expect("valid")).collect();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..400u32 {
+        ours.push(our_session(&signers, round));
+        bare.push(bare_session());
+    }
+    let (ours, bare) = (median(ours).as_secs_f64(), median(bare).as_secs_f64());
+    let what = format!("one signer's cryptography, n = 5 ({:.0} µs) / bare calls", ours * 1e6);
+    report(&what, format!("{:.2}", ours / bare), "1.10", ours / bare <= 1.10);
+}
+
+fn proposal(round: u32) -> Proposal {
+    let mut entropy = [0; 32];
+    entropy[..4].copy_from_slice(&round.to_be_bytes());
+    Proposal::new(Terms {
+        entropy,
+        proposer: 0,
+        signers: keys(5),
+        key_order: KeyOrder::Sorted,
+        tweaks: Vec::new(),
+        messages: vec![Message::raw([9; 32], None)],
+        transaction: None,
+        election_method: ElectionMethod::default(),
+        failover: FailoverPolicy::default(),
+        expires_at: UnixMillis(u64::MAX),
+        metadata: Vec::new(),
+        replaces: None,
+    })
+    .expect("valid terms")
+}
+
+/// Key aggregation, own nonce, four other nonces, own partial signature and its check, aggregation, verification.
+fn our_session(signers: &[LocalSigner], round: u32) -> Duration {
+    let proposal = proposal(round);
+    let shared = Musig2.aggregate_keys(&proposal).expect("valid keys");
+    let request =
+        |signer| NonceRequest { proposal: proposal.clone(), attempt: 0, signer, keys: shared.clone() };
+    let others: Vec<_> =
+        (1..5).map(|i| signers[i].make_nonces(&request(i)).expect("makes nonces").concat()).collect();
+
+    let start = Instant::now();
+    let keys = Musig2.aggregate_keys(&proposal).expect("valid keys");
+    let mut elapsed = start.elapsed();
+    let own_request = NonceRequest { proposal: proposal.clone(), attempt: 0, signer: 0, keys: keys.clone() };
+    let (mut own, mut begun) = (Vec::new(), None);
+    elapsed += time(|| {
+        own = signers[0].make_nonces(&own_request).expect("makes nonces").concat();
+        let mut all = vec![own.as_slice()];
+        all.extend(others.iter().map(Vec::as_slice));
+        begun = Some(keys.begin_round(&all).expect("valid nonces"));
+    });
+    let begun = begun.expect("was just made");
+    let partial = |signer: usize| PartialRequest {
+        proposal: proposal.clone(),
+        attempt: 0,
+        signer,
+        keys: shared.clone(),
+        round: begun.clone(),
+    };
+    let other_partials: Vec<_> =
+        (1..5).map(|i| signers[i].make_partials(&partial(i)).expect("signs").concat()).collect();
+    let own_partial = PartialRequest { keys: keys.clone(), ..partial(0) };
+    elapsed += time(|| {
+        let own = signers[0].make_partials(&own_partial).expect("signs").concat();
+        assert!(begun.verify_partials(0, &own));
+        let mut all = vec![own.as_slice()];
+        all.extend(other_partials.iter().map(Vec::as_slice));
+        black_box::<Option<Vec<Signature>>>(begun.aggregate(&all)).expect("adds up");
+    });
+    elapsed
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    bytes
+}
+
+/// The same with nothing around it.
+fn bare_session() -> Duration {
+    let pairs: Vec<secp256k1::Keypair> = (0..5)
+        .map(|i| {
+            secp256k1::Keypair::from_secret_key(
+                &secp256k1::SecretKey::from_secret_bytes(secret(i)).expect("valid"),
+            )
+        })
+        .collect();
+    let mut points: Vec<secp256k1::PublicKey> = pairs.iter().map(secp256k1::Keypair::public_key).collect();
+    points.sort_by_key(secp256k1::PublicKey::serialize);
+    let message = [9; 32];
+    let refs: Vec<&secp256k1::PublicKey> = points.iter().collect();
+    let shared = KeyAggCache::new(&refs);
+    let nonce = |pair: &secp256k1::Keypair, cache: &KeyAggCache| {
+        let random = SessionSecretRand::assume_uniformly_random(random());
+        let secret = secp256k1::SecretKey::from_keypair(pair);
+        new_nonce_pair(random, Some(cache), Some(secret), pair.public_key(), Some(&message), Some([1; 32]))
+    };
+    let others: Vec<_> = pairs[1..].iter().map(|pair| nonce(pair, &shared)).collect();
+    let bytes: Vec<[u8; 66]> = others.iter().map(|(_, public)| public.serialize()).collect();
+
+    let start = Instant::now();
+    // Keys come as bytes here too.
+    let parsed: Vec<secp256k1::PublicKey> = points
+        .iter()
+        .map(|point| secp256k1::PublicKey::from_byte_array_compressed(point.serialize()).expect("a point"))
+        .collect();
+    let refs: Vec<&secp256k1::PublicKey> = parsed.iter().collect();
+    let cache = KeyAggCache::new(&refs);
+    let (secret_nonce, own) = nonce(&pairs[0], &cache);
+    let own = PublicNonce::from_byte_array(&own.serialize()).expect("a nonce");
+    let mut nonces = vec![own];
+    nonces.extend(bytes.iter().map(|bytes| PublicNonce::from_byte_array(bytes).expect("a nonce")));
+    let refs: Vec<&PublicNonce> = nonces.iter().collect();
+    let session = Session::new(&cache, AggregatedNonce::new(&refs), &message);
+    let mut elapsed = start.elapsed();
+    let rest: Vec<PartialSignature> = pairs[1..]
+        .iter()
+        .zip(others)
+        .map(|(pair, (secret, _))| session.partial_sign(secret, pair, &shared))
+        .collect();
+    let start = Instant::now();
+    let own_partial = session.partial_sign(secret_nonce, &pairs[0], &cache);
+    assert!(session.partial_verify(&cache, &own_partial, &nonces[0], pairs[0].public_key()));
+    let rest: Vec<PartialSignature> = rest
+        .iter()
+        .map(|partial| PartialSignature::from_byte_array(&partial.serialize()).expect("a scalar"))
+        .collect();
+    let mut all = vec![&own_partial];
+    all.extend(&rest);
+    session.partial_sig_agg(&all).verify(&cache.agg_pk(), &message).expect("verifies");
+    elapsed += start.elapsed();
+    elapsed
+}
+
+type Done = (usize, SessionId);
+
+fn running_nodes(done: &Sender<Done>, directory: &std::path::Path) -> Vec<Node> {
+    let nodes: Vec<Node> = (0..5)
+        .map(|index| {
+            let slot: Arc<OnceLock<Node>> = Arc::default();
+            let (own, done) = (slot.clone(), done.clone());
+            let store = RedbStore::open(directory.join(format!("{index}.redb"))).expect("a new file");
+            let node = builder(secret(index))
+                .store(store)
+                .event_handler(move |event| {
+                    match (&event.event, event.session) {
+                        (Event::SessionProposed { .. }, Some(id)) => {
+                            // Not waited for: the next event may come meanwhile.
+                            drop(own.wait().session(id).join());
+                        }
+                        (Event::SessionComplete { .. }, Some(id)) => drop(done.send((index, id))),
+                        _ => {}
+                    }
+                    Ok(())
+                })
+                .start()
+                .expect("starts");
+            let _ = slot.set(node.clone());
+            node
+        })
+        .collect();
+    connect(&nodes);
+    nodes
+}
+
+fn request(number: u32) -> SessionRequest {
+    let mut digest = [3; 32];
+    digest[..4].copy_from_slice(&number.to_be_bytes());
+    SessionRequest::messages(keys(5), vec![Message::raw(digest, None)])
+}
+
+/// Waits until all five nodes hold the session's signatures.
+fn finished(done: &Receiver<Done>, session: SessionId) {
+    let mut nodes = HashSet::new();
+    while nodes.len() < 5 {
+        let (node, id) = done.recv_timeout(Duration::from_secs(30)).expect("it finishes");
+        if id == session {
+            nodes.insert(node);
+        }
+    }
+}
+
+/// Five nodes in this process over loopback libp2p, with real files: one session after the other, then 64 at once.
+fn sessions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (sender, done) = channel();
+    let nodes = running_nodes(&sender, directory.path());
+    let mut samples = Vec::new();
+    for number in 0..100 {
+        let start = Instant::now();
+        let session = nodes[0].create_session(request(number)).wait().expect("is created").id();
+        finished(&done, session);
+        samples.push(start.elapsed());
+    }
+    let millis = median(samples).as_secs_f64() * 1e3;
+    report("5 of 5 over loopback libp2p, median", format!("{millis:.1} ms"), "10 ms", millis <= 10.0);
+
+    const SESSIONS: u32 = 1000;
+    const IN_FLIGHT: u32 = 64;
+    let before = nodes[0].metrics().wait().expect("runs").store;
+    let start = Instant::now();
+    let (mut begun, mut complete) = (0, 0);
+    let mut counts = std::collections::HashMap::new();
+    while complete < SESSIONS {
+        while begun < SESSIONS && begun - complete < IN_FLIGHT {
+            drop(nodes[(begun % 5) as usize].create_session(request(1_000_000 + begun)));
+            begun += 1;
+        }
+        let (_, id) = done.recv_timeout(Duration::from_secs(60)).expect("none is lost");
+        let count = counts.entry(id).or_insert(0);
+        *count += 1;
+        complete += u32::from(*count == 5);
+    }
+    let rate = f64::from(SESSIONS) / start.elapsed().as_secs_f64();
+    report("sessions per second, 64 in flight, none lost", format!("{rate:.0}"), "200", rate >= 200.0);
+    let after = nodes[0].metrics().wait().expect("runs").store;
+    let syncs = (after.syncs - before.syncs) as f64 / f64::from(SESSIONS);
+    report("syncs of one node per session", format!("{syncs:.2}"), "4", syncs <= 4.0);
+    for node in nodes {
+        node.stop().expect("stops");
+    }
+}

@@ -1,0 +1,296 @@
+"""The node, in the custom of Python."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, Union, cast
+
+from . import _ffi
+from ._ffi import (
+    ElectionMethod,
+    KeyOrder,
+    LocalSigner,
+    LogLevel,
+    Message,
+    Metrics,
+    RuntimeProfile,
+    Session,
+    SessionStatus,
+    SighashType,
+    SpentOutput,
+    Tweak,
+)
+from .chain import Broadcaster, ChainObserver, LogSink
+from .errors import InvalidArgument, NodeStopped
+from .events import EventData
+from .signer import Signer
+
+Seconds = Union[timedelta, float]
+"""A duration: a timedelta, or a number of seconds."""
+
+
+def _duration(value: Seconds | None) -> timedelta | None:
+    return timedelta(seconds=value) if isinstance(value, (int, float)) else value
+
+
+class NodeEvent:
+    """An event. ``data`` says what happened; see ``musig.events``."""
+
+    __slots__ = ("_node", "data", "durable", "id", "session")
+
+    def __init__(self, node: _ffi.Node, event: _ffi.NodeEvent) -> None:
+        self._node = node
+        self.id: int = event.id
+        """Its number. Another one after a restart."""
+        self.session: str | None = event.session
+        """The session's id; none for events of the network."""
+        self.data: EventData = cast(EventData, event.event)
+        """What happened."""
+        self.durable: bool = event.durable
+        """Whether it comes again after a restart until it is acknowledged."""
+
+    def ack(self) -> bool:
+        """Acknowledges the event. False: it is not durable, or was acknowledged before."""
+        return self._node.event_handled(self.id)
+
+    def __repr__(self) -> str:
+        return f"NodeEvent(id={self.id}, session={self.session}, durable={self.durable}, data={self.data})"
+
+
+Handler = Callable[[NodeEvent], Union[Awaitable[object], object]]
+
+
+class Node:
+    """One signer's sessions, its peers, its store and its way to the chain.
+
+    ``async with Node(...) as node`` starts it, and stops it at the end. Every method may be called from any event
+    loop and any thread. Cancelling a call that changes something does not undo it: it goes on.
+
+    ``store`` is a path, or ``":memory:"``. Either ``observer`` or ``without_observer=True`` must be given: then the
+    application looks at the chain and calls ``notify_broadcast_complete``.
+    """
+
+    def __init__(
+        self,
+        *,
+        signer: LocalSigner | Signer,
+        store: str | os.PathLike[str],
+        listen: Iterable[str] = (),
+        peers: Iterable[str] = (),
+        offline: bool = False,
+        broadcaster: Broadcaster | None = None,
+        observer: ChainObserver | None = None,
+        without_observer: bool = False,
+        log_sink: LogSink | None = None,
+        log_level: LogLevel | None = None,
+        final_depth: int | None = None,
+        dead_after: Seconds | None = None,
+        stall_after: Seconds | None = None,
+        claims: bool = True,
+        nacks: bool = True,
+        max_sessions: int | None = None,
+        runtime: RuntimeProfile | None = None,
+    ) -> None:
+        path = os.fspath(store)
+        self._config = _ffi.NodeConfig(
+            store=cast(Any, _ffi.StoreChoice.MEMORY() if path == ":memory:" else _ffi.StoreChoice.FILE(path)),
+            listen=list(listen),
+            peers=list(peers),
+            offline=offline,
+            without_observer=without_observer,
+            final_depth=final_depth,
+            dead_after=_duration(dead_after),
+            claims=claims,
+            nacks=nacks,
+            stall_after=_duration(stall_after),
+            max_sessions=max_sessions,
+            runtime=runtime,
+            log_level=log_level,
+        )
+        local = isinstance(signer, LocalSigner)
+        self._signer = cast(Any, _ffi.SignerChoice.LOCAL if local else _ffi.SignerChoice.FOREIGN)(signer)
+        self._objects = (broadcaster, observer, log_sink)
+        self._started: _ffi.Node | None = None
+
+    async def start(self) -> Node:
+        """Opens the store, takes up its sessions, and starts. If this is cancelled, the node is stopped again."""
+        if self._started is not None:
+            raise InvalidArgument("start", "this node was started already; make a new Node to start again")
+        broadcaster, observer, log_sink = self._objects
+        self._started = await _ffi.Node.start(self._config, self._signer, broadcaster, observer, log_sink)
+        return self
+
+    async def stop(self) -> None:
+        """Stops, and waits until the store is closed. Goes on if it is cancelled. Do not wait for it inside a
+        Broadcaster, ChainObserver, Signer or LogSink of this node; call ``request_stop`` there."""
+        if self._started is not None:
+            await self._started.stop()
+
+    async def __aenter__(self) -> Node:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def _node(self) -> _ffi.Node:
+        if self._started is None:
+            raise NodeStopped("the node is not started; use `async with Node(...)` or `await node.start()`")
+        return self._started
+
+    async def next_event(self) -> NodeEvent:
+        """Waits for the next event and takes it. Cancelling this loses none. One caller at a time.
+
+        Each event comes once; a durable one comes again after a restart, and after ``redeliver``, until its ``ack``.
+        """
+        node = self._node
+        while True:
+            event = node.take_event()
+            if event is not None:
+                return NodeEvent(node, event)
+            await node.wait_for_event()
+
+    async def events(self) -> AsyncIterator[NodeEvent]:
+        """All events until the node stops. The body acknowledges by ``event.ack()``."""
+        while True:
+            try:
+                event = await self.next_event()
+            except NodeStopped:
+                return
+            yield event
+
+    async def run(self, handler: Handler) -> None:
+        """Gives all events to a function, or coroutine function, until the node stops.
+
+        An event is acknowledged when the handler returns. It is kept when the handler raises, which is logged, and
+        when this is cancelled meanwhile: then it comes again after a restart or ``redeliver``. Handlers should be
+        idempotent.
+        """
+        async for event in self.events():
+            try:
+                result = handler(event)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                logging.getLogger("musig").exception("the handler kept %r", event)
+            else:
+                event.ack()
+
+    async def create_session(
+        self,
+        signers: Sequence[str],
+        *,
+        messages: Iterable[bytes | Message] | None = None,
+        transaction: bytes | None = None,
+        spent: Iterable[SpentOutput] = (),
+        sighash_type: SighashType = SighashType.DEFAULT,
+        key_order: KeyOrder = KeyOrder.SORTED,
+        tweaks: Sequence[Tweak] | None = None,
+        election_method: ElectionMethod = ElectionMethod.LEXICOGRAPHIC,
+        failover: bool = True,
+        broadcast_timeout: Seconds | None = None,
+        tiers: int | Literal["doubling"] = 1,
+        expires_in: Seconds | None = None,
+        metadata: bytes = b"",
+        replaces: str | None = None,
+    ) -> Session:
+        """Proposes a session to its signers, and consents to it. Answers once that is on the disk.
+
+        Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
+        ``spent``. ``tiers`` is how many signers take their turn together. What becomes of it comes as events.
+        """
+        content: object
+        if (messages is None) == (transaction is None):
+            raise InvalidArgument("content", "give either messages or a transaction")
+        if transaction is not None:
+            content = _ffi.SessionContent.TRANSACTION(transaction, list(spent), sighash_type)
+        else:
+            given = messages if messages is not None else ()
+            content = _ffi.SessionContent.MESSAGES(
+                [part if isinstance(part, Message) else Message(digest=part) for part in given]
+            )
+        grouping: object
+        if tiers == "doubling":
+            grouping = _ffi.Tiers.DOUBLING()
+        else:
+            grouping = _ffi.Tiers.SINGLE() if tiers == 1 else _ffi.Tiers.FIXED(tiers)
+        policy = _ffi.FailoverPolicy(
+            enabled=failover, broadcast_timeout=_duration(broadcast_timeout), tiers=cast(Any, grouping)
+        )
+        request = _ffi.SessionRequest(
+            signers=list(signers),
+            content=cast(Any, content),
+            key_order=key_order,
+            tweaks=None if tweaks is None else list(tweaks),
+            election_method=election_method,
+            failover=policy,
+            expires_in=_duration(expires_in),
+            metadata=metadata,
+            replaces=replaces,
+        )
+        return await self._node.create_session(request)
+
+    def session(self, session: str) -> Session:
+        """A handle for a session, whether or not it exists."""
+        return self._node.session(session)
+
+    async def sessions(self) -> list[SessionStatus]:
+        """All sessions that the node holds, closed ones too."""
+        return await self._node.sessions()
+
+    async def import_sessions(self, data: bytes) -> list[Session]:
+        """Takes what ``Session.export_session`` made, from whatever way it came. Answers the sessions in it."""
+        return await self._node.import_sessions(data)
+
+    async def add_peer(self, address: str) -> None:
+        """Connects to an address, and again whenever it is not connected."""
+        await self._node.add_peer(address)
+
+    async def listen_addresses(self) -> list[str]:
+        """The addresses under which others may reach this node: what they pass as ``peers``."""
+        return await self._node.listen_addresses()
+
+    async def connected_signers(self) -> list[str]:
+        """The signer keys that are connected now."""
+        return await self._node.connected_signers()
+
+    @property
+    def signer_key(self) -> str:
+        """This node's signer key."""
+        return self._node.signer_key()
+
+    @property
+    def peer_id(self) -> str:
+        """This node's libp2p peer id. It has nothing to do with the signer key."""
+        return self._node.peer_id()
+
+    async def redeliver(self) -> None:
+        """Hands out all durable events again that were not acknowledged, under new numbers."""
+        await self._node.redeliver()
+
+    async def announce(self) -> None:
+        """Signs this node's presence anew, after a locked signer was unlocked."""
+        await self._node.announce()
+
+    async def metrics(self) -> Metrics:
+        """Numbers about the node."""
+        return await self._node.metrics()
+
+    async def suspend(self) -> None:
+        """Commits, closes the store and releases its lock, until ``resume``."""
+        await self._node.suspend()
+
+    async def resume(self) -> None:
+        """Opens the store again, connects, and looks at the chain before anything is submitted."""
+        await self._node.resume()
+
+    def request_stop(self) -> None:
+        """Asks the node to stop. May be called anywhere."""
+        self._node.request_stop()

@@ -1,0 +1,405 @@
+"""The console command ``musig``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import events
+from ._ffi import (
+    ElectionMethod,
+    KeyOrder,
+    LocalSigner,
+    Message,
+    Proposal,
+    Session,
+    SessionStatus,
+    SignedTransaction,
+    SpentOutput,
+    TweakForest,
+    aggregate_key,
+    elect,
+    library_version,
+    synthetic_xpub,
+)
+from ._node import Node, NodeEvent
+from .chain import Accepted, Broadcaster, SubmitOutcome
+from .errors import MusigError
+
+METHODS = {method.name.lower().replace("_", "-"): method for method in ElectionMethod}
+
+
+def say(text: str) -> None:
+    """One line, at once: another program may read it."""
+    print(text, flush=True)
+
+
+def plain(value: Any) -> Any:
+    """A value of the library as what JSON can hold."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if hasattr(value, "__dict__") and not hasattr(value, "name"):
+        return {name: plain(part) for name, part in vars(value).items() if not name.startswith("_")}
+    return value if isinstance(value, (bool, int, float, str, type(None))) else getattr(value, "name", str(value))
+
+
+def event_name(event: NodeEvent) -> str:
+    """``SESSION_PROPOSED`` as ``session-proposed``."""
+    return type(event.data).__name__.rsplit(".", 1)[-1].lower().replace("_", "-")
+
+
+def show_event(event: NodeEvent, as_json: bool) -> None:
+    """One event, as one line."""
+    data = plain(event.data)
+    if as_json:
+        say(json.dumps({"event": event_name(event), "session": event.session, "durable": event.durable, **data}))
+        return
+    data.pop("proposal", None)
+    words = " ".join(f"{name}={json.dumps(value)}" for name, value in data.items())
+    say(f"{event_name(event):<24} {(event.session or '-')[:16]}  {words}".rstrip())
+
+
+def show_proposal(proposal: Proposal) -> None:
+    """What somebody consents to."""
+    say(f"session     {proposal.session}")
+    say(f"proposed by signer {proposal.proposer}; expires {proposal.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+    for index, key in enumerate(proposal.signers):
+        say(f"signer {index:<4} {key}")
+    for index, part in enumerate(proposal.messages):
+        say(f"digest {index:<4} {part.digest.hex()}")
+    if proposal.unsigned_transaction is not None:
+        say(f"transaction {proposal.unsigned_transaction.hex()}")
+        for index, output in enumerate(proposal.spent_outputs):
+            say(f"  input {index:<3} {output.value} sat, script {output.script.hex()}")
+    policy = proposal.failover
+    turns = f"next signer after {policy.broadcast_timeout}" if policy.enabled else "the coordinator alone"
+    say(f"broadcast   {METHOD_NAMES[proposal.election_method]}, {turns}")
+    if proposal.metadata:
+        say(f"metadata    {proposal.metadata!r}")
+
+
+METHOD_NAMES = {method: name for name, method in METHODS.items()}
+
+
+class Command(Broadcaster):
+    """Broadcasts by a command that gets the transaction, in hexadecimal digits, on its standard input."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def submit(self, transaction: SignedTransaction) -> SubmitOutcome:
+        subprocess.run(self.command, shell=True, check=True, input=transaction.bytes.hex().encode(), timeout=60)
+        return Accepted()
+
+
+def read_secret(path: str) -> LocalSigner:
+    """A key that ``musig keygen`` wrote."""
+    return LocalSigner(bytes.fromhex(Path(path).read_text().strip()))
+
+
+def make_node(arguments: argparse.Namespace, offline: bool = False) -> Node:
+    """The node that the common options describe. The user is the observer of the chain."""
+    command = getattr(arguments, "broadcast_command", None)
+    return Node(
+        signer=read_secret(arguments.key),
+        store=arguments.store,
+        listen=getattr(arguments, "listen", []),
+        peers=getattr(arguments, "peer", []),
+        offline=offline,
+        broadcaster=Command(command) if command else None,
+        without_observer=True,
+    )
+
+
+async def first_addresses(node: Node) -> list[str]:
+    """The addresses, once the node listens."""
+    while True:
+        addresses = await node.listen_addresses()
+        if addresses:
+            return addresses
+        await asyncio.sleep(0.01)
+
+
+async def greet(node: Node) -> None:
+    """Says how others reach the node."""
+    say(f"signer key  {node.signer_key}")
+    for address in await first_addresses(node):
+        say(f"listening   {address}")
+
+
+def on_signals(node: Node) -> None:
+    """Stops the node at Ctrl-C, and when the system asks."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            asyncio.get_running_loop().add_signal_handler(number, node.request_stop)
+        except NotImplementedError:
+            return
+
+
+async def follow(node: Node, arguments: argparse.Namespace, session: str | None) -> int:
+    """Prints events until the node stops, or, with --once, until the session is complete."""
+    async for event in node.events():
+        show_event(event, arguments.json)
+        event.ack()
+        if session is None or event.session != session:
+            continue
+        if isinstance(event.data, events.SessionComplete):
+            for signature in event.data.signatures:
+                say(f"signature   {signature.hex()}")
+            if event.data.transaction is not None:
+                say(f"transaction {event.data.transaction.bytes.hex()}")
+            if arguments.once:
+                await linger(node)
+                return 0
+        failed = (events.SessionFailed, events.SessionAborted, events.SessionExpired)
+        if isinstance(event.data, failed) and arguments.once:
+            return 1
+    return 0
+
+
+async def linger(node: Node) -> None:
+    """Stays a moment, so that the others get what they need from here."""
+
+    async def serve() -> None:
+        async for event in node.events():
+            event.ack()
+
+    try:
+        await asyncio.wait_for(serve(), 2)
+    except asyncio.TimeoutError:
+        pass
+
+
+def keygen(arguments: argparse.Namespace) -> int:
+    """Makes a secret key and writes it to a file that only its owner may read."""
+    while True:
+        secret = secrets.token_bytes(32)
+        try:
+            signer = LocalSigner(secret)
+            break
+        except MusigError:
+            continue
+    descriptor = os.open(arguments.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret.hex() + "\n")
+    say(signer.public_key())
+    return 0
+
+
+def aggregate(arguments: argparse.Namespace) -> int:
+    """The keys that a group of signers owns."""
+    key = aggregate_key(arguments.keys, KeyOrder.AS_GIVEN if arguments.as_given else KeyOrder.SORTED)
+    forest = TweakForest(key)
+    output = forest.key(forest.taproot())[2:]
+    result = {
+        "aggregate_key": key,
+        "taproot_output_key": output,
+        "script_pubkey": f"5120{output}",
+        "xpub": synthetic_xpub(key),
+    }
+    if arguments.json:
+        say(json.dumps(result))
+    else:
+        for name, value in result.items():
+            say(f"{name:<20}{value}")
+    return 0
+
+
+def election(arguments: argparse.Namespace) -> int:
+    """Who broadcasts, and who follows."""
+    result = elect(arguments.keys, METHODS[arguments.method], arguments.session)
+    if arguments.json:
+        parts = {**plain(result), "method": arguments.method}
+        say(json.dumps(parts))
+        return 0
+    say(f"method {arguments.method}, proof {result.proof}")
+    for rank, index in enumerate(result.priority_list):
+        say(f"{rank:>4}  signer {index:<4} {arguments.keys[index]}{'  coordinator' if rank == 0 else ''}")
+    return 0
+
+
+async def run_node(arguments: argparse.Namespace) -> int:
+    """Runs a node and prints its events."""
+    async with make_node(arguments) as node:
+        on_signals(node)
+        await greet(node)
+        return await follow(node, arguments, None)
+
+
+def spent_output(text: str) -> SpentOutput:
+    """``VALUE:SCRIPT``."""
+    value, _, script = text.partition(":")
+    return SpentOutput(value=int(value), script=bytes.fromhex(script))
+
+
+async def propose(arguments: argparse.Namespace) -> int:
+    """Proposes a session and signs."""
+    digests = [bytes.fromhex(text) for text in arguments.digest]
+    digests += [hashlib.sha256(text.encode()).digest() for text in arguments.text]
+    async with make_node(arguments) as node:
+        on_signals(node)
+        await greet(node)
+        transaction = bytes.fromhex(arguments.transaction) if arguments.transaction else None
+        session = await node.create_session(
+            arguments.signer,
+            messages=[Message(digest=digest) for digest in digests] if transaction is None else None,
+            transaction=transaction,
+            spent=[spent_output(text) for text in arguments.spent],
+            election_method=METHODS[arguments.method],
+            broadcast_timeout=arguments.timeout,
+            metadata=arguments.metadata.encode(),
+        )
+        say(f"proposed    {session.id()}")
+        return await follow(node, arguments, session.id())
+
+
+async def join(arguments: argparse.Namespace) -> int:
+    """Waits for a proposal, shows it, asks, and signs."""
+    async with make_node(arguments) as node:
+        on_signals(node)
+        await greet(node)
+        if arguments.session:
+            known = [status.session for status in await node.sessions()]
+            if arguments.session in known:
+                handle = node.session(arguments.session)
+                return await consent(node, handle, await handle.proposal(), None, arguments)
+        async for event in node.events():
+            wanted = arguments.session in (None, event.session)
+            if isinstance(event.data, events.SessionProposed) and event.session is not None and wanted:
+                return await consent(node, node.session(event.session), event.data.proposal, event, arguments)
+            show_event(event, arguments.json)
+            if not isinstance(event.data, events.SessionProposed):
+                event.ack()
+        return 1
+
+
+async def consent(
+    node: Node, session: Session, proposal: Proposal, event: NodeEvent | None, arguments: argparse.Namespace
+) -> int:
+    """Joins or declines, as the user says."""
+    show_proposal(proposal)
+    yes = arguments.yes or (await asyncio.to_thread(input, "sign this? [y/N] ")).strip().lower() in ("y", "yes")
+    if yes:
+        await session.join()
+    else:
+        await session.decline("the user declined")
+    if event is not None:
+        event.ack()
+    return await follow(node, arguments, session.id()) if yes else 1
+
+
+def show_status(status: SessionStatus, as_json: bool) -> None:
+    """One session, as one line."""
+    if as_json:
+        say(json.dumps(plain(status)))
+        return
+    line = f"{status.session}  {status.phase.name.lower():<10} signer {status.own_index} of {status.signers}"
+    if status.missing:
+        line += f"  missing {status.missing}"
+    if status.failover is not None:
+        line += f"  turn {status.failover.turn} of signers {status.failover.current}"
+    say(line)
+
+
+async def status(arguments: argparse.Namespace) -> int:
+    """The sessions in a store that no node has open."""
+    async with make_node(arguments, offline=True) as node:
+        for each in await node.sessions():
+            show_status(each, arguments.json)
+    return 0
+
+
+async def export(arguments: argparse.Namespace) -> int:
+    """Writes everything that a session holds to a file."""
+    async with make_node(arguments, offline=True) as node:
+        data = await node.session(arguments.session).export_session()
+    Path(arguments.file).write_bytes(data)
+    say(f"{len(data)} bytes")
+    return 0
+
+
+async def import_(arguments: argparse.Namespace) -> int:
+    """Takes an exported file; with --join, signs what it proposes."""
+    async with make_node(arguments, offline=True) as node:
+        for session in await node.import_sessions(Path(arguments.file).read_bytes()):
+            if arguments.join:
+                show_proposal(await session.proposal())
+                await session.join()
+            show_status(await session.status(), arguments.json)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(prog="musig", description="Sign together with MuSig2, without a server.")
+    top.add_argument("--version", action="version", version=f"musig {library_version()}")
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, run: Any, *groups: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="print JSON, one object a line")
+        if "keys" in groups:
+            added.add_argument("keys", nargs="+", metavar="KEY", help="public keys, in the order of the proposal")
+        if "store" in groups:
+            added.add_argument("--key", required=True, metavar="FILE", help="the secret key that keygen wrote")
+            added.add_argument("--store", required=True, metavar="FILE", help="where sessions are kept")
+        if "network" in groups:
+            added.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
+            added.add_argument("--peer", action="append", default=[], metavar="ADDRESS")
+            added.add_argument("--broadcast-command", metavar="COMMAND", help="gets the transaction on its input")
+        if "once" in groups:
+            added.add_argument("--once", action="store_true", help="end when the session is complete")
+        return added
+
+    make = command("keygen", keygen)
+    make.add_argument("--out", required=True, metavar="FILE", help="the file to make; must not exist")
+    command("aggregate", aggregate, "keys").add_argument("--as-given", action="store_true", help="do not sort")
+    vote = command("elect", election, "keys")
+    vote.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
+    vote.add_argument("--session", metavar="ID", help="needed for session-salted")
+    command("node", run_node, "store", "network")
+    new = command("propose", propose, "store", "network", "once")
+    new.add_argument("--signer", action="append", required=True, metavar="KEY", help="in order, the own key too")
+    new.add_argument("--digest", action="append", default=[], metavar="HEX", help="32 bytes to sign")
+    new.add_argument("--text", action="append", default=[], help="a text whose SHA-256 is signed")
+    new.add_argument("--transaction", metavar="HEX", help="an unsigned transaction, instead of digests")
+    new.add_argument("--spent", action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
+    new.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
+    new.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="until the next signer's turn")
+    new.add_argument("--metadata", default="", help="words to the other signers")
+    agree = command("join", join, "store", "network", "once")
+    agree.add_argument("session", nargs="?", metavar="ID", help="the first that is proposed, if it is not given")
+    agree.add_argument("--yes", action="store_true", help="sign without asking")
+    command("status", status, "store")
+    out = command("export", export, "store")
+    out.add_argument("session", metavar="ID")
+    out.add_argument("file", metavar="FILE")
+    take = command("import", import_, "store")
+    take.add_argument("file", metavar="FILE")
+    take.add_argument("--join", action="store_true", help="consent to what it proposes")
+    return top
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs a command. Errors are one line, and the status 1."""
+    arguments = parser().parse_args(words)
+    try:
+        result = arguments.run(arguments)
+        return int(asyncio.run(result)) if asyncio.iscoroutine(result) else int(result)
+    except (MusigError, OSError, ValueError) as error:
+        print(f"musig: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,253 @@
+"""Nodes, keys, and an imagined chain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, Awaitable, Callable, TypeVar
+
+import musig
+from musig import _ffi, chain, events
+
+REPOSITORY = Path(os.environ["MUSIG_REPOSITORY"])
+PATIENCE = float(os.environ.get("MUSIG_PATIENCE", "30"))
+"""Seconds that anything may take before a test gives up on it."""
+
+T = TypeVar("T")
+
+
+def secret(index: int) -> bytes:
+    return bytes([0x11] * 31 + [index + 1])
+
+
+def key(index: int) -> str:
+    return musig.LocalSigner(secret(index)).public_key()
+
+
+def keys(count: int) -> list[str]:
+    return [key(index) for index in range(count)]
+
+
+def ranked(count: int) -> list[int]:
+    """The indices in the order of the lexicographic election."""
+    return sorted(range(count), key=key)
+
+
+def make(index: int, **options: Any) -> musig.Node:
+    """A node on loopback, with a memory store and no observer, unless the options say otherwise."""
+    chosen = {
+        "signer": musig.LocalSigner(secret(index)),
+        "store": ":memory:",
+        "listen": ["/ip4/127.0.0.1/tcp/0"],
+        "without_observer": "observer" not in options,
+        **options,
+    }
+    return musig.Node(**chosen)
+
+
+def offline(index: int, **options: Any) -> musig.Node:
+    return make(index, offline=True, listen=[], **options)
+
+
+async def until(what: str, condition: Callable[[], Awaitable[object]]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not await condition():
+        assert time.monotonic() < end, f"waited too long until {what}"
+        await asyncio.sleep(0.002)
+
+
+def until_now(what: str, condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited too long until {what}"
+        time.sleep(0.002)
+
+
+async def address(node: musig.Node) -> str:
+    await until("it listens", node.listen_addresses)
+    return (await node.listen_addresses())[0]
+
+
+async def connect(*nodes: musig.Node) -> None:
+    for position, node in enumerate(nodes):
+        for other in nodes[:position]:
+            await node.add_peer(await address(other))
+    for node in nodes:
+
+        async def connected(node: musig.Node = node) -> bool:
+            return len(await node.connected_signers()) == len(nodes) - 1
+
+        await until("all are connected", connected)
+
+
+async def wait_event(
+    node: musig.Node, kind: type[T], fits: Callable[[T], bool] = lambda _: True, ack: bool = True
+) -> tuple[musig.NodeEvent, T]:
+    """Takes events until one is of this kind, and acknowledges all (but that one, if `ack` is false)."""
+    seen = []
+
+    async def search() -> tuple[musig.NodeEvent, T]:
+        async for event in node.events():
+            seen.append(event)
+            if isinstance(event.data, kind) and fits(event.data):
+                if ack:
+                    event.ack()
+                return event, event.data
+            event.ack()
+        raise AssertionError(f"the node stopped before {kind}; it said {seen}")
+
+    try:
+        return await asyncio.wait_for(search(), PATIENCE)
+    except asyncio.TimeoutError:
+        raise AssertionError(f"waited too long for {kind}; the node said {seen}") from None
+
+
+async def join_next(node: musig.Node) -> musig.Session:
+    event, _ = await wait_event(node, events.SessionProposed)
+    assert event.session is not None
+    session = node.session(event.session)
+    await session.join()
+    return session
+
+
+async def sign(nodes: list[musig.Node], **content: Any) -> str:
+    """Proposes at the first node, joins at the others, waits until all hold the signatures; the session's id."""
+    given = content if "transaction" in content else {"messages": [bytes([7] * 32)], **content}
+    session = await nodes[0].create_session([node.signer_key for node in nodes], **given)
+    await asyncio.gather(*(join_next(node) for node in nodes[1:]))
+    await asyncio.gather(*(wait_event(node, events.SessionComplete) for node in nodes))
+    return session.id()
+
+
+def taproot_script(signers: list[str]) -> bytes:
+    forest = musig.TweakForest(musig.aggregate_key(signers, musig.KeyOrder.SORTED))
+    return bytes.fromhex("5120" + forest.key(forest.taproot())[2:])
+
+
+def spend(signers: list[str], salt: int = 1) -> dict[str, Any]:
+    """An unsigned transaction (BIP-144 without witnesses) that spends one output of the signers."""
+    script = taproot_script(signers)
+    transaction = (
+        (2).to_bytes(4, "little")
+        + b"\x01"
+        + bytes([salt] * 32)
+        + (0).to_bytes(4, "little")
+        + b"\x00"
+        + (0xFFFFFFFD).to_bytes(4, "little")
+        + b"\x01"
+        + (9_000).to_bytes(8, "little")
+        + bytes([len(script)])
+        + script
+        + (0).to_bytes(4, "little")
+    )
+    return {"transaction": transaction, "spent": [musig.SpentOutput(value=10_000, script=script)]}
+
+
+class FakeChain:
+    """Transactions that were submitted are seen; `mine` buries them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.submitted: list[tuple[str, str]] = []
+        self.confirmations = 0
+
+    def mine(self, confirmations: int) -> None:
+        with self.lock:
+            self.confirmations = confirmations
+
+    def by(self, who: str) -> int:
+        with self.lock:
+            return sum(1 for name, _ in self.submitted if name == who)
+
+
+class FakeBroadcaster(musig.Broadcaster):
+    def __init__(self, fake: FakeChain, who: str, before: Callable[[], object] = lambda: None) -> None:
+        self.fake, self.who, self.before = fake, who, before
+        self.calls = 0
+
+    def submit(self, transaction: musig.SignedTransaction) -> musig.SubmitOutcome:
+        covered("broadcaster_submit")
+        self.calls += 1
+        self.before()
+        with self.fake.lock:
+            self.fake.submitted.append((self.who, transaction.txid))
+        return musig.Accepted()
+
+
+class FakeObserver(musig.ChainObserver):
+    def __init__(self, fake: FakeChain, before: Callable[[], object] = lambda: None) -> None:
+        self.fake, self.before = fake, before
+        self.calls = 0
+
+    def status(self, query: musig.ChainQuery) -> musig.ChainStatus:
+        covered("chainobserver_status")
+        self.calls += 1
+        self.before()
+        with self.fake.lock:
+            known = any(txid == query.txid for _, txid in self.fake.submitted)
+            if not known:
+                return chain.Unknown()
+            if self.fake.confirmations:
+                return chain.Confirmed(height=100, confirmations=self.fake.confirmations)
+            return chain.Seen()
+
+
+class WrappingSigner(musig.Signer):
+    """A signer of the application's own, which asks a LocalSigner."""
+
+    def __init__(self, index: int, before: Callable[[str], object] = lambda _: None) -> None:
+        self.inner = musig.LocalSigner(secret(index))
+        self.before = before
+
+    def public_key(self) -> str:
+        covered("signer_public_key")
+        self.before("public_key")
+        return self.inner.public_key()
+
+    def sign(self, digest: bytes) -> bytes:
+        covered("signer_sign")
+        self.before("sign")
+        return self.inner.sign(digest)
+
+    def make_nonces(self, request: musig.NonceRequest) -> list[bytes]:
+        covered("signer_make_nonces")
+        assert request.proposal().signers[request.signer()] == self.inner.public_key()
+        assert len(request.output_keys()) == len(request.proposal().messages)
+        assert request.attempt() >= 0
+        self.before("make_nonces")
+        return self.inner.make_nonces(request)
+
+    def make_partials(self, request: musig.PartialRequest) -> list[bytes]:
+        covered("signer_make_partials")
+        assert request.proposal().signers[request.signer()] == self.inner.public_key()
+        assert [len(part) for part in request.output_keys()] == [32] * len(request.proposal().messages)
+        assert [len(part) for part in request.aggregate_nonces()] == [66] * len(request.proposal().messages)
+        assert request.attempt() >= 0
+        self.before("make_partials")
+        return self.inner.make_partials(request)
+
+    def forget(self, session: str, attempt: int) -> None:
+        covered("signer_forget")
+        self.inner.forget(session, attempt)
+
+
+COVERED: set[str] = set()
+"""Functions of the interface that some test called, or, for foreign objects, that the node called."""
+
+
+def covered(name: str) -> None:
+    COVERED.add(f"method_{name}")
+
+
+def live() -> dict[str, int]:
+    """Objects of the library that exist."""
+    gc.collect()
+    return {kind: count for kind, count in _ffi.live_objects().items() if count}
+
+
+def assert_nothing_lives() -> None:
+    until_now("no object lives", lambda: not live())

@@ -1,0 +1,280 @@
+"""Sessions between real nodes on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+import musig
+from musig import Phase, errors, events
+from support import (
+    FakeBroadcaster,
+    FakeChain,
+    FakeObserver,
+    connect,
+    key,
+    keys,
+    make,
+    offline,
+    ranked,
+    secret,
+    sign,
+    spend,
+    until,
+    wait_event,
+)
+
+
+def test_three_of_three() -> None:
+    async def main() -> None:
+        async with make(0) as a, make(1) as b, make(2) as c:
+            await connect(a, b, c)
+            session = await sign([a, b, c], messages=[bytes([1] * 32), bytes([2] * 32)])
+            found = [await node.session(session).final_signatures() for node in (a, b, c)]
+            assert found[0] == found[1] == found[2] and [len(part) for part in found[0] or []] == [64, 64]
+            election = await a.session(session).election()
+            assert election.priority_list == ranked(3) == await b.session(session).priority_list()
+            chosen = (a, b, c)[ranked(3)[0]]
+            for node in (a, b, c):
+                handle = node.session(session)
+                assert await handle.is_coordinator() is (node is chosen)
+                assert await handle.coordinator_peer_id() == chosen.peer_id
+                assert await handle.final_transaction() is None
+            status = await a.session(session).status()
+            assert status.phase is Phase.WATCHING and status.failover is not None
+            assert status.failover.coordinator == ranked(3)[0]
+            assert [each.session for each in await a.sessions()] == [session]
+            assert (await a.metrics()).frames_sent > 0
+
+    asyncio.run(main())
+
+
+def test_terms_are_shown_before_consent() -> None:
+    async def main() -> None:
+        async with make(0) as a, make(1) as b:
+            await connect(a, b)
+            session = await a.create_session(
+                keys(2),
+                messages=[bytes(32)],
+                tiers="doubling",
+                broadcast_timeout=90,
+                expires_in=timedelta(hours=2),
+                metadata=b"rent",
+                election_method=musig.ElectionMethod.LAST_SIGNER,
+            )
+            _, proposed = await wait_event(b, events.SessionProposed, ack=False)
+            terms = proposed.proposal
+            assert terms.session == session.id() and terms.signers == keys(2) and terms.proposer == 0
+            assert terms.metadata == b"rent" and terms.messages[0].digest == bytes(32)
+            assert terms.failover.broadcast_timeout == timedelta(seconds=90)
+            assert isinstance(terms.failover.tiers, musig.Tiers.DOUBLING)
+            left = proposed.expires_at - datetime.now(timezone.utc)
+            assert timedelta(hours=1, minutes=59) < left <= timedelta(hours=2)
+            assert musig.decode_proposal(terms.encoded) == await session.proposal()
+            await b.session(session.id()).decline("too dear")
+            event, aborted = await wait_event(a, events.SessionAborted)
+            assert event.durable and (aborted.by, aborted.reason, aborted.declined) == (1, "too dear", True)
+            assert (await session.status()).phase is Phase.DECLINED
+
+    asyncio.run(main())
+
+
+def test_failover_with_a_dead_coordinator() -> None:
+    async def main() -> None:
+        fake = FakeChain()
+        first, second, third = ranked(3)
+        coordinator = make(first, claims=False)
+        backup = make(second, broadcaster=FakeBroadcaster(fake, "backup"), observer=FakeObserver(fake), final_depth=2)
+        last = make(third, broadcaster=FakeBroadcaster(fake, "last"), observer=FakeObserver(fake), final_depth=2)
+        async with backup, last:
+            await coordinator.start()
+            await connect(coordinator, backup, last)
+            nodes = {first: coordinator, second: backup, third: last}
+            session = await sign([nodes[index] for index in range(3)], **spend(keys(3)), broadcast_timeout=2)
+            await coordinator.stop()
+            _, failed = await wait_event(last, events.CoordinatorFailed)
+            assert (failed.failed, failed.next, failed.turn) == ([first], [second], 1)
+            _, turn = await wait_event(backup, events.ShouldBroadcast)
+            assert (turn.signer, turn.turn) == (second, 1) and turn.transaction is not None
+            for node in (backup, last):
+                _, seen = await wait_event(node, events.BroadcastSeen)
+                assert seen.txid == turn.transaction.txid
+            assert fake.by("backup") == 1 and fake.by("last") == 0
+            fake.mine(2)
+            _, confirmed = await wait_event(last, events.BroadcastConfirmed)
+            assert confirmed.txid == turn.transaction.txid and confirmed.depth is not None
+
+            async def final() -> bool:
+                return (await last.session(session).status()).phase is Phase.FINAL
+
+            await until("the watch ends", final)
+            assert await last.session(session).final_transaction() == turn.transaction
+
+    asyncio.run(main())
+
+
+def test_restart_from_the_store(tmp_path: Path) -> None:
+    async def main() -> None:
+        stores = [tmp_path / "a.redb", tmp_path / "b.redb"]
+        async with make(0, store=stores[0]) as a:
+            session = (await a.create_session(keys(2), messages=[bytes(32)])).id()
+            with pytest.raises(errors.StoreFailed) as in_use:
+                await make(0, store=stores[0]).start()
+            assert isinstance(in_use.value.problem, musig.StoreProblem.IN_USE)
+            async with make(1, store=stores[1]) as b:
+                await connect(a, b)
+                event, _ = await wait_event(b, events.SessionProposed, ack=False)
+                assert event.durable and event.session == session
+            # Not acknowledged: it comes again, in a new process or in the same one.
+            async with make(1, store=stores[1]) as b:
+                await connect(a, b)
+                again, _ = await wait_event(b, events.SessionProposed, ack=False)
+                assert again.session == session
+                await b.redeliver()
+                third, _ = await wait_event(b, events.SessionProposed)
+                assert third.id != again.id and not third.ack()
+                await b.session(session).join()
+                await asyncio.gather(*(wait_event(node, events.SessionComplete, ack=False) for node in (a, b)))
+        async with make(1, store=stores[1]) as b:
+            event, complete = await wait_event(b, events.SessionComplete)
+            assert event.session == session
+            assert await b.session(session).final_signatures() == complete.signatures
+        async with make(1, store=stores[1]) as b:
+            seen = []
+            await b.session(session).notify_broadcast_complete("11" * 32)
+            async for event in b.events():
+                seen.append(type(event.data))
+                event.ack()
+                if isinstance(event.data, events.BroadcastConfirmed):
+                    break
+            # What was acknowledged does not come again.
+            assert events.SessionComplete not in seen and events.SessionProposed not in seen
+
+    asyncio.run(main())
+
+
+def test_without_a_network() -> None:
+    async def main() -> None:
+        async with offline(0) as a, offline(1) as b:
+            session = await a.create_session(keys(2), messages=[bytes([3] * 32)])
+            [other] = await b.import_sessions(await session.export_session())
+            await other.join()
+            for _ in range(3):
+                await a.import_sessions(await other.export_session())
+                await b.import_sessions(await session.export_session())
+            await wait_event(a, events.SessionComplete)
+            await wait_event(b, events.SessionComplete)
+            assert await session.final_signatures() == await other.final_signatures()
+            with pytest.raises(errors.InputRefused):
+                await a.import_sessions(b"nonsense")
+            with pytest.raises(errors.NetworkFailed):
+                await a.add_peer("/ip4/127.0.0.1/tcp/1")
+
+    asyncio.run(main())
+
+
+def test_the_turns_of_an_application_that_broadcasts_itself() -> None:
+    async def main() -> None:
+        first, second = ranked(2)
+        a, b = make(first), make(second)
+        async with a, b:
+            await connect(a, b)
+            nodes = {first: a, second: b}
+            session = await sign([nodes[0], nodes[1]], broadcast_timeout=3600)
+            await wait_event(a, events.ShouldBroadcast)
+            assert await a.session(session).is_current_coordinator()
+            assert not await b.session(session).is_current_coordinator()
+            # Word that the first one cannot reach the network opens the next turn at once.
+            await a.session(session).report_broadcast_failed("no route")
+            _, turn = await wait_event(b, events.ShouldBroadcast)
+            assert turn.turn == 1 and await b.session(session).is_current_coordinator()
+            await b.session(session).notify_broadcast_complete("22" * 32)
+            _, claimed = await wait_event(a, events.BroadcastClaimed)
+            assert (claimed.txid, claimed.by) == ("22" * 32, second)
+            assert (await b.session(session).status()).phase is Phase.FINAL
+            await b.session(session).close_session()
+            await wait_event(b, events.SessionClosed)
+            assert (await b.session(session).status()).phase is Phase.CLOSED
+
+    asyncio.run(main())
+
+
+def test_broadcast_now() -> None:
+    async def main() -> None:
+        fake = FakeChain()
+        first, second = ranked(2)
+        b = make(second, broadcaster=FakeBroadcaster(fake, "b"), observer=FakeObserver(fake))
+        async with make(first) as a, b:
+            await connect(a, b)
+            nodes = {first: a, second: b}
+            session = await sign([nodes[0], nodes[1]], **spend(keys(2)), broadcast_timeout=3600)
+            await b.session(session).broadcast_now()
+            await wait_event(b, events.BroadcastSeen)
+            assert fake.by("b") == 1
+
+    asyncio.run(main())
+
+
+def test_abort_and_states() -> None:
+    async def main() -> None:
+        async with make(0) as a, make(1) as b:
+            await connect(a, b)
+            session = await a.create_session(keys(2), messages=[bytes(32)])
+            await session.abort("changed my mind")
+            _, aborted = await wait_event(b, events.SessionAborted)
+            assert not aborted.may_still_complete
+            with pytest.raises(errors.WrongState) as wrong:
+                await b.session(session.id()).join()
+            assert wrong.value.session == session.id() and wrong.value.state
+            with pytest.raises(errors.UnknownSession) as unknown:
+                await a.session("ab" * 32).status()
+            assert unknown.value.session == "ab" * 32
+            with pytest.raises(errors.InvalidArgument):
+                await a.create_session(keys(2))
+            with pytest.raises(errors.ProposalRefused) as refused:
+                await a.create_session([key(1), key(2)], messages=[bytes(32)])
+            assert isinstance(refused.value.problem, musig.ProposalProblem.NOT_A_SIGNER)
+            with pytest.raises(errors.InvalidConfig):
+                await a.add_peer("nowhere")
+
+    asyncio.run(main())
+
+
+def test_suspend_and_a_locked_signer(tmp_path: Path) -> None:
+    async def main() -> None:
+        signer = musig.LocalSigner(secret(0))
+        async with offline(0, signer=signer, store=tmp_path / "node.redb") as node:
+            signer.lock()
+            with pytest.raises(errors.SignerFailed):
+                signer.sign(bytes(32))
+            signer.unlock(secret(0))
+            await node.announce()
+            await node.suspend()
+            with pytest.raises(errors.Suspended):
+                await node.create_session([node.signer_key], messages=[bytes(32)])
+            await node.resume()
+            session = await sign([node])
+            assert [status.session for status in await node.sessions()] == [session]
+
+    asyncio.run(main())
+
+
+def test_a_configuration_that_cannot_work() -> None:
+    with pytest.raises(errors.InvalidConfig):
+        asyncio.run(make(0, without_observer=False).start())
+    with pytest.raises(errors.NodeStopped):
+        make(0).peer_id
+
+
+def test_one_signer_alone() -> None:
+    async def main() -> None:
+        async with offline(0) as node:
+            session = await node.create_session([key(0)], messages=[bytes(32)])
+            await wait_event(node, events.SessionComplete)
+            assert await session.is_coordinator()
+            node.request_stop()
+
+    asyncio.run(main())

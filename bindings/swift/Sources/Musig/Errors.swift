@@ -1,0 +1,18 @@
+import MusigFFI
+
+extension MusigError {
+    /// What went wrong, and what to do next, for people.
+    public var reason: String {
+        switch self {
+        case .InvalidArgument(let what, let reason): "\(what): \(reason)"
+        case .ProposalRefused(_, let reason), .InputRefused(let reason), .SignerFailed(_, let reason),
+            .StoreFailed(_, let reason), .NoSigners(let reason), .IndexOutOfRange(_, _, let reason),
+            .UnknownSession(_, let reason), .SessionExists(_, let reason), .WrongState(_, _, let reason),
+            .LimitReached(_, _, let reason), .InvalidConfig(let reason), .NetworkFailed(let reason),
+            .NodeStopped(let reason), .Suspended(let reason), .ConsumerExists(let reason),
+            .WouldDeadlock(let reason), .Forked(let reason), .Internal(let reason),
+            .ChainUnreachable(let reason), .CallbackFailed(let reason):
+            reason
+        }
+    }
+}

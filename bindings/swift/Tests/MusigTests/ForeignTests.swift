@@ -1,0 +1,232 @@
+import Foundation
+import Musig
+import XCTest
+
+/// A Signer in Swift: the key of a LocalSigner, behind the application's own object.
+final class OwnSigner: Signer, @unchecked Sendable {
+    enum Behaviour { case normal, slow, refusing, failing }
+    struct Mishap: Error {}
+
+    let local: LocalSigner
+    let behaviour = Shared(Behaviour.normal)
+    let release = DispatchSemaphore(value: 0)
+    let waiting = Shared(0)
+    let calls = Shared<[String: Int]>([:])
+    let hook: Shared<(@Sendable () throws -> Void)?> = Shared(nil)
+    /// Which calls the behaviour is for.
+    let affected: Set<String>
+
+    init(_ index: Int, affected: Set<String> = ["makeNonces"]) throws {
+        local = try localSigner(index)
+        self.affected = affected
+    }
+
+    private func enter(_ name: String) throws {
+        calls.with { $0[name, default: 0] += 1 }
+        try hook.now?()
+        guard affected.contains(name) else { return }
+        switch behaviour.now {
+        case .normal: break
+        case .slow:
+            waiting.with { $0 += 1 }
+            _ = release.wait(timeout: .now() + patience)
+        case .refusing: throw MusigError.SignerFailed(problem: .other, reason: "the device is in a drawer")
+        case .failing: throw Mishap()
+        }
+    }
+
+    func publicKey() throws -> SignerKey {
+        try enter("publicKey")
+        return local.publicKey()
+    }
+
+    func sign(digest: Data) throws -> Data {
+        try enter("sign")
+        return try local.sign(digest: digest)
+    }
+
+    func makeNonces(request: NonceRequest) throws -> [Data] {
+        try enter("makeNonces")
+        precondition(request.proposal().signers[Int(request.signer())] == local.publicKey())
+        precondition(request.attempt() < 400 && request.outputKeys().allSatisfy { $0.count == 32 })
+        return try local.makeNonces(request: request)
+    }
+
+    func makePartials(request: PartialRequest) throws -> [Data] {
+        try enter("makePartials")
+        precondition(request.proposal().signers[Int(request.signer())] == local.publicKey())
+        precondition(request.aggregateNonces().allSatisfy { $0.count == 66 })
+        precondition(request.attempt() < 400 && request.outputKeys().count == request.aggregateNonces().count)
+        return try local.makePartials(request: request)
+    }
+
+    func forget(session: SessionId, attempt: UInt32) throws {
+        try enter("forget")
+        local.forget(session: session, attempt: attempt)
+    }
+}
+
+final class ForeignSignerTests: MusigTestCase {
+    private func pair(_ signer: OwnSigner) async throws -> (node: Node, watchers: [Watcher]) {
+        let nodes = [try await start(0, signer: .foreign(signer: signer)), try await start(1)]
+        try await connect(nodes)
+        return (nodes[0], nodes.map { watch($0) })
+    }
+
+    private var request: SessionRequest {
+        get throws { SessionRequest(signers: try keys(2), content: digests(1, 2)) }
+    }
+
+    func testNormal() async throws {
+        let signer = try OwnSigner(0)
+        let (node, watchers) = try await pair(signer)
+        let session = try await node.createSession(request: request)
+        for watcher in watchers { try await watcher.complete(session.id()) }
+        XCTAssertEqual(signer.calls.now["makeNonces"], 1)
+        XCTAssertEqual(signer.calls.now["makePartials"], 1)
+        // An aborted session's nonces are forgotten.
+        signer.behaviour.with { $0 = .refusing }
+        let other = try await node.createSession(request: request)
+        try await other.abort(reason: "enough")
+        try await waitUntil("nonces are forgotten") { signer.calls.now["forget", default: 0] > 0 }
+    }
+
+    func testSlow() async throws {
+        let signer = try OwnSigner(0)
+        signer.behaviour.with { $0 = .slow }
+        let (node, watchers) = try await pair(signer)
+        let session = try await node.createSession(request: request)
+        try await waitUntil("it is asked for nonces") { signer.waiting.now > 0 }
+        // Meanwhile the node answers.
+        let phase = try await session.status().phase
+        XCTAssertEqual(phase, .joined)
+        signer.behaviour.with { $0 = .normal }
+        signer.release.signal()
+        for watcher in watchers { try await watcher.complete(session.id()) }
+    }
+
+    func testThrowingIsAnEventAndIsTriedAgain() async throws {
+        for behaviour in [OwnSigner.Behaviour.refusing, .failing] {
+            let signer = try OwnSigner(0)
+            signer.behaviour.with { $0 = behaviour }
+            let (node, watchers) = try await pair(signer)
+            let session = try await node.createSession(request: request)
+            let reason = try await watchers[0].wait("SignerFailed") {
+                if case .signerFailed(.other, let reason) = $0 { reason } else { nil }
+            }
+            XCTAssertTrue(reason.contains(behaviour == .refusing ? "drawer" : "Mishap"), reason)
+            signer.behaviour.with { $0 = .normal }
+            for watcher in watchers { try await watcher.complete(session.id()) }
+            for node in release() { try await node.stop() }
+        }
+    }
+
+    func testThrowingIsATypedErrorOfTheCallThatNeedsTheSigner() async throws {
+        let signer = try OwnSigner(0, affected: ["publicKey"])
+        signer.behaviour.with { $0 = .refusing }
+        await assertThrows({ if case .SignerFailed(_, let reason) = $0 { reason.contains("drawer") } else { false } }) {
+            _ = try await start(0, signer: .foreign(signer: signer))
+        }
+        signer.behaviour.with { $0 = .failing }
+        await assertThrows({ if case .CallbackFailed(let reason) = $0 { reason.contains("Mishap") } else { false } }) {
+            _ = try await start(0, signer: .foreign(signer: signer))
+        }
+        let signing = try OwnSigner(0, affected: ["sign"])
+        let node = try await start(0, signer: .foreign(signer: signing))
+        signing.behaviour.with { $0 = .refusing }
+        await assertThrows({ if case .SignerFailed(_, let reason) = $0 { reason.contains("drawer") } else { false } }) {
+            _ = try await node.createSession(request: request)
+        }
+    }
+}
+
+final class ForeignChainTests: MusigTestCase {
+    /// Two signers, of which the first is the coordinator; its Broadcaster and ChainObserver are the ones given.
+    private func pair(
+        _ broadcaster: Chain, _ observer: Chain, seed: UInt8
+    ) async throws -> (session: Session, watchers: [Watcher]) {
+        let nodes = [
+            try await start(0, broadcaster: broadcaster, observer: observer),
+            try await start(1, observer: Chain("other")),
+        ]
+        try await connect(nodes)
+        let watchers = nodes.map { watch($0) }
+        let session = try await nodes[0].createSession(
+            request: SessionRequest(
+                signers: keys(2), content: transaction(keys(2), seed: seed), electionMethod: .firstSigner,
+                failover: FailoverPolicy(broadcastTimeout: 3600)))
+        return (session, watchers)
+    }
+
+    func testNormal() async throws {
+        let chain = Chain()
+        let (session, watchers) = try await pair(chain, chain, seed: 1)
+        _ = try await watchers[0].wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
+        let txid = try XCTUnwrap(chain.submissions.first)
+        chain.mine(txid, depth: 1)
+        let depth = try await watchers[0].wait("BroadcastConfirmed") {
+            if case .broadcastConfirmed(txid, let depth) = $0 { depth } else { nil }
+        }
+        XCTAssertEqual(depth, Depth(height: 100, confirmations: 1))
+        let status = try await session.status()
+        XCTAssertEqual(status.failover?.evidence, .confirmed(height: 100, confirmations: 1))
+    }
+
+    func testASlowBroadcasterDelaysNothingElse() async throws {
+        let chain = Chain("chain", .slow)
+        let (session, watchers) = try await pair(chain, chain, seed: 2)
+        try await waitUntil("it is asked to submit") { chain.state.now.called > 0 }
+        let phase = try await session.status().phase
+        XCTAssertEqual(phase, .watching)
+        // Another session of the same node is signed meanwhile.
+        let other = try await watchers[0].node.createSession(
+            request: SessionRequest(signers: keys(2), content: digests(9)))
+        for watcher in watchers { try await watcher.complete(other.id()) }
+        XCTAssertTrue(chain.submissions.isEmpty)
+        chain.state.with { $0.behaviour = .normal }
+        chain.release.signal()
+        try await waitUntil("it is submitted") { !chain.submissions.isEmpty }
+    }
+
+    func testABroadcasterThatThrowsLetsTheOthersTakeOver() async throws {
+        let chain = Chain("chain", .unreachable)
+        let (_, watchers) = try await pair(chain, chain, seed: 3)
+        // An hour early.
+        let turn = try await watchers[1].wait("its turn") {
+            if case .shouldBroadcast(signer: 1, let turn, _, _, _) = $0 { turn } else { nil }
+        }
+        XCTAssertEqual(turn, 1)
+        // It goes on trying itself.
+        chain.state.with { $0.behaviour = .normal }
+        try await waitUntil("it is submitted") { !chain.submissions.isEmpty }
+    }
+
+    func testARefusalIsAnEventAndExcusesNobody() async throws {
+        let chain = Chain("chain", .rejecting)
+        let (_, watchers) = try await pair(chain, chain, seed: 4)
+        let reason = try await watchers[0].wait("BroadcastRejected") {
+            if case .broadcastRejected(let reason) = $0 { reason } else { nil }
+        }
+        XCTAssertEqual(reason, "min relay fee not met")
+        XCTAssertFalse(watchers[1].seen.contains { if case .shouldBroadcast = $0.event { true } else { false } })
+    }
+
+    func testAnObserverThatThrowsOrIsSlowStopsNoBroadcast() async throws {
+        for behaviour in [Chain.Behaviour.unreachable, .slow] {
+            let (chain, observer) = (Chain(), Chain("observer", behaviour))
+            let (_, watchers) = try await pair(chain, observer, seed: 5)
+            try await waitUntil("it is submitted") { !chain.submissions.isEmpty }
+            try await waitUntil("the observer is asked") { observer.state.now.queries > 0 }
+            let txid = chain.submissions[0]
+            observer.state.with { state in
+                state.behaviour = .normal
+                state.depth[txid] = 1
+            }
+            for _ in 0..<100 { observer.release.signal() }
+            _ = try await watchers[0].wait("BroadcastConfirmed") {
+                if case .broadcastConfirmed(let txid, _) = $0 { txid } else { nil }
+            }
+            for node in release() { try await node.stop() }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import Foundation
+import Musig
+import XCTest
+
+final class SigningTests: MusigTestCase {
+    private final class Sink: LogSink {
+        let records = Shared<[LogRecord]>([])
+        func log(record: LogRecord) throws {
+            records.with { $0.append(record) }
+        }
+    }
+
+    func testThreeOfThreeSignMessagesOverTheNetwork() async throws {
+        let sink = Sink()
+        var nodes: [Node] = []
+        for index in 0..<3 {
+            nodes.append(try await start(index, logSink: index == 0 ? sink : nil) { $0.logLevel = .debug })
+        }
+        try await connect(nodes)
+        let watchers = nodes.map { watch($0) }
+        let session = try await nodes[0].createSession(
+            request: SessionRequest(
+                signers: keys(3), content: digests(7, 8), electionMethod: .lastSigner,
+                failover: FailoverPolicy(broadcastTimeout: 60), expiresIn: 3600, metadata: Data("rent".utf8)))
+        var all: [[Data]] = []
+        for watcher in watchers { all.append(try await watcher.complete(session.id())) }
+        XCTAssertEqual(all[0].count, 2)
+        XCTAssertTrue(all[0].allSatisfy { $0.count == 64 })
+        XCTAssertEqual(all[0], all[1])
+        XCTAssertEqual(all[0], all[2])
+
+        let election = try await session.election()
+        XCTAssertEqual(election.coordinator, 2)
+        let priorityList = try await session.priorityList()
+        XCTAssertEqual(priorityList, [2, 1, 0])
+        let elected = nodes[2].session(id: session.id())
+        let flags = try await (
+            session.isCoordinator(), elected.isCoordinator(), session.isCurrentCoordinator(),
+            elected.isCurrentCoordinator()
+        )
+        XCTAssertTrue(flags == (false, true, false, true), "\(flags)")
+        let coordinator = try await session.coordinatorPeerId()
+        XCTAssertEqual(coordinator, nodes[2].peerId())
+        XCTAssertEqual(nodes[1].signerKey(), try keys(2)[1])
+        let connected = try await nodes[0].connectedSigners()
+        XCTAssertEqual(connected.sorted(), try keys(3).dropFirst().sorted())
+
+        let proposal = try await elected.proposal()
+        XCTAssertEqual(proposal.metadata, Data("rent".utf8))
+        XCTAssertEqual(proposal.failover.broadcastTimeout, 60)
+        XCTAssertEqual(try decodeProposal(encoded: proposal.encoded), proposal)
+        let status = try await session.status()
+        XCTAssertEqual(status.phase, .watching)
+        XCTAssertEqual(status.failover?.current, [2])
+        XCTAssertTrue(status.partialSent)
+        let sessions = try await nodes[1].sessions()
+        XCTAssertEqual(sessions.map(\.session), [session.id()])
+        let none = try await session.finalTransaction()
+        XCTAssertNil(none)
+
+        let metrics = try await nodes[0].metrics()
+        XCTAssertEqual(metrics.sessions, 1)
+        XCTAssertGreaterThan(metrics.framesSent, 0)
+        // Nobody listens there.
+        try await nodes[0].addPeer(address: "/ip4/127.0.0.1/tcp/9")
+        try await waitUntil("the failed dial is in the log") {
+            sink.records.now.contains { $0.level == .debug && $0.text.contains("dial failed") }
+        }
+
+        // Without an observer the application says that it is broadcast: the watch ends.
+        try await elected.notifyBroadcastComplete()
+        _ = try await watchers[2].wait("the end of the watch") {
+            if case .broadcastConfirmed = $0 { true } else { nil }
+        }
+        try await elected.closeSession()
+        let closed = try await elected.status().phase
+        XCTAssertEqual(closed, .closed)
+    }
+
+    func testSessionsByExportAndImport() async throws {
+        let (alice, bob) = (try await start(0, offline: true), try await start(1, offline: true))
+        let session = try await alice.createSession(
+            request: SessionRequest(signers: keys(2), content: digests(1)))
+        var (there, back) = (Data(), Data())
+        let watchers = [watch(alice), watch(bob)]
+        try await waitUntil("both are complete") {
+            there = try await session.exportSession()
+            let imported = try await bob.importSessions(bytes: there)
+            XCTAssertEqual(imported.map { $0.id() }, [session.id()])
+            back = try await imported[0].exportSession()
+            _ = try await alice.importSessions(bytes: back)
+            let both = try await [session.finalSignatures(), imported[0].finalSignatures()]
+            return !both.contains(nil)
+        }
+        for watcher in watchers { try await watcher.complete(session.id()) }
+        await assertThrows({ if case .InputRefused = $0 { true } else { false } }) {
+            _ = try await bob.importSessions(bytes: Data(repeating: 9, count: 50))
+        }
+    }
+
+    func testDeclineAbortAndUnknownSessions() async throws {
+        let nodes = [try await start(0), try await start(1)]
+        try await connect(nodes)
+        let watchers = nodes.map { watch($0, join: false) }
+        for abort in [false, true] {
+            let session = try await nodes[0].createSession(
+                request: SessionRequest(signers: keys(2), content: digests(1)))
+            try await waitUntil("it is proposed") {
+                watchers[1].seen.contains { $0.session == session.id() }
+            }
+            let other = nodes[1].session(id: session.id())
+            if abort { try await session.abort(reason: "changed my mind") } else { try await other.decline(reason: "no") }
+            try await waitUntil("both know") {
+                watchers.allSatisfy { watcher in
+                    watcher.seen.contains {
+                        guard $0.session == session.id(), case .sessionAborted(let by, let reason, let declined, _) = $0.event
+                        else { return false }
+                        return by == (abort ? 0 : 1) && reason == (abort ? "changed my mind" : "no") && declined != abort
+                    }
+                }
+            }
+        }
+        let unknown = nodes[0].session(id: String(repeating: "00", count: 32))
+        await assertThrows({ if case .UnknownSession = $0 { true } else { false } }) { try await unknown.join() }
+        await assertThrows({ if case .ProposalRefused(.duplicateKey(0, 1), _) = $0 { true } else { false } }) {
+            let key = try keys(1)[0]
+            _ = try await nodes[0].createSession(
+                request: SessionRequest(signers: [key, key], content: digests(1)))
+        }
+        await assertThrows({ if case .InvalidConfig = $0 { true } else { false } }) {
+            _ = try await Node.start(config: NodeConfig(store: .memory), signer: .local(signer: localSigner(0)))
+        }
+    }
+
+    func testSuspendAndResume() async throws {
+        let store = try temporaryStore()
+        let node = try await start(0, store: store, offline: true)
+        try await node.suspend()
+        await assertThrows({ if case .Suspended = $0 { true } else { false } }) {
+            _ = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(1)))
+        }
+        // The lock is released: another one may open the store.
+        let other = try await start(0, store: store, offline: true)
+        await assertThrows({ if case .StoreFailed = $0 { true } else { false } }) { try await node.resume() }
+        try await other.stop()
+        try await node.resume()
+        let watcher = watch(node)
+        let session = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(1)))
+        try await watcher.complete(session.id())
+    }
+
+    func testALockedSignerSignsOnceItIsUnlocked() async throws {
+        let signer = try localSigner(0)
+        let nodes = [try await start(0, signer: .local(signer: signer)), try await start(1)]
+        try await connect(nodes)
+        let watchers = nodes.map { watch($0) }
+        let session = try await nodes[0].createSession(
+            request: SessionRequest(signers: keys(2), content: digests(1)))
+        signer.lock()
+        if try await session.finalSignatures() == nil {
+            signer.lock()
+        }
+        try signer.unlock(secret: secret(0))
+        try await nodes[0].announce()
+        for watcher in watchers { try await watcher.complete(session.id()) }
+    }
+}

@@ -1,0 +1,15 @@
+//! Gives the shared library that cargo links its SONAME. What is installed is linked by `bindings/c/link.sh`: the
+//! version script that rustc passes for a cdylib cannot be joined by a named one.
+
+use std::env;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let linux = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux");
+    if linux && env::var_os("CARGO_FEATURE_UNIFFI").is_some() {
+        // `bindings/generate.sh` gives the library this name.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmusig_uniffi.so");
+    } else if linux && env::var_os("CARGO_FEATURE_CAPI").is_some() {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmusig.so.0.1");
+    }
+}

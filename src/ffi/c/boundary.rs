@@ -1,0 +1,358 @@
+//! Where C comes in: NULL checks, lengths, panics, statuses, handles.
+//!
+//! A pointer from C is read by one of the macros here and nowhere else. Their safety is the caller's side of the
+//! header: a pointer is NULL, or points to what the header says for as long as it says.
+
+use std::ffi::{CStr, c_char};
+use std::mem::size_of;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+
+use super::error::musig_error;
+use super::status::{musig_status, musig_status_code};
+use crate::platform::ForkGuard;
+use crate::types::{SessionId, SignerKey};
+
+/// Why a call fails: its status, and words for people.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub status: musig_status_code,
+    pub message: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: musig_status_code, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(musig_status_code::INVALID_ARGUMENT, message)
+    }
+}
+
+pub(super) type Outcome<T = ()> = Result<T, Failure>;
+
+/// Runs the body of a fallible function: no panic leaves it, and the error is always written.
+///
+/// # Safety
+/// `error` is NULL or may be written to.
+pub(super) unsafe fn enter(error: *mut *mut musig_error, body: impl FnOnce() -> Outcome) -> musig_status {
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        // A payload may panic when it is dropped.
+        std::mem::forget(payload);
+        Err(Failure::new(musig_status_code::INTERNAL, "internal error: libmusig panicked; please report it"))
+    });
+    let (status, object) = match outcome {
+        Ok(()) => (musig_status_code::OK, std::ptr::null_mut()),
+        Err(failure) => {
+            let status = failure.status;
+            let object =
+                if error.is_null() { std::ptr::null_mut() } else { into_handle(musig_error::new(failure)) };
+            (status, object)
+        }
+    };
+    if !error.is_null() {
+        // SAFETY: not NULL, so it may be written to.
+        unsafe { error.write(object) };
+    }
+    status as musig_status
+}
+
+/// Runs the body of a function that cannot fail; a panic in it gives `otherwise`.
+pub(super) fn simple<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        otherwise
+    })
+}
+
+/// Hands an object to C, with one reference.
+pub(super) fn into_handle<T>(object: T) -> *mut T {
+    Arc::into_raw(Arc::new(object)).cast_mut()
+}
+
+/// One more reference. NULL stays NULL.
+///
+/// # Safety
+/// `handle` is NULL, or came from [`into_handle`] and has a reference.
+pub(super) unsafe fn add_reference<T>(handle: *mut T) -> *mut T {
+    if !handle.is_null() {
+        // SAFETY: it came from Arc::into_raw, and its count is at least one.
+        unsafe { Arc::increment_strong_count(handle.cast_const()) };
+    }
+    handle
+}
+
+/// One reference less; the last one drops the object. Nothing for NULL.
+///
+/// # Safety
+/// `handle` is NULL, or came from [`into_handle`] and has a reference, which the caller gives up.
+pub(super) unsafe fn release<T>(handle: *mut T) {
+    if !handle.is_null() {
+        simple((), || {
+            // SAFETY: it came from Arc::into_raw, and the caller gives its reference up.
+            unsafe { Arc::decrement_strong_count(handle.cast_const()) }
+        });
+    }
+}
+
+fn null(name: &str) -> Failure {
+    Failure::new(musig_status_code::NULL_ARGUMENT, format!("{name} is NULL"))
+}
+
+/// # Safety
+/// `pointer` is NULL, or points to a `T` that lives, and is not written to, for `'a`.
+pub(super) unsafe fn borrowed<'a, T>(pointer: *const T, name: &str) -> Outcome<&'a T> {
+    // SAFETY: the caller's promise.
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
+}
+
+/// An out-parameter that is not NULL.
+pub(super) struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    pub(super) fn set(&self, value: T) {
+        // SAFETY: `out` promised that it may be written to for the whole call.
+        unsafe { self.0.write(value) }
+    }
+}
+
+impl<T> Out<*mut T> {
+    /// Hands an object over.
+    pub(super) fn give(&self, object: T) {
+        self.set(into_handle(object));
+    }
+}
+
+/// # Safety
+/// `pointer` is NULL, or may be written to until the result is dropped.
+pub(super) unsafe fn out<T>(pointer: *mut T, name: &str) -> Outcome<Out<T>> {
+    if pointer.is_null() { Err(null(name)) } else { Ok(Out(pointer)) }
+}
+
+/// A buffer of the caller for `capacity` elements, which may be uninitialised.
+pub(super) struct Buffer<T> {
+    pointer: *mut T,
+    capacity: usize,
+    name: &'static str,
+}
+
+impl<T: Copy> Buffer<T> {
+    /// Writes all values, or none if there is no room.
+    pub(super) fn write(&self, values: &[T]) -> Outcome {
+        if values.len() > self.capacity {
+            return Err(Failure::new(
+                musig_status_code::BUFFER_TOO_SMALL,
+                format!("{} has room for {} elements; {} are needed", self.name, self.capacity, values.len()),
+            ));
+        }
+        // SAFETY: `buffer` promised room for `capacity` elements, and `values` is an object of Rust, not C's.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.pointer, values.len()) };
+        Ok(())
+    }
+}
+
+/// # Safety
+/// `pointer` is NULL, or `capacity` elements may be written there until the result is dropped.
+pub(super) unsafe fn buffer<T>(pointer: *mut T, capacity: usize, name: &'static str) -> Outcome<Buffer<T>> {
+    if pointer.is_null() { Err(null(name)) } else { Ok(Buffer { pointer, capacity, name }) }
+}
+
+/// An array from C. NULL is allowed for no elements at all, when `optional`.
+///
+/// # Safety
+/// `pointer` is NULL, or points to `length` elements that live, and are not written to, for `'a`.
+pub(super) unsafe fn array<'a, T>(
+    pointer: *const T,
+    length: usize,
+    optional: bool,
+    name: &str,
+) -> Outcome<&'a [T]> {
+    if pointer.is_null() {
+        return if optional && length == 0 { Ok(&[]) } else { Err(null(name)) };
+    }
+    if length > (isize::MAX as usize) / size_of::<T>().max(1) {
+        return Err(Failure::invalid(format!("the length of {name} is larger than any object")));
+    }
+    if !pointer.is_aligned() {
+        return Err(Failure::invalid(format!("{name} is not aligned")));
+    }
+    // SAFETY: not NULL, aligned, and the length fits an object; the rest is the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
+}
+
+/// A NUL-terminated text in UTF-8.
+///
+/// # Safety
+/// `pointer` is NULL, or points to a NUL-terminated string that lives, and is not written to, for `'a`.
+pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Outcome<&'a str> {
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: not NULL, so NUL-terminated.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    text.to_str().map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))
+}
+
+/// A structure of C that begins with its size, as a copy. A larger one, of a later version, must have nothing but
+/// zeros in what this version does not know.
+///
+/// # Safety
+/// `pointer` is NULL, or points to as many readable bytes as its first four say.
+pub(super) unsafe fn sized<T: Copy>(pointer: *const T, name: &str) -> Outcome<T> {
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: every such structure begins with this number.
+    let size = unsafe { pointer.cast::<u32>().read() } as usize;
+    check_size::<T>(size, name)?;
+    let known = size_of::<T>();
+    // SAFETY: the structure says that it has `size` bytes.
+    let rest = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>().add(known), size - known) };
+    if rest.iter().any(|byte| *byte != 0) {
+        let message = format!("{name} sets members that this version of libmusig does not know");
+        return Err(Failure::invalid(message));
+    }
+    // SAFETY: it has at least the size of T, and T is plain data with nullable callbacks.
+    Ok(unsafe { pointer.read() })
+}
+
+/// An out-parameter that begins with its size, which the caller has set.
+///
+/// # Safety
+/// `pointer` is NULL, or as many bytes as its first four say may be written until the result is dropped.
+pub(super) unsafe fn out_sized<T>(pointer: *mut T, name: &str) -> Outcome<Out<T>> {
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    // SAFETY: every such structure begins with this number.
+    let size = unsafe { pointer.cast::<u32>().read() } as usize;
+    check_size::<T>(size, name)?;
+    Ok(Out(pointer))
+}
+
+fn check_size<T>(size: usize, name: &str) -> Outcome {
+    if (size_of::<T>()..=4096).contains(&size) {
+        return Ok(());
+    }
+    let known = size_of::<T>();
+    Err(Failure::new(
+        musig_status_code::STRUCT_SIZE,
+        format!("{name}->struct_size is {size}; set it to sizeof *{name}, which is at least {known}"),
+    ))
+}
+
+pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("was read with this length")
+}
+
+/// Signer keys, 33 bytes each.
+pub(super) fn signer_keys(bytes: &[u8]) -> Outcome<Vec<SignerKey>> {
+    let keys = bytes.chunks_exact(33).enumerate();
+    keys.map(|(index, key)| {
+        SignerKey::from_bytes(key)
+            .map_err(|error| Failure::new(musig_status_code::INVALID_KEY, format!("signer {index}: {error}")))
+    })
+    .collect()
+}
+
+/// The length in bytes of `count` elements, refused above `most` elements before anything is read.
+pub(super) fn total(count: usize, each: usize, most: usize, name: &str) -> Outcome<usize> {
+    if count > most {
+        return Err(Failure::invalid(format!("{name} is {count}; at most {most} are allowed")));
+    }
+    Ok(count * each)
+}
+
+pub(super) fn session_id(bytes: &[u8]) -> SessionId {
+    SessionId(fixed(bytes))
+}
+
+/// One of an enumeration's values, by its number.
+pub(super) fn choice<T: Copy>(number: i32, all: &[(i32, T)], name: &str) -> Outcome<T> {
+    let found = all.iter().find(|(value, _)| *value == number);
+    found
+        .map(|(_, value)| *value)
+        .ok_or_else(|| Failure::invalid(format!("{name} is {number}, which is none of its values")))
+}
+
+/// 0 or 1.
+pub(super) fn flag(number: i32, name: &str) -> Outcome<bool> {
+    choice(number, &[(0, false), (1, true)], name)
+}
+
+static PROCESS: OnceLock<ForkGuard> = OnceLock::new();
+
+/// Refuses in a child of the process that first started a node: the library's threads are not there.
+pub(super) fn check_process() -> Outcome {
+    match PROCESS.get_or_init(ForkGuard::new).check() {
+        Ok(()) => Ok(()),
+        Err(_) => Err(crate::error::Error::Forked.into()),
+    }
+}
+
+/// Whether this is a child of the process that first started a node.
+pub(super) fn is_forked() -> bool {
+    PROCESS.get().is_some_and(|process| process.check().is_err())
+}
+
+/// Reads a handle or another object that C lends.
+macro_rules! get {
+    ($pointer:ident) => {
+        // SAFETY: the header asks for a valid pointer, or NULL, for the length of the call.
+        unsafe { crate::ffi::c::boundary::borrowed($pointer, stringify!($pointer)) }?
+    };
+}
+
+/// Checks an out-parameter.
+macro_rules! out {
+    ($pointer:ident) => {
+        // SAFETY: the header asks for a pointer that may be written to, or NULL, for the length of the call.
+        unsafe { crate::ffi::c::boundary::out($pointer, stringify!($pointer)) }?
+    };
+    (sized $pointer:ident) => {
+        // SAFETY: the header asks for a structure that begins with its size, for the length of the call.
+        unsafe { crate::ffi::c::boundary::out_sized($pointer, stringify!($pointer)) }?
+    };
+    ($pointer:ident, $capacity:expr) => {
+        // SAFETY: the header asks for so many writable elements, or NULL, for the length of the call.
+        unsafe { crate::ffi::c::boundary::buffer($pointer, $capacity, stringify!($pointer)) }?
+    };
+}
+
+/// Reads an array that C lends.
+macro_rules! array {
+    ($pointer:ident, $length:expr) => {
+        // SAFETY: the header asks for an array of this length, or NULL, for the length of the call.
+        unsafe { crate::ffi::c::boundary::array($pointer, $length, false, stringify!($pointer)) }?
+    };
+    (optional $pointer:ident, $length:expr) => {
+        // SAFETY: the header asks for an array of this length, or NULL, for the length of the call.
+        unsafe { crate::ffi::c::boundary::array($pointer, $length, true, stringify!($pointer)) }?
+    };
+}
+
+/// Reads a text that C lends.
+macro_rules! text {
+    ($pointer:ident) => {
+        // SAFETY: the header asks for a NUL-terminated string, or NULL, for the length of the call.
+        unsafe { crate::ffi::c::boundary::text($pointer, stringify!($pointer)) }?
+    };
+}
+
+/// Reads a structure that begins with its size.
+macro_rules! sized {
+    ($pointer:ident) => {
+        // SAFETY: the header asks for a structure that begins with its size, or NULL, for the length of the call.
+        unsafe { crate::ffi::c::boundary::sized($pointer, stringify!($pointer)) }?
+    };
+}
+
+/// The body of a fallible function.
+macro_rules! fallible {
+    ($error:ident, $body:block) => {{
+        let body = || -> crate::ffi::c::boundary::Outcome { $body };
+        // SAFETY: the header asks for an error that may be written to, or NULL.
+        unsafe { crate::ffi::c::boundary::enter($error, body) }
+    }};
+}

@@ -1,0 +1,73 @@
+//! What went wrong in one call.
+
+use std::ffi::{CString, c_char};
+
+use super::boundary::{Failure, add_reference, release, simple};
+use super::status::{musig_status, musig_status_code};
+
+/// What went wrong in one call: a status, and words that tell what to do next.
+///
+/// A fallible function writes one to its last parameter, if that is not NULL: always, and NULL on success. It is the
+/// caller's to free.
+pub struct musig_error {
+    status: musig_status_code,
+    message: CString,
+}
+
+impl musig_error {
+    pub(super) fn new(failure: Failure) -> Self {
+        let message = failure.message.replace('\0', " ");
+        Self { status: failure.status, message: CString::new(message).unwrap_or_default() }
+    }
+}
+
+/// Tells the status of an error.
+///
+/// Returns: what the failed call returned; MUSIG_STATUS_NULL_ARGUMENT for NULL.
+/// In:      error: the error.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_error_status(error: *const musig_error) -> musig_status {
+    // SAFETY: the header asks for an error or NULL.
+    let error = unsafe { error.as_ref() };
+    error.map_or(musig_status_code::NULL_ARGUMENT, |error| error.status) as musig_status
+}
+
+/// Tells what went wrong, for people.
+///
+/// The words may change with any version. They name values such as keys, paths and session ids, and no secrets.
+///
+/// Returns: a NUL-terminated text in UTF-8 that lives as long as the error; "" for NULL.
+/// In:      error: the error.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *const c_char {
+    // SAFETY: the header asks for an error or NULL.
+    let error = unsafe { error.as_ref() };
+    error.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+}
+
+/// Takes one more reference to an error.
+///
+/// Returns: the same pointer.
+/// In:      error: the error; NULL stays NULL.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_error_ref(error: *mut musig_error) -> *mut musig_error {
+    // SAFETY: the header asks for an error with a reference, or NULL.
+    simple(error, || unsafe { add_reference(error) })
+}
+
+/// Gives one reference to an error up; the last one frees it.
+///
+/// In:      error: the error; nothing is done for NULL.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_error_free(error: *mut musig_error) {
+    // SAFETY: the header asks for an error with a reference, or NULL.
+    unsafe { release(error) }
+}

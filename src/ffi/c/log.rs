@@ -1,0 +1,117 @@
+//! The log, as a callback.
+
+use std::ffi::{CString, c_char, c_void};
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::field::{Field, Visit};
+use tracing::span;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use super::callback::UserData;
+use crate::event::lane::Lane;
+
+/// Lines that wait for the callback; what comes on top is dropped.
+pub(super) const LINES: usize = 1024;
+
+/// How important a line of the log is.
+///
+/// cbindgen:rename-all=prefix:MUSIG_LOG_
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum musig_log_level {
+    /// Something does not work.
+    ERROR = 1,
+    /// Something may not work.
+    WARN = 2,
+    /// What happens.
+    INFO = 3,
+    /// How it happens.
+    DEBUG = 4,
+    /// Everything.
+    TRACE = 5,
+}
+
+/// Takes the log of one node. The callback is entered on a thread of the library, one line at a time; lines that come
+/// too fast are dropped. No exception may leave it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct musig_log_sink {
+    /// sizeof(musig_log_sink).
+    pub struct_size: u32,
+    /// Least important musig_log_level that is wanted.
+    pub level: i32,
+    /// Takes a line: its musig_log_level, the part of the library it comes from, and its words. Both texts are UTF-8
+    /// and live for the length of the call. They hold no secrets.
+    pub log: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            level: i32,
+            target: *const c_char,
+            message: *const c_char,
+        ),
+    >,
+}
+
+pub(super) struct Sink {
+    pub table: musig_log_sink,
+    pub data: Arc<UserData>,
+    pub lane: Arc<Lane>,
+    pub spans: AtomicU64,
+}
+
+fn number(level: &Level) -> i32 {
+    match *level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" if self.0.is_empty() => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
+
+impl Subscriber for Sink {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        number(metadata.level()) <= self.table.level
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(self.spans.fetch_add(1, Ordering::Relaxed).max(1))
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let Some(log) = self.table.log else { return };
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        let level = number(event.metadata().level());
+        let text = |text: &str| CString::new(text.replace('\0', " ")).unwrap_or_default();
+        let (target, message) = (text(event.metadata().target()), text(line.0.trim_start()));
+        let data = self.data.clone();
+        self.lane.call(
+            None,
+            // SAFETY: both texts are NUL-terminated and live for the call.
+            move || unsafe { log(data.pointer(), level, target.as_ptr(), message.as_ptr()) },
+            |_| {},
+        );
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}

@@ -1,0 +1,23 @@
+//! The C library: one file for each C type. `include/musig.h` is generated from these files and is their
+//! documentation; what a pointer must point to is said there.
+#![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
+
+#[macro_use]
+mod boundary;
+pub mod bytes;
+pub mod callback;
+pub mod chain;
+pub mod config;
+pub mod election;
+pub mod error;
+pub mod event;
+mod fields;
+pub mod log;
+pub mod node;
+pub mod proposal;
+mod reaper;
+pub mod session;
+pub mod signer;
+pub mod status;
+pub mod terms;
+pub mod version;

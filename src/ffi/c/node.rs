@@ -1,0 +1,619 @@
+//! Nodes.
+
+use std::ffi::c_char;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::boundary::{
+    Failure, Outcome, add_reference, check_process, is_forked, release, session_id, simple,
+};
+use super::bytes::musig_bytes;
+use super::config::{Started, musig_config, start};
+use super::error::musig_error;
+use super::event::musig_event;
+use super::proposal::musig_proposal;
+use super::reaper;
+use super::session::musig_session;
+use super::status::{musig_status, musig_status_code};
+use crate::error::Error;
+use crate::node::Node;
+
+/// A running node: one signer's sessions, its peers, its store and its way to the chain.
+pub struct musig_node {
+    parts: ManuallyDrop<Parts>,
+}
+
+struct Parts {
+    started: Started,
+    stopped: AtomicBool,
+}
+
+impl Parts {
+    fn stop(&self) -> Result<(), Error> {
+        let Started { node, foreign, log } = &self.started;
+        if log.as_ref().is_some_and(|lane| lane.is_current_thread()) {
+            return Err(Error::WouldDeadlock);
+        }
+        let result = node.stop();
+        if matches!(result, Err(Error::WouldDeadlock | Error::Forked)) {
+            return result;
+        }
+        if let Some(lane) = log {
+            lane.stop_and_join().map_err(|_| Error::WouldDeadlock)?;
+        }
+        for data in foreign {
+            data.finish();
+        }
+        self.stopped.store(true, Ordering::SeqCst);
+        result
+    }
+}
+
+impl musig_node {
+    pub(super) fn node(&self) -> Outcome<&Node> {
+        check_process()?;
+        Ok(&self.parts.started.node)
+    }
+}
+
+impl Drop for musig_node {
+    fn drop(&mut self) {
+        // A child of fork() has none of the node's threads: nothing of it may be touched.
+        if is_forked() {
+            return;
+        }
+        // SAFETY: this is the drop, after which nobody uses the field.
+        let parts = unsafe { ManuallyDrop::take(&mut self.parts) };
+        if parts.stopped.load(Ordering::SeqCst) {
+            drop(parts);
+        } else {
+            parts.started.node.request_stop();
+            reaper::run(move || drop(parts.stop()));
+        }
+    }
+}
+
+/// Numbers about a node. Counters begin with its start.
+#[repr(C)]
+pub struct musig_metrics {
+    /// sizeof(musig_metrics); the caller sets it.
+    pub struct_size: u32,
+    /// 1 if the node ended by a fault of libmusig.
+    pub failed: i32,
+    /// Sessions that the node holds, closed ones too.
+    pub sessions: u64,
+    /// Frames handed to the network.
+    pub frames_sent: u64,
+    /// Input that was refused.
+    pub refused: u64,
+    /// Commits of the store.
+    pub commits: u64,
+    /// Those that were synced.
+    pub syncs: u64,
+    /// Calls of the store that failed.
+    pub store_failures: u64,
+    /// Bytes received from peers.
+    pub bytes_in: u64,
+    /// Bytes sent to peers.
+    pub bytes_out: u64,
+    /// Events that wait for the application.
+    pub events_waiting: u64,
+    /// Notices that were dropped, for the application did not take them in time.
+    pub notices_dropped: u64,
+}
+
+/// Starts a node: opens its store, takes up its sessions, and connects.
+///
+/// Durable events that were not acknowledged come again. A handler may be called before this function returns.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if something is missing or contradicts itself;
+///          MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_STORE_IN_USE and other statuses of the store;
+///          MUSIG_STATUS_NETWORK; MUSIG_STATUS_FORKED. If it fails, the configuration can be corrected and used again.
+/// Out:     out: the node; give it up with musig_node_free.
+///          error: why it failed; may be NULL.
+/// In:      config: what to start with. It is used up.
+/// Threads: any.
+/// Blocks:  until the store is read, and for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_start(
+    out: *mut *mut musig_node,
+    config: *const musig_config,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (out, config) = (out!(out), get!(config));
+        check_process()?;
+        reaper::start()?;
+        let slot = Arc::new(OnceLock::new());
+        let started = start(config, &slot)?;
+        let parts = Parts { started, stopped: AtomicBool::new(false) };
+        let node = Arc::new(musig_node { parts: ManuallyDrop::new(parts) });
+        let _ = slot.set(Arc::downgrade(&node));
+        out.set(Arc::into_raw(node).cast_mut());
+        Ok(())
+    })
+}
+
+/// Stops a node, and ends its callbacks.
+///
+/// After it returned no callback of the node runs or will run, the user_data of its callbacks is destroyed, and the
+/// store is closed. Sessions and the node itself then answer MUSIG_STATUS_NODE_STOPPED. Stopping twice is allowed.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WOULD_DEADLOCK inside a callback of this node, where nothing happens: call
+///          musig_node_request_stop there; statuses of the store if the last commit failed: the node is stopped then.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any but those of its callbacks.
+/// Blocks:  until running callbacks have returned and the store is closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_stop(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let node = get!(node);
+        check_process()?;
+        Ok(node.parts.stop()?)
+    })
+}
+
+/// Asks a node to stop, and does not wait for that.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_request_stop(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        get!(node).node()?.request_stop();
+        Ok(())
+    })
+}
+
+/// Proposes a session to its signers, and consents to it.
+///
+/// What becomes of it comes as events.
+///
+/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_PROPOSAL; MUSIG_STATUS_LIMIT; statuses of the node
+///          and the store.
+/// Out:     out: the session; give it up with musig_session_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node. Its key must be among the signers.
+///          proposal: the terms. They can be used again, for another session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_create_session(
+    node: *const musig_node,
+    out: *mut *mut musig_session,
+    proposal: *const musig_proposal,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out, proposal) = (get!(node), out!(out), get!(proposal));
+        let session = node.node()?.create_session(proposal.request()).wait()?;
+        out.give(musig_session::new(session));
+        Ok(())
+    })
+}
+
+/// Makes a handle for a session of a node, whether or not it exists.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
+/// Out:     out: the session; give it up with musig_session_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+///          id: the 32 bytes of the session id.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_session(
+    node: *const musig_node,
+    out: *mut *mut musig_session,
+    id: *const u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out, id) = (get!(node), out!(out), array!(id, 32));
+        out.give(musig_session::new(node.node()?.session(session_id(id))));
+        Ok(())
+    })
+}
+
+/// Lists the sessions of a node, closed ones too.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// Out:     out: session ids, 32 bytes each; give them up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_sessions(
+    node: *const musig_node,
+    out: *mut *mut musig_bytes,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out));
+        let sessions = node.node()?.sessions().wait()?;
+        out.give(musig_bytes::new(sessions.iter().flat_map(|status| status.session.0).collect()));
+        Ok(())
+    })
+}
+
+/// Takes in what musig_session_export made, from whatever way it came.
+///
+/// It passes the same checks and limits as what comes by the network.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE or MUSIG_STATUS_PROPOSAL if the bytes are refused; statuses of the node.
+/// Out:     out: the ids of the sessions in it, 32 bytes each; give them up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+///          data: the bytes.
+///          data_length: how many there are, at most 16 MiB.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has checked them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_import(
+    node: *const musig_node,
+    out: *mut *mut musig_bytes,
+    data: *const u8,
+    data_length: usize,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out));
+        let most = crate::protocol::limits::EXPORT;
+        let length = super::boundary::total(data_length, 1, most, "data_length")?;
+        let data = array!(data, length);
+        let sessions = node.node()?.import(data.to_vec()).wait()?;
+        out.give(musig_bytes::new(sessions.iter().flat_map(|session| session.id().0).collect()));
+        Ok(())
+    })
+}
+
+/// Connects to an address, and again whenever it is not connected.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if it is no multiaddress; MUSIG_STATUS_NETWORK if the node is offline;
+///          statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+///          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has taken it, not until it is connected.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_add_peer(
+    node: *const musig_node,
+    address: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, address) = (get!(node), text!(address));
+        Ok(node.node()?.add_peer(address).wait()?)
+    })
+}
+
+/// Lists the addresses under which others may reach a node.
+///
+/// Each is what they pass to musig_config_add_peer_address. There are none until the node listens.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// Out:     out: a text with one address in each line; give it up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_listen_addresses(
+    node: *const musig_node,
+    out: *mut *mut musig_bytes,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out));
+        let addresses = node.node()?.listen_addresses().wait()?;
+        out.give(musig_bytes::text(&addresses.join("\n")));
+        Ok(())
+    })
+}
+
+/// Lists the signers that are connected now.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// Out:     out: their compressed public keys, 33 bytes each; give them up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_connected_signers(
+    node: *const musig_node,
+    out: *mut *mut musig_bytes,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out));
+        let keys = node.node()?.connected_signers().wait()?;
+        out.give(musig_bytes::new(keys.iter().flat_map(|key| *key.as_bytes()).collect()));
+        Ok(())
+    })
+}
+
+/// Tells the public key of a node's signer.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
+/// Out:     out: gets the 33 bytes of the compressed public key.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_signer_key(
+    node: *const musig_node,
+    out: *mut u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out, 33));
+        out.write(node.node()?.signer_key().as_bytes())
+    })
+}
+
+/// Tells the libp2p peer id of a node.
+///
+/// It is no secret, and has nothing to do with the signer's key.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
+/// Out:     out: a text; give it up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_peer_id(
+    node: *const musig_node,
+    out: *mut *mut musig_bytes,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out));
+        out.give(musig_bytes::text(node.node()?.peer_id()));
+        Ok(())
+    })
+}
+
+/// Takes the next event.
+///
+/// Each event is handed out once in a process. Acknowledge a durable one with musig_node_event_handled.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_EVENT if none came in time; MUSIG_STATUS_CONSUMER_EXISTS if there is a
+///          handler, or another thread waits here; MUSIG_STATUS_NODE_STOPPED; MUSIG_STATUS_FORKED.
+/// Out:     out: the event; give it up with musig_event_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+///          timeout: how many milliseconds to wait; 0 to take only what is there, -1 to wait until the node stops.
+/// Threads: any, one at a time.
+/// Blocks:  until an event is there, for at most the timeout.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_next_event(
+    node: *const musig_node,
+    out: *mut *mut musig_event,
+    timeout: i64,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out));
+        let limit = match u64::try_from(timeout) {
+            Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
+            Err(_) if timeout == -1 => None,
+            Err(_) => return Err(Failure::invalid(format!("timeout is {timeout}; pass -1 to wait"))),
+        };
+        let event = node.node()?.next_event_within(limit)?;
+        let event =
+            event.ok_or_else(|| Failure::new(musig_status_code::NO_EVENT, "no event came in time"))?;
+        out.give(musig_event::new(event));
+        Ok(())
+    })
+}
+
+/// Acknowledges a durable event, so that it does not come again.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_EVENT if it is no durable event of this process, or was acknowledged
+///          before; MUSIG_STATUS_FORKED.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+///          id: the number of the event, from musig_event_id.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_event_handled(
+    node: *const musig_node,
+    id: u64,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        if get!(node).node()?.event_handled(id) {
+            return Ok(());
+        }
+        let message = format!("no durable event {id} waits for its acknowledgement");
+        Err(Failure::new(musig_status_code::UNKNOWN_EVENT, message))
+    })
+}
+
+/// Tells the event descriptor of a node, for poll, epoll or kqueue.
+///
+/// It is readable while an event waits for musig_node_next_event, and once the node has stopped; level-triggered. It is
+/// the node's: never read, write or close it. It is closed with the last reference to the node and its sessions.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler; MUSIG_STATUS_CONFIG if the process has
+///          no descriptor left, or on systems without descriptors; MUSIG_STATUS_FORKED.
+/// Out:     out: the descriptor.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_event_descriptor(
+    node: *const musig_node,
+    out: *mut i32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node).node()?, out!(out));
+        #[cfg(unix)]
+        out.set(node.event_descriptor()?);
+        #[cfg(not(unix))]
+        {
+            let (_, _) = (node, out);
+            return Err(Failure::new(musig_status_code::CONFIG, "this system has no event descriptors"));
+        }
+        Ok(())
+    })
+}
+
+/// Hands out all durable events again that were not acknowledged, under new numbers.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_redeliver(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.redeliver().wait()?) })
+}
+
+/// Tells the other signers anew where a node is, after its signer was unlocked.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has taken it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_announce(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.announce().wait()?) })
+}
+
+/// Commits, closes the store and releases its lock, before the system suspends the application.
+///
+/// Until musig_node_resume nothing happens, and operations answer MUSIG_STATUS_SUSPENDED.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node and the store.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_suspend(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.suspend().wait()?) })
+}
+
+/// Opens the store of a suspended node again, connects, and looks at the chain before anything is submitted.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node and the store.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the store is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_resume(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.resume().wait()?) })
+}
+
+/// Tells numbers about a node.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
+/// Out:     out: gets the numbers. Set its struct_size before.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_metrics(
+    node: *const musig_node,
+    out: *mut musig_metrics,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node).node()?, out!(sized out));
+        let metrics = node.metrics().wait()?;
+        let refused = metrics.refused;
+        out.set(musig_metrics {
+            struct_size: size_of::<musig_metrics>() as u32,
+            failed: node.failed().into(),
+            sessions: metrics.sessions as u64,
+            frames_sent: metrics.frames_sent,
+            refused: refused.malformed + refused.signatures + refused.strangers + refused.proposals,
+            commits: metrics.store.commits,
+            syncs: metrics.store.syncs,
+            store_failures: metrics.store.failures,
+            bytes_in: metrics.network.bytes_in,
+            bytes_out: metrics.network.bytes_out,
+            events_waiting: metrics.events_waiting as u64,
+            notices_dropped: metrics.notices_dropped,
+        });
+        Ok(())
+    })
+}
+
+/// Panics inside a node, as a fault of libmusig would.
+///
+/// Returns: MUSIG_STATUS_INTERNAL.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any.
+/// Blocks:  until the node has failed.
+#[cfg(feature = "test-hooks")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_test_panic(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.inject_panic().wait()?) })
+}
+
+/// Takes one more reference to a node.
+///
+/// Returns: the same pointer.
+/// In:      node: the node; NULL stays NULL.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_ref(node: *mut musig_node) -> *mut musig_node {
+    // SAFETY: the header asks for a node with a reference, or NULL.
+    simple(node, || unsafe { add_reference(node) })
+}
+
+/// Gives one reference to a node up; the last one asks it to stop.
+///
+/// A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
+///
+/// In:      node: the node; nothing is done for NULL.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_free(node: *mut musig_node) {
+    // SAFETY: the header asks for a node with a reference, or NULL.
+    unsafe { release(node) }
+}

@@ -1,0 +1,617 @@
+//! Sessions.
+
+use std::ffi::c_char;
+use std::mem::ManuallyDrop;
+
+use super::boundary::{Failure, Outcome, add_reference, check_process, fixed, is_forked, release, simple};
+use super::bytes::musig_bytes;
+use super::election::musig_election;
+use super::error::musig_error;
+use super::status::{musig_status, musig_status_code};
+use super::terms::musig_terms;
+use crate::node::Session;
+use crate::protocol::failover::Evidence;
+use crate::protocol::status::{Phase, SessionStatus};
+use crate::types::Txid;
+
+/// A session of a node. It keeps memory alive, not the node running.
+pub struct musig_session(ManuallyDrop<Session>);
+
+impl musig_session {
+    pub(super) fn new(session: Session) -> Self {
+        Self(ManuallyDrop::new(session))
+    }
+
+    fn session(&self) -> Outcome<&Session> {
+        check_process()?;
+        Ok(&self.0)
+    }
+}
+
+impl Drop for musig_session {
+    fn drop(&mut self) {
+        // A child of fork() has none of the node's threads: nothing of it may be touched.
+        if !is_forked() {
+            // SAFETY: this is the drop, after which nobody uses the field.
+            unsafe { ManuallyDrop::drop(&mut self.0) }
+        }
+    }
+}
+
+/// How far a session is.
+///
+/// cbindgen:rename-all=prefix:MUSIG_PHASE_
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum musig_phase {
+    /// Proposed by another signer; waits for join or decline.
+    PROPOSED = 1,
+    /// Joined; waits for the others' consent or nonces.
+    JOINED = 2,
+    /// All nonces of the attempt are here; waits for partial signatures.
+    SIGNING = 3,
+    /// The signatures are finished, and the transaction's way to the chain is watched.
+    WATCHING = 4,
+    /// The watch ended.
+    FINAL = 5,
+    /// A signer provably broke a rule.
+    FAILED = 6,
+    /// A signer aborted.
+    ABORTED = 7,
+    /// A signer declined.
+    DECLINED = 8,
+    /// The proposal expired.
+    EXPIRED = 9,
+    /// Closed by the application.
+    CLOSED = 10,
+}
+
+/// What is known of a session's transaction.
+///
+/// cbindgen:rename-all=prefix:MUSIG_EVIDENCE_
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum musig_evidence {
+    /// Nothing, or only what others claim.
+    NONE = 0,
+    /// The own submission was accepted.
+    SUBMITTED = 1,
+    /// The observer sees it.
+    SEEN = 2,
+    /// It is in a block.
+    CONFIRMED = 3,
+    /// A conflicting spend is in a block.
+    CONFLICT = 4,
+    /// The application, which is the observer, said that it is broadcast.
+    NOTIFIED = 5,
+}
+
+/// A session, as its node sees it now. Lists of signers have one byte, 1 or 0, for each signer index.
+#[repr(C)]
+pub struct musig_session_status {
+    /// sizeof(musig_session_status); the caller sets it.
+    pub struct_size: u32,
+    /// A musig_phase.
+    pub phase: i32,
+    /// This node's own signer index.
+    pub own_index: u32,
+    /// How many signers there are.
+    pub signers: u32,
+    /// The current attempt, from 0 on.
+    pub attempt: u32,
+    /// 1 if this node's partial signature went out.
+    pub partial_sent: i32,
+    /// When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+    pub expires_at: u64,
+    /// 1 once the signatures are finished: the members below are set then, else 0.
+    pub has_failover: i32,
+    /// The elected coordinator.
+    pub coordinator: u32,
+    /// The last turn that opened, from 0 on.
+    pub turn: u32,
+    /// A musig_evidence.
+    pub evidence: i32,
+    /// Milliseconds until the next turn opens; UINT64_MAX if this is the last one.
+    pub until_next_turn: u64,
+    /// With MUSIG_EVIDENCE_CONFIRMED: the height of the block.
+    pub height: u32,
+    /// With MUSIG_EVIDENCE_CONFIRMED or MUSIG_EVIDENCE_CONFLICT: the block itself counts as one.
+    pub confirmations: u32,
+    /// How often this node submitted.
+    pub submissions: u32,
+    /// Watches that came before, each lost.
+    pub watch: u32,
+    /// The signers that accepted.
+    pub accepted: [u8; 128],
+    /// The signers that everybody waits for.
+    pub missing: [u8; 128],
+    /// The signers of the last turn that opened.
+    pub current: [u8; 128],
+}
+
+fn marks(indices: &[usize]) -> [u8; 128] {
+    let mut marks = [0; 128];
+    for index in indices {
+        if let Some(mark) = marks.get_mut(*index) {
+            *mark = 1;
+        }
+    }
+    marks
+}
+
+fn status_of(status: &SessionStatus) -> Outcome<musig_session_status> {
+    let phase = match status.phase {
+        Phase::Proposed => musig_phase::PROPOSED,
+        Phase::Joined => musig_phase::JOINED,
+        Phase::Signing => musig_phase::SIGNING,
+        Phase::Watching => musig_phase::WATCHING,
+        Phase::Final => musig_phase::FINAL,
+        Phase::Failed => musig_phase::FAILED,
+        Phase::Aborted => musig_phase::ABORTED,
+        Phase::Declined => musig_phase::DECLINED,
+        Phase::Expired => musig_phase::EXPIRED,
+        Phase::Closed => musig_phase::CLOSED,
+    };
+    let mut out = musig_session_status {
+        struct_size: size_of::<musig_session_status>() as u32,
+        phase: phase as i32,
+        own_index: status.own_index as u32,
+        signers: status.signers as u32,
+        attempt: status.attempt,
+        partial_sent: status.partial_sent.into(),
+        expires_at: status.expires_at.0,
+        has_failover: 0,
+        coordinator: 0,
+        turn: 0,
+        evidence: musig_evidence::NONE as i32,
+        until_next_turn: 0,
+        height: 0,
+        confirmations: 0,
+        submissions: 0,
+        watch: 0,
+        accepted: marks(&status.accepted),
+        missing: marks(&status.missing),
+        current: [0; 128],
+    };
+    if let Some(failover) = &status.failover {
+        out.has_failover = 1;
+        out.coordinator = failover.coordinator as u32;
+        out.turn = failover.turn as u32;
+        out.until_next_turn = failover.until_next_turn.map_or(u64::MAX, |time| time.as_millis() as u64);
+        out.submissions = failover.submissions;
+        out.watch = failover.watch;
+        out.current = marks(&failover.current);
+        let evidence = match failover.evidence {
+            Evidence::None => musig_evidence::NONE,
+            Evidence::Submitted => musig_evidence::SUBMITTED,
+            Evidence::Seen => musig_evidence::SEEN,
+            Evidence::Confirmed { height, confirmations } => {
+                (out.height, out.confirmations) = (height, confirmations);
+                musig_evidence::CONFIRMED
+            }
+            Evidence::Conflict { confirmations, .. } => {
+                out.confirmations = confirmations;
+                musig_evidence::CONFLICT
+            }
+            Evidence::Notified => musig_evidence::NOTIFIED,
+        };
+        out.evidence = evidence as i32;
+    }
+    Ok(out)
+}
+
+fn not_ready(what: &str) -> Failure {
+    Failure::new(musig_status_code::NOT_READY, what)
+}
+
+/// Tells the id of a session.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
+/// Out:     out: gets the 32 bytes of the session id.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_id(
+    session: *const musig_session,
+    out: *mut u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out, 32));
+        out.write(&session.session()?.id().0)
+    })
+}
+
+/// Consents to the proposal: this node will sign.
+///
+/// Opens a closed session again.
+///
+/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE if it has ended;
+///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_join(
+    session: *const musig_session,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(session).session()?.join().wait()?) })
+}
+
+/// Refuses the proposal, which ends the session for everybody.
+///
+/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE after a join; MUSIG_STATUS_LIMIT for too
+///          long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      session: the session.
+///          reason: words to the other signers, a text of at most 256 bytes.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_decline(
+    session: *const musig_session,
+    reason: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, reason) = (get!(session), text!(reason));
+        Ok(session.session()?.decline(reason).wait()?)
+    })
+}
+
+/// Stops taking part.
+///
+/// If this node's partial signature is out, others may still finish.
+///
+/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE if it has ended; MUSIG_STATUS_LIMIT for
+///          too long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      session: the session.
+///          reason: words to the other signers, a text of at most 256 bytes.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_abort(
+    session: *const musig_session,
+    reason: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, reason) = (get!(session), text!(reason));
+        Ok(session.session()?.abort(reason).wait()?)
+    })
+}
+
+/// Forgets the session, but for a tombstone until its expiry.
+///
+/// The handle stays valid, and is still to be given up.
+///
+/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_close(
+    session: *const musig_session,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(session).session()?.close_session().wait()?) })
+}
+
+/// Tells how a session stands.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: gets the status. Set its struct_size before.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_get_status(
+    session: *const musig_session,
+    out: *mut musig_session_status,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(sized out));
+        out.set(status_of(&session.session()?.status().wait()?)?);
+        Ok(())
+    })
+}
+
+/// Gives the terms of a session.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: the terms; give them up with musig_terms_free.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_terms(
+    session: *const musig_session,
+    out: *mut *mut musig_terms,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        out.give(musig_terms::new(session.session()?.proposal().wait()?));
+        Ok(())
+    })
+}
+
+/// Gives the finished signatures.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until they exist; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: 64 bytes for each message; give them up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_final_signatures(
+    session: *const musig_session,
+    out: *mut *mut musig_bytes,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        let signatures = session.session()?.final_signatures().wait()?;
+        let signatures = signatures.ok_or_else(|| not_ready("the signatures are not finished yet"))?;
+        out.give(musig_bytes::new(signatures.iter().flat_map(|signature| signature.0).collect()));
+        Ok(())
+    })
+}
+
+/// Gives the finished transaction of a session over one.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until it exists, and always in a session over messages;
+///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: its consensus encoding; give it up with musig_bytes_free.
+///          txid: gets its id: 32 bytes in the order in which they are hashed.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_final_transaction(
+    session: *const musig_session,
+    out: *mut *mut musig_bytes,
+    txid: *mut u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out, txid) = (get!(session), out!(out), out!(txid, 32));
+        let transaction = session.session()?.final_transaction().wait()?;
+        let transaction = transaction.ok_or_else(|| not_ready("there is no finished transaction"))?;
+        txid.write(&transaction.txid.0)?;
+        out.give(musig_bytes::new(transaction.bytes));
+        Ok(())
+    })
+}
+
+/// Gives the election of a session: coordinator, priority list, proof.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: the election; give it up with musig_election_free.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_election(
+    session: *const musig_session,
+    out: *mut *mut musig_election,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        out.give(musig_election::new(session.session()?.election().wait()?));
+        Ok(())
+    })
+}
+
+/// Tells all signer indices in the order in which they take their turn.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_BUFFER_TOO_SMALL; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: gets the indices.
+///          count: how many there are.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+///          out_length: how many indices there is room for; MUSIG_MAX_SIGNERS always suffices.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_priority_list(
+    session: *const musig_session,
+    out: *mut u32,
+    out_length: usize,
+    count: *mut usize,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out, count) = (get!(session), out!(out, out_length), out!(count));
+        let list = session.session()?.priority_list().wait()?;
+        out.write(&list.iter().map(|index| *index as u32).collect::<Vec<_>>())?;
+        count.set(list.len());
+        Ok(())
+    })
+}
+
+/// Tells whether this node's signer was elected: the first of the priority list.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: 1 or 0.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_is_coordinator(
+    session: *const musig_session,
+    out: *mut i32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        out.set(session.session()?.is_coordinator().wait()?.into());
+        Ok(())
+    })
+}
+
+/// Tells whether this node's own turn is open.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: 1 or 0.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_is_current_coordinator(
+    session: *const musig_session,
+    out: *mut i32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        out.set(session.session()?.is_current_coordinator().wait()?.into());
+        Ok(())
+    })
+}
+
+/// Tells the libp2p peer id of the elected coordinator.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if it is not connected; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: a text; give it up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_coordinator_peer_id(
+    session: *const musig_session,
+    out: *mut *mut musig_bytes,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        let peer = session.session()?.coordinator_peer_id().wait()?;
+        let peer = peer.ok_or_else(|| not_ready("the coordinator is not connected"))?;
+        out.give(musig_bytes::text(&peer));
+        Ok(())
+    })
+}
+
+/// Says that the transaction was broadcast, or seen.
+///
+/// Without an observer that ends this node's watch.
+///
+/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
+///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      session: the session.
+///          txid: 32 bytes in the order in which they are hashed, needed only in sessions over messages, to tell the
+///          others; may be NULL.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_notify_broadcast_complete(
+    session: *const musig_session,
+    txid: *const u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let session = get!(session);
+        let txid = if txid.is_null() { None } else { Some(Txid(fixed(array!(txid, 32)))) };
+        Ok(session.session()?.notify_broadcast_complete(txid).wait()?)
+    })
+}
+
+/// Says that this node cannot reach the chain: the next signers take over at once.
+///
+/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
+///          MUSIG_STATUS_LIMIT for too long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      session: the session.
+///          reason: words to the other signers, a text of at most 256 bytes.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_report_broadcast_failed(
+    session: *const musig_session,
+    reason: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, reason) = (get!(session), text!(reason));
+        Ok(session.session()?.report_broadcast_failed(reason).wait()?)
+    })
+}
+
+/// Broadcasts now, whoever's turn it is.
+///
+/// Returns: MUSIG_STATUS_OK once that is begun; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
+///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  for one commit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_broadcast_now(
+    session: *const musig_session,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(session).session()?.broadcast_now().wait()?) })
+}
+
+/// Gives everything that a session holds, for musig_node_import: push, QR code, mailbox or file instead of the network.
+///
+/// Nothing in it is secret but the terms.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: the bytes; give them up with musig_bytes_free.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_export(
+    session: *const musig_session,
+    out: *mut *mut musig_bytes,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        out.give(musig_bytes::new(session.session()?.export().wait()?));
+        Ok(())
+    })
+}
+
+/// Takes one more reference to a session.
+///
+/// Returns: the same pointer.
+/// In:      session: the session; NULL stays NULL.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_ref(session: *mut musig_session) -> *mut musig_session {
+    // SAFETY: the header asks for a session with a reference, or NULL.
+    simple(session, || unsafe { add_reference(session) })
+}
+
+/// Gives one reference to a session up; the last one frees the handle. The session itself goes on.
+///
+/// In:      session: the session; nothing is done for NULL.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_free(session: *mut musig_session) {
+    // SAFETY: the header asks for a session with a reference, or NULL.
+    unsafe { release(session) }
+}

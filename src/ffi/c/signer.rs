@@ -1,0 +1,377 @@
+//! Signers: the key in this process's memory, or callbacks to where it is.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use super::boundary::{Failure, Outcome, add_reference, fixed, release, simple};
+use super::callback::{UserData, musig_destroy};
+use super::error::musig_error;
+use super::status::{musig_status, musig_status_code};
+use crate::error::SignerError;
+use crate::protocol::scheme::{NONCE, PARTIAL};
+use crate::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
+use crate::types::{SessionId, Signature, SignerKey};
+
+/// Holds one secret key, and signs with it.
+pub struct musig_signer(pub(super) Kind);
+
+#[derive(Clone)]
+pub(super) enum Kind {
+    Local(Arc<LocalSigner>),
+    Foreign(Arc<Foreign>),
+}
+
+impl musig_signer {
+    fn local(&self) -> Outcome<&LocalSigner> {
+        match &self.0 {
+            Kind::Local(signer) => Ok(signer),
+            Kind::Foreign(_) => Err(Failure::new(
+                musig_status_code::NOT_LOCAL,
+                "this signer is made of callbacks; lock and unlock its key where it is",
+            )),
+        }
+    }
+}
+
+/// What a signer of callbacks is asked to sign. Everything lives for the length of the call.
+#[repr(C)]
+pub struct musig_signing_request {
+    /// The size of this structure in the library that calls.
+    pub struct_size: u32,
+    /// The attempt, from 0 on. Nonces are made once for each attempt of a session.
+    pub attempt: u32,
+    /// The signer index of the key.
+    pub signer: u32,
+    /// How many messages there are.
+    pub messages_length: u32,
+    /// The session, 32 bytes.
+    pub session_id: *const u8,
+    /// The encoded proposal: see musig_terms_decode.
+    pub proposal: *const u8,
+    /// Bytes of the encoded proposal.
+    pub proposal_length: usize,
+    /// What is signed: 32 bytes for each message.
+    pub digests: *const u8,
+    /// The x-only keys that the signatures will verify under: 32 bytes for each message.
+    pub output_keys: *const u8,
+    /// BIP-327 aggregate nonces: 66 bytes for each message. NULL when nonces are asked for.
+    pub aggregate_nonces: *const u8,
+}
+
+/// A signer in another process or a device. Callbacks are entered one at a time on a thread of the library; they may
+/// block for up to a minute. They return MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or
+/// any other number for a failure. No exception may leave them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct musig_signer_callbacks {
+    /// sizeof(musig_signer_callbacks).
+    pub struct_size: u32,
+    /// Writes the 64 bytes of a BIP-340 signature over a digest of 32 bytes.
+    pub sign: Option<
+        unsafe extern "C" fn(user_data: *mut c_void, digest: *const u8, signature: *mut u8) -> musig_status,
+    >,
+    /// Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes for each message.
+    pub make_nonces: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            request: *const musig_signing_request,
+            nonces: *mut u8,
+        ) -> musig_status,
+    >,
+    /// Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message.
+    pub make_partials: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            request: *const musig_signing_request,
+            partials: *mut u8,
+        ) -> musig_status,
+    >,
+    /// Wipes the nonces of a session for attempts up to and including this one. May be NULL.
+    pub forget: Option<unsafe extern "C" fn(user_data: *mut c_void, session_id: *const u8, attempt: u32)>,
+}
+
+pub(super) struct Foreign {
+    key: SignerKey,
+    table: musig_signer_callbacks,
+    data: UserData,
+}
+
+fn outcome(status: musig_status) -> Result<(), SignerError> {
+    match status {
+        0 => Ok(()),
+        s if s == musig_status_code::SIGNER_LOCKED as i32 => Err(SignerError::Locked),
+        s if s == musig_status_code::NONCE_GONE as i32 => Err(SignerError::NonceGone),
+        s => Err(SignerError::Other(format!("its callback returned {s}"))),
+    }
+}
+
+fn missing() -> SignerError {
+    SignerError::Other("it has no such callback".into())
+}
+
+impl Foreign {
+    /// Calls back with what both rounds have in common.
+    fn ask(
+        &self,
+        request: (&crate::protocol::proposal::Proposal, u32, usize),
+        keys: &dyn crate::protocol::scheme::SessionKeys,
+        nonces: Option<&[u8]>,
+        call: impl FnOnce(*mut c_void, *const musig_signing_request) -> musig_status,
+    ) -> Result<(), SignerError> {
+        let (proposal, attempt, signer) = request;
+        let session = proposal.id();
+        let digests: Vec<u8> = proposal.messages.iter().flat_map(|message| message.digest).collect();
+        let output_keys: Vec<u8> =
+            (0..proposal.messages.len()).flat_map(|index| keys.output_key(index)).collect();
+        let request = musig_signing_request {
+            struct_size: size_of::<musig_signing_request>() as u32,
+            attempt,
+            signer: signer as u32,
+            messages_length: proposal.messages.len() as u32,
+            session_id: session.0.as_ptr(),
+            proposal: proposal.as_bytes().as_ptr(),
+            proposal_length: proposal.as_bytes().len(),
+            digests: digests.as_ptr(),
+            output_keys: output_keys.as_ptr(),
+            aggregate_nonces: nonces.map_or(std::ptr::null(), <[u8]>::as_ptr),
+        };
+        outcome(call(self.data.pointer(), &request))
+    }
+}
+
+impl Signer for Foreign {
+    fn public_key(&self) -> SignerKey {
+        self.key
+    }
+
+    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
+        let sign = self.table.sign.ok_or_else(missing)?;
+        let mut signature = [0; 64];
+        // SAFETY: the callback gets 32 readable and 64 writable bytes, as the header says.
+        outcome(unsafe { sign(self.data.pointer(), digest.as_ptr(), signature.as_mut_ptr()) })?;
+        Ok(Signature(signature))
+    }
+
+    fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
+        let make = self.table.make_nonces.ok_or_else(missing)?;
+        let mut nonces = vec![[0; NONCE]; request.proposal.messages.len()];
+        let to = nonces.as_mut_ptr().cast::<u8>();
+        let about = (&request.proposal, request.attempt, request.signer);
+        // SAFETY: there is room for 66 bytes for each message, as the header says.
+        self.ask(about, request.keys.as_ref(), None, |data, request| unsafe { make(data, request, to) })?;
+        Ok(nonces)
+    }
+
+    fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError> {
+        let make = self.table.make_partials.ok_or_else(missing)?;
+        let count = request.proposal.messages.len();
+        let nonces: Vec<u8> = (0..count).flat_map(|index| request.round.aggregate_nonce(index)).collect();
+        let mut partials = vec![[0; PARTIAL]; count];
+        let to = partials.as_mut_ptr().cast::<u8>();
+        let about = (&request.proposal, request.attempt, request.signer);
+        self.ask(about, request.keys.as_ref(), Some(&nonces), |data, request| {
+            // SAFETY: there is room for 32 bytes for each message, as the header says.
+            unsafe { make(data, request, to) }
+        })?;
+        Ok(partials)
+    }
+
+    fn forget(&self, session: &SessionId, attempt: u32) {
+        if let Some(forget) = self.table.forget {
+            // SAFETY: the callback gets 32 readable bytes, as the header says.
+            unsafe { forget(self.data.pointer(), session.0.as_ptr(), attempt) }
+        }
+    }
+}
+
+/// Makes a signer of a secret key, in this process's memory.
+///
+/// The key lies in a page that is not swapped and not part of a core dump, where the system allows that. Wipe your own
+/// copy afterwards.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET for zero or a number not below the order of secp256k1.
+/// Out:     out: the signer; give it up with musig_signer_free.
+///          error: why it failed; may be NULL.
+/// In:      secret: the 32 bytes of the secret key.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_new(
+    out: *mut *mut musig_signer,
+    secret: *const u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (out, secret) = (out!(out), array!(secret, 32));
+        let signer = LocalSigner::new(fixed(secret))?;
+        out.give(musig_signer(Kind::Local(Arc::new(signer))));
+        Ok(())
+    })
+}
+
+/// Makes a signer of a new random key, which cannot be read back.
+///
+/// For tests, and for sessions that nobody has to repeat.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER if the system gives no random bytes.
+/// Out:     out: the signer; give it up with musig_signer_free.
+///          error: why it failed; may be NULL.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_generate(
+    out: *mut *mut musig_signer,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let out = out!(out);
+        out.give(musig_signer(Kind::Local(Arc::new(LocalSigner::generate()?))));
+        Ok(())
+    })
+}
+
+/// Makes a signer of callbacks, for a key in another process or a device that speaks MuSig2 (BIP-327).
+///
+/// What it answers is verified before it is sent.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is missing. Only
+///          with MUSIG_STATUS_OK does user_data pass over.
+/// Out:     out: the signer; give it up with musig_signer_free.
+///          error: why it failed; may be NULL.
+/// In:      public_key: the 33 bytes of the compressed public key.
+///          callbacks: the table, which is copied.
+///          user_data: handed to each callback; may be NULL.
+///          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_from_callbacks(
+    out: *mut *mut musig_signer,
+    public_key: *const u8,
+    callbacks: *const musig_signer_callbacks,
+    user_data: *mut c_void,
+    destroy: musig_destroy,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (out, key, table) = (out!(out), array!(public_key, 33), sized!(callbacks));
+        let key = super::boundary::signer_keys(key)?[0];
+        if table.sign.is_none() || table.make_nonces.is_none() || table.make_partials.is_none() {
+            return Err(Failure::invalid("callbacks lacks sign, make_nonces or make_partials"));
+        }
+        let data = UserData::new(user_data, destroy);
+        out.give(musig_signer(Kind::Foreign(Arc::new(Foreign { key, table, data }))));
+        Ok(())
+    })
+}
+
+/// Tells the public key of a signer.
+///
+/// Returns: MUSIG_STATUS_OK.
+/// Out:     out: gets the 33 bytes of the compressed public key.
+///          error: why it failed; may be NULL.
+/// In:      signer: the signer.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_public_key(
+    signer: *const musig_signer,
+    out: *mut u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (signer, out) = (get!(signer), out!(out, 33));
+        let key = match &signer.0 {
+            Kind::Local(signer) => signer.public_key(),
+            Kind::Foreign(signer) => signer.public_key(),
+        };
+        out.write(key.as_bytes())
+    })
+}
+
+/// Wipes the key of a signer, and all its secret nonces.
+///
+/// A node with a locked signer watches, relays and broadcasts. Attempts whose nonces were not used yet are begun anew.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
+/// Out:     error: why it failed; may be NULL.
+/// In:      signer: the signer.
+/// Threads: any.
+/// Blocks:  until a signature that is being made is finished.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_lock(
+    signer: *const musig_signer,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        get!(signer).local()?.lock();
+        Ok(())
+    })
+}
+
+/// Gives a locked signer its secret key again.
+///
+/// Call musig_node_announce afterwards.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is the key of another signer: nothing changes then;
+///          MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
+/// Out:     error: why it failed; may be NULL.
+/// In:      signer: the signer.
+///          secret: the 32 bytes of the secret key.
+/// Threads: any.
+/// Blocks:  until a signature that is being made is finished.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_unlock(
+    signer: *const musig_signer,
+    secret: *const u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (signer, secret) = (get!(signer), array!(secret, 32));
+        Ok(signer.local()?.unlock(fixed(secret))?)
+    })
+}
+
+/// Tells whether a signer is locked.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
+/// Out:     out: 1 if it is locked, else 0.
+///          error: why it failed; may be NULL.
+/// In:      signer: the signer.
+/// Threads: any.
+/// Blocks:  until a signature that is being made is finished.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_is_locked(
+    signer: *const musig_signer,
+    out: *mut i32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (signer, out) = (get!(signer), out!(out));
+        out.set(signer.local()?.is_locked().into());
+        Ok(())
+    })
+}
+
+/// Takes one more reference to a signer.
+///
+/// Returns: the same pointer.
+/// In:      signer: the signer; NULL stays NULL.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_ref(signer: *mut musig_signer) -> *mut musig_signer {
+    // SAFETY: the header asks for a signer with a reference, or NULL.
+    simple(signer, || unsafe { add_reference(signer) })
+}
+
+/// Gives one reference to a signer up; the last one, nodes included, wipes it.
+///
+/// In:      signer: the signer; nothing is done for NULL.
+/// Threads: any.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_free(signer: *mut musig_signer) {
+    // SAFETY: the header asks for a signer with a reference, or NULL.
+    unsafe { release(signer) }
+}

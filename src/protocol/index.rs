@@ -1,0 +1,116 @@
+//! What an engine looks up often, kept beside its sessions so that nothing is searched for among all of them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use super::session::Session;
+use crate::types::{SessionId, SignerKey};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    deadline: Option<Duration>,
+    open: bool,
+    unanswered: bool,
+    wants_peers: bool,
+}
+
+/// Deadlines, and counts of sessions by state. Derived from the sessions alone.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: HashMap<SessionId, Entry>,
+    deadlines: BTreeSet<(Duration, SessionId)>,
+    open: usize,
+    /// Unanswered proposals by proposer.
+    unanswered: HashMap<SignerKey, usize>,
+    /// How many sessions want each signer connected.
+    wanted: HashMap<SignerKey, usize>,
+    wanted_changed: bool,
+}
+
+impl Index {
+    /// Takes note of how a session is now.
+    pub fn note(&mut self, session: &Session, deadline: Option<Duration>) {
+        let entry = Entry {
+            deadline,
+            open: !session.closed,
+            unanswered: session.unanswered(),
+            wants_peers: !session.closed && session.ending.is_none(),
+        };
+        self.replace(session, Some(entry));
+    }
+
+    /// The session is gone.
+    pub fn forget(&mut self, session: &Session) {
+        self.replace(session, None);
+    }
+
+    fn replace(&mut self, session: &Session, after: Option<Entry>) {
+        let id = session.id();
+        let before = match after {
+            Some(entry) => self.entries.insert(id, entry),
+            None => self.entries.remove(&id),
+        };
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        if before.deadline != after.deadline {
+            if let Some(at) = before.deadline {
+                self.deadlines.remove(&(at, id));
+            }
+            if let Some(at) = after.deadline {
+                self.deadlines.insert((at, id));
+            }
+        }
+        self.open = self.open + usize::from(after.open) - usize::from(before.open);
+        if before.unanswered != after.unanswered {
+            count(&mut self.unanswered, session.proposer_key(), after.unanswered);
+        }
+        if before.wants_peers != after.wants_peers {
+            for signer in &session.proposal.signers {
+                self.wanted_changed |= count(&mut self.wanted, *signer, after.wants_peers);
+            }
+        }
+    }
+
+    /// The session whose deadline is next.
+    pub fn next(&self) -> Option<(Duration, SessionId)> {
+        self.deadlines.first().copied()
+    }
+
+    /// Moves a deadline that lies at or before `now` to `later`, so that no session starves others.
+    pub fn not_before(&mut self, id: &SessionId, now: Duration, later: Duration) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Some(at) = entry.deadline.filter(|at| *at <= now) {
+            self.deadlines.remove(&(at, *id));
+            self.deadlines.insert((later, *id));
+            entry.deadline = Some(later);
+        }
+    }
+
+    /// Sessions that are not closed.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Proposals of a signer that the application has not answered.
+    pub fn unanswered(&self, proposer: &SignerKey) -> usize {
+        self.unanswered.get(proposer).copied().unwrap_or(0)
+    }
+
+    /// All signers of sessions in which something is left to say, if they changed since the last call.
+    pub fn wanted_if_changed(&mut self) -> Option<HashSet<SignerKey>> {
+        std::mem::take(&mut self.wanted_changed).then(|| self.wanted.keys().copied().collect())
+    }
+}
+
+/// Counts one more or one less. Answers whether the key came or went.
+fn count(counts: &mut HashMap<SignerKey, usize>, key: SignerKey, more: bool) -> bool {
+    let count = counts.entry(key).or_insert(0);
+    *count = if more { *count + 1 } else { count.saturating_sub(1) };
+    match (*count, more) {
+        (0, _) => {
+            counts.remove(&key);
+            true
+        }
+        (now, true) => now == 1,
+        (_, false) => false,
+    }
+}

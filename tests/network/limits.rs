@@ -1,0 +1,83 @@
+//! Slow receivers: queues are bounded, and nobody's memory grows.
+
+use libmusig::net::NetworkConfig;
+use std::time::{Duration, Instant};
+
+use crate::support::{config, eventually, pair};
+
+const MEGABYTE: usize = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_application_makes_its_peers_wait_and_their_queues_are_bounded() {
+    let sender = NetworkConfig { max_pending_bytes_per_peer: 4 * MEGABYTE, ..config() };
+    let receiver = NetworkConfig { event_capacity: 4, ..config() };
+    let (a, mut b) = pair(sender, receiver).await;
+
+    // Nobody takes the events of `b`: after what is under way, sending fails, and goes on failing.
+    let mut taken = 0u32;
+    let mut refused_since = None;
+    let begin = Instant::now();
+    while refused_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_millis(500)) {
+        assert!(begin.elapsed() < crate::support::DEADLINE, "no end of room");
+        let mut frame = vec![0; 100_000];
+        frame[..4].copy_from_slice(&taken.to_be_bytes());
+        if a.send(b.key(), &frame) {
+            taken += 1;
+            refused_since = None;
+            // 4 MB wait here, and less than as much is in sockets, windows and events.
+            assert!(taken < 200, "{taken} frames of 100 kB were taken");
+        } else {
+            refused_since.get_or_insert_with(Instant::now);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(b.net.counters().frames_in <= 5 + 1, "{}", b.net.counters().frames_in);
+    assert!(a.net.counters().dropped > 0);
+
+    // What was taken arrives, in order and whole, once `b` goes on; and then there is room again.
+    for number in 0..taken {
+        let (_, frame) = b.frame().await;
+        assert_eq!(frame[..4], number.to_be_bytes());
+    }
+    assert!(a.send(b.key(), b"room again"));
+    assert_eq!(b.frame().await.1, b"room again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_frames_share_a_budget() {
+    // Room for one frame of the largest size at a time: the least there can be.
+    let receiver = NetworkConfig { max_received_bytes: 0, ..config() };
+    let (a, mut b) = pair(config(), receiver).await;
+    for _ in 0..3 {
+        assert!(a.send(b.key(), &vec![1; 3 * MEGABYTE]));
+    }
+    let first = b
+        .until(|event| match event {
+            libmusig::net::NetEvent::Frame { frame, .. } => Some(frame),
+            _ => None,
+        })
+        .await;
+    assert_eq!(first.len(), 3 * MEGABYTE);
+    tokio::time::timeout(Duration::from_millis(300), b.frame())
+        .await
+        .expect_err("the first one is still held");
+    drop(first);
+    assert_eq!(b.frame().await.1.len(), 3 * MEGABYTE);
+    assert_eq!(b.frame().await.1.len(), 3 * MEGABYTE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fast_peer_is_slowed_down_and_loses_nothing() {
+    let (a, mut b) = pair(config(), NetworkConfig { frames_per_second: 100, ..config() }).await;
+    for number in 0..600u32 {
+        assert!(a.send(b.key(), &number.to_be_bytes()));
+    }
+    let begin = Instant::now();
+    for number in 0..600u32 {
+        assert_eq!(b.frame().await.1, number.to_be_bytes());
+    }
+    // 400 at once, less what the presence cost, the rest at 100 a second.
+    assert!(begin.elapsed() > Duration::from_millis(1500), "{:?}", begin.elapsed());
+    eventually("it was counted", || b.net.counters().throttled > 100).await;
+    assert_eq!(b.net.counters().violations, 0);
+}

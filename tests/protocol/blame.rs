@@ -1,0 +1,371 @@
+//! Byzantine signers: the right one is named, with a proof that anybody can check, at every honest node; or it is
+//! reported as missing. An honest one never is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, envelope_id};
+use libmusig::protocol::event::Event;
+use libmusig::protocol::scheme::Scheme;
+use libmusig::protocol::signing::Musig2;
+use libmusig::protocol::status::Phase;
+use libmusig::signer::Signer;
+use libmusig::types::SessionId;
+
+use crate::simulated::cluster::{Cluster, Options, secret};
+use crate::simulated::double::{Double, DoubleSigner};
+
+/// The byzantine signer.
+const BAD: usize = 2;
+
+fn cluster(signers: usize, real: bool) -> Cluster {
+    let mut cluster = Cluster::new(Options { real, ..Options::new(signers) });
+    cluster.run_for(Duration::from_millis(20));
+    cluster
+}
+
+/// Signs with the byzantine signer's key.
+fn sign_again(real: bool, envelope: &Envelope, content: Content) -> Envelope {
+    let body = Body { content, ..envelope.body().clone() };
+    let digest = envelope_id(&body.encode()).0;
+    let signature = if real {
+        libmusig::signer::LocalSigner::new(secret(BAD)).expect("a key").sign(&digest)
+    } else {
+        DoubleSigner::new(crate::simulated::cluster::key(BAD), 0).sign(&digest)
+    };
+    Envelope::new(body, signature.expect("not locked"))
+}
+
+/// Changes what the byzantine signer says on its way to some; it says nothing else.
+fn corrupt(cluster: &mut Cluster, change: impl Fn(usize, &Envelope) -> Option<Vec<Content>> + 'static) {
+    let real = cluster.options.real;
+    cluster.on_envelope = Some(Box::new(move |from, to, envelope| {
+        if from != BAD || envelope.body().signer != BAD {
+            return vec![envelope.clone()];
+        }
+        match change(to, envelope) {
+            None => vec![envelope.clone()],
+            Some(contents) => {
+                contents.into_iter().map(|content| sign_again(real, envelope, content)).collect()
+            }
+        }
+    }));
+    // It does not give the certificate away.
+    cluster.on_frame = Some(Box::new(|from, _, frame| from != BAD || frame.certificates.is_empty()));
+}
+
+fn scheme(real: bool) -> &'static dyn Scheme {
+    if real { &Musig2 } else { &Double }
+}
+
+/// Every honest node knows who it was, and can prove it.
+fn convicted(cluster: &mut Cluster, session: &SessionId, name: &str) {
+    let scheme = scheme(cluster.options.real);
+    for node in (0..cluster.nodes.len()).filter(|node| *node != BAD) {
+        let failed: Vec<_> = cluster
+            .events(node, session)
+            .filter_map(|(_, event)| match event {
+                Event::SessionFailed { culprits, proofs, .. } => Some((culprits.clone(), proofs.clone())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(failed.len(), 1, "{name}: told once at {node}: {:?}", cluster.names(node, session));
+        let (culprits, proofs) = &failed[0];
+        assert_eq!(culprits, &[BAD], "{name}: at {node}");
+        assert!(!proofs.is_empty(), "{name}: at {node}");
+        for proof in proofs {
+            let culprit = Proof::verify(scheme, proof).expect("it verifies from its bytes alone");
+            assert_eq!((culprit.session, culprit.signer), (*session, BAD), "{name}");
+            // A proof is nothing but signed bytes: none of them may be changed.
+            for position in (0..proof.len()).step_by(7) {
+                let mut changed = proof.clone();
+                changed[position] ^= 1;
+                let verdict = Proof::verify(scheme, &changed);
+                assert!(verdict.is_err(), "{name}: changed at {position}: {verdict:?}");
+            }
+        }
+        assert_eq!(cluster.status(node, session).phase, Phase::Failed, "{name}");
+    }
+}
+
+/// Nobody is convicted; the byzantine signer is reported as missing.
+fn missing(cluster: &mut Cluster, session: &SessionId, name: &str) {
+    for node in (0..cluster.nodes.len()).filter(|node| *node != BAD) {
+        assert_eq!(cluster.count(node, session, "SessionFailed"), 0, "{name}: at {node}");
+        assert_eq!(cluster.status(node, session).missing, [BAD], "{name}: at {node}");
+        let stalled = cluster.events(node, session).filter_map(|(_, event)| match event {
+            Event::SessionStalled { missing, .. } => Some(missing.clone()),
+            _ => None,
+        });
+        assert_eq!(stalled.last(), Some(vec![BAD]), "{name}: at {node}");
+    }
+}
+
+/// Other nonces than these, as good as them.
+fn other_nonces(real: bool, content: &Content) -> Content {
+    let Content::Nonces { attempt, nonces } = content else { panic!("not nonces") };
+    let mut nonces = nonces.clone();
+    if real {
+        // The points of the two halves change places.
+        nonces.rotate_left(33);
+    } else {
+        nonces[5] ^= 1;
+    }
+    Content::Nonces { attempt: *attempt, nonces }
+}
+
+#[test]
+fn two_nonces_are_a_proof() {
+    for real in [false, true] {
+        for n in [3, 5] {
+            let mut cluster = cluster(n, real);
+            corrupt(&mut cluster, move |to, envelope| match envelope.content() {
+                Content::Nonces { .. } if to == 0 => Some(vec![other_nonces(real, envelope.content())]),
+                _ => None,
+            });
+            let session = cluster.create(0, |_| {});
+            cluster.run_for(Duration::from_secs(30));
+            convicted(&mut cluster, &session, "two nonces");
+        }
+    }
+}
+
+#[test]
+fn two_nonces_are_proven_at_once() {
+    let mut cluster = cluster(5, false);
+    corrupt(&mut cluster, move |to, envelope| match envelope.content() {
+        Content::Nonces { .. } if to == 0 => Some(vec![other_nonces(false, envelope.content())]),
+        _ => None,
+    });
+    let session = cluster.create(0, |_| {});
+    // Nonces, partial signatures that name others, a comparison, the proof: not a turn of periodic comparison.
+    cluster.run_for(Duration::from_millis(200));
+    convicted(&mut cluster, &session, "two nonces");
+}
+
+#[test]
+fn two_nonces_to_one_node_are_a_proof_for_all() {
+    let mut cluster = cluster(5, false);
+    corrupt(&mut cluster, move |to, envelope| match envelope.content() {
+        Content::Nonces { .. } if to == 0 => {
+            Some(vec![envelope.content().clone(), other_nonces(false, envelope.content())])
+        }
+        _ => None,
+    });
+    let session = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_millis(200));
+    let known = |node: usize| {
+        let mut events = cluster.events(node, &session);
+        events.find(|(_, event)| matches!(event, Event::SessionFailed { .. })).expect("it failed").0
+    };
+    let soon = known(0) + cluster.options.delay + cluster.options.sync * 2;
+    assert!((1..5).filter(|node| *node != BAD).all(|node| known(node) <= soon), "one hop after the first");
+    convicted(&mut cluster, &session, "two nonces");
+}
+
+#[test]
+fn a_bad_partial_is_a_proof() {
+    for real in [false, true] {
+        for n in [3, 5] {
+            let mut cluster = cluster(n, real);
+            corrupt(&mut cluster, |_, envelope| match envelope.content() {
+                Content::Partial { attempt, transcript, partials } => {
+                    let mut partials = partials.clone();
+                    partials[20] ^= 1;
+                    Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
+                }
+                _ => None,
+            });
+            let session = cluster.create(0, |_| {});
+            cluster.run_for(Duration::from_secs(30));
+            convicted(&mut cluster, &session, "a bad partial");
+        }
+    }
+}
+
+#[test]
+fn a_partial_that_is_no_scalar_is_a_proof() {
+    let mut cluster = cluster(3, true);
+    corrupt(&mut cluster, |_, envelope| match envelope.content() {
+        Content::Partial { attempt, transcript, .. } => {
+            let partials = vec![0xff; 32];
+            Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
+        }
+        _ => None,
+    });
+    let session = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_secs(30));
+    convicted(&mut cluster, &session, "no scalar");
+}
+
+#[test]
+fn a_bad_partial_to_one_only_lets_the_others_finish() {
+    let mut cluster = cluster(3, true);
+    corrupt(&mut cluster, |to, envelope| match envelope.content() {
+        Content::Partial { attempt, transcript, partials } if to == 0 => {
+            let mut partials = partials.clone();
+            partials[20] ^= 1;
+            Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
+        }
+        _ => None,
+    });
+    let session = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_secs(30));
+    assert!(cluster.holds(0, &session), "a certificate is stronger than a proof");
+    assert!(cluster.holds(1, &session));
+    assert!(matches!(cluster.status(0, &session).phase, Phase::Watching));
+}
+
+#[test]
+fn nonces_that_are_no_points_are_a_proof() {
+    for real in [false, true] {
+        let mut cluster = cluster(3, real);
+        corrupt(&mut cluster, |_, envelope| match envelope.content() {
+            Content::Nonces { attempt, nonces } => {
+                Some(vec![Content::Nonces { attempt: *attempt, nonces: vec![5; nonces.len()] }])
+            }
+            _ => None,
+        });
+        let session = cluster.create(0, |_| {});
+        cluster.run_for(Duration::from_secs(30));
+        convicted(&mut cluster, &session, "no points");
+    }
+}
+
+#[test]
+fn nonces_that_are_no_points_are_found_by_a_node_that_lost_its_own() {
+    // Node 1 restarts before it sees them, so it never begins the second round.
+    let mut cluster = cluster(3, false);
+    corrupt(&mut cluster, |to, envelope| match envelope.content() {
+        Content::Nonces { .. } if to == 0 => Some(Vec::new()),
+        Content::Nonces { attempt, nonces } => {
+            Some(vec![Content::Nonces { attempt: *attempt, nonces: vec![5; nonces.len()] }])
+        }
+        Content::Restart { .. } => Some(Vec::new()),
+        _ => None,
+    });
+    let session = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_millis(12));
+    cluster.crash(1);
+    cluster.cut(0, 1, true);
+    cluster.start(1);
+    cluster.run_for(Duration::from_secs(10));
+    assert_eq!(cluster.count(1, &session, "SessionFailed"), 1, "{:?}", cluster.names(1, &session));
+}
+
+#[test]
+fn content_that_breaks_a_rule_is_a_proof() {
+    type Change = fn(&Envelope) -> Option<Content>;
+    let changes: [(&str, Change); 6] = [
+        ("too few nonces", |envelope| match envelope.content() {
+            Content::Nonces { attempt, nonces } => {
+                Some(Content::Nonces { attempt: *attempt, nonces: nonces[1..].to_vec() })
+            }
+            _ => None,
+        }),
+        ("an attempt that cannot be", |envelope| match envelope.content() {
+            Content::Nonces { nonces, .. } => Some(Content::Nonces { attempt: 10, nonces: nonces.clone() }),
+            _ => None,
+        }),
+        ("the last attempt there is", |envelope| match envelope.content() {
+            Content::Nonces { nonces, .. } => {
+                Some(Content::Nonces { attempt: u32::MAX, nonces: nonces.clone() })
+            }
+            _ => None,
+        }),
+        ("too many partials", |envelope| match envelope.content() {
+            Content::Partial { attempt, transcript, partials } => Some(Content::Partial {
+                attempt: *attempt,
+                transcript: *transcript,
+                partials: [&partials[..], &[0; 32]].concat(),
+            }),
+            _ => None,
+        }),
+        ("a fourth restart", |envelope| match envelope.content() {
+            Content::Nonces { .. } => Some(Content::Restart { ordinal: 4 }),
+            _ => None,
+        }),
+        ("another proposal", |envelope| match envelope.content() {
+            Content::Nonces { .. } => Some(Content::Proposal(b"terms".to_vec())),
+            _ => None,
+        }),
+    ];
+    for (name, change) in changes {
+        let mut cluster = cluster(3, true);
+        corrupt(&mut cluster, move |_, envelope| change(envelope).map(|content| vec![content]));
+        let session = cluster.create(0, |_| {});
+        cluster.run_for(Duration::from_secs(30));
+        convicted(&mut cluster, &session, name);
+    }
+}
+
+#[test]
+fn a_lie_about_the_transcript_is_no_proof_and_its_signer_is_missing() {
+    for real in [false, true] {
+        for n in [3, 5] {
+            let mut cluster = cluster(n, real);
+            corrupt(&mut cluster, |_, envelope| match envelope.content() {
+                Content::Partial { attempt, partials, .. } => {
+                    let (transcript, partials) = ([7; 32], partials.clone());
+                    Some(vec![Content::Partial { attempt: *attempt, transcript, partials }])
+                }
+                _ => None,
+            });
+            let session = cluster.create(0, |_| {});
+            cluster.run_for(Duration::from_secs(30));
+            missing(&mut cluster, &session, "a lie");
+        }
+    }
+}
+
+#[test]
+fn a_withholder_is_missing() {
+    type Withheld = fn(&Content) -> bool;
+    let kinds: [(&str, Withheld); 2] = [
+        ("nonces", |content| matches!(content, Content::Nonces { .. })),
+        ("partial", |content| matches!(content, Content::Partial { .. })),
+    ];
+    for (name, withheld) in kinds {
+        let mut cluster = cluster(5, false);
+        corrupt(&mut cluster, move |_, envelope| withheld(envelope.content()).then(Vec::new));
+        let session = cluster.create(0, |_| {});
+        cluster.run_for(Duration::from_secs(30));
+        missing(&mut cluster, &session, name);
+        assert!((0..5).all(|node| node == BAD || !cluster.holds(node, &session)), "{name}");
+    }
+}
+
+#[test]
+fn a_replayed_envelope_of_another_session_is_refused() {
+    let mut cluster = cluster(3, true);
+    let first = cluster.create(0, |_| {});
+    cluster.complete(&first);
+    let old = cluster.forge(BAD, first, BAD, Content::Abort { reason: "stop".into() });
+    let second = cluster.create(0, |_| {});
+    cluster.inject(BAD, 0, &[old]);
+    cluster.complete(&second);
+    assert_eq!(cluster.count(0, &second, "SessionAborted"), 0);
+    assert_eq!(cluster.count(0, &first, "SessionAborted"), 0, "a certificate is stronger than an abort");
+}
+
+#[test]
+fn nobody_signs_for_another() {
+    let mut cluster = cluster(3, true);
+    let session = cluster.create(0, |_| {});
+    for content in [
+        Content::Abort { reason: String::new() },
+        Content::Decline { reason: String::new() },
+        Content::Restart { ordinal: 1 },
+        Content::Nonces { attempt: 0, nonces: vec![5; 66] },
+    ] {
+        let forged = cluster.forge(BAD, session, 1, content);
+        cluster.inject(BAD, 0, &[forged]);
+    }
+    let stranger = cluster.forge(BAD, session, 7, Content::Accept);
+    cluster.inject(BAD, 0, &[stranger]);
+    cluster.complete(&session);
+    assert_eq!(cluster.engine(0).refused().signatures, 4);
+    assert_eq!(cluster.engine(0).refused().strangers, 1);
+    let names: BTreeSet<String> = cluster.names(0, &session).into_iter().collect();
+    assert!(!names.contains("SessionFailed") && !names.contains("SessionAborted"), "{names:?}");
+}

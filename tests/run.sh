@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs test suites, and closes with a table of their seconds and a line `test: N passed, N failed`.
+# A suite is a script tests/suites/NAME.sh whose last line is `NAME: N passed, N failed[, N skipped]`. One that cannot
+# run here exits with 77 and says why; with MUSIG_REQUIRE_ALL=1 that is a failure.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p target
+passed=0 failed=0 skipped=0 table=""
+for suite in "$@"; do
+	script="tests/suites/$suite.sh"
+	if [ ! -x "$script" ]; then
+		echo "there is no suite $suite" >&2
+		exit 2
+	fi
+	echo "== $suite"
+	log="target/test-$suite.log"
+	start=$(date +%s)
+	"$script" 2>&1 | tee "$log"
+	status=${PIPESTATUS[0]}
+	seconds=$(($(date +%s) - start))
+	line=$(grep -E "^$suite: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$" "$log" | tail -n 1)
+	p=0 f=0 s=0
+	if [ -n "$line" ]; then
+		p=$(sed -E 's/.*: ([0-9]+) passed.*/\1/' <<<"$line")
+		f=$(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")
+		s=$(sed -nE 's/.* ([0-9]+) skipped$/\1/p' <<<"$line")
+		s=${s:-0}
+	fi
+	result=ok
+	if [ "$status" -eq 77 ] && [ "${MUSIG_REQUIRE_ALL:-0}" != 1 ]; then
+		result="SKIPPED: $(grep -E '^SKIPPED' "$log" | tail -n 1 | sed 's/^SKIPPED *//')"
+		s=$((s + 1))
+	elif [ "$status" -ne 0 ] || [ -z "$line" ] || [ "$f" -ne 0 ] || [ "$p" -eq 0 ]; then
+		result=FAILED
+		[ "$f" -gt 0 ] || f=1
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	table+=$(printf '%-8s %5s s  %5s passed  %3s failed  %3s skipped  %s' "$suite" "$seconds" "$p" "$f" "$s" "$result")$'\n'
+done
+printf '\n%s' "$table"
+if [ "$skipped" -gt 0 ]; then
+	echo "test: $passed passed, $failed failed, $skipped skipped"
+else
+	echo "test: $passed passed, $failed failed"
+fi
+[ "$failed" -eq 0 ]

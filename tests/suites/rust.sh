@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Formatting, lints and documentation, then all Rust tests, and the demo.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+. tests/suites/count.sh
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+tests/lint.sh || status=1
+# All but the C interface, which has a suite of its own.
+cargo test --quiet --no-fail-fast --lib --test protocol --test storage --test network --test chain --test node \
+	2>&1 | tee "$log"
+[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+cargo test --quiet --doc 2>&1 | tee -a "$log"
+[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+# The demo checks itself, and says so by its exit status.
+if make --no-print-directory demo; then
+	echo "test result: ok. 1 passed; 0 failed (the demo)" >>"$log"
+else
+	echo "test result: FAILED. 0 passed; 1 failed (the demo)" >>"$log"
+	status=1
+fi
+count_cargo rust "$log" "$status"
+exit "$status"

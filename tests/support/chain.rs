@@ -1,0 +1,142 @@
+//! A toy chain: a mempool, blocks, and a memory of who submitted what.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libmusig::protocol::proposal::Proposal;
+use libmusig::protocol::scheme::Scheme;
+use libmusig::protocol::transaction::TransactionCodec;
+use libmusig::types::{ChainQuery, ChainStatus, OutPoint, SubmitOutcome, Txid};
+
+use super::double::{Double, DoubleCodec};
+
+/// Somebody submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submission {
+    pub at: Duration,
+    pub node: usize,
+    pub txid: Txid,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    at: Duration,
+    transactions: Vec<Txid>,
+}
+
+/// The chain.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// All submissions that reached it.
+    pub submissions: Vec<Submission>,
+    spends: BTreeMap<Txid, Vec<OutPoint>>,
+    fees: BTreeMap<Txid, u64>,
+    mempool: BTreeMap<Txid, Duration>,
+    blocks: Vec<Block>,
+}
+
+impl Chain {
+    /// Learns what the transaction of a proposal spends. Later ones pay more.
+    pub fn learn(&mut self, proposal: &Proposal) {
+        let fee = self.fees.len() as u64;
+        let keys = Arc::new(Double).aggregate_keys(proposal).expect("a double takes all keys");
+        if proposal.transaction.is_none() {
+            self.spends.insert(Txid(proposal.id().0), Vec::new());
+        } else if let Ok(info) = DoubleCodec.check(proposal, keys.as_ref()) {
+            self.spends.insert(info.txid, info.spends);
+            self.fees.insert(info.txid, fee);
+        }
+    }
+
+    /// A transaction that nobody here signed.
+    pub fn foreign(&mut self, txid: Txid, spends: Vec<OutPoint>, now: Duration) {
+        self.fees.insert(txid, u64::MAX);
+        self.spends.insert(txid, spends);
+        self.accept(txid, now);
+    }
+
+    /// What a transaction spends.
+    pub fn spent_by(&self, txid: &Txid) -> Vec<OutPoint> {
+        self.spends.get(txid).cloned().unwrap_or_default()
+    }
+
+    fn conflict(&self, one: &Txid, other: &Txid) -> bool {
+        one != other && self.spent_by(one).iter().any(|spent| self.spent_by(other).contains(spent))
+    }
+
+    pub fn submit(&mut self, node: usize, txid: Txid, now: Duration) -> SubmitOutcome {
+        self.submissions.push(Submission { at: now, node, txid });
+        self.accept(txid, now)
+    }
+
+    fn accept(&mut self, txid: Txid, now: Duration) -> SubmitOutcome {
+        if self.knows(&txid) {
+            return SubmitOutcome::Accepted;
+        }
+        if self.blocks.iter().flat_map(|block| &block.transactions).any(|other| self.conflict(&txid, other)) {
+            return SubmitOutcome::Rejected("its inputs are spent".into());
+        }
+        let rivals: Vec<Txid> =
+            self.mempool.keys().filter(|other| self.conflict(&txid, other)).copied().collect();
+        let fee = |txid: &Txid| self.fees.get(txid).copied().unwrap_or_default();
+        if rivals.iter().any(|rival| fee(rival) >= fee(&txid)) {
+            return SubmitOutcome::Rejected("it pays less than what is there".into());
+        }
+        self.mempool.retain(|other, _| !rivals.contains(other));
+        self.mempool.insert(txid, now);
+        SubmitOutcome::Accepted
+    }
+
+    /// Whether it is in the mempool or in a block.
+    pub fn knows(&self, txid: &Txid) -> bool {
+        self.mempool.contains_key(txid) || self.block_of(txid).is_some()
+    }
+
+    fn block_of(&self, txid: &Txid) -> Option<usize> {
+        self.blocks.iter().position(|block| block.transactions.contains(txid))
+    }
+
+    /// Puts all of the mempool into a block.
+    pub fn mine(&mut self, now: Duration) {
+        let transactions = std::mem::take(&mut self.mempool).into_keys().collect();
+        self.blocks.push(Block { at: now, transactions });
+    }
+
+    pub fn mine_blocks(&mut self, blocks: usize, now: Duration) {
+        (0..blocks).for_each(|_| self.mine(now));
+    }
+
+    /// Takes it out of the mempool.
+    pub fn evict(&mut self, txid: &Txid) {
+        self.mempool.remove(txid);
+    }
+
+    /// Drops the last blocks; their transactions are gone.
+    pub fn reorganise(&mut self, blocks: usize) {
+        self.blocks.truncate(self.blocks.len().saturating_sub(blocks));
+    }
+
+    /// What somebody sees who knows everything up to `until`.
+    pub fn status(&self, query: &ChainQuery, until: Duration) -> ChainStatus {
+        let seen: Vec<_> = self.blocks.iter().take_while(|block| block.at <= until).collect();
+        for (height, block) in seen.iter().enumerate() {
+            let confirmations = (seen.len() - height) as u32;
+            if block.transactions.contains(&query.txid) {
+                return ChainStatus::Confirmed { height: height as u32, confirmations };
+            }
+            let spends = |txid: &&Txid| self.spent_by(txid).iter().any(|spent| query.spends.contains(spent));
+            if let Some(txid) = block.transactions.iter().find(spends) {
+                return ChainStatus::Conflict { txid: *txid, confirmations };
+            }
+        }
+        // What was mined since was in the mempool before, as far as this one can tell.
+        let mined_since =
+            self.blocks[seen.len()..].iter().any(|block| block.transactions.contains(&query.txid));
+        match self.mempool.get(&query.txid) {
+            Some(at) if *at <= until => ChainStatus::Seen,
+            None if mined_since => ChainStatus::Seen,
+            _ => ChainStatus::Unknown,
+        }
+    }
+}

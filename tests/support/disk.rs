@@ -1,0 +1,115 @@
+//! A disk that loses what was not synced.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use libmusig::protocol::{Record, StoredSession};
+use libmusig::types::{EnvelopeId, SessionId};
+
+/// When a commit is on the disk although nobody asked for that.
+const WRITTEN_BACK: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, Default)]
+struct Stored {
+    proposal: Vec<u8>,
+    state: Vec<u8>,
+    certificate: Option<Vec<u8>>,
+    envelopes: BTreeMap<EnvelopeId, Vec<u8>>,
+}
+
+/// What is on a disk at some moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot(BTreeMap<SessionId, Stored>);
+
+impl Snapshot {
+    fn apply(&mut self, session: SessionId, changes: Vec<Record>) {
+        for change in changes {
+            let stored = self.0.entry(session).or_default();
+            match change {
+                Record::Proposal(bytes) => stored.proposal = bytes,
+                Record::State(bytes) => stored.state = bytes,
+                Record::Certificate(bytes) => stored.certificate = Some(bytes),
+                Record::Envelope(id, bytes) => {
+                    stored.envelopes.insert(id, bytes);
+                }
+                Record::DropEnvelope(id) => {
+                    stored.envelopes.remove(&id);
+                }
+                Record::DropSession => {
+                    self.0.remove(&session);
+                }
+            }
+        }
+    }
+}
+
+/// A disk with its cache.
+#[derive(Debug, Default)]
+pub struct Disk {
+    synced: Snapshot,
+    waiting: VecDeque<(Duration, SessionId, Vec<Record>)>,
+    commits: u64,
+    /// How often it was synced.
+    pub syncs: u64,
+}
+
+impl Disk {
+    /// Answers the number of the commit.
+    pub fn write(&mut self, session: SessionId, changes: Vec<Record>, now: Duration) -> u64 {
+        self.waiting.push_back((now, session, changes));
+        self.commits += 1;
+        self.commits
+    }
+
+    /// Everything up to a commit is safe now.
+    pub fn sync(&mut self, commit: u64) {
+        self.syncs += 1;
+        let later = (self.commits - commit) as usize;
+        while self.waiting.len() > later {
+            self.apply_first();
+        }
+    }
+
+    fn apply_first(&mut self) {
+        if let Some((_, session, changes)) = self.waiting.pop_front() {
+            self.synced.apply(session, changes);
+        }
+    }
+
+    /// Loses the cache but for its first commits, and for what is old.
+    pub fn crash(&mut self, keep: usize, now: Duration) {
+        while self.waiting.front().is_some_and(|(at, ..)| *at + WRITTEN_BACK <= now) {
+            self.apply_first();
+        }
+        for _ in 0..keep {
+            self.apply_first();
+        }
+        self.waiting.clear();
+    }
+
+    /// How many commits a crash would lose.
+    pub fn at_risk(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.synced.clone()
+    }
+
+    /// An older backup comes back.
+    pub fn restore(&mut self, snapshot: Snapshot) {
+        self.waiting.clear();
+        self.synced = snapshot;
+    }
+
+    /// What a node reads when it starts.
+    pub fn sessions(&self) -> Vec<StoredSession> {
+        let read = |stored: &Stored| StoredSession {
+            proposal: stored.proposal.clone(),
+            state: stored.state.clone(),
+            certificate: stored.certificate.clone(),
+            envelopes: stored.envelopes.values().cloned().collect(),
+        };
+        self.synced.0.values().map(read).collect()
+    }
+}

@@ -1,0 +1,278 @@
+//! Fast doubles for cryptography and transactions: hashes in place of curve arithmetic. Whoever knows these functions
+//! can forge, so nothing in a simulation may but through a [`DoubleSigner`]; everything else is as with the real
+//! scheme: partial signatures answer to one set of nonces and fail one by one, nonces may be unusable.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use libmusig::error::{ProposalError, SignerError};
+use libmusig::protocol::proposal::{Message, Proposal, SpentOutput, TransactionTerms};
+use libmusig::protocol::scheme::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
+use libmusig::protocol::transaction::{TransactionCodec, TransactionInfo};
+use libmusig::signer::{NonceRequest, PartialRequest, Signer};
+use libmusig::types::{OutPoint, SessionId, Signature, SignedTransaction, SignerKey, Txid};
+use sha2::{Digest, Sha256};
+
+fn hash(tag: u8, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new_with_prefix([tag]);
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize().into()
+}
+
+fn twice(half: [u8; 32]) -> Signature {
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(&half);
+    bytes[32..].copy_from_slice(&half);
+    Signature(bytes)
+}
+
+/// The double of `Musig2`.
+#[derive(Debug)]
+pub struct Double;
+
+impl Scheme for Double {
+    fn verify(&self, key: &SignerKey, digest: &[u8; 32], signature: &Signature) -> bool {
+        *signature == twice(hash(1, &[key.x_only(), digest]))
+    }
+
+    fn aggregate_keys(&self, proposal: &Proposal) -> Result<Arc<dyn SessionKeys>, ProposalError> {
+        let mut keys: Vec<_> = proposal.signers.clone();
+        keys.sort_unstable();
+        let mut hasher = Sha256::new_with_prefix([2]);
+        keys.iter().for_each(|key| hasher.update(key.as_bytes()));
+        let key = hasher.finalize().into();
+        Ok(Arc::new(Keys(Arc::new(Inner {
+            session: proposal.id(),
+            key,
+            signers: proposal.signers.clone(),
+            digests: proposal.messages.iter().map(|message| message.digest).collect(),
+        }))))
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: SessionId,
+    key: [u8; 32],
+    signers: Vec<SignerKey>,
+    digests: Vec<[u8; 32]>,
+}
+
+#[derive(Debug)]
+struct Keys(Arc<Inner>);
+
+impl SessionKeys for Keys {
+    fn output_key(&self, _: usize) -> [u8; 32] {
+        self.0.key
+    }
+
+    fn begin_round(&self, nonces: &[&[u8]]) -> Result<Arc<dyn Round>, usize> {
+        let messages = self.0.digests.len();
+        if nonces.len() != self.0.signers.len() {
+            return Err(nonces.len().min(self.0.signers.len()));
+        }
+        for (signer, nonces) in nonces.iter().enumerate() {
+            let usable = |nonce: &[u8]| matches!(nonce[0], 2 | 3) && matches!(nonce[33], 2 | 3);
+            if nonces.len() != messages * NONCE || !nonces.chunks_exact(NONCE).all(usable) {
+                return Err(signer);
+            }
+        }
+        let aggregate = |message: usize| {
+            let each: Vec<_> = nonces.iter().map(|nonces| &nonces[message * NONCE..][..NONCE]).collect();
+            hash(3, &each)
+        };
+        Ok(Arc::new(Attempt {
+            keys: Arc::clone(&self.0),
+            aggregates: (0..messages).map(aggregate).collect(),
+            nonces: nonces.iter().map(|nonces| nonces.to_vec()).collect(),
+        }))
+    }
+
+    fn verify_signatures(&self, signatures: &[Signature]) -> bool {
+        signatures.len() == self.0.digests.len()
+            && signatures.iter().zip(&self.0.digests).all(|(signature, digest)| {
+                let (nonce, proof) = signature.0.split_at(32);
+                hash(5, &[&self.0.key, digest, nonce]) == *proof
+            })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[derive(Debug)]
+struct Attempt {
+    keys: Arc<Inner>,
+    aggregates: Vec<[u8; 32]>,
+    nonces: Vec<Vec<u8>>,
+}
+
+impl Attempt {
+    fn partial(&self, signer: usize, message: usize) -> [u8; 32] {
+        let nonce = &self.nonces[signer][message * NONCE..][..NONCE];
+        let key = self.keys.signers[signer].as_bytes();
+        hash(4, &[key, nonce, &self.aggregates[message], &self.keys.digests[message]])
+    }
+}
+
+impl Round for Attempt {
+    fn aggregate_nonce(&self, index: usize) -> [u8; NONCE] {
+        let mut nonce = [2; NONCE];
+        nonce[1..33].copy_from_slice(&self.aggregates[index]);
+        nonce
+    }
+
+    fn verify_partials(&self, signer: usize, partials: &[u8]) -> bool {
+        partials.len() == self.aggregates.len() * PARTIAL
+            && partials
+                .chunks_exact(PARTIAL)
+                .enumerate()
+                .all(|(message, partial)| partial == self.partial(signer, message))
+    }
+
+    fn aggregate(&self, partials: &[&[u8]]) -> Option<Vec<Signature>> {
+        let valid = |(signer, partials): (usize, &&[u8])| self.verify_partials(signer, partials);
+        if partials.len() != self.nonces.len() || !partials.iter().enumerate().all(valid) {
+            return None;
+        }
+        let signature = |(aggregate, digest): (&[u8; 32], &[u8; 32])| {
+            let mut bytes = [0; 64];
+            bytes[..32].copy_from_slice(aggregate);
+            bytes[32..].copy_from_slice(&hash(5, &[&self.keys.key, digest, aggregate]));
+            Signature(bytes)
+        };
+        Some(self.aggregates.iter().zip(&self.keys.digests).map(signature).collect())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The double of a `LocalSigner`, with the same rules: nonces are made once for an attempt and used once.
+pub struct DoubleSigner {
+    key: SignerKey,
+    state: Mutex<State>,
+}
+
+struct State {
+    random: u64,
+    sessions: HashMap<SessionId, (u32, Vec<(u32, Vec<u8>)>)>,
+}
+
+impl DoubleSigner {
+    /// `random` has to differ between processes, as the operating system's random bytes do.
+    pub fn new(key: SignerKey, random: u64) -> Self {
+        Self { key, state: Mutex::new(State { random, sessions: HashMap::new() }) }
+    }
+}
+
+impl Signer for DoubleSigner {
+    fn public_key(&self) -> SignerKey {
+        self.key
+    }
+
+    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
+        Ok(twice(hash(1, &[self.key.x_only(), digest])))
+    }
+
+    fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
+        let mut state = self.state.lock().expect("no call panics");
+        let random = state.random;
+        state.random += 1;
+        let (highest, unused) = state.sessions.entry(request.proposal.id()).or_insert((0, Vec::new()));
+        if request.attempt < *highest {
+            return Err(SignerError::Mismatch(
+                "nonces of this attempt, or of a later one, were made already",
+            ));
+        }
+        *highest = request.attempt + 1;
+        let nonce = |message: usize| {
+            let mut nonce = [2; NONCE];
+            let half = hash(6, &[self.key.as_bytes(), &random.to_be_bytes(), &message.to_be_bytes()]);
+            nonce[1..33].copy_from_slice(&half);
+            nonce[34..].copy_from_slice(&half);
+            nonce
+        };
+        let nonces: Vec<_> = (0..request.proposal.messages.len()).map(nonce).collect();
+        unused.retain(|(attempt, _)| *attempt + 1 >= request.attempt);
+        unused.push((request.attempt, nonces.concat()));
+        Ok(nonces)
+    }
+
+    fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError> {
+        let mut state = self.state.lock().expect("no call panics");
+        let (_, unused) = state.sessions.get_mut(&request.proposal.id()).ok_or(SignerError::NonceGone)?;
+        let position = unused.iter().position(|(attempt, _)| *attempt == request.attempt);
+        let (_, nonces) = unused.swap_remove(position.ok_or(SignerError::NonceGone)?);
+        let round: &Attempt = request.round.as_any().downcast_ref().expect("a double's round");
+        if round.keys.session != request.proposal.id() {
+            return Err(SignerError::Mismatch("the round belongs to another session"));
+        }
+        if round.nonces[request.signer] != nonces {
+            return Err(SignerError::NonceGone);
+        }
+        Ok((0..round.aggregates.len()).map(|message| round.partial(request.signer, message)).collect())
+    }
+
+    fn forget(&self, session: &SessionId, attempt: u32) {
+        let mut state = self.state.lock().expect("no call panics");
+        if let Some((_, unused)) = state.sessions.get_mut(session) {
+            unused.retain(|(unused, _)| *unused > attempt);
+        }
+    }
+}
+
+/// Transactions of a simulation: 36 bytes for each output that is spent, then anything.
+#[derive(Debug)]
+pub struct DoubleCodec;
+
+/// Terms of a transaction that spends these outputs, and the messages to sign, one for each.
+pub fn transaction(spends: &[OutPoint], rest: &[u8]) -> (TransactionTerms, Vec<Message>) {
+    let mut unsigned = Vec::new();
+    for spent in spends {
+        unsigned.extend(spent.txid.0);
+        unsigned.extend(spent.vout.to_be_bytes());
+    }
+    unsigned.extend(rest);
+    let message =
+        |input: u32| Message { input, ..Message::raw(hash(7, &[&unsigned, &input.to_be_bytes()]), None) };
+    let messages = (0..spends.len() as u32).map(message).collect();
+    let spent = spends.iter().map(|_| SpentOutput { value: 1, script: vec![1] }).collect();
+    (TransactionTerms { unsigned, spent }, messages)
+}
+
+impl TransactionCodec for DoubleCodec {
+    fn check(&self, proposal: &Proposal, _: &dyn SessionKeys) -> Result<TransactionInfo, ProposalError> {
+        let refused = |what: &str| ProposalError::Transaction(what.into());
+        let terms = proposal.transaction.as_ref().ok_or_else(|| refused("there is none"))?;
+        let inputs = terms.spent.len();
+        if terms.unsigned.len() < inputs * 36 || proposal.messages.len() != inputs {
+            return Err(refused("it has too few bytes or messages"));
+        }
+        for (input, message) in proposal.messages.iter().enumerate() {
+            let digest = hash(7, &[&terms.unsigned, &(input as u32).to_be_bytes()]);
+            if message.digest != digest || message.input as usize != input {
+                return Err(refused("a message is not its signature hash"));
+            }
+        }
+        let spends = terms.unsigned.chunks_exact(36).take(inputs).map(|bytes| OutPoint {
+            txid: Txid(*bytes.first_chunk().expect("36 bytes")),
+            vout: u32::from_be_bytes(*bytes.last_chunk().expect("36 bytes")),
+        });
+        Ok(TransactionInfo { txid: Txid(hash(8, &[&terms.unsigned])), spends: spends.collect() })
+    }
+
+    fn finalize(
+        &self,
+        proposal: &Proposal,
+        signatures: &[Signature],
+    ) -> Result<SignedTransaction, ProposalError> {
+        let terms = proposal.transaction.as_ref().ok_or(ProposalError::Encoding("it has no transaction"))?;
+        let mut bytes = terms.unsigned.clone();
+        signatures.iter().for_each(|signature| bytes.extend(signature.0));
+        Ok(SignedTransaction { txid: Txid(hash(8, &[&terms.unsigned])), bytes })
+    }
+}
