@@ -1,8 +1,9 @@
 package org.libmusig
 
 import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.ExperimentalForInheritanceCoroutinesApi
 import kotlinx.coroutines.flow.Flow
-import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.flow.FlowCollector
 import kotlinx.coroutines.runBlocking
 import org.libmusig.ffi.Broadcaster
 import org.libmusig.ffi.ChainObserver
@@ -31,10 +32,11 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
      * when the body is about to get it. Operators that buffer (`buffer`, `shareIn`) take events ahead of their body;
      * durable ones among those come again after a restart or [redeliver].
      */
-    public fun events(): Flow<ReceivedEvent> = flow {
-        while (true) {
-            val received = next() ?: break
-            emit(received)
+    @OptIn(ExperimentalForInheritanceCoroutinesApi::class)
+    public fun events(): Flow<ReceivedEvent> = object : Flow<ReceivedEvent> {
+        // Not made by `flow { }`, whose `emit` fails when the collector was cancelled since the event was taken.
+        override suspend fun collect(collector: FlowCollector<ReceivedEvent>) {
+            while (true) collector.emit(next() ?: return)
         }
     }
 
