@@ -44,7 +44,7 @@ case ${CARGO_TARGET_DIR:-} in /*) target=$CARGO_TARGET_DIR ;; esac
 work=$target/kotlin
 mkdir -p "$work"
 maven() {
-	mvn --batch-mode --quiet -Dstyle.color=never -Dkotlin.compiler.daemon=false \
+	mvn --batch-mode --quiet -Dstyle.color=never -Dkotlin.compiler.daemon=false -Dkotlin.compiler.incremental=true \
 		-Dmaven.repo.local="$work/repository" -Dmusig.target="$target" "$@" </dev/null
 }
 
@@ -104,6 +104,9 @@ if ! maven -f bindings/kotlin/consumer/pom.xml compile; then
 	finish
 fi
 classes=$work/consumer/classes:$(cat "$work/consumer/classpath")
+if command -v readelf >/dev/null && [ "$system" = linux ]; then
+	check "alignment" bindings/kotlin/android.sh check "$target/bindings/libmusig_uniffi.so"
+fi
 check "consumer" timeout 60 java -cp "$classes" org.example.consumer.ConsumerKt
 check "example" timeout 90 java -cp "$classes" org.example.failover.FailoverKt
 check "quick start" timeout 60 java -cp "$classes" QuickStartKt

@@ -100,6 +100,16 @@ class EventsTest {
     }
 
     @Test
+    fun `wake makes a wait return without an event`() = runBlocking {
+        val node = offline()
+        val waiting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) { node.waitForEvent() }
+        node.wake()
+        withTimeout(PATIENCE) { waiting.join() }
+        assertEquals(null, node.takeEvent())
+        closeAll(listOf(node))
+    }
+
+    @Test
     fun `cancelling the wait for events loses none`() = runBlocking {
         val node = offline()
         val wanted = 60
