@@ -216,7 +216,12 @@ impl Node {
             builder = builder.tracing(dispatch);
             log = Some(thread);
         }
-        Ok(Self { node: builder.start()?, wake: Notify::new(), log: Mutex::new(log), _live: Live::new("Node") })
+        Ok(Self {
+            node: builder.start()?,
+            wake: Notify::new(),
+            log: Mutex::new(log),
+            _live: Live::new("Node"),
+        })
     }
 }
 
