@@ -392,7 +392,7 @@ impl Actor {
     // ---- Carrying out ----
 
     /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),

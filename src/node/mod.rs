@@ -276,6 +276,7 @@ impl Node {
         self.ask(|actor, reply| {
             actor.delivery.forget_durable();
             actor.engine.redeliver(platform::now());
+            actor.settle();
             drop(reply.send(Ok(())));
         })
     }

@@ -116,6 +116,29 @@ impl EnvelopeSet {
         dropped
     }
 
+    /// Drops everything but the proposal, the restarts and what one signer said: what keeps that signer from saying
+    /// something else when the session goes on. Answers which envelopes it dropped.
+    pub fn keep_tombstone(&mut self, own: usize) -> Vec<EnvelopeId> {
+        let kept = |envelope: &Envelope| {
+            envelope.body().signer == own
+                || matches!(envelope.content(), Content::Proposal(_) | Content::Restart { .. })
+        };
+        let dropped: Vec<_> =
+            self.envelopes.iter().filter(|(_, envelope)| !kept(envelope)).map(|(id, _)| *id).collect();
+        for id in &dropped {
+            self.envelopes.remove(id);
+        }
+        let envelopes = &self.envelopes;
+        let there = |ids: &mut Vec<EnvelopeId>| {
+            ids.retain(|id| envelopes.contains_key(id));
+            !ids.is_empty()
+        };
+        self.places.retain(|_, ids| there(ids));
+        self.facts.retain(|_, ids| there(ids));
+        self.bad.retain(|_, id| envelopes.contains_key(id));
+        dropped
+    }
+
     /// The number of restarts in the set.
     pub fn attempt(&self) -> u32 {
         self.attempt

@@ -1,3 +1,6 @@
 //! The C library: its header, its symbols, and C and C++ programs that use it.
+#![cfg(target_os = "linux")]
 
+mod generated;
 mod header;
+mod programs;

@@ -1,11 +1,16 @@
 //! The real node: runtime, libp2p on loopback, redb files, lanes.
 
 mod api;
+mod auditor;
 #[path = "../../examples/support/mod.rs"]
 mod chain_support;
 mod events;
 mod failover_processes;
+mod lanes;
+mod load;
+mod outsider;
 mod process;
+mod recovery;
 mod signing;
 #[path = "../support/nodes.rs"]
 mod support;

@@ -15,9 +15,12 @@ use libmusig::error::StoreError;
 use libmusig::event::{Event, KeepEvent, NodeEvent};
 use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::election::ElectionMethod;
+use libmusig::protocol::envelope::Envelope;
 use libmusig::protocol::proposal::{FailoverPolicy, SpentOutput};
+use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::LocalSigner;
 use libmusig::store::redb::RedbStore;
+use libmusig::store::schema::Key;
 use libmusig::store::{Change, Durability, Entry, Store};
 use libmusig::types::{SignerKey, from_hex, to_hex};
 use serde_json::{Value, json};
@@ -25,7 +28,7 @@ use serde_json::{Value, json};
 use crate::chain_support::chain::Chain;
 use crate::chain_support::esplora::Esplora;
 use crate::chain_support::http::Server;
-use crate::support::{key, keys, secret};
+use crate::support::{key, keys, secret, wait_until};
 use crate::world::Spend;
 
 /// Set in a child: its settings.
@@ -69,7 +72,7 @@ impl Broadcaster for Gate {
     }
 }
 
-/// Kills this process just before or just after its n-th commit.
+/// Kills this process just before or just after its n-th commit of something of a session.
 struct Fatal {
     inner: RedbStore,
     commits: u64,
@@ -89,6 +92,15 @@ impl Store for Fatal {
     }
 
     fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), StoreError> {
+        let of_session = |change: &Change| match change {
+            Change::Put(key, _) | Change::Delete(key) => {
+                Key::decode(key).and_then(|key| key.session()).is_some()
+            }
+            Change::DeletePrefix(_) => true,
+        };
+        if !changes.iter().any(of_session) {
+            return self.inner.commit(changes, durability);
+        }
         let number = self.commits;
         self.commits += 1;
         if self.before == Some(number) {
@@ -123,7 +135,7 @@ fn serve(settings: &Value) {
         before: settings["die_before"].as_u64(),
         after: settings["die_after"].as_u64(),
     };
-    let stop_at = settings["stop_at"].as_str().map(str::to_owned);
+    let consents = settings["consents"].as_bool().unwrap_or(true);
     let slot: Arc<OnceLock<Node>> = Arc::default();
     let own = slot.clone();
     let node = Node::builder()
@@ -133,7 +145,7 @@ fn serve(settings: &Value) {
         .broadcaster(gate.clone())
         .observer(Arc::new(esplora))
         .final_depth(3)
-        .event_handler(move |event| handle(own.wait(), event, stop_at.as_deref()))
+        .event_handler(move |event| handle(own.wait(), event, consents))
         .start()
         .expect("starts");
     let _ = slot.set(node.clone());
@@ -152,6 +164,11 @@ fn serve(settings: &Value) {
                 say(&json!({ "event": "connected" }));
             }
             "propose" => propose(&node, &order),
+            "join" => {
+                for status in node.sessions().wait().expect("runs") {
+                    node.session(status.session).join().wait().expect("joins");
+                }
+            }
             "open" => {
                 *gate.open.lock().expect("nobody panics with it") = true;
                 gate.changed.notify_all();
@@ -195,11 +212,14 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("digits")).collect()
 }
 
-/// Says everything; consents to every proposal.
-fn handle(node: &Node, event: &NodeEvent, stop_at: Option<&str>) -> Result<(), KeepEvent> {
-    let Some(id) = event.session else { return Ok(()) };
+/// Says everything, and consents to every proposal unless it is told to wait.
+fn handle(node: &Node, event: &NodeEvent, consents: bool) -> Result<(), KeepEvent> {
     let name = format!("{:?}", event.event);
     let name = name.split([' ', '(']).next().unwrap_or_default();
+    let Some(id) = event.session else {
+        say(&json!({ "event": name }));
+        return Ok(());
+    };
     let mut line =
         json!({ "event": name, "id": event.id, "session": id.to_string(), "durable": event.durable });
     match &event.event {
@@ -222,17 +242,19 @@ fn handle(node: &Node, event: &NodeEvent, stop_at: Option<&str>) -> Result<(), K
         _ => {}
     }
     say(&line);
-    if let Event::SessionProposed { .. } = &event.event {
+    if consents && matches!(event.event, Event::SessionProposed { .. }) {
         node.session(id).join().wait().map_err(|_| KeepEvent)?;
-    }
-    if stop_at == Some(name) {
-        // SAFETY: stops this process until somebody sends SIGCONT.
-        unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
     }
     Ok(())
 }
 
 // ---- The parent ----
+
+/// What a session holds.
+pub struct Export {
+    pub envelopes: Vec<Envelope>,
+    pub attempt: u64,
+}
 
 struct Process {
     child: Child,
@@ -378,14 +400,40 @@ impl Cluster {
         });
     }
 
-    /// Notes that a process killed itself.
-    pub fn buried(&mut self, index: usize) {
-        drop(self.processes[index].take());
-        self.addresses[index] = None;
+    /// Takes note of a process that ended by itself, if it did.
+    pub fn bury(&mut self, index: usize) -> bool {
+        let ended = self.processes[index]
+            .as_mut()
+            .is_some_and(|process| process.child.try_wait().expect("is a child").is_some());
+        if ended {
+            self.processes[index] = None;
+            self.addresses[index] = None;
+        }
+        ended
     }
 
-    pub fn runs(&self, index: usize) -> bool {
-        self.processes[index].is_some()
+    /// What the only session of a signer holds, the attempt it is in, and its phase.
+    pub fn export(&mut self, index: usize) -> Option<Export> {
+        let from = self.log.len();
+        self.order(index, &json!({ "order": "export" }));
+        self.wait("it exports", |log| {
+            let mut own = log.iter().rev().filter(|said| said.by == index);
+            own.next().is_some_and(|said| said.is("ended"))
+                || log[from..].iter().any(|said| said.by == index && said.is("exported"))
+        });
+        let mut exports = self.log[from..].iter().filter(|said| said.by == index && said.is("export"));
+        let line = &exports.next()?.line;
+        assert!(exports.next().is_none(), "more than one session");
+        let export = bytes(line["bytes"].as_str().expect("is set"));
+        let frame: pb::Frame = wire::decode(&export, "the export").expect("is canonical");
+        Some(Export {
+            envelopes: frame
+                .envelopes
+                .iter()
+                .map(|bytes| Envelope::decode(bytes).expect("decodes"))
+                .collect(),
+            attempt: line["attempt"].as_u64().expect("is set"),
+        })
     }
 
     /// SIGSTOP.
@@ -418,6 +466,37 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Like [`Cluster::export`]; one that killed itself only now is started again.
+    #[track_caller]
+    pub fn export_of_the_living(&mut self, index: usize) -> Export {
+        let export = self.export(index).or_else(|| {
+            wait_until("it ends", || self.bury(index));
+            self.restart(index, &json!({}));
+            self.export(index)
+        });
+        export.expect("it has a session")
+    }
+
+    /// Takes what comes next, or nothing if nothing comes for a while.
+    pub fn take_a_line(&mut self) {
+        self.log.extend(self.lines.recv_timeout(Duration::from_millis(20)));
+    }
+
+    /// Waits until a signer's session holds what is wanted.
+    #[track_caller]
+    pub fn wait_until_exported(&mut self, index: usize, wanted: impl Fn(&Export) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.export(index).is_some_and(|export| wanted(&export)) {
+            assert!(Instant::now() < deadline, "{index} waited too long for envelopes");
+        }
+    }
+
+    /// Waits until these signers lost a connection.
+    #[track_caller]
+    pub fn wait_disconnected(&mut self, signers: impl IntoIterator<Item = usize>) {
+        self.wait_all("PeerDisconnected", signers);
     }
 
     /// Waits until each of these signers said something.

@@ -154,6 +154,12 @@ fn two_nonces_to_one_node_are_a_proof_for_all() {
     });
     let session = cluster.create(0, |_| {});
     cluster.run_for(Duration::from_millis(200));
+    let known = |node: usize| {
+        let mut events = cluster.events(node, &session);
+        events.find(|(_, event)| matches!(event, Event::SessionFailed { .. })).expect("it failed").0
+    };
+    let soon = known(0) + cluster.options.delay + cluster.options.sync * 2;
+    assert!((1..5).filter(|node| *node != BAD).all(|node| known(node) <= soon), "one hop after the first");
     convicted(&mut cluster, &session, "two nonces");
 }
 

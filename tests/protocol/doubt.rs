@@ -693,6 +693,7 @@ mod replaced {
         cluster.run_for(Duration::from_millis(20));
         let old = cluster.create(0, |_| {});
         cluster.complete(&old);
+        cluster.run_for(Duration::from_secs(1));
         all_broadcasters(&mut cluster, &Broadcaster::Works);
         let new = cluster.create(1, |terms| terms.replaces = Some(old));
         cluster.complete(&new);

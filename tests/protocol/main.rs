@@ -1,10 +1,15 @@
 //! Everything that needs no node: cryptography against vectors and against another implementation, election,
-//! encodings, the local signer.
+//! encodings, the local signer, and the state machine in a simulated cluster.
 
 mod blame;
 mod differential;
+mod doubt;
 mod election;
+mod endings;
 mod envelope;
+mod events;
+mod failover_cases;
+mod failover_matrix;
 mod generated;
 mod messages;
 mod proposal;
@@ -15,9 +20,3 @@ mod vectors;
 
 #[path = "../support/mod.rs"]
 mod simulated;
-
-mod doubt;
-mod endings;
-mod events;
-mod failover_cases;
-mod failover_matrix;

@@ -146,6 +146,32 @@ fn killed_after_its_partial_left_before_that_was_synced() {
     }
 }
 
+/// As above, and nobody can finish meanwhile.
+#[test]
+fn its_own_partial_comes_back_before_it_makes_anything_anew() {
+    for real in [false, true] {
+        let mut cluster = cluster(3, real, 1);
+        crash_once(
+            &mut cluster,
+            1,
+            Fate::CrashAfter,
+            |output| matches!(output, Output::Send { frame, .. } if carries(frame, "partial")),
+        );
+        cluster.on_envelope = Some(Box::new(|from, _, envelope| {
+            let withheld = from == 2 && matches!(envelope.content(), Content::Partial { .. });
+            if withheld { Vec::new() } else { vec![envelope.clone()] }
+        }));
+        cluster.on_frame = Some(Box::new(|from, _, frame| from != 2 || frame.certificates.is_empty()));
+        let session = cluster.create(0, |_| {});
+        cluster.run_for(Duration::from_secs(20));
+        assert_eq!(cluster.sent.get("restart"), None);
+        assert_eq!(cluster.status(1, &session).missing, [2]);
+        (cluster.on_envelope, cluster.on_frame) = (None, None);
+        finishes(&mut cluster, &session, "its own partial");
+        assert_eq!(cluster.sent.get("restart"), None);
+    }
+}
+
 fn carries(frame: &[u8], kind: &str) -> bool {
     let frame: libmusig::protocol::wire::pb::Frame =
         libmusig::protocol::wire::decode(frame, "a frame").expect("a frame");
@@ -330,13 +356,12 @@ fn what_must_be_synced_is_synced_before_it_is_seen() {
     let mut synced: std::collections::BTreeMap<usize, Vec<String>> = Default::default();
     cluster.on_output = Some(Box::new(move |node, output| {
         match output {
-            Output::Persist { changes, durability: Durability::Synced, .. } => {
+            Output::Persist { durability: Durability::Synced, .. } => {
                 for kind in ["accept", "nonces", "certificate"] {
                     if says(output, kind) {
                         synced.entry(node).or_default().push(kind.into());
                     }
                 }
-                let _ = changes;
             }
             Output::Send { frame, .. } => {
                 let own = synced.entry(node).or_default();
@@ -346,9 +371,10 @@ fn what_must_be_synced_is_synced_before_it_is_seen() {
                     }
                 }
             }
-            Output::Submit { .. } => {
+            Output::Event { event } if !matches!(event.event, Event::SessionComplete { .. }) => {}
+            Output::Submit { .. } | Output::Event { .. } => {
                 if !synced.entry(node).or_default().contains(&"certificate".to_owned()) {
-                    found.borrow_mut().push(format!("submission of {node}"));
+                    found.borrow_mut().push(format!("completion of {node}"));
                 }
             }
             _ => {}

@@ -14,7 +14,7 @@ import musig
 from musig import _ffi, chain, events
 
 REPOSITORY = Path(os.environ["MUSIG_REPOSITORY"])
-PATIENCE = 30.0
+PATIENCE = float(os.environ.get("MUSIG_PATIENCE", "30"))
 """Seconds that anything may take before a test gives up on it."""
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ async def join_next(node: musig.Node) -> musig.Session:
 
 async def sign(nodes: list[musig.Node], **content: Any) -> str:
     """Proposes at the first node, joins at the others, waits until all hold the signatures; the session's id."""
-    given = content or {"messages": [bytes([7] * 32)]}
+    given = content if "transaction" in content else {"messages": [bytes([7] * 32)], **content}
     session = await nodes[0].create_session([node.signer_key for node in nodes], **given)
     await asyncio.gather(*(join_next(node) for node in nodes[1:]))
     await asyncio.gather(*(wait_event(node, events.SessionComplete) for node in nodes))

@@ -64,9 +64,9 @@ def test_the_package_says_what_it_does() -> None:
     for name in musig.__all__:
         value = getattr(musig, name)
         if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
-            assert value.__doc__, f"{name} has no docstring"
+            assert inspect.getdoc(value), f"{name} has no docstring"
     for method in ("join", "export_session", "broadcast_now"):
-        assert getattr(musig.Session, method).__doc__
+        assert inspect.getdoc(getattr(musig.Session, method))
 
 
 def test_proofs_and_proposals_are_checked() -> None:

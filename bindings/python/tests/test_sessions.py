@@ -15,12 +15,12 @@ from support import (
     FakeChain,
     FakeObserver,
     connect,
-    join_next,
     key,
     keys,
     make,
     offline,
     ranked,
+    secret,
     sign,
     spend,
     until,
@@ -243,23 +243,23 @@ def test_abort_and_states() -> None:
     asyncio.run(main())
 
 
-def test_suspend_resume_lock() -> None:
-    async def main(path: str) -> None:
-        signer = musig.LocalSigner.generate()
-        async with musig.Node(signer=signer, store=path, offline=True, without_observer=True) as node:
+def test_suspend_and_a_locked_signer(tmp_path: Path) -> None:
+    async def main() -> None:
+        signer = musig.LocalSigner(secret(0))
+        async with offline(0, signer=signer, store=tmp_path / "node.redb") as node:
             signer.lock()
-            signer.unlock  # noqa: B018  a generated key cannot be unlocked again
+            with pytest.raises(errors.SignerFailed):
+                signer.sign(bytes(32))
+            signer.unlock(secret(0))
             await node.announce()
             await node.suspend()
             with pytest.raises(errors.Suspended):
                 await node.create_session([node.signer_key], messages=[bytes(32)])
             await node.resume()
-            assert await node.sessions() == []
+            session = await sign([node])
+            assert [status.session for status in await node.sessions()] == [session]
 
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(main(f"{folder}/node.redb"))
+    asyncio.run(main())
 
 
 def test_a_configuration_that_cannot_work() -> None:
@@ -269,7 +269,7 @@ def test_a_configuration_that_cannot_work() -> None:
         make(0).peer_id
 
 
-def test_join_next_is_enough_for_one() -> None:
+def test_one_signer_alone() -> None:
     async def main() -> None:
         async with offline(0) as node:
             session = await node.create_session([key(0)], messages=[bytes(32)])
@@ -278,6 +278,3 @@ def test_join_next_is_enough_for_one() -> None:
             node.request_stop()
 
     asyncio.run(main())
-
-
-__all__ = ["join_next"]

@@ -342,7 +342,7 @@ impl Session {
         Ok(())
     }
 
-    /// Forgets the envelopes. A tombstone stays until the expiry.
+    /// Forgets what the others said. A tombstone stays until the expiry: opened again, the session asks for the rest.
     pub fn close(&mut self, request: RequestId, context: &mut Context<'_>) {
         if !self.closed {
             self.closed = true;
@@ -350,6 +350,9 @@ impl Session {
             self.sync = true;
             self.pending.clear();
             self.forget_nonces();
+            let dropped = self.set.keep_tombstone(self.own);
+            self.records.extend(dropped.into_iter().map(Record::DropEnvelope));
+            self.round = None;
             self.tell(Event::SessionClosed);
         }
         let _ = context;

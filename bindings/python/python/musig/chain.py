@@ -7,41 +7,70 @@ raise: a Broadcaster that raises cannot reach the network, so the other signers 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Union
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
 
 from . import _ffi
 from ._ffi import ChainQuery, LogLevel, LogRecord, OutPoint, SignedTransaction, SpentOutput
 
-Accepted = _ffi.SubmitOutcome.ACCEPTED
-"""The network's node took the transaction, or knew it already."""
-Rejected = _ffi.SubmitOutcome.REJECTED
-"""It refuses the transaction itself, for this ``reason``."""
-SubmitOutcome = Union[Accepted, Rejected]
+if TYPE_CHECKING:
+    _Broadcaster = _ChainObserver = object
 
-Unknown = _ffi.ChainStatus.UNKNOWN
-"""Neither the transaction nor a conflicting one is known."""
-Seen = _ffi.ChainStatus.SEEN
-"""It is in the mempool."""
-Confirmed = _ffi.ChainStatus.CONFIRMED
-"""It is in a block."""
-Conflict = _ffi.ChainStatus.CONFLICT
-"""Another transaction spends one of its inputs and is in a block."""
+    @dataclass
+    class Accepted:
+        """The network's node took the transaction, or knew it already."""
+
+    @dataclass
+    class Rejected:
+        """It refuses the transaction itself (fee, policy, inputs)."""
+
+        reason: str
+
+    @dataclass
+    class Unknown:
+        """Neither the transaction nor a conflicting one is known."""
+
+    @dataclass
+    class Seen:
+        """It is in the mempool."""
+
+    @dataclass
+    class Confirmed:
+        """It is in a block, which itself counts as a confirmation."""
+
+        height: int
+        confirmations: int
+
+    @dataclass
+    class Conflict:
+        """Another transaction spends one of its inputs and is in a block, which itself counts."""
+
+        txid: str
+        confirmations: int
+
+else:
+    _Broadcaster, _ChainObserver = _ffi.Broadcaster, _ffi.ChainObserver
+    Accepted, Rejected = _ffi.SubmitOutcome.ACCEPTED, _ffi.SubmitOutcome.REJECTED
+    Unknown, Seen = _ffi.ChainStatus.UNKNOWN, _ffi.ChainStatus.SEEN
+    Confirmed, Conflict = _ffi.ChainStatus.CONFIRMED, _ffi.ChainStatus.CONFLICT
+
+SubmitOutcome = Union[Accepted, Rejected]
 ChainStatus = Union[Unknown, Seen, Confirmed, Conflict]
 
 
-class Broadcaster(_ffi.Broadcaster, ABC):
+class Broadcaster(_Broadcaster, ABC):
     """Submits transactions."""
 
     @abstractmethod
-    def submit(self, transaction: SignedTransaction) -> SubmitOutcome:  # type: ignore[override]
+    def submit(self, transaction: SignedTransaction) -> SubmitOutcome:
         """Submits. May be called again with the same transaction."""
 
 
-class ChainObserver(_ffi.ChainObserver, ABC):
+class ChainObserver(_ChainObserver, ABC):
     """Looks at the chain."""
 
     @abstractmethod
-    def status(self, query: ChainQuery) -> ChainStatus:  # type: ignore[override]
+    def status(self, query: ChainQuery) -> ChainStatus:
         """What the chain says now."""
 
 

@@ -1,0 +1,270 @@
+package org.libmusig
+
+import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.Event
+import org.libmusig.ffi.LocalSigner
+import org.libmusig.ffi.LogLevel
+import org.libmusig.ffi.MusigException
+import org.libmusig.ffi.NonceRequest
+import org.libmusig.ffi.PartialRequest
+import org.libmusig.ffi.Signer
+import org.libmusig.ffi.SignerProblem
+import org.libmusig.ffi.SubmitOutcome
+import java.util.concurrent.CopyOnWriteArrayList
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicInteger
+import java.util.concurrent.atomic.AtomicReference
+
+/** A signer in Kotlin, which leaves the arithmetic to a local one. */
+open class KotlinSigner(private val inner: LocalSigner) : Signer {
+    val calls = CopyOnWriteArrayList<String>()
+    override fun publicKey(): String = inner.publicKey()
+    override fun sign(digest: ByteArray): ByteArray = inner.sign(digest)
+    override fun makeNonces(request: NonceRequest): List<ByteArray> = request.use {
+        check(it.outputKeys().size == it.proposal().messages.size)
+        calls += "nonces of signer ${it.signer()} for attempt ${it.attempt()}"
+        inner.makeNonces(it)
+    }
+    override fun makePartials(request: PartialRequest): List<ByteArray> = request.use {
+        check(it.outputKeys().size == it.proposal().messages.size)
+        check(it.aggregateNonces().single().size == 66)
+        calls += "partials of signer ${it.signer()} for attempt ${it.attempt()}"
+        inner.makePartials(it)
+    }
+    override fun forget(session: String, attempt: UInt): Unit = inner.forget(session, attempt)
+}
+
+class ForeignTest {
+    /** A node of the only signer, and a session that it finishes alone. */
+    private suspend fun alone(
+        way: ((org.libmusig.ffi.SignedTransaction) -> SubmitOutcome)?,
+        look: ((org.libmusig.ffi.ChainQuery) -> ChainStatus)?,
+    ): MusigNode {
+        val node = MusigNode.start(
+            config(offline = true, withoutObserver = look == null),
+            signer(0),
+            way?.let(::broadcaster),
+            look?.let(::chainObserver),
+        )
+        node.createSession(spendRequest(keys(1))).close()
+        return node
+    }
+
+    @Test
+    fun `a broadcaster that throws is asked again`() = runBlocking {
+        val calls = AtomicInteger()
+        val node = alone(
+            way = {
+                when (calls.incrementAndGet()) {
+                    1 -> throw IllegalStateException("no network")
+                    2 -> throw MusigException.ChainUnreachable("still none")
+                    else -> SubmitOutcome.Accepted
+                }
+            },
+            look = { if (calls.get() < 3) ChainStatus.Unknown else ChainStatus.Seen },
+        )
+        node.await<Event.BroadcastSeen>()
+        assertTrue(calls.get() >= 3)
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `a refusal is an event with the words of the broadcaster`() = runBlocking {
+        val node = alone(way = { SubmitOutcome.Rejected("min relay fee not met") }, look = { ChainStatus.Unknown })
+        assertEquals("min relay fee not met", node.await<Event.BroadcastRejected>().reason)
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `a failing broadcaster makes the next signer take over at once`() = runBlocking {
+        val chain = Chain()
+        val elected = signerKeysByRank(2)
+        val nodes = List(2) { index ->
+            val way = if (index == elected[0]) broadcaster { throw RuntimeException("no network") } else chain.of("$index")
+            MusigNode.start(config(withoutObserver = false), signer(index), way, chain)
+        }
+        connect(nodes)
+        // A turn is far longer than the test's patience.
+        sign(nodes, spendRequest(keys(2), turn = java.time.Duration.ofHours(1))).forEach { it.close() }
+        assertEquals(listOf(elected[0].toUInt()), nodes[elected[1]].await<Event.CoordinatorFailed>().failed)
+        nodes[elected[1]].await<Event.BroadcastSeen>()
+        assertEquals("${elected[1]}", chain.submissions.first().first)
+        closeAll(nodes)
+    }
+
+    @Test
+    fun `slow objects delay nobody else`() = runBlocking {
+        val entered = CountDownLatch(2)
+        val release = CountDownLatch(1)
+        val slow = {
+            entered.countDown()
+            release.await(PATIENCE, TimeUnit.MILLISECONDS)
+        }
+        val submitted = AtomicInteger()
+        val node = alone(
+            way = { slow(); submitted.incrementAndGet(); SubmitOutcome.Accepted },
+            look = { slow(); if (submitted.get() == 0) ChainStatus.Unknown else ChainStatus.Seen },
+        )
+        node.await<Event.SessionComplete>()
+        assertTrue(entered.await(PATIENCE, TimeUnit.MILLISECONDS))
+        // Both hang now. The node answers, and finishes another session.
+        withTimeout(5_000) {
+            node.metrics()
+            node.createSession(messageRequest(keys(1))).use { session ->
+                val complete = node.await { it.event is Event.SessionComplete && it.session == session.id() }
+                assertEquals(session.id(), complete.session)
+            }
+        }
+        release.countDown()
+        node.await<Event.BroadcastSeen>()
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `an observer that throws is asked again`() = runBlocking {
+        val looks = AtomicInteger()
+        val node = alone(
+            way = { SubmitOutcome.Accepted },
+            look = {
+                when (looks.incrementAndGet()) {
+                    1 -> throw IllegalArgumentException("no view")
+                    2 -> throw MusigException.ChainUnreachable("no view")
+                    else -> ChainStatus.Confirmed(7u, 6u)
+                }
+            },
+        )
+        val confirmed = node.await<Event.BroadcastConfirmed>()
+        assertEquals(7u, confirmed.depth!!.height)
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `an observer reports a conflict`() = runBlocking {
+        val other = "ab".repeat(32)
+        val node = alone(way = null, look = { ChainStatus.Conflict(other, 1u) })
+        assertEquals(other, node.await<Event.BroadcastConflict>().txid)
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `a signer in Kotlin`() = runBlocking {
+        val held = signer(0)
+        val foreign = object : KotlinSigner(held) {
+            override fun makePartials(request: PartialRequest): List<ByteArray> {
+                Thread.sleep(300)
+                return super.makePartials(request)
+            }
+        }
+        val nodes = listOf(MusigNode.start(config(), foreign), MusigNode.start(config(), signer(1)))
+        connect(nodes)
+        sign(nodes, messageRequest(keys(2))).forEach { it.close() }
+        for (node in nodes) node.await<Event.SessionComplete>()
+        assertEquals(listOf("nonces of signer 0 for attempt 0", "partials of signer 0 for attempt 0"), foreign.calls)
+        closeAll(nodes)
+    }
+
+    @Test
+    fun `a signer that throws is reported and asked again`() = runBlocking {
+        val failures = AtomicReference<Exception?>(MusigException.SignerFailed(SignerProblem.Locked, "it sleeps"))
+        val foreign = object : KotlinSigner(signer(0)) {
+            override fun makeNonces(request: NonceRequest): List<ByteArray> {
+                failures.get()?.let { throw it }
+                return super.makeNonces(request)
+            }
+        }
+        val node = MusigNode.start(config(offline = true), foreign)
+        node.createSession(messageRequest(keys(1))).use { session ->
+            assertEquals(SignerProblem.Locked, node.await<Event.SignerFailed>().problem)
+            failures.set(null)
+            // Consent, given again, is what wakes it.
+            session.join()
+            node.await<Event.SessionComplete>()
+        }
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `a signer without a key does not start`() = runBlocking {
+        val typed = object : KotlinSigner(signer(0)) {
+            override fun publicKey(): String = throw MusigException.SignerFailed(SignerProblem.Locked, "it sleeps")
+        }
+        val locked = thrown<MusigException.SignerFailed> { MusigNode.start(config(offline = true), typed) }
+        assertEquals(SignerProblem.Locked, locked.problem)
+        val other = object : KotlinSigner(signer(0)) {
+            override fun publicKey(): String = throw UnsupportedOperationException("no such device")
+        }
+        val failed = thrown<MusigException.CallbackFailed> { MusigNode.start(config(offline = true), other) }
+        assertTrue("no such device" in failed.reason, failed.reason)
+    }
+
+    @Test
+    fun `every foreign object may call the node`() = runBlocking {
+        val here = AtomicReference<MusigNode>()
+        val called = CopyOnWriteArrayList<String>()
+        fun callBack(from: String) {
+            val node = here.get() ?: return
+            runBlocking { node.metrics() }
+            node.signerKey()
+            called += from
+        }
+        val held = object : KotlinSigner(signer(0)) {
+            override fun makeNonces(request: NonceRequest): List<ByteArray> {
+                callBack("nonces")
+                return super.makeNonces(request)
+            }
+            override fun makePartials(request: PartialRequest): List<ByteArray> {
+                callBack("partials")
+                return super.makePartials(request)
+            }
+            override fun sign(digest: ByteArray): ByteArray {
+                callBack("sign")
+                return super.sign(digest)
+            }
+            override fun forget(session: String, attempt: UInt) {
+                callBack("forget")
+                super.forget(session, attempt)
+            }
+        }
+        val submitted = AtomicInteger()
+        val node = MusigNode.start(
+            config(offline = true, withoutObserver = false).copy(logLevel = LogLevel.TRACE),
+            held,
+            broadcaster { callBack("submit"); submitted.incrementAndGet(); SubmitOutcome.Accepted },
+            chainObserver { callBack("status"); if (submitted.get() == 0) ChainStatus.Unknown else ChainStatus.Seen },
+            logSink { if ("log" !in called) callBack("log") },
+        )
+        here.set(node)
+        node.createSession(spendRequest(keys(1))).use { session ->
+            node.await<Event.BroadcastSeen>()
+            session.closeSession()
+        }
+        // What is known of a lane that was not called is nothing, so each must have been.
+        eventually("all called back") { called.containsAll(listOf("nonces", "partials", "sign", "submit", "status")) }
+        if ("log" !in called) println("note: the node logged nothing")
+        closeAll(listOf(node))
+        here.set(null)
+    }
+
+    @Test
+    fun `a broadcaster may ask its node to stop`() = runBlocking {
+        val here = AtomicReference<MusigNode>()
+        val node = MusigNode.start(
+            config(offline = true, withoutObserver = false),
+            signer(0),
+            broadcaster { here.get().requestStop(); SubmitOutcome.Accepted },
+            chainObserver { ChainStatus.Unknown },
+        )
+        here.set(node)
+        node.createSession(spendRequest(keys(1))).close()
+        withTimeout(PATIENCE) { node.handleEvents { } }
+        assertThrows(MusigException.NodeStopped::class.java) { runBlocking { node.metrics() } }
+        closeAll(listOf(node))
+    }
+}

@@ -1,0 +1,59 @@
+package org.libmusig
+
+import kotlinx.coroutines.runBlocking
+import org.junit.jupiter.api.Assertions.assertArrayEquals
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.libmusig.ffi.Event
+import org.libmusig.ffi.KeyOrder
+import org.libmusig.ffi.Phase
+import org.libmusig.ffi.aggregateKey
+
+class SigningTest {
+    @Test
+    fun threeOfThree() = runBlocking {
+        val nodes = List(3) { MusigNode.start(config(), signer(it)) }
+        connect(nodes)
+        val sessions = sign(nodes, messageRequest(keys(3)))
+        val signatures = nodes.map { it.await<Event.SessionComplete>().signatures.single() }
+        val key = aggregateKey(keys(3), KeyOrder.SORTED).drop(2).bytes
+        for ((session, signature) in sessions.zip(signatures)) {
+            assertTrue(Schnorr.verifies(key, ByteArray(32) { 7 }, signature))
+            assertFalse(Schnorr.verifies(key, ByteArray(32) { 8 }, signature))
+            assertArrayEquals(signature, session.finalSignatures()!!.single())
+            assertEquals(Phase.WATCHING, session.status().phase)
+        }
+        sessions.forEach { it.close() }
+        closeAll(nodes)
+    }
+
+    @Test
+    fun `signatures of the messages of one session are under their own tweaked keys`() = runBlocking {
+        val keys = keys(2)
+        val nodes = List(2) { MusigNode.start(config(), signer(it)) }
+        connect(nodes)
+        val aggregate = aggregateKey(keys, KeyOrder.SORTED)
+        org.libmusig.ffi.TweakForest(aggregate).use { forest ->
+            val derived = forest.derive(listOf(0u, 5u))!!
+            val output = forest.taproot(derived)
+            val digests = List(3) { index -> ByteArray(32) { (index + 1).toByte() } }
+            val wanted = listOf(null, derived, output)
+            val request = org.libmusig.ffi.SessionRequest(
+                keys,
+                org.libmusig.ffi.SessionContent.Messages(
+                    digests.zip(wanted) { digest, tweak -> org.libmusig.ffi.Message(digest, tweak) },
+                ),
+                tweaks = forest.tweaks(),
+            )
+            sign(nodes, request).forEach { it.close() }
+            val signatures = nodes[1].await<Event.SessionComplete>().signatures
+            for ((index, tweak) in wanted.withIndex()) {
+                val key = forest.key(tweak).drop(2).bytes
+                assertTrue(Schnorr.verifies(key, digests[index], signatures[index]), "message $index")
+            }
+        }
+        closeAll(nodes)
+    }
+}

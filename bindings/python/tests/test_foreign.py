@@ -1,0 +1,301 @@
+"""Objects of the application: normal, slow and raising; calling back into the node; what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from typing import Any, Callable
+
+import pytest
+
+import musig
+from musig import Phase, chain, errors, events
+from support import (
+    FakeBroadcaster,
+    FakeChain,
+    FakeObserver,
+    WrappingSigner,
+    assert_nothing_lives,
+    connect,
+    covered,
+    keys,
+    make,
+    offline,
+    ranked,
+    sign,
+    spend,
+    until,
+    until_now,
+    wait_event,
+)
+
+
+class Gate:
+    """Holds whoever enters until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, *_: object) -> None:
+        self.entered.set()
+        assert self.opened.wait(30)
+
+
+def failing(times: int, error: Callable[[], Exception]) -> Callable[..., None]:
+    """Raises a new error each time: a kept one would keep what was passed to the method."""
+    left = [times]
+
+    def fail(*_: object) -> None:
+        if left[0] > 0:
+            left[0] -= 1
+            raise error()
+
+    return fail
+
+
+async def pair(first_options: dict[str, Any], second_options: dict[str, Any], **terms: Any) -> tuple[Any, Any, str]:
+    """The coordinator and its backup, with a finished transaction."""
+    first, second = ranked(2)
+    coordinator, backup = make(first, **first_options), make(second, **second_options)
+    await coordinator.start()
+    await backup.start()
+    await connect(coordinator, backup)
+    nodes = {first: coordinator, second: backup}
+    session = await sign([nodes[0], nodes[1]], **spend(keys(2)), **terms)
+    return coordinator, backup, session
+
+
+def test_broadcaster_and_observer() -> None:
+    async def main() -> None:
+        fake = FakeChain()
+        mine = {"broadcaster": FakeBroadcaster(fake, "a"), "observer": FakeObserver(fake), "final_depth": 3}
+        a, b, session = await pair(mine, {"observer": FakeObserver(fake), "final_depth": 3}, broadcast_timeout=4)
+        await wait_event(b, events.BroadcastSeen)
+        fake.mine(3)
+        for node in (a, b):
+
+            async def final(node: musig.Node = node) -> bool:
+                return (await node.session(session).status()).phase is Phase.FINAL
+
+            await until("the watch ends", final)
+        assert fake.by("a") == 1
+        await a.stop()
+        await b.stop()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+@pytest.mark.parametrize(
+    "error", [lambda: errors.ChainUnreachable("no route"), lambda: ValueError("else")], ids=["typed", "any"]
+)
+def test_a_broadcaster_that_raises_excuses_itself(error: Callable[[], Exception]) -> None:
+    async def main() -> None:
+        fake = FakeChain()
+        broken = FakeBroadcaster(fake, "broken", failing(10**6, error))
+        mine = {"broadcaster": broken, "observer": FakeObserver(fake)}
+        other = {"broadcaster": FakeBroadcaster(fake, "b"), "observer": FakeObserver(fake)}
+        # The turn would last an hour: the backup's comes at once all the same.
+        a, b, _ = await pair(mine, other, broadcast_timeout=3600)
+        _, turn = await wait_event(b, events.ShouldBroadcast)
+        assert turn.turn == 1
+        await wait_event(a, events.BroadcastSeen)
+        assert broken.calls >= 1 and fake.by("b") == 1 and fake.by("broken") == 0
+        await a.stop()
+        await b.stop()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_a_slow_broadcaster_delays_no_other_session() -> None:
+    async def main() -> None:
+        fake, gate = FakeChain(), Gate()
+        mine = {"broadcaster": FakeBroadcaster(fake, "slow", gate), "observer": FakeObserver(fake)}
+        other = {"broadcaster": FakeBroadcaster(fake, "b"), "observer": FakeObserver(fake)}
+        a, b, session = await pair(mine, other, broadcast_timeout=1)
+        await asyncio.to_thread(gate.entered.wait, 30)
+        nodes = sorted((a, b), key=lambda node: keys(2).index(node.signer_key))
+        second = await sign(nodes, messages=[bytes([9] * 32)])
+        assert await a.session(second).final_signatures()
+        await wait_event(b, events.BroadcastSeen, lambda _: True)
+        assert fake.by("b") == 1
+        gate.opened.set()
+        await a.stop()
+        await b.stop()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_a_rejection_is_an_event() -> None:
+    class Refusing(musig.Broadcaster):
+        def submit(self, transaction: musig.SignedTransaction) -> musig.SubmitOutcome:
+            covered("broadcaster_submit")
+            return chain.Rejected("min relay fee not met")
+
+    async def main() -> None:
+        fake = FakeChain()
+        a, b, _ = await pair({"broadcaster": Refusing(), "observer": FakeObserver(fake)}, {}, broadcast_timeout=3600)
+        _, rejected = await wait_event(a, events.BroadcastRejected)
+        assert rejected.reason == "min relay fee not met"
+        await a.stop()
+        await b.stop()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+@pytest.mark.parametrize("kind", ["raising", "slow"])
+def test_an_observer_that_does_not_answer_delays_no_broadcast(kind: str) -> None:
+    async def main() -> None:
+        fake, gate = FakeChain(), Gate()
+        before = failing(10**6, lambda: RuntimeError("no answer")) if kind == "raising" else gate
+        observer = FakeObserver(fake, before)
+        mine = {"broadcaster": FakeBroadcaster(fake, "a"), "observer": observer}
+        a, b, session = await pair(mine, {}, broadcast_timeout=3600)
+
+        async def submitted() -> bool:
+            status = await a.session(session).status()
+            return status.failover is not None and status.failover.submissions >= 1
+
+        await until("it submits", submitted)
+        until_now("the observer is asked", lambda: observer.calls)
+        gate.opened.set()
+        await a.stop()
+        await b.stop()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+@pytest.mark.parametrize("call", ["none", "sign", "make_nonces", "make_partials"])
+def test_a_foreign_signer(call: str) -> None:
+    """Works; and when it raises once, that is said, and the session goes on."""
+    fail = failing(1, lambda: errors.SignerFailed(musig.SignerProblem.OTHER(), "the device is busy"))
+
+    async def main() -> None:
+        signer = WrappingSigner(1)
+        async with make(0) as a, make(1, signer=signer) as b:
+            await connect(a, b)
+            session = await a.create_session(keys(2), messages=[bytes(32), bytes([1] * 32)])
+            await wait_event(b, events.SessionProposed)
+            signer.before = lambda name: fail() if name == call else None
+            try:
+                await b.session(session.id()).join()
+                failed = call in ("make_nonces", "make_partials")
+            except errors.SignerFailed as error:
+                assert call != "none" and "the device is busy" in str(error)
+                failed = False
+                await b.session(session.id()).join()
+            if failed:
+                _, said = await wait_event(b, events.SignerFailed)
+                assert "the device is busy" in said.reason
+            await wait_event(b, events.SessionComplete)
+            await wait_event(a, events.SessionComplete)
+            await b.session(session.id()).close_session()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_a_slow_signer_blocks_nothing_else() -> None:
+    async def main() -> None:
+        gate = Gate()
+        signer = WrappingSigner(1)
+        async with make(0) as a, make(1, signer=signer) as b:
+            await connect(a, b)
+            signer.before = gate
+            session = await a.create_session(keys(2), messages=[bytes(32)])
+            await wait_event(b, events.SessionProposed)
+            joining = asyncio.ensure_future(b.session(session.id()).join())
+            await asyncio.to_thread(gate.entered.wait, 30)
+            assert (await b.metrics()).sessions == 1
+            assert len(await b.sessions()) == 1
+            gate.opened.set()
+            await wait_event(b, events.SessionComplete)
+            await joining
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_a_signer_that_cannot_say_its_key() -> None:
+    def fail(_: str) -> None:
+        raise errors.SignerFailed(musig.SignerProblem.LOCKED(), "enter the PIN")
+
+    with pytest.raises(errors.SignerFailed) as refused:
+        asyncio.run(offline(0, signer=WrappingSigner(0, fail)).start())
+    assert isinstance(refused.value.problem, musig.SignerProblem.LOCKED)
+
+    def bug(_: str) -> None:
+        raise KeyError("a bug")
+
+    with pytest.raises(errors.CallbackFailed):
+        asyncio.run(offline(0, signer=WrappingSigner(0, bug)).start())
+
+
+def test_calling_back_from_every_foreign_object() -> None:
+    """Broadcaster, observer, signer and log sink ask the node that calls them."""
+    asked: set[str] = set()
+    node_of: list[musig.Node] = []
+
+    def ask(who: str) -> Callable[..., None]:
+        def call(*_: object) -> None:
+            if node_of:
+                asyncio.run(node_of[0].metrics())
+                asyncio.run(node_of[0].sessions())
+                assert len(node_of[0].signer_key) == 66
+                asked.add(who)
+
+        return call
+
+    class Log(musig.LogSink):
+        def log(self, record: musig.LogRecord) -> None:
+            covered("logsink_log")
+            assert record.target and record.text
+            ask("log")()
+            raise RuntimeError("ignored")
+
+    async def main() -> None:
+        fake = FakeChain()
+        first = ranked(2)[0]
+        mine = {
+            "signer": WrappingSigner(first, ask("signer")),
+            "broadcaster": FakeBroadcaster(fake, "a", ask("broadcaster")),
+            "observer": FakeObserver(fake, ask("observer")),
+            "log_sink": Log(),
+            "log_level": musig.LogLevel.TRACE,
+        }
+        a = make(first, **mine)
+        async with a, make(ranked(2)[1]) as b:
+            node_of.append(a)
+            await connect(a, b)
+            nodes = sorted((a, b), key=lambda node: keys(2).index(node.signer_key))
+            await sign(nodes, **spend(keys(2)))
+            await wait_event(a, events.BroadcastSeen)
+            node_of.clear()
+
+    asyncio.run(main())
+    assert {"signer", "broadcaster", "observer"} <= asked
+    assert_nothing_lives()
+
+
+def test_foreign_objects_are_let_go() -> None:
+    async def main() -> list[weakref.ref[object]]:
+        fake = FakeChain()
+        objects = [FakeBroadcaster(fake, "a"), FakeObserver(fake), WrappingSigner(0)]
+        async with offline(0, broadcaster=objects[0], observer=objects[1], signer=objects[2]) as node:
+            await node.metrics()
+        return [weakref.ref(each) for each in objects]
+
+    references = asyncio.run(main())
+
+    def gone() -> bool:
+        gc.collect()
+        return all(reference() is None for reference in references)
+
+    until_now("Python's objects are gone", gone)
+    assert_nothing_lives()

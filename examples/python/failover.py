@@ -1,0 +1,118 @@
+"""Three signers; the elected coordinator stops before it broadcasts; the next one does, by a Broadcaster in Python.
+
+    pip install musig
+    python failover.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import musig
+from musig import chain, events
+
+VALUE = 10_000
+
+
+class Mempool(musig.Broadcaster, musig.ChainObserver):
+    """Stands for a Bitcoin node. In an application these two methods ask a real one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.transactions: set[str] = set()
+
+    def submit(self, transaction: musig.SignedTransaction) -> musig.SubmitOutcome:
+        with self.lock:
+            self.transactions.add(transaction.txid)
+        print(f"submitted   {transaction.txid}", flush=True)
+        return musig.Accepted()
+
+    def status(self, query: musig.ChainQuery) -> musig.ChainStatus:
+        with self.lock:
+            if query.txid not in self.transactions:
+                return chain.Unknown()
+            return chain.Confirmed(height=1, confirmations=6)
+
+
+def unsigned_transaction(script: bytes) -> bytes:
+    """One input that the signers own, one output back to them."""
+    outpoint = bytes([1] * 32) + bytes(4)
+    output = (VALUE - 500).to_bytes(8, "little") + bytes([len(script)]) + script
+    return b"\x02\0\0\0" + b"\x01" + outpoint + b"\0" + b"\xfd\xff\xff\xff" + b"\x01" + output + bytes(4)
+
+
+async def address(node: musig.Node) -> str:
+    while not (addresses := await node.listen_addresses()):
+        await asyncio.sleep(0.01)
+    return addresses[0]
+
+
+async def join_everything(node: musig.Node, complete: asyncio.Event, confirmed: asyncio.Event) -> None:
+    """What an application does with events. A wallet would show the proposal to its user before it joins."""
+
+    async def handle(event: musig.NodeEvent) -> None:
+        match event.data:
+            case events.SessionProposed(proposal=proposal):
+                await node.session(proposal.session).join()
+            case events.SessionComplete():
+                complete.set()
+            case events.CoordinatorFailed(failed=failed, next=following):
+                print(f"signer {failed} did not broadcast; now it is the turn of {following}", flush=True)
+            case events.BroadcastConfirmed(txid=txid):
+                print(f"confirmed   {txid}", flush=True)
+                confirmed.set()
+
+    await node.run(handle)
+
+
+async def main() -> None:
+    mempool = Mempool()
+    signers = [musig.LocalSigner.generate() for _ in range(3)]
+    keys = [signer.public_key() for signer in signers]
+    nodes = [
+        musig.Node(
+            signer=signer,
+            store=":memory:",
+            listen=["/ip4/127.0.0.1/tcp/0"],
+            broadcaster=mempool,
+            observer=mempool,
+        )
+        for signer in signers
+    ]
+    order = musig.elect(keys, musig.ElectionMethod.LEXICOGRAPHIC).priority_list
+    # The coordinator has no way to the chain in this example, so that it certainly does not broadcast.
+    nodes[order[0]] = musig.Node(
+        signer=signers[order[0]], store=":memory:", listen=["/ip4/127.0.0.1/tcp/0"], without_observer=True
+    )
+    for node in nodes:
+        await node.start()
+        for other in nodes[: nodes.index(node)]:
+            await node.add_peer(await address(other))
+
+    complete = [asyncio.Event() for _ in nodes]
+    confirmed = [asyncio.Event() for _ in nodes]
+    tasks = [
+        asyncio.create_task(join_everything(node, *flags))
+        for node, flags in zip(nodes, zip(complete, confirmed))
+    ]
+    forest = musig.TweakForest(musig.aggregate_key(keys, musig.KeyOrder.SORTED))
+    script = bytes.fromhex("5120" + forest.key(forest.taproot())[2:])
+    await nodes[0].create_session(
+        keys,
+        transaction=unsigned_transaction(script),
+        spent=[musig.SpentOutput(value=VALUE, script=script)],
+        broadcast_timeout=1,
+    )
+    await asyncio.gather(*(flag.wait() for flag in complete))
+    print(f"signed by all; signer {order[0]} is the coordinator, and stops now", flush=True)
+    await nodes[order[0]].stop()
+    await asyncio.gather(*(confirmed[index].wait() for index in order[1:]))
+    for node in nodes:
+        await node.stop()
+    await asyncio.gather(*tasks)
+    print("the backup broadcast it")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

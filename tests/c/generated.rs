@@ -1,0 +1,316 @@
+//! Programs made from the header: each pointer NULL, each number, length and text nonsense. As they are made from what
+//! the header declares, no function can be missed.
+
+use std::fmt::Write;
+use std::fs;
+
+use crate::header::{Function, Parameter, functions, read};
+use crate::programs::{compile, finish, scratch, start};
+
+const HELPERS: &str = r#"
+#include "prelude.h"
+
+static musig_signer *g_signer;
+static musig_config *g_config;
+static musig_node *g_node;
+static musig_session *g_session;
+static musig_event *g_event;
+static musig_bytes *g_bytes;
+static musig_error *g_error;
+static musig_proposal *g_proposal;
+static musig_terms *g_terms;
+static musig_election *g_election;
+static uint8_t g_data[8192];
+static uint32_t g_list[256];
+
+static int32_t g_handler(void *u, musig_node *n, musig_event *e) { (void)u, (void)n, (void)e; return 0; }
+static int32_t g_submit(void *u, const uint8_t *i, const uint8_t *t, size_t l, char *r, size_t c) {
+    (void)u, (void)i, (void)t, (void)l, (void)r, (void)c; return 0; }
+static int32_t g_look(void *u, const musig_chain_query *q, musig_chain_answer *a) { (void)u, (void)q, (void)a; return 0; }
+static void g_line(void *u, int32_t l, const char *t, const char *m) { (void)u, (void)l, (void)t, (void)m; }
+static musig_status g_sign(void *u, const uint8_t *d, uint8_t *s) { (void)u, (void)d, (void)s; return 1; }
+static musig_status g_round(void *u, const musig_signing_request *r, uint8_t *o) { (void)u, (void)r, (void)o; return 1; }
+
+static musig_broadcaster g_broadcaster = {sizeof(musig_broadcaster), g_submit};
+static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look};
+static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};
+static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_sign, g_round, g_round, NULL};
+static musig_spent_output g_spent = {1000, g_data, 34};
+
+/* Out-parameters: each has a place of its own, filled with a pattern that must not change. */
+static union { uint8_t bytes[8192]; uint64_t align; void *pointer; } g_out[6];
+
+static void fill(size_t slot, uint32_t struct_size) {
+    memset(g_out[slot].bytes, 0xA5, sizeof g_out[slot].bytes);
+    if (struct_size) memcpy(g_out[slot].bytes, &struct_size, sizeof struct_size);
+}
+
+static void untouched(const char *name, size_t slot, uint32_t struct_size) {
+    size_t i = struct_size ? sizeof struct_size : 0;
+    for (; i < sizeof g_out[slot].bytes; i++)
+        if (g_out[slot].bytes[i] != 0xA5) {
+            fprintf(stderr, "%s wrote to an out-parameter although it failed\n", name);
+            exit(1);
+        }
+}
+
+static void setup(void) {
+    uint8_t id[32];
+    musig_signer *nobody = NULL;
+    uint8_t zero[32] = {0};
+    g_signer = signer_of(0);
+    g_node = start_alone(g_signer);
+    g_session = propose_alone(g_node, 1);
+    g_event = wait_event(g_node, MUSIG_EVENT_SESSION_COMPLETE);
+    OK(musig_config_new(&g_config, NULL));
+    OK(musig_session_final_signatures(g_session, &g_bytes, NULL));
+    OK(musig_session_terms(g_session, &g_terms, NULL));
+    OK(musig_session_election(g_session, &g_election, NULL));
+    OK(musig_session_id(g_session, id, NULL));
+    IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_new(&nobody, zero, &g_error));
+    OK(musig_node_signer_key(g_node, g_data, NULL));
+    OK(musig_proposal_new_messages(&g_proposal, g_data, 1, g_data, 1, NULL));
+}
+
+static void teardown(void) {
+    /* Nothing was harmed. */
+    musig_session *session = propose_alone(g_node, 2);
+    musig_event_free(wait_event(g_node, MUSIG_EVENT_SESSION_COMPLETE));
+    musig_session_free(session);
+    musig_error_free(g_error);
+    musig_election_free(g_election);
+    musig_terms_free(g_terms);
+    musig_proposal_free(g_proposal);
+    musig_bytes_free(g_bytes);
+    musig_event_free(g_event);
+    musig_session_free(g_session);
+    musig_config_free(g_config);
+    OK(musig_node_stop(g_node, NULL));
+    musig_node_free(g_node);
+    musig_signer_free(g_signer);
+}
+"#;
+
+const SIZED: [&str; 7] = [
+    "musig_metrics",
+    "musig_terms_info",
+    "musig_session_status",
+    "musig_broadcaster",
+    "musig_chain_observer",
+    "musig_log_sink",
+    "musig_signer_callbacks",
+];
+
+fn is_fallible(function: &Function) -> bool {
+    function.parameters.last().is_some_and(|parameter| parameter.kind == "musig_error**")
+}
+
+fn may_be_null(function: &Function, parameter: &Parameter) -> bool {
+    let about = function.about(&parameter.name).unwrap_or_default();
+    about.contains("may be NULL")
+}
+
+/// Where an out-parameter's place is, if this is one.
+fn slot(function: &Function, parameter: &Parameter) -> Option<usize> {
+    let out = parameter.is_pointer()
+        && parameter.name != "error"
+        && (!parameter.kind.starts_with("const ") || parameter.kind.ends_with("**"))
+        && parameter.kind != "void*"
+        && !is_handle(&parameter.kind);
+    let position = || function.parameters.iter().position(|other| other.name == parameter.name);
+    out.then(position).flatten()
+}
+
+/// `musig_node*`, `const musig_node*`.
+fn is_handle(kind: &str) -> bool {
+    let handles =
+        ["signer", "config", "node", "session", "event", "bytes", "error", "proposal", "terms", "election"];
+    let name = kind.trim_start_matches("const ").trim_end_matches('*');
+    kind.matches('*').count() == 1 && name.strip_prefix("musig_").is_some_and(|name| handles.contains(&name))
+}
+
+fn sized(kind: &str) -> Option<&str> {
+    let name = kind.trim_start_matches("const ").trim_end_matches('*');
+    SIZED.contains(&name).then_some(name)
+}
+
+/// A good value, in C.
+fn good(function: &Function, parameter: &Parameter) -> String {
+    let kind = parameter.kind.as_str();
+    if parameter.name == "error" && kind == "musig_error**" {
+        return "&error".into();
+    }
+    if is_handle(kind) {
+        return kind.trim_start_matches("const ").trim_end_matches('*').replace("musig_", "g_");
+    }
+    if let Some(slot) = slot(function, parameter) {
+        return format!("({kind})(void *)g_out[{slot}].bytes");
+    }
+    match kind {
+        "const uint8_t*" => "g_data".into(),
+        "const uint32_t*" => "g_list".into(),
+        "const char*" if parameter.name == "address" => "\"/ip4/127.0.0.1/tcp/1\"".into(),
+        "const char*" => "\"text\"".into(),
+        "const musig_broadcaster*" => "&g_broadcaster".into(),
+        "const musig_chain_observer*" => "&g_observer".into(),
+        "const musig_log_sink*" => "&g_sink".into(),
+        "const musig_signer_callbacks*" => "&g_callbacks".into(),
+        "const musig_spent_output*" => "&g_spent".into(),
+        "void*" | "musig_destroy" => "NULL".into(),
+        "musig_event_handler" => "g_handler".into(),
+        "size_t" => if parameter.name == "out_length" { "128" } else { "1" }.into(),
+        "uint64_t" => "1000".into(),
+        "int64_t" | "uint32_t" => "0".into(),
+        "int32_t" | "musig_status" => "1".into(),
+        kind => panic!("{}: no good value for {kind} {}", function.name, parameter.name),
+    }
+}
+
+/// A call with one parameter replaced. The outcome is in `status` if the function is fallible.
+fn call(text: &mut String, function: &Function, index: usize, value: &str, wanted: &str) {
+    let name =
+        format!("{} with {} {value}", function.name, function.parameters[index].name).replace('"', "'");
+    let arguments: Vec<String> = function
+        .parameters
+        .iter()
+        .enumerate()
+        .map(
+            |(position, parameter)| {
+                if position == index { value.to_owned() } else { good(function, parameter) }
+            },
+        )
+        .collect();
+    let outs: Vec<(usize, String)> = function
+        .parameters
+        .iter()
+        .filter_map(|parameter| {
+            let size = sized(&parameter.kind).map_or("0".to_owned(), |name| format!("sizeof({name})"));
+            slot(function, parameter).map(|slot| (slot, size))
+        })
+        .collect();
+    let fallible =
+        function.returns == "musig_status" && function.parameters.last().is_some_and(|p| p.name == "error");
+    let _ = writeln!(text, "    {{\n        const char *name = \"{}\";", name.replace('\\', "\\\\"));
+    if !fallible {
+        let _ = writeln!(
+            text,
+            "        (void)name;\n        {}({});\n    }}",
+            function.name,
+            arguments.join(", ")
+        );
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "        musig_error *error = (musig_error *)(void *)g_data;\n        musig_status status;"
+    );
+    for (slot, size) in &outs {
+        let _ = writeln!(text, "        fill({slot}, {size});");
+    }
+    let _ = writeln!(text, "        status = {}({});", function.name, arguments.join(", "));
+    let _ = writeln!(
+        text,
+        "        if (!({wanted})) {{ fprintf(stderr, \"%s gives %d\\n\", name, (int)status); exit(1); }}"
+    );
+    let _ = writeln!(text, "        REQUIRE(error && musig_error_status(error) == status);");
+    let _ = writeln!(text, "        musig_error_free(error);");
+    for (slot, size) in &outs {
+        let _ = writeln!(text, "        untouched(name, {slot}, {size});");
+    }
+    let _ = writeln!(text, "        calls++;\n    }}");
+}
+
+/// A program with all cases, which prints how many there were.
+fn program(name: &str, cases: impl Fn(&mut String, &Function) -> usize) -> (String, usize) {
+    let (mut text, mut count) = (HELPERS.to_owned(), 0);
+    text += "\nint main(void) {\n    int calls = 0;\n    setup();\n";
+    for function in functions() {
+        count += cases(&mut text, &function);
+    }
+    text += "    teardown();\n    printf(\"%d\\n\", calls);\n    return 0;\n}\n";
+    let source = scratch("programs").join(name);
+    fs::write(&source, text).expect("can be written");
+    (finish(start(&compile(&source), &[]), name), count)
+}
+
+#[test]
+fn a_null_pointer_gives_a_status_and_changes_nothing() {
+    let (output, cases) = program("null.c", |text, function| {
+        let mut cases = 0;
+        for (index, parameter) in function.parameters.iter().enumerate() {
+            let pointer = parameter.is_pointer() || parameter.kind == "musig_event_handler";
+            if !pointer || may_be_null(function, parameter) {
+                continue;
+            }
+            call(text, function, index, "NULL", "status == MUSIG_STATUS_NULL_ARGUMENT");
+
+            cases += usize::from(is_fallible(function));
+        }
+        cases
+    });
+    assert_eq!(output.trim(), cases.to_string());
+    assert!(cases > 150, "{cases} cases");
+}
+
+#[test]
+fn nonsense_gives_a_status_and_changes_nothing() {
+    let (output, cases) = program("nonsense.c", |text, function| {
+        if !is_fallible(function) {
+            return 0;
+        }
+        let mut cases = 0;
+        for (index, parameter) in function.parameters.iter().enumerate() {
+            let values: &[&str] = match parameter.kind.as_str() {
+                "int32_t" => &["INT32_MAX", "-1", "INT32_MIN"],
+                "uint32_t" => &["0xfffffffeu"],
+                "int64_t" => &["-2", "INT64_MIN"],
+                "uint64_t" => &["UINT64_MAX", "0"],
+                // The message has no tweaks, which need no room.
+                "size_t" if function.name == "musig_terms_message_tweaks" => &[],
+                "size_t" if parameter.name == "out_length" => &["0"],
+                "size_t" => &["SIZE_MAX", "SIZE_MAX / 2", "100000000"],
+                "const char*" => &["\"\\xff\\xfe\"", "\"\\xed\\xa0\\x80\""],
+                _ => &[],
+            };
+            for value in values {
+                call(text, function, index, value, "status > 0");
+                cases += 1;
+            }
+            if let Some(name) = sized(&parameter.kind).filter(|_| slot(function, parameter).is_none()) {
+                for size in ["0", "3", "5000"] {
+                    let variable = good(function, parameter);
+                    let variable = variable.trim_start_matches('&');
+                    let _ = writeln!(text, "    {variable}.struct_size = {size};");
+                    call(
+                        text,
+                        function,
+                        index,
+                        &format!("&{variable}"),
+                        "status == MUSIG_STATUS_STRUCT_SIZE",
+                    );
+                    let _ = writeln!(text, "    {variable}.struct_size = sizeof({name});");
+                    cases += 1;
+                }
+            }
+        }
+        cases
+    });
+    assert_eq!(output.trim(), cases.to_string());
+    assert!(cases > 80, "{cases} cases");
+}
+
+#[test]
+fn the_cases_are_made_from_the_whole_header() {
+    // Every declaration that looks like a function's is one that the parser found.
+    let header = read("include/musig.h");
+    let functions = functions();
+    let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+    for line in header.lines().filter(|line| !line.starts_with([' ', '*', '/', '#'])) {
+        if let Some((head, _)) = line.split_once('(')
+            && !line.starts_with("typedef")
+            && let Some(at) = head.rfind([' ', '*'])
+        {
+            assert!(names.contains(&&head[at + 1..]), "{line}");
+        }
+    }
+}

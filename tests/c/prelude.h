@@ -1,0 +1,95 @@
+/* One good object of each kind, of a node alone in the world: no socket, no file. */
+#ifndef PRELUDE_H
+#define PRELUDE_H
+
+#include "musig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REQUIRE(condition)                                                                   \
+    do {                                                                                     \
+        if (!(condition)) {                                                                  \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);          \
+            exit(1);                                                                         \
+        }                                                                                    \
+    } while (0)
+
+#define OK(call)                                                                             \
+    do {                                                                                     \
+        musig_status status_ = (call);                                                       \
+        if (status_ != MUSIG_STATUS_OK) {                                                    \
+            fprintf(stderr, "%s:%d: %s gives %d: %s\n", __FILE__, __LINE__, #call,           \
+                    (int)status_, musig_status_string(status_));                             \
+            exit(1);                                                                         \
+        }                                                                                    \
+    } while (0)
+
+#define IS(wanted, call)                                                                     \
+    do {                                                                                     \
+        musig_status status_ = (call);                                                       \
+        if (status_ != (wanted)) {                                                           \
+            fprintf(stderr, "%s:%d: %s gives %d: %s\n", __FILE__, __LINE__, #call,           \
+                    (int)status_, musig_status_string(status_));                             \
+            exit(1);                                                                         \
+        }                                                                                    \
+    } while (0)
+
+/* A secret key that is no secret. */
+static void secret_of(uint8_t secret[32], int index) {
+    memset(secret, 0x11, 32);
+    secret[31] = (uint8_t)(index + 1);
+}
+
+static musig_signer *signer_of(int index) {
+    uint8_t secret[32];
+    musig_signer *signer;
+    secret_of(secret, index);
+    OK(musig_signer_new(&signer, secret, NULL));
+    return signer;
+}
+
+/* A configuration that lacks nothing but a way for events. */
+static musig_config *config_of(const musig_signer *signer) {
+    musig_config *config;
+    OK(musig_config_new(&config, NULL));
+    OK(musig_config_set_signer(config, signer, NULL));
+    OK(musig_config_set_store_memory(config, NULL));
+    OK(musig_config_set_offline(config, NULL));
+    OK(musig_config_set_without_observer(config, NULL));
+    return config;
+}
+
+static musig_node *start_alone(const musig_signer *signer) {
+    musig_config *config = config_of(signer);
+    musig_node *node;
+    OK(musig_node_start(&node, config, NULL));
+    musig_config_free(config);
+    return node;
+}
+
+/* Proposes one message to the signer alone. */
+static musig_session *propose_alone(const musig_node *node, uint8_t message) {
+    uint8_t key[33], digest[32];
+    musig_proposal *proposal;
+    musig_session *session;
+    OK(musig_node_signer_key(node, key, NULL));
+    memset(digest, message, sizeof digest);
+    OK(musig_proposal_new_messages(&proposal, key, 1, digest, 1, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_proposal_free(proposal);
+    return session;
+}
+
+/* Takes events until one is of this kind. The caller frees it. */
+static musig_event *wait_event(const musig_node *node, int32_t kind) {
+    for (;;) {
+        musig_event *event;
+        OK(musig_node_next_event(node, &event, 30000, NULL));
+        if (musig_event_kind_of(event) == kind) return event;
+        musig_event_free(event);
+    }
+}
+
+#endif

@@ -1,0 +1,316 @@
+//! Somebody with a network identity and a signer key of its own, who is no signer of the session and knows everything
+//! about it: nothing that it sends changes anything, everything is counted, and the session goes on.
+
+use std::time::Duration;
+
+use libmusig::event::Event;
+use libmusig::net::{
+    NetCommand, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id,
+    presence_digest, seal_presence,
+};
+use libmusig::node::{Node, Refused, SessionRequest};
+use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use libmusig::protocol::limits;
+use libmusig::protocol::proposal::{Proposal, Terms};
+use libmusig::protocol::wire::{self, pb};
+use libmusig::signer::{LocalSigner, Signer};
+use libmusig::types::{SessionId, Signature, SignerKey, Txid};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::Receiver;
+
+use crate::support::*;
+
+const N: usize = 3;
+
+/// The network layer of an attacker, who speaks the protocol's outer forms correctly.
+struct Outsider {
+    runtime: Runtime,
+    network: Network,
+    events: Receiver<NetEvent>,
+    signer: LocalSigner,
+}
+
+impl Outsider {
+    fn connect_to(target: &Node) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let signer = LocalSigner::generate().expect("random bytes");
+        let identity = generate_identity();
+        let record = PresenceRecord {
+            signer: signer.public_key(),
+            peer: peer_id(&identity).expect("an identity"),
+            addresses: Vec::new(),
+            sequence: 1,
+        };
+        let record = record.encode();
+        let signature = signer.sign(&presence_digest(&record)).expect("signs");
+        let presence = seal_presence(record, &signature);
+        let config = NetworkConfig { listen: Vec::new(), ..NetworkConfig::default() };
+        let (network, events) =
+            Network::start(runtime.handle(), config, &identity, Some(presence)).expect("starts");
+        network.try_command(NetCommand::AddPeer(address(target).parse().expect("an address")));
+        let mut outsider = Self { runtime, network, events, signer };
+        outsider.until(|event| match event {
+            NetEvent::SignerConnected { key, .. } => Some(assert_eq!(*key, target.signer_key())),
+            _ => None,
+        });
+        outsider
+    }
+
+    fn until<T>(&mut self, mut wanted: impl FnMut(&NetEvent) -> Option<T>) -> T {
+        let events = &mut self.events;
+        self.runtime.block_on(async {
+            let search = async {
+                loop {
+                    let event = events.recv().await.expect("the network runs");
+                    if let Some(found) = wanted(&event) {
+                        return found;
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, search).await.expect("waited too long for the network")
+        })
+    }
+
+    fn send(&self, to: &Node, frame: Vec<u8>) {
+        let key = to.signer_key();
+        wait_until("there is room", || self.network.send(&key, frame.clone().into()));
+    }
+
+    fn sign(&self, body: Body) -> Envelope {
+        let signature = self.signer.sign(&envelope_id(&body.encode()).0).expect("signs");
+        Envelope::new(body, signature)
+    }
+
+    /// Proposes a session of the outsider's own with these signers.
+    fn proposal(&self, signers: Vec<SignerKey>, number: u8, like: &Terms) -> (Proposal, Vec<u8>) {
+        let signers: Vec<SignerKey> = [self.signer.public_key()].into_iter().chain(signers).collect();
+        let terms = Terms { entropy: [number; 32], proposer: 0, signers, replaces: None, ..like.clone() };
+        let proposal = Proposal::new(terms).expect("is good");
+        let content = Content::Proposal(proposal.as_bytes().to_vec());
+        let envelope = self.sign(Body { session: proposal.id(), signer: 0, content });
+        (proposal, frame(vec![envelope.as_bytes().to_vec()]))
+    }
+}
+
+fn frame(envelopes: Vec<Vec<u8>>) -> Vec<u8> {
+    wire::encode(&pb::Frame { envelopes, ..pb::Frame::default() })
+}
+
+/// One of every kind.
+fn every_kind(proposal: &Proposal) -> Vec<Content> {
+    let messages = proposal.messages.len();
+    let words = || "an outsider".to_owned();
+    vec![
+        Content::Proposal(proposal.as_bytes().to_vec()),
+        Content::Accept,
+        Content::Nonces { attempt: 0, nonces: vec![2; 66 * messages] },
+        Content::Partial { attempt: 0, transcript: [1; 32], partials: vec![1; 32 * messages] },
+        Content::Restart { ordinal: 1 },
+        Content::Decline { reason: words() },
+        Content::Abort { reason: words() },
+        Content::Claim { txid: Txid([9; 32]) },
+        Content::Nack { reason: words() },
+    ]
+}
+
+fn refused(node: &Node) -> Refused {
+    node.metrics().wait().expect("runs").refused
+}
+
+/// Waits until a node refused as much as it was sent of a kind.
+fn wait_refused(node: &Node, before: Refused, kind: fn(&Refused) -> u64, count: u64) {
+    wait_until("all is refused", || kind(&refused(node)) - kind(&before) >= count);
+    assert_eq!(kind(&refused(node)) - kind(&before), count);
+}
+
+/// Three connected signers, and a session that waits for the third one's consent.
+fn begin() -> (Vec<Node>, SessionId) {
+    let nodes: Vec<Node> = (0..N).map(|index| builder(secret(index)).start().expect("starts")).collect();
+    connect(&nodes);
+    let request = SessionRequest::messages(keys(N), vec![message(1)]);
+    let id = nodes[0].create_session(request).wait().expect("is created").id();
+    join_next(&nodes[1]);
+    wait_until("it has two consents", || {
+        nodes[0].session(id).status().wait().expect("known").accepted.len() == 2
+    });
+    (nodes, id)
+}
+
+/// The session goes on, and finishes.
+fn finish(nodes: Vec<Node>, id: SessionId) {
+    join_next(&nodes[2]);
+    nodes.iter().for_each(|node| wait_complete(node, id));
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
+fn random_bytes_are_counted_and_change_nothing() {
+    let (nodes, id) = begin();
+    let outsider = Outsider::connect_to(&nodes[0]);
+    let (before, status) = (refused(&nodes[0]), nodes[0].session(id).status().wait());
+    let mut bytes = vec![0; 4096];
+    for length in 1..=500 {
+        getrandom::fill(&mut bytes[..length]).expect("random bytes");
+        // No frame begins with this byte.
+        bytes[0] = 0xff;
+        outsider.send(&nodes[0], bytes[..length].to_vec());
+    }
+    wait_refused(&nodes[0], before, |refused| refused.malformed, 500);
+    // Good frames, cut short anywhere.
+    let export = nodes[0].session(id).export().wait().expect("known");
+    for length in (1..export.len()).step_by(7) {
+        outsider.send(&nodes[0], export[..length].to_vec());
+    }
+    let cut = (1..export.len()).step_by(7).count() as u64;
+    let bad = |refused: Refused| refused.malformed + refused.strangers;
+    wait_until("all is refused", || bad(refused(&nodes[0])) - bad(before) >= 500 + cut);
+    assert_eq!(nodes[0].session(id).status().wait(), status);
+    finish(nodes, id);
+}
+
+/// Envelopes of every kind: signed by the outsider in each signer's name, in its own, and real ones of the session.
+#[test]
+fn every_kind_of_envelope_from_outside_changes_nothing() {
+    let (nodes, id) = begin();
+    let mut outsider = Outsider::connect_to(&nodes[0]);
+    let (before, status) = (refused(&nodes[0]), nodes[0].session(id).status().wait());
+    let proposal = nodes[0].session(id).proposal().wait().expect("known");
+    let export = nodes[0].session(id).export().wait().expect("known");
+    let mut sent = 0;
+    for signer in 0..=N {
+        for content in every_kind(&proposal) {
+            let envelope = outsider.sign(Body { session: id, signer, content });
+            outsider.send(&nodes[0], frame(vec![envelope.as_bytes().to_vec()]));
+            sent += 1;
+        }
+    }
+    // Authentic ones, from somebody who has no business with them.
+    outsider.send(&nodes[0], export.clone());
+    // A certificate out of nothing.
+    let forged = pb::Certificate { session: id.0.to_vec(), signatures: vec![7; 64] };
+    outsider.send(&nodes[0], wire::encode(&pb::Frame { certificates: vec![forged], ..pb::Frame::default() }));
+    // Questions about the session.
+    for answer in [false, true] {
+        let have =
+            vec![pb::Have { session: id.0.to_vec(), envelopes: Vec::new(), certificate: true, answer }];
+        outsider.send(&nodes[0], wire::encode(&pb::Frame { have, ..pb::Frame::default() }));
+    }
+    wait_refused(&nodes[0], before, |refused| refused.strangers, sent + 4);
+    assert_eq!(nodes[0].session(id).status().wait(), status);
+
+    // It was told nothing: what comes first is the answer to a question about a session that does not exist.
+    let unknown =
+        vec![pb::Have { session: vec![5; 32], envelopes: Vec::new(), certificate: false, answer: false }];
+    outsider.send(&nodes[0], wire::encode(&pb::Frame { have: unknown, ..pb::Frame::default() }));
+    let told = outsider.until(|event| match event {
+        NetEvent::Frame { frame, .. } => Some(frame.to_vec()),
+        _ => None,
+    });
+    let told: pb::Frame = wire::decode(&told, "the frame").expect("is canonical");
+    assert!(told.envelopes.is_empty() && told.certificates.is_empty());
+    assert_eq!(told.have.iter().map(|have| have.session.clone()).collect::<Vec<_>>(), [vec![5; 32]]);
+    finish(nodes, id);
+}
+
+/// By import nobody is known as the sender, so everything is judged by its signatures.
+#[test]
+fn forged_imports_change_nothing() {
+    let (nodes, id) = begin();
+    let outsider = Outsider::connect_to(&nodes[0]);
+    let status = nodes[0].session(id).status().wait();
+    let before = refused(&nodes[0]);
+    let proposal = nodes[0].session(id).proposal().wait().expect("known");
+    let mut sent = 0;
+    for content in every_kind(&proposal) {
+        // The consent and the proposal of the first are there already.
+        let signer = if matches!(content, Content::Proposal(_)) { 1 } else { 2 };
+        let envelope = outsider.sign(Body { session: id, signer, content });
+        let _ = nodes[0].import(frame(vec![envelope.as_bytes().to_vec()])).wait();
+        sent += 1;
+    }
+    let nobody = outsider.sign(Body { session: id, signer: N, content: Content::Accept });
+    assert!(nodes[0].import(frame(vec![nobody.as_bytes().to_vec()])).wait().is_err());
+    let forged = pb::Certificate { session: id.0.to_vec(), signatures: vec![7; 64] };
+    let bytes = wire::encode(&pb::Frame { certificates: vec![forged], ..pb::Frame::default() });
+    assert!(nodes[0].import(bytes).wait().is_err());
+    let after = refused(&nodes[0]);
+    assert_eq!(after.signatures - before.signatures, sent + 1);
+    assert_eq!(after.strangers - before.strangers, 1);
+    assert_eq!(nodes[0].session(id).status().wait(), status);
+    finish(nodes, id);
+}
+
+#[test]
+fn a_flood_of_proposals_is_limited() {
+    let (nodes, id) = begin();
+    let outsider = Outsider::connect_to(&nodes[0]);
+    let before = refused(&nodes[0]);
+    let like = nodes[0].session(id).proposal().wait().expect("known").terms().clone();
+    let target = nodes[0].signer_key();
+    let most = limits::PROPOSALS_PER_SIGNER;
+    // Good ones, that the application may see: only so many.
+    for number in 0..100 {
+        outsider.send(&nodes[0], outsider.proposal(vec![target], number, &like).1);
+    }
+    wait_refused(&nodes[0], before, |refused| refused.proposals, 100 - most as u64);
+    assert_eq!(nodes[0].sessions().wait().expect("runs").len(), most + 1);
+    // Bad ones: without the node's key; forged in the name of a signer; expired; for another session's id.
+    let before = refused(&nodes[0]);
+    let (_, others) = outsider.proposal(vec![nodes[1].signer_key()], 200, &like);
+    outsider.send(&nodes[0], others);
+    let terms = Terms { entropy: [201; 32], proposer: 1, ..like.clone() };
+    let foreign = Proposal::new(terms).expect("is good");
+    let content = Content::Proposal(foreign.as_bytes().to_vec());
+    let envelope = outsider.sign(Body { session: foreign.id(), signer: 1, content });
+    outsider.send(&nodes[0], frame(vec![envelope.as_bytes().to_vec()]));
+    let old = Terms { expires_at: libmusig::types::UnixMillis(1), ..like };
+    outsider.send(&nodes[0], outsider.proposal(vec![target], 202, &old).1);
+    let (good, _) = outsider.proposal(vec![target], 203, &old);
+    let content = Content::Proposal(good.as_bytes().to_vec());
+    let envelope = outsider.sign(Body { session: SessionId([1; 32]), signer: 0, content });
+    outsider.send(&nodes[0], frame(vec![envelope.as_bytes().to_vec()]));
+    let all =
+        |refused: Refused| refused.proposals + refused.malformed + refused.strangers + refused.signatures;
+    wait_until("all is refused", || all(refused(&nodes[0])) - all(before) >= 4);
+    assert_eq!(nodes[0].sessions().wait().expect("runs").len(), most + 1);
+    // The application sees at most so many, and honest proposers have their own room.
+    let request = SessionRequest::messages(keys(N), vec![message(2)]);
+    let later = nodes[1].create_session(request).wait().expect("is created");
+    wait_for(&nodes[0], "an honest proposal", |event| {
+        let proposed = matches!(event.event, Event::SessionProposed { .. });
+        (proposed && event.session == Some(later.id())).then_some(())
+    });
+    finish(nodes, id);
+}
+
+/// An outsider that floods while a session runs does not keep it from finishing.
+#[test]
+fn a_flood_of_frames_does_not_stop_a_session() {
+    let (nodes, id) = begin();
+    let outsider = Outsider::connect_to(&nodes[0]);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let before = refused(&nodes[0]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let body = Body { session: id, signer: 1, content: Content::Abort { reason: "stop".into() } };
+            let envelope = Envelope::new(body, Signature([1; 64]));
+            let frame: std::sync::Arc<[u8]> = frame(vec![envelope.as_bytes().to_vec(); 8]).into();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                if !outsider.network.send(&nodes[0].signer_key(), frame.clone()) {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+            }
+        });
+        wait_until("the flood has begun", || refused(&nodes[0]).strangers > before.strangers + 100);
+        join_next(&nodes[2]);
+        nodes.iter().for_each(|node| wait_complete(node, id));
+        for number in 3..10 {
+            let request = SessionRequest::messages(keys(N), vec![message(number)]);
+            let session = nodes[0].create_session(request).wait().expect("is created");
+            nodes[1..].iter().for_each(|node| assert_eq!(join_next(node).id(), session.id()));
+            nodes.iter().for_each(|node| wait_complete(node, session.id()));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}

@@ -1,0 +1,303 @@
+//! Killed at every step, and started again from its store: the session finishes, no nonce serves two challenges, no
+//! durable event gets lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use libmusig::event::{Event, KeepEvent};
+use libmusig::node::{Node, SessionRequest};
+use libmusig::protocol::election::ElectionMethod;
+use libmusig::protocol::envelope::Content;
+use libmusig::signer::LocalSigner;
+use libmusig::types::Txid;
+use serde_json::json;
+
+use crate::auditor::audit;
+use crate::process::{Cluster, Export, lexicographic};
+use crate::support::*;
+
+const N: usize = 3;
+
+/// Waits until all confirm; then audits what all hold. Answers the highest attempt.
+#[track_caller]
+fn finish(cluster: &mut Cluster, what: &str) -> u64 {
+    cluster.wait_all("BroadcastConfirmed", 0..N);
+    let exports: Vec<Export> = (0..N).map(|signer| cluster.export_of_the_living(signer)).collect();
+    let attempt = exports.iter().map(|export| export.attempt).max().unwrap_or_default();
+    let findings = audit(exports.into_iter().flat_map(|export| export.envelopes));
+    assert!(findings.nonces >= N && findings.partials >= N, "{what}: {findings:?}");
+    let txid = cluster.said(0, "SessionComplete")[0]["txid"].as_str().expect("is set").to_owned();
+    let txid: Txid = txid.parse().expect("an id");
+    assert_eq!(cluster.chain.submissions(&txid).accepted, 1, "{what}");
+    for signer in 0..N {
+        assert!(cluster.said(signer, "KeyInUseElsewhere").is_empty(), "{what}: {signer}");
+        assert!(cluster.said(signer, "SessionFailed").is_empty(), "{what}: {signer}");
+        check_durable_events(cluster, signer, what);
+    }
+    attempt
+}
+
+/// None is lost over all lives of a signer, and those that come for the first time keep their order.
+fn check_durable_events(cluster: &Cluster, signer: usize, what: &str) {
+    let mut first = Vec::new();
+    for said in cluster.log.iter().filter(|said| said.by == signer && said.line["durable"] == true) {
+        let event = said.line["event"].as_str().expect("is set").to_owned();
+        if !first.contains(&event) {
+            first.push(event);
+        }
+    }
+    let order = ["SessionProposed", "SessionComplete", "ShouldBroadcast", "BroadcastConfirmed"];
+    let expected: Vec<&str> =
+        order.into_iter().filter(|name| first.iter().any(|event| event == name)).collect();
+    assert_eq!(first, expected, "{what}: durable events of {signer}");
+    assert!(expected.contains(&"SessionComplete"), "{what}: {signer} has {expected:?}");
+    assert!(expected.contains(&"BroadcastConfirmed"), "{what}: {signer} has {expected:?}");
+}
+
+/// Whether an export has the nonces, and the consent, of a signer.
+fn holds(export: &Export, signer: usize) -> (bool, bool) {
+    let has = |wanted: fn(&Content) -> bool| {
+        export.envelopes.iter().any(|envelope| envelope.body().signer == signer && wanted(envelope.content()))
+    };
+    (has(|content| matches!(content, Content::Nonces { .. })), has(|content| *content == Content::Accept))
+}
+
+#[test]
+fn all_killed_after_they_became_holders() {
+    let mut cluster = Cluster::start(N, |_| json!({ "open": false }));
+    cluster.propose(0, ElectionMethod::Lexicographic);
+    cluster.wait_all("SessionComplete", 0..N);
+    (0..N).for_each(|signer| cluster.kill(signer));
+    (0..N).for_each(|signer| cluster.restart(signer, &json!({})));
+    assert_eq!(finish(&mut cluster, "killed as holders"), 0);
+}
+
+#[test]
+fn killed_between_the_rounds() {
+    let [victim, late, proposer] = [lexicographic(N)[0], lexicographic(N)[1], lexicographic(N)[2]];
+    let mut cluster = Cluster::start(N, |signer| json!({ "consents": signer != late }));
+    cluster.propose(proposer, ElectionMethod::Lexicographic);
+    // All are connected, so nonces go out with the consent; nobody can answer them before the last one consents.
+    cluster.wait_until_exported(proposer, |export| holds(export, victim) == (true, true));
+    cluster.wait_all("SessionProposed", [late]);
+    cluster.kill(victim);
+    cluster.restart(victim, &json!({}));
+    cluster.order(late, &json!({ "order": "join" }));
+    assert_eq!(finish(&mut cluster, "killed between the rounds"), 1, "its nonces are lost: another attempt");
+    let own = cluster.export(proposer).expect("is there").envelopes;
+    let nonces =
+        own.iter().filter(|e| e.body().signer == victim && matches!(e.content(), Content::Nonces { .. }));
+    assert_eq!(nonces.count(), 2);
+}
+
+#[test]
+fn killed_before_the_first_round() {
+    let [victim, absent, proposer] = [lexicographic(N)[0], lexicographic(N)[1], lexicographic(N)[2]];
+    let mut cluster = Cluster::start(N, |_| json!({}));
+    cluster.kill(absent);
+    cluster.wait_disconnected([victim, proposer]);
+    cluster.propose(proposer, ElectionMethod::Lexicographic);
+    cluster.wait_until_exported(proposer, |export| holds(export, victim).1);
+    let export = cluster.export(proposer).expect("is there");
+    assert_eq!(holds(&export, victim), (false, true), "consent, and no nonces while somebody is away");
+    cluster.kill(victim);
+    cluster.restart(victim, &json!({}));
+    cluster.restart(absent, &json!({}));
+    assert_eq!(finish(&mut cluster, "killed before the first round"), 0);
+}
+
+/// SIGKILL just before or just after the n-th commit of the session. `false`: there were not that many.
+fn die_at(victim: usize, proposer: usize, when: &str, commit: u64) -> bool {
+    let what = format!("{victim} of proposer {proposer} killed {when} commit {commit}");
+    let mut cluster = Cluster::start(N, |signer| match signer == victim {
+        true => json!({ when: commit }),
+        false => json!({}),
+    });
+    cluster.propose(proposer, ElectionMethod::Lexicographic);
+    let done =
+        |cluster: &Cluster| (0..N).all(|signer| !cluster.said(signer, "BroadcastConfirmed").is_empty());
+    let died = loop {
+        if cluster.bury(victim) {
+            break true;
+        }
+        if done(&cluster) {
+            break false;
+        }
+        cluster.take_a_line();
+    };
+    if died {
+        cluster.restart(victim, &json!({}));
+    }
+    finish(&mut cluster, &what);
+    died
+}
+
+/// Runs cases, three at a time.
+fn at_every_commit(cases: Vec<(usize, usize, &'static str, u64)>) -> usize {
+    let (next, died) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some((victim, proposer, when, commit)) =
+                    cases.get(next.fetch_add(1, Ordering::Relaxed)).copied()
+                {
+                    died.fetch_add(usize::from(die_at(victim, proposer, when, commit)), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    died.into_inner()
+}
+
+/// The proposal, consent, nonces, partial signatures, certificate, turn, submission, what the chain shows, and each
+/// acknowledgement: commits of a session, in this order, some of them in one.
+const COMMITS: u64 = 10;
+
+#[test]
+fn killed_at_every_commit() {
+    let list = lexicographic(N);
+    let coordinator = (0..COMMITS).map(|commit| (list[0], list[1], "die_after", commit));
+    let proposer = (0..COMMITS).step_by(2).map(|commit| (list[0], list[0], "die_after", commit));
+    let died = at_every_commit(coordinator.chain(proposer).collect());
+    assert!(died as u64 >= COMMITS, "only {died} died: the cases do not reach what they are about");
+}
+
+#[test]
+#[ignore = "a minute and more; make test-full runs it"]
+fn killed_before_and_after_every_commit() {
+    let list = lexicographic(N);
+    let mut cases = Vec::new();
+    for commit in 0..2 * COMMITS {
+        for victim in &list {
+            // What is killed before its own proposal is on the disk has proposed nothing.
+            if (commit, *victim) != (0, list[1]) {
+                cases.push((*victim, list[1], "die_before", commit));
+            }
+            cases.push((*victim, list[1], "die_after", commit));
+        }
+    }
+    at_every_commit(cases);
+}
+
+/// The durable events that come now, without the notices.
+fn durable(node: &Node) -> Vec<(u64, String)> {
+    let mut events = Vec::new();
+    while let Some(event) = node.try_next_event().expect("runs") {
+        if event.durable {
+            let name = format!("{:?}", event.event);
+            events.push((event.id, name.split([' ', '(']).next().unwrap_or_default().to_owned()));
+        }
+    }
+    events
+}
+
+fn names(events: &[(u64, String)]) -> Vec<&str> {
+    events.iter().map(|(_, name)| name.as_str()).collect()
+}
+
+#[test]
+fn durable_events_come_again_until_they_are_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = || {
+        let node = Node::builder()
+            .signer(LocalSigner::new(secret(0)).expect("a key"))
+            .store_path(directory.path().join("node.redb"))
+            .offline()
+            .without_observer()
+            .start()
+            .expect("starts");
+        // An answer comes after what was to be told at the start.
+        node.metrics().wait().expect("runs");
+        node
+    };
+    let both = ["SessionComplete", "ShouldBroadcast"];
+    let node = start();
+    let request = SessionRequest::messages(keys(1), vec![message(1)]);
+    let session = node.create_session(request).wait().expect("is created");
+    let mut events = Vec::new();
+    wait_until("it is asked to broadcast", || {
+        events.extend(durable(&node));
+        events.len() == 2
+    });
+    assert_eq!(names(&events), both);
+    assert_eq!(durable(&node), [], "each is handed out once");
+    node.redeliver().wait().expect("runs");
+    let again = durable(&node);
+    assert_eq!(names(&again), both);
+    assert!(!node.event_handled(events[0].0), "the old number is gone");
+    node.stop().expect("stops");
+
+    let node = start();
+    let events = durable(&node);
+    assert_eq!(names(&events), both, "nobody acknowledged them");
+    assert!(node.event_handled(events[0].0));
+    assert!(!node.event_handled(events[0].0), "once");
+    node.metrics().wait().expect("runs");
+    node.stop().expect("stops");
+
+    let node = start();
+    let events = durable(&node);
+    assert_eq!(names(&events), ["ShouldBroadcast"]);
+    node.session(session.id()).notify_broadcast_complete(None).wait().expect("is complete");
+    node.stop().expect("stops");
+
+    let node = start();
+    let events = durable(&node);
+    assert_eq!(names(&events), ["BroadcastConfirmed"], "what was asked for is done");
+    assert!(node.event_handled(events[0].0));
+    node.metrics().wait().expect("runs");
+    node.stop().expect("stops");
+    let node = start();
+    assert_eq!(durable(&node), []);
+    node.stop().expect("stops");
+}
+
+#[test]
+fn a_handler_keeps_an_event_by_failing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (seen, keep) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(1)));
+    let start = || {
+        let (seen, keep) = (seen.clone(), keep.clone());
+        Node::builder()
+            .signer(LocalSigner::new(secret(0)).expect("a key"))
+            .store_path(directory.path().join("node.redb"))
+            .offline()
+            .without_observer()
+            .event_handler(move |event| {
+                if matches!(event.event, Event::SessionComplete { .. }) {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    match keep.load(Ordering::SeqCst) {
+                        0 => {}
+                        1 => return Err(KeepEvent),
+                        _ => panic!("a handler that fails in its own way"),
+                    }
+                }
+                Ok(())
+            })
+            .start()
+            .expect("starts")
+    };
+    let wait_seen = |count: usize| wait_until("it is told", || seen.load(Ordering::SeqCst) == count);
+    let node = start();
+    let request = SessionRequest::messages(keys(1), vec![message(1)]);
+    node.create_session(request).wait().expect("is created");
+    wait_seen(1);
+    node.stop().expect("stops");
+    keep.store(2, Ordering::SeqCst);
+    let node = start();
+    wait_seen(2);
+    node.stop().expect("stops");
+    keep.store(0, Ordering::SeqCst);
+    let node = start();
+    wait_seen(3);
+    wait_until("it is acknowledged", || node.metrics().wait().expect("runs").events_waiting == 0);
+    node.redeliver().wait().expect("runs");
+    wait_until("all is told", || node.metrics().wait().expect("runs").events_waiting == 0);
+    assert_eq!(seen.load(Ordering::SeqCst), 3);
+    node.stop().expect("stops");
+    let node = start();
+    wait_until("all is told", || node.metrics().wait().expect("runs").events_waiting == 0);
+    node.stop().expect("stops");
+    assert_eq!(seen.load(Ordering::SeqCst), 3);
+}

@@ -1,0 +1,472 @@
+//! Many engines in one thread with simulated time, network, disks, chain and applications. One seed decides
+//! everything: the same seed and the same script give the same run.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use libmusig::error::Error;
+use libmusig::protocol::election::ElectionMethod;
+use libmusig::protocol::engine::Engine;
+use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use libmusig::protocol::event::{Event, SessionEvent};
+use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms, Tiers};
+use libmusig::protocol::scheme::Scheme;
+use libmusig::protocol::signing::Musig2;
+use libmusig::protocol::status::SessionStatus;
+use libmusig::protocol::wire::{self, pb};
+use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
+use libmusig::signer::{LocalSigner, Signer};
+use libmusig::types::{ChainQuery, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis};
+
+use super::auditor::{Findings, audit};
+use super::chain::Chain;
+use super::disk::Disk;
+use super::double::{Double, DoubleCodec, DoubleSigner, transaction};
+
+mod applications;
+mod cast;
+mod network;
+mod questions;
+
+pub use cast::*;
+pub use questions::{kind_of, name_of};
+
+enum What {
+    Frame { from: usize, to: usize, connection: u64, frame: Arc<[u8]> },
+    Tick(usize),
+    Synced { node: usize, life: u64, session: SessionId, commit: u64 },
+    Signed { node: usize, life: u64, output: Box<Output> },
+    Submit { node: usize, life: u64, session: SessionId, txid: Txid },
+    Submitted { node: usize, life: u64, session: SessionId, answer: Result<SubmitOutcome, String> },
+    Observe { node: usize, life: u64, session: SessionId, query: ChainQuery },
+    React { node: usize, life: u64, event: Box<SessionEvent> },
+    Connect { one: usize, other: usize, connection: u64 },
+    Call(Box<dyn FnOnce(&mut Cluster)>),
+}
+
+struct Entry {
+    at: Duration,
+    sequence: u64,
+    what: What,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    /// What a script wants: no connection.
+    cut: bool,
+    /// Frames in this direction are lost, per thousand.
+    loss: u64,
+    /// Added to the delay.
+    slower: Duration,
+    /// The connection that there is; 0 is none.
+    connection: u64,
+    /// A connection whose sender died: what was on its way arrives.
+    flushed: u64,
+    last: Duration,
+}
+
+type OutputHook = Box<dyn FnMut(usize, &Output) -> Fate>;
+type EnvelopeHook = Box<dyn FnMut(usize, usize, &Envelope) -> Vec<Envelope>>;
+type FrameHook = Box<dyn FnMut(usize, usize, &pb::Frame) -> bool>;
+
+/// All of it.
+pub struct Cluster {
+    pub options: Options,
+    pub nodes: Vec<Node>,
+    pub chain: Chain,
+    pub random: Random,
+    /// Decides about each output before it is carried out.
+    pub on_output: Option<OutputHook>,
+    /// Replaces envelopes on their way from a node to a node.
+    pub on_envelope: Option<EnvelopeHook>,
+    /// Decides whether a frame is sent.
+    pub on_frame: Option<FrameHook>,
+    /// Envelopes that went over the wire, by kind, relayed ones too.
+    pub sent: BTreeMap<&'static str, u64>,
+    pub frames: u64,
+    /// Every envelope that was ever on the wire, if they are audited.
+    pub audited: HashMap<Vec<u8>, Envelope>,
+    now: Duration,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<Entry>>,
+    links: Vec<Vec<Link>>,
+    connections: u64,
+    requests: RequestId,
+}
+
+impl Cluster {
+    pub fn new(options: Options) -> Self {
+        Self::with_keys(options.clone(), &(0..options.signers).collect::<Vec<_>>())
+    }
+
+    /// One node for each of these keys. Nodes may share one.
+    pub fn with_keys(options: Options, keys: &[usize]) -> Self {
+        let mut random = Random::new(options.seed);
+        let nodes: Vec<Node> = keys
+            .iter()
+            .map(|index| Node {
+                key: key(*index),
+                secret: secret(*index),
+                signer: Arc::new(DoubleSigner::new(key(*index), 0)),
+                engine: None,
+                disk: Disk::default(),
+                settings: options.settings.clone(),
+                application: Application {
+                    consent: Consent::Joins,
+                    duty: Duty::Submits,
+                    checks_claims: true,
+                    acknowledges: true,
+                    delay: Duration::ZERO,
+                },
+                broadcaster: Broadcaster::Works,
+                observer_lag: Some(Duration::ZERO),
+                observer_hangs: false,
+                observations: 0,
+                skew: 0,
+                asleep: false,
+                cut_off: false,
+                events: Vec::new(),
+                done: Vec::new(),
+                boot: Duration::ZERO,
+                base: Duration::from_secs(random.below(1_000_000)),
+                life: 0,
+                held: HashMap::new(),
+                tick_at: None,
+            })
+            .collect();
+        let links = vec![vec![Link::default(); nodes.len()]; nodes.len()];
+        let mut cluster = Self {
+            options,
+            nodes,
+            chain: Chain::default(),
+            random,
+            on_output: None,
+            on_envelope: None,
+            on_frame: None,
+            sent: BTreeMap::new(),
+            frames: 0,
+            audited: HashMap::new(),
+            now: Duration::ZERO,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            links,
+            connections: 0,
+            requests: 0,
+        };
+        for node in 0..cluster.nodes.len() {
+            cluster.start(node);
+        }
+        cluster
+    }
+
+    // ---- Time ----
+
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    pub fn time(&self, node: usize) -> Time {
+        let node = &self.nodes[node];
+        let wall = (EPOCH.0 + self.now.as_millis() as u64).saturating_add_signed(node.skew);
+        Time { wall: UnixMillis(wall), monotonic: self.now - node.boot + node.base }
+    }
+
+    fn push(&mut self, after: Duration, what: What) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Entry { at: self.now + after, sequence: self.sequence, what }));
+    }
+
+    /// Runs a part of the script later.
+    pub fn after(&mut self, delay: Duration, call: impl FnOnce(&mut Cluster) + 'static) {
+        self.push(delay, What::Call(Box::new(call)));
+    }
+
+    /// One step of the simulation; `false` if nothing is left to do before `until`.
+    pub fn step(&mut self, until: Duration) -> bool {
+        if self.queue.peek().is_none_or(|Reverse(entry)| entry.at > until) {
+            self.now = self.now.max(until);
+            return false;
+        }
+        let Some(Reverse(Entry { at, what, .. })) = self.queue.pop() else { return false };
+        self.now = at;
+        self.carry_out(what);
+        true
+    }
+
+    pub fn run_for(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while self.step(until) {}
+    }
+
+    /// Runs until the condition holds, and answers whether it did within `limit`.
+    #[must_use]
+    pub fn run_until(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+        let until = self.now + limit;
+        loop {
+            if condition(self) {
+                return true;
+            }
+            if !self.step(until) {
+                return condition(self);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, what: What) {
+        match what {
+            What::Frame { from, to, connection, frame } => {
+                let link = &self.links[from][to];
+                if link.connection == connection || link.flushed == connection {
+                    let from = self.nodes[from].key;
+                    self.drive(to, |engine, now| {
+                        let _ = engine.frame(from, &frame, now);
+                    });
+                }
+            }
+            What::Tick(node) => {
+                if self.nodes[node].tick_at == Some(self.now) && !self.nodes[node].asleep {
+                    self.nodes[node].tick_at = None;
+                    self.drive(node, |engine, now| engine.tick(now));
+                }
+            }
+            What::Synced { node, life, session, commit } if self.nodes[node].life == life => {
+                self.nodes[node].disk.sync(commit);
+                let held = self.nodes[node].held.remove(&session).unwrap_or_default();
+                for output in held {
+                    self.output(node, output);
+                }
+                self.pump(node);
+            }
+            What::Signed { node, life, output } if self.nodes[node].life == life => self.sign(node, *output),
+            What::Submit { node, life, session, txid } if self.nodes[node].life == life => {
+                let answer = self.submit(node, txid);
+                if let Some(answer) = answer {
+                    self.push(Duration::ZERO, What::Submitted { node, life, session, answer });
+                }
+            }
+            What::Submitted { node, life, session, answer } if self.nodes[node].life == life => {
+                self.drive(node, |engine, now| engine.submitted(&session, answer, now));
+            }
+            What::Observe { node, life, session, query } if self.nodes[node].life == life => {
+                self.nodes[node].observations += 1;
+                if self.nodes[node].observer_hangs {
+                    return;
+                }
+                let answer = self.observe(node, &query);
+                self.drive(node, |engine, now| engine.observed(&session, answer, now));
+            }
+            What::React { node, life, event } if self.nodes[node].life == life => self.react(node, *event),
+            What::Connect { one, other, connection } => {
+                if self.links[one][other].connection == connection {
+                    let keys = (self.nodes[one].key, self.nodes[other].key);
+                    self.drive(one, |engine, now| engine.connected(keys.1, now));
+                    self.drive(other, |engine, now| engine.connected(keys.0, now));
+                }
+            }
+            What::Call(call) => call(self),
+            // Of an earlier life of the node.
+            _ => {}
+        }
+    }
+
+    // ---- Nodes ----
+
+    /// Calls the engine of a node, if it is alive, and does what follows.
+    pub fn drive<R>(&mut self, node: usize, act: impl FnOnce(&mut Engine, Time) -> R) -> Option<R> {
+        let now = self.time(node);
+        let result = act(self.nodes[node].engine.as_mut()?, now);
+        self.pump(node);
+        Some(result)
+    }
+
+    fn pump(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        while let Some(output) = self.nodes[node].engine.as_mut().and_then(Engine::poll_output) {
+            self.output(node, output);
+            if self.nodes[node].life != life {
+                return;
+            }
+        }
+        let state = &self.nodes[node];
+        let Some(engine) = &state.engine else { return };
+        let at = engine.next_timeout().map(|at| (at.saturating_sub(state.base) + state.boot).max(self.now));
+        if at != state.tick_at {
+            self.nodes[node].tick_at = at;
+            if let Some(at) = at {
+                self.push(at - self.now, What::Tick(node));
+            }
+        }
+    }
+
+    fn output(&mut self, node: usize, output: Output) {
+        if !self.nodes[node].alive() {
+            return;
+        }
+        let session = match &output {
+            Output::Persist { session, .. }
+            | Output::Send { session, .. }
+            | Output::Sign { session, .. }
+            | Output::Forget { session, .. }
+            | Output::Submit { session, .. }
+            | Output::Observe { session, .. }
+            | Output::Done { session, .. } => Some(*session),
+            Output::Event { event } => event.session,
+        };
+        if let Some(held) = session.and_then(|session| self.nodes[node].held.get_mut(&session)) {
+            held.push_back(output);
+            return;
+        }
+        let fate = self.on_output.as_mut().map_or(Fate::Happens, |hook| hook(node, &output));
+        match fate {
+            Fate::Happens => self.perform(node, output),
+            Fate::Lost => {}
+            Fate::CrashBefore => self.crash(node),
+            Fate::CrashBeforeKeeping(commits) => self.crash_keeping(node, commits),
+            Fate::CrashAfter => {
+                self.perform(node, output);
+                self.crash(node);
+            }
+            Fate::CutOffAfter => {
+                self.perform(node, output);
+                let arrived = self.options.delay * 2 + self.options.jitter;
+                self.after(arrived, move |cluster| cluster.cut_off(node, true));
+            }
+        }
+    }
+
+    fn perform(&mut self, node: usize, output: Output) {
+        let life = self.nodes[node].life;
+        match output {
+            Output::Persist { session, changes, durability } => {
+                let commit = self.nodes[node].disk.write(session, changes, self.now);
+                if durability == Durability::Synced {
+                    if self.options.sync.is_zero() {
+                        self.nodes[node].disk.sync(commit);
+                    } else {
+                        self.nodes[node].held.insert(session, VecDeque::new());
+                        self.push(self.options.sync, What::Synced { node, life, session, commit });
+                    }
+                }
+            }
+            Output::Send { to, frame, .. } => self.send(node, to, frame),
+            Output::Sign { .. } => {
+                if self.options.sign.is_zero() {
+                    self.sign(node, output);
+                } else {
+                    self.push(self.options.sign, What::Signed { node, life, output: Box::new(output) });
+                }
+            }
+            Output::Forget { session, attempt } => self.nodes[node].signer.forget(&session, attempt),
+            Output::Submit { session, transaction } => {
+                self.push(self.options.chain, What::Submit { node, life, session, txid: transaction.txid });
+            }
+            Output::Observe { session, query } => {
+                self.push(self.options.chain, What::Observe { node, life, session, query });
+            }
+            Output::Event { event } => {
+                self.nodes[node].events.push((self.now, event.clone()));
+                let delay = self.nodes[node].application.delay;
+                self.push(delay, What::React { node, life, event: Box::new(event) });
+            }
+            Output::Done { request, result, .. } => self.nodes[node].done.push((request, result)),
+        }
+    }
+
+    fn sign(&mut self, node: usize, output: Output) {
+        let Output::Sign { session, ticket, task } = output else { return };
+        let result = task.run(self.nodes[node].signer.as_ref());
+        let now = self.time(node);
+        if let Some(engine) = &mut self.nodes[node].engine {
+            engine.signed(&session, ticket, result, now);
+        }
+        if !self.options.sign.is_zero() {
+            self.pump(node);
+        }
+    }
+
+    /// Starts a node that is down. It reads its disk.
+    pub fn start(&mut self, node: usize) {
+        assert!(!self.nodes[node].alive(), "node {node} runs already");
+        let random = self.random.next();
+        let base = Duration::from_secs(self.random.below(1_000_000));
+        let now = self.now;
+        let real = self.options.real;
+        let state = &mut self.nodes[node];
+        state.life += 1;
+        (state.boot, state.base, state.asleep) = (now, base, false);
+        let scheme: Arc<dyn Scheme>;
+        if real {
+            scheme = Arc::new(Musig2);
+            state.signer = Arc::new(LocalSigner::new(state.secret).expect("a small number"));
+        } else {
+            scheme = Arc::new(Double);
+            state.signer = Arc::new(DoubleSigner::new(state.key, random));
+        }
+        let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
+        let stored = state.disk.sessions();
+        let time = self.time(node);
+        for session in stored {
+            engine.load(&session, time).expect("what was stored can be read");
+        }
+        self.nodes[node].engine = Some(engine);
+        self.pump(node);
+        self.refresh();
+    }
+
+    /// Kills a node: its memory and what was not synced is gone.
+    pub fn crash(&mut self, node: usize) {
+        self.crash_keeping(node, 0);
+    }
+
+    /// Kills a node; this many of the commits that were not synced survive.
+    pub fn crash_keeping(&mut self, node: usize, commits: usize) {
+        let state = &mut self.nodes[node];
+        state.life += 1;
+        state.engine = None;
+        state.held.clear();
+        state.tick_at = None;
+        state.disk.crash(commits, self.now);
+        for link in &mut self.links[node] {
+            link.flushed = link.connection;
+        }
+        self.refresh();
+    }
+
+    /// A phone that is put into a pocket: time goes on, nothing runs, connections are lost.
+    pub fn sleep(&mut self, node: usize) {
+        self.nodes[node].asleep = true;
+        self.refresh();
+    }
+
+    pub fn wake(&mut self, node: usize) {
+        self.nodes[node].asleep = false;
+        self.nodes[node].tick_at = None;
+        self.drive(node, |engine, now| engine.woke(now));
+        self.refresh();
+    }
+
+    /// No connection and no way to the chain, or both again.
+    pub fn cut_off(&mut self, node: usize, cut_off: bool) {
+        self.nodes[node].cut_off = cut_off;
+        self.refresh();
+    }
+}

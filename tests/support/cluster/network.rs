@@ -1,0 +1,137 @@
+//! Connections and frames.
+
+use super::*;
+
+impl Cluster {
+    /// Cuts the link between two nodes, or heals it.
+    pub fn cut(&mut self, one: usize, other: usize, cut: bool) {
+        self.links[one][other].cut = cut;
+        self.links[other][one].cut = cut;
+        self.refresh();
+    }
+
+    /// Loses this many of a thousand frames in one direction.
+    pub fn lose(&mut self, from: usize, to: usize, per_mille: u64) {
+        self.links[from][to].loss = per_mille;
+    }
+
+    /// Makes one direction slower.
+    pub fn slow(&mut self, from: usize, to: usize, by: Duration) {
+        self.links[from][to].slower = by;
+    }
+
+    pub(super) fn refresh(&mut self) {
+        let able = |node: &Node| node.alive() && !node.asleep && !node.cut_off;
+        for one in 0..self.nodes.len() {
+            for other in one + 1..self.nodes.len() {
+                let (a, b) = (&self.nodes[one], &self.nodes[other]);
+                let wanted = able(a) && able(b) && !self.links[one][other].cut && a.key != b.key;
+                let there = self.links[one][other].connection != 0;
+                if wanted == there {
+                    continue;
+                }
+                let keys = (a.key, b.key);
+                if wanted {
+                    self.connections += 1;
+                    let connection = self.connections;
+                    self.links[one][other].connection = connection;
+                    self.links[other][one].connection = connection;
+                    self.push(self.options.delay, What::Connect { one, other, connection });
+                } else {
+                    self.links[one][other].connection = 0;
+                    self.links[other][one].connection = 0;
+                    for (node, key) in [(one, keys.1), (other, keys.0)] {
+                        // Another node with the same key may still be there.
+                        let others: HashSet<SignerKey> = (0..self.nodes.len())
+                            .filter(|peer| self.links[node][*peer].connection != 0)
+                            .map(|peer| self.nodes[peer].key)
+                            .collect();
+                        if !self.nodes[node].asleep && !others.contains(&key) {
+                            self.push(
+                                Duration::ZERO,
+                                What::Call(Box::new(move |cluster| {
+                                    cluster.drive(node, |engine, now| engine.disconnected(&key, now));
+                                })),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, from: usize, to: SignerKey, frame: Arc<[u8]>) {
+        for other in 0..self.nodes.len() {
+            if self.nodes[other].key == to && self.links[from][other].connection != 0 {
+                self.send_to(from, other, frame.clone());
+            }
+        }
+    }
+
+    pub(super) fn send_to(&mut self, from: usize, to: usize, frame: Arc<[u8]>) {
+        let Some(frame) = self.through_hooks(from, to, frame) else { return };
+        self.deliver(from, to, frame);
+    }
+
+    /// Puts a frame on the wire as it is.
+    pub fn deliver(&mut self, from: usize, to: usize, frame: Arc<[u8]>) {
+        self.frames += 1;
+        let jitter = self.random.duration(self.options.jitter);
+        let lost = self.links[from][to].loss > 0 && self.random.chance(self.links[from][to].loss);
+        let link = &mut self.links[from][to];
+        let at = (self.now + self.options.delay + link.slower + jitter).max(link.last);
+        link.last = at;
+        let connection = link.connection;
+        if !lost && connection != 0 {
+            self.push(at - self.now, What::Frame { from, to, connection, frame });
+        }
+    }
+
+    pub(super) fn through_hooks(&mut self, from: usize, to: usize, frame: Arc<[u8]>) -> Option<Arc<[u8]>> {
+        let looked_at = self.options.audit || self.on_envelope.is_some() || self.on_frame.is_some();
+        if !looked_at {
+            return Some(frame);
+        }
+        let mut message: pb::Frame = wire::decode(&frame, "a frame").expect("nodes send valid frames");
+        if self.on_frame.as_mut().is_some_and(|hook| !hook(from, to, &message)) {
+            return None;
+        }
+        let mut envelopes = Vec::new();
+        for bytes in &message.envelopes {
+            let envelope = Envelope::decode(bytes).expect("nodes send valid envelopes");
+            let changed = match &mut self.on_envelope {
+                Some(hook) => hook(from, to, &envelope),
+                None => vec![envelope],
+            };
+            for envelope in changed {
+                *self.sent.entry(kind_of(envelope.content())).or_default() += 1;
+                envelopes.push(envelope.as_bytes().to_vec());
+                if self.options.audit {
+                    self.audited.insert(envelope.as_bytes().to_vec(), envelope);
+                }
+            }
+        }
+        if !message.certificates.is_empty() {
+            *self.sent.entry("certificate").or_default() += message.certificates.len() as u64;
+        }
+        if !message.have.is_empty() {
+            *self.sent.entry("have").or_default() += message.have.len() as u64;
+        }
+        message.envelopes = envelopes;
+        Some(wire::encode(&message).into())
+    }
+
+    /// Signs as a node: for signers that do what no honest one does.
+    pub fn forge(&self, node: usize, session: SessionId, signer: usize, content: Content) -> Envelope {
+        let body = Body { session, signer, content };
+        let signature = self.nodes[node].signer.sign(&envelope_id(&body.encode()).0).expect("not locked");
+        Envelope::new(body, signature)
+    }
+
+    /// Sends envelopes from a node to a node.
+    pub fn inject(&mut self, from: usize, to: usize, envelopes: &[Envelope]) {
+        let envelopes = envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
+        let frame = pb::Frame { envelopes, ..pb::Frame::default() };
+        self.deliver(from, to, wire::encode(&frame).into());
+    }
+}
