@@ -27,6 +27,8 @@ use crate::types::{SessionId, SignerKey};
 /// How long foreign code may take before the core goes on without it.
 pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CHAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long frames are taken in one go.
+const BURST: Duration = Duration::from_millis(5);
 /// The pause before a failed commit is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// No sleep is longer, so that a device's sleep is noticed.
@@ -179,10 +181,12 @@ impl Actor {
                     }
                     if !go_on { break }
                 }
-                event = events.recv(), if network_open && !self.suspended => match event {
+                event = events.recv(), if network_open && !self.suspended && self.store_error.is_none() => match event {
                     Some(event) => {
                         self.network_event(event).await;
-                        for _ in 0..64 {
+                        // More that waits, so that its writes become one commit; but no timer is kept waiting.
+                        let begun = Instant::now();
+                        while begun.elapsed() < BURST {
                             let Ok(event) = events.try_recv() else { break };
                             self.network_event(event).await;
                         }
@@ -271,7 +275,10 @@ impl Actor {
             }
             NetEvent::Heard { key } => self.engine.heard(key, now),
             NetEvent::Frame { from, frame } => {
-                if let Err(error) = self.engine.frame(from, &frame, now) {
+                let result = self.engine.frame(from, &frame, now);
+                // What it leads to leaves at once: nothing piles up here under a peer's control.
+                self.drain();
+                if let Err(error) = result {
                     tracing::debug!(%from, %error, "a frame was refused");
                 }
             }
@@ -395,6 +402,12 @@ impl Actor {
 
     /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
     pub(crate) fn settle(&mut self) {
+        self.drain();
+        self.store();
+    }
+
+    /// Carries out everything that the engine wants, and collects what is to be stored.
+    fn drain(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
@@ -410,6 +423,10 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// Hands what was collected to the store, as one batch.
+    fn store(&mut self) {
         // A suspended store takes nothing: what comes meanwhile waits for the resumption.
         if self.suspended {
             return;
@@ -468,16 +485,14 @@ impl Actor {
 
     fn committed(&mut self, batch: u64, result: Result<(), StoreError>) {
         if let Err(error) = result {
-            // Nothing that waits for the disk happens. Whoever waits for an answer gets the error.
+            // Nothing that waits for the disk happens, and nobody is told that it did or that it never will: the
+            // commit is repeated. New requests are refused until then.
             tracing::warn!(%error, "the store did not take a commit; it is tried again");
             if self.store_error.is_none() {
                 self.notice(Event::StoreFailed { error: error.clone() });
             }
             self.store_error = Some(error.clone());
             self.retry_at = Some(Instant::now() + STORE_RETRY);
-            for request in std::mem::take(&mut self.requests).into_values() {
-                request(Err(Error::Store(error.clone())));
-            }
             return;
         }
         if self.store_error.is_some() && self.waiting.front().is_some_and(|first| first.number < batch) {

@@ -150,6 +150,6 @@ impl Session {
     /// network. Nothing in it is secret but the terms.
     pub fn export(&self) -> Reply<Vec<u8>> {
         let id = self.id;
-        self.node.question(move |engine, _| engine.export(&id).ok_or(Error::UnknownSession(id)))
+        self.node.request(move |engine, request, now| engine.request_export(&id, request, now))
     }
 }

@@ -236,7 +236,10 @@ impl Node {
     /// Errors: there is a handler, or somebody waits already; the node stopped.
     pub fn next_event(&self) -> Reply<NodeEvent> {
         match self.0.delivery.next() {
-            Ok(receiver) => Reply::pending(receiver),
+            Ok(receiver) => {
+                let delivery = self.0.delivery.clone();
+                Reply::returnable(receiver, move |event| delivery.give_back(event))
+            }
             Err(error) => Reply::ready(Err(error)),
         }
     }
