@@ -119,14 +119,14 @@ pub(super) struct Started {
     pub log: Option<Arc<Lane>>,
 }
 
+/// A node to be, what is destroyed after it, and the thread of its log.
+type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>);
+
 /// Where a handler finds the node that it belongs to.
 pub(super) type Slot = Arc<OnceLock<Weak<musig_node>>>;
 
-/// A node that is ready to start, what its callbacks get, and the lane of its log.
-type Ready = (NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>);
-
 impl Settings {
-    fn builder(&self, slot: &Slot) -> Outcome<Ready> {
+    fn builder(&self, slot: &Slot) -> Outcome<Prepared> {
         let mut builder = Node::builder();
         let mut foreign = Vec::new();
         builder = match &self.signer {
