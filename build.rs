@@ -5,7 +5,12 @@ use std::env;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    let linux = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux");
+    let system = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    let linux = system == "linux";
+    if (linux || system == "android") && env::var_os("CARGO_FEATURE_UNIFFI").is_some() {
+        // Android has systems with pages of 16 KiB.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,max-page-size=16384");
+    }
     if linux && env::var_os("CARGO_FEATURE_UNIFFI").is_some() {
         // `bindings/generate.sh` gives the library this name.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmusig_uniffi.so");

@@ -1,36 +1,47 @@
 package org.libmusig
 
-import com.sun.jna.CallbackThreadInitializer
 import com.sun.jna.Native
-import org.libmusig.ffi.uniffiCallbackInterfaceBroadcaster
-import org.libmusig.ffi.uniffiCallbackInterfaceChainObserver
-import org.libmusig.ffi.uniffiCallbackInterfaceLogSink
-import org.libmusig.ffi.uniffiCallbackInterfaceSigner
-import org.libmusig.ffi.uniffiRustFutureContinuationCallbackImpl
+import org.libmusig.ffi.Broadcaster
+import org.libmusig.ffi.ChainObserver
+import org.libmusig.ffi.ChainQuery
+import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.LogRecord
+import org.libmusig.ffi.LogSink
+import org.libmusig.ffi.NonceRequest
+import org.libmusig.ffi.PartialRequest
+import org.libmusig.ffi.Signer
+import org.libmusig.ffi.SignedTransaction
+import org.libmusig.ffi.SubmitOutcome
 
-/**
- * The library's threads live long, so that they stay known to the JVM between two calls: a call costs a third of what it
- * does when JNA attaches and detaches its thread each time. As daemons, so that a node that nobody closed does not keep
- * the process alive.
+/*
+ * Foreign objects are called on threads of the library's, which live as long as their node. They stay known to the JVM
+ * between two calls: otherwise JNA attaches and detaches them each time, which costs three times the call itself, and
+ * fails where the object calls the node, whose answer comes back on the same thread.
  */
-internal object CallbackThreads {
-    init {
-        val initializer = CallbackThreadInitializer(true, false)
-        for (callback in listOf(
-            uniffiRustFutureContinuationCallbackImpl,
-            uniffiCallbackInterfaceBroadcaster.submit,
-            uniffiCallbackInterfaceChainObserver.status,
-            uniffiCallbackInterfaceLogSink.log,
-            uniffiCallbackInterfaceSigner.publicKey,
-            uniffiCallbackInterfaceSigner.sign,
-            uniffiCallbackInterfaceSigner.makeNonces,
-            uniffiCallbackInterfaceSigner.makePartials,
-            uniffiCallbackInterfaceSigner.forget,
-        )) {
-            Native.setCallbackThreadInitializer(callback, initializer)
-        }
-    }
+private fun <T> attached(call: () -> T): T {
+    Native.detach(false)
+    return call()
+}
 
-    /** Runs the above, once. */
-    fun prepare() = Unit
+internal fun Broadcaster.attached(): Broadcaster = object : Broadcaster {
+    override fun submit(transaction: SignedTransaction): SubmitOutcome =
+        attached { this@attached.submit(transaction) }
+}
+
+internal fun ChainObserver.attached(): ChainObserver = object : ChainObserver {
+    override fun status(query: ChainQuery): ChainStatus = attached { this@attached.status(query) }
+}
+
+internal fun LogSink.attached(): LogSink = object : LogSink {
+    override fun log(record: LogRecord): Unit = attached { this@attached.log(record) }
+}
+
+internal fun Signer.attached(): Signer = object : Signer {
+    // On a thread of one call.
+    override fun publicKey(): String = this@attached.publicKey()
+    override fun sign(digest: ByteArray): ByteArray = attached { this@attached.sign(digest) }
+    override fun makeNonces(request: NonceRequest): List<ByteArray> = attached { this@attached.makeNonces(request) }
+    override fun makePartials(request: PartialRequest): List<ByteArray> =
+        attached { this@attached.makePartials(request) }
+    override fun forget(session: String, attempt: UInt): Unit = attached { this@attached.forget(session, attempt) }
 }

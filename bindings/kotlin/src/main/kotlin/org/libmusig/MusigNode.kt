@@ -1,8 +1,9 @@
 package org.libmusig
 
 import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.ExperimentalForInheritanceCoroutinesApi
 import kotlinx.coroutines.flow.Flow
-import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.flow.FlowCollector
 import kotlinx.coroutines.runBlocking
 import org.libmusig.ffi.Broadcaster
 import org.libmusig.ffi.ChainObserver
@@ -31,10 +32,11 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
      * when the body is about to get it. Operators that buffer (`buffer`, `shareIn`) take events ahead of their body;
      * durable ones among those come again after a restart or [redeliver].
      */
-    public fun events(): Flow<ReceivedEvent> = flow {
-        while (true) {
-            val received = next() ?: break
-            emit(received)
+    @OptIn(ExperimentalForInheritanceCoroutinesApi::class)
+    public fun events(): Flow<ReceivedEvent> = object : Flow<ReceivedEvent> {
+        // Not made by `flow { }`, whose `emit` fails when the collector was cancelled since the event was taken.
+        override suspend fun collect(collector: FlowCollector<ReceivedEvent>) {
+            while (true) collector.emit(next() ?: return)
         }
     }
 
@@ -104,10 +106,6 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
     }
 
     public companion object {
-        init {
-            CallbackThreads.prepare()
-        }
-
         /**
          * Opens the store, takes up its sessions, and starts. If the coroutine is cancelled, the node is stopped again.
          * Foreign objects are called on threads of their own, one call at a time; they may block, and throw.
@@ -118,7 +116,7 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             broadcaster: Broadcaster? = null,
             observer: ChainObserver? = null,
             logSink: LogSink? = null,
-        ): MusigNode = MusigNode(Node.start(config, SignerChoice.Local(signer), broadcaster, observer, logSink))
+        ): MusigNode = start(config, SignerChoice.Local(signer), broadcaster, observer, logSink)
 
         /** The same with a key that is held elsewhere. */
         public suspend fun start(
@@ -127,6 +125,16 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             broadcaster: Broadcaster? = null,
             observer: ChainObserver? = null,
             logSink: LogSink? = null,
-        ): MusigNode = MusigNode(Node.start(config, SignerChoice.Foreign(signer), broadcaster, observer, logSink))
+        ): MusigNode = start(config, SignerChoice.Foreign(signer.attached()), broadcaster, observer, logSink)
+
+        private suspend fun start(
+            config: NodeConfig,
+            signer: SignerChoice,
+            broadcaster: Broadcaster?,
+            observer: ChainObserver?,
+            logSink: LogSink?,
+        ): MusigNode = MusigNode(
+            Node.start(config, signer, broadcaster?.attached(), observer?.attached(), logSink?.attached()),
+        )
     }
 }

@@ -1,0 +1,208 @@
+package org.libmusig
+
+import kotlinx.coroutines.runBlocking
+import org.junit.jupiter.api.Assertions.assertArrayEquals
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.libmusig.ffi.Event
+import org.libmusig.ffi.KeyOrder
+import org.libmusig.ffi.LocalSigner
+import org.libmusig.ffi.LogLevel
+import org.libmusig.ffi.MusigException
+import org.libmusig.ffi.Phase
+import org.libmusig.ffi.ProposalProblem
+import org.libmusig.ffi.SignerProblem
+import org.libmusig.ffi.StoreChoice
+import org.libmusig.ffi.StoreProblem
+import org.libmusig.ffi.Tweak
+import org.libmusig.ffi.TweakForest
+import org.libmusig.ffi.aggregateKey
+import org.libmusig.ffi.decodeProposal
+import org.libmusig.ffi.libraryVersion
+import org.libmusig.ffi.sortKeys
+import org.libmusig.ffi.syntheticXpub
+import org.libmusig.ffi.taprootTweak
+import org.libmusig.ffi.verifyProof
+import java.nio.file.Files
+import java.util.concurrent.CopyOnWriteArrayList
+
+class ApiTest {
+    @Test
+    fun `keys and tweaks`() {
+        // BIP-327's first key aggregation vector.
+        val keys = listOf(
+            "02f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9",
+            "03dff1d77f2a671c5f36183726db2341be58feae1da2deced843240f7b502ba659",
+            "023590a94e768f8e1815c2f24b4d80a8e3149316c3518ce7b7ad338368d038ca66",
+        )
+        val aggregate = aggregateKey(keys, KeyOrder.AS_GIVEN)
+        assertEquals("90539eede565f5d054f32cc0c220126889ed1e5d193baf15aef344fe59d4610c", aggregate.drop(2))
+        assertEquals(keys.sorted(), sortKeys(keys))
+        assertEquals(aggregateKey(sortKeys(keys), KeyOrder.AS_GIVEN), aggregateKey(keys, KeyOrder.SORTED))
+        assertTrue(syntheticXpub(aggregate).startsWith("xpub"))
+        TweakForest(aggregate).use { forest ->
+            assertEquals(aggregate, forest.key())
+            assertNull(forest.derive(emptyList()))
+            val output = forest.taproot()
+            assertArrayEquals(taprootTweak(aggregate).scalar, forest.tweaks().single().scalar)
+            assertEquals(output, forest.push(taprootTweak(aggregate)))
+            val plain = forest.push(Tweak(ByteArray(32) { 1 }, xOnly = false))
+            assertTrue(plain != output && forest.key(plain) != forest.key(output))
+            assertThrows(MusigException::class.java) { forest.key(99u) }
+        }
+    }
+
+    @Test
+    fun `a local signer is locked and unlocked`() = runBlocking {
+        val held = signer(0)
+        assertEquals(64, held.sign(ByteArray(32)).size)
+        held.lock()
+        assertTrue(held.isLocked())
+        val locked = assertThrows(MusigException.SignerFailed::class.java) { held.sign(ByteArray(32)) }
+        assertEquals(SignerProblem.Locked, locked.problem)
+        val wrong = assertThrows(MusigException.SignerFailed::class.java) { held.unlock(secret(1)) }
+        assertEquals(SignerProblem.WrongSecret(held.publicKey()), wrong.problem)
+        held.unlock(secret(0))
+        assertFalse(held.isLocked())
+        held.forget("00".repeat(32), 0u)
+        val short = assertThrows(MusigException.SignerFailed::class.java) { LocalSigner(ByteArray(31)) }
+        assertEquals(SignerProblem.InvalidSecret, short.problem)
+        LocalSigner.generate().use { one ->
+            LocalSigner.generate().use { other -> assertTrue(one.publicKey() != other.publicKey()) }
+        }
+        held.close()
+    }
+
+    @Test
+    fun `sessions travel as bytes`() = runBlocking {
+        val nodes = List(2) { MusigNode.start(config(offline = true), signer(it)) }
+        val (one, two) = nodes
+        val mine = one.createSession(messageRequest(keys(2)))
+        val theirs = two.importSessions(mine.exportSession()).single()
+        assertEquals(mine.id(), theirs.id())
+        two.await<Event.SessionProposed>()
+        theirs.join()
+        eventually("both signed") {
+            one.importSessions(theirs.exportSession()).forEach { it.close() }
+            two.importSessions(mine.exportSession()).forEach { it.close() }
+            mine.finalSignatures() != null && theirs.finalSignatures() != null
+        }
+        val proposal = mine.proposal()
+        assertEquals(mine.id(), proposal.session)
+        assertEquals(proposal.session, decodeProposal(proposal.encoded).session)
+        assertEquals(mine.id(), one.sessions().single().session)
+        mine.close()
+        theirs.close()
+        closeAll(nodes)
+    }
+
+    @Test
+    fun `the rest of a session`() = runBlocking {
+        val chain = Chain()
+        val node = MusigNode.start(config(withoutObserver = false), signer(0), chain.of("it"), chain)
+        val session = node.createSession(spendRequest(keys(1)))
+        node.await<Event.BroadcastSeen>()
+        assertEquals(session.finalTransaction()!!.txid, chain.submissions.first().second.txid)
+        assertEquals(0u, session.election().coordinator)
+        assertEquals(listOf(0u), session.priorityList())
+        assertTrue(session.isCoordinator())
+        assertTrue(session.isCurrentCoordinator())
+        session.coordinatorPeerId()
+        session.broadcastNow()
+        eventually("it was submitted again") { chain.submissions.size >= 2 }
+        session.reportBroadcastFailed("no network")
+        session.notifyBroadcastComplete()
+        session.closeSession()
+        assertEquals(Phase.CLOSED, session.status().phase)
+        session.close()
+
+        val declined = node.createSession(messageRequest(keys(2)))
+        thrown<MusigException.WrongState> { declined.decline("it is my own") }
+        declined.abort("not needed")
+        assertEquals(Phase.ABORTED, declined.status().phase)
+        declined.close()
+        val unknown = node.session("00".repeat(32))
+        assertEquals("00".repeat(32), thrown<MusigException.UnknownSession> { unknown.status() }.session)
+        unknown.close()
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `a signer declines`() = runBlocking {
+        val nodes = List(2) { MusigNode.start(config(), signer(it)) }
+        connect(nodes)
+        nodes[0].createSession(messageRequest(keys(2))).close()
+        val id = nodes[1].await { it.event is Event.SessionProposed }.session!!
+        nodes[1].session(id).use { it.decline("not this one") }
+        val aborted = nodes[0].await<Event.SessionAborted>()
+        assertEquals("not this one" to 1u, aborted.reason to aborted.by)
+        assertTrue(aborted.declined)
+        closeAll(nodes)
+    }
+
+    @Test
+    fun `suspend and resume`() = runBlocking {
+        val directory = Files.createTempDirectory("musig")
+        val store = StoreChoice.File(directory.resolve("node.redb").toString())
+        val node = MusigNode.start(config(store, offline = true), signer(0))
+        val other = thrown<MusigException.StoreFailed> { MusigNode.start(config(store, offline = true), signer(0)) }
+        assertTrue(other.problem is StoreProblem.InUse, other.problem.toString())
+        node.suspend()
+        thrown<MusigException.Suspended> { node.createSession(messageRequest(keys(1))) }
+        // The lock is released.
+        MusigNode.start(config(store, offline = true), signer(0)).close()
+        node.resume()
+        node.announce()
+        node.createSession(messageRequest(keys(1))).close()
+        node.await<Event.SessionComplete>()
+        assertTrue(node.metrics().storeCommits > 0uL)
+        assertTrue(node.peerId().isNotEmpty())
+        assertEquals(keys(1).single(), node.signerKey())
+        node.requestStop()
+        closeAll(listOf(node))
+        directory.toFile().deleteRecursively()
+        Unit
+    }
+
+    @Test
+    fun `refusals say what is wrong`() = runBlocking {
+        assertEquals("0.1.0", libraryVersion())
+        assertThrows(MusigException::class.java) { verifyProof(ByteArray(9)) }
+        val node = MusigNode.start(config(offline = true), signer(0))
+        val twice = thrown<MusigException.ProposalRefused> {
+            node.createSession(messageRequest(keys(2) + keys(1)))
+        }
+        assertEquals(ProposalProblem.DuplicateKey(0u, 2u), twice.problem)
+        val stranger = thrown<MusigException.ProposalRefused> { node.createSession(messageRequest(keys(3).drop(1))) }
+        assertEquals(ProposalProblem.NotASigner, stranger.problem)
+        thrown<MusigException.InputRefused> { node.importSessions(ByteArray(5)) }
+        thrown<MusigException> { node.addPeer("nowhere") }
+        thrown<MusigException.InvalidConfig> { MusigNode.start(config(withoutObserver = false), signer(0)) }
+        closeAll(listOf(node))
+        thrown<IllegalStateException> { node.metrics() }
+        assertFalse(node.eventHandled(1uL))
+        node.stop()
+        node.requestStop()
+    }
+
+    @Test
+    fun `the log arrives, and a sink that throws harms nobody`() = runBlocking {
+        val lines = CopyOnWriteArrayList<String>()
+        val sink = logSink {
+            lines += "${it.level} ${it.target} ${it.text}"
+            throw IllegalStateException("no disk")
+        }
+        // It takes one session, so that a second proposal is refused, which a developer wants to know.
+        val narrow = config().copy(logLevel = LogLevel.TRACE, maxSessions = 1u)
+        val nodes = listOf(MusigNode.start(narrow, signer(0), logSink = sink), MusigNode.start(config(), signer(1)))
+        connect(nodes)
+        repeat(2) { nodes[1].createSession(messageRequest(keys(2), it)).close() }
+        eventually("it is logged") { lines.isNotEmpty() }
+        nodes[0].metrics()
+        closeAll(nodes)
+    }
+}

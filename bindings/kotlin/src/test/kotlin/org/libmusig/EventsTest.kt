@@ -1,0 +1,201 @@
+package org.libmusig
+
+import kotlinx.coroutines.CoroutineStart
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.cancelAndJoin
+import kotlinx.coroutines.flow.take
+import kotlinx.coroutines.flow.toList
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
+import kotlinx.coroutines.withTimeoutOrNull
+import kotlinx.coroutines.yield
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.libmusig.ffi.Event
+import org.libmusig.ffi.MusigException
+import org.libmusig.ffi.Session
+import java.util.concurrent.CopyOnWriteArrayList
+
+class EventsTest {
+    private suspend fun offline() = MusigNode.start(config(offline = true), signer(0))
+
+    @Test
+    fun `a handler acknowledges by returning and keeps by throwing`() = runBlocking {
+        val node = offline()
+        node.createSession(messageRequest(keys(1))).close()
+        val failures = CopyOnWriteArrayList<String>()
+        val handled = CopyOnWriteArrayList<String>()
+        val consumer = launch(Dispatchers.Default) {
+            node.handleEvents(onFailure = { received, failure -> failures += "${received.session} ${failure.message}" }) {
+                if (it.event is Event.SessionComplete && failures.isEmpty()) error("not now")
+                handled += it.event.javaClass.simpleName
+            }
+        }
+        eventually("the handler threw") { failures.size == 1 }
+        assertFalse("SessionComplete" in handled)
+        node.redeliver()
+        eventually("it came again") { "SessionComplete" in handled }
+        node.redeliver()
+        // Another event marks the end of what was delivered again.
+        node.createSession(messageRequest(keys(1), 9)).close()
+        eventually("another session") { handled.count { it == "SessionComplete" } == 2 }
+        node.stop()
+        consumer.join()
+        node.close()
+    }
+
+    @Test
+    fun `what a handler throws ends handleEvents where nobody takes it`() = runBlocking {
+        val node = offline()
+        node.createSession(messageRequest(keys(1))).close()
+        val failure = thrown<IllegalStateException> { node.handleEvents { error("broken handler") } }
+        assertEquals("broken handler", failure.message)
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `the handler may call the node, and close it`() = runBlocking {
+        val node = offline()
+        node.createSession(messageRequest(keys(1))).close()
+        withTimeout(PATIENCE) {
+            node.handleEvents { received ->
+                assertTrue(node.metrics().sessions >= 1uL)
+                if (received.event is Event.SessionComplete) {
+                    node.session(received.session!!).use { assertEquals(1, it.finalSignatures()!!.size) }
+                    node.close()
+                }
+            }
+        }
+        node.close()
+    }
+
+    @Test
+    fun `a flow never acknowledges, and ends with the node`() = runBlocking {
+        val node = offline()
+        node.createSession(messageRequest(keys(1))).close()
+        val first = node.awaitUnacknowledged<Event.SessionComplete>()
+        node.redeliver()
+        val second = node.awaitUnacknowledged<Event.SessionComplete>()
+        assertEquals(first.session, second.session)
+        assertTrue(second.ack())
+        val rest = launch { node.events().toList() }
+        yield()
+        node.stop()
+        withTimeout(PATIENCE) { rest.join() }
+        node.close()
+        assertEquals(emptyList<ReceivedEvent>(), node.events().toList())
+    }
+
+    @Test
+    fun `there is one consumer at a time`() = runBlocking {
+        val node = offline()
+        val consumer = launch(start = CoroutineStart.UNDISPATCHED) { node.handleEvents { } }
+        val refused = thrown<MusigException.ConsumerExists> { node.events().take(1).toList() }
+        assertTrue(refused.reason.isNotBlank())
+        consumer.cancelAndJoin()
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `wake makes a wait return without an event`() = runBlocking {
+        val node = offline()
+        val waiting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) { node.waitForEvent() }
+        node.wake()
+        withTimeout(PATIENCE) { waiting.join() }
+        assertEquals(null, node.takeEvent())
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `cancelling the wait for events loses none`() = runBlocking {
+        val node = offline()
+        val wanted = 60
+        val created = launch(Dispatchers.Default) {
+            repeat(wanted) { node.createSession(messageRequest(keys(1), it)).close() }
+        }
+        val completed = mutableSetOf<String>()
+        var cancelled = 0
+        withTimeout(PATIENCE) {
+            var pause = 0L
+            while (completed.size < wanted) {
+                pause = (pause + 1) % 4
+                withTimeoutOrNull(pause) {
+                    node.events().collect {
+                        if (it.event is Event.SessionComplete) completed += it.session!!
+                    }
+                } ?: cancelled++
+            }
+        }
+        created.join()
+        assertTrue(cancelled > 3, "cancelled $cancelled times")
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `every waiting call can be cancelled`() = runBlocking {
+        val node = offline()
+        val session = node.createSession(messageRequest(keys(2)))
+        val calls: List<Pair<String, suspend () -> Unit>> = listOf(
+            "addPeer" to { node.addPeer("/ip4/127.0.0.1/tcp/1") },
+            "announce" to { node.announce() },
+            "connectedSigners" to { node.connectedSigners(); Unit },
+            "createSession" to { node.createSession(messageRequest(keys(2), 1)).close() },
+            "importSessions" to { node.importSessions(session.exportSession()).forEach(Session::close) },
+            "listenAddresses" to { node.listenAddresses(); Unit },
+            "metrics" to { node.metrics(); Unit },
+            "redeliver" to { node.redeliver() },
+            "sessions" to { node.sessions(); Unit },
+            "waitForEvent" to { node.waitForEvent() },
+            "join" to { session.join() },
+            "status" to { session.status(); Unit },
+            "proposal" to { session.proposal(); Unit },
+            "finalSignatures" to { session.finalSignatures(); Unit },
+            "finalTransaction" to { session.finalTransaction(); Unit },
+            "election" to { session.election(); Unit },
+            "priorityList" to { session.priorityList(); Unit },
+            "isCoordinator" to { session.isCoordinator(); Unit },
+            "isCurrentCoordinator" to { session.isCurrentCoordinator(); Unit },
+            "coordinatorPeerId" to { session.coordinatorPeerId(); Unit },
+            "exportSession" to { session.exportSession(); Unit },
+            "notifyBroadcastComplete" to { session.notifyBroadcastComplete() },
+            "reportBroadcastFailed" to { session.reportBroadcastFailed("no network") },
+            "broadcastNow" to { session.broadcastNow() },
+            "decline" to { session.decline("no") },
+            "abort" to { session.abort("no") },
+            "closeSession" to { session.closeSession() },
+            "suspend" to { node.suspend() },
+            "resume" to { node.resume() },
+            "start" to { MusigNode.start(config(offline = true), signer(1)).close() },
+        )
+        for ((name, call) in calls) {
+            val waiting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
+                try {
+                    call()
+                } catch (_: MusigException) {
+                    // It answered before it was cancelled.
+                }
+            }
+            withTimeout(PATIENCE) { waiting.cancelAndJoin() }
+            assertTrue(waiting.isCompleted, name)
+        }
+        // What changes something went on. A resume that was overtaken by its suspend is given again.
+        eventually("it runs") {
+            try {
+                node.metrics()
+                true
+            } catch (_: MusigException.Suspended) {
+                node.resume()
+                false
+            }
+        }
+        eventually("the cancelled proposal exists") { node.sessions().size == 2 }
+        session.close()
+        val stopping = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) { node.stop() }
+        stopping.cancelAndJoin()
+        thrown<MusigException.NodeStopped> { while (true) node.metrics() }
+        node.close()
+    }
+}
