@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import support
 from musig._ffi import musig as generated
 
@@ -28,6 +29,12 @@ def record(name: str) -> None:
 
 for _name in NAMES:
     record(_name)
+
+
+@pytest.fixture(autouse=True)
+def baseline() -> None:
+    support.BASELINE.clear()
+    support.BASELINE.update(support.live())
 
 
 def missing() -> list[str]:

@@ -243,10 +243,15 @@ def covered(name: str) -> None:
     COVERED.add(f"method_{name}")
 
 
+BASELINE: dict[str, int] = {}
+"""What existed before the test: one that failed may have left something behind."""
+
+
 def live() -> dict[str, int]:
-    """Objects of the library that exist."""
+    """Objects of the library that exist since the test began."""
     gc.collect()
-    return {kind: count for kind, count in _ffi.live_objects().items() if count}
+    counts = _ffi.live_objects().items()
+    return {kind: count for kind, count in counts if count > BASELINE.get(kind, 0)}
 
 
 def assert_nothing_lives() -> None:

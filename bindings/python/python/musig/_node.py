@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Union, cast
+from typing import Any, Literal, TypeVar, Union, cast
 
 from . import _exit, _ffi
 from ._ffi import (
@@ -30,12 +31,35 @@ from .errors import InvalidArgument, NodeStopped
 from .events import EventData
 from .signer import Signer
 
+# The generated variants are no subclasses of their enumeration in the eyes of a type checker.
+_stores: Any = _ffi.StoreChoice
+_tiers: Any = _ffi.Tiers
+
 Seconds = Union[timedelta, float]
 """A duration: a timedelta, or a number of seconds."""
 
 
 def _duration(value: Seconds | None) -> timedelta | None:
     return timedelta(seconds=value) if isinstance(value, (int, float)) else value
+
+
+T = TypeVar("T")
+_finishing: set[asyncio.Task[Any]] = set()
+
+
+async def _finish(call: Coroutine[Any, Any, T]) -> T:
+    """Waits for a call that answers with an object. It is finished even if its caller is cancelled: an answer that
+    nobody took would exist for ever."""
+
+    def done(task: asyncio.Task[T]) -> None:
+        _finishing.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    task = asyncio.ensure_future(call)
+    _finishing.add(task)
+    task.add_done_callback(done)
+    return await asyncio.shield(task)
 
 
 class NodeEvent:
@@ -98,7 +122,7 @@ class Node:
     ) -> None:
         path = os.fspath(store)
         self._config = _ffi.NodeConfig(
-            store=cast(Any, _ffi.StoreChoice.MEMORY() if path == ":memory:" else _ffi.StoreChoice.FILE(path)),
+            store=_stores.MEMORY() if path == ":memory:" else _stores.FILE(path),
             listen=list(listen),
             peers=list(peers),
             offline=offline,
@@ -122,7 +146,8 @@ class Node:
         if self._started is not None:
             raise InvalidArgument("start", "this node was started already; make a new Node to start again")
         broadcaster, observer, log_sink = self._objects
-        self._started = await _ffi.Node.start(self._config, self._signer, broadcaster, observer, log_sink)
+        starting = _ffi.Node.start(self._config, self._signer, broadcaster, observer, log_sink)
+        self._started = await _finish(starting)
         _exit.watch(self._started)
         return self
 
@@ -225,13 +250,12 @@ class Node:
             content = _ffi.SessionContent.MESSAGES(
                 [part if isinstance(part, Message) else Message(digest=part) for part in given]
             )
-        grouping: object
         if tiers == "doubling":
-            grouping = _ffi.Tiers.DOUBLING()
+            grouping = _tiers.DOUBLING()
         else:
-            grouping = _ffi.Tiers.SINGLE() if tiers == 1 else _ffi.Tiers.FIXED(tiers)
+            grouping = _tiers.SINGLE() if tiers == 1 else _tiers.FIXED(tiers)
         policy = _ffi.FailoverPolicy(
-            enabled=failover, broadcast_timeout=_duration(broadcast_timeout), tiers=cast(Any, grouping)
+            enabled=failover, broadcast_timeout=_duration(broadcast_timeout), tiers=grouping
         )
         request = _ffi.SessionRequest(
             signers=list(signers),
@@ -244,7 +268,7 @@ class Node:
             metadata=metadata,
             replaces=replaces,
         )
-        return await self._node.create_session(request)
+        return await _finish(self._node.create_session(request))
 
     def session(self, session: str) -> Session:
         """A handle for a session, whether or not it exists."""
@@ -256,7 +280,7 @@ class Node:
 
     async def import_sessions(self, data: bytes) -> list[Session]:
         """Takes what ``Session.export_session`` made, from whatever way it came. Answers the sessions in it."""
-        return await self._node.import_sessions(data)
+        return await _finish(self._node.import_sessions(data))
 
     async def add_peer(self, address: str) -> None:
         """Connects to an address, and again whenever it is not connected."""

@@ -14,7 +14,10 @@ from . import _ffi
 from ._ffi import ChainQuery, LogLevel, LogRecord, OutPoint, SignedTransaction, SpentOutput
 
 if TYPE_CHECKING:
-    _Broadcaster = _ChainObserver = object
+
+    class _Broadcaster: ...
+
+    class _ChainObserver: ...
 
     @dataclass
     class Accepted:
