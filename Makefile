@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo test test-rust test-c test-python test-kotlin test-swift test-sim test-full bench size \
+.PHONY: help demo test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -15,7 +15,7 @@ demo: ## five processes sign; the coordinator and its first backup are killed; t
 	@target/debug/examples/failover $(ARGS)
 
 test: ## every test, with a table of the seconds of each suite
-	@tests/run.sh rust sim c python kotlin swift
+	@tests/run.sh rust sim c python kotlin swift interop
 
 test-rust: ## the Rust tests, with formatting, lints and documentation
 	@tests/run.sh rust
@@ -35,6 +35,13 @@ test-kotlin: ## the Kotlin tests
 test-swift: ## the Swift tests
 	@tests/run.sh swift
 
+test-interop: ## one session among a node of each language, the coordinator killed in each in turn
+	@tests/run.sh interop
+
+test-full: test ## every test, and what takes long: sanitizers with valgrind and ThreadSanitizer, long runs
+	@cargo test --test node --test network -- --ignored
+	@tests/c/sanitize.sh address undefined valgrind thread
+
 bench: ## the benchmarks, against their targets
 	@$(CARGO) bench --quiet --bench targets
 
@@ -46,6 +53,9 @@ fmt: ## format
 
 lint: ## formatting, clippy, documentation, as the tests check them
 	@tests/lint.sh
+
+bindings: ## what UniFFI generates for Python, Kotlin and Swift, in target/bindings
+	@bindings/generate.sh
 
 doc: ## the documentation, in target/doc
 	@$(CARGO) doc --no-deps

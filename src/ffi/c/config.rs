@@ -122,8 +122,11 @@ pub(super) struct Started {
 /// Where a handler finds the node that it belongs to.
 pub(super) type Slot = Arc<OnceLock<Weak<musig_node>>>;
 
+/// A node that is ready to start, what its callbacks get, and the lane of its log.
+type Ready = (NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>);
+
 impl Settings {
-    fn builder(&self, slot: &Slot) -> Outcome<(NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>)> {
+    fn builder(&self, slot: &Slot) -> Outcome<Ready> {
         let mut builder = Node::builder();
         let mut foreign = Vec::new();
         builder = match &self.signer {
