@@ -86,13 +86,15 @@ static UNTIL_THE_ALARM: LazyLock<Vec<Vec<Event>>> = LazyLock::new(|| {
 #[test]
 fn only_two_signers_ever_take_a_turn() {
     for (index, told) in UNTIL_THE_ALARM.iter().enumerate() {
-        let own: Vec<usize> = told
+        // It is asked again as long as it does not broadcast.
+        let mut own: Vec<usize> = told
             .iter()
             .filter_map(|event| match event {
                 Event::ShouldBroadcast { turn, signer, .. } => Some(*turn).filter(|_| *signer == index),
                 _ => None,
             })
             .collect();
+        own.dedup();
         assert_eq!(own, [index]);
     }
 }

@@ -21,21 +21,29 @@ enum Fault {
 
 /// Runs one session of n signers of which the first k of the list fail.
 fn run(n: usize, method: ElectionMethod, k: usize, fault: Fault) {
-    // All gates are closed: whoever is to submit says so and waits.
-    let mut cluster = Cluster::start(n, |_| json!({ "open": false }));
+    // Those that are to fail say when they are to submit, and wait. With a salt nobody knows who they are.
+    let salted = method == ElectionMethod::SessionSalted;
+    let expected = elect(&keys(n), method, &SessionId([0; 32])).expect("signers").priority_list;
+    let mut cluster =
+        Cluster::start(n, |signer| json!({ "open": !salted && !expected[..k].contains(&signer) }));
     cluster.propose(n / 2, method);
-    cluster.wait_all("SessionComplete", 0..n);
-    let complete = cluster.said(0, "SessionComplete")[0].clone();
+    cluster.wait("somebody is a holder", |log| log.iter().any(|said| said.is("SessionComplete")));
+    let first = cluster.log.iter().find(|said| said.is("SessionComplete"));
+    let complete = first.expect("was waited for").line.clone();
     let list: Vec<usize> = serde_json::from_value(complete["list"].clone()).expect("a list");
     let id: SessionId = complete["session"].as_str().expect("is set").parse().expect("an id");
     let elected = elect(&keys(n), method, &id).expect("signers");
     assert_eq!(list, elected.priority_list);
-    for signer in 0..n {
-        assert_eq!(cluster.said(signer, "SessionComplete")[0]["list"], json!(list));
-    }
     let txid: Txid = complete["txid"].as_str().expect("is set").parse().expect("an id");
 
     let (victims, alive) = list.split_at(k);
+    for signer in alive {
+        cluster.order(*signer, &json!({ "order": "open" }));
+    }
+    cluster.wait_all("SessionComplete", 0..n);
+    for signer in 0..n {
+        assert_eq!(cluster.said(signer, "SessionComplete")[0]["list"], json!(list));
+    }
     // Each fails when its turn came, its application knows, and it is about to submit.
     for victim in victims {
         cluster.wait_all("ShouldBroadcast", [*victim]);
@@ -44,10 +52,6 @@ fn run(n: usize, method: ElectionMethod, k: usize, fault: Fault) {
             Fault::Killed => cluster.kill(*victim),
             Fault::CutOff => cluster.stop(*victim),
         }
-    }
-    // From here on everybody submits who is asked.
-    for signer in alive {
-        cluster.order(*signer, &json!({ "order": "open" }));
     }
     cluster.wait_all("BroadcastConfirmed", alive.iter().copied());
     if fault == Fault::CutOff {
