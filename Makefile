@@ -52,3 +52,5 @@ doc: ## the documentation, in target/doc
 
 clean: ## remove everything that was built
 	@$(CARGO) clean
+
+include bindings/c/c.mk

@@ -42,8 +42,8 @@ if [ ! -e "$root/usr/bin/swift-ready" ]; then
 	exec 9>&-
 fi
 mkdir -p "$root/libmusig"
-# The mounts are this process's own: they end with it, however it ends.
-exec unshare --mount --propagation private bash -c '
+# Mounts and processes are this one's own: they end with it, however it ends.
+exec unshare --mount --propagation private --pid --fork --kill-child bash -c '
 	set -e
 	root=$1 && shift
 	mount --bind "$PWD" "$root/libmusig"

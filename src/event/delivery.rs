@@ -115,9 +115,19 @@ impl Delivery {
         if state.stopped {
             return;
         }
+        let durable = event.durable.zip(event.session);
+        if let Some((kind, session)) = durable {
+            let waits = |waiting: &NodeEvent| {
+                waiting.session == Some(session)
+                    && state.unacknowledged.get(&waiting.id) == Some(&(session, kind))
+            };
+            // A reminder of what was not taken yet says nothing new.
+            if kind == DurableKind::ShouldBroadcast && state.queue.iter().any(waits) {
+                return;
+            }
+        }
         let id = state.next_id;
         state.next_id += 1;
-        let durable = event.durable.zip(event.session);
         if let Some((kind, session)) = durable {
             state.unacknowledged.insert(id, (session, kind));
         } else {

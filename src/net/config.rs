@@ -51,6 +51,26 @@ pub struct NetworkConfig {
     pub event_capacity: usize,
 }
 
+impl NetworkConfig {
+    /// Durations that can be added to any moment: a hundred years mean "never" as well as the longest ones do.
+    pub(super) fn within_limits(mut self) -> Self {
+        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        for duration in [
+            &mut self.frame_timeout,
+            &mut self.presence_timeout,
+            &mut self.dial_timeout,
+            &mut self.redial_min,
+            &mut self.redial_max,
+            &mut self.ping_interval,
+            &mut self.dead_after,
+            &mut self.ban_duration,
+        ] {
+            *duration = (*duration).min(LONGEST);
+        }
+        self
+    }
+}
+
 impl Default for NetworkConfig {
     fn default() -> Self {
         let any = |text: &str| text.parse().expect("a well-formed address");

@@ -180,6 +180,7 @@ impl Network {
         presence: Option<Vec<u8>>,
     ) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
         let identity = decode_identity(identity)?;
+        let config = config.within_limits();
         let budget = config.max_received_bytes.clamp(limits::FRAME, Semaphore::MAX_PERMITS);
         let (events, receiver) = mpsc::channel(config.event_capacity.max(1));
         let (commands, orders) = mpsc::channel(COMMANDS);

@@ -1,5 +1,7 @@
 //! The actor: one task that owns the engine, and carries out what it wants.
 
+mod life;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::NodeSigner;
-use super::metrics::Metrics;
 use super::reply::FailureMark;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
@@ -27,12 +28,12 @@ use crate::types::{SessionId, SignerKey};
 /// How long foreign code may take before the core goes on without it.
 pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CHAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long frames are taken in one go.
+const BURST: Duration = Duration::from_millis(5);
 /// The pause before a failed commit is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// No sleep is longer, so that a device's sleep is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
-const SLEPT: Duration = Duration::from_secs(2);
 
 /// What is done with the engine once something answered.
 type Answer = Box<dyn FnOnce(&mut Engine, Time) + Send>;
@@ -179,10 +180,12 @@ impl Actor {
                     }
                     if !go_on { break }
                 }
-                event = events.recv(), if network_open && !self.suspended => match event {
+                event = events.recv(), if network_open && !self.suspended && self.store_error.is_none() => match event {
                     Some(event) => {
                         self.network_event(event).await;
-                        for _ in 0..64 {
+                        // More that waits, so that its writes become one commit; but no timer is kept waiting.
+                        let begun = Instant::now();
+                        while begun.elapsed() < BURST {
                             let Ok(event) = events.try_recv() else { break };
                             self.network_event(event).await;
                         }
@@ -201,6 +204,8 @@ impl Actor {
             self.settle();
             self.seek().await;
         }
+        // What was called for before the stop, an acknowledgement perhaps, is stored.
+        self.settle();
         self.end().await;
     }
 
@@ -213,17 +218,6 @@ impl Actor {
         let engine = self.engine.next_timeout().map(|at| at.saturating_sub(now));
         let retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
         [engine, retry, Some(LONGEST_SLEEP)].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP)
-    }
-
-    /// Notices that the device slept: one clock counts that, the other does not.
-    fn check_clocks(&mut self) {
-        let (now, instant) = (platform::now(), Instant::now());
-        let counted = now.monotonic.saturating_sub(self.clocks.0.monotonic);
-        let awake = instant.saturating_duration_since(self.clocks.1);
-        self.clocks = (now, instant);
-        if counted > awake + SLEPT && !self.suspended {
-            self.engine.woke(now);
-        }
     }
 
     async fn command(&mut self, command: Command) -> bool {
@@ -269,7 +263,10 @@ impl Actor {
             }
             NetEvent::Heard { key } => self.engine.heard(key, now),
             NetEvent::Frame { from, frame } => {
-                if let Err(error) = self.engine.frame(from, &frame, now) {
+                let result = self.engine.frame(from, &frame, now);
+                // What it leads to leaves at once: nothing piles up here under a peer's control.
+                self.drain();
+                if let Err(error) = result {
                     tracing::debug!(%from, %error, "a frame was refused");
                 }
             }
@@ -393,6 +390,12 @@ impl Actor {
 
     /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
     pub(crate) fn settle(&mut self) {
+        self.drain();
+        self.store();
+    }
+
+    /// Carries out everything that the engine wants, and collects what is to be stored.
+    fn drain(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
@@ -408,6 +411,10 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// Hands what was collected to the store, as one batch.
+    fn store(&mut self) {
         // A suspended store takes nothing: what comes meanwhile waits for the resumption.
         if self.suspended {
             return;
@@ -466,16 +473,14 @@ impl Actor {
 
     fn committed(&mut self, batch: u64, result: Result<(), StoreError>) {
         if let Err(error) = result {
-            // Nothing that waits for the disk happens. Whoever waits for an answer gets the error.
+            // Nothing that waits for the disk happens, and nobody is told that it did or that it never will: the
+            // commit is repeated. New requests are refused until then.
             tracing::warn!(%error, "the store did not take a commit; it is tried again");
             if self.store_error.is_none() {
                 self.notice(Event::StoreFailed { error: error.clone() });
             }
             self.store_error = Some(error.clone());
             self.retry_at = Some(Instant::now() + STORE_RETRY);
-            for request in std::mem::take(&mut self.requests).into_values() {
-                request(Err(Error::Store(error.clone())));
-            }
             return;
         }
         if self.store_error.is_some() && self.waiting.front().is_some_and(|first| first.number < batch) {
@@ -544,75 +549,6 @@ impl Actor {
                 );
             }
             Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by settle"),
-        }
-    }
-
-    // ---- Life ----
-
-    pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
-        // What was asked for before is committed before.
-        self.settle();
-        self.suspended = true;
-        self.store.suspend(Box::new(move |result| drop(reply.send(result.map_err(Error::Store)))));
-    }
-
-    pub(crate) fn resume(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
-        let commands = self.commands.clone();
-        self.store.resume(Box::new(move |result| {
-            let call = move |actor: &mut Actor| {
-                if result.is_ok() {
-                    actor.suspended = false;
-                    actor.clocks = (platform::now(), Instant::now());
-                    actor.reconnect();
-                    actor.engine.woke(platform::now());
-                }
-                drop(reply.send(result.map_err(Error::Store)));
-            };
-            drop(commands.send(Command::Call(Box::new(call))));
-        }));
-    }
-
-    fn reconnect(&self) {
-        if let Some(network) = &self.network {
-            network.try_command(NetCommand::Reconnect);
-        }
-    }
-
-    pub(crate) fn metrics(&self) -> Metrics {
-        let (events_waiting, notices_dropped) = self.delivery.counters();
-        Metrics {
-            sessions: self.engine.ids().len(),
-            frames_sent: self.envelopes_sent,
-            refused: self.engine.refused(),
-            store: self.store.counters(),
-            network: self.network.as_ref().map(Network::counters).unwrap_or_default(),
-            events_waiting,
-            notices_dropped,
-        }
-    }
-
-    async fn end(&mut self) {
-        self.delivery.stop();
-        for lane in [
-            self.signer_lane.as_deref(),
-            self.broadcaster.as_ref().map(|foreign| &*foreign.lane),
-            self.observer.as_ref().map(|foreign| &*foreign.lane),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            lane.stop();
-        }
-        if let Some(network) = self.network.take() {
-            network.command(NetCommand::Shutdown).await;
-        }
-        for request in std::mem::take(&mut self.requests).into_values() {
-            request(Err(Error::NodeStopped));
-        }
-        let (done, synced) = oneshot::channel();
-        self.store.stop(Box::new(move |result| drop(done.send(result))));
-        if let Ok(Err(error)) = synced.await {
-            tracing::warn!(%error, "the last commit of the store failed");
         }
     }
 }

@@ -31,6 +31,8 @@ use crate::store::thread::{SYNC_AFTER, StoreThread};
 use crate::store::{Change, Durability, Store};
 use crate::types::SessionId;
 
+/// Longer durations mean the same, and can be added to any moment.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Calls that wait for a Broadcaster, a ChainObserver or a Signer.
 const LANE: usize = 4096;
 
@@ -181,7 +183,7 @@ impl NodeBuilder {
 
     /// After how much silence a signer counts as down, which opens turns sooner. Off by default.
     pub fn dead_after(mut self, silence: Duration) -> Self {
-        self.settings.dead_after = Some(silence);
+        self.settings.dead_after = Some(silence.min(LONGEST));
         self
     }
 
@@ -199,7 +201,7 @@ impl NodeBuilder {
 
     /// After how long without progress a session is reported as stalled. Default 10 s.
     pub fn stall_after(mut self, silence: Duration) -> Self {
-        self.settings.stall_after = silence;
+        self.settings.stall_after = silence.min(LONGEST);
         self
     }
 

@@ -147,9 +147,9 @@ impl Session {
     }
 
     /// Everything the session holds, as bytes for [`Node::import`]: push, QR code, mailbox or file instead of the
-    /// network. Nothing in it is secret but the terms.
+    /// network. Nothing in it is secret but the terms. Answers once all of it is on the disk.
     pub fn export(&self) -> Reply<Vec<u8>> {
         let id = self.id;
-        self.node.question(move |engine, _| engine.export(&id).ok_or(Error::UnknownSession(id)))
+        self.node.request(move |engine, request, now| engine.request_export(&id, request, now))
     }
 }

@@ -177,6 +177,8 @@ impl Node {
                 Some(error) => Err(error),
                 None => actor.engine.import(&bytes, platform::now()),
             };
+            // So that the answer to it is in the next export.
+            actor.settle();
             let handles =
                 |ids: Vec<SessionId>| ids.into_iter().map(|id| Session::new(node.clone(), id)).collect();
             drop(reply.send(result.map(handles)));
@@ -236,7 +238,10 @@ impl Node {
     /// Errors: there is a handler, or somebody waits already; the node stopped.
     pub fn next_event(&self) -> Reply<NodeEvent> {
         match self.0.delivery.next() {
-            Ok(receiver) => Reply::pending(receiver),
+            Ok(receiver) => {
+                let delivery = self.0.delivery.clone();
+                Reply::returnable(receiver, move |event| delivery.give_back(event))
+            }
             Err(error) => Reply::ready(Err(error)),
         }
     }

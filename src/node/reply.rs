@@ -16,10 +16,20 @@ use crate::error::Error;
 ///
 /// The operation goes on if this is dropped.
 #[must_use = "await it, or block on wait(); the operation goes on either way"]
-#[derive(Debug)]
-pub struct Reply<T>(State<T>);
+pub struct Reply<T> {
+    state: State<T>,
+    /// What is done with an answer that nobody took.
+    give_back: Option<GiveBack<T>>,
+}
 
-#[derive(Debug)]
+type GiveBack<T> = Box<dyn FnOnce(T) + Send>;
+
+impl<T> std::fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
 enum State<T> {
     Pending(oneshot::Receiver<Result<T, Error>>, Option<Arc<Health>>),
     Ready(Option<Result<T, Error>>),
@@ -28,23 +38,28 @@ enum State<T> {
 impl<T> Unpin for Reply<T> {}
 
 impl<T> Reply<T> {
-    pub(crate) fn pending(receiver: oneshot::Receiver<Result<T, Error>>) -> Self {
-        Self(State::Pending(receiver, None))
+    /// An answer that is given back if this is dropped before it is taken.
+    pub(crate) fn returnable(
+        receiver: oneshot::Receiver<Result<T, Error>>,
+        give_back: impl FnOnce(T) + Send + 'static,
+    ) -> Self {
+        Self { state: State::Pending(receiver, None), give_back: Some(Box::new(give_back)) }
     }
 
     /// An answer of a node that may fail instead of answering.
     pub(crate) fn asked(receiver: oneshot::Receiver<Result<T, Error>>, health: Arc<Health>) -> Self {
-        Self(State::Pending(receiver, Some(health)))
+        Self { state: State::Pending(receiver, Some(health)), give_back: None }
     }
 
     pub(crate) fn ready(result: Result<T, Error>) -> Self {
-        Self(State::Ready(Some(result)))
+        Self { state: State::Ready(Some(result)), give_back: None }
     }
 
     /// Refuses the answer from now on; brings the one that came before.
     #[cfg(feature = "uniffi")]
     pub(crate) fn cancel(&mut self) -> Option<Result<T, Error>> {
-        match &mut self.0 {
+        self.give_back = None;
+        match &mut self.state {
             State::Pending(receiver, _) => {
                 receiver.close();
                 receiver.try_recv().ok()
@@ -60,7 +75,7 @@ impl<T> Reply<T> {
 
     /// Blocks for at most `limit`. `None` if there was no answer by then; the operation goes on.
     pub fn wait_for(self, limit: Duration) -> Option<Result<T, Error>> {
-        block_on(self, Some(Instant::now() + limit))
+        block_on(self, Instant::now().checked_add(limit))
     }
 }
 
@@ -68,7 +83,7 @@ impl<T> Future for Reply<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
+        let answer = match &mut self.state {
             State::Pending(receiver, node) => Pin::new(receiver).poll(context).map(|answer| {
                 answer.unwrap_or_else(|_| match node {
                     Some(node) if node.failed() || node.in_call() => Err(failed()),
@@ -76,6 +91,21 @@ impl<T> Future for Reply<T> {
                 })
             }),
             State::Ready(result) => Poll::Ready(result.take().unwrap_or(Err(Error::NodeStopped))),
+        };
+        if answer.is_ready() {
+            self.give_back = None;
+        }
+        answer
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        if let (Some(give_back), State::Pending(receiver, _)) = (self.give_back.take(), &mut self.state) {
+            receiver.close();
+            if let Ok(Ok(answer)) = receiver.try_recv() {
+                give_back(answer);
+            }
         }
     }
 }

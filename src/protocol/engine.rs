@@ -391,9 +391,23 @@ impl Engine {
         self.sessions.get(id)?.final_transaction()
     }
 
-    /// Everything a session holds, as bytes: push, QR code or file instead of the network.
+    /// Everything a session holds, as bytes: push, QR code or file instead of the network. What is not on the disk
+    /// yet must not be handed out: see [`Engine::request_export`].
     pub fn export(&self, id: &SessionId) -> Option<Vec<u8>> {
         self.sessions.get(id).map(|session| session.export())
+    }
+
+    /// [`Engine::export`], to be handed out at the request's [`Output::Done`]: then all of it is on the disk.
+    pub fn request_export(
+        &mut self,
+        id: &SessionId,
+        request: RequestId,
+        now: Time,
+    ) -> Result<Vec<u8>, Error> {
+        self.known(id, now, |session, _| {
+            session.finish(request);
+            Ok(session.export())
+        })
     }
 
     /// All signers of sessions in which something is left to say, if they changed since the last call.
@@ -478,9 +492,21 @@ impl Engine {
                 return Err(error);
             }
         };
+        let entries = frame.envelopes.len() + frame.certificates.len() + frame.have.len();
+        if entries > limits::FRAME_ENTRIES {
+            let error =
+                WireError::TooLong { what: "the frame's list", actual: entries, most: limits::FRAME_ENTRIES };
+            return Err(self.count(error));
+        }
         let mut first_error = Ok(());
         self.content(&frame, Some(from), now, &mut |error| first_error = first_error.and(Err(error)));
+        let mut compared = HashSet::new();
         for have in &frame.have {
+            // A comparison may be answered with a whole session, so a frame asks for one of each at most.
+            if !compared.insert(have.session.as_slice()) {
+                self.refused.malformed += 1;
+                continue;
+            }
             let Some(id) = SessionId::from_slice(&have.session) else {
                 self.refused.malformed += 1;
                 continue;
@@ -526,10 +552,11 @@ impl Engine {
             match Envelope::decode(bytes) {
                 Ok(envelope) => {
                     let id = envelope.body().session;
-                    if !touched.contains(&id) {
+                    let group = envelopes.entry(id).or_insert_with(|| {
                         touched.push(id);
-                    }
-                    envelopes.entry(id).or_default().push(envelope);
+                        Vec::new()
+                    });
+                    group.push(envelope);
                 }
                 Err(error) => refuse(self.count(error)),
             }
@@ -584,7 +611,11 @@ impl Engine {
             let mut first_error = Ok(());
             for envelope in group {
                 let from = index.unwrap_or(envelope.body().signer);
-                first_error = first_error.and(session.receive(envelope, from, context));
+                first_error = session.receive(envelope, from, context);
+                // Who is honest passes on what it verified. Checking on would let one frame cost seconds.
+                if first_error.is_err() {
+                    break;
+                }
             }
             if index.is_none() {
                 session.imported();
@@ -617,6 +648,10 @@ impl Engine {
         proposal.check_expiry(now.wall).map_err(|_| refuse())?;
         let proposer = proposal.signers[proposal.proposer];
         if self.index.unanswered(&proposer) >= self.settings.max_proposals_per_signer {
+            self.refused.proposals += 1;
+            return Err(refused);
+        }
+        if self.index.foreign() >= limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions) {
             self.refused.proposals += 1;
             return Err(refused);
         }

@@ -128,7 +128,7 @@ pub enum Event {
     SessionFailed {
         /// Their signer indices.
         culprits: Vec<usize>,
-        /// A proof against each, for [`Proof::verify`](crate::protocol::envelope::Proof::verify).
+        /// A proof against each, as far as they fit into 1 MiB, and at least one; for [`Proof::verify`](crate::protocol::envelope::Proof::verify).
         proofs: Vec<Vec<u8>>,
         /// Whether this node's partial signature is out, so that others may finish.
         may_still_complete: bool,

@@ -20,7 +20,7 @@ pub(super) struct Index {
     entries: HashMap<SessionId, Entry>,
     deadlines: BTreeSet<(Duration, SessionId)>,
     open: usize,
-    /// Unanswered proposals by proposer.
+    /// Proposals of others that this node has not joined, by proposer.
     unanswered: HashMap<SignerKey, usize>,
     /// How many sessions want each signer connected.
     wanted: HashMap<SignerKey, usize>,
@@ -33,7 +33,7 @@ impl Index {
         let entry = Entry {
             deadline,
             open: !session.closed,
-            unanswered: session.unanswered(),
+            unanswered: session.foreign(),
             wants_peers: !session.closed && session.ending.is_none(),
         };
         self.replace(session, Some(entry));
@@ -90,7 +90,12 @@ impl Index {
         self.open
     }
 
-    /// Proposals of a signer that the application has not answered.
+    /// Proposals of all others that this node has not joined, ended ones too, until they are forgotten or closed.
+    pub fn foreign(&self) -> usize {
+        self.unanswered.values().sum()
+    }
+
+    /// Proposals of a signer that this node has not joined.
     pub fn unanswered(&self, proposer: &SignerKey) -> usize {
         self.unanswered.get(proposer).copied().unwrap_or(0)
     }

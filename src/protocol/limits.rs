@@ -40,6 +40,16 @@ pub const BROADCAST_TIMEOUT: RangeInclusive<Duration> =
 pub const PRESENCE: usize = 4096;
 /// Addresses in a presence record.
 pub const ADDRESSES: usize = 16;
+/// Entries of a frame: more than any session has of all kinds.
+pub const FRAME_ENTRIES: usize = 4096;
+/// Comparisons that one signer may ask for of one session within [`COMPARISONS_WITHIN`]: each may cost a whole session.
+pub const COMPARISONS: u32 = 8;
+/// See [`COMPARISONS`].
+pub const COMPARISONS_WITHIN: Duration = Duration::from_secs(2);
+/// Bytes of proofs in one event, beyond the first proof.
+pub const PROOFS: usize = 1 << 20;
+/// Proposals of others that this node has not joined, ended ones too.
+pub const FOREIGN_PROPOSALS: usize = 1024;
 /// Sessions of a node that are not closed.
 pub const SESSIONS: usize = 4096;
 /// Proposals of one proposer that the application has not answered yet.

@@ -319,6 +319,9 @@ pub struct SessionRecord {
     /// an envelope of this node's key that it did not make
     #[prost(bool, tag = "8")]
     pub foreign_envelope: bool,
+    /// this node's application joined
+    #[prost(bool, tag = "9")]
+    pub consented: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRecord {

@@ -188,8 +188,7 @@ fn call(text: &mut String, function: &Function, index: usize, value: &str, wante
             slot(function, parameter).map(|slot| (slot, size))
         })
         .collect();
-    let fallible =
-        function.returns == "musig_status" && function.parameters.last().is_some_and(|p| p.name == "error");
+    let fallible = is_fallible(function);
     let _ = writeln!(text, "    {{\n        const char *name = \"{}\";", name.replace('\\', "\\\\"));
     if !fallible {
         let _ = writeln!(

@@ -3,4 +3,9 @@
 
 mod generated;
 mod header;
+mod installed;
+#[path = "../support/nodes.rs"]
+#[allow(dead_code)]
+mod nodes;
 mod programs;
+mod together;

@@ -14,6 +14,13 @@ struct state {
     musig_node *given_up;
 };
 
+/* The node may be asked to stop meanwhile. */
+#define RUNS(call)                                                                           \
+    do {                                                                                     \
+        musig_status runs_ = (call);                                                         \
+        REQUIRE(runs_ == MUSIG_STATUS_OK || runs_ == MUSIG_STATUS_NODE_STOPPED);             \
+    } while (0)
+
 static void init(struct state *state) {
     memset(state, 0, sizeof *state);
     pthread_mutex_init(&state->lock, NULL);
@@ -64,11 +71,12 @@ static int32_t handler(void *user_data, musig_node *node, musig_event *event) {
         musig_event *other;
         musig_metrics metrics;
         metrics.struct_size = sizeof metrics;
-        OK(musig_node_sessions(node, &bytes, NULL));
+        RUNS(musig_node_sessions(node, &bytes, NULL));
         musig_bytes_free(bytes);
+        bytes = NULL;
         OK(musig_node_peer_id(node, &bytes, NULL));
         musig_bytes_free(bytes);
-        OK(musig_node_metrics(node, &metrics, NULL));
+        RUNS(musig_node_metrics(node, &metrics, NULL));
         IS(MUSIG_STATUS_CONSUMER_EXISTS, musig_node_event_descriptor(node, &descriptor, NULL));
         IS(MUSIG_STATUS_CONSUMER_EXISTS, musig_node_next_event(node, &other, 0, NULL));
         if (musig_event_session_id(event, id, NULL) == MUSIG_STATUS_OK) {
@@ -76,7 +84,7 @@ static int32_t handler(void *user_data, musig_node *node, musig_event *event) {
             musig_session_status status;
             status.struct_size = sizeof status;
             OK(musig_node_session(node, &session, id, NULL));
-            OK(musig_session_get_status(session, &status, NULL));
+            RUNS(musig_session_get_status(session, &status, NULL));
             musig_session_free(session);
         }
     }

@@ -1,18 +1,21 @@
 //! What each operation answers when it cannot be done, and what it does when it is done twice, late or early.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use libmusig::error::{Error, ProposalError, SignerError, StoreError, WireError};
 use libmusig::event::Event;
-use libmusig::node::{Node, Session, SessionRequest};
+use libmusig::node::{Node, Reply, Session, SessionRequest};
 use libmusig::protocol::proposal::FailoverPolicy;
 use libmusig::protocol::status::Phase;
 use libmusig::signer::LocalSigner;
-use libmusig::store::Store;
 use libmusig::store::memory::MemoryStore;
 use libmusig::store::redb::RedbStore;
+use libmusig::store::{Change, Durability, Entry, Store};
 use libmusig::types::{SessionId, Txid};
 
 use crate::support::*;
@@ -41,7 +44,7 @@ fn state_of<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
     }
 }
 
-/// Carries envelopes from one to all others, until nothing new comes.
+/// Carries envelopes from one to all others, for as many rounds as a session needs.
 fn carry(nodes: &[Node], id: SessionId) {
     for _ in 0..3 {
         for from in nodes {
@@ -213,6 +216,64 @@ fn a_session_without_any_network() {
     assert!(stranger.sessions().wait().expect("runs").is_empty());
     stranger.stop().expect("stops");
     nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+/// A store whose commits wait.
+struct Stalling {
+    inner: MemoryStore,
+    stalls: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Store for Stalling {
+    fn load(&mut self) -> Result<Vec<Entry>, StoreError> {
+        self.inner.load()
+    }
+
+    fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), StoreError> {
+        let stalls = self.stalls.0.lock().expect("nobody panics with it");
+        drop(self.stalls.1.wait_while(stalls, |stalls| *stalls).expect("nobody panics with it"));
+        self.inner.commit(changes, durability)
+    }
+
+    fn suspend(&mut self) -> Result<(), StoreError> {
+        self.inner.suspend()
+    }
+
+    fn resume(&mut self) -> Result<(), StoreError> {
+        self.inner.resume()
+    }
+}
+
+/// What an export hands out can be seen by others, so it waits for the disk as a frame does.
+#[test]
+fn nothing_is_exported_before_it_is_on_the_disk() {
+    let stalls = Arc::new((Mutex::new(false), Condvar::new()));
+    let store = Stalling { inner: MemoryStore::new(), stalls: stalls.clone() };
+    let nodes = [offline(0), builder(secret(1)).store(store).offline().start().expect("starts")];
+    let id = nodes[0].create_session(raw(2)).wait().expect("is created").id();
+    let bytes = nodes[0].session(id).export().wait().expect("is known");
+    nodes[1].import(bytes).wait().expect("imports");
+    let session = proposed(&nodes[1]);
+    *stalls.0.lock().expect("nobody panics with it") = true;
+    let joined = session.join();
+    let mut export = session.export();
+    // It answers other questions meanwhile.
+    assert_eq!(session.status().wait().expect("known").accepted, [0, 1]);
+    assert!(
+        matches!(poll_once(&mut export), Poll::Pending),
+        "consent left the node before it was on the disk"
+    );
+    *stalls.0.lock().expect("nobody panics with it") = false;
+    stalls.1.notify_all();
+    joined.wait().expect("joins");
+    nodes[0].import(export.wait().expect("is known")).wait().expect("imports");
+    carry(&nodes, id);
+    nodes.iter().for_each(|node| wait_complete(node, id));
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+fn poll_once<T>(reply: &mut Reply<T>) -> Poll<Result<T, Error>> {
+    Pin::new(reply).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
@@ -459,10 +520,11 @@ fn a_locked_signer_is_an_error_and_the_session_goes_on_when_it_is_unlocked() {
     signer.lock();
     proposed(&nodes[2]).join().wait().expect("joins");
     carry(&nodes, id);
-    wait_for(&nodes[1], "the signer's refusal", |event| match &event.event {
-        Event::SignerFailed { error } => Some(assert_eq!(*error, SignerError::Locked)),
+    let refusal = wait_for(&nodes[1], "the signer's refusal", |event| match &event.event {
+        Event::SignerFailed { error } => Some(error.clone()),
         _ => None,
     });
+    assert_eq!(refusal, SignerError::Locked);
     assert_eq!(session.status().wait().expect("known").missing, [1]);
     signer.unlock(secret(1)).expect("the right secret");
     wait_until("it made its nonces", || {

@@ -76,3 +76,74 @@ pub fn audit(envelopes: impl IntoIterator<Item = Envelope>) -> Findings {
     }
     Findings { nonces: nonces.len(), partials: partials.len() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use libmusig::node::{Node, SessionRequest};
+    use libmusig::protocol::envelope::{Body, envelope_id};
+    use libmusig::protocol::wire::{self, pb};
+    use libmusig::signer::{LocalSigner, Signer};
+
+    use super::*;
+    use crate::support::*;
+
+    /// A session of two, finished without a network, as the auditor gets it.
+    fn finished() -> Vec<Envelope> {
+        let nodes: Vec<Node> =
+            (0..2).map(|index| builder(secret(index)).offline().start().expect("starts")).collect();
+        let request = SessionRequest::messages(keys(2), vec![message(1), message(2)]);
+        let session = nodes[0].create_session(request).wait().expect("is created");
+        let mut bytes = session.export().wait().expect("is known");
+        nodes[1].import(bytes.clone()).wait().expect("imports");
+        nodes[1].session(session.id()).join().wait().expect("joins");
+        wait_until("both are holders", || {
+            for (from, to) in [(1, 0), (0, 1)] {
+                bytes = nodes[from].session(session.id()).export().wait().expect("is known");
+                nodes[to].import(bytes.clone()).wait().expect("imports");
+            }
+            session.final_signatures().wait().expect("known").is_some()
+        });
+        bytes = session.export().wait().expect("is known");
+        nodes.iter().for_each(|node| node.stop().expect("stops"));
+        let frame: pb::Frame = wire::decode(&bytes, "the export").expect("is canonical");
+        frame.envelopes.iter().map(|bytes| Envelope::decode(bytes).expect("decodes")).collect()
+    }
+
+    fn objects(envelopes: Vec<Envelope>) -> bool {
+        catch_unwind(AssertUnwindSafe(|| audit(envelopes))).is_err()
+    }
+
+    #[test]
+    fn finds_what_it_is_there_for() {
+        let honest = finished();
+        assert_eq!(audit(honest.clone()), Findings { nonces: 2, partials: 2 });
+        let sign = |signer: usize, content: Content| {
+            let session = honest[0].body().session;
+            let body = Body { session, signer, content };
+            let key = LocalSigner::new(secret(signer)).expect("a key");
+            let signature = key.sign(&envelope_id(&body.encode()).0).expect("signs");
+            Envelope::new(body, signature)
+        };
+        let with = |envelope: Envelope| [honest.clone(), vec![envelope]].concat();
+        for envelope in &honest {
+            let signer = envelope.body().signer;
+            match envelope.content().clone() {
+                Content::Nonces { nonces, .. } => {
+                    let swapped = [&nonces[NONCE..], &nonces[..NONCE]].concat();
+                    let again = Content::Nonces { attempt: 1, nonces: nonces.clone() };
+                    assert!(objects(with(sign(signer, again))), "the same nonces in another attempt");
+                    let elsewhere = Content::Nonces { attempt: 1, nonces: swapped };
+                    assert!(objects(with(sign(signer, elsewhere))), "the same nonces for other messages");
+                }
+                Content::Partial { attempt, transcript, mut partials } => {
+                    partials[31] ^= 1;
+                    let other = Content::Partial { attempt, transcript, partials };
+                    assert!(objects(with(sign(signer, other))), "two partials at one place");
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod api;
 mod auditor;
 #[path = "../../examples/support/mod.rs"]
 mod chain_support;
+mod defects;
 mod events;
 mod failover_processes;
 mod lanes;

@@ -49,10 +49,11 @@ impl Outsider {
             Network::start(runtime.handle(), config, &identity, Some(presence)).expect("starts");
         network.try_command(NetCommand::AddPeer(address(target).parse().expect("an address")));
         let mut outsider = Self { runtime, network, events, signer };
-        outsider.until(|event| match event {
-            NetEvent::SignerConnected { key, .. } => Some(assert_eq!(*key, target.signer_key())),
+        let connected = outsider.until(|event| match event {
+            NetEvent::SignerConnected { key, .. } => Some(*key),
             _ => None,
         });
+        assert_eq!(connected, target.signer_key());
         outsider
     }
 

@@ -366,7 +366,8 @@ impl Cluster {
 
     /// Tells a signer where those before it listen; for a restarted one: where all do.
     fn introduce(&mut self, index: usize) {
-        for address in self.addresses[..index].to_vec().into_iter().flatten() {
+        let addresses: Vec<String> = self.addresses[..index].iter().flatten().cloned().collect();
+        for address in addresses {
             self.order(index, &json!({ "order": "peer", "address": address }));
         }
     }

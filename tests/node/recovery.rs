@@ -10,6 +10,7 @@ use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::Content;
 use libmusig::signer::LocalSigner;
+use libmusig::store::memory::MemoryStore;
 use libmusig::types::Txid;
 use serde_json::json;
 
@@ -178,6 +179,33 @@ fn killed_before_and_after_every_commit() {
         }
     }
     at_every_commit(cases);
+}
+
+/// By export and import alone there is nobody to compare with: what is imported takes that place.
+#[test]
+fn restarted_without_a_network() {
+    let stores = [MemoryStore::new(), MemoryStore::new()];
+    let start =
+        |index: usize| builder(secret(index)).store(stores[index].clone()).offline().start().expect("starts");
+    let nodes = [start(0), start(1)];
+    let session = nodes[0].create_session(SessionRequest::messages(keys(2), vec![message(1)]));
+    let id = session.wait().expect("is created").id();
+    let pass = |from: &Node, to: &Node| {
+        let bytes = from.session(id).export().wait().expect("is known");
+        to.import(bytes).wait().expect("imports");
+    };
+    pass(&nodes[0], &nodes[1]);
+    nodes[0].stop().expect("stops");
+    let first = start(0);
+    nodes[1].session(id).join().wait().expect("joins");
+    wait_until("both are holders", || {
+        pass(&nodes[1], &first);
+        pass(&first, &nodes[1]);
+        let done = |node: &Node| node.session(id).final_signatures().wait().expect("known").is_some();
+        done(&first) && done(&nodes[1])
+    });
+    first.stop().expect("stops");
+    nodes[1].stop().expect("stops");
 }
 
 /// The durable events that come now, without the notices.

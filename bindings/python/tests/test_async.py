@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -52,6 +54,8 @@ def test_one_consumer_at_a_time() -> None:
             await asyncio.sleep(0)
             with pytest.raises(errors.ConsumerExists):
                 await node.next_event()
+            node.wake()
+            await asyncio.sleep(0)
             await node.stop()
             with pytest.raises(errors.NodeStopped):
                 await waiting
@@ -259,3 +263,40 @@ def test_stopping_twice_and_stopping_while_signing() -> None:
             assert events.SessionProposed not in kinds
 
     asyncio.run(main())
+
+
+def test_the_interpreter_ends_with_a_node_that_runs(tmp_path: Path) -> None:
+    """Nobody stops the node, and its observer is asked all the time: the process ends, and not by a signal."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio, support\n"
+        "class Chain(support.FakeObserver):\n"
+        "    def status(self, query):\n"
+        "        print('asked', flush=True); return super().status(query)\n"
+        "async def main():\n"
+        "    fake = support.FakeChain()\n"
+        "    global node\n"
+        "    node = support.offline(0, broadcaster=support.FakeBroadcaster(fake, 'a'), observer=Chain(fake))\n"
+        "    await node.start()\n"
+        "    await support.sign([node], **support.spend(support.keys(1)), broadcast_timeout=1)\n"
+        "asyncio.run(main())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    ended = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_interpreter_ends_right_after_a_node(tmp_path: Path) -> None:
+    """A thread that just brought an answer must be outside before the interpreter goes: CPython would abort."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio, musig, os\n"
+        "async def main():\n"
+        "    signer = musig.LocalSigner.generate()\n"
+        "    async with musig.Node(signer=signer, store=':memory:', offline=True, without_observer=True) as node:\n"
+        "        await node.metrics()\n"
+        "asyncio.run(main())\n"
+    )
+    for _ in range(10):
+        ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stderr) == (0, "")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::MusigError;
-use super::live::Live;
+use super::live::{InUse, Live};
 use super::values::SignedTransaction;
 use crate::chain;
 use crate::types::{self, ChainError, Txid};
@@ -82,12 +82,13 @@ fn unreachable(error: MusigError) -> ChainError {
 
 pub(super) struct ForeignBroadcaster {
     object: Arc<dyn Broadcaster>,
+    _in_use: InUse,
     _live: Live,
 }
 
 impl ForeignBroadcaster {
-    pub(super) fn new(object: Arc<dyn Broadcaster>) -> Self {
-        Self { object, _live: Live::new("Broadcaster") }
+    pub(super) fn new(object: Arc<dyn Broadcaster>, in_use: InUse) -> Self {
+        Self { object, _in_use: in_use, _live: Live::new("Broadcaster") }
     }
 }
 
@@ -103,12 +104,13 @@ impl chain::Broadcaster for ForeignBroadcaster {
 
 pub(super) struct ForeignObserver {
     object: Arc<dyn ChainObserver>,
+    _in_use: InUse,
     _live: Live,
 }
 
 impl ForeignObserver {
-    pub(super) fn new(object: Arc<dyn ChainObserver>) -> Self {
-        Self { object, _live: Live::new("ChainObserver") }
+    pub(super) fn new(object: Arc<dyn ChainObserver>, in_use: InUse) -> Self {
+        Self { object, _in_use: in_use, _live: Live::new("ChainObserver") }
     }
 }
 

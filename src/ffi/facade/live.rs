@@ -1,4 +1,27 @@
-//! How many objects of a type exist, counted in builds for tests.
+//! Which objects exist: counted in builds for tests, and waited for at a node's end.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Held by what may still call a foreign object.
+#[derive(Clone)]
+pub(super) struct InUse {
+    _sender: Sender<()>,
+}
+
+/// Waits until no [`InUse`] exists any more.
+pub(super) struct Unused(Receiver<()>);
+
+impl Unused {
+    pub(super) fn new() -> (InUse, Self) {
+        let (sender, receiver) = channel();
+        (InUse { _sender: sender }, Self(receiver))
+    }
+
+    pub(super) fn wait(self) {
+        // Nothing is ever sent: this ends with the last sender.
+        let _ = self.0.recv();
+    }
+}
 
 /// Lives as long as the object that it is a field of.
 #[derive(Debug)]

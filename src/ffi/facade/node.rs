@@ -5,11 +5,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
+use tracing::Dispatch;
 
 use super::chain::{Broadcaster, ChainObserver, ForeignBroadcaster, ForeignObserver};
 use super::error::MusigError;
 use super::event::NodeEvent;
-use super::live::Live;
+use super::live::{Live, Unused};
 use super::log::{self, LogLevel, LogSink};
 use super::request::SessionRequest;
 use super::session::Session;
@@ -179,13 +180,30 @@ async fn aside<T: Send + 'static>(
     receiver.await.unwrap_or_else(|_| Err(internal("a call panicked".into())))
 }
 
+/// What is waited for at the end, so that no foreign code runs from then on.
+struct Foreign {
+    log: Option<(Dispatch, JoinHandle<()>)>,
+    unused: Unused,
+}
+
+impl Foreign {
+    fn wait(self) {
+        self.unused.wait();
+        if let Some((dispatch, thread)) = self.log {
+            // The thread ends with the last holder of the dispatch: the node's actor, which has ended, and this.
+            drop(dispatch);
+            let _ = thread.join();
+        }
+    }
+}
+
 /// A running node: one signer's sessions, its peers, its store and its way to the chain. When the last reference to
 /// it and to its sessions is gone, it is asked to stop.
 #[derive(uniffi::Object)]
 pub struct Node {
     node: core::Node,
     wake: Notify,
-    log: Mutex<Option<JoinHandle<()>>>,
+    foreign: Mutex<Option<Foreign>>,
     _live: Live,
 }
 
@@ -198,25 +216,38 @@ impl Node {
         log_sink: Option<Arc<dyn LogSink>>,
     ) -> Result<Self, MusigError> {
         let level = config.log_level.unwrap_or(LogLevel::Info);
+        let (in_use, unused) = Unused::new();
         let mut builder = config.builder();
         builder = match signer {
             SignerChoice::Local { signer } => builder.shared_signer(signer.signer.clone()),
-            SignerChoice::Foreign { signer } => builder.foreign_signer(Arc::new(ForeignSigner::new(signer)?)),
+            SignerChoice::Foreign { signer } => {
+                builder.foreign_signer(Arc::new(ForeignSigner::new(signer, in_use.clone())?))
+            }
         };
         if let Some(object) = broadcaster {
-            builder = builder.broadcaster(Arc::new(ForeignBroadcaster::new(object)));
+            builder = builder.broadcaster(Arc::new(ForeignBroadcaster::new(object, in_use.clone())));
         }
         if let Some(object) = observer {
-            builder = builder.observer(Arc::new(ForeignObserver::new(object)));
+            builder = builder.observer(Arc::new(ForeignObserver::new(object, in_use.clone())));
         }
         let mut log = None;
         if let Some(sink) = log_sink {
             let no_thread = |error: std::io::Error| MusigError::Internal { reason: error.to_string() };
             let (dispatch, thread) = log::start(sink, level).map_err(no_thread)?;
-            builder = builder.tracing(dispatch);
-            log = Some(thread);
+            builder = builder.tracing(dispatch.clone());
+            log = Some((dispatch, thread));
         }
-        Ok(Self { node: builder.start()?, wake: Notify::new(), log: Mutex::new(log), _live: Live::new("Node") })
+        let start = || {
+            let node = builder.start()?;
+            tracing::info!(signer = %node.signer_key(), peer = node.peer_id(), "the node started");
+            Ok::<_, MusigError>(node)
+        };
+        let node = match &log {
+            Some((dispatch, _)) => tracing::dispatcher::with_default(dispatch, start)?,
+            None => start()?,
+        };
+        let foreign = Mutex::new(Some(Foreign { log, unused }));
+        Ok(Self { node, wake: Notify::new(), foreign, _live: Live::new("Node") })
     }
 }
 
@@ -343,16 +374,18 @@ impl Node {
         self.node.request_stop();
     }
 
-    /// Stops, and waits until the store is closed. Goes on when the caller is cancelled. Do not wait for this inside
-    /// a foreign object of this node; call `request_stop` there.
+    /// Stops, and waits until the store is closed and no foreign object of this node runs or will run. Goes on when
+    /// the caller is cancelled. Do not wait for this inside a foreign object of this node; call `request_stop` there.
     pub async fn stop(&self) -> Result<(), MusigError> {
         let node = self.node.clone();
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner).take();
         aside(move || {
+            if let Some(Foreign { log: Some((dispatch, _)), .. }) = &foreign {
+                tracing::dispatcher::with_default(dispatch, || tracing::info!("the node stops"));
+            }
             let stopped = node.stop();
-            // The log's thread ends with the last holder of its sender, the node's actor, which has ended.
-            if let Some(thread) = log {
-                let _ = thread.join();
+            if let Some(foreign) = foreign {
+                foreign.wait();
             }
             Ok(stopped?)
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::error::{MusigError, SignerProblem};
-use super::live::Live;
+use super::live::{InUse, Live};
 use super::proposal::Proposal;
 use super::values::{array, index};
 use crate::error::SignerError;
@@ -199,13 +199,14 @@ impl LocalSigner {
 pub(super) struct ForeignSigner {
     object: Arc<dyn Signer>,
     key: SignerKey,
+    _in_use: InUse,
     _live: Live,
 }
 
 impl ForeignSigner {
-    pub(super) fn new(object: Arc<dyn Signer>) -> Result<Self, MusigError> {
+    pub(super) fn new(object: Arc<dyn Signer>, in_use: InUse) -> Result<Self, MusigError> {
         let key = object.public_key()?;
-        Ok(Self { object, key, _live: Live::new("Signer") })
+        Ok(Self { object, key, _in_use: in_use, _live: Live::new("Signer") })
     }
 }
 

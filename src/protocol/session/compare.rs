@@ -55,7 +55,11 @@ impl Session {
 
     /// Sends the envelopes that make a proof, so that everybody sees it at once.
     pub(super) fn send_proofs(&mut self, context: &Context<'_>) {
+        let mut accused = HashSet::new();
         for proof in self.proofs() {
+            if !accused.insert(proof.accused()) {
+                continue;
+            }
             let mut envelopes = Vec::new();
             match proof {
                 Proof::Equivocation(first, second) => envelopes.extend([*first, *second]),
@@ -114,6 +118,14 @@ impl Session {
         let ids = have.envelopes.chunks_exact(32);
         if !ids.remainder().is_empty() {
             return Err(WireError::Malformed("the comparison"));
+        }
+        let window = self.comparisons.entry(from).or_insert((context.now.monotonic, 0));
+        if context.now.monotonic >= window.0 + limits::COMPARISONS_WITHIN {
+            *window = (context.now.monotonic, 0);
+        }
+        window.1 += 1;
+        if window.1 > limits::COMPARISONS {
+            return Ok(());
         }
         let theirs: HashSet<EnvelopeId> = ids.filter_map(EnvelopeId::from_slice).collect();
         let key = self.proposal.signers[from];

@@ -5,6 +5,7 @@ use crate::protocol::Time;
 use crate::protocol::envelope::Content;
 use crate::protocol::event::{Depth, DurableKind, Event};
 use crate::protocol::failover::{Evidence, Watch};
+use crate::protocol::limits;
 use crate::protocol::set::Fact;
 use crate::types::Txid;
 
@@ -67,11 +68,23 @@ impl Session {
                 Event::BroadcastRejected { reason }
             }
             DurableKind::Failed => {
-                let proofs = self.proofs();
+                let mut proofs = self.proofs();
+                // One proof of each culprit says enough, and a proof carries the whole proposal.
+                let mut accused = std::collections::HashSet::new();
+                proofs.retain(|proof| accused.insert(proof.accused()));
                 let mut culprits: Vec<usize> = proofs.iter().map(|proof| proof.accused()).collect();
                 culprits.sort_unstable();
                 culprits.dedup();
-                let proofs = proofs.iter().map(|proof| proof.encode(&self.proposal)).collect();
+                let mut encoded: Vec<Vec<u8>> = Vec::new();
+                for proof in &proofs {
+                    let bytes = proof.encode(&self.proposal);
+                    let size: usize = encoded.iter().map(Vec::len).sum();
+                    if !encoded.is_empty() && size + bytes.len() > limits::PROOFS {
+                        break;
+                    }
+                    encoded.push(bytes);
+                }
+                let proofs = encoded;
                 Event::SessionFailed { culprits, proofs, may_still_complete }
             }
             DurableKind::Aborted => {

@@ -9,7 +9,7 @@ mod record;
 mod rounds;
 mod watching;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +95,8 @@ pub(super) struct Session {
     pub ending: Option<Ending>,
     pending: Vec<DurableKind>,
     foreign_envelope: bool,
+    /// This node's application consented. A signed consent from elsewhere is none.
+    consented: bool,
 
     // Of this process only:
     /// The own proposal, until the own consent is signed too: both are stored at once or neither.
@@ -108,6 +110,8 @@ pub(super) struct Session {
     signer_retry: Option<Duration>,
     requests: BTreeMap<Purpose, Vec<RequestId>>,
     holders: HashSet<usize>,
+    comparisons: HashMap<usize, (Duration, u32)>,
+    proofs_checked: Option<usize>,
     compare_at: Duration,
     compare_every: Duration,
     compare_next: usize,
@@ -153,6 +157,7 @@ impl Session {
             ending: None,
             pending: Vec::new(),
             foreign_envelope: false,
+            consented: false,
             own_proposal: None,
             loaded_at: None,
             compared: HashSet::new(),
@@ -163,6 +168,8 @@ impl Session {
             signer_retry: None,
             requests: BTreeMap::new(),
             holders: HashSet::new(),
+            comparisons: HashMap::new(),
+            proofs_checked: None,
             compare_at: context.now.monotonic + COMPARE_EVERY,
             compare_every: COMPARE_EVERY,
             compare_next: own + 1,
@@ -230,12 +237,13 @@ impl Session {
     /// Whether nothing is left to do or to tell: the session may be forgotten once it expired.
     pub fn spent(&self, now: Time) -> bool {
         let over = self.closed || self.ending.is_some() || self.watch.as_ref().is_some_and(Watch::ended);
-        over && self.pending.is_empty() && now.wall >= self.proposal.expires_at
+        let told = self.pending.is_empty() && self.requests.is_empty();
+        over && told && now.wall >= self.proposal.expires_at
     }
 
-    /// Whether the application has not answered the proposal yet.
-    pub fn unanswered(&self) -> bool {
-        !self.joined() && !self.consenting() && !self.closed && self.ending.is_none()
+    /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
+    pub fn foreign(&self) -> bool {
+        !self.joined() && !self.consenting() && !self.closed && self.proposal.proposer != self.own
     }
 
     // ---- What the application asks for ----
@@ -274,9 +282,12 @@ impl Session {
             }
         }
         if self.joined() {
+            // The signed consent may be there from elsewhere: an older disk, a second instance. This is the own one.
+            self.consented = true;
+            self.state_changed = true;
             self.settle(DurableKind::Proposed);
             self.sync = true;
-            self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+            self.finish(request);
         } else {
             self.requests.entry(Purpose::Accept).or_default().push(request);
             if !self.consenting() {
@@ -332,7 +343,7 @@ impl Session {
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
         if self.set.fact(fact, self.own).is_some() {
-            self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+            self.finish(request);
             return Ok(());
         }
         self.requests.entry(purpose).or_default().push(request);
@@ -356,7 +367,7 @@ impl Session {
             self.tell(Event::SessionClosed);
         }
         let _ = context;
-        self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+        self.finish(request);
     }
 
     /// The application handled a durable event. That it handled a proposal is not stored before its answer is.
@@ -439,6 +450,7 @@ impl Session {
             }
             Purpose::Claim | Purpose::Nack => {}
             Purpose::Accept => {
+                self.consented = true;
                 self.settle(DurableKind::Proposed);
                 self.sync = true;
             }
@@ -471,6 +483,7 @@ impl Session {
             self.done(purpose, Err(error.into()));
             return false;
         }
+        self.done(purpose, Err(error.clone().into()));
         match (purpose, &error) {
             (Purpose::Partial(_), SignerError::NonceGone) => self.nonces_held = None,
             // It made them before, and they never came back: they are lost, and so is the attempt.
@@ -483,6 +496,11 @@ impl Session {
         self.signer_retry = Some(context.now.monotonic + SIGNER_RETRY);
         self.tell(Event::SignerFailed { error });
         false
+    }
+
+    /// Answers a request once everything before is on the disk.
+    pub fn finish(&mut self, request: RequestId) {
+        self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
     }
 
     fn done(&mut self, purpose: Purpose, result: Result<(), Error>) {
@@ -627,7 +645,10 @@ impl Session {
         if self.over() || self.certificate.is_some() {
             return;
         }
-        if self.joined() && !self.stalled && monotonic >= self.progress_at + context.settings.stall_after {
+        if self.joined()
+            && !self.stalled
+            && monotonic >= self.progress_at.saturating_add(context.settings.stall_after)
+        {
             self.stalled = true;
             let since = monotonic - self.progress_at;
             let missing = self.missing();
@@ -652,13 +673,13 @@ impl Session {
         let over = self.over() || self.certificate.is_some();
         next.extend(Some(self.compare_at).filter(|_| self.compares()));
         if !over {
-            next.push(now.monotonic + until_expiry);
+            next.push(now.monotonic.saturating_add(until_expiry));
             if self.joined() && !self.stalled {
-                next.push(self.progress_at + context.settings.stall_after);
+                next.push(self.progress_at.saturating_add(context.settings.stall_after));
             }
             next.extend(self.recovery_ends().filter(|at| *at > now.monotonic));
         } else if !until_expiry.is_zero() {
-            next.push(now.monotonic + until_expiry);
+            next.push(now.monotonic.saturating_add(until_expiry));
         }
         next.extend(self.signer_retry);
         next.into_iter().min()
@@ -750,6 +771,10 @@ impl Session {
     /// Raises a durable event, unless one of its kind waits already.
     fn tell_durably(&mut self, kind: DurableKind) {
         if self.pending.contains(&kind) {
+            // The application is reminded of its turn, also if it kept the event before.
+            if kind == DurableKind::ShouldBroadcast {
+                self.effects.push(self.event_output(Event::SessionClosed, Some(kind)));
+            }
             return;
         }
         self.pending.push(kind);
@@ -786,7 +811,11 @@ impl Session {
             if let Output::Event { event } = &mut effect
                 && let Some(kind) = event.durable
             {
-                let Some(content) = self.durable_event(kind, context.now) else { continue };
+                let Some(content) = self.durable_event(kind, context.now) else {
+                    // What it spoke of is so no more.
+                    self.settle(kind);
+                    continue;
+                };
                 event.event = content;
             }
             context.outputs.push_back(effect);

@@ -22,6 +22,7 @@ impl Session {
             watch: self.watch.as_mut().map(|watch| watch.record(now)),
             pending_events: self.pending.iter().map(|kind| *kind as u32).collect(),
             foreign_envelope: self.foreign_envelope,
+            consented: self.consented,
         })
     }
 
@@ -37,6 +38,7 @@ impl Session {
         session.partial_sent = state.partial_sent;
         session.closed = state.closed;
         session.foreign_envelope = state.foreign_envelope;
+        session.consented = state.consented;
         session.ending = match state.ending {
             1 => Some(Ending::Failed),
             2 => Some(Ending::Aborted),

@@ -32,7 +32,7 @@ impl Session {
         self.look_at_nonces(attempt);
         self.consider_endings(context);
         self.tell_mismatch(attempt, context);
-        if !self.joined() || self.ending.is_some() || self.signer_retry.is_some() {
+        if !self.consented || self.ending.is_some() || self.signer_retry.is_some() {
             return;
         }
         self.report_progress(attempt);
@@ -233,8 +233,8 @@ impl Session {
                     for signer in 0..signers {
                         let Some(partial) = self.set.at(Place::Partial(attempt), signer) else { continue };
                         let fits = matches!(partial.content(), Content::Partial { transcript: t, .. } if *t == transcript);
-                        let valid = partials_of(partial).is_some_and(|p| round.verify_partials(signer, p));
-                        if fits && !valid {
+                        let valid = || partials_of(partial).is_some_and(|p| round.verify_partials(signer, p));
+                        if fits && !valid() {
                             let partial = Box::new(partial.clone());
                             proofs.push(Proof::BadPartial { nonces: envelopes.clone(), partial });
                         }
@@ -246,6 +246,16 @@ impl Session {
         proofs
     }
 
+    /// Whether there is a proof. The same set is looked at once.
+    fn holds_proofs(&mut self) -> bool {
+        let size = Some(self.set.len());
+        if self.proofs_checked == size && self.bad_nonces.is_none() || !self.may_hold_proofs() {
+            return false;
+        }
+        self.proofs_checked = size;
+        !self.proofs().is_empty()
+    }
+
     /// Whether any proof may exist, without the cost of looking.
     fn may_hold_proofs(&self) -> bool {
         let latest = self.set.attempt();
@@ -255,8 +265,11 @@ impl Session {
     }
 
     fn consider_endings(&mut self, context: &mut Context<'_>) {
+        if self.ending == Some(Ending::Failed) {
+            return;
+        }
         let expired = context.now.wall >= self.proposal.expires_at;
-        let ending = if self.may_hold_proofs() && !self.proofs().is_empty() {
+        let ending = if self.holds_proofs() {
             Ending::Failed
         } else if self.set.first(Fact::Abort).is_some() {
             Ending::Aborted

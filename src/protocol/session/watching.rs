@@ -75,7 +75,7 @@ impl Session {
     fn silent_since(&self, signer: usize, context: &Context<'_>) -> Option<Duration> {
         let dead_after = context.settings.dead_after.filter(|_| signer != self.own)?;
         let heard = (context.heard)(&self.proposal.signers[signer]).unwrap_or_default();
-        Some(heard.max(self.holder_at) + dead_after)
+        Some(heard.max(self.holder_at).saturating_add(dead_after))
     }
 
     /// Lets the watch do what the time asks for.
@@ -161,7 +161,7 @@ impl Session {
         }
         self.claimed_txid = txid.or(self.claimed_txid);
         self.act(actions, context);
-        self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+        self.finish(request);
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Session {
                 self.say(Purpose::Nack, Content::Nack { reason }, context);
             }
         } else {
-            self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+            self.finish(request);
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Session {
         let actions =
             self.with_watch(context, |watch, around| watch.broadcast_now(now, around)).unwrap_or_default();
         self.act(actions, context);
-        self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
+        self.finish(request);
         Ok(())
     }
 
@@ -299,7 +299,12 @@ impl Session {
     /// What this session's watch says of the session that it replaces: whether to pause it, and whether to end it.
     pub fn replaces(&self) -> Option<(crate::types::SessionId, bool, bool)> {
         let older = self.proposal.replaces?;
-        let evidence = self.watch.as_ref()?.evidence();
+        let watch = self.watch.as_ref()?;
+        // Closed, it sees no more what becomes of its transaction, unless that is final.
+        if self.closed && !watch.ended() {
+            return None;
+        }
+        let evidence = watch.evidence();
         let seen = matches!(evidence, Evidence::Seen | Evidence::Confirmed { .. } | Evidence::Notified);
         let confirmed = matches!(evidence, Evidence::Confirmed { .. } | Evidence::Notified);
         Some((older, seen, confirmed))

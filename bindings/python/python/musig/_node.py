@@ -10,7 +10,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Union, cast
 
-from . import _ffi
+from . import _exit, _ffi
 from ._ffi import (
     ElectionMethod,
     KeyOrder,
@@ -123,13 +123,18 @@ class Node:
             raise InvalidArgument("start", "this node was started already; make a new Node to start again")
         broadcaster, observer, log_sink = self._objects
         self._started = await _ffi.Node.start(self._config, self._signer, broadcaster, observer, log_sink)
+        _exit.watch(self._started)
         return self
 
     async def stop(self) -> None:
-        """Stops, and waits until the store is closed. Goes on if it is cancelled. Do not wait for it inside a
-        Broadcaster, ChainObserver, Signer or LogSink of this node; call ``request_stop`` there."""
+        """Stops, and waits until the store is closed and no object of the application runs or will run.
+
+        Goes on if it is cancelled. Do not wait for it inside a Broadcaster, ChainObserver, Signer or LogSink of this
+        node; call ``request_stop`` there.
+        """
         if self._started is not None:
             await self._started.stop()
+            _exit.forget(self._started)
 
     async def __aenter__(self) -> Node:
         return await self.start()
@@ -156,6 +161,10 @@ class Node:
             if event is not None:
                 return NodeEvent(node, event)
             await node.wait_for_event()
+
+    def wake(self) -> None:
+        """Makes a wait for an event look again. Cancelling the task that waits is the usual way in Python."""
+        self._node.wake()
 
     async def events(self) -> AsyncIterator[NodeEvent]:
         """All events until the node stops. The body acknowledges by ``event.ack()``."""

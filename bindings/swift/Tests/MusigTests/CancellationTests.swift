@@ -54,6 +54,12 @@ final class CancellationTests: MusigTestCase {
         }
         await assertThrows({ if case .ConsumerExists = $0 { true } else { false } }) { try await node.waitForEvent() }
         handler.cancel()
+        let ended = Shared(false)
+        Task {
+            _ = await handler.result
+            ended.with { $0 = true }
+        }
+        try await waitUntil("it ends") { ended.now }
         do {
             try await handler.value
             XCTFail("it ended without an error")

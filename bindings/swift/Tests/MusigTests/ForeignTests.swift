@@ -4,7 +4,7 @@ import XCTest
 
 /// A Signer in Swift: the key of a LocalSigner, behind the application's own object.
 final class OwnSigner: Signer, @unchecked Sendable {
-    enum Behaviour { case normal, slow, refusing, failing }
+    enum Behaviour { case normal, slow, refusing, failing, locked }
     struct Mishap: Error {}
 
     let local: LocalSigner
@@ -32,6 +32,7 @@ final class OwnSigner: Signer, @unchecked Sendable {
             _ = release.wait(timeout: .now() + patience)
         case .refusing: throw MusigError.SignerFailed(problem: .other, reason: "the device is in a drawer")
         case .failing: throw Mishap()
+        case .locked: throw MusigError.SignerFailed(problem: .locked, reason: "no key here")
         }
     }
 
@@ -119,6 +120,21 @@ final class ForeignSignerTests: MusigTestCase {
             for watcher in watchers { try await watcher.complete(session.id()) }
             for node in release() { try await node.stop() }
         }
+    }
+
+    /// As in a notification extension: the key is out of reach, and what was proposed is shown.
+    func testANodeWithoutItsKeyShowsWhatWasProposed() async throws {
+        let signer = try OwnSigner(0, affected: ["sign", "makeNonces", "makePartials"])
+        signer.behaviour.with { $0 = .locked }
+        let node = try await start(0, offline: true, signer: .foreign(signer: signer))
+        let peer = try await start(1, offline: true)
+        let bytes = try await peer.createSession(request: request).exportSession()
+        let session = try await node.importSessions(bytes: bytes)[0]
+        let proposal = try await watch(node, join: false).wait("SessionProposed") {
+            if case .sessionProposed(let proposal, proposer: 1, _) = $0 { proposal } else { nil }
+        }
+        XCTAssertEqual(proposal.session, session.id())
+        await assertThrows({ if case .SignerFailed(.locked, _) = $0 { true } else { false } }) { try await session.join() }
     }
 
     func testThrowingIsATypedErrorOfTheCallThatNeedsTheSigner() async throws {

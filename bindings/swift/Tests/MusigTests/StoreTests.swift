@@ -27,10 +27,12 @@ final class StoreTests: MusigTestCase {
         var node = try await start(0, store: store, offline: true)
         let session = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(4)))
         func next(_ what: String) async throws -> ReceivedEvent {
-            for try await event in node.events() {
-                if case .sessionComplete = event.event { return event }
+            try await limited { [node] in
+                for try await event in node.events() {
+                    if case .sessionComplete = event.event { return event }
+                }
+                throw TimedOut(description: what)
             }
-            throw TimedOut(description: what)
         }
         // Handed out once per process, whether or not it was acknowledged,
         let first = try await next("the first time")
@@ -48,14 +50,17 @@ final class StoreTests: MusigTestCase {
         XCTAssertEqual(third.event, first.event)
         // and again when the handler throws,
         try await node.redeliver()
-        let kept = Shared(0)
+        let (kept, handled) = (Shared(0), Shared(0))
         let handler = Task { [node] in
             try await node.handleEvents(kept: { _, error in kept.with { $0 += error is TimedOut ? 1 : 0 } }) { event in
-                if case .sessionComplete = event.event, kept.now == 0 { throw TimedOut(description: "no disk space") }
+                guard case .sessionComplete = event.event else { return }
+                if kept.now == 0 { throw TimedOut(description: "no disk space") }
+                handled.with { $0 += 1 }
             }
         }
         try await waitUntil("it is kept") { kept.now == 1 }
         try await node.redeliver()
+        try await waitUntil("it is handled") { handled.now == 1 }
         try await waitUntil("it is acknowledged") { try await node.metrics().eventsWaiting == 0 }
         try await node.stop()
         try await handler.value

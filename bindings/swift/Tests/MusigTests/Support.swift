@@ -20,6 +20,17 @@ func waitUntil(
     }
 }
 
+/// Cancels what does not end in time.
+func limited<Result: Sendable>(_ body: @escaping @Sendable () async throws -> Result) async throws -> Result {
+    let task = Task { try await body() }
+    let timer = Task {
+        try await Task.sleep(nanoseconds: UInt64(patience * 1e9))
+        task.cancel()
+    }
+    defer { timer.cancel() }
+    return try await task.value
+}
+
 /// A value that several threads share.
 final class Shared<Value>: @unchecked Sendable {
     private let lock = NSLock()

@@ -1,0 +1,143 @@
+"""The console command, the example, and the code in the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import musig
+from support import PATIENCE, REPOSITORY, key, keys, secret
+
+MUSIG = [sys.executable, "-m", "musig"]
+
+
+def run(*words: object, expect: int = 0) -> str:
+    done = subprocess.run([*MUSIG, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout if expect == 0 else done.stderr
+
+
+def write_keys(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"{index}.key" for index in range(count)]
+    for index, path in enumerate(paths):
+        path.write_text(secret(index).hex())
+    return paths
+
+
+def test_keys_and_elections(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    public = run("keygen", "--out", path).strip()
+    assert path.stat().st_mode & 0o077 == 0
+    assert musig.LocalSigner(bytes.fromhex(path.read_text().strip())).public_key() == public
+    assert "exists" in run("keygen", "--out", path, expect=1)
+    made = json.loads(run("aggregate", "--json", *keys(3)))
+    assert made["aggregate_key"] == musig.aggregate_key(keys(3), musig.KeyOrder.SORTED)
+    assert made["script_pubkey"] == "5120" + made["taproot_output_key"]
+    assert made["xpub"] in run("aggregate", *keys(3))
+    found = json.loads(run("elect", "--json", "--method", "last-signer", *keys(3)))
+    assert found["priority_list"] == [2, 1, 0] and found["method"] == "last-signer"
+    assert "coordinator" in run("elect", *keys(3))
+    assert "session" in run("elect", "--method", "session-salted", *keys(3), expect=1)
+    installed = Path(sys.executable).with_name("musig")
+    assert subprocess.run([installed, "--version"], capture_output=True, text=True).stdout.split()[0] == "musig"
+
+
+class Program:
+    """A command that runs, and the lines that it says."""
+
+    def __init__(self, *words: object) -> None:
+        self.process = subprocess.Popen([*MUSIG, *map(str, words)], stdout=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        self.changed = threading.Condition()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self.changed:
+                self.lines.append(line.rstrip())
+                self.changed.notify_all()
+
+    def wait(self, pattern: str) -> str:
+        def find() -> str | None:
+            found = [re.search(pattern, line) for line in self.lines]
+            return next((match.group(1) for match in found if match), None)
+
+        with self.changed:
+            assert self.changed.wait_for(find, PATIENCE), f"no {pattern} in {self.lines}"
+            return find() or ""
+
+
+def test_two_people_sign_between_two_terminals(tmp_path: Path) -> None:
+    first, second = write_keys(tmp_path, 2)
+    loopback = ("--listen", "/ip4/127.0.0.1/tcp/0")
+    signers = [word for each in keys(2) for word in ("--signer", each)]
+    ours = ("--key", first, "--store", tmp_path / "a.redb")
+    theirs = ("--key", second, "--store", tmp_path / "b.redb")
+    one = Program("propose", *ours, *loopback, "--once", *signers, "--text", "hello")
+    try:
+        peer = one.wait(r"^listening +(\S+)")
+        session = one.wait(r"^proposed +(\S+)")
+        two = Program("join", *theirs, *loopback, "--peer", peer, "--yes", "--once")
+        try:
+            signature = two.wait(r"^signature +(\S+)")
+            assert one.wait(r"^signature +(\S+)") == signature and len(signature) == 128
+            assert (one.process.wait(PATIENCE), two.process.wait(PATIENCE)) == (0, 0)
+        finally:
+            two.process.kill()
+    finally:
+        one.process.kill()
+    assert session in run("status", *ours)
+    status = json.loads(run("status", "--json", *theirs))
+    assert (status["session"], status["phase"], status["own_index"]) == (session, "WATCHING", 1)
+
+
+def test_sessions_by_file(tmp_path: Path) -> None:
+    first, second = write_keys(tmp_path, 2)
+    ours = ("--key", first, "--store", tmp_path / "a.redb")
+    theirs = ("--key", second, "--store", tmp_path / "b.redb")
+    signers = [word for each in keys(2) for word in ("--signer", each)]
+    one = Program("propose", *ours, "--listen", "/ip4/127.0.0.1/tcp/0", *signers, "--digest", "07" * 32)
+    session = one.wait(r"^proposed +(\S+)")
+    one.process.terminate()
+    assert one.process.wait(PATIENCE) == 0
+    file = tmp_path / "session"
+    run("export", *ours, session, file)
+    assert session in run("import", *theirs, "--join", file)
+    run("export", *theirs, session, file)
+    assert session in run("import", *ours, file)
+    assert "unknown" in run("export", *ours, "ab" * 32, file, expect=1)
+
+
+def test_a_node_prints_events_and_ends_when_asked(tmp_path: Path) -> None:
+    [path] = write_keys(tmp_path, 1)
+    node = Program("node", "--key", path, "--store", tmp_path / "a.redb", "--listen", "/ip4/127.0.0.1/tcp/0")
+    assert node.wait(r"^signer key +(\S+)") == key(0)
+    node.wait(r"^listening +(\S+)")
+    node.process.terminate()
+    assert node.process.wait(PATIENCE) == 0
+
+
+def test_the_example() -> None:
+    program = REPOSITORY / "examples/python/failover.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and done.stdout.endswith("the backup broadcast it\n")
+    assert done.stdout.count("submitted") == 1 and done.stdout.count("confirmed") == 2
+
+
+def test_the_quick_start_of_the_readme(tmp_path: Path) -> None:
+    text = (REPOSITORY / "bindings/python/README.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) <= 25
+    program = tmp_path / "quick_start.py"
+    program.write_text(code)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "signature" in done.stdout

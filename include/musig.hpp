@@ -1,0 +1,718 @@
+// libmusig for C++17: header-only, over musig.h.
+//
+// Objects own one reference and give it up when they end; copying takes another one. Functions throw musig::Error, except
+// where std::optional says that something may not be there yet. A C++ exception never crosses into the library: a
+// handler that throws keeps its event, a broadcaster that throws counts as unreachable. docs/c-api.md tells the rest.
+#ifndef MUSIG_HPP
+#define MUSIG_HPP
+
+#include "musig.h"
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace musig {
+
+/// Bytes that somebody else owns. C++17 has no std::span.
+class Bytes {
+public:
+    constexpr Bytes() = default;
+    constexpr Bytes(const std::uint8_t *data, std::size_t size) : data_(data), size_(size) {}
+    template <std::size_t N>
+    constexpr Bytes(const std::array<std::uint8_t, N> &array) : data_(array.data()), size_(N) {}
+    Bytes(const std::vector<std::uint8_t> &vector) : data_(vector.data()), size_(vector.size()) {}
+    constexpr const std::uint8_t *data() const { return data_; }
+    constexpr std::size_t size() const { return size_; }
+    constexpr bool empty() const { return size_ == 0; }
+    constexpr const std::uint8_t *begin() const { return data_; }
+    constexpr const std::uint8_t *end() const { return data_ + size_; }
+    constexpr std::uint8_t operator[](std::size_t index) const { return data_[index]; }
+    std::vector<std::uint8_t> copy() const { return {begin(), end()}; }
+
+private:
+    const std::uint8_t *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+using Hash = std::array<std::uint8_t, 32>;
+using SessionId = Hash;
+using PublicKey = std::array<std::uint8_t, 33>;
+using Signature = std::array<std::uint8_t, 64>;
+
+/// What went wrong in a call.
+class Error : public std::runtime_error {
+public:
+    Error(musig_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+    /// A musig_status_code.
+    musig_status status() const noexcept { return status_; }
+
+private:
+    musig_status status_;
+};
+
+/// 1 to 99: the call.
+class CallError : public Error {
+    using Error::Error;
+};
+/// 100 to 199.
+class NetworkError : public Error {
+    using Error::Error;
+};
+/// 200 to 299.
+class ProtocolError : public Error {
+    using Error::Error;
+};
+/// 300 to 399.
+class StoreError : public Error {
+    using Error::Error;
+};
+/// 900 and above: a fault of libmusig.
+class InternalError : public Error {
+    using Error::Error;
+};
+
+namespace detail {
+
+inline void fail(musig_status status, musig_error *error) {
+    std::string message;
+    try {
+        message = musig_error_message(error);
+        if (message.empty()) message = musig_status_string(status);
+    } catch (...) {
+        musig_error_free(error);
+        throw;
+    }
+    musig_error_free(error);
+    if (status < 100) throw CallError(status, message);
+    if (status < 200) throw NetworkError(status, message);
+    if (status < 300) throw ProtocolError(status, message);
+    if (status < 400) throw StoreError(status, message);
+    if (status >= 900) throw InternalError(status, message);
+    throw Error(status, message);
+}
+
+/// Calls a fallible function with an error of its own.
+template <class F, class... A>
+void call(F function, A... arguments) {
+    musig_error *error = nullptr;
+    musig_status status = function(arguments..., &error);
+    if (status != MUSIG_STATUS_OK) fail(status, error);
+}
+
+/// The same; false for one status that is no error here.
+template <class F, class... A>
+bool try_call(musig_status none, F function, A... arguments) {
+    musig_error *error = nullptr;
+    musig_status status = function(arguments..., &error);
+    if (status == MUSIG_STATUS_OK) return true;
+    if (status != none) fail(status, error);
+    musig_error_free(error);
+    return false;
+}
+
+/// One reference to an object of the library.
+template <class T, T *(*Ref)(T *), void (*Free)(T *)>
+class Handle {
+public:
+    Handle() = default;
+    explicit Handle(T *owned) : pointer_(owned) {}
+    Handle(const Handle &other) : pointer_(Ref(other.pointer_)) {}
+    Handle(Handle &&other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
+    Handle &operator=(Handle other) noexcept {
+        std::swap(pointer_, other.pointer_);
+        return *this;
+    }
+    ~Handle() { Free(pointer_); }
+    /// Takes one more reference to what is lent.
+    static Handle share(T *lent) { return Handle(Ref(lent)); }
+    /// The object, which stays this handle's.
+    T *get() const noexcept { return pointer_; }
+    explicit operator bool() const noexcept { return pointer_ != nullptr; }
+
+private:
+    T *pointer_ = nullptr;
+};
+
+using BytesHandle = Handle<musig_bytes, musig_bytes_ref, musig_bytes_free>;
+
+/// Copies what a function hands out, and gives it up.
+template <class F, class O>
+std::vector<std::uint8_t> take(F function, O object) {
+    musig_bytes *bytes = nullptr;
+    call(function, object, &bytes);
+    BytesHandle handle(bytes);
+    const std::uint8_t *data = musig_bytes_data(bytes);
+    return std::vector<std::uint8_t>(data, data + musig_bytes_length(bytes));
+}
+
+inline std::string text(const std::vector<std::uint8_t> &bytes) { return std::string(bytes.begin(), bytes.end()); }
+
+template <std::size_t N>
+std::vector<std::array<std::uint8_t, N>> split(const std::vector<std::uint8_t> &bytes) {
+    std::vector<std::array<std::uint8_t, N>> parts(bytes.size() / N);
+    for (std::size_t i = 0; i < parts.size(); i++) std::memcpy(parts[i].data(), bytes.data() + i * N, N);
+    return parts;
+}
+
+template <std::size_t N>
+std::vector<std::uint8_t> join(const std::vector<std::array<std::uint8_t, N>> &parts) {
+    std::vector<std::uint8_t> bytes;
+    bytes.reserve(parts.size() * N);
+    for (const auto &part : parts) bytes.insert(bytes.end(), part.begin(), part.end());
+    return bytes;
+}
+
+} // namespace detail
+
+/// The version of the library that is loaded.
+inline std::string_view version() { return musig_version_string(); }
+
+/// See musig_signer.
+class Signer {
+public:
+    explicit Signer(const Hash &secret) {
+        musig_signer *signer = nullptr;
+        detail::call(musig_signer_new, &signer, secret.data());
+        handle_ = decltype(handle_)(signer);
+    }
+    /// See musig_signer_generate.
+    static Signer generate() {
+        musig_signer *signer = nullptr;
+        detail::call(musig_signer_generate, &signer);
+        return Signer(signer);
+    }
+    PublicKey public_key() const {
+        PublicKey key;
+        detail::call(musig_signer_public_key, get(), key.data());
+        return key;
+    }
+    void lock() const { detail::call(musig_signer_lock, get()); }
+    void unlock(const Hash &secret) const { detail::call(musig_signer_unlock, get(), secret.data()); }
+    bool is_locked() const {
+        std::int32_t locked = 0;
+        detail::call(musig_signer_is_locked, get(), &locked);
+        return locked != 0;
+    }
+    const musig_signer *get() const { return handle_.get(); }
+
+private:
+    explicit Signer(musig_signer *owned) : handle_(owned) {}
+    detail::Handle<musig_signer, musig_signer_ref, musig_signer_free> handle_;
+};
+
+/// See musig_election.
+class Election {
+public:
+    Election(const std::vector<PublicKey> &signers, musig_election_method method, const SessionId &session) {
+        musig_election *election = nullptr;
+        auto keys = detail::join(signers);
+        detail::call(musig_election_new, &election, keys.data(), signers.size(), static_cast<std::int32_t>(method),
+                     session.data());
+        handle_ = decltype(handle_)(election);
+    }
+    explicit Election(musig_election *owned) : handle_(owned) {}
+    std::uint32_t coordinator() const { return musig_election_coordinator(handle_.get()); }
+    std::vector<std::uint32_t> priority_list() const {
+        std::vector<std::uint32_t> list(musig_election_signers(handle_.get()));
+        detail::call(musig_election_priority_list, static_cast<const musig_election *>(handle_.get()), list.data(),
+                     list.size());
+        return list;
+    }
+    /// Nothing if nobody follows.
+    std::optional<std::uint32_t> backup_after(std::uint32_t index) const {
+        std::uint32_t backup = 0;
+        if (!detail::try_call(MUSIG_STATUS_NOT_READY, musig_election_backup_after,
+                              static_cast<const musig_election *>(handle_.get()), &backup, index))
+            return std::nullopt;
+        return backup;
+    }
+    std::string proof() const { return musig_election_proof(handle_.get()); }
+
+private:
+    detail::Handle<musig_election, musig_election_ref, musig_election_free> handle_;
+};
+
+/// See musig_terms.
+class Terms {
+public:
+    explicit Terms(musig_terms *owned) : handle_(owned) {}
+    musig_terms_info info() const {
+        musig_terms_info info{};
+        info.struct_size = sizeof info;
+        detail::call(musig_terms_get_info, get(), &info);
+        return info;
+    }
+    /// Lives as long as these terms.
+    Bytes bytes(musig_terms_field field) const {
+        const std::uint8_t *data = nullptr;
+        std::size_t size = 0;
+        detail::call(musig_terms_bytes, get(), &data, &size, static_cast<std::int32_t>(field));
+        return {data, size};
+    }
+    musig_message message(std::uint32_t index) const {
+        musig_message message{};
+        detail::call(musig_terms_message, get(), &message, index);
+        return message;
+    }
+    musig_spent_output spent_output(std::uint32_t index) const {
+        musig_spent_output output{};
+        detail::call(musig_terms_spent_output, get(), &output, index);
+        return output;
+    }
+    const musig_terms *get() const { return handle_.get(); }
+
+private:
+    detail::Handle<musig_terms, musig_terms_ref, musig_terms_free> handle_;
+};
+
+/// See musig_event.
+class Event {
+public:
+    explicit Event(musig_event *owned) : handle_(owned) {}
+    static Event share(musig_event *lent) { return Event(musig_event_ref(lent)); }
+    std::uint64_t id() const { return musig_event_id(get()); }
+    musig_event_kind kind() const { return static_cast<musig_event_kind>(musig_event_kind_of(get())); }
+    bool is_durable() const { return musig_event_is_durable(get()) != 0; }
+    std::optional<SessionId> session() const {
+        SessionId id;
+        if (!detail::try_call(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_session_id, get(), id.data())) return std::nullopt;
+        return id;
+    }
+    std::optional<std::uint64_t> number(musig_event_number_field field) const {
+        std::uint64_t value = 0;
+        if (!detail::try_call(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_number, get(), &value,
+                              static_cast<std::int32_t>(field)))
+            return std::nullopt;
+        return value;
+    }
+    std::optional<std::vector<std::uint32_t>> list(musig_event_list_field field) const {
+        const std::uint32_t *data = nullptr;
+        std::size_t size = 0;
+        if (!detail::try_call(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_list, get(), &data, &size,
+                              static_cast<std::int32_t>(field)))
+            return std::nullopt;
+        return std::vector<std::uint32_t>(data, data + size);
+    }
+    /// Lives as long as this event.
+    std::optional<Bytes> bytes(musig_event_bytes_field field) const {
+        const std::uint8_t *data = nullptr;
+        std::size_t size = 0;
+        if (!detail::try_call(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_bytes, get(), &data, &size,
+                              static_cast<std::int32_t>(field)))
+            return std::nullopt;
+        return Bytes(data, size);
+    }
+    /// Lives as long as this event.
+    std::optional<std::string_view> text(musig_event_bytes_field field) const {
+        auto found = bytes(field);
+        if (!found) return std::nullopt;
+        return std::string_view(reinterpret_cast<const char *>(found->data()), found->size());
+    }
+    Terms terms() const {
+        musig_terms *terms = nullptr;
+        detail::call(musig_event_terms, get(), &terms);
+        return Terms(terms);
+    }
+    const musig_event *get() const { return handle_.get(); }
+
+private:
+    detail::Handle<musig_event, musig_event_ref, musig_event_free> handle_;
+};
+
+/// See musig_proposal.
+class Proposal {
+public:
+    static Proposal messages(const std::vector<PublicKey> &signers, const std::vector<Hash> &messages) {
+        musig_proposal *proposal = nullptr;
+        auto keys = detail::join(signers), digests = detail::join(messages);
+        detail::call(musig_proposal_new_messages, &proposal, static_cast<const std::uint8_t *>(keys.data()),
+                     signers.size(), static_cast<const std::uint8_t *>(digests.data()), messages.size());
+        return Proposal(proposal);
+    }
+    static Proposal transaction(const std::vector<PublicKey> &signers, Bytes transaction,
+                                const std::vector<musig_spent_output> &spent) {
+        musig_proposal *proposal = nullptr;
+        auto keys = detail::join(signers);
+        detail::call(musig_proposal_new_transaction, &proposal, static_cast<const std::uint8_t *>(keys.data()),
+                     signers.size(), transaction.data(), transaction.size(), spent.data(), spent.size());
+        return Proposal(proposal);
+    }
+    Proposal &key_order(musig_key_order order) {
+        detail::call(musig_proposal_set_key_order, get(), static_cast<std::int32_t>(order));
+        return *this;
+    }
+    Proposal &sighash(musig_sighash sighash) {
+        detail::call(musig_proposal_set_sighash, get(), static_cast<std::int32_t>(sighash));
+        return *this;
+    }
+    Proposal &election_method(musig_election_method method) {
+        detail::call(musig_proposal_set_election_method, get(), static_cast<std::int32_t>(method));
+        return *this;
+    }
+    Proposal &failover(std::chrono::milliseconds timeout, musig_tiers tiers = MUSIG_TIERS_SINGLE,
+                       std::uint32_t width = 0, bool enabled = true) {
+        detail::call(musig_proposal_set_failover, get(), static_cast<std::int32_t>(enabled),
+                     static_cast<std::uint64_t>(timeout.count()), static_cast<std::int32_t>(tiers), width);
+        return *this;
+    }
+    Proposal &expires_in(std::chrono::milliseconds time) {
+        detail::call(musig_proposal_set_expires_in, get(), static_cast<std::uint64_t>(time.count()));
+        return *this;
+    }
+    Proposal &metadata(Bytes metadata) {
+        detail::call(musig_proposal_set_metadata, get(), metadata.data(), metadata.size());
+        return *this;
+    }
+    Proposal &replaces(const SessionId &session) {
+        detail::call(musig_proposal_set_replaces, get(), session.data());
+        return *this;
+    }
+    std::uint32_t add_tweak(const Hash &scalar, bool x_only, std::uint32_t follows = MUSIG_NO_TWEAK) {
+        std::uint32_t index = 0;
+        detail::call(musig_proposal_add_tweak, get(), &index, follows, static_cast<std::int32_t>(x_only), scalar.data());
+        return index;
+    }
+    Proposal &message_tweak(std::uint32_t message, std::uint32_t tweak) {
+        detail::call(musig_proposal_set_message_tweak, get(), message, tweak);
+        return *this;
+    }
+    const musig_proposal *get() const { return handle_.get(); }
+
+private:
+    explicit Proposal(musig_proposal *owned) : handle_(owned) {}
+    detail::Handle<musig_proposal, musig_proposal_ref, musig_proposal_free> handle_;
+};
+
+/// See musig_session.
+class Session {
+public:
+    explicit Session(musig_session *owned) : handle_(owned) {}
+    SessionId id() const {
+        SessionId id;
+        detail::call(musig_session_id, get(), id.data());
+        return id;
+    }
+    void join() const { detail::call(musig_session_join, get()); }
+    void decline(const std::string &reason) const { detail::call(musig_session_decline, get(), reason.c_str()); }
+    void abort(const std::string &reason) const { detail::call(musig_session_abort, get(), reason.c_str()); }
+    void close() const { detail::call(musig_session_close, get()); }
+    musig_session_status status() const {
+        musig_session_status status{};
+        status.struct_size = sizeof status;
+        detail::call(musig_session_get_status, get(), &status);
+        return status;
+    }
+    Terms terms() const {
+        musig_terms *terms = nullptr;
+        detail::call(musig_session_terms, get(), &terms);
+        return Terms(terms);
+    }
+    /// Nothing until they exist.
+    std::optional<std::vector<Signature>> final_signatures() const {
+        musig_bytes *bytes = nullptr;
+        if (!detail::try_call(MUSIG_STATUS_NOT_READY, musig_session_final_signatures, get(), &bytes)) return std::nullopt;
+        detail::BytesHandle handle(bytes);
+        const std::uint8_t *data = musig_bytes_data(bytes);
+        return detail::split<64>(std::vector<std::uint8_t>(data, data + musig_bytes_length(bytes)));
+    }
+    /// Its id and its bytes; nothing until it exists.
+    std::optional<std::pair<Hash, std::vector<std::uint8_t>>> final_transaction() const {
+        musig_bytes *bytes = nullptr;
+        Hash txid;
+        if (!detail::try_call(MUSIG_STATUS_NOT_READY, musig_session_final_transaction, get(), &bytes, txid.data()))
+            return std::nullopt;
+        detail::BytesHandle handle(bytes);
+        const std::uint8_t *data = musig_bytes_data(bytes);
+        return std::make_pair(txid, std::vector<std::uint8_t>(data, data + musig_bytes_length(bytes)));
+    }
+    Election election() const {
+        musig_election *election = nullptr;
+        detail::call(musig_session_election, get(), &election);
+        return Election(election);
+    }
+    bool is_coordinator() const {
+        std::int32_t is = 0;
+        detail::call(musig_session_is_coordinator, get(), &is);
+        return is != 0;
+    }
+    bool is_current_coordinator() const {
+        std::int32_t is = 0;
+        detail::call(musig_session_is_current_coordinator, get(), &is);
+        return is != 0;
+    }
+    std::optional<std::string> coordinator_peer_id() const {
+        musig_bytes *bytes = nullptr;
+        if (!detail::try_call(MUSIG_STATUS_NOT_READY, musig_session_coordinator_peer_id, get(), &bytes))
+            return std::nullopt;
+        detail::BytesHandle handle(bytes);
+        return std::string(reinterpret_cast<const char *>(musig_bytes_data(bytes)), musig_bytes_length(bytes));
+    }
+    void notify_broadcast_complete(std::optional<Hash> txid = std::nullopt) const {
+        detail::call(musig_session_notify_broadcast_complete, get(),
+                     static_cast<const std::uint8_t *>(txid ? txid->data() : nullptr));
+    }
+    void report_broadcast_failed(const std::string &reason) const {
+        detail::call(musig_session_report_broadcast_failed, get(), reason.c_str());
+    }
+    void broadcast_now() const { detail::call(musig_session_broadcast_now, get()); }
+    std::vector<std::uint8_t> export_session() const { return detail::take(musig_session_export, get()); }
+    const musig_session *get() const { return handle_.get(); }
+
+private:
+    detail::Handle<musig_session, musig_session_ref, musig_session_free> handle_;
+};
+
+class Node;
+
+/// Gets each event; returning acknowledges it, throwing keeps it.
+using EventHandler = std::function<void(Node &, const Event &)>;
+
+/// Submits a transaction: its id, its bytes, and where the words of a refusal go.
+using Broadcaster = std::function<musig_submit(Bytes txid, Bytes transaction, std::string &reason)>;
+
+/// Looks at the chain; throws if that cannot be done now.
+using ChainObserver = std::function<void(const musig_chain_query &, musig_chain_answer &)>;
+
+/// Takes a line of the log.
+using LogSink = std::function<void(musig_log_level, std::string_view target, std::string_view message)>;
+
+/// See musig_config.
+class Config {
+public:
+    Config() {
+        musig_config *config = nullptr;
+        detail::call(musig_config_new, &config);
+        handle_ = decltype(handle_)(config);
+    }
+    Config &signer(const Signer &signer) {
+        detail::call(musig_config_set_signer, get(), signer.get());
+        return *this;
+    }
+    Config &store_path(const std::string &path) {
+        detail::call(musig_config_set_store_path, get(), path.c_str());
+        return *this;
+    }
+    Config &store_memory() {
+        detail::call(musig_config_set_store_memory, get());
+        return *this;
+    }
+    Config &listen(const std::string &address) {
+        detail::call(musig_config_add_listen_address, get(), address.c_str());
+        return *this;
+    }
+    Config &peer(const std::string &address) {
+        detail::call(musig_config_add_peer_address, get(), address.c_str());
+        return *this;
+    }
+    Config &offline() {
+        detail::call(musig_config_set_offline, get());
+        return *this;
+    }
+    Config &without_observer() {
+        detail::call(musig_config_set_without_observer, get());
+        return *this;
+    }
+    Config &number(musig_option option, std::uint64_t value) {
+        detail::call(musig_config_set_number, get(), static_cast<std::int32_t>(option), value);
+        return *this;
+    }
+    inline Config &event_handler(EventHandler handler);
+    Config &broadcaster(Broadcaster broadcaster) {
+        musig_broadcaster table{};
+        table.struct_size = sizeof table;
+        table.submit = [](void *data, const std::uint8_t *txid, const std::uint8_t *transaction, std::size_t length,
+                          char *reason, std::size_t capacity) -> std::int32_t {
+            std::string words;
+            std::int32_t answer = MUSIG_SUBMIT_UNREACHABLE;
+            try {
+                answer = (*static_cast<Broadcaster *>(data))(Bytes(txid, 32), Bytes(transaction, length), words);
+            } catch (const std::exception &error) {
+                return write(reason, capacity, error.what()), MUSIG_SUBMIT_UNREACHABLE;
+            } catch (...) {
+                return MUSIG_SUBMIT_UNREACHABLE;
+            }
+            write(reason, capacity, words.c_str());
+            return answer;
+        };
+        return with(std::move(broadcaster), [&](void *data, musig_destroy destroy) {
+            detail::call(musig_config_set_broadcaster, get(), static_cast<const musig_broadcaster *>(&table), data,
+                         destroy);
+        });
+    }
+    Config &observer(ChainObserver observer) {
+        musig_chain_observer table{};
+        table.struct_size = sizeof table;
+        table.status = [](void *data, const musig_chain_query *query, musig_chain_answer *answer) -> std::int32_t {
+            try {
+                (*static_cast<ChainObserver *>(data))(*query, *answer);
+                return 0;
+            } catch (...) {
+                return MUSIG_STATUS_CHAIN;
+            }
+        };
+        return with(std::move(observer), [&](void *data, musig_destroy destroy) {
+            detail::call(musig_config_set_observer, get(), static_cast<const musig_chain_observer *>(&table), data,
+                         destroy);
+        });
+    }
+    Config &log_sink(musig_log_level level, LogSink sink) {
+        musig_log_sink table{};
+        table.struct_size = sizeof table;
+        table.level = level;
+        table.log = [](void *data, std::int32_t level, const char *target, const char *message) {
+            try {
+                (*static_cast<LogSink *>(data))(static_cast<musig_log_level>(level), target, message);
+            } catch (...) {
+            }
+        };
+        return with(std::move(sink), [&](void *data, musig_destroy destroy) {
+            detail::call(musig_config_set_log_sink, get(), static_cast<const musig_log_sink *>(&table), data, destroy);
+        });
+    }
+    const musig_config *get() const { return handle_.get(); }
+
+private:
+    static void write(char *reason, std::size_t capacity, const char *words) {
+        std::strncpy(reason, words, capacity - 1);
+        reason[capacity - 1] = 0;
+    }
+    /// Gives a copy of the function to the library, which owns it if the call succeeds.
+    template <class F, class S>
+    Config &with(F function, S set) {
+        auto data = std::make_unique<F>(std::move(function));
+        set(data.get(), [](void *data) { delete static_cast<F *>(data); });
+        data.release();
+        return *this;
+    }
+    detail::Handle<musig_config, musig_config_ref, musig_config_free> handle_;
+};
+
+/// See musig_node.
+class Node {
+public:
+    explicit Node(const Config &config) {
+        musig_node *node = nullptr;
+        detail::call(musig_node_start, &node, config.get());
+        handle_ = decltype(handle_)(node);
+    }
+    /// Takes one more reference, to keep the node of a handler.
+    static Node share(musig_node *lent) { return Node(musig_node_ref(lent)); }
+    void stop() const { detail::call(musig_node_stop, get()); }
+    void request_stop() const { detail::call(musig_node_request_stop, get()); }
+    Session create_session(const Proposal &proposal) const {
+        musig_session *session = nullptr;
+        detail::call(musig_node_create_session, get(), &session, proposal.get());
+        return Session(session);
+    }
+    Session session(const SessionId &id) const {
+        musig_session *session = nullptr;
+        detail::call(musig_node_session, get(), &session, id.data());
+        return Session(session);
+    }
+    std::vector<SessionId> sessions() const { return detail::split<32>(detail::take(musig_node_sessions, get())); }
+    std::vector<SessionId> import_sessions(Bytes bytes) const {
+        musig_bytes *ids = nullptr;
+        detail::call(musig_node_import, get(), &ids, bytes.data(), bytes.size());
+        detail::BytesHandle handle(ids);
+        const std::uint8_t *data = musig_bytes_data(ids);
+        return detail::split<32>(std::vector<std::uint8_t>(data, data + musig_bytes_length(ids)));
+    }
+    void add_peer(const std::string &address) const { detail::call(musig_node_add_peer, get(), address.c_str()); }
+    std::vector<std::string> listen_addresses() const {
+        std::vector<std::string> addresses;
+        std::string line;
+        for (std::uint8_t byte : detail::take(musig_node_listen_addresses, get())) {
+            if (byte != '\n') line += static_cast<char>(byte);
+            else addresses.push_back(std::exchange(line, {}));
+        }
+        if (!line.empty()) addresses.push_back(line);
+        return addresses;
+    }
+    std::vector<PublicKey> connected_signers() const {
+        return detail::split<33>(detail::take(musig_node_connected_signers, get()));
+    }
+    PublicKey signer_key() const {
+        PublicKey key;
+        detail::call(musig_node_signer_key, get(), key.data());
+        return key;
+    }
+    std::string peer_id() const { return detail::text(detail::take(musig_node_peer_id, get())); }
+    /// Nothing if none came in time.
+    std::optional<Event> next_event(std::chrono::milliseconds timeout) const {
+        musig_event *event = nullptr;
+        if (!detail::try_call(MUSIG_STATUS_NO_EVENT, musig_node_next_event, get(), &event,
+                              static_cast<std::int64_t>(timeout.count())))
+            return std::nullopt;
+        return Event(event);
+    }
+    void event_handled(const Event &event) const { detail::call(musig_node_event_handled, get(), event.id()); }
+    int event_descriptor() const {
+        std::int32_t descriptor = -1;
+        detail::call(musig_node_event_descriptor, get(), &descriptor);
+        return descriptor;
+    }
+    void redeliver() const { detail::call(musig_node_redeliver, get()); }
+    void announce() const { detail::call(musig_node_announce, get()); }
+    void suspend() const { detail::call(musig_node_suspend, get()); }
+    void resume() const { detail::call(musig_node_resume, get()); }
+    musig_metrics metrics() const {
+        musig_metrics metrics{};
+        metrics.struct_size = sizeof metrics;
+        detail::call(musig_node_metrics, get(), &metrics);
+        return metrics;
+    }
+    const musig_node *get() const { return handle_.get(); }
+
+private:
+    explicit Node(musig_node *owned) : handle_(owned) {}
+    detail::Handle<musig_node, musig_node_ref, musig_node_free> handle_;
+};
+
+inline Config &Config::event_handler(EventHandler handler) {
+    return with(std::move(handler), [&](void *data, musig_destroy destroy) {
+        musig_event_handler call = [](void *data, musig_node *node, musig_event *event) -> std::int32_t {
+            try {
+                Node shared = Node::share(node);
+                (*static_cast<EventHandler *>(data))(shared, Event::share(event));
+                return 0;
+            } catch (...) {
+                return 1;
+            }
+        };
+        detail::call(musig_config_set_event_handler, get(), call, data, destroy);
+    });
+}
+
+/// See musig_aggregate_key.
+inline PublicKey aggregate_key(const std::vector<PublicKey> &signers, musig_key_order order = MUSIG_KEY_ORDER_SORTED) {
+    PublicKey key;
+    auto keys = detail::join(signers);
+    detail::call(musig_aggregate_key, key.data(), static_cast<const std::uint8_t *>(keys.data()), signers.size(),
+                 static_cast<std::int32_t>(order));
+    return key;
+}
+
+/// The x-only Taproot output key of an internal key, without scripts: the script 51 20 and it pays to the signers.
+inline Hash taproot_output_key(const PublicKey &internal) {
+    Hash tweak, output;
+    PublicKey key;
+    detail::call(musig_taproot_tweak, tweak.data(), internal.data() + 1, static_cast<const std::uint8_t *>(nullptr));
+    detail::call(musig_tweak_key, key.data(), internal.data(), 1, static_cast<const std::uint8_t *>(tweak.data()));
+    std::memcpy(output.data(), key.data() + 1, 32);
+    return output;
+}
+
+} // namespace musig
+
+#endif

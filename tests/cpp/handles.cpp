@@ -1,0 +1,156 @@
+// The C++ header: references, exceptions, functions that throw.
+#include "musig.hpp"
+
+#include <atomic>
+#include <iostream>
+#include <thread>
+
+#define REQUIRE(condition)                                                                   \
+    do {                                                                                     \
+        if (!(condition)) {                                                                  \
+            std::cerr << __FILE__ << ":" << __LINE__ << ": not so: " #condition "\n";        \
+            std::exit(1);                                                                    \
+        }                                                                                    \
+    } while (0)
+
+using namespace std::chrono_literals;
+
+namespace {
+
+template <class E, class F>
+void throws(F function, musig_status status) {
+    try {
+        function();
+    } catch (const E &error) {
+        REQUIRE(error.status() == status);
+        REQUIRE(std::strlen(error.what()) > 5);
+        return;
+    }
+    REQUIRE(!"it throws");
+}
+
+musig::Hash secret(std::uint8_t last) {
+    musig::Hash secret;
+    secret.fill(0x11);
+    secret[31] = last;
+    return secret;
+}
+
+musig::Config alone(const musig::Signer &signer) {
+    musig::Config config;
+    config.signer(signer).store_memory().offline();
+    return config;
+}
+
+musig::Event wait(const musig::Node &node, musig_event_kind kind) {
+    for (;;) {
+        auto event = node.next_event(30s);
+        REQUIRE(event);
+        if (event->kind() == kind) return *event;
+    }
+}
+
+void values() {
+    throws<musig::ProtocolError>([] { musig::Signer(musig::Hash{}); }, MUSIG_STATUS_WRONG_SECRET);
+    throws<musig::CallError>([] { musig::Node(musig::Config()); }, MUSIG_STATUS_CONFIG);
+    throws<musig::CallError>([] { musig::Config().listen("nowhere"); }, MUSIG_STATUS_INVALID_ARGUMENT);
+    musig::Signer signer(secret(1)), copy = signer, moved = std::move(copy);
+    copy = moved;
+    copy = std::move(moved);
+    REQUIRE(copy.public_key() == signer.public_key());
+    signer.lock();
+    REQUIRE(copy.is_locked());
+    signer.unlock(secret(1));
+    REQUIRE(!copy.is_locked());
+    musig::Election election({signer.public_key(), musig::Signer(secret(2)).public_key()}, MUSIG_ELECTION_FIRST_SIGNER, {});
+    REQUIRE(election.coordinator() == 0);
+    REQUIRE((election.priority_list() == std::vector<std::uint32_t>{0, 1}));
+    REQUIRE(election.backup_after(0) == 1u);
+    REQUIRE(!election.backup_after(1));
+    REQUIRE(election.proof().size() == 64);
+    REQUIRE(musig::version() == "0.1.0");
+    REQUIRE(musig::aggregate_key({signer.public_key()}).size() == 33);
+}
+
+void sessions() {
+    musig::Signer signer(secret(1));
+    musig::Node node(alone(signer).without_observer());
+    auto keys = std::vector<musig::PublicKey>{signer.public_key()};
+    std::string words = "rent";
+    auto proposal = musig::Proposal::messages(keys, {secret(3), secret(4)})
+                        .metadata({reinterpret_cast<const std::uint8_t *>(words.data()), words.size()})
+                        .expires_in(1h);
+    auto session = node.create_session(proposal);
+    auto event = wait(node, MUSIG_EVENT_SESSION_COMPLETE);
+    REQUIRE(event.is_durable() && event.session() == session.id());
+    REQUIRE(event.bytes(MUSIG_EVENT_BYTES_SIGNATURES)->size() == 128);
+    REQUIRE(!event.text(MUSIG_EVENT_BYTES_REASON));
+    REQUIRE(!event.number(MUSIG_EVENT_NUMBER_TURN));
+    REQUIRE(event.list(MUSIG_EVENT_LIST_PRIORITY_LIST)->size() == 1);
+    node.event_handled(event);
+    throws<musig::CallError>([&] { node.event_handled(event); }, MUSIG_STATUS_UNKNOWN_EVENT);
+    throws<musig::CallError>([&] { event.terms(); }, MUSIG_STATUS_NO_SUCH_FIELD);
+    REQUIRE(session.final_signatures()->size() == 2);
+    REQUIRE(!session.final_transaction());
+    REQUIRE(session.is_coordinator() && session.is_current_coordinator());
+    REQUIRE(session.status().phase == MUSIG_PHASE_WATCHING);
+    REQUIRE(session.terms().info().messages == 2);
+    REQUIRE(session.terms().bytes(MUSIG_TERMS_METADATA).size() == 4);
+    REQUIRE(session.election().coordinator() == 0);
+    REQUIRE(node.import_sessions(session.export_session()).at(0) == session.id());
+    REQUIRE(node.sessions().size() == 1 && node.metrics().sessions == 1);
+    session.notify_broadcast_complete(secret(9));
+    wait(node, MUSIG_EVENT_BROADCAST_CONFIRMED);
+    REQUIRE(!node.next_event(0ms) || true);
+    node.stop();
+    throws<musig::CallError>([&] { session.join(); }, MUSIG_STATUS_NODE_STOPPED);
+}
+
+/// Knows how many copies of it there are.
+struct Counted {
+    explicit Counted(std::atomic<int> &alive) : alive(&alive) { ++*this->alive; }
+    Counted(const Counted &other) : alive(other.alive) { ++*alive; }
+    Counted &operator=(const Counted &) = delete;
+    ~Counted() { --*alive; }
+    std::atomic<int> *alive;
+};
+
+void handlers() {
+    std::atomic<int> alive{0}, thrown{0}, complete{0}, lines{0};
+    std::atomic<bool> kept{false};
+    {
+        musig::Signer signer(secret(1));
+        Counted counted(alive);
+        auto config = alone(signer);
+        config.without_observer()
+            .log_sink(MUSIG_LOG_TRACE, [&, counted](musig_log_level, std::string_view, std::string_view) { lines++; })
+            .event_handler([&, counted](musig::Node &node, const musig::Event &event) {
+                throws<musig::CallError>([&] { node.stop(); }, MUSIG_STATUS_WOULD_DEADLOCK);
+                if (event.kind() != MUSIG_EVENT_SESSION_COMPLETE) return;
+                complete++;
+                if (!kept) {
+                    thrown++;
+                    throw std::runtime_error("keeps the event");
+                }
+            });
+        musig::Node node(config);
+        node.create_session(musig::Proposal::messages({signer.public_key()}, {secret(3)}));
+        while (complete < 1) std::this_thread::yield();
+        kept = true;
+        node.redeliver();
+        while (complete < 2) std::this_thread::yield();
+        REQUIRE(thrown == 1);
+        node.stop();
+        REQUIRE(alive == 1);
+    }
+    REQUIRE(alive == 0);
+}
+
+} // namespace
+
+int main() {
+    values();
+    sessions();
+    handlers();
+    return 0;
+}
