@@ -40,7 +40,7 @@ private fun wayOf(name: String) = broadcaster { transaction ->
 }
 
 private val observer = chainObserver { query ->
-    if (query.txid in mempool) ChainStatus.Seen else ChainStatus.Unknown
+    if (mempool.containsKey(query.txid)) ChainStatus.Seen else ChainStatus.Unknown
 }
 
 /** Spends one output of the signers' key (BIP-341, key path) to itself. */
