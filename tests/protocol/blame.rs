@@ -321,7 +321,8 @@ fn a_lie_about_the_transcript_is_no_proof_and_its_signer_is_missing() {
 #[test]
 fn a_withholder_is_missing() {
     type Withheld = fn(&Content) -> bool;
-    let kinds: [(&str, Withheld); 2] = [
+    let kinds: [(&str, Withheld); 3] = [
+        ("everything", |_| true),
         ("nonces", |content| matches!(content, Content::Nonces { .. })),
         ("partial", |content| matches!(content, Content::Partial { .. })),
     ];

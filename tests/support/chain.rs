@@ -1,13 +1,13 @@
 //! A toy chain: a mempool, blocks, and a memory of who submitted what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::transaction::TransactionCodec;
-use libmusig::types::{ChainQuery, ChainStatus, OutPoint, SubmitOutcome, Txid};
+use libmusig::types::{ChainQuery, ChainStatus, OutPoint, SessionId, SubmitOutcome, Txid};
 
 use super::double::{Double, DoubleCodec};
 
@@ -31,8 +31,11 @@ pub struct Chain {
     /// All submissions that reached it.
     pub submissions: Vec<Submission>,
     spends: BTreeMap<Txid, Vec<OutPoint>>,
+    of_session: BTreeMap<SessionId, Txid>,
     fees: BTreeMap<Txid, u64>,
     mempool: BTreeMap<Txid, Duration>,
+    /// Everything that was ever in the mempool.
+    pub ever: BTreeSet<Txid>,
     blocks: Vec<Block>,
 }
 
@@ -45,8 +48,14 @@ impl Chain {
             self.spends.insert(Txid(proposal.id().0), Vec::new());
         } else if let Ok(info) = DoubleCodec.check(proposal, keys.as_ref()) {
             self.spends.insert(info.txid, info.spends);
+            self.of_session.insert(proposal.id(), info.txid);
             self.fees.insert(info.txid, fee);
         }
+    }
+
+    /// The transaction of a session, if it has one.
+    pub fn txid_of(&self, session: &SessionId) -> Option<Txid> {
+        self.of_session.get(session).copied()
     }
 
     /// A transaction that nobody here signed.
@@ -85,6 +94,7 @@ impl Chain {
         }
         self.mempool.retain(|other, _| !rivals.contains(other));
         self.mempool.insert(txid, now);
+        self.ever.insert(txid);
         SubmitOutcome::Accepted
     }
 
@@ -105,6 +115,11 @@ impl Chain {
 
     pub fn mine_blocks(&mut self, blocks: usize, now: Duration) {
         (0..blocks).for_each(|_| self.mine(now));
+    }
+
+    /// Whether another transaction that spends the same is in a block.
+    pub fn conflicted(&self, txid: &Txid) -> bool {
+        self.blocks.iter().flat_map(|block| &block.transactions).any(|other| self.conflict(txid, other))
     }
 
     /// Takes it out of the mempool.

@@ -151,10 +151,19 @@ impl Round for Attempt {
     }
 }
 
+/// What every nonce of a simulation answered to, and who used one twice.
+#[derive(Debug, Default)]
+pub struct NonceLog {
+    answered: HashMap<([u8; 32], usize), [u8; 32]>,
+    /// Signers that answered two challenges with one nonce.
+    pub reused: Vec<SignerKey>,
+}
+
 /// The double of a `LocalSigner`, with the same rules: nonces are made once for an attempt and used once.
 pub struct DoubleSigner {
     key: SignerKey,
     state: Mutex<State>,
+    log: Arc<Mutex<NonceLog>>,
 }
 
 struct State {
@@ -165,7 +174,12 @@ struct State {
 impl DoubleSigner {
     /// `random` has to differ between processes, as the operating system's random bytes do.
     pub fn new(key: SignerKey, random: u64) -> Self {
-        Self { key, state: Mutex::new(State { random, sessions: HashMap::new() }) }
+        Self::with_log(key, random, Arc::default())
+    }
+
+    /// Notes which nonces it uses.
+    pub fn with_log(key: SignerKey, random: u64, log: Arc<Mutex<NonceLog>>) -> Self {
+        Self { key, state: Mutex::new(State { random, sessions: HashMap::new() }), log }
     }
 }
 
@@ -213,6 +227,15 @@ impl Signer for DoubleSigner {
         }
         if round.nonces[request.signer] != nonces {
             return Err(SignerError::NonceGone);
+        }
+        let mut log = self.log.lock().expect("no call panics");
+        for (message, (nonce, aggregate)) in nonces.chunks_exact(NONCE).zip(&round.aggregates).enumerate() {
+            let challenge = hash(9, &[aggregate, &round.keys.digests[message], &round.keys.key]);
+            let used =
+                log.answered.entry((hash(10, &[nonce, self.key.as_bytes()]), message)).or_insert(challenge);
+            if *used != challenge {
+                log.reused.push(self.key);
+            }
         }
         Ok((0..round.aggregates.len()).map(|message| round.partial(request.signer, message)).collect())
     }

@@ -747,7 +747,10 @@ impl Session {
         };
         let nonces = lacking(Place::Nonces(attempt));
         if !nonces.is_empty() {
-            return nonces;
+            // Whoever consented may be waiting for the consent of others itself.
+            let silent = |signer: &usize| self.set.fact(Fact::Accept, *signer).is_none();
+            let silent: Vec<usize> = nonces.iter().copied().filter(silent).collect();
+            return if silent.is_empty() { nonces } else { silent };
         }
         let mut partials = lacking(Place::Partial(attempt));
         if partials.is_empty() {

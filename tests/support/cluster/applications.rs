@@ -38,6 +38,7 @@ impl Cluster {
         match &event.event {
             Event::SessionProposed { .. } => match application.consent {
                 Consent::Joins => {
+                    self.consented.insert((node, session));
                     self.drive(node, |engine, now| engine.join(&session, request, now).ok());
                 }
                 Consent::Declines => {
@@ -78,8 +79,9 @@ impl Cluster {
         match duty {
             Duty::Ignores => {}
             Duty::Submits => {
-                self.chain.submit(node, txid, self.now);
-                self.notify(node, session);
+                if self.chain.submit(node, txid, self.now) == SubmitOutcome::Accepted {
+                    self.notify(node, session);
+                }
             }
             Duty::SubmitsQuietly => {
                 self.chain.submit(node, txid, self.now);
@@ -147,6 +149,7 @@ impl Cluster {
         let proposal = Proposal::new(terms).expect("valid terms");
         self.chain.learn(&proposal);
         let request = self.request();
+        self.consented.insert((node, proposal.id()));
         self.drive(node, |engine, now| engine.create(proposal, request, now))
             .expect("the node runs")
             .expect("a new session")

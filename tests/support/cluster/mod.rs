@@ -2,14 +2,14 @@
 //! everything: the same seed and the same script give the same run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use libmusig::error::Error;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::engine::Engine;
-use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use libmusig::protocol::envelope::{Body, Content, Envelope, Place, envelope_id};
 use libmusig::protocol::event::{Event, SessionEvent};
 use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms, Tiers};
 use libmusig::protocol::scheme::Scheme;
@@ -17,13 +17,15 @@ use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::status::SessionStatus;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
-use libmusig::signer::{LocalSigner, Signer};
-use libmusig::types::{ChainQuery, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis};
+use libmusig::signer::{LocalSigner, SignTask, Signer};
+use libmusig::types::{
+    ChainQuery, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
+};
 
 use super::auditor::{Findings, audit};
 use super::chain::Chain;
 use super::disk::Disk;
-use super::double::{Double, DoubleCodec, DoubleSigner, transaction};
+use super::double::{Double, DoubleCodec, DoubleSigner, NonceLog, transaction};
 
 mod applications;
 mod cast;
@@ -100,6 +102,19 @@ pub struct Cluster {
     pub on_envelope: Option<EnvelopeHook>,
     /// Decides whether a frame is sent.
     pub on_frame: Option<FrameHook>,
+    /// What the doubles' nonces were used for.
+    pub nonces: Arc<Mutex<NonceLog>>,
+    /// Who consented to what: created or joined it.
+    pub consented: HashSet<(usize, SessionId)>,
+    /// Nodes that signed what their application had not consented to.
+    pub unasked: Vec<(usize, SessionId)>,
+    /// Exclusive places that left a node.
+    said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
+    /// Signers that said two things at one place.
+    pub equivocated: BTreeSet<(SignerKey, SessionId)>,
+    /// Whether what leaves each node is looked at.
+    pub watched: bool,
+    last_frame: Vec<Option<Arc<[u8]>>>,
     /// Envelopes that went over the wire, by kind, relayed ones too.
     pub sent: BTreeMap<&'static str, u64>,
     pub frames: u64,
@@ -120,6 +135,14 @@ impl Cluster {
 
     /// One node for each of these keys. Nodes may share one.
     pub fn with_keys(options: Options, keys: &[usize]) -> Self {
+        let mut cluster = Self::nodes(options, keys);
+        for node in 0..cluster.nodes.len() {
+            cluster.start(node);
+        }
+        cluster
+    }
+
+    fn nodes(options: Options, keys: &[usize]) -> Self {
         let mut random = Random::new(options.seed);
         let nodes: Vec<Node> = keys
             .iter()
@@ -154,7 +177,7 @@ impl Cluster {
             })
             .collect();
         let links = vec![vec![Link::default(); nodes.len()]; nodes.len()];
-        let mut cluster = Self {
+        Self {
             options,
             nodes,
             chain: Chain::default(),
@@ -162,6 +185,13 @@ impl Cluster {
             on_output: None,
             on_envelope: None,
             on_frame: None,
+            nonces: Arc::default(),
+            consented: HashSet::new(),
+            unasked: Vec::new(),
+            said: HashMap::new(),
+            equivocated: BTreeSet::new(),
+            watched: false,
+            last_frame: vec![None; keys.len()],
             sent: BTreeMap::new(),
             frames: 0,
             audited: HashMap::new(),
@@ -171,11 +201,12 @@ impl Cluster {
             links,
             connections: 0,
             requests: 0,
-        };
-        for node in 0..cluster.nodes.len() {
-            cluster.start(node);
         }
-        cluster
+    }
+
+    /// Nodes that do not run yet, so that their settings can be changed.
+    pub fn idle(options: Options) -> Self {
+        Self::nodes(options.clone(), &(0..options.signers).collect::<Vec<_>>())
     }
 
     // ---- Time ----
@@ -215,6 +246,22 @@ impl Cluster {
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration;
         while self.step(until) {}
+    }
+
+    /// Lets time pass in which nothing happens: what was due meanwhile is done at its end.
+    pub fn leap(&mut self, duration: Duration) {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].alive() && !self.nodes[node].asleep {
+                self.sleep(node);
+            }
+        }
+        self.run_for(duration);
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].asleep {
+                self.wake(node);
+            }
+        }
+        self.run_for(Duration::from_secs(1));
     }
 
     /// Runs until the condition holds, and answers whether it did within `limit`.
@@ -367,7 +414,12 @@ impl Cluster {
                     }
                 }
             }
-            Output::Send { to, frame, .. } => self.send(node, to, frame),
+            Output::Send { to, frame, .. } => {
+                if self.watched {
+                    self.look_at(node, &frame);
+                }
+                self.send(node, to, frame);
+            }
             Output::Sign { .. } => {
                 if self.options.sign.is_zero() {
                     self.sign(node, output);
@@ -393,6 +445,10 @@ impl Cluster {
 
     fn sign(&mut self, node: usize, output: Output) {
         let Output::Sign { session, ticket, task } = output else { return };
+        let rounds = matches!(*task, SignTask::Nonces(_) | SignTask::Partial { .. });
+        if rounds && !self.consented.contains(&(node, session)) {
+            self.unasked.push((node, session));
+        }
         let result = task.run(self.nodes[node].signer.as_ref());
         let now = self.time(node);
         if let Some(engine) = &mut self.nodes[node].engine {
@@ -419,7 +475,7 @@ impl Cluster {
             state.signer = Arc::new(LocalSigner::new(state.secret).expect("a small number"));
         } else {
             scheme = Arc::new(Double);
-            state.signer = Arc::new(DoubleSigner::new(state.key, random));
+            state.signer = Arc::new(DoubleSigner::with_log(state.key, random, self.nonces.clone()));
         }
         let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
         let stored = state.disk.sessions();

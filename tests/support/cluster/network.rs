@@ -68,6 +68,28 @@ impl Cluster {
         }
     }
 
+    /// Notes what a node says at exclusive places, as itself: before anything on the way changes it.
+    pub(super) fn look_at(&mut self, node: usize, frame: &Arc<[u8]>) {
+        if self.last_frame[node].as_ref().is_some_and(|last| Arc::ptr_eq(last, frame)) {
+            return;
+        }
+        self.last_frame[node] = Some(frame.clone());
+        let message: pb::Frame = wire::decode(frame, "a frame").expect("nodes send valid frames");
+        let key = self.nodes[node].key;
+        for bytes in &message.envelopes {
+            let envelope = Envelope::decode(bytes).expect("nodes send valid envelopes");
+            let Some(place) = envelope.place() else { continue };
+            let session = envelope.body().session;
+            let own = self.nodes[node].engine.as_ref().and_then(|engine| engine.own_index(&session));
+            if own == Some(envelope.body().signer) {
+                let said = *self.said.entry((key, session, place)).or_insert(envelope.id());
+                if said != envelope.id() {
+                    self.equivocated.insert((key, session));
+                }
+            }
+        }
+    }
+
     pub(super) fn send_to(&mut self, from: usize, to: usize, frame: Arc<[u8]>) {
         let Some(frame) = self.through_hooks(from, to, frame) else { return };
         self.deliver(from, to, frame);
