@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
+.PHONY: help demo sim test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -41,6 +41,10 @@ test-interop: ## one session among a node of each language, the coordinator kill
 test-full: test ## every test, and what takes long: sanitizers with valgrind and ThreadSanitizer, long runs
 	@cargo test --test node --test network -- --ignored
 	@tests/c/sanitize.sh address undefined valgrind thread
+
+sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1)
+	@SEED=$(or $(SEED),1) SEEDS=$(or $(SEEDS),2000) $(CARGO) test --quiet --profile simulation --no-default-features \
+		--test simulation
 
 bench: ## the benchmarks, against their targets
 	@$(CARGO) bench --quiet --bench targets

@@ -254,12 +254,12 @@ fn nobody_broadcasts() {
         let told: Vec<String> = one
             .words
             .iter()
-            .cloned()
-            .filter(|word| {
+            .filter(|&word| {
                 let again = word.starts_with("should broadcast") && asked;
                 asked |= word.starts_with("should broadcast");
                 !again
             })
+            .cloned()
             .collect();
         assert_eq!(told, [one.until_complete(rank), rest].concat(), "node {}", one.index);
         one.node.stop().expect("stops");

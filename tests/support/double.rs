@@ -166,9 +166,12 @@ pub struct DoubleSigner {
     log: Arc<Mutex<NonceLog>>,
 }
 
+/// The highest attempt, and the nonces of those that may still be used.
+type Attempts = (u32, Vec<(u32, Vec<u8>)>);
+
 struct State {
     random: u64,
-    sessions: HashMap<SessionId, (u32, Vec<(u32, Vec<u8>)>)>,
+    sessions: HashMap<SessionId, Attempts>,
 }
 
 impl DoubleSigner {
