@@ -21,8 +21,10 @@ use crate::types::{ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitO
 
 /// How often a peer is told that a session it speaks of is unknown here.
 const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
+/// How many such sessions of one peer are remembered.
+const UNKNOWN_SESSIONS_PER_PEER: usize = 64;
 /// How many such sessions are remembered.
-const UNKNOWN_SESSIONS: usize = 256;
+const UNKNOWN_SESSIONS: usize = 1024;
 
 /// Input that was refused, by kind. Bad input never changes anything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -695,11 +697,11 @@ impl Engine {
         if asked.is_some_and(|at| now.monotonic < *at + ASK_UNKNOWN_EVERY) {
             return;
         }
-        if self.unknown.len() >= UNKNOWN_SESSIONS {
+        // Each peer has its own share, so that one that names sessions at random hides no others' questions.
+        let of_peer = self.unknown.keys().filter(|(_, peer)| *peer == from).count();
+        if of_peer >= UNKNOWN_SESSIONS_PER_PEER || self.unknown.len() >= UNKNOWN_SESSIONS {
             self.unknown.retain(|_, at| now.monotonic < *at + ASK_UNKNOWN_EVERY);
-            if self.unknown.len() >= UNKNOWN_SESSIONS {
-                return;
-            }
+            return;
         }
         self.unknown.insert((id, from), now.monotonic);
         let have = vec![pb::Have {

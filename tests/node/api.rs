@@ -559,3 +559,14 @@ fn a_node_with_a_locked_signer_is_found_once_it_announces_itself() {
     nodes.iter().for_each(|node| wait_complete(node, id));
     nodes.iter().for_each(|node| node.stop().expect("stops"));
 }
+
+#[test]
+fn an_event_that_nobody_took_is_the_next_one() {
+    let node = builder(secret(0)).offline().start().expect("starts");
+    let waiting = node.next_event();
+    node.create_session(SessionRequest::messages(keys(1), vec![message(1)])).wait().expect("is created");
+    // The event is on its way to whoever waits, who gives up.
+    drop(waiting);
+    let first = node.next_event().wait().expect("the node runs");
+    assert_eq!(first.event, Event::SessionCreated);
+}
