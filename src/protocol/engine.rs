@@ -49,6 +49,10 @@ pub struct Engine {
     connected: HashSet<SignerKey>,
     heard: HashMap<SignerKey, Duration>,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
+    /// Sessions that are not closed.
+    open: usize,
+    /// Proposals that the application has not answered, by proposer.
+    unanswered: HashMap<SignerKey, usize>,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
     tickets: Ticket,
@@ -81,6 +85,8 @@ impl Engine {
             connected: HashSet::new(),
             heard: HashMap::new(),
             unknown: HashMap::new(),
+            open: 0,
+            unanswered: HashMap::new(),
             replacing: HashMap::new(),
             tickets: 0,
             outputs: VecDeque::new(),
@@ -132,6 +138,7 @@ impl Engine {
     ) -> Option<R> {
         let (pause, end) = self.replaced(id);
         let mut session = self.sessions.remove(id)?;
+        self.discount(&session);
         session.replaced(pause, end);
         let mut relayed = Vec::new();
         let heard = &self.heard;
@@ -169,12 +176,34 @@ impl Engine {
                 self.deadlines.insert((at, *id));
                 self.deadline_of.insert(*id, at);
             }
+            self.count_in(&session);
             self.sessions.insert(*id, session);
         }
         Some(result)
     }
 
+    fn count_in(&mut self, session: &Session) {
+        self.open += usize::from(!session.closed);
+        if session.unanswered() {
+            *self.unanswered.entry(session.proposer()).or_default() += 1;
+        }
+    }
+
+    fn discount(&mut self, session: &Session) {
+        self.open -= usize::from(!session.closed);
+        if session.unanswered() {
+            let proposer = session.proposer();
+            let left = self.unanswered.get(&proposer).map_or(0, |count| count - 1);
+            if left == 0 {
+                self.unanswered.remove(&proposer);
+            } else {
+                self.unanswered.insert(proposer, left);
+            }
+        }
+    }
+
     fn insert(&mut self, session: Session) {
+        self.count_in(&session);
         let id = session.id();
         if let Some(older) = session.proposal.replaces {
             self.replacing.entry(older).or_default().push(id);
@@ -228,8 +257,7 @@ impl Engine {
     }
 
     fn check_room(&self) -> Result<(), Error> {
-        let open = self.sessions.values().filter(|session| !session.closed).count();
-        if open < self.settings.max_sessions {
+        if self.open < self.settings.max_sessions {
             return Ok(());
         }
         let (what, hint) = ("open sessions", "close some, or raise max_sessions");
@@ -423,6 +451,7 @@ impl Engine {
         let remove = self.with_session(id, now, |session, context| session.signed(ticket, result, context));
         if remove == Some(true) {
             if let Some(session) = self.sessions.remove(id) {
+                self.discount(&session);
                 self.removed(&session);
             }
             if let Some(before) = self.deadline_of.remove(id) {
@@ -626,10 +655,8 @@ impl Engine {
         }
         proposal.check_expiry(now.wall).map_err(|_| refuse())?;
         let proposer = proposal.signers[proposal.proposer];
-        let waiting = self.sessions.values().filter(|session| session.unanswered());
-        let of_proposer =
-            waiting.filter(|session| session.proposal.signers[session.proposal.proposer] == proposer);
-        if of_proposer.count() >= self.settings.max_proposals_per_signer {
+        let waiting = self.unanswered.get(&proposer).copied().unwrap_or_default();
+        if waiting >= self.settings.max_proposals_per_signer {
             self.refused.proposals += 1;
             return Err(refused);
         }

@@ -228,6 +228,11 @@ impl Session {
         over && self.pending.is_empty() && now.wall >= self.proposal.expires_at
     }
 
+    /// The key of whoever proposed it.
+    pub fn proposer(&self) -> SignerKey {
+        self.proposal.signers[self.proposal.proposer]
+    }
+
     /// Whether the application has not answered the proposal yet.
     pub fn unanswered(&self) -> bool {
         !self.joined() && !self.consenting() && !self.closed && self.ending.is_none()
