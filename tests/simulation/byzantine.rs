@@ -21,7 +21,7 @@ pub fn install(scenario: &Scenario, cluster: &mut Cluster) {
     cluster.on_envelope = Some(Box::new(move |from, to, envelope| {
         let same = vec![envelope.clone()];
         let Some(byzantine) = &behaviours[from] else { return same };
-        if byzantine.repeats && random.chance(100) {
+        if byzantine.repeats && earlier.len() < 8 && random.chance(100) {
             earlier.push(envelope.clone());
         }
         if envelope.body().signer != from || !byzantine.targets[to] {

@@ -1,6 +1,6 @@
 //! A toy chain: a mempool, blocks, and a memory of who submitted what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Chain {
     /// Everything that was ever in the mempool.
     pub ever: BTreeSet<Txid>,
     blocks: Vec<Block>,
+    heights: HashMap<Txid, usize>,
+    spenders: HashMap<OutPoint, Txid>,
 }
 
 impl Chain {
@@ -83,7 +85,7 @@ impl Chain {
         if self.knows(&txid) {
             return SubmitOutcome::Accepted;
         }
-        if self.blocks.iter().flat_map(|block| &block.transactions).any(|other| self.conflict(&txid, other)) {
+        if self.conflicted(&txid) {
             return SubmitOutcome::Rejected("its inputs are spent".into());
         }
         let rivals: Vec<Txid> =
@@ -100,16 +102,18 @@ impl Chain {
 
     /// Whether it is in the mempool or in a block.
     pub fn knows(&self, txid: &Txid) -> bool {
-        self.mempool.contains_key(txid) || self.block_of(txid).is_some()
-    }
-
-    fn block_of(&self, txid: &Txid) -> Option<usize> {
-        self.blocks.iter().position(|block| block.transactions.contains(txid))
+        self.mempool.contains_key(txid) || self.heights.contains_key(txid)
     }
 
     /// Puts all of the mempool into a block.
     pub fn mine(&mut self, now: Duration) {
-        let transactions = std::mem::take(&mut self.mempool).into_keys().collect();
+        let transactions: Vec<Txid> = std::mem::take(&mut self.mempool).into_keys().collect();
+        for txid in &transactions {
+            self.heights.insert(*txid, self.blocks.len());
+            for spent in self.spent_by(txid) {
+                self.spenders.insert(spent, *txid);
+            }
+        }
         self.blocks.push(Block { at: now, transactions });
     }
 
@@ -119,7 +123,8 @@ impl Chain {
 
     /// Whether another transaction that spends the same is in a block.
     pub fn conflicted(&self, txid: &Txid) -> bool {
-        self.blocks.iter().flat_map(|block| &block.transactions).any(|other| self.conflict(txid, other))
+        let spenders = self.spent_by(txid).into_iter().filter_map(|spent| self.spenders.get(&spent).copied());
+        spenders.into_iter().any(|spender| spender != *txid)
     }
 
     /// Takes it out of the mempool.
@@ -129,25 +134,30 @@ impl Chain {
 
     /// Drops the last blocks; their transactions are gone.
     pub fn reorganise(&mut self, blocks: usize) {
-        self.blocks.truncate(self.blocks.len().saturating_sub(blocks));
+        let left = self.blocks.len().saturating_sub(blocks);
+        for txid in self.blocks.drain(left..).flat_map(|block| block.transactions) {
+            self.heights.remove(&txid);
+            self.spenders.retain(|_, spender| *spender != txid);
+        }
     }
 
     /// What somebody sees who knows everything up to `until`.
     pub fn status(&self, query: &ChainQuery, until: Duration) -> ChainStatus {
-        let seen: Vec<_> = self.blocks.iter().take_while(|block| block.at <= until).collect();
-        for (height, block) in seen.iter().enumerate() {
-            let confirmations = (seen.len() - height) as u32;
-            if block.transactions.contains(&query.txid) {
-                return ChainStatus::Confirmed { height: height as u32, confirmations };
-            }
-            let spends = |txid: &&Txid| self.spent_by(txid).iter().any(|spent| query.spends.contains(spent));
-            if let Some(txid) = block.transactions.iter().find(spends) {
-                return ChainStatus::Conflict { txid: *txid, confirmations };
+        let seen = self.blocks.partition_point(|block| block.at <= until);
+        let depth = |txid: &Txid| {
+            let height = self.heights.get(txid).copied()?;
+            (height < seen).then(|| (height as u32, (seen - height) as u32))
+        };
+        if let Some((height, confirmations)) = depth(&query.txid) {
+            return ChainStatus::Confirmed { height, confirmations };
+        }
+        for spender in query.spends.iter().filter_map(|spent| self.spenders.get(spent)) {
+            if let Some((_, confirmations)) = depth(spender).filter(|_| *spender != query.txid) {
+                return ChainStatus::Conflict { txid: *spender, confirmations };
             }
         }
         // What was mined since was in the mempool before, as far as this one can tell.
-        let mined_since =
-            self.blocks[seen.len()..].iter().any(|block| block.transactions.contains(&query.txid));
+        let mined_since = self.heights.contains_key(&query.txid);
         match self.mempool.get(&query.txid) {
             Some(at) if *at <= until => ChainStatus::Seen,
             None if mined_since => ChainStatus::Seen,

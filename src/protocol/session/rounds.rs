@@ -46,7 +46,8 @@ impl Session {
     /// Finds unusable nonces also where the second round never begins: here nobody consented, or the own nonces are
     /// lost.
     fn look_at_nonces(&mut self, attempt: u32) {
-        let begins = self.nonces_held == Some(attempt) || self.set.taken(Place::Partial(attempt), self.own);
+        let begun = self.round.as_ref().is_some_and(|(known, ..)| *known == attempt);
+        let begins = begun || self.nonces_held == Some(attempt);
         if !begins && self.ending != Some(Ending::Failed) {
             self.begin_round(attempt);
         }
