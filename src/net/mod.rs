@@ -23,9 +23,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 pub use self::config::NetworkConfig;
 pub use self::counters::NetworkCounters;
 use self::counters::{Counters, count};
-pub use self::presence::{PresenceRecord, digest as presence_digest, seal as seal_presence};
+pub use self::presence::PresenceRecord;
 use self::stream::Outbox;
 use crate::protocol::limits;
+pub use crate::protocol::presence::{digest as presence_digest, seal as seal_presence};
 use crate::types::SignerKey;
 
 /// Why the network could not start.

@@ -23,6 +23,7 @@ pub mod failover;
 mod index;
 pub mod limits;
 pub mod nonce;
+pub mod presence;
 pub mod proposal;
 pub mod roster;
 pub mod scheme;
