@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::seeds::seeds;
 use crate::targets::{TARGETS, run};
 
 #[test]
@@ -18,5 +19,19 @@ fn the_corpora_break_no_promise() {
             let result = std::panic::catch_unwind(|| run(target, &bytes));
             assert!(result.is_ok(), "{target} fails on {path:?}");
         }
+    }
+}
+
+#[test]
+fn the_seeds_are_what_the_program_makes() {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    for (target, name, bytes) in seeds() {
+        let path = corpora.join(target).join(name);
+        if std::env::var_os("MUSIG_BLESS").is_some() {
+            std::fs::create_dir_all(path.parent().expect("in a folder")).expect("can be made");
+            std::fs::write(&path, &bytes).expect("can be written");
+        }
+        let committed = std::fs::read(&path).unwrap_or_default();
+        assert!(committed == bytes, "{path:?} is old: run this test once with MUSIG_BLESS=1");
     }
 }

@@ -23,6 +23,8 @@ mod vectors;
 mod decoders;
 #[path = "../fuzz/machine.rs"]
 mod machine;
+#[path = "../fuzz/seeds.rs"]
+mod seeds;
 #[path = "../support/mod.rs"]
 mod simulated;
 #[path = "../fuzz/targets.rs"]
