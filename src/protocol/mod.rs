@@ -15,6 +15,7 @@ use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerK
 
 pub use crate::store::Durability;
 
+pub mod bounds;
 pub mod election;
 pub mod engine;
 pub mod envelope;

@@ -39,9 +39,6 @@ impl Presence {
         let malformed = WireError::Malformed(WHAT);
         let sealed: pb::Presence = wire::decode_within(bytes, WHAT, limits::PRESENCE)?;
         let record: pb::PresenceRecord = wire::decode(&sealed.record, WHAT)?;
-        if record.addresses.len() > limits::ADDRESSES {
-            return Err(malformed);
-        }
         let signer = SignerKey::from_bytes(&record.signer).map_err(|_| malformed)?;
         let signature = Signature::from_slice(&sealed.signature).ok_or(malformed)?;
         if !scheme.verify(&signer, &digest(&sealed.record), &signature) {
