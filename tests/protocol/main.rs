@@ -12,6 +12,7 @@ mod failover_cases;
 mod failover_matrix;
 mod fuzzed;
 mod generated;
+mod memory;
 mod messages;
 mod proposal;
 mod recovery;
