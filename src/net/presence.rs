@@ -1,6 +1,6 @@
 //! Presence records: where a signer's node is to be found, signed by the signer's key; and the book of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use libp2p::{Multiaddr, PeerId};
 
@@ -40,6 +40,23 @@ impl PresenceRecord {
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let malformed = WireError::Malformed(WHAT);
         let presence: pb::Presence = wire::decode_within(bytes, WHAT, limits::PRESENCE)?;
+        let this = Self::read(&presence)?;
+        let signature: [u8; 64] = presence.signature.try_into().map_err(|_| malformed)?;
+        let signature = secp256k1::schnorr::Signature::from_byte_array(signature);
+        let (key, _) = this.signer.to_public_key().x_only_public_key();
+        secp256k1::schnorr::verify(&signature, &digest(&presence.record), &key)
+            .map_err(|_| WireError::Signature(WHAT))?;
+        Ok(this)
+    }
+
+    /// Reads a presence without looking at its signature: what it returns is nobody's word yet.
+    #[cfg(feature = "discovery")]
+    pub(super) fn decode_unverified(bytes: &[u8]) -> Result<Self, WireError> {
+        Self::read(&wire::decode_within(bytes, WHAT, limits::PRESENCE)?)
+    }
+
+    fn read(presence: &pb::Presence) -> Result<Self, WireError> {
+        let malformed = WireError::Malformed(WHAT);
         let record: pb::PresenceRecord = wire::decode(&presence.record, WHAT)?;
         if record.addresses.len() > limits::ADDRESSES {
             return Err(malformed);
@@ -52,12 +69,6 @@ impl PresenceRecord {
         if this.encode() != presence.record {
             return Err(malformed);
         }
-
-        let signature: [u8; 64] = presence.signature.try_into().map_err(|_| malformed)?;
-        let signature = secp256k1::schnorr::Signature::from_byte_array(signature);
-        let (key, _) = signer.to_public_key().x_only_public_key();
-        secp256k1::schnorr::verify(&signature, &digest(&presence.record), &key)
-            .map_err(|_| WireError::Signature(WHAT))?;
         Ok(this)
     }
 }
@@ -100,13 +111,24 @@ impl Book {
         self.records.get(signer).map_or(&[], Vec::as_slice)
     }
 
-    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones.
-    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) {
-        let Some(surplus) = self.records.len().checked_sub(most).filter(|surplus| *surplus > 0) else {
-            return;
-        };
-        let forgotten: HashSet<_> =
+    /// The signer that a peer spoke for when it was last heard of.
+    #[cfg(feature = "discovery")]
+    pub(super) fn signer_of(&self, peer: &PeerId) -> Option<SignerKey> {
+        let mut records = self.records.values().flatten();
+        records.find(|record| record.peer == *peer).map(|record| record.signer)
+    }
+
+    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones. Returns whom.
+    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) -> Vec<SignerKey> {
+        let surplus = self.records.len().saturating_sub(most);
+        if surplus == 0 {
+            return Vec::new();
+        }
+        let forgotten: Vec<_> =
             self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
-        self.records.retain(|key, _| !forgotten.contains(key));
+        for key in &forgotten {
+            self.records.remove(key);
+        }
+        forgotten
     }
 }

@@ -273,6 +273,10 @@ impl Actor {
             NetEvent::PresenceLearned { key, bytes } => {
                 self.changes.push(Change::Put(Key::Presence(key).encode(), bytes));
             }
+            NetEvent::PresencesForgotten { keys } => {
+                let forgotten = keys.into_iter().map(|key| Change::Delete(Key::Presence(key).encode()));
+                self.changes.extend(forgotten);
+            }
             NetEvent::Degraded(reason) => self.notice(Event::NetworkDegraded { reason }),
             NetEvent::PeerConnected { .. } | NetEvent::PeerDisconnected { .. } => {}
         }

@@ -304,9 +304,7 @@ impl NodeBuilder {
             Some(config) => {
                 let (network, events) =
                     Network::start(&runtime, config, &identity, None).map_err(network_error)?;
-                for presence in contents.presences {
-                    network.try_command(NetCommand::LearnPresence(presence));
-                }
+                network.try_command(NetCommand::LearnPresences(contents.presences));
                 (Some(network), events)
             }
             None => (None, mpsc::channel(1).1),
