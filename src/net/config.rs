@@ -68,7 +68,8 @@ pub struct NetworkConfig {
     pub frames_per_second: u32,
     /// Within which every started 256 KiB of a frame must arrive.
     pub frame_timeout: Duration,
-    /// Within which a connected peer must have presented its signer.
+    /// Within which a connected peer must have presented its signer. A connection that was only opened to look for
+    /// somebody stays as long.
     pub presence_timeout: Duration,
     /// For connecting and the handshakes.
     pub dial_timeout: Duration,

@@ -32,8 +32,6 @@ const BACKLOG: usize = 1024;
 const INBOUND: (usize, usize) = (4, 64);
 /// How long a connection that neither side writes on stays.
 const SURPLUS: Duration = Duration::from_secs(1);
-/// How long a connection stays that was opened for a lookup or an attempt, if the peer turns out not to be wanted.
-const PASSING: Duration = Duration::from_secs(30);
 /// How often short deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How long a shutdown sends what waits, and then closes.
@@ -543,15 +541,16 @@ impl Driver {
             let serves = self.servers.contains(id) || relays.contains(id);
             let anonymous = peer.signer.is_none() && !serves;
             let late = anonymous && now.saturating_duration_since(peer.since) > config.presence_timeout;
-            let wanted = serves
-                || peer.signer.is_some_and(|key| self.sought.contains(&key))
-                || self.dialler.aims_at(id);
+            let wanted = || {
+                serves
+                    || peer.signer.is_some_and(|key| self.sought.contains(&key))
+                    || self.dialler.aims_at(id)
+            };
             for (connection, there) in &peer.connections {
                 let surplus =
                     there.surplus.is_some_and(|since| now.saturating_duration_since(since) > SURPLUS);
-                let passed = there.passing
-                    && !wanted
-                    && now.saturating_duration_since(there.activity.begin()) > PASSING;
+                let age = now.saturating_duration_since(there.activity.begin());
+                let passed = there.passing && age > config.presence_timeout && !wanted();
                 if late || surplus || passed || there.activity.idle() > config.dead_after {
                     close.push(*connection);
                 }

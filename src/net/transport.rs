@@ -124,8 +124,7 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(address: Multiaddr) -> Self {
-        let relayed = address.iter().any(|part| part == Protocol::P2pCircuit);
-        Self { address, relayed, id: None, due: Instant::now(), failures: 0 }
+        Self { relayed: is_relayed(&address), address, id: None, due: Instant::now(), failures: 0 }
     }
 }
 
@@ -188,12 +187,15 @@ impl Driver {
         self.discovery.listening(own.clone());
         own.sort_by_cached_key(|address| (reach(address), address.to_vec()));
         addresses.extend(own);
-        let (mut seen, this) = (HashSet::new(), Protocol::P2p(*self.swarm.local_peer_id()));
+        let (mut seen, mut relayed) = (HashSet::new(), 0);
+        let this = Protocol::P2p(*self.swarm.local_peer_id());
         addresses.retain_mut(|address| {
             if address.iter().last() == Some(this.clone()) {
                 address.pop();
             }
-            seen.insert(address.clone())
+            // A relay says itself under which addresses, so these leave room for others.
+            relayed += usize::from(is_relayed(address));
+            (!is_relayed(address) || relayed <= limits::ADDRESSES / 2) && seen.insert(address.clone())
         });
         addresses.truncate(limits::ADDRESSES);
         if self.announced.as_ref() == Some(&addresses) {
@@ -209,7 +211,7 @@ impl Driver {
 
 /// From how far an address can be reached: 0 everywhere, 1 through a relay, 2 in a private network, 3 on this machine.
 fn reach(address: &Multiaddr) -> u8 {
-    if address.iter().any(|part| part == Protocol::P2pCircuit) {
+    if is_relayed(address) {
         return 1;
     }
     let ip = address.iter().find_map(|part| match part {
@@ -223,4 +225,8 @@ fn reach(address: &Multiaddr) -> u8 {
         Some(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => 2,
         _ => 0,
     }
+}
+
+fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
 }
