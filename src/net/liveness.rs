@@ -84,6 +84,7 @@ impl Pace {
 }
 
 /// So many things per second, and a number at once.
+#[cfg(feature = "discovery")]
 #[derive(Debug)]
 pub(super) struct Allowance {
     per_second: f64,
@@ -92,6 +93,7 @@ pub(super) struct Allowance {
     at: Instant,
 }
 
+#[cfg(feature = "discovery")]
 impl Allowance {
     pub(super) fn new(per_second: u32, at_once: u32) -> Self {
         let most = f64::from(at_once);

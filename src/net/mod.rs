@@ -263,3 +263,8 @@ pub fn peer_id(identity: &[u8]) -> Result<PeerId, NetError> {
 fn decode_identity(identity: &[u8]) -> Result<Keypair, NetError> {
     Keypair::from_protobuf_encoding(identity).map_err(|error| NetError::Identity(error.to_string()))
 }
+
+/// Whether an address ends with the peer id of who is there.
+pub(crate) fn has_peer(address: &Multiaddr) -> bool {
+    dial::peer_of(address).is_some()
+}
