@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
 const FILES: [&str; 15] = [
-    "version", "status", "error", "bytes", "callback", "signer", "chain", "log", "config", "network", "election",
-    "proposal", "terms", "session", "event",
+    "version", "status", "error", "bytes", "callback", "signer", "chain", "log", "config", "network",
+    "election", "proposal", "terms", "session", "event",
 ];
 
 pub fn root() -> PathBuf {

@@ -540,7 +540,16 @@ pub unsafe extern "C" fn musig_config_set_number(
         use musig_option::*;
         let config = get!(config);
         let all = [
-            FINAL_DEPTH, DEAD_AFTER, CLAIMS, NACKS, STALL_AFTER, MAX_SESSIONS, SMALL_RUNTIME, DHT, MDNS, MOBILE,
+            FINAL_DEPTH,
+            DEAD_AFTER,
+            CLAIMS,
+            NACKS,
+            STALL_AFTER,
+            MAX_SESSIONS,
+            SMALL_RUNTIME,
+            DHT,
+            MDNS,
+            MOBILE,
         ];
         let option = choice(option, &all.map(|option| (option as i32, option)), "option")?;
         let most = u64::from(u32::MAX);
