@@ -215,12 +215,27 @@ impl Settings {
 
 /// Starts a node. The configuration is used up if that succeeds.
 pub(super) fn start(config: &musig_config, slot: &Slot) -> Outcome<Started> {
-    // Held meanwhile, so that a configuration starts one node.
-    let mut settings = config.lock();
-    let (builder, foreign, log) = settings.as_ref().ok_or_else(used)?.builder(slot)?;
-    let node = builder.start()?;
-    *settings = None;
-    Ok(Started { node, foreign, log })
+    // Taken out meanwhile, so that a configuration starts one node; and not under its lock, for callbacks may use it.
+    let settings = config.lock().take().ok_or_else(used)?;
+    let started = start_with(&settings, slot);
+    if started.is_err() {
+        *config.lock() = Some(settings);
+    }
+    started
+}
+
+fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
+    let (builder, foreign, log) = settings.builder(slot)?;
+    match builder.start() {
+        Ok(node) => Ok(Started { node, foreign, log }),
+        Err(error) => {
+            // The sink may be used again, by another node.
+            if let Some(lane) = log {
+                let _ = lane.stop_and_join();
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Makes an empty configuration.
