@@ -119,8 +119,11 @@ pub(super) struct Started {
     pub log: Option<Arc<Lane>>,
 }
 
-/// A node to be, what is destroyed after it, and the thread of its log.
-type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>);
+/// Where a node's log goes, and the thread that it goes by.
+type Log = (tracing::Dispatch, Arc<Lane>);
+
+/// A node to be, what is destroyed after it, and its log.
+type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Log>);
 
 /// Where a handler finds the node that it belongs to.
 pub(super) type Slot = Arc<OnceLock<Weak<musig_node>>>;
@@ -205,9 +208,11 @@ impl Settings {
                 .map_err(|error| Error::Config(format!("no thread could be started: {error}")))?;
             let lane = Arc::new(lane);
             foreign.push(data.clone());
-            log = Some(lane.clone());
-            let sink = Sink { table: *table, data: data.clone(), lane, spans: AtomicU64::new(1) };
-            builder = builder.tracing(tracing::Dispatch::new(sink));
+            let sink =
+                Sink { table: *table, data: data.clone(), lane: lane.clone(), spans: AtomicU64::new(1) };
+            let dispatch = tracing::Dispatch::new(sink);
+            builder = builder.tracing(dispatch.clone());
+            log = Some((dispatch, lane));
         }
         Ok((builder, foreign, log))
     }
@@ -227,10 +232,18 @@ pub(super) fn start(config: &musig_config, slot: &Slot) -> Outcome<Started> {
 fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
     let (builder, foreign, log) = settings.builder(slot)?;
     match builder.start() {
-        Ok(node) => Ok(Started { node, foreign, log }),
+        Ok(node) => {
+            let log = log.map(|(dispatch, lane)| {
+                tracing::dispatcher::with_default(&dispatch, || {
+                    tracing::info!(signer = %node.signer_key(), peer = node.peer_id(), "the node started");
+                });
+                lane
+            });
+            Ok(Started { node, foreign, log })
+        }
         Err(error) => {
             // The sink may be used again, by another node.
-            if let Some(lane) = log {
+            if let Some((_, lane)) = log {
                 let _ = lane.stop_and_join();
             }
             Err(error.into())
