@@ -19,7 +19,7 @@ use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Durability, Output, Record, RequestId, Ticket, Time};
-use crate::signer::SignTask;
+use crate::signer::{Checked, SignTask};
 use crate::store::Change;
 use crate::store::schema::{Key, SessionPart, session_prefix};
 use crate::store::thread::StoreThread;
@@ -324,7 +324,7 @@ impl Actor {
                 let signer = signer.clone();
                 lane.call(
                     Some(SIGNER_LIMIT),
-                    move || work(signer.as_ref()),
+                    move || work(&Checked(signer.as_ref())),
                     move |outcome| {
                         done(match outcome {
                             LaneOutcome::Done(result) => result,

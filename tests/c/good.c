@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 /* Every function once, with good arguments. A test compares the names in here with the header. */
 #include "prelude.h"
 
@@ -447,16 +448,12 @@ static void nodes(const musig_signer *signer) {
     IS(MUSIG_STATUS_NODE_STOPPED, musig_node_metrics(node, &metrics, NULL));
     musig_node_free(node);
 }
+=======
+/* Every function once, with good arguments. */
+#include "every.h"
+>>>>>>> capi
 
 int main(void) {
-    musig_signer *signer = signer_of(0);
-    versions();
-    errors();
-    signers();
-    configs();
-    elections();
-    nodes(signer);
-    consent();
-    musig_signer_free(signer);
+    every_function();
     return 0;
 }

@@ -133,8 +133,11 @@ pub(super) struct Started {
     pub log: Option<Arc<Lane>>,
 }
 
-/// A node to be, what is destroyed after it, and the thread of its log.
-type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>);
+/// Where a node's log goes, and the thread that it goes by.
+type Log = (tracing::Dispatch, Arc<Lane>);
+
+/// A node to be, what is destroyed after it, and its log.
+type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Log>);
 
 /// Where a handler finds the node that it belongs to.
 pub(super) type Slot = Arc<OnceLock<Weak<musig_node>>>;
@@ -221,9 +224,11 @@ impl Settings {
                 .map_err(|error| Error::Config(format!("no thread could be started: {error}")))?;
             let lane = Arc::new(lane);
             foreign.push(data.clone());
-            log = Some(lane.clone());
-            let sink = Sink { table: *table, data: data.clone(), lane, spans: AtomicU64::new(1) };
-            builder = builder.tracing(tracing::Dispatch::new(sink));
+            let sink =
+                Sink { table: *table, data: data.clone(), lane: lane.clone(), spans: AtomicU64::new(1) };
+            let dispatch = tracing::Dispatch::new(sink);
+            builder = builder.tracing(dispatch.clone());
+            log = Some((dispatch, lane));
         }
         Ok((builder, foreign, log))
     }
@@ -231,12 +236,35 @@ impl Settings {
 
 /// Starts a node. The configuration is used up if that succeeds.
 pub(super) fn start(config: &musig_config, slot: &Slot) -> Outcome<Started> {
-    // Held meanwhile, so that a configuration starts one node.
-    let mut settings = config.lock();
-    let (builder, foreign, log) = settings.as_ref().ok_or_else(used)?.builder(slot)?;
-    let node = builder.start()?;
-    *settings = None;
-    Ok(Started { node, foreign, log })
+    // Taken out meanwhile, so that a configuration starts one node; and not under its lock, for callbacks may use it.
+    let settings = config.lock().take().ok_or_else(used)?;
+    let started = start_with(&settings, slot);
+    if started.is_err() {
+        *config.lock() = Some(settings);
+    }
+    started
+}
+
+fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
+    let (builder, foreign, log) = settings.builder(slot)?;
+    match builder.start() {
+        Ok(node) => {
+            let log = log.map(|(dispatch, lane)| {
+                tracing::dispatcher::with_default(&dispatch, || {
+                    tracing::info!(signer = %node.signer_key(), peer = node.peer_id(), "the node started");
+                });
+                lane
+            });
+            Ok(Started { node, foreign, log })
+        }
+        Err(error) => {
+            // The sink may be used again, by another node.
+            if let Some((_, lane)) = log {
+                let _ = lane.stop_and_join();
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Makes an empty configuration.
