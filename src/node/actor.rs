@@ -84,6 +84,10 @@ pub(crate) struct Actor {
     pub listening: Vec<Multiaddr>,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
+    /// How often it was suspended.
+    suspensions: u64,
+    /// Who resumed it after a failure of the store, and waits for the first commit.
+    resuming: Vec<oneshot::Sender<Result<(), Error>>>,
     requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
     changes: Vec<Change>,
@@ -141,6 +145,8 @@ impl Actor {
             listening: Vec::new(),
             peer_of: HashMap::new(),
             suspended: false,
+            suspensions: 0,
+            resuming: Vec::new(),
             requests: HashMap::new(),
             next_request: 0,
             changes: Vec::new(),
@@ -480,6 +486,7 @@ impl Actor {
                 self.notice(Event::StoreFailed { error: error.clone() });
             }
             self.store_error = Some(error.clone());
+            self.answer_resuming(Err(error));
             self.retry_at = Some(Instant::now() + STORE_RETRY);
             return;
         }
@@ -488,6 +495,7 @@ impl Actor {
             return;
         }
         self.store_error = None;
+        self.answer_resuming(Ok(()));
         while self.waiting.front().is_some_and(|first| first.number <= batch) {
             self.waiting.pop_front();
         }
