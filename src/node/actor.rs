@@ -85,6 +85,10 @@ pub(crate) struct Actor {
     presence_sequence: u64,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
+    /// How often it was suspended.
+    suspensions: u64,
+    /// Who resumed it after a failure of the store, and waits for the first commit.
+    resuming: Vec<oneshot::Sender<Result<(), Error>>>,
     requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
     changes: Vec<Change>,
@@ -143,6 +147,8 @@ impl Actor {
             presence_sequence: 0,
             peer_of: HashMap::new(),
             suspended: false,
+            suspensions: 0,
+            resuming: Vec::new(),
             requests: HashMap::new(),
             next_request: 0,
             changes: Vec::new(),
@@ -488,6 +494,7 @@ impl Actor {
                 self.notice(Event::StoreFailed { error: error.clone() });
             }
             self.store_error = Some(error.clone());
+            self.answer_resuming(Err(error));
             self.retry_at = Some(Instant::now() + STORE_RETRY);
             return;
         }
@@ -496,6 +503,7 @@ impl Actor {
             return;
         }
         self.store_error = None;
+        self.answer_resuming(Ok(()));
         while self.waiting.front().is_some_and(|first| first.number <= batch) {
             self.waiting.pop_front();
         }
