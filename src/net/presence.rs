@@ -1,6 +1,6 @@
 //! Presence records: where a signer's node is to be found, signed by the signer's key; and the book of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use libp2p::{Multiaddr, PeerId};
 
@@ -40,8 +40,17 @@ impl PresenceRecord {
     /// Reads a signed presence. What it returns is authentic: canonical, within the limits, signed by its signer.
     /// Whether the peer is the one that sent it, the caller compares.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        Self::from_presence(Presence::decode(&Musig2, bytes)?)
+    }
+
+    /// Reads a presence without looking at its signature: what it returns is nobody's word yet.
+    #[cfg(feature = "discovery")]
+    pub(super) fn decode_unverified(bytes: &[u8]) -> Result<Self, WireError> {
+        Self::from_presence(Presence::decode_unverified(bytes)?)
+    }
+
+    fn from_presence(presence: Presence) -> Result<Self, WireError> {
         let malformed = WireError::Malformed("the presence record");
-        let presence = Presence::decode(&Musig2, bytes)?;
         let address = |bytes: &Vec<u8>| Multiaddr::try_from(bytes.clone()).map_err(|_| malformed);
         let this = Self {
             signer: presence.signer,
@@ -81,13 +90,24 @@ impl Book {
         self.records.get(signer).map_or(&[], Vec::as_slice)
     }
 
-    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones.
-    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) {
-        let Some(surplus) = self.records.len().checked_sub(most).filter(|surplus| *surplus > 0) else {
-            return;
-        };
-        let forgotten: HashSet<_> =
+    /// The signer that a peer spoke for when it was last heard of.
+    #[cfg(feature = "discovery")]
+    pub(super) fn signer_of(&self, peer: &PeerId) -> Option<SignerKey> {
+        let mut records = self.records.values().flatten();
+        records.find(|record| record.peer == *peer).map(|record| record.signer)
+    }
+
+    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones. Returns whom.
+    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) -> Vec<SignerKey> {
+        let surplus = self.records.len().saturating_sub(most);
+        if surplus == 0 {
+            return Vec::new();
+        }
+        let forgotten: Vec<_> =
             self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
-        self.records.retain(|key, _| !forgotten.contains(key));
+        for key in &forgotten {
+            self.records.remove(key);
+        }
+        forgotten
     }
 }

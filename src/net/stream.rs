@@ -7,6 +7,7 @@
 //! stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -234,10 +235,25 @@ impl Writer {
         }
     }
 
-    async fn put<S: AsyncWrite + Unpin>(&self, stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
-        for chunk in bytes.chunks(CHUNK) {
-            stream.write_all(chunk).await?;
-            self.activity.touch();
+    /// Room that is there at once says nothing of the other side: what is written to a dead connection goes into
+    /// buffers. Only room that had to be waited for is a sign of life.
+    async fn put<S: AsyncWrite + Unpin>(&self, stream: &mut S, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let chunk = &bytes[..bytes.len().min(CHUNK)];
+            let mut waited = false;
+            let written = std::future::poll_fn(|context| {
+                let polled = Pin::new(&mut *stream).poll_write(context, chunk);
+                waited |= polled.is_pending();
+                polled
+            })
+            .await?;
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            if waited {
+                self.activity.touch();
+            }
+            bytes = &bytes[written..];
         }
         Ok(())
     }

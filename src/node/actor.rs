@@ -19,7 +19,7 @@ use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Durability, Output, Record, RequestId, Ticket, Time};
-use crate::signer::SignTask;
+use crate::signer::{Checked, SignTask};
 use crate::store::Change;
 use crate::store::schema::{Key, SessionPart, session_prefix};
 use crate::store::thread::StoreThread;
@@ -82,8 +82,13 @@ pub(crate) struct Actor {
     pub delivery: Arc<Delivery>,
     pub commands: Commands,
     pub listening: Vec<Multiaddr>,
+    presence_sequence: u64,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
+    /// How often it was suspended.
+    suspensions: u64,
+    /// Who resumed it after a failure of the store, and waits for the first commit.
+    resuming: Vec<oneshot::Sender<Result<(), Error>>>,
     requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
     changes: Vec<Change>,
@@ -139,8 +144,11 @@ impl Actor {
             delivery,
             commands,
             listening: Vec::new(),
+            presence_sequence: 0,
             peer_of: HashMap::new(),
             suspended: false,
+            suspensions: 0,
+            resuming: Vec::new(),
             requests: HashMap::new(),
             next_request: 0,
             changes: Vec::new(),
@@ -273,6 +281,10 @@ impl Actor {
             NetEvent::PresenceLearned { key, bytes } => {
                 self.changes.push(Change::Put(Key::Presence(key).encode(), bytes));
             }
+            NetEvent::PresencesForgotten { keys } => {
+                let forgotten = keys.into_iter().map(|key| Change::Delete(Key::Presence(key).encode()));
+                self.changes.extend(forgotten);
+            }
             NetEvent::Degraded(reason) => self.notice(Event::NetworkDegraded { reason }),
             NetEvent::PeerConnected { .. } | NetEvent::PeerDisconnected { .. } => {}
         }
@@ -281,11 +293,13 @@ impl Actor {
     /// Signs where this node is to be found, so that others know for which signer it speaks.
     pub(crate) fn sign_presence(&mut self) {
         let Some(network) = &self.network else { return };
+        // Later ones count, whatever the clock does meanwhile.
+        self.presence_sequence = platform::now().wall.0.max(self.presence_sequence + 1);
         let record = PresenceRecord {
             signer: *self.engine.own_key(),
             peer: network.local_peer_id(),
             addresses: self.listening.clone(),
-            sequence: platform::now().wall.0,
+            sequence: self.presence_sequence,
         };
         let record = record.encode();
         let digest = presence_digest(&record);
@@ -316,7 +330,7 @@ impl Actor {
                 let signer = signer.clone();
                 lane.call(
                     Some(SIGNER_LIMIT),
-                    move || work(signer.as_ref()),
+                    move || work(&Checked(signer.as_ref())),
                     move |outcome| {
                         done(match outcome {
                             LaneOutcome::Done(result) => result,
@@ -480,6 +494,7 @@ impl Actor {
                 self.notice(Event::StoreFailed { error: error.clone() });
             }
             self.store_error = Some(error.clone());
+            self.answer_resuming(Err(error));
             self.retry_at = Some(Instant::now() + STORE_RETRY);
             return;
         }
@@ -488,6 +503,7 @@ impl Actor {
             return;
         }
         self.store_error = None;
+        self.answer_resuming(Ok(()));
         while self.waiting.front().is_some_and(|first| first.number <= batch) {
             self.waiting.pop_front();
         }

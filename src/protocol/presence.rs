@@ -36,16 +36,25 @@ impl Presence {
     /// Reads a signed presence. What it returns is authentic: canonical, within the limits, signed by its signer.
     /// Whether the peer is the one that sent it, the caller compares.
     pub fn decode(scheme: &dyn Scheme, bytes: &[u8]) -> Result<Self, WireError> {
-        let malformed = WireError::Malformed(WHAT);
-        let sealed: pb::Presence = wire::decode_within(bytes, WHAT, limits::PRESENCE)?;
-        let record: pb::PresenceRecord = wire::decode(&sealed.record, WHAT)?;
-        let signer = SignerKey::from_bytes(&record.signer).map_err(|_| malformed)?;
-        let signature = Signature::from_slice(&sealed.signature).ok_or(malformed)?;
-        if !scheme.verify(&signer, &digest(&sealed.record), &signature) {
+        let (this, sealed) = Self::read(bytes)?;
+        let signature = Signature::from_slice(&sealed.signature).ok_or(WireError::Malformed(WHAT))?;
+        if !scheme.verify(&this.signer, &digest(&sealed.record), &signature) {
             return Err(WireError::Signature(WHAT));
         }
+        Ok(this)
+    }
+
+    /// Reads a presence without looking at its signature: what it returns is nobody's word yet.
+    pub fn decode_unverified(bytes: &[u8]) -> Result<Self, WireError> {
+        Ok(Self::read(bytes)?.0)
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Self, pb::Presence), WireError> {
+        let sealed: pb::Presence = wire::decode_within(bytes, WHAT, limits::PRESENCE)?;
+        let record: pb::PresenceRecord = wire::decode(&sealed.record, WHAT)?;
+        let signer = SignerKey::from_bytes(&record.signer).map_err(|_| WireError::Malformed(WHAT))?;
         let pb::PresenceRecord { peer, addresses, sequence, .. } = record;
-        Ok(Self { signer, peer, addresses, sequence })
+        Ok((Self { signer, peer, addresses, sequence }, sealed))
     }
 }
 

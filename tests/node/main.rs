@@ -5,13 +5,21 @@ mod auditor;
 #[path = "../../examples/support/mod.rs"]
 mod chain_support;
 mod defects;
+mod disk;
 mod events;
 mod failover_processes;
 mod lanes;
+#[cfg(target_os = "linux")]
+mod links;
 mod load;
 mod outsider;
 mod process;
 mod recovery;
+#[cfg(all(feature = "discovery", feature = "nat"))]
+mod remote;
+#[cfg(all(feature = "discovery", feature = "nat"))]
+#[path = "../support/server.rs"]
+mod server;
 mod signing;
 #[path = "../support/nodes.rs"]
 mod support;
