@@ -1,6 +1,6 @@
 //! The envelopes of a session: a set that only grows. What a node believes is a function of it and of the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::limits;
@@ -56,6 +56,7 @@ pub struct EnvelopeSet {
     facts: BTreeMap<(Fact, usize), Vec<EnvelopeId>>,
     bad: BTreeMap<usize, EnvelopeId>,
     attempt: u32,
+    bytes: usize,
 }
 
 impl EnvelopeSet {
@@ -94,25 +95,26 @@ impl EnvelopeSet {
         } else if let Some(fact) = Fact::of(envelope.content()) {
             self.facts.entry((fact, signer)).or_default().push(id);
         }
+        self.bytes += envelope.as_bytes().len();
         self.envelopes.insert(id, envelope);
         self.attempt = self.facts.keys().filter(|(fact, _)| matches!(fact, Fact::Restart(_))).count() as u32;
         self.drop_old_attempts()
     }
 
-    /// Two attempts are kept: the signatures of the one before may still be finished by others. A proof is kept.
+    /// Two attempts are kept: the signatures of the one before may still be finished by others. Of older ones one proof
+    /// against each signer is kept.
     fn drop_old_attempts(&mut self) -> Vec<EnvelopeId> {
         let oldest = self.attempt.saturating_sub(1);
         let old = |place: &Place| matches!(place, Place::Nonces(a) | Place::Partial(a) if *a < oldest);
+        let mut proven = BTreeSet::new();
         let keys: Vec<_> = self
             .places
             .iter()
-            .filter(|((place, _), held)| old(place) && held.len() < 2)
+            .filter(|((place, signer), held)| old(place) && (held.len() < 2 || !proven.insert(*signer)))
             .map(|(k, _)| *k)
             .collect();
         let dropped: Vec<_> = keys.iter().filter_map(|key| self.places.remove(key)).flatten().collect();
-        for id in &dropped {
-            self.envelopes.remove(id);
-        }
+        self.remove(&dropped);
         dropped
     }
 
@@ -125,9 +127,7 @@ impl EnvelopeSet {
         };
         let dropped: Vec<_> =
             self.envelopes.iter().filter(|(_, envelope)| !kept(envelope)).map(|(id, _)| *id).collect();
-        for id in &dropped {
-            self.envelopes.remove(id);
-        }
+        self.remove(&dropped);
         let envelopes = &self.envelopes;
         let there = |ids: &mut Vec<EnvelopeId>| {
             ids.retain(|id| envelopes.contains_key(id));
@@ -137,6 +137,17 @@ impl EnvelopeSet {
         self.facts.retain(|_, ids| there(ids));
         self.bad.retain(|_, id| envelopes.contains_key(id));
         dropped
+    }
+
+    fn remove(&mut self, dropped: &[EnvelopeId]) {
+        for envelope in dropped.iter().filter_map(|id| self.envelopes.remove(id)) {
+            self.bytes -= envelope.as_bytes().len();
+        }
+    }
+
+    /// The bytes of all envelopes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The number of restarts in the set.
