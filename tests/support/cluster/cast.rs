@@ -193,6 +193,8 @@ pub struct Node {
     pub(super) base: Duration,
     pub(super) life: u64,
     pub(super) held: HashMap<SessionId, VecDeque<Output>>,
+    /// What was under way when it fell asleep.
+    pub(super) frozen: Vec<What>,
     pub(super) tick_at: Option<Duration>,
 }
 

@@ -48,6 +48,21 @@ enum What {
     Call(Box<dyn FnOnce(&mut Cluster)>),
 }
 
+impl What {
+    /// The node whose process does it: while that sleeps, it waits.
+    fn process(&self) -> Option<usize> {
+        match self {
+            Self::Synced { node, .. }
+            | Self::Signed { node, .. }
+            | Self::Submit { node, .. }
+            | Self::Submitted { node, .. }
+            | Self::Observe { node, .. }
+            | Self::React { node, .. } => Some(*node),
+            Self::Frame { .. } | Self::Tick(_) | Self::Connect { .. } | Self::Call(_) => None,
+        }
+    }
+}
+
 struct Entry {
     at: Duration,
     sequence: u64,
@@ -173,6 +188,7 @@ impl Cluster {
                 base: Duration::from_secs(random.below(1_000_000)),
                 life: 0,
                 held: HashMap::new(),
+                frozen: Vec::new(),
                 tick_at: None,
             })
             .collect();
@@ -279,6 +295,10 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, what: What) {
+        if let Some(node) = what.process().filter(|node| self.nodes[*node].asleep) {
+            self.nodes[node].frozen.push(what);
+            return;
+        }
         match what {
             What::Frame { from, to, connection, frame } => {
                 let link = &self.links[from][to];
@@ -499,6 +519,7 @@ impl Cluster {
         state.life += 1;
         state.engine = None;
         state.held.clear();
+        state.frozen.clear();
         state.tick_at = None;
         state.disk.crash(commits, self.now);
         for link in &mut self.links[node] {
@@ -516,6 +537,9 @@ impl Cluster {
     pub fn wake(&mut self, node: usize) {
         self.nodes[node].asleep = false;
         self.nodes[node].tick_at = None;
+        for what in std::mem::take(&mut self.nodes[node].frozen) {
+            self.push(Duration::ZERO, what);
+        }
         self.drive(node, |engine, now| engine.woke(now));
         self.refresh();
     }
