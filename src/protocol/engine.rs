@@ -25,6 +25,8 @@ const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
 const UNKNOWN_SESSIONS_PER_PEER: usize = 64;
 /// How many such sessions are remembered.
 const UNKNOWN_SESSIONS: usize = 1024;
+/// How many signers more than twice those wanted may be remembered as heard, before the others are forgotten.
+const HEARD_SPARE: usize = 64;
 
 /// Input that was refused, by kind. Bad input never changes anything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,21 @@ pub struct Refused {
     pub strangers: u64,
     /// Proposals that cannot be, or that are too many.
     pub proposals: u64,
+}
+
+/// What an engine keeps in memory. Each number has a bound that no input can exceed: docs/simulation.md.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Sessions, tombstones too.
+    pub sessions: usize,
+    /// Envelopes of all sessions.
+    pub envelopes: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Signers of whom is known when they were last heard.
+    pub heard: usize,
+    /// Sessions that peers spoke of and that are unknown here.
+    pub unknown: usize,
 }
 
 /// The state of one node: see the [module](super).
@@ -109,6 +126,14 @@ impl Engine {
         self.refused
     }
 
+    /// What it keeps in memory now.
+    pub fn held(&self) -> Held {
+        let each = self.sessions.values().map(|session| session.held());
+        let (envelopes, bytes) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let (heard, unknown) = (self.heard.len(), self.unknown.len());
+        Held { sessions: self.sessions.len(), envelopes, bytes, heard, unknown }
+    }
+
     /// Runs `act` on a session, then stores, sends and reschedules what follows from it.
     fn with_session<R>(
         &mut self,
@@ -152,7 +177,7 @@ impl Engine {
         let deadline = session.next_timeout(&context);
         let spent = session.spent(now);
         for key in relayed {
-            self.heard.insert(key, now.monotonic);
+            self.note_heard(key, now);
         }
         if spent {
             self.removed(&session);
@@ -451,11 +476,11 @@ impl Engine {
 
     /// A signer is connected: compare all that both take part in.
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
-        self.heard.insert(signer, now.monotonic);
+        self.note_heard(signer, now);
         self.connected.insert(signer);
         for id in self.shared_with(&signer) {
             self.with_session(&id, now, |session, context| {
-                session.compare_with(&signer);
+                session.compare_with(&signer, context);
                 session.received(context);
             });
         }
@@ -471,6 +496,17 @@ impl Engine {
 
     /// A sign of life from a connected signer.
     pub fn heard(&mut self, signer: SignerKey, now: Time) {
+        self.note_heard(signer, now);
+    }
+
+    /// Only of signers with whom something is left to do: else every key that ever connected would stay in memory.
+    fn note_heard(&mut self, signer: SignerKey, now: Time) {
+        if !self.index.wants(&signer) {
+            return;
+        }
+        if self.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
+            self.heard.retain(|signer, _| self.index.wants(signer));
+        }
         self.heard.insert(signer, now.monotonic);
     }
 
@@ -486,7 +522,7 @@ impl Engine {
 
     /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept.
     pub fn frame(&mut self, from: SignerKey, bytes: &[u8], now: Time) -> Result<(), WireError> {
-        self.heard.insert(from, now.monotonic);
+        self.note_heard(from, now);
         let frame: pb::Frame = match wire::decode_within(bytes, "the frame", limits::FRAME) {
             Ok(frame) => frame,
             Err(error) => {

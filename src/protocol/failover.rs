@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::protocol::Time;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::{FailoverPolicy, Tiers};
 use crate::protocol::wire::pb;
 use crate::types::{ChainStatus, SubmitOutcome, Txid, UnixMillis};
@@ -86,6 +87,9 @@ impl Turns {
 
     /// When a turn opens at the latest, after `t0`. For the number of turns: when all are over.
     pub fn start(&self, turn: usize) -> Duration {
+        if mutation::on(Mutation::LongerTurns) {
+            return self.timeout.saturating_mul((1 << turn.min(16)) - 1);
+        }
         self.timeout.saturating_mul(turn as u32)
     }
 
@@ -375,7 +379,8 @@ impl Watch {
             self.open_turns(elapsed, surroundings, &mut actions);
             self.take_own_turn(elapsed, surroundings, &mut actions);
             let own_turn_came = self.asked || self.own_turn_number.is_none();
-            if !self.exhausted && own_turn_came && elapsed >= self.turns.start(self.turns.count()) {
+            let early = usize::from(mutation::on(Mutation::AlarmTooEarly));
+            if !self.exhausted && own_turn_came && elapsed >= self.turns.start(self.turns.count() - early) {
                 self.exhausted = true;
                 actions.push(Action::Exhausted);
             }
@@ -415,6 +420,9 @@ impl Watch {
         let timeout = self.turns.timeout;
         if self.own_turn == OwnTurn::Waiting {
             let Some(turn) = self.own_turn_number.filter(|turn| *turn < self.opened) else { return };
+            if mutation::on(Mutation::ReturnMissesTurn) && self.returned {
+                return;
+            }
             let punctual = self.turns.start(turn) + (timeout / 4).min(Duration::from_secs(1));
             let past = self.returned || elapsed > punctual;
             self.own_turn = if past && surroundings.observer {
@@ -451,8 +459,8 @@ impl Watch {
 
     fn lost_for_long(&self, elapsed: Duration) -> bool {
         // One broadcast timeout of grace, so that a flapping observer begins at most one watch in each.
-        self.evidence.pauses()
-            && self.lost_since.is_some_and(|since| elapsed >= since.saturating_add(self.turns.timeout))
+        let grace = if mutation::on(Mutation::LostAtOnce) { Duration::ZERO } else { self.turns.timeout };
+        self.evidence.pauses() && self.lost_since.is_some_and(|since| elapsed >= since.saturating_add(grace))
     }
 
     fn begin_again(&mut self, now: Time) {
@@ -536,7 +544,8 @@ impl Watch {
         let evidence = match answer {
             None => self.evidence,
             Some(ChainStatus::Unknown) => {
-                if self.evidence.pauses() && self.lost_since.is_none() {
+                let noticed = self.lost_since.is_none() && !mutation::on(Mutation::LossUnnoticed);
+                if self.evidence.pauses() && noticed {
                     self.lost_since = Some(elapsed);
                 }
                 self.evidence
@@ -581,7 +590,7 @@ impl Watch {
             }
             _ => return,
         };
-        self.ended = confirmations >= final_depth;
+        self.ended = confirmations >= final_depth || mutation::on(Mutation::FinalAtOnce);
     }
 
     /// The broadcaster answered, or (`Err`) could not reach the network.
@@ -654,8 +663,20 @@ impl Watch {
         self.submitting = false;
     }
 
-    /// A claim, a wake-up: look at the chain now.
-    pub fn look(&mut self, now: Time) {
+    /// Somebody claims to have broadcast: look at the chain now. Nothing else.
+    pub fn claimed(&mut self, now: Time) {
+        self.look(now);
+        if mutation::on(Mutation::ClaimIsEvidence) {
+            self.evidence = Evidence::Seen;
+        }
+        if mutation::on(Mutation::ClaimStartsClock) {
+            self.stopwatch = Stopwatch::start(now);
+        }
+        self.returned |= mutation::on(Mutation::ClaimMakesAsk);
+    }
+
+    /// Look at the chain now.
+    fn look(&mut self, now: Time) {
         let elapsed = self.stopwatch.elapsed(now);
         self.observe_at = self.observe_at.min(elapsed);
     }
@@ -703,5 +724,8 @@ impl Watch {
 
 /// How often the chain is looked at while nothing is known.
 fn observation_interval(timeout: Duration) -> Duration {
+    if mutation::on(Mutation::LooksTooLate) {
+        return timeout * 2;
+    }
     (timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(30))
 }

@@ -22,6 +22,10 @@ pub mod event;
 pub mod failover;
 mod index;
 pub mod limits;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
+#[cfg(feature = "mutations")]
+pub mod mutation;
 pub mod nonce;
 pub mod proposal;
 pub mod roster;

@@ -1,9 +1,10 @@
 //! The envelopes of a session: a set that only grows. What a node believes is a function of it and of the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::types::EnvelopeId;
 
@@ -77,7 +78,8 @@ impl EnvelopeSet {
             (Some(place), _) => {
                 let (Place::Nonces(attempt) | Place::Partial(attempt)) = place;
                 let near = attempt + 1 >= self.attempt && attempt <= self.attempt + 2;
-                near && self.places.get(&(place, signer)).is_none_or(|held| held.len() < 2)
+                let unlimited = mutation::on(Mutation::PlacesWithoutLimit);
+                near && self.places.get(&(place, signer)).is_none_or(|held| held.len() < 2 || unlimited)
             }
             (None, Some(fact)) => self.facts.get(&(fact, signer)).is_none_or(|held| held.len() < fact.most()),
             (None, None) => false,
@@ -99,14 +101,19 @@ impl EnvelopeSet {
         self.drop_old_attempts()
     }
 
-    /// Two attempts are kept: the signatures of the one before may still be finished by others. A proof is kept.
+    /// Two attempts are kept: the signatures of the one before may still be finished by others. Of what older ones
+    /// prove, one proof against each signer is kept: colluding signers could say two things in each of hundreds.
     fn drop_old_attempts(&mut self) -> Vec<EnvelopeId> {
         let oldest = self.attempt.saturating_sub(1);
         let old = |place: &Place| matches!(place, Place::Nonces(a) | Place::Partial(a) if *a < oldest);
+        let mut convicted = BTreeSet::new();
+        let all_stay = mutation::on(Mutation::OldProofsKept);
+        let mut proves =
+            |signer: usize, held: &[EnvelopeId]| held.len() == 2 && (convicted.insert(signer) || all_stay);
         let keys: Vec<_> = self
             .places
             .iter()
-            .filter(|((place, _), held)| old(place) && held.len() < 2)
+            .filter(|((place, signer), held)| old(place) && !proves(*signer, held))
             .map(|(k, _)| *k)
             .collect();
         let dropped: Vec<_> = keys.iter().filter_map(|key| self.places.remove(key)).flatten().collect();
@@ -224,6 +231,11 @@ impl EnvelopeSet {
     /// How many envelopes there are.
     pub fn len(&self) -> usize {
         self.envelopes.len()
+    }
+
+    /// How many bytes they have.
+    pub fn bytes(&self) -> usize {
+        self.envelopes.values().map(|envelope| envelope.as_bytes().len()).sum()
     }
 
     /// Whether there are none.

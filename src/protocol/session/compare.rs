@@ -7,7 +7,9 @@ use super::{COMPARE_WITH, Context, Session};
 use crate::error::WireError;
 use crate::protocol::Output;
 use crate::protocol::envelope::{Content, Envelope, Proof};
+use crate::protocol::failover::Watch;
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::wire::{self, pb};
 use crate::types::{EnvelopeId, SignerKey};
 
@@ -74,7 +76,10 @@ impl Session {
     }
 
     /// Starts a comparison with a signer that is connected.
-    pub fn compare_with(&mut self, signer: &SignerKey) {
+    pub fn compare_with(&mut self, signer: &SignerKey, context: &Context<'_>) {
+        if mutation::on(Mutation::ReconnectBeginsAgain) && self.watch.is_some() {
+            self.watch = Some(Watch::new(self.turns(), self.own, context.now));
+        }
         if !self.closed
             && !self.set.is_empty()
             && self.proposal.index_of(signer).is_some_and(|index| index != self.own)

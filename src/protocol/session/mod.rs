@@ -18,6 +18,7 @@ use crate::protocol::election::{Election, elect};
 use crate::protocol::envelope::{Body, Content, Envelope, Place};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Turns, Watch};
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::{Scheme, SessionKeys};
 use crate::protocol::set::{EnvelopeSet, Fact};
@@ -205,6 +206,11 @@ impl Session {
 
     pub fn own_index(&self) -> usize {
         self.own
+    }
+
+    /// How many envelopes it holds, and their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        (self.set.len(), self.set.bytes())
     }
 
     pub fn certificate(&self) -> Option<&Certificate> {
@@ -430,7 +436,8 @@ impl Session {
         }
         // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
         // is not used: two would be a proof against the own key. Nor does a node sign after an ending or a closing.
-        let taken = envelope.place().is_some_and(|place| self.over() || self.set.taken(place, self.own));
+        let taken = |place| self.set.taken(place, self.own) && !mutation::on(Mutation::SameAttemptAgain);
+        let taken = envelope.place().is_some_and(|place| self.over() || taken(place));
         if taken || !self.set.wants(&envelope, &self.proposal) {
             if let Purpose::Nonces(_) = purpose {
                 self.forget_nonces();
@@ -617,7 +624,8 @@ impl Session {
         if self.certificate.is_some() || !self.joined() {
             return Ok(());
         }
-        if !self.keys.verify_signatures(&certificate.signatures) {
+        let unverified = mutation::on(Mutation::CertificateUnverified);
+        if !unverified && !self.keys.verify_signatures(&certificate.signatures) {
             return Err(WireError::Signature("the certificate"));
         }
         self.holders.extend(from);
@@ -753,6 +761,9 @@ impl Session {
             return if silent.is_empty() { nonces } else { silent };
         }
         let mut partials = lacking(Place::Partial(attempt));
+        if mutation::on(Mutation::NobodyMissing) {
+            return Vec::new();
+        }
         if partials.is_empty() {
             // All are here but do not fit together: somebody lies about what it received.
             let transcript = self.transcript(attempt);

@@ -7,6 +7,7 @@ use super::{Context, Ending, Purpose, RECOVERY, Session};
 use crate::protocol::envelope::{Content, Envelope, Place, Proof, transcript_hash};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::scheme::Round;
 use crate::protocol::set::Fact;
 use crate::protocol::wire::Certificate;
@@ -32,7 +33,8 @@ impl Session {
         self.look_at_nonces(attempt);
         self.consider_endings(context);
         self.tell_mismatch(attempt, context);
-        if !self.consented || self.ending.is_some() || self.signer_retry.is_some() {
+        let consented = self.consented || mutation::on(Mutation::ConsentNotAsked);
+        if !consented || self.ending.is_some() || self.signer_retry.is_some() {
             return;
         }
         self.report_progress(attempt);
@@ -103,6 +105,10 @@ impl Session {
         if self.set.taken(place, self.own) || self.attempts_used > attempt {
             let lost =
                 self.nonces_held != Some(attempt) && !self.set.taken(Place::Partial(attempt), self.own);
+            if lost && mutation::on(Mutation::SameAttemptAgain) {
+                self.make_nonces(attempt, context);
+                return;
+            }
             if lost {
                 self.restart(context);
             }
@@ -115,14 +121,18 @@ impl Session {
                 let session = self.id();
                 self.effects.push(crate::protocol::Output::Forget { session, attempt: before });
             }
-            let task = SignTask::Nonces(NonceRequest {
-                proposal: self.proposal.clone(),
-                attempt,
-                signer: self.own,
-                keys: self.keys.clone(),
-            });
-            self.ask_signer(Purpose::Nonces(attempt), task, context);
+            self.make_nonces(attempt, context);
         }
+    }
+
+    fn make_nonces(&mut self, attempt: u32, context: &mut Context<'_>) {
+        let task = SignTask::Nonces(NonceRequest {
+            proposal: self.proposal.clone(),
+            attempt,
+            signer: self.own,
+            keys: self.keys.clone(),
+        });
+        self.ask_signer(Purpose::Nonces(attempt), task, context);
     }
 
     /// Says that the own nonces are lost. Without restarts left the session can only be finished by others.
@@ -235,7 +245,7 @@ impl Session {
                         let Some(partial) = self.set.at(Place::Partial(attempt), signer) else { continue };
                         let fits = matches!(partial.content(), Content::Partial { transcript: t, .. } if *t == transcript);
                         let valid = || partials_of(partial).is_some_and(|p| round.verify_partials(signer, p));
-                        if fits && !valid() {
+                        if (fits || mutation::on(Mutation::MismatchIsGuilt)) && !valid() {
                             let partial = Box::new(partial.clone());
                             proofs.push(Proof::BadPartial { nonces: envelopes.clone(), partial });
                         }
@@ -269,7 +279,8 @@ impl Session {
         if self.ending == Some(Ending::Failed) {
             return;
         }
-        let expired = context.now.wall >= self.proposal.expires_at;
+        let expires = self.joined() || !mutation::on(Mutation::NeverExpires);
+        let expired = context.now.wall >= self.proposal.expires_at && expires;
         let ending = if self.holds_proofs() {
             Ending::Failed
         } else if self.set.first(Fact::Abort).is_some() {
@@ -282,7 +293,8 @@ impl Session {
             return;
         };
         // A stronger reason replaces a weaker one, never the other way round.
-        if self.ending.is_some_and(|before| before as u8 <= ending as u8) {
+        let first_stays = mutation::on(Mutation::FirstEndingStays);
+        if self.ending.is_some_and(|before| before as u8 <= ending as u8 || first_stays) {
             return;
         }
         self.ending = Some(ending);
@@ -293,7 +305,7 @@ impl Session {
             Ending::Aborted | Ending::Declined => DurableKind::Aborted,
             Ending::Expired => DurableKind::Expired,
         });
-        if ending == Ending::Failed {
+        if ending == Ending::Failed && !mutation::on(Mutation::ProofNotSent) {
             // A provable fault known to one honest node is soon known to all: pass on what proves it.
             self.compare_all(context);
             self.send_proofs(context);

@@ -8,6 +8,7 @@ use crate::error::{Error, WireError};
 use crate::protocol::envelope::Content;
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Action, Evidence, Surroundings, Watch};
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::set::Fact;
 use crate::protocol::wire::{self, Certificate};
 use crate::protocol::{Output, Record, RequestId};
@@ -62,7 +63,9 @@ impl Session {
         };
         let surroundings = Surroundings {
             observer: settings.observer && known,
-            broadcaster: settings.broadcaster && known,
+            broadcaster: settings.broadcaster
+                && known
+                && !(mutation::on(Mutation::AloneIsSilent) && context.connected.is_empty()),
             final_depth: settings.final_depth.max(1),
             excused: &excused,
         };
@@ -226,7 +229,7 @@ impl Session {
         if watch.ended() || watch.evidence().pauses() {
             return;
         }
-        watch.look(context.now);
+        watch.claimed(context.now);
         if context.settings.observer && self.finished.is_some() {
             self.tell(Event::BroadcastClaimed { txid, by });
         } else {

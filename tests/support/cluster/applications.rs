@@ -16,13 +16,14 @@ impl Cluster {
         }
     }
 
-    pub(super) fn observe(
-        &mut self,
-        node: usize,
-        query: &ChainQuery,
-    ) -> Option<libmusig::types::ChainStatus> {
+    pub(super) fn observe(&mut self, node: usize, query: &ChainQuery) -> Option<ChainStatus> {
         let lag = self.nodes[node].observer_lag.filter(|_| !self.nodes[node].cut_off)?;
-        Some(self.chain.status(query, self.now.checked_sub(lag)?))
+        if self.nodes[node].observer_flaps && self.nodes[node].observations.is_multiple_of(2) {
+            return Some(ChainStatus::Unknown);
+        }
+        let status = self.chain.status(query, self.now.checked_sub(lag)?);
+        let hidden = status == ChainStatus::Seen && self.chain.hidden(node, &query.txid);
+        Some(if hidden { ChainStatus::Unknown } else { status })
     }
 
     /// A number for a request.
@@ -41,7 +42,17 @@ impl Cluster {
                     self.consented.insert((node, session));
                     self.drive(node, |engine, now| engine.join(&session, request, now).ok());
                 }
+                Consent::JoinsAfter(delay) => {
+                    let life = self.nodes[node].life;
+                    self.after(delay, move |cluster| {
+                        if cluster.nodes[node].life == life && cluster.nodes[node].alive() {
+                            cluster.consented.insert((node, session));
+                            cluster.drive(node, |engine, now| engine.join(&session, request, now).ok());
+                        }
+                    });
+                }
                 Consent::Declines => {
+                    self.withdrawals.insert(request);
                     self.drive(node, |engine, now| engine.decline(&session, "no".into(), request, now).ok());
                 }
                 Consent::Waits => {}

@@ -19,7 +19,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
 use libmusig::signer::{LocalSigner, SignTask, Signer};
 use libmusig::types::{
-    ChainQuery, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
+    ChainQuery, ChainStatus, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
 };
 
 use super::auditor::{Findings, audit};
@@ -123,6 +123,11 @@ pub struct Cluster {
     pub consented: HashSet<(usize, SessionId)>,
     /// Nodes that signed what their application had not consented to.
     pub unasked: Vec<(usize, SessionId)>,
+    /// Requests to stop, and what they stopped.
+    pub withdrawals: HashSet<RequestId>,
+    pub withdrawn: HashSet<(usize, SessionId)>,
+    /// What each observer answered about each session, if nodes are watched.
+    pub answers: HashMap<(usize, SessionId), Vec<(Duration, Option<ChainStatus>)>>,
     /// Exclusive places that left a node.
     said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
     /// Signers that said two things at one place.
@@ -133,6 +138,14 @@ pub struct Cluster {
     /// Envelopes that went over the wire, by kind, relayed ones too.
     pub sent: BTreeMap<&'static str, u64>,
     pub frames: u64,
+    /// So many of a thousand frames arrive twice.
+    pub duplicates: u64,
+    /// Frames on one connection may overtake each other.
+    pub reorders: bool,
+    /// A frame that is lost, by its number.
+    pub dropped: Option<u64>,
+    /// All frames, with their numbers, if they are logged.
+    pub log: Option<Vec<(u64, Duration, Arc<[u8]>)>>,
     /// Every envelope that was ever on the wire, if they are audited.
     pub audited: HashMap<Vec<u8>, Envelope>,
     now: Duration,
@@ -179,11 +192,14 @@ impl Cluster {
                 observer_lag: Some(Duration::ZERO),
                 observer_hangs: false,
                 observations: 0,
+                observer_flaps: false,
                 skew: 0,
+                drift: 0,
                 asleep: false,
                 cut_off: false,
                 events: Vec::new(),
                 done: Vec::new(),
+                up: Vec::new(),
                 boot: Duration::ZERO,
                 base: Duration::from_secs(random.below(1_000_000)),
                 life: 0,
@@ -204,12 +220,19 @@ impl Cluster {
             nonces: Arc::default(),
             consented: HashSet::new(),
             unasked: Vec::new(),
+            withdrawals: HashSet::new(),
+            withdrawn: HashSet::new(),
+            answers: HashMap::new(),
             said: HashMap::new(),
             equivocated: BTreeSet::new(),
             watched: false,
             last_frame: vec![None; keys.len()],
             sent: BTreeMap::new(),
             frames: 0,
+            duplicates: 0,
+            reorders: false,
+            dropped: None,
+            log: None,
             audited: HashMap::new(),
             now: Duration::ZERO,
             sequence: 0,
@@ -222,7 +245,12 @@ impl Cluster {
 
     /// Nodes that do not run yet, so that their settings can be changed.
     pub fn idle(options: Options) -> Self {
-        Self::nodes(options.clone(), &(0..options.signers).collect::<Vec<_>>())
+        Self::idle_with_keys(options.clone(), &(0..options.signers).collect::<Vec<_>>())
+    }
+
+    /// The same with one node for each of these keys. Nodes may share one.
+    pub fn idle_with_keys(options: Options, keys: &[usize]) -> Self {
+        Self::nodes(options, keys)
     }
 
     // ---- Time ----
@@ -233,7 +261,8 @@ impl Cluster {
 
     pub fn time(&self, node: usize) -> Time {
         let node = &self.nodes[node];
-        let wall = (EPOCH.0 + self.now.as_millis() as u64).saturating_add_signed(node.skew);
+        let error = node.skew + self.now.as_millis() as i64 / 1000 * node.drift;
+        let wall = (EPOCH.0 + self.now.as_millis() as u64).saturating_add_signed(error);
         Time { wall: UnixMillis(wall), monotonic: self.now - node.boot + node.base }
     }
 
@@ -339,6 +368,9 @@ impl Cluster {
                     return;
                 }
                 let answer = self.observe(node, &query);
+                if self.watched {
+                    self.answers.entry((node, session)).or_default().push((self.now, answer));
+                }
                 self.drive(node, |engine, now| engine.observed(&session, answer, now));
             }
             What::React { node, life, event } if self.nodes[node].life == life => self.react(node, *event),
@@ -459,14 +491,22 @@ impl Cluster {
                 let delay = self.nodes[node].application.delay;
                 self.push(delay, What::React { node, life, event: Box::new(event) });
             }
-            Output::Done { request, result, .. } => self.nodes[node].done.push((request, result)),
+            Output::Done { session, request, result } => {
+                if result.is_ok() && self.withdrawals.remove(&request) {
+                    self.withdrawn.insert((node, session));
+                }
+                self.nodes[node].done.push((request, result));
+            }
         }
     }
 
     fn sign(&mut self, node: usize, output: Output) {
         let Output::Sign { session, ticket, task } = output else { return };
-        let rounds = matches!(*task, SignTask::Nonces(_) | SignTask::Partial { .. });
-        if rounds && !self.consented.contains(&(node, session)) {
+        let agrees = match &*task {
+            SignTask::Nonces(_) | SignTask::Partial { .. } => true,
+            SignTask::Envelope(body) => matches!(body.content, Content::Accept),
+        };
+        if agrees && !self.consented.contains(&(node, session)) {
             self.unasked.push((node, session));
         }
         let result = task.run(self.nodes[node].signer.as_ref());
