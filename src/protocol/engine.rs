@@ -141,23 +141,23 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let replaces_before = self.sessions.get(id)?.replaces();
-        let result = self.step(id, now, act)?;
-        let replaces = self.sessions.get(id).and_then(|session| session.replaces());
-        if let Some((older, ..)) = replaces.filter(|_| replaces != replaces_before) {
+        let (result, concerned) = self.step(id, now, act)?;
+        if let Some(older) = concerned {
             self.step(&older, now, |_, _| ());
         }
         Some(result)
     }
 
+    /// Answers also which older session is to look again, because of what is known now of this one, which replaces it.
     fn step<R>(
         &mut self,
         id: &SessionId,
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
-    ) -> Option<R> {
+    ) -> Option<(R, Option<SessionId>)> {
         let (pause, end) = self.replaced(id);
-        let mut session = self.sessions.remove(id)?;
+        let session = self.sessions.get_mut(id)?;
+        let replaces_before = session.replaces();
         session.replaced(pause, end);
         let mut relayed = Vec::new();
         let heard = &self.heard;
@@ -172,14 +172,18 @@ impl Engine {
             outputs: &mut self.outputs,
             relayed: &mut relayed,
         };
-        let result = act(&mut session, &mut context);
+        let result = act(session, &mut context);
         session.flush(&mut context);
         let deadline = session.next_timeout(&context);
         let spent = session.spent(now);
+        let replaces = session.replaces().filter(|_| !spent);
+        if !spent {
+            self.index.note(session, deadline);
+        }
         for key in relayed {
             self.note_heard(key, now);
         }
-        if spent {
+        if spent && let Some(session) = self.sessions.remove(id) {
             self.removed(&session);
             let changes = vec![Record::DropSession];
             self.outputs.push_back(Output::Persist {
@@ -187,11 +191,9 @@ impl Engine {
                 changes,
                 durability: Durability::Eventual,
             });
-        } else {
-            self.index.note(&session, deadline);
-            self.sessions.insert(*id, session);
         }
-        Some(result)
+        let concerned = replaces.filter(|_| replaces != replaces_before).map(|(older, ..)| older);
+        Some((result, concerned))
     }
 
     fn insert(&mut self, session: Session) {
@@ -215,9 +217,11 @@ impl Engine {
 
     /// Whether a session that replaces this one was seen, and whether it was confirmed.
     fn replaced(&self, id: &SessionId) -> (bool, bool) {
+        let Some(newer) = self.replacing.get(id) else { return (false, false) };
         let Some(older) = self.sessions.get(id) else { return (false, false) };
-        let newer = self.replacing.get(id).into_iter().flatten().filter_map(|newer| self.sessions.get(newer));
         newer
+            .iter()
+            .filter_map(|newer| self.sessions.get(newer))
             .filter(|newer| newer.may_replace(older))
             .filter_map(|session| session.replaces())
             .fold((false, false), |(pause, end), (_, seen, confirmed)| (pause || seen, end || confirmed))
@@ -584,24 +588,27 @@ impl Engine {
         now: Time,
         refuse: &mut dyn FnMut(WireError),
     ) -> Vec<SessionId> {
-        let mut touched: Vec<SessionId> = Vec::new();
-        let mut envelopes: HashMap<SessionId, Vec<Envelope>> = HashMap::new();
+        let mut groups: Vec<(SessionId, Vec<Envelope>)> = Vec::new();
+        let mut positions: HashMap<SessionId, usize> = HashMap::new();
         for bytes in &frame.envelopes {
             match Envelope::decode(bytes) {
                 Ok(envelope) => {
                     let id = envelope.body().session;
-                    let group = envelopes.entry(id).or_insert_with(|| {
-                        touched.push(id);
-                        Vec::new()
-                    });
-                    group.push(envelope);
+                    // Nearly always a frame speaks of one session.
+                    let position = match groups.last() {
+                        Some((last, _)) if *last == id => groups.len() - 1,
+                        _ => *positions.entry(id).or_insert_with(|| {
+                            groups.push((id, Vec::new()));
+                            groups.len() - 1
+                        }),
+                    };
+                    groups[position].1.push(envelope);
                 }
                 Err(error) => refuse(self.count(error)),
             }
         }
         let mut known = Vec::new();
-        for id in touched {
-            let group = envelopes.remove(&id).unwrap_or_default();
+        for (id, group) in groups {
             match self.envelopes(id, group, from, now) {
                 Ok(()) => known.push(id),
                 Err(error) => refuse(self.count(error)),
@@ -678,7 +685,8 @@ impl Engine {
             self.refused.proposals += 1;
             refused
         };
-        let proposal = Proposal::decode(bytes).map_err(|_| refuse())?;
+        let known = |key: &SignerKey| *key == self.own || self.connected.contains(key);
+        let proposal = Proposal::decode_knowing(bytes, &known).map_err(|_| refuse())?;
         let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
             return Err(refuse());

@@ -23,7 +23,7 @@ pub fn encode<M: Message>(message: &M) -> Vec<u8> {
 /// Decodes a message, and refuses any but its canonical bytes.
 pub fn decode<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, WireError> {
     let message = M::decode(bytes).map_err(|_| WireError::Malformed(what))?;
-    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
+    if message.encode_to_vec() != bytes {
         return Err(WireError::Malformed(what));
     }
     Ok(message)
