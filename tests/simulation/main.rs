@@ -8,6 +8,7 @@ mod run;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod simulated;
+mod speed;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -18,7 +19,10 @@ use std::time::{Duration, Instant};
 use checks::{Checker, Violation};
 use run::{EXPIRY, Run};
 use scenario::Scenario;
-use simulated::cluster::{Cluster, Options};
+use simulated::memory::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// What came out of one seed.
 #[derive(Default)]
@@ -132,29 +136,9 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// How many sessions of 5 signers a core finishes in a second if nothing goes wrong.
-fn speed() {
-    let sessions = number("SESSIONS", 2000);
-    let mut options = Options::new(5);
-    options.settings.max_sessions = usize::MAX;
-    let mut cluster = Cluster::new(options);
-    cluster.run_for(Duration::from_secs(1));
-    let start = Instant::now();
-    for _ in 0..sessions {
-        let session = cluster.create(0, |_| {});
-        cluster.complete(&session);
-        cluster.run_for(Duration::from_millis(100));
-        let now = cluster.now();
-        cluster.chain.mine_blocks(6, now);
-        cluster.nodes.iter_mut().for_each(|node| node.events.clear());
-    }
-    let speed = sessions as f64 / start.elapsed().as_secs_f64();
-    println!("{{\"undisturbed_sessions_of_5_per_second\":{speed:.0}}}");
-}
-
 fn main() -> ExitCode {
     if std::env::var_os("SPEED").is_some() {
-        speed();
+        speed::measure();
         return ExitCode::SUCCESS;
     }
     let (first, seeds) = (number("SEED", 1), number("SEEDS", 300));

@@ -192,7 +192,7 @@ pub struct Node {
     pub asleep: bool,
     pub cut_off: bool,
     /// What it told its application, and when, in simulated time.
-    pub events: Vec<(Duration, SessionEvent)>,
+    pub events: Vec<(Duration, Arc<SessionEvent>)>,
     pub done: Vec<(RequestId, Result<(), Error>)>,
     /// Since when it runs and has connections, or not.
     pub up: Vec<(Duration, bool)>,
