@@ -66,7 +66,7 @@ pub fn install(scenario: &Scenario, cluster: &mut Cluster) {
         }
         let mut beside = Vec::new();
         let content = match envelope.content().clone() {
-            Content::Nonces { attempt, mut nonces } if byzantine.other_nonces => {
+            Content::Nonces { attempt, mut nonces } if byzantine.other_nonces && nonces.len() > 7 => {
                 nonces[7] ^= 1 + (to % 200) as u8;
                 Content::Nonces { attempt, nonces }
             }
@@ -81,11 +81,11 @@ pub fn install(scenario: &Scenario, cluster: &mut Cluster) {
             Content::Nonces { attempt, .. } if byzantine.breaks_rules => {
                 Content::Nonces { attempt, nonces: vec![2; 5] }
             }
-            Content::Partial { attempt, transcript, mut partials } if byzantine.bad_partial => {
+            Content::Partial { attempt, transcript, mut partials } if byzantine.bad_partial && partials.len() > 3 => {
                 partials[3] ^= 1;
                 Content::Partial { attempt, transcript, partials }
             }
-            Content::Partial { attempt, transcript, mut partials } if byzantine.two_partials => {
+            Content::Partial { attempt, transcript, mut partials } if byzantine.two_partials && partials.len() > 5 => {
                 partials[5] ^= 1 + (to % 200) as u8;
                 beside.push(envelope.clone());
                 Content::Partial { attempt, transcript, partials }

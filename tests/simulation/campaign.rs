@@ -146,7 +146,10 @@ pub fn run(
                     if seed >= end || start.elapsed() > limit {
                         break;
                     }
-                    if sender.send(simulate(scenario(seed))).is_err() {
+                    let t = Instant::now();
+                    let o = simulate(scenario(seed));
+                    if std::env::var_os("SLOW").is_some() && t.elapsed() > Duration::from_millis(300) { eprintln!("slow {seed} {:?} sessions {}", t.elapsed(), o.sessions); }
+                    if sender.send(o).is_err() {
                         break;
                     }
                 }

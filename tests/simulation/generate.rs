@@ -277,7 +277,10 @@ fn misbehaviour(random: &mut Random, n: usize) -> Byzantine {
     };
     match random.below(11) {
         0 => byzantine.withholds.push("nonces"),
-        1 | 2 => byzantine.withholds.push("partial"),
+        1 | 2 => {
+            byzantine.withholds.push("partial");
+            byzantine.hides_certificates |= all;
+        }
         3 => byzantine.withholds.push(["proposal", "accept", "restart", "claim"][random.below(4) as usize]),
         4 => byzantine.other_nonces = true,
         5 => byzantine.unusable_nonces = true,

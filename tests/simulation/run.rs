@@ -30,7 +30,6 @@ pub struct Begun {
     pub id: SessionId,
     pub plan: Plan,
     pub txid: Txid,
-    pub at: Duration,
 }
 
 /// A run, and what the checkers need to know of it.
@@ -199,8 +198,10 @@ impl Run {
             self.apply(Fault::Broadcaster(node, Broadcaster::Works));
             self.apply(Fault::Lag(node, Some(Duration::ZERO)));
             self.apply(Fault::Flap(node, false));
-            self.cluster.nodes[node].skew = 0;
-            self.cluster.nodes[node].drift = 0;
+            if let Some(part) = self.scenario.parts.get(node) {
+                self.cluster.nodes[node].skew = part.skew;
+                self.cluster.nodes[node].drift = 0;
+            }
             for other in 0..n {
                 self.cluster.lose(node, other, 0);
                 self.cluster.slow(node, other, Duration::ZERO);
@@ -308,7 +309,7 @@ impl Run {
                 }
             }
             Fault::Skew(node, skew) => {
-                cluster.nodes[node].skew = skew;
+                cluster.nodes[node].skew = skew + self.scenario.parts[node].skew;
                 self.odd_clocks.insert(node);
             }
             Fault::Broadcaster(node, way) => {
@@ -372,8 +373,7 @@ impl Run {
             }
             Fault::Join(node) => {
                 if let Some((session, _)) = last.filter(|_| cluster.nodes[node].alive()) {
-                    cluster.consented.insert((node, session));
-                    cluster.withdrawn.remove(&(node, session));
+                    cluster.consent(node, session);
                     self.meddled.insert((session, node));
                     self.request(node, false, |engine, id, request, now| engine.join(id, request, now));
                 }
@@ -439,13 +439,13 @@ impl Run {
         terms.proposer = plan.proposer;
         let proposal = Proposal::new(terms).expect("valid terms");
         cluster.chain.learn(&proposal);
-        let (id, request, at) = (proposal.id(), cluster.request(), cluster.now());
+        let (id, request) = (proposal.id(), cluster.request());
         cluster.consented.insert((plan.proposer, id));
         // A node whose clock is days off may take its own proposal for expired.
         if let Some(Ok(_)) = cluster.drive(plan.proposer, |engine, now| engine.create(proposal, request, now))
         {
             let txid = cluster.chain.txid_of(&id).unwrap_or(Txid(id.0));
-            self.sessions.push(Begun { id, plan, txid, at });
+            self.sessions.push(Begun { id, plan, txid });
         }
     }
 

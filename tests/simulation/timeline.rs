@@ -8,7 +8,7 @@ pub struct Track(Vec<(Duration, bool)>);
 
 impl Track {
     pub fn set(&mut self, at: Duration, well: bool) {
-        if self.0.last().map_or(true, |(_, before)| *before) != well {
+        if self.0.last().is_none_or(|(_, before)| *before) != well {
             self.0.push((at, well));
         }
     }

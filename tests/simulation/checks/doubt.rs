@@ -120,7 +120,12 @@ pub fn without_a_message(scenario: &Scenario, checker: &mut Checker) {
             let Some(without_it) = without_it else { continue };
             // What it is told may be stored before it acts, and the next tick is a millisecond away.
             let by = without_it + scenario.sync * 3 + Duration::from_millis(5);
-            let seen = answers(&with, &begun, node).iter().any(|(at, answer)| *at <= by && pauses(*answer));
+            // What the own observer saw makes it wait, or the application, which is the observer where there is none.
+            let told = |(at, event): (Duration, &Event)| {
+                at <= by && matches!(event, Event::BroadcastConfirmed { depth: None, .. })
+            };
+            let seen = answers(&with, &begun, node).iter().any(|(at, answer)| *at <= by && pauses(*answer))
+                || with.cluster.events(node, &begun.id).any(told);
             checker.check("S9", seen || with_it.is_some_and(|at| at <= by), || {
                 format!(
                     "with frame {message} node {node} submits at {with_it:?}, without it at {without_it:?}"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libmusig::protocol::engine::Engine;
-use libmusig::protocol::envelope::{Envelope, Proof};
+use libmusig::protocol::envelope::{Content, Envelope, Place, Proof};
 use libmusig::protocol::event::Event;
 use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::signing::Musig2;
@@ -120,14 +120,23 @@ impl Checker {
             return;
         };
         let frame: pb::Frame = wire::decode(&exported, "an export").expect("a frame");
+        let mut envelopes: Vec<Envelope> =
+            frame.envelopes.iter().map(|bytes| Envelope::decode(bytes).expect("it was stored")).collect();
+        // What proves something of an attempt that is long past convinces those who saw it then.
+        let attempt = envelopes.iter().filter(|e| matches!(e.content(), Content::Restart { .. })).count() as u32;
+        let old = |envelope: &Envelope| match envelope.place() {
+            Some(Place::Nonces(of) | Place::Partial(of)) => of + 1 < attempt,
+            None => false,
+        };
+        envelopes.retain(|envelope| !old(envelope));
         let mut places = BTreeSet::new();
-        let two = frame.envelopes.iter().any(|bytes| {
-            let envelope = Envelope::decode(bytes).expect("it was stored");
+        let two = envelopes.iter().any(|envelope| {
             envelope.place().is_some_and(|place| !places.insert((place, envelope.body().signer)))
         });
         let beliefs: Vec<_> = (0..2)
             .map(|_| {
-                let mut envelopes = frame.envelopes.clone();
+                let mut envelopes: Vec<Vec<u8>> =
+                    envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
                 for last in (1..envelopes.len()).rev() {
                     envelopes.swap(last, run.cluster.random.below(last as u64 + 1) as usize);
                 }

@@ -86,6 +86,11 @@ struct Link {
     last: Duration,
 }
 
+/// When an observer answered, and what.
+pub type Answer = (Duration, Option<ChainStatus>);
+/// The number of a frame, when it was sent, and its bytes.
+pub type LoggedFrame = (u64, Duration, Arc<[u8]>);
+
 type OutputHook = Box<dyn FnMut(usize, &Output) -> Fate>;
 type EnvelopeHook = Box<dyn FnMut(usize, usize, &Envelope) -> Vec<Envelope>>;
 type FrameHook = Box<dyn FnMut(usize, usize, &pb::Frame) -> bool>;
@@ -112,7 +117,7 @@ pub struct Cluster {
     pub withdrawals: HashSet<RequestId>,
     pub withdrawn: HashSet<(usize, SessionId)>,
     /// What each observer answered about each session, if nodes are watched.
-    pub answers: HashMap<(usize, SessionId), Vec<(Duration, Option<ChainStatus>)>>,
+    pub answers: HashMap<(usize, SessionId), Vec<Answer>>,
     /// Exclusive places that left a node.
     said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
     /// Signers that said two things at one place.
@@ -130,7 +135,7 @@ pub struct Cluster {
     /// A frame that is lost, by its number.
     pub dropped: Option<u64>,
     /// All frames, with their numbers, if they are logged.
-    pub log: Option<Vec<(u64, Duration, Arc<[u8]>)>>,
+    pub log: Option<Vec<LoggedFrame>>,
     /// Every envelope that was ever on the wire, if they are audited.
     pub audited: HashMap<Vec<u8>, Envelope>,
     now: Duration,
