@@ -12,7 +12,7 @@ use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SessionId, Signature, Txid};
 
 use crate::run::Run;
-use crate::scenario::{Attack, Scenario};
+use crate::scenario::{Attack, Byzantine, Scenario};
 use crate::simulated::cluster::{Cluster, EPOCH, Random, key, kind_of, secret};
 use crate::simulated::double::DoubleSigner;
 
@@ -81,11 +81,15 @@ pub fn install(scenario: &Scenario, cluster: &mut Cluster) {
             Content::Nonces { attempt, .. } if byzantine.breaks_rules => {
                 Content::Nonces { attempt, nonces: vec![2; 5] }
             }
-            Content::Partial { attempt, transcript, mut partials } if byzantine.bad_partial && partials.len() > 3 => {
+            Content::Partial { attempt, transcript, mut partials }
+                if byzantine.bad_partial && partials.len() > 3 =>
+            {
                 partials[3] ^= 1;
                 Content::Partial { attempt, transcript, partials }
             }
-            Content::Partial { attempt, transcript, mut partials } if byzantine.two_partials && partials.len() > 5 => {
+            Content::Partial { attempt, transcript, mut partials }
+                if byzantine.two_partials && partials.len() > 5 =>
+            {
                 partials[5] ^= 1 + (to % 200) as u8;
                 beside.push(envelope.clone());
                 Content::Partial { attempt, transcript, partials }
@@ -155,6 +159,7 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
             let to = |other: usize| targets.get(other).copied().unwrap_or(false);
             send(run, node, &to, session, &[Content::Decline { reason: "for you".into() }]);
         }
+        Attack::Impersonate(victim) if *victim == node => {}
         Attack::Impersonate(victim) => {
             let own = signer(node, run.scenario.real);
             let contents = [
@@ -171,6 +176,11 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
             }
         }
         Attack::Replay => {
+            let withholds = |byzantine: &Byzantine| !byzantine.withholds.is_empty();
+            if run.scenario.parts[node].byzantine.as_ref().is_some_and(withholds) {
+                return;
+            }
+
             let exports = run.sessions.iter().filter_map(|begun| {
                 run.cluster.nodes[node].engine.as_ref().and_then(|engine| engine.export(&begun.id))
             });

@@ -148,7 +148,9 @@ pub fn run(
                     }
                     let t = Instant::now();
                     let o = simulate(scenario(seed));
-                    if std::env::var_os("SLOW").is_some() && t.elapsed() > Duration::from_millis(300) { eprintln!("slow {seed} {:?} sessions {}", t.elapsed(), o.sessions); }
+                    if std::env::var_os("SLOW").is_some() && t.elapsed() > Duration::from_millis(300) {
+                        eprintln!("slow {seed} {:?} sessions {}", t.elapsed(), o.sessions);
+                    }
                     if sender.send(o).is_err() {
                         break;
                     }

@@ -16,9 +16,9 @@ impl Scenario {
         let mut random = Random::new(seed ^ 0x5eed);
         let mut n = [1, 2, 3, 3, 4, 5, 5, 5, 5, 5, 7, 10][random.below(12) as usize];
         // Few runs are large, but some are as large as they may be.
-        match random.below(2000) {
+        match random.below(4000) {
             0 => n = 128,
-            1..=9 => n = 40,
+            1..=12 => n = 40,
             _ => {}
         }
         // In some runs everything takes minutes to hours.
@@ -201,7 +201,7 @@ impl Scenario {
             8 => Attack::Replay,
             9 => Attack::Flood,
             10 => Attack::EquivocateAlways,
-            11 if n <= 5 => Attack::Proposals(1 + random.below(80) as usize),
+            11 if n <= 5 => Attack::Proposals(1 + random.below(30) as usize),
             _ => Attack::Garbage,
         }
     }

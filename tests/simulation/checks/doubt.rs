@@ -12,7 +12,7 @@ use crate::scenario::{Fault, Scenario};
 use crate::simulated::cluster::{Consent, Random};
 
 /// How many messages are left out, each in a run of its own.
-const MESSAGES: usize = 3;
+const MESSAGES: usize = 2;
 
 /// A scenario in which only messages and what befalls the nodes make a difference: one session that all want, the chain
 /// as it should be, and claims and NACKs that nobody can check. No signer counts as dead for its silence: there a

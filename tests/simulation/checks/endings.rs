@@ -58,7 +58,8 @@ impl Checker {
         }
         let withholds = |node: &usize| {
             run.scenario.parts[*node].byzantine.as_ref().is_some_and(|byzantine| {
-                let what = byzantine.withholds.contains(&"nonces") || byzantine.withholds.contains(&"partial") && byzantine.hides_certificates;
+                let what = byzantine.withholds.contains(&"nonces")
+                    || byzantine.withholds.contains(&"partial") && byzantine.hides_certificates;
                 what && byzantine.targets.iter().all(|target| *target)
             })
         };

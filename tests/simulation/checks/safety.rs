@@ -30,7 +30,10 @@ impl Checker {
                 format!("node {node} said two things at one place in {session}")
             });
         }
-        self.check("S7", cluster.unasked.is_empty(), || format!("signed unasked: {:?}", cluster.unasked));
+        let unasked = cluster.unasked.iter().filter(|(node, _)| run.honest(*node));
+        let unstopped = cluster.unstopped.iter().filter(|(node, _)| run.sound(*node));
+        let wrong: Vec<_> = unasked.chain(unstopped).collect();
+        self.check("S7", wrong.is_empty(), || format!("signed unasked: {wrong:?}"));
     }
 
     pub(super) fn beliefs(&mut self, run: &Run, begun: &Begun) {
@@ -123,7 +126,8 @@ impl Checker {
         let mut envelopes: Vec<Envelope> =
             frame.envelopes.iter().map(|bytes| Envelope::decode(bytes).expect("it was stored")).collect();
         // What proves something of an attempt that is long past convinces those who saw it then.
-        let attempt = envelopes.iter().filter(|e| matches!(e.content(), Content::Restart { .. })).count() as u32;
+        let attempt =
+            envelopes.iter().filter(|e| matches!(e.content(), Content::Restart { .. })).count() as u32;
         let old = |envelope: &Envelope| match envelope.place() {
             Some(Place::Nonces(of) | Place::Partial(of)) => of + 1 < attempt,
             None => false,

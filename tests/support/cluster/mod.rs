@@ -116,6 +116,8 @@ pub struct Cluster {
     /// Requests to stop, and what they stopped.
     pub withdrawals: HashSet<RequestId>,
     pub withdrawn: HashSet<(usize, SessionId)>,
+    /// Nodes that said something of a round after that.
+    pub unstopped: Vec<(usize, SessionId)>,
     /// What each observer answered about each session, if nodes are watched.
     pub answers: HashMap<(usize, SessionId), Vec<Answer>>,
     /// Exclusive places that left a node.
@@ -211,6 +213,7 @@ impl Cluster {
             unasked: Vec::new(),
             withdrawals: HashSet::new(),
             withdrawn: HashSet::new(),
+            unstopped: Vec::new(),
             answers: HashMap::new(),
             said: HashMap::new(),
             equivocated: BTreeSet::new(),
