@@ -65,7 +65,15 @@ impl Session {
             let mut envelopes = Vec::new();
             match proof {
                 Proof::Equivocation(first, second) => envelopes.extend([*first, *second]),
-                Proof::BadContent(envelope) => envelopes.push(*envelope),
+                Proof::BadContent(envelope) => {
+                    // That nonces are no points shows when all of the attempt are there.
+                    let place = envelope.place().filter(|_| envelope.content_allowed(&self.proposal));
+                    let all = place.and_then(|place| self.set.all_at(place, self.signers()));
+                    match all {
+                        Some(all) => envelopes.extend(all.into_iter().cloned()),
+                        None => envelopes.push(*envelope),
+                    }
+                }
                 Proof::BadPartial { nonces, partial } => {
                     envelopes.extend(nonces);
                     envelopes.push(*partial);

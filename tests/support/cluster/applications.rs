@@ -26,6 +26,12 @@ impl Cluster {
         Some(if hidden { ChainStatus::Unknown } else { status })
     }
 
+    /// Notes that an application consents, also after it had stopped.
+    pub fn consent(&mut self, node: usize, session: SessionId) {
+        self.consented.insert((node, session));
+        self.withdrawn.remove(&(node, session));
+    }
+
     /// A number for a request.
     pub fn request(&mut self) -> RequestId {
         self.requests += 1;
@@ -39,14 +45,14 @@ impl Cluster {
         match &event.event {
             Event::SessionProposed { .. } => match application.consent {
                 Consent::Joins => {
-                    self.consented.insert((node, session));
+                    self.consent(node, session);
                     self.drive(node, |engine, now| engine.join(&session, request, now).ok());
                 }
                 Consent::JoinsAfter(delay) => {
                     let life = self.nodes[node].life;
                     self.after(delay, move |cluster| {
                         if cluster.nodes[node].life == life && cluster.nodes[node].alive() {
-                            cluster.consented.insert((node, session));
+                            cluster.consent(node, session);
                             cluster.drive(node, |engine, now| engine.join(&session, request, now).ok());
                         }
                     });
@@ -71,7 +77,10 @@ impl Cluster {
             }
             _ => {}
         }
-        if let Some(kind) = event.durable.filter(|_| application.acknowledges) {
+        // Who answers later wants to be told again after a crash.
+        let later = matches!(application.consent, Consent::JoinsAfter(_))
+            && matches!(event.event, Event::SessionProposed { .. });
+        if let Some(kind) = event.durable.filter(|_| application.acknowledges && !later) {
             self.drive(node, |engine, now| engine.acknowledge(&session, kind, now));
         }
     }

@@ -107,6 +107,11 @@ struct Link {
     last: Duration,
 }
 
+/// When an observer answered, and what.
+pub type Answer = (Duration, Option<ChainStatus>);
+/// The number of a frame, when it was sent, and its bytes.
+pub type LoggedFrame = (u64, Duration, Arc<[u8]>);
+
 type OutputHook = Box<dyn FnMut(usize, &Output) -> Fate>;
 type EnvelopeHook = Box<dyn FnMut(usize, usize, &Envelope) -> Vec<Envelope>>;
 type FrameHook = Box<dyn FnMut(usize, usize, &pb::Frame) -> bool>;
@@ -132,8 +137,10 @@ pub struct Cluster {
     /// Requests to stop, and what they stopped.
     pub withdrawals: HashSet<RequestId>,
     pub withdrawn: HashSet<(usize, SessionId)>,
+    /// Nodes that said something of a round after that.
+    pub unstopped: Vec<(usize, SessionId)>,
     /// What each observer answered about each session, if nodes are watched.
-    pub answers: HashMap<(usize, SessionId), Vec<(Duration, Option<ChainStatus>)>>,
+    pub answers: HashMap<(usize, SessionId), Vec<Answer>>,
     /// Exclusive places that left a node.
     said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
     /// Signers that said two things at one place.
@@ -151,7 +158,7 @@ pub struct Cluster {
     /// A frame that is lost, by its number.
     pub dropped: Option<u64>,
     /// All frames, with their numbers, if they are logged.
-    pub log: Option<Vec<(u64, Duration, Arc<[u8]>)>>,
+    pub log: Option<Vec<LoggedFrame>>,
     /// Every envelope that was ever on the wire, if they are audited.
     pub audited: HashMap<Vec<u8>, Envelope>,
     now: Duration,
@@ -227,6 +234,7 @@ impl Cluster {
             unasked: Vec::new(),
             withdrawals: HashSet::new(),
             withdrawn: HashSet::new(),
+            unstopped: Vec::new(),
             answers: HashMap::new(),
             said: HashMap::new(),
             equivocated: BTreeSet::new(),

@@ -92,7 +92,7 @@ impl Cluster {
                 if self.withdrawn.contains(&(node, session))
                     && !self.said.contains_key(&(key, session, place))
                 {
-                    self.unasked.push((node, session));
+                    self.unstopped.push((node, session));
                 }
                 let said = *self.said.entry((key, session, place)).or_insert(envelope.id());
                 if said != envelope.id() {
