@@ -247,6 +247,11 @@ impl Session {
         over && told && now.wall >= self.proposal.expires_at
     }
 
+    /// The bytes of what it holds, as they came.
+    pub fn bytes(&self) -> usize {
+        self.proposal.as_bytes().len() + self.set.bytes()
+    }
+
     /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
     pub fn foreign(&self) -> bool {
         !self.closed && self.proposal.proposer != self.own && !self.joined() && !self.consenting()
