@@ -120,6 +120,16 @@ impl Index {
         self.unanswered.get(proposer).copied().unwrap_or(0)
     }
 
+    /// Whether something is left to say to this signer, or of it.
+    pub fn wants(&self, signer: &SignerKey) -> bool {
+        self.wanted.contains_key(signer)
+    }
+
+    /// How many signers that are.
+    pub fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// All signers of sessions in which something is left to say, if they changed since the last call.
     pub fn wanted_if_changed(&mut self) -> Option<HashSet<SignerKey>> {
         std::mem::take(&mut self.wanted_changed).then(|| self.wanted.keys().copied().collect())

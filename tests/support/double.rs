@@ -186,6 +186,14 @@ impl DoubleSigner {
     }
 }
 
+/// A break that the simulator has to find.
+fn derived_nonces() -> bool {
+    #[cfg(feature = "mutations")]
+    return libmusig::protocol::mutation::on(libmusig::protocol::mutation::Mutation::DerivedNonces);
+    #[cfg(not(feature = "mutations"))]
+    false
+}
+
 impl Signer for DoubleSigner {
     fn public_key(&self) -> SignerKey {
         self.key
@@ -197,8 +205,13 @@ impl Signer for DoubleSigner {
 
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
         let mut state = self.state.lock().expect("no call panics");
-        let random = state.random;
+        let mut random = state.random;
         state.random += 1;
+        if derived_nonces() {
+            let attempt = request.attempt.to_be_bytes();
+            let hash = hash(11, &[&request.proposal.id().0, &attempt]);
+            random = u64::from_be_bytes(*hash.first_chunk().expect("32 bytes"));
+        }
         let (highest, unused) = state.sessions.entry(request.proposal.id()).or_insert((0, Vec::new()));
         if request.attempt < *highest {
             return Err(SignerError::Mismatch(
