@@ -61,6 +61,9 @@ pub fn envelope(bytes: &[u8]) {
     assert_eq!(sealed.body, body);
     let _ = envelope.content_allowed(fixed_proposal());
     let _ = envelope.verify(&Trusting, fixed_proposal());
+    if cfg!(miri) {
+        return;
+    }
     let _ = envelope.verify(&Musig2, fixed_proposal());
 }
 
@@ -80,6 +83,9 @@ pub fn proposal(bytes: &[u8]) {
     assert!(list.iter().copied().eq(0..signers), "a permutation");
     let turns = Turns::new(&election.priority_list, &proposal.failover);
     assert_eq!(turns.signers(0).first(), Some(&election.coordinator));
+    if cfg!(miri) {
+        return;
+    }
     // The real key aggregation takes any tweaks, and refuses some.
     if let Ok(keys) = Musig2.aggregate_keys(&proposal) {
         (0..proposal.messages.len()).for_each(|index| {
@@ -89,13 +95,16 @@ pub fn proposal(bytes: &[u8]) {
 }
 
 pub fn proof(bytes: &[u8]) {
-    for scheme in [&Trusting as &dyn Scheme, &Musig2] {
-        let _ = Proof::verify(scheme, bytes);
+    let _ = Proof::verify(&Trusting, bytes);
+    if !cfg!(miri) {
+        let _ = Proof::verify(&Musig2, bytes);
     }
 }
 
 pub fn presence(bytes: &[u8]) {
-    let _ = Presence::decode(&Musig2, bytes);
+    if !cfg!(miri) {
+        let _ = Presence::decode(&Musig2, bytes);
+    }
     let Ok(presence) = Presence::decode(&Trusting, bytes) else { return };
     let sealed: pb::Presence = wire::decode(bytes, "it").expect("it was decoded before");
     assert_eq!(sealed.record, presence.encode(), "one content has one encoding");

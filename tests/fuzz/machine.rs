@@ -397,9 +397,10 @@ impl<'a> Script<'a> {
         let ready: Vec<&Vec<u8>> = self.exports.iter().filter(out).map(|(.., bytes)| bytes).collect();
         let Some(bytes) = ready.get(usize::from(which) % ready.len().max(1)) else { return };
         let mut bytes = bytes.to_vec();
-        if damage > 0 {
-            let position = usize::from(damage) * 7 % bytes.len().max(1);
-            bytes[position] ^= self.input.next();
+        // A session of which nothing is on the disk yet has an empty one.
+        let position = usize::from(damage) * 7 % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(position).filter(|_| damage > 0) {
+            *byte ^= self.input.next();
         }
         self.cluster.drive(node, |engine, now| engine.import(&bytes, now).ok());
     }
