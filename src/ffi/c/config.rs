@@ -34,7 +34,6 @@ pub type musig_event_handler = Option<
 >;
 
 /// Numbers of a configuration.
-///
 /// cbindgen:rename-all=prefix:MUSIG_OPTION_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -258,7 +257,7 @@ fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
 /// Returns: MUSIG_STATUS_OK.
 /// Out:     out: the configuration; give it up with musig_config_free.
 ///          error: why it failed; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_new(
@@ -277,7 +276,7 @@ pub unsafe extern "C" fn musig_config_new(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          signer: the signer; the configuration takes a reference of its own.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_signer(
@@ -300,7 +299,7 @@ pub unsafe extern "C" fn musig_config_set_signer(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          path: the path of the file, in UTF-8.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_store_path(
@@ -321,7 +320,7 @@ pub unsafe extern "C" fn musig_config_set_store_path(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_store_memory(
@@ -339,7 +338,7 @@ pub unsafe extern "C" fn musig_config_set_store_memory(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/ip4/0.0.0.0/tcp/4001".
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_listen_address(
@@ -359,7 +358,7 @@ pub unsafe extern "C" fn musig_config_add_listen_address(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_peer_address(
@@ -378,7 +377,7 @@ pub unsafe extern "C" fn musig_config_add_peer_address(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_offline(
@@ -399,7 +398,7 @@ pub unsafe extern "C" fn musig_config_set_offline(
 ///          broadcaster: the table, which is copied.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_broadcaster(
@@ -430,7 +429,7 @@ pub unsafe extern "C" fn musig_config_set_broadcaster(
 ///          observer: the table, which is copied.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_observer(
@@ -457,7 +456,7 @@ pub unsafe extern "C" fn musig_config_set_observer(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_without_observer(
@@ -477,7 +476,7 @@ pub unsafe extern "C" fn musig_config_set_without_observer(
 ///          handler: the callback.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_event_handler(
@@ -509,7 +508,7 @@ pub unsafe extern "C" fn musig_config_set_event_handler(
 ///          sink: the table, which is copied.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_log_sink(
@@ -539,7 +538,7 @@ pub unsafe extern "C" fn musig_config_set_log_sink(
 /// In:      config: the configuration.
 ///          option: a musig_option, which says what it is for.
 ///          value: the number.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_number(
@@ -599,7 +598,7 @@ pub unsafe extern "C" fn musig_config_set_number(
 ///
 /// Returns: the same pointer.
 /// In:      config: the configuration; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_ref(config: *mut musig_config) -> *mut musig_config {
@@ -607,11 +606,11 @@ pub unsafe extern "C" fn musig_config_ref(config: *mut musig_config) -> *mut mus
     simple(config, || unsafe { add_reference(config) })
 }
 
-/// Gives one reference to a configuration up; the last one frees it, and destroys the user_data of callbacks that no
+/// Gives up one reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no
 /// node took over.
 ///
 /// In:      config: the configuration; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_free(config: *mut musig_config) {
