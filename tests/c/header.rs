@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 18] = [
+const FILES: [&str; 20] = [
     "version",
     "status",
     "error",
@@ -15,6 +15,8 @@ const FILES: [&str; 18] = [
     "chain",
     "log",
     "config",
+    "option",
+    "network",
     "election",
     "proposal",
     "terms",

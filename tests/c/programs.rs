@@ -207,6 +207,11 @@ fn callbacks_that_hang_are_not_waited_for() {
 }
 
 #[test]
+fn signers_find_each_other_by_their_keys() {
+    check("tests/c/network.c");
+}
+
+#[test]
 fn a_forked_child_gets_a_status() {
     check("tests/c/fork.c");
 }

@@ -115,10 +115,9 @@ address() {
         return
     fi
     ordinary
-    # As little as the programs need, and no information for debuggers but line numbers: it is built from nothing in CI.
     if ! RUSTFLAGS="-Zsanitizer=address" CFLAGS="-fsanitize=address -g" CARGO_PROFILE_DEV_DEBUG=line-tables-only \
         nightly cargo rustc --quiet --lib --crate-type staticlib --target "$host" --target-dir target-address \
-        --no-default-features --features capi,bitcoin,test-hooks; then
+        --features test-hooks; then
         bad "address: the library does not build"
         return
     fi
@@ -172,7 +171,7 @@ thread() {
         return
     fi
     if ! RUSTFLAGS="-Zsanitizer=thread" CFLAGS="-fsanitize=thread -g" nightly cargo rustc --quiet -Zbuild-std --lib \
-        --crate-type staticlib --target "$host" --target-dir target-thread --no-default-features --features capi,bitcoin,test-hooks; then
+        --crate-type staticlib --target "$host" --target-dir target-thread --features test-hooks; then
         bad "thread: the library does not build"
         return
     fi

@@ -3,22 +3,23 @@
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
-use super::boundary::{Failure, Outcome, add_reference, choice, flag, into_handle, release, simple};
+use super::boundary::{Failure, Outcome, add_reference, into_handle, release, simple};
 use super::callback::{UserData, musig_destroy};
 use super::chain::{ForeignBroadcaster, ForeignObserver, musig_broadcaster, musig_chain_observer};
 use super::error::musig_error;
 use super::event::musig_event;
 use super::log::{LINES, Sink, musig_log_sink};
+use super::network::Network;
 use super::node::musig_node;
+use super::option::Numbers;
 use super::signer::{Kind, musig_signer};
 use super::status::{musig_status, musig_status_code};
 use crate::error::Error;
 use crate::event::KeepEvent;
 use crate::event::lane::Lane;
 use crate::net::Multiaddr;
-use crate::node::{Node, NodeBuilder, RuntimeProfile, runtime};
+use crate::node::{Node, NodeBuilder, runtime};
 use crate::store::memory::MemoryStore;
 
 /// What a node is started with. It can be filled by any thread, and is used up by the node that starts with it.
@@ -33,27 +34,6 @@ pub type musig_event_handler = Option<
     unsafe extern "C" fn(user_data: *mut c_void, node: *mut musig_node, event: *mut musig_event) -> i32,
 >;
 
-/// Numbers of a configuration.
-/// cbindgen:rename-all=prefix:MUSIG_OPTION_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_option {
-    /// Confirmations after which a watch ends, at least 1. Default 6.
-    FINAL_DEPTH = 1,
-    /// Milliseconds of silence after which a signer counts as down, which opens turns sooner; 0 for never, the default.
-    DEAD_AFTER = 2,
-    /// 1 to tell the others that this node broadcast, which is the default, or 0.
-    CLAIMS = 3,
-    /// 1 to tell the others that this node cannot reach the chain, which is the default, or 0.
-    NACKS = 4,
-    /// Milliseconds without progress after which a session is reported as stalled. Default 10000.
-    STALL_AFTER = 5,
-    /// Sessions that may be open at once. Default 4096.
-    MAX_SESSIONS = 6,
-    /// 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
-    SMALL_RUNTIME = 7,
-}
-
 #[derive(Clone)]
 enum Store {
     Path(String),
@@ -67,19 +47,14 @@ struct Settings {
     store: Option<Store>,
     listen: Vec<String>,
     peers: Vec<String>,
+    network: Network,
     offline: bool,
     without_observer: bool,
     broadcaster: Option<Arc<ForeignBroadcaster>>,
     observer: Option<Arc<ForeignObserver>>,
     handler: Option<(musig_event_handler, Arc<UserData>)>,
     log: Option<(musig_log_sink, Arc<UserData>)>,
-    final_depth: Option<u32>,
-    dead_after: Option<Duration>,
-    claims: Option<bool>,
-    nacks: Option<bool>,
-    stall_after: Option<Duration>,
-    max_sessions: Option<usize>,
-    small: bool,
+    numbers: Numbers,
 }
 
 impl musig_config {
@@ -96,13 +71,21 @@ impl musig_config {
         drop(replaced);
         Ok(())
     }
+
+    pub(super) fn change_numbers(&self, change: impl FnOnce(&mut Numbers)) -> Outcome {
+        self.change(|settings| change(&mut settings.numbers))
+    }
+
+    pub(super) fn change_network(&self, change: impl FnOnce(&mut Network)) -> Outcome {
+        self.change(|settings| change(&mut settings.network))
+    }
 }
 
 fn used() -> Failure {
     Failure::new(musig_status_code::CONFIG_USED, "a node was started with this configuration; make a new one")
 }
 
-fn multiaddress(address: &str) -> Outcome<String> {
+pub(super) fn multiaddress(address: &str) -> Outcome<String> {
     match address.parse::<Multiaddr>() {
         Ok(_) => Ok(address.to_owned()),
         Err(error) => Err(Failure::invalid(format!(
@@ -141,12 +124,14 @@ impl Settings {
             Some(Store::Memory) => builder.store(MemoryStore::new()),
             None => builder,
         };
+        builder = self.network.begin(builder);
         for address in &self.listen {
             builder = builder.listen(address);
         }
         for address in &self.peers {
             builder = builder.peer(address);
         }
+        builder = self.network.apply(builder);
         if self.offline {
             builder = builder.offline();
         }
@@ -175,32 +160,8 @@ impl Settings {
                 if result == 0 { Ok(()) } else { Err(KeepEvent) }
             });
         }
-        builder = match self.final_depth {
-            Some(depth) => builder.final_depth(depth),
-            None => builder,
-        };
-        builder = match self.dead_after {
-            Some(silence) => builder.dead_after(silence),
-            None => builder,
-        };
-        builder = match self.claims {
-            Some(send) => builder.claims(send),
-            None => builder,
-        };
-        builder = match self.nacks {
-            Some(send) => builder.nacks(send),
-            None => builder,
-        };
-        builder = match self.stall_after {
-            Some(silence) => builder.stall_after(silence),
-            None => builder,
-        };
-        builder = match self.max_sessions {
-            Some(sessions) => builder.max_sessions(sessions),
-            None => builder,
-        };
-        let profile = if self.small { RuntimeProfile::Small } else { RuntimeProfile::Default };
-        builder = builder.runtime(profile);
+        builder = self.numbers.apply(builder);
+        let profile = self.numbers.profile();
         let mut log = None;
         if let Some((table, data)) = &self.log {
             let lane = Lane::spawn("log", LINES, runtime::handle(profile)?)
@@ -527,70 +488,6 @@ pub unsafe extern "C" fn musig_config_set_log_sink(
             return Err(Failure::invalid("sink has a level that is no musig_log_level"));
         }
         config.change(|settings| settings.log.replace((table, Arc::new(UserData::new(user_data, destroy)))))
-    })
-}
-
-/// Sets a number.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such option, or the value cannot be;
-///          MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
-/// In:      config: the configuration.
-///          option: a musig_option, which says what it is for.
-///          value: the number.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_config_set_number(
-    config: *const musig_config,
-    option: i32,
-    value: u64,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        use musig_option::*;
-        let config = get!(config);
-        let all = [FINAL_DEPTH, DEAD_AFTER, CLAIMS, NACKS, STALL_AFTER, MAX_SESSIONS, SMALL_RUNTIME];
-        let option = choice(option, &all.map(|option| (option as i32, option)), "option")?;
-        let most = u64::from(u32::MAX);
-        let within = |least: u64| {
-            if (least..=most).contains(&value) {
-                return Ok(value);
-            }
-            Err(Failure::invalid(format!("value is {value}; {least} to {most} are allowed")))
-        };
-        let switch = || flag(i32::try_from(value).unwrap_or(-1), "value");
-        match option {
-            FINAL_DEPTH => {
-                let depth = within(1)? as u32;
-                config.change(|settings| settings.final_depth = Some(depth))
-            }
-            DEAD_AFTER => {
-                let silence = within(0)?;
-                let silence = (silence > 0).then(|| Duration::from_millis(silence));
-                config.change(|settings| settings.dead_after = silence)
-            }
-            CLAIMS => {
-                let send = switch()?;
-                config.change(|settings| settings.claims = Some(send))
-            }
-            NACKS => {
-                let send = switch()?;
-                config.change(|settings| settings.nacks = Some(send))
-            }
-            STALL_AFTER => {
-                let silence = Duration::from_millis(within(1)?);
-                config.change(|settings| settings.stall_after = Some(silence))
-            }
-            MAX_SESSIONS => {
-                let sessions = within(1)? as usize;
-                config.change(|settings| settings.max_sessions = Some(sessions))
-            }
-            SMALL_RUNTIME => {
-                let small = switch()?;
-                config.change(|settings| settings.small = small)
-            }
-        }
     })
 }
 
