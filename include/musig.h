@@ -276,12 +276,56 @@ enum musig_option
    * 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
    */
   MUSIG_OPTION_SMALL_RUNTIME = 7,
+  /**
+   * A musig_dht_mode. Default MUSIG_DHT_CLIENT.
+   */
+  MUSIG_OPTION_DHT = 8,
+  /**
+   * 1 to announce the node on the local network, where everybody can read it, and to look for signers there; 0, the
+   * default, not to.
+   */
+  MUSIG_OPTION_MDNS = 9,
+  /**
+   * 1 for settings of the network that suit phones: it does not listen unless an address is added, and wakes the
+   * radio less often; 0, the default, not to.
+   */
+  MUSIG_OPTION_MOBILE = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum musig_option musig_option;
 #else
 typedef int32_t musig_option;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a node does in the distributed hash table, in which signers find each other by their keys.
+ *
+ */
+enum musig_dht_mode
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Nothing.
+   */
+  MUSIG_DHT_OFF = 0,
+  /**
+   * Asks for others, and publishes where it is. The default.
+   */
+  MUSIG_DHT_CLIENT = 1,
+  /**
+   * Also keeps for others where they are: for nodes that run all the time and can be reached.
+   */
+  MUSIG_DHT_SERVER = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_dht_mode musig_dht_mode;
+#else
+typedef int32_t musig_dht_mode;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1966,9 +2010,43 @@ struct musig_config *musig_config_ref(struct musig_config *config);
 void musig_config_free(struct musig_config *config);
 
 /**
- * Elects a coordinator among signers. Needs no node.
+ * Adds a server of the distributed hash table, in which signers find each other by their keys.
  *
- * The same input gives the same election everywhere.
+ * It is connected to from the start, and again whenever it is not connected. It need not be a signer.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ *          MUSIG_STATUS_CONFIG_USED.
+ * Out:     error: why it failed; may be NULL.
+ * In:      config: the configuration.
+ *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+ * Threads: any.
+ * Blocks:  never.
+ */
+musig_status musig_config_add_bootstrap_address(const struct musig_config *config,
+                                                const char *address,
+                                                struct musig_error **error);
+
+/**
+ * Adds a relay through which others reach this node.
+ *
+ * A place is reserved at each relay, and renewed. For nodes that others cannot dial.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ *          MUSIG_STATUS_CONFIG_USED.
+ * Out:     error: why it failed; may be NULL.
+ * In:      config: the configuration.
+ *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+ * Threads: any.
+ * Blocks:  never.
+ */
+musig_status musig_config_add_relay_address(const struct musig_config *config,
+                                            const char *address,
+                                            struct musig_error **error);
+
+/**
+ * Elects a coordinator among signers.
+ *
+ * Needs no node. The same input gives the same election everywhere.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_ELECTION if there
  *          are no signers.
@@ -2064,7 +2142,9 @@ musig_status musig_election_backup_after(const struct musig_election *election,
 const char *musig_election_proof(const struct musig_election *election);
 
 /**
- * Checks what somebody says that an election is: method, coordinator, list and proof. Needs no node.
+ * Checks what somebody says that an election is: method, coordinator, list and proof.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK if it is the election of these signers; MUSIG_STATUS_ELECTION_MISMATCH if not;
  *          MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
@@ -2110,7 +2190,9 @@ struct musig_election *musig_election_ref(struct musig_election *election);
 void musig_election_free(struct musig_election *election);
 
 /**
- * Aggregates public keys by BIP-327, without tweaks. Needs no node.
+ * Aggregates public keys by BIP-327, without tweaks.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
  *          are no signers.
@@ -2129,7 +2211,9 @@ musig_status musig_aggregate_key(uint8_t *out,
                                  struct musig_error **error);
 
 /**
- * Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only. Needs no node.
+ * Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK.
  * Out:     out: gets the 32 bytes of the tweak.
@@ -2145,9 +2229,9 @@ musig_status musig_taproot_tweak(uint8_t *out,
                                  struct musig_error **error);
 
 /**
- * Applies a tweak to a public key (BIP-327 ApplyTweak). Needs no node.
+ * Applies a tweak to a public key (BIP-327 ApplyTweak).
  *
- * With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key: the script
+ * Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key: the script
  * 51 20 and these bytes pays to it.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
@@ -2376,7 +2460,9 @@ musig_status musig_proposal_set_message_tweak(const struct musig_proposal *propo
 struct musig_proposal *musig_proposal_ref(struct musig_proposal *proposal);
 
 /**
- * Gives one reference to a proposal up; the last one frees it. Sessions are not touched by that.
+ * Gives one reference to a proposal up; the last one frees it.
+ *
+ * Sessions are not touched by that.
  *
  * In:      proposal: the proposal; nothing is done for NULL.
  * Threads: any.
@@ -2385,7 +2471,9 @@ struct musig_proposal *musig_proposal_ref(struct musig_proposal *proposal);
 void musig_proposal_free(struct musig_proposal *proposal);
 
 /**
- * Decodes and checks encoded terms. Needs no node.
+ * Decodes and checks encoded terms.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are refused.
  * Out:     out: the terms; give them up with musig_terms_free.
@@ -2580,20 +2668,6 @@ musig_status musig_session_close(const struct musig_session *session,
                                  struct musig_error **error);
 
 /**
- * Tells how a session stands.
- *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: gets the status. Set its struct_size before.
- *          error: why it failed; may be NULL.
- * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
- */
-musig_status musig_session_get_status(const struct musig_session *session,
-                                      struct musig_session_status *out,
-                                      struct musig_error **error);
-
-/**
  * Gives the terms of a session.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
@@ -2785,13 +2859,29 @@ musig_status musig_session_export(const struct musig_session *session,
 struct musig_session *musig_session_ref(struct musig_session *session);
 
 /**
- * Gives one reference to a session up; the last one frees the handle. The session itself goes on.
+ * Gives one reference to a session up; the last one frees the handle.
+ *
+ * The session itself goes on.
  *
  * In:      session: the session; nothing is done for NULL.
  * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_session_free(struct musig_session *session);
+
+/**
+ * Tells how a session stands.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ * Out:     out: gets the status. Set its struct_size before.
+ *          error: why it failed; may be NULL.
+ * In:      session: the session.
+ * Threads: any, inside callbacks too.
+ * Blocks:  until the node has answered, which does no input or output.
+ */
+musig_status musig_session_get_status(const struct musig_session *session,
+                                      struct musig_session_status *out,
+                                      struct musig_error **error);
 
 /**
  * Tells the number that names an event for musig_node_event_handled.
@@ -2939,7 +3029,9 @@ musig_status musig_event_terms(const struct musig_event *event,
 struct musig_event *musig_event_ref(struct musig_event *event);
 
 /**
- * Gives one reference to an event up; the last one frees it. That does not acknowledge it.
+ * Gives one reference to an event up; the last one frees it.
+ *
+ * That does not acknowledge it.
  *
  * In:      event: the event; nothing is done for NULL.
  * Threads: any.
@@ -3138,6 +3230,65 @@ musig_status musig_node_peer_id(const struct musig_node *node,
                                 struct musig_error **error);
 
 /**
+ * Tells the other signers anew where a node is, after its signer was unlocked.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node.
+ * Out:     error: why it failed; may be NULL.
+ * In:      node: the node.
+ * Threads: any, inside callbacks too.
+ * Blocks:  until the node has taken it.
+ */
+musig_status musig_node_announce(const struct musig_node *node,
+                                 struct musig_error **error);
+
+/**
+ * Commits, closes the store and releases its lock, before the system suspends the application.
+ *
+ * Until musig_node_resume nothing happens, and operations answer MUSIG_STATUS_SUSPENDED.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
+ * Out:     error: why it failed; may be NULL.
+ * In:      node: the node.
+ * Threads: any, inside callbacks too.
+ * Blocks:  for one commit.
+ */
+musig_status musig_node_suspend(const struct musig_node *node,
+                                struct musig_error **error);
+
+/**
+ * Opens the store of a suspended node again, connects, and looks at the chain before anything is submitted.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
+ * Out:     error: why it failed; may be NULL.
+ * In:      node: the node.
+ * Threads: any, inside callbacks too.
+ * Blocks:  until the store is open.
+ */
+musig_status musig_node_resume(const struct musig_node *node,
+                               struct musig_error **error);
+
+/**
+ * Takes one more reference to a node.
+ *
+ * Returns: the same pointer.
+ * In:      node: the node; NULL stays NULL.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+struct musig_node *musig_node_ref(struct musig_node *node);
+
+/**
+ * Gives one reference to a node up; the last one asks it to stop.
+ *
+ * A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
+ *
+ * In:      node: the node; nothing is done for NULL.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+void musig_node_free(struct musig_node *node);
+
+/**
  * Takes the next event.
  *
  * Each event is handed out once in a process. Acknowledge a durable one with musig_node_event_handled.
@@ -3202,44 +3353,6 @@ musig_status musig_node_redeliver(const struct musig_node *node,
                                   struct musig_error **error);
 
 /**
- * Tells the other signers anew where a node is, after its signer was unlocked.
- *
- * Returns: MUSIG_STATUS_OK; statuses of the node.
- * Out:     error: why it failed; may be NULL.
- * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has taken it.
- */
-musig_status musig_node_announce(const struct musig_node *node,
-                                 struct musig_error **error);
-
-/**
- * Commits, closes the store and releases its lock, before the system suspends the application.
- *
- * Until musig_node_resume nothing happens, and operations answer MUSIG_STATUS_SUSPENDED.
- *
- * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
- * Out:     error: why it failed; may be NULL.
- * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  for one commit.
- */
-musig_status musig_node_suspend(const struct musig_node *node,
-                                struct musig_error **error);
-
-/**
- * Opens the store of a suspended node again, connects, and looks at the chain before anything is submitted.
- *
- * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
- * Out:     error: why it failed; may be NULL.
- * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the store is open.
- */
-musig_status musig_node_resume(const struct musig_node *node,
-                               struct musig_error **error);
-
-/**
  * Tells numbers about a node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
@@ -3252,27 +3365,6 @@ musig_status musig_node_resume(const struct musig_node *node,
 musig_status musig_node_metrics(const struct musig_node *node,
                                 struct musig_metrics *out,
                                 struct musig_error **error);
-
-/**
- * Takes one more reference to a node.
- *
- * Returns: the same pointer.
- * In:      node: the node; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
- */
-struct musig_node *musig_node_ref(struct musig_node *node);
-
-/**
- * Gives one reference to a node up; the last one asks it to stop.
- *
- * A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
- *
- * In:      node: the node; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
- */
-void musig_node_free(struct musig_node *node);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -17,7 +17,7 @@ use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, Record, RequestId, Settings, StoredSession, Ticket, Time, limits};
 use crate::store::Durability;
-use crate::types::{ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Txid};
+use crate::types::{ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Txid, UnixMillis};
 
 /// How often a peer is told that a session it speaks of is unknown here.
 const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
@@ -51,6 +51,9 @@ pub struct Engine {
     connected: HashSet<SignerKey>,
     heard: HashMap<SignerKey, Duration>,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
+    /// The latest expiry of the sessions that were forgotten. What expires no later may be one of them, however the
+    /// clock was turned since: to begin it anew would be to say two things.
+    forgotten: UnixMillis,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
     tickets: Ticket,
@@ -82,6 +85,7 @@ impl Engine {
             connected: HashSet::new(),
             heard: HashMap::new(),
             unknown: HashMap::new(),
+            forgotten: UnixMillis(0),
             replacing: HashMap::new(),
             tickets: 0,
             outputs: VecDeque::new(),
@@ -155,6 +159,7 @@ impl Engine {
             self.heard.insert(key, now.monotonic);
         }
         if spent {
+            self.forgotten = self.forgotten.max(session.proposal.expires_at);
             self.removed(&session);
             let changes = vec![Record::DropSession];
             self.outputs.push_back(Output::Persist {
@@ -223,6 +228,15 @@ impl Engine {
         Session::new(proposal, &self.own, &context)
     }
 
+    fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {
+        proposal.check_expiry(now.wall)?;
+        let expires_at = proposal.expires_at;
+        if expires_at > self.forgotten {
+            return Ok(());
+        }
+        Err(ProposalError::Expiry { expires_at, now: self.forgotten })
+    }
+
     fn check_room(&self) -> Result<(), Error> {
         if self.index.open() < self.settings.max_sessions {
             return Ok(());
@@ -266,7 +280,7 @@ impl Engine {
         if proposal.signers.get(proposal.proposer) != Some(&self.own) {
             return Err(ProposalError::NotASigner.into());
         }
-        proposal.check_expiry(now.wall)?;
+        self.check_expiry(&proposal, now)?;
         self.check_room()?;
         let session = self.new_session(proposal, now)?;
         self.insert(session);
@@ -494,12 +508,6 @@ impl Engine {
                 return Err(error);
             }
         };
-        let entries = frame.envelopes.len() + frame.certificates.len() + frame.have.len();
-        if entries > limits::FRAME_ENTRIES {
-            let error =
-                WireError::TooLong { what: "the frame's list", actual: entries, most: limits::FRAME_ENTRIES };
-            return Err(self.count(error));
-        }
         let mut first_error = Ok(());
         self.content(&frame, Some(from), now, &mut |error| first_error = first_error.and(Err(error)));
         let mut compared = HashSet::new();
@@ -591,10 +599,15 @@ impl Engine {
         now: Time,
     ) -> Result<(), WireError> {
         if !self.sessions.contains_key(&id) {
-            let proposed = group.iter().find_map(|envelope| match envelope.content() {
-                Content::Proposal(bytes) => Some((envelope, bytes)),
-                _ => None,
-            });
+            let proposals = || {
+                group.iter().filter_map(|envelope| match envelope.content() {
+                    Content::Proposal(bytes) => Some((envelope, bytes)),
+                    _ => None,
+                })
+            };
+            // Its proposer may have signed another one into this session: a proof, that comes with the rest.
+            let fits = |(_, bytes): &(&Envelope, &Vec<u8>)| Proposal::id_of(bytes) == id;
+            let proposed = proposals().find(fits).or_else(|| proposals().next());
             match (proposed, from) {
                 (Some((envelope, bytes)), _) => self.proposed(id, envelope, bytes, from, now)?,
                 (None, Some(from)) => {
@@ -647,7 +660,10 @@ impl Engine {
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
             return Err(refuse());
         }
-        proposal.check_expiry(now.wall).map_err(|_| refuse())?;
+        self.check_expiry(&proposal, now).map_err(|_| {
+            self.refused.proposals += 1;
+            refused
+        })?;
         let proposer = proposal.signers[proposal.proposer];
         if self.index.unanswered(&proposer) >= self.settings.max_proposals_per_signer {
             self.refused.proposals += 1;

@@ -1,5 +1,8 @@
+<<<<<<< HEAD
 /* Every function once, with good arguments. A test compares the names in here with the header. */
 #include "prelude.h"
+
+#define SERVER "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
 static int destroyed;
 
@@ -111,6 +114,14 @@ static void configs(void) {
     OK(musig_config_set_store_memory(config, NULL));
     OK(musig_config_add_listen_address(config, "/ip4/127.0.0.1/tcp/0", NULL));
     OK(musig_config_add_peer_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
+    OK(musig_config_add_bootstrap_address(config, SERVER, NULL));
+    OK(musig_config_add_relay_address(config, SERVER, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_bootstrap_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_relay_address(config, "nowhere", NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_DHT, MUSIG_DHT_SERVER, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_number(config, MUSIG_OPTION_DHT, 3, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MDNS, 0, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MOBILE, 1, NULL));
     OK(musig_config_set_offline(config, NULL));
     OK(musig_config_set_broadcaster(config, &broadcaster, NULL, destroy, NULL));
     OK(musig_config_set_observer(config, &observer, NULL, destroy, NULL));
@@ -437,16 +448,12 @@ static void nodes(const musig_signer *signer) {
     IS(MUSIG_STATUS_NODE_STOPPED, musig_node_metrics(node, &metrics, NULL));
     musig_node_free(node);
 }
+=======
+/* Every function once, with good arguments. */
+#include "every.h"
+>>>>>>> capi
 
 int main(void) {
-    musig_signer *signer = signer_of(0);
-    versions();
-    errors();
-    signers();
-    configs();
-    elections();
-    nodes(signer);
-    consent();
-    musig_signer_free(signer);
+    every_function();
     return 0;
 }

@@ -11,6 +11,7 @@ use super::chain::{ForeignBroadcaster, ForeignObserver, musig_broadcaster, musig
 use super::error::musig_error;
 use super::event::musig_event;
 use super::log::{LINES, Sink, musig_log_sink};
+use super::network::{Network, musig_dht_mode};
 use super::node::musig_node;
 use super::signer::{Kind, musig_signer};
 use super::status::{musig_status, musig_status_code};
@@ -53,6 +54,14 @@ pub enum musig_option {
     MAX_SESSIONS = 6,
     /// 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
     SMALL_RUNTIME = 7,
+    /// A musig_dht_mode. Default MUSIG_DHT_CLIENT.
+    DHT = 8,
+    /// 1 to announce the node on the local network, where everybody can read it, and to look for signers there; 0, the
+    /// default, not to.
+    MDNS = 9,
+    /// 1 for settings of the network that suit phones: it does not listen unless an address is added, and wakes the
+    /// radio less often; 0, the default, not to.
+    MOBILE = 10,
 }
 
 #[derive(Clone)]
@@ -68,6 +77,7 @@ struct Settings {
     store: Option<Store>,
     listen: Vec<String>,
     peers: Vec<String>,
+    network: Network,
     offline: bool,
     without_observer: bool,
     broadcaster: Option<Arc<ForeignBroadcaster>>,
@@ -97,13 +107,17 @@ impl musig_config {
         drop(replaced);
         Ok(())
     }
+
+    pub(super) fn change_network(&self, change: impl FnOnce(&mut Network)) -> Outcome {
+        self.change(|settings| change(&mut settings.network))
+    }
 }
 
 fn used() -> Failure {
     Failure::new(musig_status_code::CONFIG_USED, "a node was started with this configuration; make a new one")
 }
 
-fn multiaddress(address: &str) -> Outcome<String> {
+pub(super) fn multiaddress(address: &str) -> Outcome<String> {
     match address.parse::<Multiaddr>() {
         Ok(_) => Ok(address.to_owned()),
         Err(error) => Err(Failure::invalid(format!(
@@ -119,8 +133,11 @@ pub(super) struct Started {
     pub log: Option<Arc<Lane>>,
 }
 
-/// A node to be, what is destroyed after it, and the thread of its log.
-type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>);
+/// Where a node's log goes, and the thread that it goes by.
+type Log = (tracing::Dispatch, Arc<Lane>);
+
+/// A node to be, what is destroyed after it, and its log.
+type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Log>);
 
 /// Where a handler finds the node that it belongs to.
 pub(super) type Slot = Arc<OnceLock<Weak<musig_node>>>;
@@ -139,12 +156,14 @@ impl Settings {
             Some(Store::Memory) => builder.store(MemoryStore::new()),
             None => builder,
         };
+        builder = self.network.begin(builder);
         for address in &self.listen {
             builder = builder.listen(address);
         }
         for address in &self.peers {
             builder = builder.peer(address);
         }
+        builder = self.network.apply(builder);
         if self.offline {
             builder = builder.offline();
         }
@@ -205,9 +224,11 @@ impl Settings {
                 .map_err(|error| Error::Config(format!("no thread could be started: {error}")))?;
             let lane = Arc::new(lane);
             foreign.push(data.clone());
-            log = Some(lane.clone());
-            let sink = Sink { table: *table, data: data.clone(), lane, spans: AtomicU64::new(1) };
-            builder = builder.tracing(tracing::Dispatch::new(sink));
+            let sink =
+                Sink { table: *table, data: data.clone(), lane: lane.clone(), spans: AtomicU64::new(1) };
+            let dispatch = tracing::Dispatch::new(sink);
+            builder = builder.tracing(dispatch.clone());
+            log = Some((dispatch, lane));
         }
         Ok((builder, foreign, log))
     }
@@ -215,12 +236,35 @@ impl Settings {
 
 /// Starts a node. The configuration is used up if that succeeds.
 pub(super) fn start(config: &musig_config, slot: &Slot) -> Outcome<Started> {
-    // Held meanwhile, so that a configuration starts one node.
-    let mut settings = config.lock();
-    let (builder, foreign, log) = settings.as_ref().ok_or_else(used)?.builder(slot)?;
-    let node = builder.start()?;
-    *settings = None;
-    Ok(Started { node, foreign, log })
+    // Taken out meanwhile, so that a configuration starts one node; and not under its lock, for callbacks may use it.
+    let settings = config.lock().take().ok_or_else(used)?;
+    let started = start_with(&settings, slot);
+    if started.is_err() {
+        *config.lock() = Some(settings);
+    }
+    started
+}
+
+fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
+    let (builder, foreign, log) = settings.builder(slot)?;
+    match builder.start() {
+        Ok(node) => {
+            let log = log.map(|(dispatch, lane)| {
+                tracing::dispatcher::with_default(&dispatch, || {
+                    tracing::info!(signer = %node.signer_key(), peer = node.peer_id(), "the node started");
+                });
+                lane
+            });
+            Ok(Started { node, foreign, log })
+        }
+        Err(error) => {
+            // The sink may be used again, by another node.
+            if let Some((_, lane)) = log {
+                let _ = lane.stop_and_join();
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Makes an empty configuration.
@@ -523,7 +567,18 @@ pub unsafe extern "C" fn musig_config_set_number(
     fallible!(error, {
         use musig_option::*;
         let config = get!(config);
-        let all = [FINAL_DEPTH, DEAD_AFTER, CLAIMS, NACKS, STALL_AFTER, MAX_SESSIONS, SMALL_RUNTIME];
+        let all = [
+            FINAL_DEPTH,
+            DEAD_AFTER,
+            CLAIMS,
+            NACKS,
+            STALL_AFTER,
+            MAX_SESSIONS,
+            SMALL_RUNTIME,
+            DHT,
+            MDNS,
+            MOBILE,
+        ];
         let option = choice(option, &all.map(|option| (option as i32, option)), "option")?;
         let most = u64::from(u32::MAX);
         let within = |least: u64| {
@@ -562,6 +617,19 @@ pub unsafe extern "C" fn musig_config_set_number(
             SMALL_RUNTIME => {
                 let small = switch()?;
                 config.change(|settings| settings.small = small)
+            }
+            DHT => {
+                let modes = musig_dht_mode::ALL.map(|mode| (mode as i32, mode));
+                let mode = choice(i32::try_from(value).unwrap_or(-1), &modes, "value")?;
+                config.change_network(|network| network.dht = Some(mode))
+            }
+            MDNS => {
+                let on = switch()?;
+                config.change_network(|network| network.mdns = on)
+            }
+            MOBILE => {
+                let mobile = switch()?;
+                config.change_network(|network| network.mobile = mobile)
             }
         }
     })

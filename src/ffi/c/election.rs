@@ -53,9 +53,9 @@ pub(super) const METHODS: [(i32, ElectionMethod); 5] = [
     (musig_election_method::SESSION_SALTED as i32, ElectionMethod::SessionSalted),
 ];
 
-/// Elects a coordinator among signers. Needs no node.
+/// Elects a coordinator among signers.
 ///
-/// The same input gives the same election everywhere.
+/// Needs no node. The same input gives the same election everywhere.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_ELECTION if there
 ///          are no signers.
@@ -192,7 +192,9 @@ pub unsafe extern "C" fn musig_election_proof(election: *const musig_election) -
     election.map_or(c"".as_ptr(), |election| election.proof.as_ptr())
 }
 
-/// Checks what somebody says that an election is: method, coordinator, list and proof. Needs no node.
+/// Checks what somebody says that an election is: method, coordinator, list and proof.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK if it is the election of these signers; MUSIG_STATUS_ELECTION_MISMATCH if not;
 ///          MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
@@ -264,7 +266,9 @@ pub unsafe extern "C" fn musig_election_free(election: *mut musig_election) {
     unsafe { release(election) }
 }
 
-/// Aggregates public keys by BIP-327, without tweaks. Needs no node.
+/// Aggregates public keys by BIP-327, without tweaks.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
 ///          are no signers.
@@ -292,7 +296,9 @@ pub unsafe extern "C" fn musig_aggregate_key(
     })
 }
 
-/// Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only. Needs no node.
+/// Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK.
 /// Out:     out: gets the 32 bytes of the tweak.
@@ -315,9 +321,9 @@ pub unsafe extern "C" fn musig_taproot_tweak(
     })
 }
 
-/// Applies a tweak to a public key (BIP-327 ApplyTweak). Needs no node.
+/// Applies a tweak to a public key (BIP-327 ApplyTweak).
 ///
-/// With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key: the script
+/// Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key: the script
 /// 51 20 and these bytes pays to it.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the

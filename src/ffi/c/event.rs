@@ -411,7 +411,9 @@ pub unsafe extern "C" fn musig_event_ref(event: *mut musig_event) -> *mut musig_
     simple(event, || unsafe { add_reference(event) })
 }
 
-/// Gives one reference to an event up; the last one frees it. That does not acknowledge it.
+/// Gives one reference to an event up; the last one frees it.
+///
+/// That does not acknowledge it.
 ///
 /// In:      event: the event; nothing is done for NULL.
 /// Threads: any.

@@ -509,7 +509,9 @@ pub unsafe extern "C" fn musig_proposal_ref(proposal: *mut musig_proposal) -> *m
     simple(proposal, || unsafe { add_reference(proposal) })
 }
 
-/// Gives one reference to a proposal up; the last one frees it. Sessions are not touched by that.
+/// Gives one reference to a proposal up; the last one frees it.
+///
+/// Sessions are not touched by that.
 ///
 /// In:      proposal: the proposal; nothing is done for NULL.
 /// Threads: any.

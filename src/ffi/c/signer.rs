@@ -71,6 +71,7 @@ pub struct musig_signer_callbacks {
         unsafe extern "C" fn(user_data: *mut c_void, digest: *const u8, signature: *mut u8) -> musig_status,
     >,
     /// Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes for each message.
+    /// Never twice for one attempt: then it returns MUSIG_STATUS_NONCE_GONE, and the session goes on with a new attempt.
     pub make_nonces: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -78,7 +79,8 @@ pub struct musig_signer_callbacks {
             nonces: *mut u8,
         ) -> musig_status,
     >,
-    /// Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message.
+    /// Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message. Without these
+    /// nonces, as after a restart, it returns MUSIG_STATUS_NONCE_GONE.
     pub make_partials: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -232,7 +234,7 @@ pub unsafe extern "C" fn musig_signer_generate(
 
 /// Makes a signer of callbacks, for a key in another process or a device that speaks MuSig2 (BIP-327).
 ///
-/// What it answers is verified before it is sent.
+/// What it answers is verified before it is stored or sent: signatures, public nonces, partial signatures.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is missing. Only
 ///          with MUSIG_STATUS_OK does user_data pass over.

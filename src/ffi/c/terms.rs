@@ -101,7 +101,9 @@ fn no_index(what: &str, index: u32, count: usize) -> Failure {
     Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
 }
 
-/// Decodes and checks encoded terms. Needs no node.
+/// Decodes and checks encoded terms.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are refused.
 /// Out:     out: the terms; give them up with musig_terms_free.

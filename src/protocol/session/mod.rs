@@ -487,7 +487,7 @@ impl Session {
         match (purpose, &error) {
             (Purpose::Partial(_), SignerError::NonceGone) => self.nonces_held = None,
             // It made them before, and they never came back: they are lost, and so is the attempt.
-            (Purpose::Nonces(attempt), SignerError::Mismatch(_)) => {
+            (Purpose::Nonces(attempt), SignerError::Mismatch(_) | SignerError::NonceGone) => {
                 self.attempts_used = self.attempts_used.max(attempt + 1);
                 self.state_changed = true;
             }
