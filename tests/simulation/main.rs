@@ -8,6 +8,7 @@ mod checks;
 mod generate;
 #[cfg(feature = "mutations")]
 mod mutations;
+mod report;
 mod run;
 mod scenario;
 #[path = "../support/mod.rs"]
@@ -98,6 +99,10 @@ fn simulate() -> bool {
 
 fn main() -> ExitCode {
     let mode = |name: &str| std::env::var_os(name).is_some();
+    if let Some(report) = std::env::var_os("REPORT") {
+        let good = if report == "check" { report::check(threads()) } else { report::make(threads()) };
+        return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if mode("SPEED") {
         speed::measure();
         return ExitCode::SUCCESS;
