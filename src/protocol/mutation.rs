@@ -13,8 +13,8 @@ compile_error!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "mutations"), allow(dead_code))]
 pub enum Mutation {
-    /// S1: the simulated signer derives nonces from session and attempt, without randomness.
-    DerivedNonces,
+    /// S1: the simulated signer begins with the same random bytes in every process.
+    RandomnessRepeats,
     /// S2: a node whose nonces are lost makes new ones for the same attempt.
     SameAttemptAgain,
     /// S3: a certificate is believed as it comes.

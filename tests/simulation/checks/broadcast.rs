@@ -158,6 +158,12 @@ impl Checker {
         let woken = |from: Duration, to: Duration| {
             run.returns.iter().any(|(who, at)| *who == node && from <= *at && *at <= to)
         };
+        for loss in &losses {
+            let ever = answers(run, begun, node).iter().any(|(at, answer)| at <= loss && pauses(*answer));
+            self.check("S5", ever, || {
+                format!("node {node} lost at {loss:?} what it never saw, and had waited for it")
+            });
+        }
         let mut seen = None;
         let mut gone: Option<Duration> = None;
         for (at, answer) in answers(run, begun, node) {
