@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo sim test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
+.PHONY: help demo sim fuzz test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -46,6 +46,9 @@ test-full: test ## every test, and what takes long: sanitizers with valgrind and
 sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1)
 	@SEED=$(or $(SEED),1) SEEDS=$(or $(SEEDS),2000) $(CARGO) test --quiet --profile simulation --no-default-features \
 		--test simulation
+
+fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain
+	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
 
 bench: ## the benchmarks, against their targets
 	@$(CARGO) bench --quiet --bench targets

@@ -276,12 +276,56 @@ enum musig_option
    * 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
    */
   MUSIG_OPTION_SMALL_RUNTIME = 7,
+  /**
+   * A musig_dht_mode. Default MUSIG_DHT_CLIENT.
+   */
+  MUSIG_OPTION_DHT = 8,
+  /**
+   * 1 to announce the node on the local network, where everybody can read it, and to look for signers there; 0, the
+   * default, not to.
+   */
+  MUSIG_OPTION_MDNS = 9,
+  /**
+   * 1 for settings of the network that suit phones: it does not listen unless an address is added, and wakes the
+   * radio less often; 0, the default, not to.
+   */
+  MUSIG_OPTION_MOBILE = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum musig_option musig_option;
 #else
 typedef int32_t musig_option;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a node does in the distributed hash table, in which signers find each other by their keys.
+ *
+ */
+enum musig_dht_mode
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Nothing.
+   */
+  MUSIG_DHT_OFF = 0,
+  /**
+   * Asks for others, and publishes where it is. The default.
+   */
+  MUSIG_DHT_CLIENT = 1,
+  /**
+   * Also keeps for others where they are: for nodes that run all the time and can be reached.
+   */
+  MUSIG_DHT_SERVER = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_dht_mode musig_dht_mode;
+#else
+typedef int32_t musig_dht_mode;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1964,6 +2008,40 @@ struct musig_config *musig_config_ref(struct musig_config *config);
  * Blocks:  never.
  */
 void musig_config_free(struct musig_config *config);
+
+/**
+ * Adds a server of the distributed hash table, in which signers find each other by their keys.
+ *
+ * It is connected to from the start, and again whenever it is not connected. It need not be a signer.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ *          MUSIG_STATUS_CONFIG_USED.
+ * Out:     error: why it failed; may be NULL.
+ * In:      config: the configuration.
+ *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+ * Threads: any.
+ * Blocks:  never.
+ */
+musig_status musig_config_add_bootstrap_address(const struct musig_config *config,
+                                                const char *address,
+                                                struct musig_error **error);
+
+/**
+ * Adds a relay through which others reach this node.
+ *
+ * A place is reserved at each relay, and renewed. For nodes that others cannot dial.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ *          MUSIG_STATUS_CONFIG_USED.
+ * Out:     error: why it failed; may be NULL.
+ * In:      config: the configuration.
+ *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+ * Threads: any.
+ * Blocks:  never.
+ */
+musig_status musig_config_add_relay_address(const struct musig_config *config,
+                                            const char *address,
+                                            struct musig_error **error);
 
 /**
  * Elects a coordinator among signers. Needs no node.

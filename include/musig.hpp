@@ -515,6 +515,15 @@ public:
         detail::call(musig_config_add_peer_address, get(), address.c_str());
         return *this;
     }
+    Config &bootstrap_peer(const std::string &address) {
+        detail::call(musig_config_add_bootstrap_address, get(), address.c_str());
+        return *this;
+    }
+    Config &relay(const std::string &address) {
+        detail::call(musig_config_add_relay_address, get(), address.c_str());
+        return *this;
+    }
+    Config &dht(musig_dht_mode mode) { return number(MUSIG_OPTION_DHT, mode); }
     Config &offline() {
         detail::call(musig_config_set_offline, get());
         return *this;

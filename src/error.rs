@@ -133,6 +133,16 @@ pub enum WireError {
         /// The limit.
         most: usize,
     },
+    /// More entries than its limit.
+    #[error("{what} has {actual} entries; the limit is {most}")]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// How many there are.
+        actual: usize,
+        /// The limit.
+        most: usize,
+    },
     /// Not the canonical encoding of its type.
     #[error("{0} is not in canonical form")]
     Malformed(&'static str),

@@ -1,4 +1,4 @@
-//! What runs on every connection: the frame streams, ping, identify, and the limits.
+//! What runs on every connection: the frame streams, ping, identify, the limits, and what features add.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll};
@@ -16,8 +16,9 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, connection_limits, identify, memory_connection_limits, ping};
 
-use super::config::NetworkConfig;
+use super::config::{DhtMode, NetworkConfig};
 use super::liveness;
+use super::transport::Traversal;
 
 /// The name of the frame protocol. `net/stream.rs` describes it.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/musig/1");
@@ -30,18 +31,29 @@ pub(super) struct Behaviour {
     pub(super) frames: Frames,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
+    #[cfg(feature = "discovery")]
+    pub(super) kad: Toggle<libp2p::kad::Behaviour<super::records::PresenceStore>>,
+    #[cfg(feature = "nat")]
+    nat: super::nat::Nat,
 }
 
 impl Behaviour {
-    pub(super) fn new(config: &NetworkConfig, key: PublicKey) -> Self {
+    pub(super) fn new(config: &NetworkConfig, key: PublicKey, traversal: Traversal) -> Self {
+        #[cfg(feature = "discovery")]
+        let kad = super::discovery::of_node(key.to_peer_id(), config).into();
+        #[cfg(feature = "nat")]
+        let nat = super::nat::Nat::new(key.to_peer_id(), traversal);
+        #[cfg(not(feature = "nat"))]
+        let () = traversal;
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(config.max_connections.clamp(1, 64)))
             .with_max_established_incoming(Some(config.max_connections))
             .with_max_established_per_peer(Some(config.max_connections_per_peer.max(2)));
-        // The addresses go out in the signed presence, so identify tells only what others see of themselves.
+        // The addresses go out in the signed presence, so identify tells only what others see of themselves. But servers
+        // of the hash table are told of to each other by peer id, not by signer.
         let identify = identify::Config::new("musig/1".into(), key)
             .with_agent_version(concat!("libmusig/", env!("CARGO_PKG_VERSION")).into())
-            .with_hide_listen_addrs(true)
+            .with_hide_listen_addrs(config.dht != DhtMode::Server)
             .with_cache_size(0);
         Self {
             limits: connection_limits::Behaviour::new(limits),
@@ -49,6 +61,10 @@ impl Behaviour {
             frames: Frames::default(),
             ping: ping::Behaviour::new(liveness::ping(config)),
             identify: identify::Behaviour::new(identify),
+            #[cfg(feature = "discovery")]
+            kad,
+            #[cfg(feature = "nat")]
+            nat,
         }
     }
 }

@@ -1,8 +1,25 @@
 //! Settings of the network layer, and their defaults.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use super::dial::peer_of;
+
+/// What this node does in the distributed hash table in which signers' nodes find each other by their keys. It is
+/// libmusig's own (`/musig/kad/1`); other networks of libp2p have no part in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DhtMode {
+    /// Nothing: it is neither asked nor told where this node is.
+    Off,
+    /// Asks for others, and publishes its own presence. Right wherever others cannot always reach this node.
+    #[default]
+    Client,
+    /// Keeps presences for others too, and answers for them. For nodes that run all the time and can be reached.
+    Server,
+}
 
 /// How the network layer listens, dials and limits. Everything has a default.
 #[derive(Clone, Debug)]
@@ -13,6 +30,28 @@ pub struct NetworkConfig {
     pub external: Vec<Multiaddr>,
     /// Addresses that are dialled from the start, and again for as long as they are not connected.
     pub peers: Vec<Multiaddr>,
+    /// Where the distributed hash table is entered: servers of it, each with its peer id at the end (`/p2p/...`). They
+    /// are dialled from the start, and again for as long as they are not connected. They need not be signers.
+    pub bootstrap_peers: Vec<Multiaddr>,
+    /// Relays through which others reach this node, each with its peer id at the end (`/p2p/...`). A place is reserved
+    /// at each of them, and renewed. The addresses that come of it are this node's like any other.
+    pub relays: Vec<Multiaddr>,
+    /// What this node does in the distributed hash table. Without a bootstrap peer it does nothing until a connected
+    /// peer happens to be a server of it.
+    pub dht: DhtMode,
+    /// Whether to announce this node's peer id and addresses on the local network (mDNS), and to look there for signers
+    /// that are sought. Off by default: everybody on the network can read it, systems ask their users about it, and
+    /// it is of no use unless signers do meet in one network.
+    pub mdns: bool,
+    /// How long to wait before a sought signer that is not connected is looked up again; it doubles each time.
+    pub lookup_min: Duration,
+    /// The longest wait between two lookups of one signer.
+    pub lookup_max: Duration,
+    /// How often the own presence is published again, and the table of peers refreshed. It is published at once when
+    /// it changes. The others forget it after a day.
+    pub publish_interval: Duration,
+    /// Presences that a server of the distributed hash table keeps for others.
+    pub max_dht_records: usize,
     /// Connections that others may open to this node. Its own dials are not counted.
     pub max_connections: u32,
     /// Connections with one peer. Two are normal for a moment, when both dial at once.
@@ -29,7 +68,8 @@ pub struct NetworkConfig {
     pub frames_per_second: u32,
     /// Within which every started 256 KiB of a frame must arrive.
     pub frame_timeout: Duration,
-    /// Within which a connected peer must have presented its signer.
+    /// Within which a connected peer must have presented its signer. A connection that was only opened to look for
+    /// somebody stays as long.
     pub presence_timeout: Duration,
     /// For connecting and the handshakes.
     pub dial_timeout: Duration,
@@ -52,6 +92,28 @@ pub struct NetworkConfig {
 }
 
 impl NetworkConfig {
+    /// For phones: does not listen (add an address to `listen` if it should, for peers in one network), asks the
+    /// distributed hash table and serves nobody, no mDNS, fewer connections, and longer intervals, for each packet
+    /// wakes the radio. Give it `bootstrap_peers`, and `relays` so that others reach it.
+    pub fn mobile() -> Self {
+        Self {
+            listen: Vec::new(),
+            dht: DhtMode::Client,
+            mdns: false,
+            lookup_min: Duration::from_secs(2),
+            lookup_max: Duration::from_secs(5 * 60),
+            publish_interval: Duration::from_secs(3 * 3600),
+            max_connections: 32,
+            max_pending_bytes_per_peer: 8 << 20,
+            max_received_bytes: 16 << 20,
+            redial_min: Duration::from_millis(500),
+            redial_max: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(25),
+            dead_after: Duration::from_secs(60),
+            ..Self::default()
+        }
+    }
+
     /// Durations that can be added to any moment: a hundred years mean "never" as well as the longest ones do.
     pub(super) fn within_limits(mut self) -> Self {
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -61,6 +123,9 @@ impl NetworkConfig {
             &mut self.dial_timeout,
             &mut self.redial_min,
             &mut self.redial_max,
+            &mut self.lookup_min,
+            &mut self.lookup_max,
+            &mut self.publish_interval,
             &mut self.ping_interval,
             &mut self.dead_after,
             &mut self.ban_duration,
@@ -78,6 +143,14 @@ impl Default for NetworkConfig {
             listen: vec![any("/ip4/0.0.0.0/tcp/0"), any("/ip6/::/tcp/0")],
             external: Vec::new(),
             peers: Vec::new(),
+            bootstrap_peers: Vec::new(),
+            relays: Vec::new(),
+            dht: DhtMode::default(),
+            mdns: false,
+            lookup_min: Duration::from_secs(1),
+            lookup_max: Duration::from_secs(60),
+            publish_interval: Duration::from_secs(1800),
+            max_dht_records: 4096,
             max_connections: 256,
             max_connections_per_peer: 4,
             max_pending_bytes_per_peer: 16 << 20,
@@ -97,4 +170,58 @@ impl Default for NetworkConfig {
             event_capacity: 256,
         }
     }
+}
+
+/// What the configured bootstrap peers and relays come to.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    /// Who they are.
+    pub(super) servers: HashSet<PeerId>,
+    /// Those that are dialled. A relay is dialled by whatever listens there.
+    pub(super) dialled: Vec<Multiaddr>,
+    /// Where to listen at relays.
+    pub(super) places: Vec<Multiaddr>,
+    /// What cannot be used, and why.
+    pub(super) problems: Vec<String>,
+}
+
+impl Surroundings {
+    pub(super) fn new(config: &NetworkConfig) -> Self {
+        let mut this = Self::default();
+        let built = |wanted: bool, there: bool, what: &str, feature: &str| {
+            (wanted && !there)
+                .then(|| format!("{what} needs a library that was built with the feature `{feature}`"))
+        };
+        let (discovery, nat) = (cfg!(feature = "discovery"), cfg!(feature = "nat"));
+        this.problems.extend(built(!config.relays.is_empty(), nat, "a relay", "nat"));
+        this.problems.extend(built(config.mdns, discovery, "mDNS", "discovery"));
+        let asks = !config.bootstrap_peers.is_empty() || config.dht == DhtMode::Server;
+        this.problems.extend(built(asks, discovery, "the distributed hash table", "discovery"));
+        if !config.bootstrap_peers.is_empty() && config.dht == DhtMode::Off {
+            this.problems.push("bootstrap peers are of no use with the distributed hash table off".into());
+        }
+
+        for address in config.relays.iter().filter(|_| nat) {
+            match peer_of(address) {
+                Some(peer) => {
+                    this.servers.insert(peer);
+                    this.places.push(address.clone().with(Protocol::P2pCircuit));
+                }
+                None => this.problems.push(nameless("relay", address)),
+            }
+        }
+        for address in config.bootstrap_peers.iter().filter(|_| discovery && config.dht != DhtMode::Off) {
+            match peer_of(address) {
+                Some(peer) if this.servers.insert(peer) => this.dialled.push(address.clone()),
+                Some(_) => {}
+                None => this.problems.push(nameless("bootstrap peer", address)),
+            }
+        }
+        this
+    }
+}
+
+/// What is wrong with the address of a server.
+fn nameless(what: &str, address: &Multiaddr) -> String {
+    format!("the {what} {address} is left out: its address must end with its peer id (/p2p/12D3Koo...)")
 }

@@ -49,6 +49,18 @@ counters! {
     connections_opened,
     /// Connections that ended.
     connections_closed,
+    /// Lookups of signers in the distributed hash table.
+    lookups,
+    /// Valid presences that came of them.
+    lookups_answered,
+    /// Times that the own presence was published in the distributed hash table.
+    publications,
+    /// Records of the distributed hash table that were forged, out of place, out of date or too many.
+    records_refused,
+    /// Connections through a relay that were replaced by a direct one.
+    holes_punched,
+    /// Own addresses under which another node reached this one.
+    addresses_confirmed,
 }
 
 /// Adds to a counter.

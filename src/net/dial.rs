@@ -52,10 +52,7 @@ impl Dialler {
 
     /// Dials an address from now on; `false` if there are too many.
     pub(super) fn add(&mut self, address: Multiaddr) -> bool {
-        let peer = match address.iter().last() {
-            Some(Protocol::P2p(peer)) => Some(peer),
-            _ => None,
-        };
+        let peer = peer_of(&address);
         self.insert(Name::Address(address.clone()), vec![address], peer, None)
     }
 
@@ -139,15 +136,23 @@ impl Dialler {
         self.targets.values().filter(|target| target.dialling.is_none()).map(|target| target.due).min()
     }
 
-    /// A connection exists.
-    pub(super) fn established(&mut self, connection: ConnectionId, peer: PeerId) {
+    /// A connection exists. True if it was dialled from here.
+    pub(super) fn established(&mut self, connection: ConnectionId, peer: PeerId) -> bool {
+        let mut ours = false;
         for target in self.targets.values_mut() {
             if target.dialling == Some(connection) {
                 target.dialling = None;
                 target.peer = Some(peer);
                 target.due = Instant::now() + self.max;
+                ours = true;
             }
         }
+        ours
+    }
+
+    /// Whether a peer is at a configured address, or a sought signer's.
+    pub(super) fn aims_at(&self, peer: &PeerId) -> bool {
+        self.targets.values().any(|target| target.peer == Some(*peer))
     }
 
     /// The last connection with a peer ended, after so long: dials it at once if that was a good one.
@@ -188,7 +193,7 @@ impl Dialler {
             // Another node is there now: a learnt identity is forgotten, a given one stays.
             DialError::WrongPeerId { .. } => {
                 if let Name::Address(address) = name
-                    && !matches!(address.iter().last(), Some(Protocol::P2p(_)))
+                    && peer_of(address).is_none()
                 {
                     target.peer = None;
                 }
@@ -209,10 +214,23 @@ impl Dialler {
 
 impl Target {
     fn fail(&mut self, min: Duration, max: Duration) {
-        let pause = min.saturating_mul(1 << self.failures.min(20)).min(max);
+        self.due = Instant::now() + pause(min, max, self.failures);
         self.failures = self.failures.saturating_add(1);
-        // Between half the pause and all of it, so that many nodes do not dial in step.
-        let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        self.due = Instant::now() + pause.mul_f64(0.5 + 0.5 * random);
+    }
+}
+
+/// How long to wait after so many failures.
+pub(super) fn pause(min: Duration, max: Duration, failures: u32) -> Duration {
+    let pause = min.saturating_mul(1 << failures.min(20)).min(max);
+    // Between half of it and all, so that many nodes do not act in step.
+    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    pause.mul_f64(0.5 + 0.5 * random)
+}
+
+/// The peer that an address ends with.
+pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+    match address.iter().last() {
+        Some(Protocol::P2p(peer)) => Some(peer),
+        _ => None,
     }
 }

@@ -82,3 +82,33 @@ impl Pace {
         Duration::from_secs_f64((-self.tokens / self.per_second).max(0.0))
     }
 }
+
+/// So many things per second, and a number at once.
+#[cfg(feature = "discovery")]
+#[derive(Debug)]
+pub(super) struct Allowance {
+    per_second: f64,
+    most: f64,
+    left: f64,
+    at: Instant,
+}
+
+#[cfg(feature = "discovery")]
+impl Allowance {
+    pub(super) fn new(per_second: u32, at_once: u32) -> Self {
+        let most = f64::from(at_once);
+        Self { per_second: f64::from(per_second), most, left: most, at: Instant::now() }
+    }
+
+    /// Whether one more is allowed now.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.left = (self.left + elapsed * self.per_second).min(self.most);
+        let allowed = self.left >= 1.0;
+        if allowed {
+            self.left -= 1.0;
+        }
+        allowed
+    }
+}

@@ -4,9 +4,17 @@ mod behaviour;
 mod config;
 mod counters;
 mod dial;
+#[cfg_attr(not(feature = "discovery"), path = "no_discovery.rs")]
+mod discovery;
 mod liveness;
+#[cfg(feature = "discovery")]
+mod mdns;
+#[cfg(feature = "nat")]
+mod nat;
 mod peers;
 mod presence;
+#[cfg(feature = "discovery")]
+mod records;
 mod stream;
 mod swarm;
 mod transport;
@@ -20,12 +28,17 @@ use libp2p::identity::Keypair;
 pub use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-pub use self::config::NetworkConfig;
+pub use self::config::{DhtMode, NetworkConfig};
 pub use self::counters::NetworkCounters;
 use self::counters::{Counters, count};
-pub use self::presence::{PresenceRecord, digest as presence_digest, seal as seal_presence};
+#[cfg(feature = "discovery")]
+pub use self::discovery::{PROTOCOL as DHT_PROTOCOL, dht};
+pub use self::presence::PresenceRecord;
+#[cfg(feature = "discovery")]
+pub use self::records::{PresenceStore, presence_key};
 use self::stream::Outbox;
 use crate::protocol::limits;
+pub use crate::protocol::presence::{digest as presence_digest, seal as seal_presence};
 use crate::types::SignerKey;
 
 /// Why the network could not start.
@@ -47,11 +60,12 @@ pub enum NetCommand {
     /// This node's own signed presence, from [`seal_presence`]: goes to everybody who is connected, and comes first
     /// on each new connection. Without one, nothing is sent.
     SetPresence(Vec<u8>),
-    /// A presence from the store. Invalid ones are ignored.
-    LearnPresence(Vec<u8>),
+    /// Presences from the store. Invalid ones are ignored, and so is what goes beyond
+    /// [`NetworkConfig::max_presences`], which is told as [`NetEvent::PresencesForgotten`].
+    LearnPresences(Vec<Vec<u8>>),
     /// Dial this address, and again whenever it is not connected.
     AddPeer(Multiaddr),
-    /// Stay connected with these signers, as far as their presence is known. Replaces the ones before.
+    /// Find these signers and stay connected with them. Replaces the ones before.
     Seek(Vec<SignerKey>),
     /// Close the connections of this signer. If it is sought, it is dialled again.
     Disconnect(SignerKey),
@@ -108,8 +122,13 @@ pub enum NetEvent {
     PresenceLearned {
         /// Whose.
         key: SignerKey,
-        /// As [`NetCommand::LearnPresence`] takes it.
+        /// As [`NetCommand::LearnPresences`] takes it.
         bytes: Vec<u8>,
+    },
+    /// Too many presences are known, and these signers' are of no use at present: to be dropped from the store.
+    PresencesForgotten {
+        /// Whose.
+        keys: Vec<SignerKey>,
     },
     /// Something does not work, and the rest goes on: for people.
     Degraded(String),
@@ -244,4 +263,9 @@ pub fn peer_id(identity: &[u8]) -> Result<PeerId, NetError> {
 
 fn decode_identity(identity: &[u8]) -> Result<Keypair, NetError> {
     Keypair::from_protobuf_encoding(identity).map_err(|error| NetError::Identity(error.to_string()))
+}
+
+/// Whether an address ends with the peer id of who is there.
+pub(crate) fn has_peer(address: &Multiaddr) -> bool {
+    dial::peer_of(address).is_some()
 }

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use libp2p::core::ConnectedPoint;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
 use tokio::sync::watch;
 
 use super::liveness::Activity;
@@ -34,6 +37,10 @@ pub(super) struct Connection {
     pub(super) inbound: (usize, usize),
     /// Since when neither side writes on it.
     pub(super) surplus: Option<Instant>,
+    /// The relay that it goes through.
+    pub(super) relay: Option<PeerId>,
+    /// Opened for a lookup or an attempt, not because the peer is wanted.
+    pub(super) passing: bool,
 }
 
 impl Peer {
@@ -51,10 +58,13 @@ impl Peer {
     /// Whether to write on this connection rather than on the chosen one. `low` says whether this node's identity is
     /// the smaller one.
     ///
-    /// The newest connection is the one that is alive for certain. But when both sides dialled at once they must agree:
+    /// A direct one rather than one through a relay. Else the newest is the one that is alive for certain. But when both sides dialled at once they must agree:
     /// on the connection that the smaller identity dialled.
     pub(super) fn prefers(&self, connection: &Connection, low: bool) -> bool {
         let Some(chosen) = self.chosen.and_then(|chosen| self.connections.get(&chosen)) else { return true };
+        if chosen.relay.is_some() != connection.relay.is_some() {
+            return connection.relay.is_none();
+        }
         let (old, new) = (chosen.activity.begin(), connection.activity.begin());
         if chosen.dialled != connection.dialled && new.max(old) - new.min(old) < SIMULTANEOUS {
             connection.dialled == low
@@ -76,7 +86,33 @@ impl Peer {
 }
 
 impl Connection {
-    pub(super) fn new(dialled: bool) -> Self {
-        Self { dialled, activity: Arc::new(Activity::new()), inbound: (0, 0), surplus: None }
+    /// `ours` says whether the dialler asked for it.
+    pub(super) fn new(endpoint: &ConnectedPoint, ours: bool) -> Self {
+        let dialled = endpoint.is_dialer();
+        let address = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => address,
+            ConnectedPoint::Listener { local_addr, .. } => local_addr,
+        };
+        Self {
+            dialled,
+            activity: Arc::new(Activity::new()),
+            inbound: (0, 0),
+            surplus: None,
+            relay: relay_of(address),
+            passing: dialled && !ours,
+        }
     }
+}
+
+/// The relay in an address.
+fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    let mut relay = None;
+    for part in address.iter() {
+        match part {
+            Protocol::P2p(peer) => relay = Some(peer),
+            Protocol::P2pCircuit => return relay,
+            _ => {}
+        }
+    }
+    None
 }

@@ -1,15 +1,13 @@
 //! Presence records: where a signer's node is to be found, signed by the signer's key; and the book of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use libp2p::{Multiaddr, PeerId};
 
 use crate::error::WireError;
-use crate::protocol::limits;
-use crate::protocol::wire::{self, pb};
-use crate::types::{Signature, SignerKey, tagged_hash};
-
-const WHAT: &str = "the presence record";
+use crate::protocol::presence::Presence;
+use crate::protocol::signing::Musig2;
+use crate::types::SignerKey;
 
 /// Where a signer's node is to be found. `musig.proto` has its form on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,58 +16,50 @@ pub struct PresenceRecord {
     pub signer: SignerKey,
     /// The libp2p identity of its node.
     pub peer: PeerId,
-    /// Where that node listens; at most [`limits::ADDRESSES`].
+    /// Where that node listens; at most [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES).
     pub addresses: Vec<Multiaddr>,
     /// A later record of the same signer and peer replaces an earlier one.
     pub sequence: u64,
 }
 
 impl PresenceRecord {
-    /// The canonical bytes, which the signer signs by their [`digest`].
+    /// The canonical bytes, which the signer signs by their [`digest`](crate::protocol::presence::digest).
     pub fn encode(&self) -> Vec<u8> {
-        wire::encode(&pb::PresenceRecord {
-            signer: self.signer.as_bytes().to_vec(),
+        self.to_presence().encode()
+    }
+
+    fn to_presence(&self) -> Presence {
+        Presence {
+            signer: self.signer,
             peer: self.peer.to_bytes(),
             addresses: self.addresses.iter().map(Multiaddr::to_vec).collect(),
             sequence: self.sequence,
-        })
+        }
     }
 
     /// Reads a signed presence. What it returns is authentic: canonical, within the limits, signed by its signer.
     /// Whether the peer is the one that sent it, the caller compares.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let malformed = WireError::Malformed(WHAT);
-        let presence: pb::Presence = wire::decode_within(bytes, WHAT, limits::PRESENCE)?;
-        let record: pb::PresenceRecord = wire::decode(&presence.record, WHAT)?;
-        if record.addresses.len() > limits::ADDRESSES {
-            return Err(malformed);
-        }
-        let signer = SignerKey::from_bytes(&record.signer).map_err(|_| malformed)?;
-        let peer = PeerId::from_bytes(&record.peer).map_err(|_| malformed)?;
-        let addresses: Option<Vec<_>> =
-            record.addresses.into_iter().map(|bytes| Multiaddr::try_from(bytes).ok()).collect();
-        let this = Self { signer, peer, addresses: addresses.ok_or(malformed)?, sequence: record.sequence };
-        if this.encode() != presence.record {
-            return Err(malformed);
-        }
-
-        let signature: [u8; 64] = presence.signature.try_into().map_err(|_| malformed)?;
-        let signature = secp256k1::schnorr::Signature::from_byte_array(signature);
-        let (key, _) = signer.to_public_key().x_only_public_key();
-        secp256k1::schnorr::verify(&signature, &digest(&presence.record), &key)
-            .map_err(|_| WireError::Signature(WHAT))?;
-        Ok(this)
+        Self::from_presence(Presence::decode(&Musig2, bytes)?)
     }
-}
 
-/// What the signer signs (BIP-340): the tagged hash `musig/presence` of the encoded record.
-pub fn digest(record: &[u8]) -> [u8; 32] {
-    tagged_hash("musig/presence", &[record])
-}
+    /// Reads a presence without looking at its signature: what it returns is nobody's word yet.
+    #[cfg(feature = "discovery")]
+    pub(super) fn decode_unverified(bytes: &[u8]) -> Result<Self, WireError> {
+        Self::from_presence(Presence::decode_unverified(bytes)?)
+    }
 
-/// Puts an encoded record and its signature together: the bytes that a node sends.
-pub fn seal(record: Vec<u8>, signature: &Signature) -> Vec<u8> {
-    wire::encode(&pb::Presence { record, signature: signature.0.to_vec() })
+    fn from_presence(presence: Presence) -> Result<Self, WireError> {
+        let malformed = WireError::Malformed("the presence record");
+        let address = |bytes: &Vec<u8>| Multiaddr::try_from(bytes.clone()).map_err(|_| malformed);
+        let this = Self {
+            signer: presence.signer,
+            peer: PeerId::from_bytes(&presence.peer).map_err(|_| malformed)?,
+            addresses: presence.addresses.iter().map(address).collect::<Result<_, _>>()?,
+            sequence: presence.sequence,
+        };
+        if this.to_presence() == presence { Ok(this) } else { Err(malformed) }
+    }
 }
 
 /// Peers remembered of one signer: it may run two nodes, or have changed its identity.
@@ -100,13 +90,24 @@ impl Book {
         self.records.get(signer).map_or(&[], Vec::as_slice)
     }
 
-    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones.
-    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) {
-        let Some(surplus) = self.records.len().checked_sub(most).filter(|surplus| *surplus > 0) else {
-            return;
-        };
-        let forgotten: HashSet<_> =
+    /// The signer that a peer spoke for when it was last heard of.
+    #[cfg(feature = "discovery")]
+    pub(super) fn signer_of(&self, peer: &PeerId) -> Option<SignerKey> {
+        let mut records = self.records.values().flatten();
+        records.find(|record| record.peer == *peer).map(|record| record.signer)
+    }
+
+    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones. Returns whom.
+    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) -> Vec<SignerKey> {
+        let surplus = self.records.len().saturating_sub(most);
+        if surplus == 0 {
+            return Vec::new();
+        }
+        let forgotten: Vec<_> =
             self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
-        self.records.retain(|key, _| !forgotten.contains(key));
+        for key in &forgotten {
+            self.records.remove(key);
+        }
+        forgotten
     }
 }

@@ -9,14 +9,16 @@ use futures::{AsyncWriteExt, StreamExt};
 use libp2p::core::ConnectedPoint;
 use libp2p::identity::Keypair;
 use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, ping};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber;
 
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
+use super::config::{DhtMode, Surroundings};
 use super::counters::count;
 use super::dial::Dialler;
+use super::discovery::Discovery;
 use super::peers::{Connection, Peer};
 use super::presence::{Book, PresenceRecord};
 use super::stream::{Outbox, Reader, Report, Writer};
@@ -48,30 +50,40 @@ pub(super) fn start(
 ) -> Result<(), NetError> {
     let _runtime = runtime.enter();
     let config = &shared.config;
-    let (transport, degraded) = transport(identity, config.dial_timeout)?;
-    let behaviour = Behaviour::new(config, identity.public());
+    let (transport, traversal, degraded) = transport(identity, config.dial_timeout)?;
+    let behaviour = Behaviour::new(config, identity.public(), traversal);
     let swarm_config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(Duration::from_secs(365 * 24 * 3600))
         .with_max_negotiating_inbound_streams(8)
         .with_dial_concurrency_factor(NonZeroU8::new(4).expect("not zero"));
-    let swarm = Swarm::new(transport, behaviour, identity.public().to_peer_id(), swarm_config);
+    let mut swarm = Swarm::new(transport, behaviour, identity.public().to_peer_id(), swarm_config);
+
+    for address in config.external.iter().filter(|_| config.dht == DhtMode::Server) {
+        swarm.add_external_address(address.clone());
+    }
 
     let (reporter, reports) = mpsc::channel(256);
     let mut dialler = Dialler::new(config);
-    for address in &config.peers {
+    let surroundings = Surroundings::new(config);
+    for address in config.peers.iter().chain(&surroundings.dialled) {
         dialler.add(address.clone());
     }
+    let mut discovery = Discovery::new(config, *swarm.local_peer_id());
+    discovery.present(presence.as_deref().unwrap_or_default());
+    let problems = degraded.into_iter().chain(surroundings.problems);
     let driver = Driver {
-        listeners: config.listen.iter().map(|address| Listener::new(address.clone())).collect(),
+        listeners: config.listen.iter().chain(&surroundings.places).cloned().map(Listener::new).collect(),
         swarm,
         events,
         reporter,
-        backlog: degraded.into_iter().map(|text| Item::Event(NetEvent::Degraded(text))).collect(),
+        backlog: problems.map(|text| Item::Event(NetEvent::Degraded(text))).collect(),
         peers: HashMap::new(),
         signers: HashMap::new(),
         sought: HashSet::new(),
         book: Book::default(),
         dialler,
+        discovery,
+        servers: surroundings.servers,
         strikes: HashMap::new(),
         presence: presence.map(Arc::from),
         announced: None,
@@ -97,11 +109,14 @@ pub(super) struct Driver {
     events: mpsc::Sender<NetEvent>,
     reporter: mpsc::Sender<Report>,
     pub(super) backlog: VecDeque<Item>,
-    peers: HashMap<PeerId, Peer>,
-    signers: HashMap<SignerKey, Vec<PeerId>>,
-    sought: HashSet<SignerKey>,
-    book: Book,
+    pub(super) peers: HashMap<PeerId, Peer>,
+    pub(super) signers: HashMap<SignerKey, Vec<PeerId>>,
+    pub(super) sought: HashSet<SignerKey>,
+    pub(super) book: Book,
     dialler: Dialler,
+    pub(super) discovery: Discovery,
+    /// Bootstrap peers and relays: they need not speak for anybody.
+    servers: HashSet<PeerId>,
     pub(super) listeners: Vec<Listener>,
     strikes: HashMap<PeerId, (u32, Instant)>,
     presence: Option<Arc<[u8]>>,
@@ -139,6 +154,7 @@ impl Driver {
                 }
                 Some(report) = reports.recv(), if room => self.report(report),
                 event = self.swarm.select_next_some(), if room => self.swarm_event(event),
+                found = self.discovery.next_found(), if room => self.found(found),
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -184,14 +200,15 @@ impl Driver {
     fn command(&mut self, command: NetCommand) {
         match command {
             NetCommand::SetPresence(bytes) => {
+                self.discovery.present(&bytes);
                 let presence: Arc<[u8]> = bytes.into();
                 for peer in self.peers.values() {
                     peer.outbox.present(presence.clone());
                 }
                 self.presence = Some(presence);
             }
-            NetCommand::LearnPresence(bytes) => {
-                if let Ok(record) = PresenceRecord::decode(&bytes) {
+            NetCommand::LearnPresences(presences) => {
+                for record in presences.iter().filter_map(|bytes| PresenceRecord::decode(bytes).ok()) {
                     self.learn(record);
                 }
             }
@@ -216,29 +233,33 @@ impl Driver {
                     let _ = self.swarm.disconnect_peer_id(peer);
                 }
                 self.dialler.hurry();
-                for listener in &mut self.listeners {
-                    listener.due = Instant::now();
-                }
+                self.discovery.hurry();
+                self.renew_places();
             }
             NetCommand::Shutdown => {}
         }
     }
 
     fn seek(&mut self) {
+        self.discovery.changed();
         let own = *self.swarm.local_peer_id();
         let records = self.sought.iter().flat_map(|key| self.book.of(key));
         self.dialler.seek(records.filter(|record| record.peer != own));
     }
 
     /// True if the record is newer than what was known.
-    fn learn(&mut self, record: PresenceRecord) -> bool {
+    pub(super) fn learn(&mut self, record: PresenceRecord) -> bool {
         let key = record.signer;
         let newer = self.book.learn(record);
         if newer {
             let (sought, signers) = (&self.sought, &self.signers);
             let most = self.shared.config.max_presences;
-            self.book
-                .trim(most, |other| *other == key || sought.contains(other) || signers.contains_key(other));
+            let needed =
+                |other: &SignerKey| *other == key || sought.contains(other) || signers.contains_key(other);
+            let forgotten = self.book.trim(most, needed);
+            if !forgotten.is_empty() {
+                self.tell(NetEvent::PresencesForgotten { keys: forgotten });
+            }
             if self.sought.contains(&key) {
                 self.seek();
             }
@@ -254,10 +275,21 @@ impl Driver {
                     Offer::Inbound(stream) => self.inbound(peer, connection, stream),
                     Offer::Failed => {
                         tracing::debug!(%peer, "the peer does not speak the protocol");
-                        self.swarm.close_connection(connection);
+                        if !self.may_be_silent(&peer, connection) {
+                            self.swarm.close_connection(connection);
+                        }
                     }
                 }
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                info,
+                ..
+            })) => self.identified(peer_id, &info),
+            #[cfg(feature = "discovery")]
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.kad_event(event),
+            #[cfg(feature = "nat")]
+            SwarmEvent::Behaviour(BehaviourEvent::Nat(event)) => self.nat_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(_) })) => {
                 let Some(peer) = self.peers.get(&peer) else { return };
                 let heard = peer.connections.get(&connection).is_some_and(|there| there.activity.heard());
@@ -277,8 +309,11 @@ impl Driver {
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.dial_failed(connection_id, &error);
             }
-            SwarmEvent::NewListenAddr { .. }
-            | SwarmEvent::ExpiredListenAddr { .. }
+            SwarmEvent::NewListenAddr { listener_id, .. } => {
+                self.listener_works(listener_id);
+                self.announce();
+            }
+            SwarmEvent::ExpiredListenAddr { .. }
             | SwarmEvent::ExternalAddrConfirmed { .. }
             | SwarmEvent::ExternalAddrExpired { .. } => self.announce(),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
@@ -299,14 +334,14 @@ impl Driver {
 
     fn connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         count(&self.shared.counters.connections_opened, 1);
-        self.dialler.established(connection, peer);
+        let ours = self.dialler.established(connection, peer);
         if !self.peers.contains_key(&peer) {
             self.tell(NetEvent::PeerConnected { peer });
             let most = self.shared.config.max_pending_bytes_per_peer;
             self.peers.insert(peer, Peer::new(most));
         }
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.connections.insert(connection, Connection::new(endpoint.is_dialer()));
+            peer.connections.insert(connection, Connection::new(endpoint, ours));
         }
     }
 
@@ -346,6 +381,7 @@ impl Driver {
                 self.signers.remove(&key);
                 self.tell(NetEvent::SignerDisconnected { key });
                 self.dialler.lost(&key);
+                self.discovery.changed();
             }
         }
         self.tell(NetEvent::PeerDisconnected { peer: id });
@@ -436,6 +472,7 @@ impl Driver {
                 peers.push(id);
                 if peers.len() == 1 {
                     self.tell(NetEvent::SignerConnected { key, peer: id });
+                    self.discovery.changed();
                 }
             }
         }
@@ -446,6 +483,21 @@ impl Driver {
             true => drop(go_on.send(())),
             false => self.backlog.push_back(Item::GoOn(go_on)),
         }
+    }
+
+    /// A connection with a peer.
+    #[cfg(feature = "nat")]
+    pub(super) fn connection(&mut self, peer: &PeerId, connection: ConnectionId) -> Option<&mut Connection> {
+        self.peers.get_mut(peer)?.connections.get_mut(&connection)
+    }
+
+    /// Whether a connection is of use, for a while at least, with a peer that does not speak for a signer.
+    fn may_be_silent(&self, peer: &PeerId, connection: ConnectionId) -> bool {
+        let there = self.peers.get(peer).and_then(|peer| peer.connections.get(&connection));
+        // Servers of the hash table are called upon by others of them.
+        self.servers.contains(peer)
+            || self.shared.config.dht == DhtMode::Server
+            || there.is_some_and(|there| there.passing)
     }
 
     /// Closes the connections of a peer that broke the protocol, and bans it if it did so before.
@@ -474,17 +526,32 @@ impl Driver {
         let now = Instant::now();
         self.listen(now);
         self.dial(now);
+        let search = self.discover(now);
 
         let config = &self.shared.config;
+        let relays: HashSet<_> = self
+            .peers
+            .values()
+            .flat_map(|peer| peer.connections.values())
+            .filter_map(|there| there.relay)
+            .collect();
         let mut close = Vec::new();
         let mut tick = config.ping_interval.max(TICK);
-        for peer in self.peers.values() {
-            let anonymous = peer.signer.is_none();
+        for (id, peer) in &self.peers {
+            let serves = self.servers.contains(id) || relays.contains(id);
+            let anonymous = peer.signer.is_none() && !serves;
             let late = anonymous && now.saturating_duration_since(peer.since) > config.presence_timeout;
+            let wanted = || {
+                serves
+                    || peer.signer.is_some_and(|key| self.sought.contains(&key))
+                    || self.dialler.aims_at(id)
+            };
             for (connection, there) in &peer.connections {
                 let surplus =
                     there.surplus.is_some_and(|since| now.saturating_duration_since(since) > SURPLUS);
-                if late || surplus || there.activity.idle() > config.dead_after {
+                let age = now.saturating_duration_since(there.activity.begin());
+                let passed = there.passing && age > config.presence_timeout && !wanted();
+                if late || surplus || passed || there.activity.idle() > config.dead_after {
                     close.push(*connection);
                 }
                 if anonymous || there.surplus.is_some() {
@@ -499,7 +566,7 @@ impl Driver {
         let listen =
             self.listeners.iter().filter(|listener| listener.id.is_none()).map(|listener| listener.due);
         let soon = (!self.peers.is_empty()).then_some(now + tick);
-        let next = listen.chain(self.dialler.next_due()).chain(soon).min();
+        let next = listen.chain(self.dialler.next_due()).chain(soon).chain(search).min();
         next.unwrap_or(now + Duration::from_secs(3600))
     }
 
@@ -519,7 +586,7 @@ impl Driver {
         }
     }
 
-    fn dial_failed(&mut self, connection: ConnectionId, error: &libp2p::swarm::DialError) {
+    pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &libp2p::swarm::DialError) {
         count(&self.shared.counters.dial_failures, 1);
         tracing::debug!(%error, "a dial failed");
         if let Some(addresses) = self.dialler.failed(connection, error) {

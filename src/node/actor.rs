@@ -82,6 +82,7 @@ pub(crate) struct Actor {
     pub delivery: Arc<Delivery>,
     pub commands: Commands,
     pub listening: Vec<Multiaddr>,
+    presence_sequence: u64,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
     requests: HashMap<RequestId, Finish>,
@@ -139,6 +140,7 @@ impl Actor {
             delivery,
             commands,
             listening: Vec::new(),
+            presence_sequence: 0,
             peer_of: HashMap::new(),
             suspended: false,
             requests: HashMap::new(),
@@ -273,6 +275,10 @@ impl Actor {
             NetEvent::PresenceLearned { key, bytes } => {
                 self.changes.push(Change::Put(Key::Presence(key).encode(), bytes));
             }
+            NetEvent::PresencesForgotten { keys } => {
+                let forgotten = keys.into_iter().map(|key| Change::Delete(Key::Presence(key).encode()));
+                self.changes.extend(forgotten);
+            }
             NetEvent::Degraded(reason) => self.notice(Event::NetworkDegraded { reason }),
             NetEvent::PeerConnected { .. } | NetEvent::PeerDisconnected { .. } => {}
         }
@@ -281,11 +287,13 @@ impl Actor {
     /// Signs where this node is to be found, so that others know for which signer it speaks.
     pub(crate) fn sign_presence(&mut self) {
         let Some(network) = &self.network else { return };
+        // Later ones count, whatever the clock does meanwhile.
+        self.presence_sequence = platform::now().wall.0.max(self.presence_sequence + 1);
         let record = PresenceRecord {
             signer: *self.engine.own_key(),
             peer: network.local_peer_id(),
             addresses: self.listening.clone(),
-            sequence: platform::now().wall.0,
+            sequence: self.presence_sequence,
         };
         let record = record.encode();
         let digest = presence_digest(&record);

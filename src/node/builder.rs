@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
-use crate::net::{NetCommand, Network, NetworkConfig, generate_identity, peer_id};
+use crate::net::{DhtMode, NetCommand, Network, NetworkConfig, generate_identity, peer_id};
 use crate::platform::{self, ForkGuard};
 use crate::protocol::engine::Engine;
 use crate::protocol::signing::Musig2;
@@ -124,6 +124,43 @@ impl NodeBuilder {
     pub fn peer(mut self, address: &str) -> Self {
         self.with_address(address, |network, address| network.peers.push(address));
         self
+    }
+
+    /// Where the distributed hash table is entered in which signers find each other by their keys: a server of it, with
+    /// its peer id, such as `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. It need not be a signer. Call again for more.
+    pub fn bootstrap_peer(mut self, address: &str) -> Self {
+        self.with_server(address, |network, address| network.bootstrap_peers.push(address));
+        self
+    }
+
+    /// A relay through which others reach this node, with its peer id, such as
+    /// `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. Call again for more.
+    pub fn relay(mut self, address: &str) -> Self {
+        self.with_server(address, |network, address| network.relays.push(address));
+        self
+    }
+
+    /// What this node does in the distributed hash table. Default: it asks, and publishes where it is.
+    pub fn dht(mut self, mode: DhtMode) -> Self {
+        self.network.get_or_insert_with(NetworkConfig::default).dht = mode;
+        self
+    }
+
+    /// Whether to announce this node on the local network, and to look there for signers. Off by default; see
+    /// [`NetworkConfig::mdns`].
+    pub fn mdns(mut self, on: bool) -> Self {
+        self.network.get_or_insert_with(NetworkConfig::default).mdns = on;
+        self
+    }
+
+    fn with_server(&mut self, text: &str, add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr)) {
+        match text.parse() {
+            Ok(address) if !crate::net::has_peer(&address) => {
+                let hint = "add its peer id at the end, like /p2p/12D3KooW…";
+                self.problem = Some(Error::Config(format!("{text} does not say who is there; {hint}")));
+            }
+            _ => self.with_address(text, add),
+        }
     }
 
     fn with_address(&mut self, text: &str, add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr)) {
@@ -304,9 +341,7 @@ impl NodeBuilder {
             Some(config) => {
                 let (network, events) =
                     Network::start(&runtime, config, &identity, None).map_err(network_error)?;
-                for presence in contents.presences {
-                    network.try_command(NetCommand::LearnPresence(presence));
-                }
+                network.try_command(NetCommand::LearnPresences(contents.presences));
                 (Some(network), events)
             }
             None => (None, mpsc::channel(1).1),

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::event::NodeEvent;
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
-pub use crate::net::NetworkConfig;
+pub use crate::net::{DhtMode, NetworkConfig};
 use crate::net::{Multiaddr, NetCommand};
 use crate::platform::{self, ForkGuard};
 use crate::protocol::engine::Engine;

@@ -17,7 +17,7 @@ use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, Record, RequestId, Settings, StoredSession, Ticket, Time, limits};
 use crate::store::Durability;
-use crate::types::{ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Txid};
+use crate::types::{ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Txid, UnixMillis};
 
 /// How often a peer is told that a session it speaks of is unknown here.
 const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
@@ -68,6 +68,9 @@ pub struct Engine {
     connected: HashSet<SignerKey>,
     heard: HashMap<SignerKey, Duration>,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
+    /// The latest expiry of the sessions that were forgotten. What expires no later may be one of them, however the
+    /// clock was turned since: to begin it anew would be to say two things.
+    forgotten: UnixMillis,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
     tickets: Ticket,
@@ -99,6 +102,7 @@ impl Engine {
             connected: HashSet::new(),
             heard: HashMap::new(),
             unknown: HashMap::new(),
+            forgotten: UnixMillis(0),
             replacing: HashMap::new(),
             tickets: 0,
             outputs: VecDeque::new(),
@@ -141,23 +145,23 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let replaces_before = self.sessions.get(id)?.replaces();
-        let result = self.step(id, now, act)?;
-        let replaces = self.sessions.get(id).and_then(|session| session.replaces());
-        if let Some((older, ..)) = replaces.filter(|_| replaces != replaces_before) {
+        let (result, concerned) = self.step(id, now, act)?;
+        if let Some(older) = concerned {
             self.step(&older, now, |_, _| ());
         }
         Some(result)
     }
 
+    /// Answers also which older session is to look again, because of what is known now of this one, which replaces it.
     fn step<R>(
         &mut self,
         id: &SessionId,
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
-    ) -> Option<R> {
+    ) -> Option<(R, Option<SessionId>)> {
         let (pause, end) = self.replaced(id);
-        let mut session = self.sessions.remove(id)?;
+        let session = self.sessions.get_mut(id)?;
+        let replaces_before = session.replaces();
         session.replaced(pause, end);
         let mut relayed = Vec::new();
         let heard = &self.heard;
@@ -172,14 +176,19 @@ impl Engine {
             outputs: &mut self.outputs,
             relayed: &mut relayed,
         };
-        let result = act(&mut session, &mut context);
+        let result = act(session, &mut context);
         session.flush(&mut context);
         let deadline = session.next_timeout(&context);
         let spent = session.spent(now);
+        let replaces = session.replaces().filter(|_| !spent);
+        if !spent {
+            self.index.note(session, deadline);
+        }
         for key in relayed {
             self.note_heard(key, now);
         }
-        if spent {
+        if spent && let Some(session) = self.sessions.remove(id) {
+            self.forgotten = self.forgotten.max(session.proposal.expires_at);
             self.removed(&session);
             let changes = vec![Record::DropSession];
             self.outputs.push_back(Output::Persist {
@@ -187,11 +196,9 @@ impl Engine {
                 changes,
                 durability: Durability::Eventual,
             });
-        } else {
-            self.index.note(&session, deadline);
-            self.sessions.insert(*id, session);
         }
-        Some(result)
+        let concerned = replaces.filter(|_| replaces != replaces_before).map(|(older, ..)| older);
+        Some((result, concerned))
     }
 
     fn insert(&mut self, session: Session) {
@@ -215,9 +222,11 @@ impl Engine {
 
     /// Whether a session that replaces this one was seen, and whether it was confirmed.
     fn replaced(&self, id: &SessionId) -> (bool, bool) {
+        let Some(newer) = self.replacing.get(id) else { return (false, false) };
         let Some(older) = self.sessions.get(id) else { return (false, false) };
-        let newer = self.replacing.get(id).into_iter().flatten().filter_map(|newer| self.sessions.get(newer));
         newer
+            .iter()
+            .filter_map(|newer| self.sessions.get(newer))
             .filter(|newer| newer.may_replace(older))
             .filter_map(|session| session.replaces())
             .fold((false, false), |(pause, end), (_, seen, confirmed)| (pause || seen, end || confirmed))
@@ -246,6 +255,15 @@ impl Engine {
             relayed: &mut relayed,
         };
         Session::new(proposal, &self.own, &context)
+    }
+
+    fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {
+        proposal.check_expiry(now.wall)?;
+        let expires_at = proposal.expires_at;
+        if expires_at > self.forgotten {
+            return Ok(());
+        }
+        Err(ProposalError::Expiry { expires_at, now: self.forgotten })
     }
 
     fn check_room(&self) -> Result<(), Error> {
@@ -291,7 +309,7 @@ impl Engine {
         if proposal.signers.get(proposal.proposer) != Some(&self.own) {
             return Err(ProposalError::NotASigner.into());
         }
-        proposal.check_expiry(now.wall)?;
+        self.check_expiry(&proposal, now)?;
         self.check_room()?;
         let session = self.new_session(proposal, now)?;
         self.insert(session);
@@ -530,12 +548,6 @@ impl Engine {
                 return Err(error);
             }
         };
-        let entries = frame.envelopes.len() + frame.certificates.len() + frame.have.len();
-        if entries > limits::FRAME_ENTRIES {
-            let error =
-                WireError::TooLong { what: "the frame's list", actual: entries, most: limits::FRAME_ENTRIES };
-            return Err(self.count(error));
-        }
         let mut first_error = Ok(());
         self.content(&frame, Some(from), now, &mut |error| first_error = first_error.and(Err(error)));
         let mut compared = HashSet::new();
@@ -584,24 +596,27 @@ impl Engine {
         now: Time,
         refuse: &mut dyn FnMut(WireError),
     ) -> Vec<SessionId> {
-        let mut touched: Vec<SessionId> = Vec::new();
-        let mut envelopes: HashMap<SessionId, Vec<Envelope>> = HashMap::new();
+        let mut groups: Vec<(SessionId, Vec<Envelope>)> = Vec::new();
+        let mut positions: HashMap<SessionId, usize> = HashMap::new();
         for bytes in &frame.envelopes {
             match Envelope::decode(bytes) {
                 Ok(envelope) => {
                     let id = envelope.body().session;
-                    let group = envelopes.entry(id).or_insert_with(|| {
-                        touched.push(id);
-                        Vec::new()
-                    });
-                    group.push(envelope);
+                    // Nearly always a frame speaks of one session.
+                    let position = match groups.last() {
+                        Some((last, _)) if *last == id => groups.len() - 1,
+                        _ => *positions.entry(id).or_insert_with(|| {
+                            groups.push((id, Vec::new()));
+                            groups.len() - 1
+                        }),
+                    };
+                    groups[position].1.push(envelope);
                 }
                 Err(error) => refuse(self.count(error)),
             }
         }
         let mut known = Vec::new();
-        for id in touched {
-            let group = envelopes.remove(&id).unwrap_or_default();
+        for (id, group) in groups {
             match self.envelopes(id, group, from, now) {
                 Ok(()) => known.push(id),
                 Err(error) => refuse(self.count(error)),
@@ -627,10 +642,15 @@ impl Engine {
         now: Time,
     ) -> Result<(), WireError> {
         if !self.sessions.contains_key(&id) {
-            let proposed = group.iter().find_map(|envelope| match envelope.content() {
-                Content::Proposal(bytes) => Some((envelope, bytes)),
-                _ => None,
-            });
+            let proposals = || {
+                group.iter().filter_map(|envelope| match envelope.content() {
+                    Content::Proposal(bytes) => Some((envelope, bytes)),
+                    _ => None,
+                })
+            };
+            // Its proposer may have signed another one into this session: a proof, that comes with the rest.
+            let fits = |(_, bytes): &(&Envelope, &Vec<u8>)| Proposal::id_of(bytes) == id;
+            let proposed = proposals().find(fits).or_else(|| proposals().next());
             match (proposed, from) {
                 (Some((envelope, bytes)), _) => self.proposed(id, envelope, bytes, from, now)?,
                 (None, Some(from)) => {
@@ -678,12 +698,16 @@ impl Engine {
             self.refused.proposals += 1;
             refused
         };
-        let proposal = Proposal::decode(bytes).map_err(|_| refuse())?;
+        let known = |key: &SignerKey| *key == self.own || self.connected.contains(key);
+        let proposal = Proposal::decode_knowing(bytes, &known).map_err(|_| refuse())?;
         let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
             return Err(refuse());
         }
-        proposal.check_expiry(now.wall).map_err(|_| refuse())?;
+        self.check_expiry(&proposal, now).map_err(|_| {
+            self.refused.proposals += 1;
+            refused
+        })?;
         let proposer = proposal.signers[proposal.proposer];
         if self.index.unanswered(&proposer) >= self.settings.max_proposals_per_signer {
             self.refused.proposals += 1;

@@ -48,41 +48,49 @@ impl Stopwatch {
 /// Which signers broadcast in which turn. Derived from the proposal, so equal at all signers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turns {
-    tiers: Vec<Vec<usize>>,
+    order: Vec<usize>,
+    /// Where each tier ends in the order.
+    ends: Vec<usize>,
     timeout: Duration,
 }
 
 impl Turns {
     /// Groups the priority list into tiers. With failover off there is one turn, of the coordinator alone.
     pub fn new(priority_list: &[usize], policy: &FailoverPolicy) -> Self {
-        let mut rest = if policy.enabled { priority_list } else { &priority_list[..1] };
-        let mut tiers = Vec::new();
-        while !rest.is_empty() {
+        let order = if policy.enabled { priority_list } else { &priority_list[..1] };
+        let mut ends: Vec<usize> = Vec::new();
+        while let before = ends.last().copied().unwrap_or(0)
+            && before < order.len()
+        {
             let width = match policy.tiers {
                 Tiers::Single => 1,
                 Tiers::Fixed(width) => usize::from(width).max(1),
-                Tiers::Doubling => 1 << tiers.len().min(16),
+                Tiers::Doubling => 1 << ends.len().min(16),
             };
-            let (tier, later) = rest.split_at(width.min(rest.len()));
-            tiers.push(tier.to_vec());
-            rest = later;
+            ends.push((before + width).min(order.len()));
         }
-        Self { tiers, timeout: policy.broadcast_timeout }
+        Self { order: order.to_vec(), ends, timeout: policy.broadcast_timeout }
     }
 
     /// How many turns there are.
     pub fn count(&self) -> usize {
-        self.tiers.len()
+        self.ends.len()
     }
 
     /// The signer indices of a turn.
     pub fn signers(&self, turn: usize) -> &[usize] {
-        self.tiers.get(turn).map_or(&[], Vec::as_slice)
+        self.ends.get(turn).map_or(&[], |end| &self.order[self.before(turn)..*end])
+    }
+
+    /// How many signers have their turn before this one.
+    fn before(&self, turn: usize) -> usize {
+        turn.checked_sub(1).and_then(|earlier| self.ends.get(earlier)).copied().unwrap_or(0)
     }
 
     /// The turn of a signer. `None`: failover is off and it is not the coordinator.
     pub fn of_signer(&self, signer: usize) -> Option<usize> {
-        self.tiers.iter().position(|tier| tier.contains(&signer))
+        let rank = self.order.iter().position(|other| *other == signer)?;
+        self.ends.iter().position(|end| rank < *end)
     }
 
     /// When a turn opens at the latest, after `t0`. For the number of turns: when all are over.
@@ -400,8 +408,8 @@ impl Watch {
     fn open_turns(&mut self, elapsed: Duration, surroundings: &Surroundings<'_>, actions: &mut Vec<Action>) {
         let before = self.opened;
         while self.opened < self.turns.count() {
-            let earlier = &self.turns.tiers[..self.opened];
-            let all_excused = || earlier.iter().flatten().all(|signer| (surroundings.excused)(*signer));
+            let earlier = &self.turns.order[..self.turns.before(self.opened)];
+            let all_excused = || earlier.iter().all(|signer| (surroundings.excused)(*signer));
             if elapsed < self.turns.start(self.opened) && !all_excused() {
                 break;
             }
@@ -409,7 +417,8 @@ impl Watch {
         }
         if self.opened > before.max(1) {
             let turn = self.opened - 1;
-            let failed = self.turns.tiers[before.max(1) - 1..turn].concat();
+            let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
+            let failed = self.turns.order[first..last].to_vec();
             let next = self.turns.signers(turn).to_vec();
             actions.push(Action::CoordinatorFailed { failed, next, turn });
         }

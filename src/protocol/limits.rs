@@ -25,6 +25,8 @@ pub const EXPORT: usize = 16 << 20;
 pub const TWEAKS: usize = 1024;
 /// Tweaks applied one after the other to one key.
 pub const TWEAK_DEPTH: usize = 16;
+/// Spent outputs of a transaction: more than inputs fit into a block.
+pub const INPUTS: usize = 25_000;
 /// Restarts of one signer in one session.
 pub const RESTARTS: u32 = 3;
 /// Bytes of a reason (decline, abort, NACK).
@@ -40,7 +42,7 @@ pub const BROADCAST_TIMEOUT: RangeInclusive<Duration> =
 pub const PRESENCE: usize = 4096;
 /// Addresses in a presence record.
 pub const ADDRESSES: usize = 16;
-/// Entries of a frame: more than any session has of all kinds.
+/// Entries of a frame or export, and ids in a comparison: more than any session has of all kinds.
 pub const FRAME_ENTRIES: usize = 4096;
 /// Comparisons that one signer may ask for of one session within [`COMPARISONS_WITHIN`]: each may cost a whole session.
 pub const COMPARISONS: u32 = 8;

@@ -15,6 +15,7 @@ use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerK
 
 pub use crate::store::Durability;
 
+pub mod bounds;
 pub mod election;
 pub mod engine;
 pub mod envelope;
@@ -27,6 +28,7 @@ mod mutation;
 #[cfg(feature = "mutations")]
 pub mod mutation;
 pub mod nonce;
+pub mod presence;
 pub mod proposal;
 pub mod roster;
 pub mod scheme;

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::ProposalError;
+use crate::error::{ProposalError, WireError};
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::limits;
 use crate::protocol::wire::{self, pb};
@@ -177,6 +177,8 @@ impl Terms {
         if self.proposer >= self.signers.len() {
             return Err(ProposalError::Index { what: "proposer", index: self.proposer as u64 });
         }
+        let spent = self.transaction.as_ref().map_or(0, |transaction| transaction.spent.len());
+        within("spent outputs", spent, 0, limits::INPUTS)?;
         let mut seen = HashSet::with_capacity(self.signers.len());
         for (second, key) in self.signers.iter().enumerate() {
             if !seen.insert(key.x_only()) {
@@ -251,10 +253,23 @@ impl Proposal {
 
     /// Decodes and checks received bytes. They must be exactly what [`Proposal::new`] makes of their content.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProposalError> {
+        Self::decode_knowing(bytes, &|_| false)
+    }
+
+    /// The same, without the work of checking keys that are `known` to be points.
+    pub(crate) fn decode_knowing(
+        bytes: &[u8],
+        known: &dyn Fn(&SignerKey) -> bool,
+    ) -> Result<Self, ProposalError> {
         Self::within_size(bytes.len())?;
-        let message: pb::Proposal = wire::decode(bytes, "the proposal")
-            .map_err(|_| ProposalError::Encoding("its bytes are not canonical"))?;
-        let terms = from_wire(message)?;
+        let message: pb::Proposal = wire::decode(bytes, "the proposal").map_err(|error| match error {
+            WireError::TooMany { what, actual, most } => {
+                let least = u64::from(matches!(what, "signers" | "messages"));
+                ProposalError::Limit { what, actual: actual as u64, least, most: most as u64 }
+            }
+            _ => ProposalError::Encoding("its bytes are not canonical"),
+        })?;
+        let terms = from_wire(message, known)?;
         terms.check()?;
         Ok(Self::with_bytes(terms, bytes.to_vec()))
     }
@@ -268,8 +283,13 @@ impl Proposal {
     }
 
     fn with_bytes(terms: Terms, bytes: Vec<u8>) -> Self {
-        let id = SessionId(tagged_hash("musig/session", &[&bytes]));
+        let id = Self::id_of(&bytes);
         Self(Arc::new(Inner { terms, bytes, id }))
+    }
+
+    /// The session id of an encoded proposal.
+    pub(crate) fn id_of(bytes: &[u8]) -> SessionId {
+        SessionId(tagged_hash("musig/session", &[bytes]))
     }
 
     /// The session id.
@@ -358,20 +378,17 @@ fn message_to_wire(message: &Message) -> pb::Message {
     }
 }
 
-fn from_wire(message: pb::Proposal) -> Result<Terms, ProposalError> {
+fn from_wire(message: pb::Proposal, known: &dyn Fn(&SignerKey) -> bool) -> Result<Terms, ProposalError> {
     if message.version != limits::VERSION {
         return Err(ProposalError::Unknown { what: "version", value: message.version.into() });
     }
     let failover = message.failover.ok_or(ProposalError::Encoding("it has no failover policy"))?;
-    let mut signers = Vec::with_capacity(message.signers.len().min(limits::SIGNERS));
-    if message.signers.len() > limits::SIGNERS {
-        let (actual, most) = (message.signers.len() as u64, limits::SIGNERS as u64);
-        return Err(ProposalError::Limit { what: "signers", actual, least: 1, most });
-    }
+    let mut signers = Vec::with_capacity(message.signers.len());
     for (index, bytes) in message.signers.iter().enumerate() {
-        signers.push(SignerKey::from_bytes(bytes).map_err(|source| ProposalError::Key { index, source })?);
+        let key = SignerKey::from_bytes_knowing(bytes, known);
+        signers.push(key.map_err(|source| ProposalError::Key { index, source })?);
     }
-    let mut tweaks = Vec::with_capacity(message.tweaks.len().min(limits::TWEAKS));
+    let mut tweaks = Vec::with_capacity(message.tweaks.len());
     for (index, tweak) in message.tweaks.iter().enumerate() {
         let scalar = tweak.scalar.as_slice().try_into().map_err(|_| ProposalError::Tweak { index })?;
         tweaks.push(Tweak { follows: from_link(tweak.follows), x_only: tweak.x_only, scalar });

@@ -6,6 +6,7 @@
 use prost::Message;
 
 use crate::error::WireError;
+use crate::protocol::bounds::{self, Bounded};
 use crate::protocol::limits;
 use crate::types::{SessionId, Signature};
 
@@ -20,21 +21,18 @@ pub fn encode<M: Message>(message: &M) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// Decodes a message, and refuses any but its canonical bytes.
-pub fn decode<M: Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, WireError> {
+/// Decodes a message, and refuses any but its canonical bytes. Lists that are too long cost nothing.
+pub fn decode<M: Bounded>(bytes: &[u8], what: &'static str) -> Result<M, WireError> {
+    bounds::check::<M>(bytes, what)?;
     let message = M::decode(bytes).map_err(|_| WireError::Malformed(what))?;
-    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
+    if message.encode_to_vec() != bytes {
         return Err(WireError::Malformed(what));
     }
     Ok(message)
 }
 
 /// Decodes a message of at most `most` bytes.
-pub fn decode_within<M: Message + Default>(
-    bytes: &[u8],
-    what: &'static str,
-    most: usize,
-) -> Result<M, WireError> {
+pub fn decode_within<M: Bounded>(bytes: &[u8], what: &'static str, most: usize) -> Result<M, WireError> {
     if bytes.len() > most {
         return Err(WireError::TooLong { what, actual: bytes.len(), most });
     }

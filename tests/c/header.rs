@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 14] = [
-    "version", "status", "error", "bytes", "callback", "signer", "chain", "log", "config", "election",
-    "proposal", "terms", "session", "event",
+const FILES: [&str; 15] = [
+    "version", "status", "error", "bytes", "callback", "signer", "chain", "log", "config", "network",
+    "election", "proposal", "terms", "session", "event",
 ];
 
 pub fn root() -> PathBuf {

@@ -181,6 +181,11 @@ fn every_handle_may_be_used_by_several_threads() {
 }
 
 #[test]
+fn signers_find_each_other_by_their_keys() {
+    check("tests/c/network.c");
+}
+
+#[test]
 fn a_forked_child_gets_a_status() {
     check("tests/c/fork.c");
 }

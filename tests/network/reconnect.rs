@@ -58,7 +58,7 @@ async fn sought_signers_are_dialled_where_their_presence_says() {
     let (mut a, mut b) = (Node::new(config()).await, Node::new(config()).await);
     let presence = b.signer.presence(b.peer(), vec![b.address.clone()], 1);
     a.net.command(NetCommand::Seek(vec![b.key()])).await;
-    a.net.command(NetCommand::LearnPresence(presence)).await;
+    a.net.command(NetCommand::LearnPresences(vec![presence])).await;
     a.connected_to(b.key()).await;
     b.connected_to(a.key()).await;
 
@@ -68,7 +68,7 @@ async fn sought_signers_are_dialled_where_their_presence_says() {
     a.disconnected_from(key).await;
     let b = Node::with(config(), signer, identity, 2).await;
     let moved = b.signer.presence(b.peer(), vec![b.address.clone()], 3);
-    a.net.command(NetCommand::LearnPresence(moved)).await;
+    a.net.command(NetCommand::LearnPresences(vec![moved])).await;
     a.connected_to(key).await;
 
     a.net.command(NetCommand::Seek(vec![])).await;

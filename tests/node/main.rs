@@ -12,6 +12,11 @@ mod load;
 mod outsider;
 mod process;
 mod recovery;
+#[cfg(all(feature = "discovery", feature = "nat"))]
+mod remote;
+#[cfg(all(feature = "discovery", feature = "nat"))]
+#[path = "../support/server.rs"]
+mod server;
 mod signing;
 #[path = "../support/nodes.rs"]
 mod support;

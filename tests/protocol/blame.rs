@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, envelope_id};
 use libmusig::protocol::event::Event;
+use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::status::Phase;
+use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::Signer;
 use libmusig::types::SessionId;
 
@@ -297,6 +299,35 @@ fn content_that_breaks_a_rule_is_a_proof() {
         cluster.run_for(Duration::from_secs(30));
         convicted(&mut cluster, &session, name);
     }
+}
+
+#[test]
+fn a_false_proposal_hides_the_session_from_nobody() {
+    let mut cluster = cluster(3, false);
+    for other in 0..2 {
+        cluster.cut(other, 2, true);
+    }
+    cluster.run_for(Duration::from_millis(20));
+    let session = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_secs(1));
+    // Envelopes are told in the order of their ids, so this one comes before the true one.
+    let exported = cluster.engine(0).export(&session).expect("it exists");
+    let frame: pb::Frame = wire::decode(&exported, "an export").expect("a frame");
+    let first = Envelope::decode(&frame.envelopes[0]).expect("an envelope");
+    let mut other = cluster.raw_terms();
+    let false_one = (0..=255)
+        .map(|entropy| {
+            other.entropy = [entropy; 32];
+            let proposal = Proposal::new(other.clone()).expect("valid terms");
+            cluster.forge(0, session, 0, Content::Proposal(proposal.as_bytes().to_vec()))
+        })
+        .find(|envelope| envelope.id() < first.id());
+    cluster.inject(0, 1, &[false_one.expect("one of many")]);
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.status(1, &session).phase, Phase::Failed);
+    cluster.cut(1, 2, false);
+    cluster.run_for(Duration::from_secs(5));
+    assert_eq!(cluster.status(2, &session).phase, Phase::Failed, "it hears of the session, and of the proof");
 }
 
 #[test]

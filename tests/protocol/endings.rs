@@ -189,6 +189,28 @@ fn an_ended_session_is_forgotten_after_its_expiry() {
 }
 
 #[test]
+fn a_clock_that_goes_back_brings_no_forgotten_session_back() {
+    let mut cluster = cluster(3);
+    cluster.nodes[1].application.consent = Consent::Waits;
+    let session = cluster.create(0, |terms| terms.expires_at = EPOCH.saturating_add(Duration::from_secs(60)));
+    cluster.run_for(Duration::from_secs(1));
+    cluster.nodes[0].skew = 3_600_000;
+    cluster.nodes[0].asleep = true;
+    cluster.wake(0);
+    cluster.run_for(Duration::from_secs(5));
+    assert!(cluster.engine(0).ids().is_empty(), "it expired, and was forgotten");
+    cluster.nodes[0].skew = 0;
+    cluster.run_for(Duration::from_secs(10));
+    // It would not know what it said, and say something else.
+    assert!(cluster.engine(0).ids().is_empty());
+    assert_eq!(cluster.count(0, &session, "KeyInUseElsewhere"), 0);
+    // What expires later cannot be one of them.
+    let later = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.status(0, &later).phase, Phase::Joined);
+}
+
+#[test]
 fn a_proof_is_stronger_than_an_abort_and_an_abort_than_a_decline() {
     let mut cluster = cluster(4);
     cluster.nodes[1].application.consent = Consent::Waits;

@@ -10,6 +10,7 @@ mod envelope;
 mod events;
 mod failover_cases;
 mod failover_matrix;
+mod fuzzed;
 mod generated;
 mod messages;
 mod proposal;
@@ -18,5 +19,13 @@ mod signer;
 mod support;
 mod vectors;
 
+#[path = "../fuzz/decoders.rs"]
+mod decoders;
+#[path = "../fuzz/machine.rs"]
+mod machine;
+#[path = "../fuzz/seeds.rs"]
+mod seeds;
 #[path = "../support/mod.rs"]
 mod simulated;
+#[path = "../fuzz/targets.rs"]
+mod targets;

@@ -12,6 +12,7 @@ mod run;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod simulated;
+mod speed;
 mod timeline;
 mod trace;
 
@@ -22,7 +23,10 @@ use std::time::{Duration, Instant};
 
 use campaign::Total;
 use scenario::Scenario;
-use simulated::cluster::{Cluster, Options};
+use simulated::memory::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -31,26 +35,6 @@ fn number(name: &str, default: u64) -> u64 {
 fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     number("THREADS", cores as u64).max(1) as usize
-}
-
-/// How many sessions of 5 signers a core finishes in a second if nothing goes wrong.
-fn speed() {
-    let sessions = number("SESSIONS", 2000);
-    let mut options = Options::new(5);
-    options.settings.max_sessions = usize::MAX;
-    let mut cluster = Cluster::new(options);
-    cluster.run_for(Duration::from_secs(1));
-    let start = Instant::now();
-    for _ in 0..sessions {
-        let session = cluster.create(0, |_| {});
-        cluster.complete(&session);
-        cluster.run_for(Duration::from_millis(100));
-        let now = cluster.now();
-        cluster.chain.mine_blocks(6, now);
-        cluster.nodes.iter_mut().for_each(|node| node.events.clear());
-    }
-    let speed = sessions as f64 / start.elapsed().as_secs_f64();
-    println!("{{\"undisturbed_sessions_of_5_per_second\":{speed:.0}}}");
 }
 
 #[cfg(feature = "mutations")]
@@ -115,7 +99,7 @@ fn simulate() -> bool {
 fn main() -> ExitCode {
     let mode = |name: &str| std::env::var_os(name).is_some();
     if mode("SPEED") {
-        speed();
+        speed::measure();
         return ExitCode::SUCCESS;
     }
     let quiet = std::panic::take_hook();

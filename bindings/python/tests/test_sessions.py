@@ -14,7 +14,9 @@ from support import (
     FakeBroadcaster,
     FakeChain,
     FakeObserver,
+    address,
     connect,
+    join_next,
     key,
     keys,
     make,
@@ -48,6 +50,34 @@ def test_three_of_three() -> None:
             assert status.failover.coordinator == ranked(3)[0]
             assert [each.session for each in await a.sessions()] == [session]
             assert (await a.metrics()).frames_sent > 0
+
+    asyncio.run(main())
+
+
+def test_signers_are_found_by_their_keys() -> None:
+    async def main() -> None:
+        async with make(2, dht=musig.DhtMode.SERVER) as server:
+            known = {"bootstrap_peers": [f"{await address(server)}/p2p/{server.peer_id}"]}
+            # One is set up as on a phone: it listens nowhere, so it looks for the other.
+            async with make(0, **known) as a, make(1, listen=[], mobile=True, **known) as b:
+                session = await b.create_session(keys(2), messages=[bytes([7] * 32)])
+                await join_next(a)
+                for node in (a, b):
+                    await wait_event(node, events.SessionComplete)
+                assert (await a.session(session.id()).status()).phase is Phase.WATCHING
+
+    asyncio.run(main())
+
+
+def test_a_server_is_named_with_its_peer_id() -> None:
+    async def main() -> None:
+        nameless = ["/ip4/127.0.0.1/tcp/1"]
+        for options in ({"bootstrap_peers": nameless}, {"relays": nameless}):
+            with pytest.raises(errors.InvalidConfig, match="/p2p/"):
+                async with make(0, **options):
+                    pass
+        async with make(0, dht=musig.DhtMode.OFF, mdns=False):
+            pass
 
     asyncio.run(main())
 

@@ -11,6 +11,7 @@ use super::chain::{ForeignBroadcaster, ForeignObserver, musig_broadcaster, musig
 use super::error::musig_error;
 use super::event::musig_event;
 use super::log::{LINES, Sink, musig_log_sink};
+use super::network::{Network, musig_dht_mode};
 use super::node::musig_node;
 use super::signer::{Kind, musig_signer};
 use super::status::{musig_status, musig_status_code};
@@ -53,6 +54,14 @@ pub enum musig_option {
     MAX_SESSIONS = 6,
     /// 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
     SMALL_RUNTIME = 7,
+    /// A musig_dht_mode. Default MUSIG_DHT_CLIENT.
+    DHT = 8,
+    /// 1 to announce the node on the local network, where everybody can read it, and to look for signers there; 0, the
+    /// default, not to.
+    MDNS = 9,
+    /// 1 for settings of the network that suit phones: it does not listen unless an address is added, and wakes the
+    /// radio less often; 0, the default, not to.
+    MOBILE = 10,
 }
 
 #[derive(Clone)]
@@ -68,6 +77,7 @@ struct Settings {
     store: Option<Store>,
     listen: Vec<String>,
     peers: Vec<String>,
+    network: Network,
     offline: bool,
     without_observer: bool,
     broadcaster: Option<Arc<ForeignBroadcaster>>,
@@ -97,13 +107,17 @@ impl musig_config {
         drop(replaced);
         Ok(())
     }
+
+    pub(super) fn change_network(&self, change: impl FnOnce(&mut Network)) -> Outcome {
+        self.change(|settings| change(&mut settings.network))
+    }
 }
 
 fn used() -> Failure {
     Failure::new(musig_status_code::CONFIG_USED, "a node was started with this configuration; make a new one")
 }
 
-fn multiaddress(address: &str) -> Outcome<String> {
+pub(super) fn multiaddress(address: &str) -> Outcome<String> {
     match address.parse::<Multiaddr>() {
         Ok(_) => Ok(address.to_owned()),
         Err(error) => Err(Failure::invalid(format!(
@@ -139,12 +153,14 @@ impl Settings {
             Some(Store::Memory) => builder.store(MemoryStore::new()),
             None => builder,
         };
+        builder = self.network.begin(builder);
         for address in &self.listen {
             builder = builder.listen(address);
         }
         for address in &self.peers {
             builder = builder.peer(address);
         }
+        builder = self.network.apply(builder);
         if self.offline {
             builder = builder.offline();
         }
@@ -523,7 +539,18 @@ pub unsafe extern "C" fn musig_config_set_number(
     fallible!(error, {
         use musig_option::*;
         let config = get!(config);
-        let all = [FINAL_DEPTH, DEAD_AFTER, CLAIMS, NACKS, STALL_AFTER, MAX_SESSIONS, SMALL_RUNTIME];
+        let all = [
+            FINAL_DEPTH,
+            DEAD_AFTER,
+            CLAIMS,
+            NACKS,
+            STALL_AFTER,
+            MAX_SESSIONS,
+            SMALL_RUNTIME,
+            DHT,
+            MDNS,
+            MOBILE,
+        ];
         let option = choice(option, &all.map(|option| (option as i32, option)), "option")?;
         let most = u64::from(u32::MAX);
         let within = |least: u64| {
@@ -562,6 +589,19 @@ pub unsafe extern "C" fn musig_config_set_number(
             SMALL_RUNTIME => {
                 let small = switch()?;
                 config.change(|settings| settings.small = small)
+            }
+            DHT => {
+                let modes = musig_dht_mode::ALL.map(|mode| (mode as i32, mode));
+                let mode = choice(i32::try_from(value).unwrap_or(-1), &modes, "value")?;
+                config.change_network(|network| network.dht = Some(mode))
+            }
+            MDNS => {
+                let on = switch()?;
+                config.change_network(|network| network.mdns = on)
+            }
+            MOBILE => {
+                let mobile = switch()?;
+                config.change_network(|network| network.mobile = mobile)
             }
         }
     })

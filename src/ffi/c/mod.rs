@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 mod fields;
 pub mod log;
+pub mod network;
 pub mod node;
 pub mod proposal;
 mod reaper;

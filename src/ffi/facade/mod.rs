@@ -30,7 +30,7 @@ pub use self::keys::{TweakForest, aggregate_key, sort_keys, synthetic_xpub, tapr
 #[cfg(feature = "test-hooks")]
 pub use self::live::live_objects;
 pub use self::log::{LogLevel, LogRecord, LogSink};
-pub use self::node::{Metrics, Node, NodeConfig, RuntimeProfile, StoreChoice, library_version};
+pub use self::node::{DhtMode, Metrics, Node, NodeConfig, RuntimeProfile, StoreChoice, library_version};
 pub use self::proposal::{Culprit, Proposal, ProposalMessage, decode_proposal, verify_proof};
 pub use self::request::{Message, SessionContent, SessionRequest};
 pub use self::session::Session;

@@ -41,6 +41,17 @@ pub enum RuntimeProfile {
     Small,
 }
 
+/// What a node does in the distributed hash table, in which signers find each other by their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum DhtMode {
+    /// Nothing.
+    Off,
+    /// Asks for others, and publishes where it is.
+    Client,
+    /// Also keeps for others where they are: for nodes that run all the time and can be reached.
+    Server,
+}
+
 /// How a node is set up. What is not given has the library's default.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct NodeConfig {
@@ -52,6 +63,23 @@ pub struct NodeConfig {
     /// Addresses of peers to connect to, and to connect to again.
     #[uniffi(default = [])]
     pub peers: Vec<String>,
+    /// Servers of the distributed hash table, in which signers find each other by their keys; each with its peer id, such
+    /// as `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. They need not be signers.
+    #[uniffi(default = [])]
+    pub bootstrap_peers: Vec<String>,
+    /// Relays through which others reach this node, each with its peer id.
+    #[uniffi(default = [])]
+    pub relays: Vec<String>,
+    /// What this node does in the distributed hash table. Default: it asks, and publishes where it is.
+    #[uniffi(default = None)]
+    pub dht: Option<DhtMode>,
+    /// Whether to announce this node on the local network, where everybody can read it, and to look for signers there.
+    #[uniffi(default = false)]
+    pub mdns: bool,
+    /// Settings of the network that suit phones: does not listen unless `listen` says where, and wakes the radio less
+    /// often.
+    #[uniffi(default = false)]
+    pub mobile: bool,
     /// No network: sessions go by export and import alone.
     #[uniffi(default = false)]
     pub offline: bool,
@@ -92,11 +120,30 @@ impl NodeConfig {
             StoreChoice::File { path } => builder.store_path(path),
             StoreChoice::Memory => builder.store(MemoryStore::default()),
         };
+        if self.mobile {
+            builder = builder.network(core::NetworkConfig::mobile());
+        }
         for address in &self.listen {
             builder = builder.listen(address);
         }
         for address in &self.peers {
             builder = builder.peer(address);
+        }
+        for address in &self.bootstrap_peers {
+            builder = builder.bootstrap_peer(address);
+        }
+        for address in &self.relays {
+            builder = builder.relay(address);
+        }
+        if let Some(mode) = self.dht {
+            builder = builder.dht(match mode {
+                DhtMode::Off => core::DhtMode::Off,
+                DhtMode::Client => core::DhtMode::Client,
+                DhtMode::Server => core::DhtMode::Server,
+            });
+        }
+        if self.mdns {
+            builder = builder.mdns(true);
         }
         if self.offline {
             builder = builder.offline();

@@ -129,7 +129,7 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<(), WireError> {
         let ids = have.envelopes.chunks_exact(32);
-        if !ids.remainder().is_empty() {
+        if !ids.remainder().is_empty() || ids.len() > limits::FRAME_ENTRIES {
             return Err(WireError::Malformed("the comparison"));
         }
         let window = self.comparisons.entry(from).or_insert((context.now.monotonic, 0));
@@ -196,7 +196,8 @@ fn frames(envelopes: Vec<Vec<u8>>) -> Vec<Arc<[u8]>> {
     let (mut group, mut size) = (Vec::new(), 0);
     for envelope in envelopes {
         let more = envelope.len() + 16;
-        if size + more > limits::FRAME && !group.is_empty() {
+        let full = size + more > limits::FRAME || group.len() == limits::FRAME_ENTRIES;
+        if full && !group.is_empty() {
             frames.push(frame_of(std::mem::take(&mut group)));
             size = 0;
         }

@@ -249,7 +249,7 @@ impl Session {
 
     /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
     pub fn foreign(&self) -> bool {
-        !self.joined() && !self.consenting() && !self.closed && self.proposal.proposer != self.own
+        !self.closed && self.proposal.proposer != self.own && !self.joined() && !self.consenting()
     }
 
     // ---- What the application asks for ----
@@ -572,15 +572,14 @@ impl Session {
     fn add(&mut self, envelope: Envelope, context: &Context<'_>) {
         let (id, signer) = (envelope.id(), envelope.body().signer);
         self.records.push(Record::Envelope(id, envelope.as_bytes().to_vec()));
-        let content = envelope.content().clone();
-        let dropped = self.set.insert(envelope, &self.proposal);
+        let dropped = self.set.insert(envelope.clone(), &self.proposal);
         self.records.extend(dropped.into_iter().map(Record::DropEnvelope));
-        match content {
+        match envelope.content() {
             Content::Accept => {
                 let (joined, signers) = (self.set.by_all(Fact::Accept).count(), self.signers());
                 self.tell(Event::SessionJoined { signer, joined, signers });
             }
-            Content::Claim { txid } if signer != self.own => self.heard_claim(txid, signer, context),
+            Content::Claim { txid } if signer != self.own => self.heard_claim(*txid, signer, context),
             _ => {}
         }
     }
@@ -676,21 +675,20 @@ impl Session {
     /// When [`Session::tick`] is to be called next.
     pub fn next_timeout(&mut self, context: &Context<'_>) -> Option<Duration> {
         let now = context.now;
-        let mut next = self.watch_timeout(context).into_iter().collect::<Vec<_>>();
         let until_expiry = self.proposal.expires_at.saturating_since(now.wall);
         let over = self.over() || self.certificate.is_some();
-        next.extend(Some(self.compare_at).filter(|_| self.compares()));
-        if !over {
-            next.push(now.monotonic.saturating_add(until_expiry));
-            if self.joined() && !self.stalled {
-                next.push(self.progress_at.saturating_add(context.settings.stall_after));
-            }
-            next.extend(self.recovery_ends().filter(|at| *at > now.monotonic));
-        } else if !until_expiry.is_zero() {
-            next.push(now.monotonic.saturating_add(until_expiry));
-        }
-        next.extend(self.signer_retry);
-        next.into_iter().min()
+        let stalls = !over && self.joined() && !self.stalled;
+        [
+            self.watch_timeout(context),
+            Some(self.compare_at).filter(|_| self.compares()),
+            Some(now.monotonic.saturating_add(until_expiry)).filter(|_| !over || !until_expiry.is_zero()),
+            Some(self.progress_at.saturating_add(context.settings.stall_after)).filter(|_| stalls),
+            self.recovery_ends().filter(|at| !over && *at > now.monotonic),
+            self.signer_retry,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// After sleep: compare at once, and look at the chain before submitting.
@@ -766,7 +764,7 @@ impl Session {
         }
         if partials.is_empty() {
             // All are here but do not fit together: somebody lies about what it received.
-            let transcript = self.transcript(attempt);
+            let transcript = self.set.transcript(attempt);
             partials = self.other_transcripts(attempt, transcript);
         }
         partials

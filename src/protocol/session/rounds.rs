@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Ending, Purpose, RECOVERY, Session};
-use crate::protocol::envelope::{Content, Envelope, Place, Proof, transcript_hash};
+use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
@@ -12,7 +12,6 @@ use crate::protocol::scheme::Round;
 use crate::protocol::set::Fact;
 use crate::protocol::wire::Certificate;
 use crate::signer::{NonceRequest, PartialRequest, SignTask};
-use crate::types::EnvelopeId;
 
 impl Session {
     /// Does what follows from the set and the time. Precedence: certificate, proof, abort, decline, expiry.
@@ -64,7 +63,7 @@ impl Session {
         if !self.set.has_any(Place::Partial(attempt)) {
             return;
         }
-        let Some(transcript) = self.transcript(attempt) else { return };
+        let Some(transcript) = self.set.transcript(attempt) else { return };
         if !self.other_transcripts(attempt, Some(transcript)).is_empty() {
             self.mismatch_told = Some(attempt);
             self.compare_all(context);
@@ -170,14 +169,13 @@ impl Session {
         if self.bad_nonces == Some(attempt) {
             return None;
         }
-        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
-        let ids: Vec<EnvelopeId> = all.iter().map(|envelope| envelope.id()).collect();
-        let transcript = transcript_hash(&ids);
+        let transcript = self.set.transcript(attempt)?;
         if let Some((known, hash, round)) = &self.round
             && (*known, *hash) == (attempt, transcript)
         {
             return Some((transcript, round.clone()));
         }
+        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
         let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
         match self.keys.begin_round(&nonces) {
             Ok(round) => {
@@ -189,12 +187,6 @@ impl Session {
                 None
             }
         }
-    }
-
-    /// The hash of the nonces that this node holds of an attempt.
-    pub(super) fn transcript(&self, attempt: u32) -> Option<[u8; 32]> {
-        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
-        Some(transcript_hash(&all.iter().map(|envelope| envelope.id()).collect::<Vec<_>>()))
     }
 
     /// Signers whose partial signatures answer to other nonces than these.
@@ -210,8 +202,7 @@ impl Session {
     /// The certificate, if all partial signatures of an attempt are here, answer to the same nonces and add up.
     fn aggregate(&mut self, attempt: u32) -> Option<Certificate> {
         let signers = self.signers();
-        let ids: Vec<EnvelopeId> =
-            self.set.all_at(Place::Partial(attempt), signers)?.iter().map(|envelope| envelope.id()).collect();
+        self.set.all_at(Place::Partial(attempt), signers)?;
         let (transcript, round) = self.begin_round(attempt)?;
         if self.tried == Some((attempt, self.set.len()))
             || !self.other_transcripts(attempt, Some(transcript)).is_empty()
@@ -219,7 +210,6 @@ impl Session {
             return None;
         }
         self.tried = Some((attempt, self.set.len()));
-        debug_assert_eq!(ids.len(), signers);
         let all = self.set.all_at(Place::Partial(attempt), signers)?;
         let partials: Vec<&[u8]> = all.iter().filter_map(|envelope| partials_of(envelope)).collect();
         let signatures = round.aggregate(&partials)?;
@@ -235,8 +225,7 @@ impl Session {
             let Some(all) = self.set.all_at(Place::Nonces(attempt), signers) else { continue };
             let envelopes: Vec<Envelope> = all.into_iter().cloned().collect();
             let nonces: Vec<&[u8]> = envelopes.iter().filter_map(nonces_of).collect();
-            let ids: Vec<EnvelopeId> = envelopes.iter().map(Envelope::id).collect();
-            let transcript = transcript_hash(&ids);
+            let Some(transcript) = self.set.transcript(attempt) else { continue };
             let complete = self.set.all_at(Place::Partial(attempt), signers).is_some();
             match self.keys.begin_round(&nonces) {
                 Err(signer) => proofs.push(Proof::BadContent(Box::new(envelopes[signer].clone()))),

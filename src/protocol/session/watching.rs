@@ -102,7 +102,7 @@ impl Session {
         let own = self.with_watch(context, |watch, around| watch.next_timeout(now, around))??;
         let waits = self.watch.as_ref().is_none_or(|watch| watch.evidence().pauses());
         let silences = (0..self.signers())
-            .filter(|_| !waits)
+            .filter(|_| !waits && context.settings.dead_after.is_some())
             .filter_map(|signer| self.silent_since(signer, context))
             .filter(|at| *at > now.monotonic)
             .min();
@@ -241,7 +241,8 @@ impl Session {
 
     fn act(&mut self, actions: Vec<Action>, context: &mut Context<'_>) {
         for action in actions {
-            self.state_changed = true;
+            // Asking changes nothing that is stored; the answer does.
+            self.state_changed |= action != Action::Observe;
             match action {
                 Action::CoordinatorFailed { failed, next, turn } => {
                     self.tell(Event::CoordinatorFailed { failed, next, turn });

@@ -38,7 +38,7 @@ impl Cluster {
         self.requests
     }
 
-    pub(super) fn react(&mut self, node: usize, event: SessionEvent) {
+    pub(super) fn react(&mut self, node: usize, event: &SessionEvent) {
         let Some(session) = event.session else { return };
         let application = self.nodes[node].application.clone();
         let request = self.request();

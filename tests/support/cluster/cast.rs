@@ -192,7 +192,7 @@ pub struct Node {
     pub asleep: bool,
     pub cut_off: bool,
     /// What it told its application, and when, in simulated time.
-    pub events: Vec<(Duration, SessionEvent)>,
+    pub events: Vec<(Duration, Arc<SessionEvent>)>,
     pub done: Vec<(RequestId, Result<(), Error>)>,
     /// Since when it runs and has connections, or not.
     pub up: Vec<(Duration, bool)>,
@@ -200,6 +200,8 @@ pub struct Node {
     pub(super) base: Duration,
     pub(super) life: u64,
     pub(super) held: HashMap<SessionId, VecDeque<Output>>,
+    /// What was under way when it fell asleep.
+    pub(super) frozen: Vec<What>,
     pub(super) tick_at: Option<Duration>,
 }
 

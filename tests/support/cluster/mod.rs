@@ -43,31 +43,52 @@ enum What {
     Submit { node: usize, life: u64, session: SessionId, txid: Txid },
     Submitted { node: usize, life: u64, session: SessionId, answer: Result<SubmitOutcome, String> },
     Observe { node: usize, life: u64, session: SessionId, query: ChainQuery },
-    React { node: usize, life: u64, event: Box<SessionEvent> },
+    React { node: usize, life: u64, event: Arc<SessionEvent> },
     Connect { one: usize, other: usize, connection: u64 },
     Call(Box<dyn FnOnce(&mut Cluster)>),
 }
 
-struct Entry {
-    at: Duration,
-    sequence: u64,
-    what: What,
+impl What {
+    /// The node whose process does it: while that sleeps, it waits.
+    fn process(&self) -> Option<usize> {
+        match self {
+            Self::Synced { node, .. }
+            | Self::Signed { node, .. }
+            | Self::Submit { node, .. }
+            | Self::Submitted { node, .. }
+            | Self::Observe { node, .. }
+            | Self::React { node, .. } => Some(*node),
+            Self::Frame { .. } | Self::Tick(_) | Self::Connect { .. } | Self::Call(_) => None,
+        }
+    }
 }
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
+/// What is to happen, in the order of its time, then of its number.
+#[derive(Default)]
+struct Agenda {
+    order: BinaryHeap<Reverse<(Duration, u64, usize)>>,
+    entries: Vec<Option<What>>,
+    free: Vec<usize>,
+    sequence: u64,
 }
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
+
+impl Agenda {
+    fn add(&mut self, at: Duration, what: What) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        self.entries[place] = Some(what);
+        self.sequence += 1;
+        self.order.push(Reverse((at, self.sequence, place)));
     }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+
+    /// The next one, if it is due.
+    fn take(&mut self, until: Duration) -> Option<(Duration, What)> {
+        let Reverse((at, _, place)) = *self.order.peek().filter(|Reverse((at, ..))| *at <= until)?;
+        self.order.pop();
+        self.free.push(place);
+        Some((at, self.entries[place].take()?))
     }
 }
 
@@ -141,8 +162,7 @@ pub struct Cluster {
     /// Every envelope that was ever on the wire, if they are audited.
     pub audited: HashMap<Vec<u8>, Envelope>,
     now: Duration,
-    sequence: u64,
-    queue: BinaryHeap<Reverse<Entry>>,
+    agenda: Agenda,
     links: Vec<Vec<Link>>,
     connections: u64,
     requests: RequestId,
@@ -196,6 +216,7 @@ impl Cluster {
                 base: Duration::from_secs(random.below(1_000_000)),
                 life: 0,
                 held: HashMap::new(),
+                frozen: Vec::new(),
                 tick_at: None,
             })
             .collect();
@@ -227,8 +248,7 @@ impl Cluster {
             log: None,
             audited: HashMap::new(),
             now: Duration::ZERO,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            agenda: Agenda::default(),
             links,
             connections: 0,
             requests: 0,
@@ -259,8 +279,7 @@ impl Cluster {
     }
 
     fn push(&mut self, after: Duration, what: What) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Entry { at: self.now + after, sequence: self.sequence, what }));
+        self.agenda.add(self.now + after, what);
     }
 
     /// Runs a part of the script later.
@@ -270,11 +289,10 @@ impl Cluster {
 
     /// One step of the simulation; `false` if nothing is left to do before `until`.
     pub fn step(&mut self, until: Duration) -> bool {
-        if self.queue.peek().is_none_or(|Reverse(entry)| entry.at > until) {
+        let Some((at, what)) = self.agenda.take(until) else {
             self.now = self.now.max(until);
             return false;
-        }
-        let Some(Reverse(Entry { at, what, .. })) = self.queue.pop() else { return false };
+        };
         self.now = at;
         self.carry_out(what);
         true
@@ -316,6 +334,10 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, what: What) {
+        if let Some(node) = what.process().filter(|node| self.nodes[*node].asleep) {
+            self.nodes[node].frozen.push(what);
+            return;
+        }
         match what {
             What::Frame { from, to, connection, frame } => {
                 let link = &self.links[from][to];
@@ -361,7 +383,7 @@ impl Cluster {
                 }
                 self.drive(node, |engine, now| engine.observed(&session, answer, now));
             }
-            What::React { node, life, event } if self.nodes[node].life == life => self.react(node, *event),
+            What::React { node, life, event } if self.nodes[node].life == life => self.react(node, &event),
             What::Connect { one, other, connection } => {
                 if self.links[one][other].connection == connection {
                     let keys = (self.nodes[one].key, self.nodes[other].key);
@@ -475,9 +497,10 @@ impl Cluster {
                 self.push(self.options.chain, What::Observe { node, life, session, query });
             }
             Output::Event { event } => {
+                let event = Arc::new(event);
                 self.nodes[node].events.push((self.now, event.clone()));
                 let delay = self.nodes[node].application.delay;
-                self.push(delay, What::React { node, life, event: Box::new(event) });
+                self.push(delay, What::React { node, life, event });
             }
             Output::Done { session, request, result } => {
                 if result.is_ok() && self.withdrawals.remove(&request) {
@@ -547,6 +570,7 @@ impl Cluster {
         state.life += 1;
         state.engine = None;
         state.held.clear();
+        state.frozen.clear();
         state.tick_at = None;
         state.disk.crash(commits, self.now);
         for link in &mut self.links[node] {
@@ -564,6 +588,9 @@ impl Cluster {
     pub fn wake(&mut self, node: usize) {
         self.nodes[node].asleep = false;
         self.nodes[node].tick_at = None;
+        for what in std::mem::take(&mut self.nodes[node].frozen) {
+            self.push(Duration::ZERO, what);
+        }
         self.drive(node, |engine, now| engine.woke(now));
         self.refresh();
     }

@@ -69,7 +69,7 @@ impl Cluster {
 
     pub(super) fn send(&mut self, from: usize, to: SignerKey, frame: Arc<[u8]>) {
         for other in 0..self.nodes.len() {
-            if self.nodes[other].key == to && self.links[from][other].connection != 0 {
+            if self.links[from][other].connection != 0 && self.nodes[other].key == to {
                 self.send_to(from, other, frame.clone());
             }
         }

@@ -7,6 +7,7 @@ from . import chain, errors, events, signer
 from ._ffi import (
     Culprit,
     Depth,
+    DhtMode,
     Election,
     ElectionMethod,
     Evidence,
@@ -68,6 +69,7 @@ __all__ = [
     "ChainStatus",
     "Culprit",
     "Depth",
+    "DhtMode",
     "Election",
     "ElectionMethod",
     "Evidence",

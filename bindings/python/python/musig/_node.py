@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union, cast
 
 from . import _exit, _ffi
 from ._ffi import (
+    DhtMode,
     ElectionMethod,
     KeyOrder,
     LocalSigner,
@@ -97,6 +98,9 @@ class Node:
 
     ``store`` is a path, or ``":memory:"``. Either ``observer`` or ``without_observer=True`` must be given: then the
     application looks at the chain and calls ``notify_broadcast_complete``.
+
+    Nodes find each other by their keys alone if they have a server in common: ``bootstrap_peers``, and ``relays`` for
+    those that cannot be dialled, each an address with its peer id (``/p2p/…``). ``mobile=True`` suits phones.
     """
 
     def __init__(
@@ -106,6 +110,11 @@ class Node:
         store: str | os.PathLike[str],
         listen: Iterable[str] = (),
         peers: Iterable[str] = (),
+        bootstrap_peers: Iterable[str] = (),
+        relays: Iterable[str] = (),
+        dht: DhtMode | None = None,
+        mdns: bool = False,
+        mobile: bool = False,
         offline: bool = False,
         broadcaster: Broadcaster | None = None,
         observer: ChainObserver | None = None,
@@ -125,6 +134,11 @@ class Node:
             store=_stores.MEMORY() if path == ":memory:" else _stores.FILE(path),
             listen=list(listen),
             peers=list(peers),
+            bootstrap_peers=list(bootstrap_peers),
+            relays=list(relays),
+            dht=dht,
+            mdns=mdns,
+            mobile=mobile,
             offline=offline,
             without_observer=without_observer,
             final_depth=final_depth,

@@ -77,6 +77,39 @@ final class SigningTests: MusigTestCase {
         XCTAssertEqual(closed, .closed)
     }
 
+    func testSignersAreFoundByTheirKeys() async throws {
+        let server = try await start(2) { $0.dht = .server }
+        try await waitUntil("it listens") { try await !server.listenAddresses().isEmpty }
+        let known = ["\(try await server.listenAddresses()[0])/p2p/\(server.peerId())"]
+        let alice = try await start(0) { $0.bootstrapPeers = known }
+        // Set up as on a phone: it listens nowhere, so it looks for the other.
+        let bob = try await start(1) {
+            $0.listen = []
+            $0.mobile = true
+            $0.bootstrapPeers = known
+        }
+        let watchers = [watch(alice), watch(bob)]
+        let session = try await bob.createSession(request: SessionRequest(signers: keys(2), content: digests(7)))
+        for watcher in watchers { try await watcher.complete(session.id()) }
+    }
+
+    func testAServerIsNamedWithItsPeerId() async throws {
+        let nameless = ["/ip4/127.0.0.1/tcp/1"]
+        let changes: [(inout NodeConfig) -> Void] = [{ $0.bootstrapPeers = nameless }, { $0.relays = nameless }]
+        for change in changes {
+            do {
+                _ = try await start(0, change: change)
+                XCTFail("who is there is not said")
+            } catch let error as MusigError {
+                XCTAssertTrue("\(error)".contains("/p2p/"), "\(error)")
+            }
+        }
+        _ = try await start(0) {
+            $0.dht = .off
+            $0.mdns = false
+        }
+    }
+
     func testSessionsByExportAndImport() async throws {
         let (alice, bob) = (try await start(0, offline: true), try await start(1, offline: true))
         let session = try await alice.createSession(

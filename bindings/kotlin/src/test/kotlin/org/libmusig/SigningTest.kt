@@ -4,10 +4,13 @@ import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import org.libmusig.ffi.DhtMode
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.KeyOrder
+import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.Phase
 import org.libmusig.ffi.aggregateKey
 
@@ -27,6 +30,34 @@ class SigningTest {
         }
         sessions.forEach { it.close() }
         closeAll(nodes)
+    }
+
+    @Test
+    fun `signers are found by their keys`() = runBlocking {
+        val server = MusigNode.start(config().copy(dht = DhtMode.SERVER), signer(2))
+        eventually("it listens") { server.listenAddresses().isNotEmpty() }
+        val known = listOf("${server.listenAddresses().first()}/p2p/${server.peerId()}")
+        val alice = MusigNode.start(config().copy(bootstrapPeers = known), signer(0))
+        // Set up as on a phone: it listens nowhere, so it looks for the other.
+        val phone = config().copy(listen = emptyList(), mobile = true, bootstrapPeers = known)
+        val bob = MusigNode.start(phone, signer(1))
+        val proposed = bob.createSession(messageRequest(keys(2)))
+        val joined = alice.joinNext()
+        alice.await<Event.SessionComplete>()
+        bob.await<Event.SessionComplete>()
+        proposed.close()
+        joined.close()
+        closeAll(listOf(bob, alice, server))
+    }
+
+    @Test
+    fun `a server is named with its peer id`() = runBlocking {
+        val nameless = listOf("/ip4/127.0.0.1/tcp/1")
+        for (wrong in listOf(config().copy(bootstrapPeers = nameless), config().copy(relays = nameless))) {
+            val failure = assertThrows(MusigException::class.java) { runBlocking { MusigNode.start(wrong, signer(0)) } }
+            assertTrue("/p2p/" in failure.toString(), failure.toString())
+        }
+        closeAll(listOf(MusigNode.start(config().copy(dht = DhtMode.OFF, mdns = false), signer(0))))
     }
 
     @Test

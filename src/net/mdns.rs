@@ -1,0 +1,184 @@
+//! Who else is on the local network (multicast DNS).
+//!
+//! It has a thread and a runtime of its own: libp2p's tasks for it end with their runtime only, and keep whatever anybody
+//! on the network claims, so they are started anew when that is too much.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use futures::future::poll_fn;
+use libp2p::core::transport::ListenerId;
+use libp2p::mdns::{self, Event};
+use libp2p::swarm::behaviour::{ExpiredListenAddr, NewListenAddr};
+use libp2p::swarm::{FromSwarm, NetworkBehaviour, ToSwarm};
+use libp2p::{Multiaddr, PeerId};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
+
+/// How often others are asked for.
+const QUERY: Duration = Duration::from_secs(60);
+/// How long what is said of somebody holds.
+const KEPT: Duration = Duration::from_secs(5 * 60);
+/// How long to wait when it cannot start, or when too much was claimed.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Addresses that are claimed at once before it counts as too much.
+const CLAIMS: usize = 1024;
+/// What was seen and waits for the node; more is dropped, and seen again.
+const WAITING: usize = 256;
+const PORT: u16 = 5353;
+
+/// What is seen.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Somebody says that this peer is there.
+    Peer(PeerId, Multiaddr),
+    /// Nothing can be seen, and why.
+    Degraded(String),
+}
+
+/// The thread; dropping this ends it.
+pub(super) struct Finder {
+    listening: mpsc::UnboundedSender<Vec<Multiaddr>>,
+    found: mpsc::Receiver<Found>,
+}
+
+impl Finder {
+    pub(super) fn start(own: PeerId) -> Self {
+        let (listening, orders) = mpsc::unbounded_channel();
+        let (tell, found) = mpsc::channel(WAITING);
+        let failed = tell.clone();
+        let search = Search { own, orders, tell, listening: HashSet::new(), complained: false };
+        if let Err(error) = thread::Builder::new().name("musig-mdns".into()).spawn(move || search.run()) {
+            let _ = failed.try_send(cannot(&error));
+        }
+        Self { listening, found }
+    }
+
+    /// Announces these addresses, and no others.
+    pub(super) fn announce(&self, addresses: Vec<Multiaddr>) {
+        let _ = self.listening.send(addresses);
+    }
+
+    pub(super) async fn next(&mut self) -> Found {
+        match self.found.recv().await {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn cannot(error: &io::Error) -> Found {
+    Found::Degraded(format!("signers on the local network are not found: mDNS does not start ({error})"))
+}
+
+enum Ended {
+    /// Nobody wants to know any more.
+    Node,
+    Failed(io::Error),
+    Flooded,
+}
+
+struct Search {
+    own: PeerId,
+    orders: mpsc::UnboundedReceiver<Vec<Multiaddr>>,
+    tell: mpsc::Sender<Found>,
+    listening: HashSet<Multiaddr>,
+    complained: bool,
+}
+
+impl Search {
+    fn run(mut self) {
+        loop {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = self.tell.try_send(cannot(&error));
+                    return;
+                }
+            };
+            let text = match runtime.block_on(self.search()) {
+                Ended::Node => return,
+                Ended::Failed(error) => cannot(&error),
+                Ended::Flooded => Found::Degraded(
+                    "somebody floods the local network with mDNS: signers on it are not found for a minute"
+                        .into(),
+                ),
+            };
+            if !std::mem::replace(&mut self.complained, true) {
+                let _ = self.tell.try_send(text);
+            }
+            let ended = runtime.block_on(async {
+                let until = tokio::time::Instant::now() + AGAIN;
+                while let Ok(order) = tokio::time::timeout_at(until, self.orders.recv()).await {
+                    match order {
+                        Some(addresses) => self.listening = addresses.into_iter().collect(),
+                        None => return true,
+                    }
+                }
+                false
+            });
+            if ended {
+                return;
+            }
+        }
+    }
+
+    async fn search(&mut self) -> Ended {
+        // libp2p only logs a socket that it cannot have, so one like its own is tried before.
+        let config = mdns::Config { ttl: KEPT, query_interval: QUERY, enable_ipv6: false };
+        let begun = probe().and_then(|()| mdns::tokio::Behaviour::new(config, self.own));
+        let mut behaviour = match begun {
+            Ok(behaviour) => behaviour,
+            Err(error) => return Ended::Failed(error),
+        };
+        // All addresses count as one listener's.
+        let listener_id = ListenerId::next();
+        for addr in &self.listening {
+            behaviour.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }));
+        }
+        self.complained = false;
+        loop {
+            tokio::select! {
+                order = self.orders.recv() => {
+                    let Some(addresses) = order else { return Ended::Node };
+                    let addresses: HashSet<_> = addresses.into_iter().collect();
+                    for addr in self.listening.difference(&addresses) {
+                        let gone = ExpiredListenAddr { listener_id, addr };
+                        behaviour.on_swarm_event(FromSwarm::ExpiredListenAddr(gone));
+                    }
+                    for addr in addresses.difference(&self.listening) {
+                        behaviour.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }));
+                    }
+                    self.listening = addresses;
+                }
+                found = poll_fn(|context| loop {
+                    match behaviour.poll(context) {
+                        Poll::Ready(ToSwarm::GenerateEvent(Event::Discovered(found))) => return Poll::Ready(found),
+                        Poll::Ready(_) => {}
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }) => {
+                    if behaviour.discovered_nodes().len() > CLAIMS {
+                        return Ended::Flooded;
+                    }
+                    for (peer, address) in found {
+                        let _ = self.tell.try_send(Found::Peer(peer, address));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the port of mDNS can be had, shared with others that share it.
+fn probe() -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())
+}

@@ -1,0 +1,134 @@
+//! The presences that a server of the distributed hash table keeps for others: authentic ones, the newest of each
+//! signer, and not too many.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::iter::Empty;
+use std::time::Instant;
+
+use libp2p::PeerId;
+use libp2p::kad::store::{Error, RecordStore, Result};
+use libp2p::kad::{KBucketKey, ProviderRecord, Record, RecordKey};
+
+use super::liveness::Allowance;
+use super::presence::PresenceRecord;
+use crate::protocol::limits;
+use crate::types::{SignerKey, tagged_hash};
+
+/// Signatures of strangers' records that are verified per second, and at once.
+const VERIFIED: (u32, u32) = (200, 1000);
+
+/// Where in the distributed hash table the presence of a signer is: the tagged hash `musig/presence-key` of its key.
+pub fn presence_key(signer: &SignerKey) -> [u8; 32] {
+    tagged_hash("musig/presence-key", &[signer.as_bytes()])
+}
+
+/// See the module. Whatever is put into it was checked.
+#[derive(Debug)]
+pub struct PresenceStore {
+    own: KBucketKey<PeerId>,
+    most: usize,
+    records: HashMap<RecordKey, (u64, Record)>,
+    verified: Allowance,
+}
+
+impl PresenceStore {
+    /// An empty one of the node `own`, for at most so many records (and at least one, the node's own).
+    pub fn new(own: PeerId, most: usize) -> Self {
+        let verified = Allowance::new(VERIFIED.0, VERIFIED.1);
+        Self { own: own.into(), most: most.max(1), records: HashMap::new(), verified }
+    }
+
+    /// Makes room for a record: what is out of date goes, then what is farthest from this node, if that is farther than
+    /// the new one.
+    fn make_room(&mut self, key: &RecordKey) -> Result<()> {
+        if self.records.len() < self.most {
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.records.retain(|_, (_, record)| !record.is_expired(now));
+        if self.records.len() < self.most {
+            return Ok(());
+        }
+        let distance = |key: &RecordKey| KBucketKey::new(key.clone()).distance(&self.own);
+        let own = *self.own.preimage();
+        let others = self.records.iter().filter(|(_, (_, record))| record.publisher != Some(own));
+        match others.map(|(key, _)| (distance(key), key.clone())).max_by_key(|(distance, _)| *distance) {
+            Some((farthest, there)) if farthest > distance(key) => {
+                self.records.remove(&there);
+                Ok(())
+            }
+            _ => Err(Error::MaxRecords),
+        }
+    }
+}
+
+impl RecordStore for PresenceStore {
+    type RecordsIter<'a> = std::vec::IntoIter<Cow<'a, Record>>;
+    type ProvidedIter<'a> = Empty<Cow<'a, ProviderRecord>>;
+
+    fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
+        self.records.get(key).map(|(_, record)| Cow::Borrowed(record))
+    }
+
+    /// Fails, and changes nothing, unless the record is a presence under its signer's key, signed by it, and not older
+    /// than the one that is here.
+    fn put(&mut self, record: Record) -> Result<()> {
+        // The interface knows no better reason for what is wrong.
+        let wrong = Error::ValueTooLarge;
+        if record.value.len() > limits::PRESENCE {
+            return Err(wrong);
+        }
+        if let Some((_, known)) = self.records.get_mut(&record.key)
+            && known.value == record.value
+        {
+            // Published again: it stays longer. The publisher is a claim, and the first one is kept.
+            if known.expires.is_some() {
+                known.expires = known.expires.max(record.expires);
+            }
+            return Ok(());
+        }
+        // What costs little comes first.
+        let claimed = PresenceRecord::decode_unverified(&record.value).map_err(|_| wrong.clone())?;
+        if presence_key(&claimed.signer)[..] != *record.key.as_ref() {
+            return Err(wrong);
+        }
+        let known = self.records.get(&record.key);
+        if known.is_some_and(|(sequence, _)| claimed.sequence <= *sequence) {
+            return Err(wrong);
+        }
+        if !self.verified.take(Instant::now()) {
+            return Err(Error::MaxRecords);
+        }
+        PresenceRecord::decode(&record.value).map_err(|_| wrong)?;
+        if !self.records.contains_key(&record.key) {
+            self.make_room(&record.key)?;
+        }
+        self.records.insert(record.key.clone(), (claimed.sequence, record));
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &RecordKey) {
+        self.records.remove(key);
+    }
+
+    fn records(&self) -> Self::RecordsIter<'_> {
+        let records: Vec<_> = self.records.values().map(|(_, record)| Cow::Borrowed(record)).collect();
+        records.into_iter()
+    }
+
+    /// There are no providers here.
+    fn add_provider(&mut self, _: ProviderRecord) -> Result<()> {
+        Err(Error::MaxProvidedKeys)
+    }
+
+    fn providers(&self, _: &RecordKey) -> Vec<ProviderRecord> {
+        Vec::new()
+    }
+
+    fn provided(&self) -> Self::ProvidedIter<'_> {
+        std::iter::empty()
+    }
+
+    fn remove_provider(&mut self, _: &RecordKey, _: &PeerId) {}
+}

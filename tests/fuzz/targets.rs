@@ -1,0 +1,20 @@
+//! The targets by name.
+
+use crate::{decoders, machine};
+
+/// Each name is that of a folder in `corpus` and of a program in `targets`.
+pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+    ("envelope", decoders::envelope),
+    ("frame", decoders::frame),
+    ("import", decoders::import),
+    ("machine", machine::machine),
+    ("presence", decoders::presence),
+    ("proof", decoders::proof),
+    ("proposal", decoders::proposal),
+];
+
+/// Runs a target on an input. Panics if the input breaks a promise.
+pub fn run(target: &str, bytes: &[u8]) {
+    let (_, function) = TARGETS.iter().find(|(name, _)| *name == target).expect("the target exists");
+    function(bytes);
+}

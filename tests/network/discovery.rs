@@ -1,0 +1,167 @@
+//! Signers are found in the distributed hash table by their keys alone. Its server is a node that is one, or (in
+//! `relay.rs`) the relay as a process.
+
+use std::time::Duration;
+
+use libmusig::net::{DhtMode, Multiaddr, NetCommand, NetEvent, NetworkConfig};
+use libp2p::multiaddr::Protocol;
+
+use crate::support::{Node, config, eventually};
+
+/// Where a node is entered as a bootstrap peer.
+pub fn full_address(node: &Node) -> Multiaddr {
+    node.address.clone().with(Protocol::P2p(node.peer()))
+}
+
+/// The settings of a node that knows this bootstrap peer.
+pub fn knowing(bootstrap: &Multiaddr) -> NetworkConfig {
+    NetworkConfig {
+        bootstrap_peers: vec![bootstrap.clone()],
+        lookup_min: Duration::from_millis(50),
+        lookup_max: Duration::from_millis(500),
+        ..config()
+    }
+}
+
+pub fn serving() -> NetworkConfig {
+    NetworkConfig { dht: DhtMode::Server, ..config() }
+}
+
+pub async fn published(node: &Node, times: u64) {
+    eventually("it is published", || node.net.counters().publications >= times).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signers_that_know_one_bootstrap_address_find_each_other() {
+    let server = Node::new(serving()).await;
+    let bootstrap = full_address(&server);
+    let mut a = Node::new(knowing(&bootstrap)).await;
+    let mut b = Node::new(knowing(&bootstrap)).await;
+    published(&b, 1).await;
+
+    // Nobody is called upon who is not sought.
+    assert_eq!((a.net.counters().lookups, b.net.counters().lookups), (0, 0));
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    let mut learnt = false;
+    a.until(|event| match event {
+        NetEvent::PresenceLearned { key, .. } => {
+            learnt |= key == b.key();
+            None
+        }
+        NetEvent::SignerConnected { key, .. } => (key == b.key()).then_some(()),
+        _ => None,
+    })
+    .await;
+    assert!(learnt, "what the hash table knows is told, to be stored");
+    b.connected_to(a.key()).await;
+    assert!(a.send(b.key(), b"found"));
+    assert_eq!(b.frame().await.1, b"found");
+    assert!(a.net.counters().lookups_answered >= 1);
+
+    // Once it is connected it is not looked up any more.
+    let lookups = a.net.counters().lookups;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(a.net.counters().lookups, lookups);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signer_that_is_published_later_is_found_then() {
+    let server = Node::new(serving()).await;
+    let bootstrap = full_address(&server);
+    let mut a = Node::new(knowing(&bootstrap)).await;
+    let signer = crate::support::Signer::new();
+    a.net.command(NetCommand::Seek(vec![signer.key()])).await;
+    eventually("it is not found", || a.net.counters().lookups >= 3).await;
+    let b = Node::with(knowing(&bootstrap), signer, libmusig::net::generate_identity(), 1).await;
+    a.connected_to(b.key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signer_that_moved_is_found_again() {
+    let server = Node::new(serving()).await;
+    let bootstrap = full_address(&server);
+    let mut a = Node::new(knowing(&bootstrap)).await;
+    let b = Node::new(knowing(&bootstrap)).await;
+    let key = b.key();
+    published(&b, 1).await;
+    a.net.command(NetCommand::Seek(vec![key])).await;
+    a.connected_to(key).await;
+
+    // It does not seek the other, and knows no address of it.
+    let (signer, identity, before) = b.stop().await;
+    a.disconnected_from(key).await;
+    let b = Node::with(knowing(&bootstrap), signer, identity, 2).await;
+    assert_ne!(b.address, before);
+    a.connected_to(key).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hash_table_spans_its_servers() {
+    // Each server knows the one before; the signers know the first and the last.
+    let first = Node::new(serving()).await;
+    let next = |before: &Node| NetworkConfig { dht: DhtMode::Server, ..knowing(&full_address(before)) };
+    let second = Node::new(next(&first)).await;
+    let third = Node::new(next(&second)).await;
+    let mut a = Node::new(knowing(&full_address(&first))).await;
+    let b = Node::new(knowing(&full_address(&third))).await;
+    published(&b, 1).await;
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    a.connected_to(b.key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_found_with_the_hash_table_off_and_nothing_published() {
+    let server = Node::new(serving()).await;
+    let bootstrap = full_address(&server);
+    let off = || NetworkConfig { dht: DhtMode::Off, ..knowing(&bootstrap) };
+    let (mut a, b) = (Node::new(off()).await, Node::new(off()).await);
+    let told = crate::degraded::degradations(off(), 1).await;
+    assert!(told[0].contains("bootstrap"), "{told:?}");
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    tokio::time::timeout(Duration::from_millis(500), a.connected_to(b.key()))
+        .await
+        .expect_err("nobody says where it is");
+    let (a, b) = (a.net.counters(), b.net.counters());
+    assert_eq!((a.lookups, a.dials, b.publications, b.dials), (0, 0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_opened_for_a_lookup_is_closed_again() {
+    // The second server is a signer that nobody seeks, and becomes known by the first one alone.
+    let first = Node::new(serving()).await;
+    let second = Node::new(NetworkConfig { dht: DhtMode::Server, ..knowing(&full_address(&first)) }).await;
+    let short = NetworkConfig {
+        presence_timeout: Duration::from_millis(300),
+        ping_interval: Duration::from_millis(250),
+        lookup_max: Duration::from_secs(30),
+        ..knowing(&full_address(&first))
+    };
+    let mut a = Node::new(short).await;
+    a.connected_to(second.key()).await;
+    a.disconnected_from(second.key()).await;
+    eventually("the bootstrap peer is left", || a.open_connections() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presences_that_nobody_needs_are_forgotten_and_that_is_told() {
+    let mut a = Node::new(NetworkConfig { max_presences: 3, ..config() }).await;
+    let sought = Node::new(config()).await;
+    a.net.command(NetCommand::Seek(vec![sought.key()])).await;
+    let mut presences = vec![sought.signer.presence(sought.peer(), vec![sought.address.clone()], 1)];
+    let strangers: Vec<_> = (0..5).map(|_| crate::support::Signer::new()).collect();
+    presences
+        .extend(strangers.iter().map(|signer| signer.presence(libmusig::net::PeerId::random(), vec![], 1)));
+    a.net.command(NetCommand::LearnPresences(presences)).await;
+    let mut forgotten = Vec::new();
+    while forgotten.len() < 3 {
+        forgotten.extend(
+            a.until(|event| match event {
+                NetEvent::PresencesForgotten { keys } => Some(keys),
+                _ => None,
+            })
+            .await,
+        );
+    }
+    assert_eq!(forgotten.len(), 3);
+    assert!(!forgotten.contains(&sought.key()), "it is sought");
+}

@@ -1,0 +1,128 @@
+//! The relay, as a process: signers that cannot be dialled, direct connections in its place, and its restart.
+
+use std::time::Duration;
+
+use libmusig::net::{Multiaddr, NetCommand, NetEvent, NetworkConfig, generate_identity};
+use libp2p::multiaddr::Protocol;
+
+use crate::discovery::{knowing, published};
+use crate::server::Server;
+use crate::support::{Node, Signer, eventually};
+
+/// Settings of a node that only the relay leads to.
+fn behind(relay: &Server) -> NetworkConfig {
+    let address: Multiaddr = relay.address.parse().unwrap();
+    NetworkConfig { listen: Vec::new(), relays: vec![address.clone()], ..knowing(&address) }
+}
+
+fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signers_behind_a_relay_find_and_reach_each_other() {
+    let relay = Server::start();
+    let (mut a, mut b) = (Node::new(behind(&relay)).await, Node::new(behind(&relay)).await);
+    assert!(is_relayed(&a.address) && is_relayed(&b.address), "{} {}", a.address, b.address);
+    published(&b, 1).await;
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    a.connected_to(b.key()).await;
+    b.connected_to(a.key()).await;
+    for number in 0..200u32 {
+        assert!(a.send(b.key(), &number.to_be_bytes()));
+        assert!(b.send(a.key(), &number.to_be_bytes()));
+    }
+    for number in 0..200u32 {
+        assert_eq!(a.frame().await.1, number.to_be_bytes());
+        assert_eq!(b.frame().await.1, number.to_be_bytes());
+    }
+    // A proposal of the largest size goes through as well.
+    assert!(a.send(b.key(), &vec![7; 4 << 20]));
+    assert_eq!(b.frame().await.1.len(), 4 << 20);
+    assert_eq!((a.net.counters().holes_punched, b.net.counters().holes_punched), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_direct_connection_takes_the_place_of_the_relayed_one() {
+    let relay = Server::start();
+    let here = || "/ip4/127.0.0.1/tcp/0".parse::<Multiaddr>().unwrap();
+    let reachable = || NetworkConfig { listen: vec![here()], ..behind(&relay) };
+    // Each waits for its place at the relay, and says nothing of the address at which it could be dialled.
+    let runtime = tokio::runtime::Handle::current();
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let (identity, signer) = (generate_identity(), Signer::new());
+        let (net, mut events) =
+            libmusig::net::Network::start(&runtime, reachable(), &identity, None).unwrap();
+        let address = loop {
+            let event = tokio::time::timeout(crate::support::DEADLINE, events.recv()).await.unwrap().unwrap();
+            if let NetEvent::Listening(addresses) = event
+                && let Some(relayed) = addresses.into_iter().find(is_relayed)
+            {
+                break relayed;
+            }
+        };
+        let presence = signer.presence(net.local_peer_id(), vec![address.clone()], 1);
+        net.command(NetCommand::SetPresence(presence)).await;
+        nodes.push(Node { net, events, signer, identity, address });
+    }
+    let (mut b, mut a) = (nodes.pop().unwrap(), nodes.pop().unwrap());
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    a.connected_to(b.key()).await;
+    b.connected_to(a.key()).await;
+    let mut sent = 0u32;
+    let mut pass = async |a: &Node, b: &mut Node| {
+        assert!(a.send(b.key(), &sent.to_be_bytes()));
+        assert_eq!(b.frame().await.1, sent.to_be_bytes());
+        sent += 1;
+    };
+    // Nothing is lost meanwhile, and in the end one connection is left beside the one with the relay.
+    let begin = std::time::Instant::now();
+    while a.net.counters().holes_punched + b.net.counters().holes_punched == 0
+        || a.open_connections() > 2
+        || b.open_connections() > 2
+    {
+        assert!(begin.elapsed() < crate::support::DEADLINE, "no direct connection");
+        pass(&a, &mut b).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(relay);
+    // It does not need the relay any more.
+    for _ in 0..20 {
+        pass(&a, &mut b).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_learns_that_it_can_be_reached() {
+    let relay = Server::start();
+    let a = Node::new(knowing(&relay.address.parse().unwrap())).await;
+    eventually("the relay dials it", || a.net.counters().addresses_confirmed > 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn places_are_taken_again_at_a_relay_that_was_restarted() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = folder.path().join("identity").display().to_string();
+    let relay = Server::with(&["--listen", "/ip4/127.0.0.1/tcp/0", "--identity", &identity]);
+    let address: Multiaddr = relay.address.parse().unwrap();
+    let mut a = Node::new(knowing(&address)).await;
+    let mut b = Node::new(behind(&relay)).await;
+    published(&b, 1).await;
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    a.connected_to(b.key()).await;
+
+    let mut listen = address.clone();
+    listen.pop();
+    let again = relay.address.clone();
+    drop(relay);
+    a.disconnected_from(b.key()).await;
+    b.until(|event| matches!(event, NetEvent::Listening(addresses) if addresses.is_empty()).then_some(()))
+        .await;
+    let relay = Server::with(&["--listen", &listen.to_string(), "--identity", &identity]);
+    assert_eq!(relay.address, again, "it is the same one");
+    b.until(|event| matches!(event, NetEvent::Listening(addresses) if !addresses.is_empty()).then_some(()))
+        .await;
+    a.connected_to(b.key()).await;
+}
