@@ -661,6 +661,14 @@ impl Engine {
                 (None, None) => return Err(WireError::UnknownSession(id)),
             }
         }
+        let foreign = self.sessions.get(&id).filter(|session| session.foreign());
+        if let Some(proposer) = foreign.map(|session| session.proposer_key())
+            && !self.index.room_for(&proposer, 0)
+        {
+            // It comes again by comparison, once the application has answered.
+            self.refused.proposals += 1;
+            return Ok(());
+        }
         let result = self.with_session(&id, now, |session, context| {
             let index = match from {
                 Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
@@ -713,7 +721,8 @@ impl Engine {
             self.refused.proposals += 1;
             return Err(refused);
         }
-        if self.index.foreign() >= limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions) {
+        let most = limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions);
+        if self.index.foreign() >= most || !self.index.room_for(&proposer, bytes.len()) {
             self.refused.proposals += 1;
             return Err(refused);
         }

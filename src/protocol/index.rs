@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use super::limits;
 use super::session::Session;
 use crate::types::{SessionId, SignerKey};
 
@@ -11,6 +12,8 @@ struct Entry {
     deadline: Option<Duration>,
     open: bool,
     unanswered: bool,
+    /// Of an unanswered one; else 0.
+    bytes: usize,
     wants_peers: bool,
 }
 
@@ -22,6 +25,8 @@ pub(super) struct Index {
     open: usize,
     /// Proposals of others that this node has not joined, by proposer.
     unanswered: HashMap<SignerKey, usize>,
+    /// The bytes of these sessions, by proposer.
+    bytes: HashMap<SignerKey, usize>,
     /// How many sessions want each signer connected.
     wanted: HashMap<SignerKey, usize>,
     wanted_changed: bool,
@@ -34,6 +39,7 @@ impl Index {
             deadline,
             open: !session.closed,
             unanswered: session.foreign(),
+            bytes: if session.foreign() { session.bytes() } else { 0 },
             wants_peers: !session.closed && session.ending.is_none(),
         };
         self.replace(session, Some(entry));
@@ -62,6 +68,13 @@ impl Index {
         self.open = self.open + usize::from(after.open) - usize::from(before.open);
         if before.unanswered != after.unanswered {
             count(&mut self.unanswered, session.proposer_key(), after.unanswered);
+        }
+        if before.bytes != after.bytes {
+            let proposer = session.proposer_key();
+            let of_proposer = self.bytes.remove(&proposer).unwrap_or(0) + after.bytes - before.bytes;
+            if of_proposer > 0 {
+                self.bytes.insert(proposer, of_proposer);
+            }
         }
         if before.wants_peers != after.wants_peers {
             for signer in &session.proposal.signers {
@@ -93,6 +106,13 @@ impl Index {
     /// Proposals of all others that this node has not joined, ended ones too, until they are forgotten or closed.
     pub fn foreign(&self) -> usize {
         self.unanswered.values().sum()
+    }
+
+    /// Whether the sessions that this node has not joined may take this much more, of this proposer.
+    pub fn room_for(&self, proposer: &SignerKey, more: usize) -> bool {
+        let of_proposer = self.bytes.get(proposer).copied().unwrap_or(0) + more;
+        let of_all = self.bytes.values().sum::<usize>() + more;
+        of_proposer <= limits::FOREIGN_BYTES_PER_SIGNER && of_all <= limits::FOREIGN_BYTES
     }
 
     /// Proposals of a signer that this node has not joined.

@@ -52,6 +52,10 @@ pub const COMPARISONS_WITHIN: Duration = Duration::from_secs(2);
 pub const PROOFS: usize = 1 << 20;
 /// Proposals of others that this node has not joined, ended ones too.
 pub const FOREIGN_PROPOSALS: usize = 1024;
+/// Bytes of the sessions that this node has not joined, as they came. What holds more takes nothing more.
+pub const FOREIGN_BYTES: usize = 32 << 20;
+/// Of these, bytes of the sessions of one proposer.
+pub const FOREIGN_BYTES_PER_SIGNER: usize = 8 << 20;
 /// Sessions of a node that are not closed.
 pub const SESSIONS: usize = 4096;
 /// Proposals of one proposer that the application has not answered yet.

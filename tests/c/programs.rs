@@ -84,6 +84,16 @@ pub fn compile(source: &Path) -> PathBuf {
     program
 }
 
+/// Compiles a program against the static library, whose libsecp256k1 it uses too.
+pub fn compile_static(source: &Path) -> PathBuf {
+    let name = source.file_stem().expect("a file").to_string_lossy();
+    let program = scratch("programs").join(format!("{name}-static"));
+    let mut command = compiler(source);
+    command.arg(source).arg(archive()).args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"]);
+    run(command.arg("-o").arg(&program));
+    program
+}
+
 /// Waits for a program, which must succeed in time. Answers what it wrote.
 pub fn finish(mut child: Child, name: &str) -> String {
     use std::io::Read;
@@ -158,13 +168,13 @@ fn exactly_the_promised_symbols_are_exported() {
 
 #[test]
 fn every_function_works_with_good_arguments() {
-    let program = read("tests/c/good.c");
+    let program = read("tests/c/every.h") + &read("tests/c/prelude.h");
     let missing: Vec<String> = functions()
         .into_iter()
         .map(|function| function.name)
         .filter(|name| !program.contains(&format!("{name}(")))
         .collect();
-    assert!(missing.is_empty(), "tests/c/good.c does not call {missing:?}");
+    assert!(missing.is_empty(), "tests/c/every.h does not call {missing:?}");
     check("tests/c/good.c");
 }
 
@@ -178,6 +188,22 @@ fn handlers_are_entered_one_at_a_time_and_end_with_their_node() {
 #[test]
 fn every_handle_may_be_used_by_several_threads() {
     check("tests/c/threads.c");
+}
+
+/// Compiled once for both of its tests.
+fn foreign() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| compile_static(&root().join("tests/c/foreign.c")))
+}
+
+#[test]
+fn callbacks_may_answer_well_or_wrongly() {
+    finish(start(foreign(), &[]), "foreign.c");
+}
+
+#[test]
+fn callbacks_that_hang_are_not_waited_for() {
+    finish(start(foreign(), &["hang"]), "foreign.c hang");
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn backups_broadcast_after_a_confirmed_broadcast() {
     let nodes: Vec<Node> = (0..3)
         .map(|index| {
             let direct = Arc::new(Direct(chain.clone()));
-            Node::builder()
+            node_builder()
                 .signer(LocalSigner::new(secret(index)).expect("a key"))
                 .store(MemoryStore::new())
                 .offline()
@@ -361,7 +361,7 @@ fn stop_leaves_timers_running() {
     let gone = Arc::downgrade(&chain);
     let handler = Arc::new(());
     let handled = Arc::downgrade(&handler);
-    let node = Node::builder()
+    let node = node_builder()
         .signer(LocalSigner::new(secret(0)).expect("a key"))
         .store(MemoryStore::new())
         .broadcaster(chain.clone())

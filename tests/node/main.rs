@@ -5,9 +5,12 @@ mod auditor;
 #[path = "../../examples/support/mod.rs"]
 mod chain_support;
 mod defects;
+mod disk;
 mod events;
 mod failover_processes;
 mod lanes;
+#[cfg(target_os = "linux")]
+mod links;
 mod load;
 mod outsider;
 mod process;

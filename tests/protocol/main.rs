@@ -2,6 +2,7 @@
 //! encodings, the local signer, and the state machine in a simulated cluster.
 
 mod blame;
+mod budget;
 mod differential;
 mod doubt;
 mod election;
@@ -12,6 +13,7 @@ mod failover_cases;
 mod failover_matrix;
 mod fuzzed;
 mod generated;
+mod memory;
 mod messages;
 mod proposal;
 mod recovery;

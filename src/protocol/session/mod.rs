@@ -247,6 +247,11 @@ impl Session {
         over && told && now.wall >= self.proposal.expires_at
     }
 
+    /// The bytes of what it holds, as they came.
+    pub fn bytes(&self) -> usize {
+        self.proposal.as_bytes().len() + self.set.bytes()
+    }
+
     /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
     pub fn foreign(&self) -> bool {
         !self.closed && self.proposal.proposer != self.own && !self.joined() && !self.consenting()
@@ -494,7 +499,7 @@ impl Session {
         match (purpose, &error) {
             (Purpose::Partial(_), SignerError::NonceGone) => self.nonces_held = None,
             // It made them before, and they never came back: they are lost, and so is the attempt.
-            (Purpose::Nonces(attempt), SignerError::Mismatch(_)) => {
+            (Purpose::Nonces(attempt), SignerError::Mismatch(_) | SignerError::NonceGone) => {
                 self.attempts_used = self.attempts_used.max(attempt + 1);
                 self.state_changed = true;
             }
