@@ -60,7 +60,7 @@ fn simulate() -> bool {
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     let mut told = Instant::now();
     let progress = std::io::stdout().is_terminal();
-    campaign::run(first, seeds, threads(), limit, scenario, |outcome| {
+    campaign::run(first, seeds, threads(), limit, campaign::METAMORPHIC, scenario, |outcome| {
         scenario(outcome.seed).count_faults(&mut faults);
         total.add(outcome);
         if progress && told.elapsed() > Duration::from_secs(1) {
