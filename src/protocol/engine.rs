@@ -665,11 +665,7 @@ impl Engine {
             refused
         })?;
         let proposer = proposal.signers[proposal.proposer];
-        if self.index.unanswered(&proposer) >= self.settings.max_proposals_per_signer {
-            self.refused.proposals += 1;
-            return Err(refused);
-        }
-        if self.index.foreign() >= limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions) {
+        if !self.has_room_for(&proposer, bytes.len()) {
             self.refused.proposals += 1;
             return Err(refused);
         }
@@ -682,6 +678,17 @@ impl Engine {
         self.insert(session);
         self.with_session(&id, now, |session, _| session.announce());
         Ok(())
+    }
+
+    /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
+    /// share one half of the room; the other is for those with whom this node signed before.
+    fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
+        let share = if self.index.partner(proposer) { 1 } else { 2 };
+        let (of_proposer, of_all) = (self.index.unanswered(proposer), self.index.foreign());
+        of_proposer.count < self.settings.max_proposals_per_signer
+            && of_proposer.bytes + bytes <= limits::FOREIGN_PROPOSAL_BYTES / 2
+            && of_all.count < limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions).div_ceil(share)
+            && of_all.bytes + bytes <= limits::FOREIGN_PROPOSAL_BYTES / share
     }
 
     fn certified(
