@@ -1,6 +1,8 @@
 //! The figures that the project promises, measured and printed beside their targets. What is compared with
 //! something else is compared within one run.
 
+#[cfg(feature = "capi")]
+mod boundary;
 #[path = "../tests/support/nodes.rs"]
 #[allow(dead_code)]
 mod support;
@@ -29,6 +31,8 @@ fn main() {
     println!("{:<58} {:>12} {:>12}", "", "measured", "target");
     election();
     cryptography();
+    #[cfg(feature = "capi")]
+    boundary::run();
     sessions();
 }
 

@@ -238,7 +238,8 @@ fn a_resumption_that_a_suspension_overtakes_resumes_nothing() {
         // Which of the two came first is theirs to say; what holds is what was asked for last.
         assert!(matches!(resumed.wait(), Ok(()) | Err(Error::Suspended)));
         last.wait().expect("suspends");
-        assert!(matches!(node.create_session(raw(2)).wait(), Err(Error::Suspended)));
+        let created = node.create_session(raw(2)).wait_for(PATIENCE);
+        assert!(matches!(created, Some(Err(Error::Suspended))), "{created:?}");
         drop(RedbStore::open(&path).expect("the lock is released"));
         node.resume().wait().expect("resumes");
         node.create_session(raw(2)).wait().expect("works again");
