@@ -16,11 +16,11 @@ use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Output, Settings, Time};
 use libmusig::signer::Signer;
-use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
+use libmusig::types::{OutPoint, SessionId, Signature, SignerKey, Txid, UnixMillis};
 
 use crate::simulated::cluster::{Cluster, EPOCH, Options, key};
 use crate::simulated::disk::Disk;
-use crate::simulated::double::{Double, DoubleCodec, DoubleSigner};
+use crate::simulated::double::{Double, DoubleCodec, DoubleSigner, transaction};
 
 /// The double of cryptography, but every signature of an envelope is good.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ impl Scheme for Trusting {
 pub fn fixed_terms() -> Terms {
     let mut terms = Cluster::idle(Options::new(3)).terms();
     (terms.entropy, terms.expires_at) = ([7; 32], EPOCH.saturating_add(Duration::from_secs(3600)));
+    let spent = OutPoint { txid: Txid([6; 32]), vout: 0 };
+    let (transaction, messages) = transaction(&[spent], b"");
+    (terms.transaction, terms.messages) = (Some(transaction), messages);
     terms
 }
 

@@ -198,7 +198,7 @@ fn frames(session: &Session) -> Vec<(&'static str, Vec<u8>)> {
             wire::encode(&pb::Frame {
                 envelopes: envelopes(&[&all[..1], &accepts].concat()),
                 certificates: vec![session.certificate.to_wire()],
-                have: Vec::new(),
+                ..pb::Frame::default()
             }),
         ),
         ("comparisons", wire::encode(&pb::Frame { have: comparisons, ..pb::Frame::default() })),
