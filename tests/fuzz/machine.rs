@@ -413,12 +413,15 @@ impl<'a> Script<'a> {
             return;
         };
         let mut bytes = envelope.as_bytes().to_vec();
+        let (session, signers) = (envelope.body().session.0.to_vec(), vec![which, 0, 1, 2, 3, 1]);
+        let lacking = vec![pb::Lacking { session, signers }];
         drop(seen);
         if damage > 0 {
             let position = usize::from(damage) * 3 % bytes.len();
             bytes[position] ^= self.input.next();
         }
-        let frame = pb::Frame { envelopes: vec![bytes.clone(), bytes], ..pb::Frame::default() };
+        let envelopes = vec![bytes.clone(), bytes];
+        let frame = pb::Frame { envelopes, lacking, ..pb::Frame::default() };
         self.cluster.deliver(from, to, wire::encode(&frame).into());
     }
 
