@@ -1,6 +1,7 @@
 //! Small value types that the whole library shares.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
@@ -46,7 +47,7 @@ pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], InvalidHex> {
 macro_rules! byte_array {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(pub [u8; $length]);
 
         impl $name {
@@ -94,6 +95,19 @@ byte_array! {
     /// A BIP-340 signature.
     Signature, 64
 }
+
+/// These are hashes already, so 8 of their bytes tell them apart: to find others that share them costs 2^64 hashes each.
+macro_rules! hash_by_prefix {
+    ($($name:ident),*) => {
+        $(impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                state.write(&self.0[..8]);
+            }
+        })*
+    };
+}
+
+hash_by_prefix!(SessionId, EnvelopeId);
 
 /// The identity of a transaction, in the byte order in which it is hashed. It is *shown* reversed, as Bitcoin does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

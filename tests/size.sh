@@ -20,9 +20,9 @@ library_of_c() { # name, then cargo's feature flags
 	report "$name" "$library"
 }
 
-# What Kotlin and Swift load: the interface of UniFFI instead of C's.
+# What Kotlin and Swift load, as their packages build it: the interface of UniFFI beside C's.
 library_of_phones() {
-	cargo rustc --quiet --lib --release --crate-type cdylib --no-default-features --features uniffi,discovery,nat,bitcoin
+	cargo rustc --quiet --lib --release --crate-type cdylib --features uniffi
 	cp "$target/release/liblibmusig.so" "$target/size-mobile.so"
 	report mobile "$target/size-mobile.so"
 }

@@ -663,7 +663,7 @@ impl Engine {
         }
         let foreign = self.sessions.get(&id).filter(|session| session.foreign());
         if let Some(proposer) = foreign.map(|session| session.proposer_key())
-            && !self.index.room_for(&proposer, 0)
+            && !self.has_bytes_for(&proposer, 0)
         {
             // It comes again by comparison, once the application has answered.
             self.refused.proposals += 1;
@@ -717,12 +717,7 @@ impl Engine {
             refused
         })?;
         let proposer = proposal.signers[proposal.proposer];
-        if self.index.unanswered(&proposer) >= self.settings.max_proposals_per_signer {
-            self.refused.proposals += 1;
-            return Err(refused);
-        }
-        let most = limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions);
-        if self.index.foreign() >= most || !self.index.room_for(&proposer, bytes.len()) {
+        if !self.has_room_for(&proposer, bytes.len()) {
             self.refused.proposals += 1;
             return Err(refused);
         }
@@ -735,6 +730,26 @@ impl Engine {
         self.insert(session);
         self.with_session(&id, now, |session, _| session.announce());
         Ok(())
+    }
+
+    /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
+    /// share one half of the room; the other is for those with whom this node signed before.
+    fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
+        let most = limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions);
+        self.index.unanswered(proposer).count < self.settings.max_proposals_per_signer
+            && self.index.foreign().count < most.div_ceil(self.share_of(proposer))
+            && self.has_bytes_for(proposer, bytes)
+    }
+
+    /// Whether the sessions that this node has not joined may take this much more, of this proposer.
+    fn has_bytes_for(&self, proposer: &SignerKey, more: usize) -> bool {
+        self.index.unanswered(proposer).bytes + more <= limits::FOREIGN_BYTES / 4
+            && self.index.foreign().bytes + more <= limits::FOREIGN_BYTES / self.share_of(proposer)
+    }
+
+    /// By what the room is divided for this proposer.
+    fn share_of(&self, proposer: &SignerKey) -> usize {
+        if self.index.partner(proposer) { 1 } else { 2 }
     }
 
     fn certified(

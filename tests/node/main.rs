@@ -1,6 +1,8 @@
 //! The real node: runtime, libp2p on loopback, redb files, lanes.
 
 mod api;
+#[cfg(target_os = "linux")]
+mod attack;
 mod auditor;
 #[path = "../../examples/support/mod.rs"]
 mod chain_support;
@@ -13,6 +15,8 @@ mod lanes;
 mod links;
 mod load;
 mod outsider;
+#[path = "../support/outsider.rs"]
+mod outsider_support;
 mod process;
 mod recovery;
 #[cfg(all(feature = "discovery", feature = "nat"))]

@@ -4,6 +4,7 @@
 mod blame;
 mod budget;
 mod differential;
+mod documented;
 mod doubt;
 mod election;
 mod endings;

@@ -8,6 +8,7 @@ mod checks;
 mod generate;
 #[cfg(feature = "mutations")]
 mod mutations;
+mod report;
 mod run;
 mod scenario;
 #[path = "../support/mod.rs"]
@@ -59,7 +60,7 @@ fn simulate() -> bool {
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     let mut told = Instant::now();
     let progress = std::io::stdout().is_terminal();
-    campaign::run(first, seeds, threads(), limit, scenario, |outcome| {
+    campaign::run(first, seeds, threads(), limit, campaign::METAMORPHIC, scenario, |outcome| {
         scenario(outcome.seed).count_faults(&mut faults);
         total.add(outcome);
         if progress && told.elapsed() > Duration::from_secs(1) {
@@ -98,6 +99,10 @@ fn simulate() -> bool {
 
 fn main() -> ExitCode {
     let mode = |name: &str| std::env::var_os(name).is_some();
+    if let Some(report) = std::env::var_os("REPORT") {
+        let good = if report == "check" { report::check(threads()) } else { report::make(threads()) };
+        return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if mode("SPEED") {
         speed::measure();
         return ExitCode::SUCCESS;

@@ -23,9 +23,8 @@ pub fn measure() {
     cluster.run_for(Duration::from_secs(1));
     for number in 0..sessions {
         let expires_at = EPOCH.saturating_add(cluster.now() + EXPIRY);
-        let session = cluster.create((number % signers) as usize, |terms| terms.expires_at = expires_at);
-        cluster.complete(&session);
-        cluster.run_for(Duration::from_millis(100));
+        cluster.create((number % signers) as usize, |terms| terms.expires_at = expires_at);
+        cluster.run_for(Duration::from_millis(200));
         let now = cluster.now();
         cluster.chain.mine_blocks(6, now);
         cluster.nodes.iter_mut().for_each(|node| node.events.clear());

@@ -65,7 +65,9 @@ impl Session {
             observer: settings.observer && known,
             broadcaster: settings.broadcaster
                 && known
-                && !(mutation::on(Mutation::AloneIsSilent) && context.connected.is_empty()),
+                && !(mutation::on(Mutation::AloneIsSilent)
+                    && self.signers() > 1
+                    && context.connected.is_empty()),
             final_depth: settings.final_depth.max(1),
             excused: &excused,
         };

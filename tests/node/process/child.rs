@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
 use libmusig::chain::{
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::TURN;
 use crate::chain_support::esplora::Esplora;
-use crate::support::{node_builder, wait_until};
+use crate::support::{keys, node_builder, wait_until};
 
 /// Set in a child: its settings.
 pub const SETTINGS: &str = "LIBMUSIG_TEST_SIGNER";
@@ -247,6 +247,14 @@ fn serve(settings: &Value) {
             "fill" => disk.fill(),
             #[cfg(target_os = "linux")]
             "free" => disk.free(),
+            "count" => {
+                let metrics = node.metrics().wait().expect("runs");
+                say(&json!({
+                    "event": "count", "sessions": metrics.sessions,
+                    "connections": metrics.network.connections_opened, "violations": metrics.network.violations,
+                    "refused": metrics.refused.proposals,
+                }));
+            }
             "export" => export(&node),
             other => panic!("no order {other}"),
         }
@@ -256,8 +264,14 @@ fn serve(settings: &Value) {
 
 fn network(settings: &Value) -> NetworkConfig {
     let listen = settings["listen"].as_str().unwrap_or("/ip4/127.0.0.1/tcp/0");
-    let config =
+    let mut config =
         NetworkConfig { listen: vec![listen.parse().expect("an address")], ..NetworkConfig::default() };
+    if let Some(most) = settings["max_connections"].as_u64() {
+        config.max_connections = most as u32;
+    }
+    if let Some(most) = settings["max_received_bytes"].as_u64() {
+        config.max_received_bytes = most as usize;
+    }
     if settings["alert"] != true {
         return config;
     }
@@ -322,6 +336,9 @@ pub fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("digits")).collect()
 }
 
+/// The signers of the tests.
+static KNOWN: LazyLock<Vec<SignerKey>> = LazyLock::new(|| keys(16));
+
 /// Says everything, and consents to every proposal unless it is told to wait.
 fn handle(node: &Node, event: &NodeEvent, consents: bool) -> Result<(), KeepEvent> {
     let name = format!("{:?}", event.event);
@@ -357,7 +374,12 @@ fn handle(node: &Node, event: &NodeEvent, consents: bool) -> Result<(), KeepEven
     }
     say(&line);
     if consents && matches!(event.event, Event::SessionProposed { .. }) {
-        node.session(id).join().wait().map_err(|_| KeepEvent)?;
+        let session = node.session(id);
+        // Not to everything: to what only the signers of the tests sign.
+        let terms = session.proposal().wait().map_err(|_| KeepEvent)?;
+        if terms.signers.iter().all(|signer| KNOWN.contains(signer)) {
+            session.join().wait().map_err(|_| KeepEvent)?;
+        }
     }
     Ok(())
 }

@@ -272,6 +272,26 @@ impl Cluster {
         })
     }
 
+    /// What a signer counts now.
+    #[track_caller]
+    pub fn count(&mut self, index: usize) -> Value {
+        let from = self.log.len();
+        self.order(index, &json!({ "order": "count" }));
+        let counts = |said: &&Said| said.by == index && said.is("count");
+        self.wait("it counts", |log| log[from..].iter().any(|said| counts(&said)));
+        self.log[from..].iter().find(counts).expect("was waited for").line.clone()
+    }
+
+    /// Where a signer listens.
+    pub fn address(&self, index: usize) -> &str {
+        self.addresses[index].as_deref().expect("it runs")
+    }
+
+    /// The id of a signer's process.
+    pub fn process(&self, index: usize) -> u32 {
+        self.processes[index].as_ref().expect("it runs").child.id()
+    }
+
     /// SIGSTOP.
     pub fn stop(&self, index: usize) {
         self.signal(index, libc::SIGSTOP);

@@ -14,6 +14,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Settings, Time};
 
 use super::Checker;
+use super::memory::ENVELOPES_OF_SIGNER;
 use crate::run::{Begun, Run};
 use crate::simulated::cluster::EPOCH;
 use crate::simulated::double::{Double, DoubleCodec};
@@ -125,6 +126,12 @@ impl Checker {
         let frame: pb::Frame = wire::decode(&exported, "an export").expect("a frame");
         let mut envelopes: Vec<Envelope> =
             frame.envelopes.iter().map(|bytes| Envelope::decode(bytes).expect("it was stored")).collect();
+        for signer in 0..run.scenario.signers() {
+            let of_signer = envelopes.iter().filter(|envelope| envelope.body().signer == signer).count();
+            self.check("S8", of_signer <= ENVELOPES_OF_SIGNER, || {
+                format!("node {node} keeps {of_signer} envelopes of signer {signer}")
+            });
+        }
         // What proves something of an attempt that is long past convinces those who saw it then.
         let attempt =
             envelopes.iter().filter(|e| matches!(e.content(), Content::Restart { .. })).count() as u32;
@@ -150,7 +157,7 @@ impl Checker {
                 let mut engine = Engine::new(key, Settings::default(), scheme, Arc::new(DoubleCodec));
                 let now = Time { wall: EPOCH, monotonic: Duration::ZERO };
                 // More than once: an envelope may come before the one that it needs.
-                for _ in 0..4 {
+                for _ in 0..3 {
                     for envelope in &envelopes {
                         let part = pb::Frame { envelopes: vec![envelope.clone()], ..pb::Frame::default() };
                         let _ = engine.import(&wire::encode(&part), now);
