@@ -41,6 +41,7 @@ test-interop: ## one session among a node of each language, the coordinator kill
 test-full: test ## every test, and what takes long: sanitizers with valgrind and ThreadSanitizer, long runs
 	@FRESH_SEEDS=20000 tests/run.sh sim
 	@cargo test --test node --test network -- --ignored
+	@tests/repeat.sh
 	@tests/c/sanitize.sh address undefined valgrind thread
 
 sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1)
