@@ -38,11 +38,11 @@ test-swift: ## the Swift tests
 test-interop: ## one session among a node of each language, the coordinator killed in each in turn
 	@tests/run.sh interop
 
-test-full: test ## every test, and what takes long: sanitizers with valgrind and ThreadSanitizer, long runs
+test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@FRESH_SEEDS=20000 tests/run.sh sim
 	@cargo test --test node --test network -- --ignored
 	@tests/repeat.sh
-	@tests/c/sanitize.sh address undefined valgrind thread
+	@tests/c/sanitize.sh thread
 
 sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1)
 	@SEED=$(or $(SEED),1) SEEDS=$(or $(SEEDS),2000) $(CARGO) test --quiet --profile simulation --no-default-features \

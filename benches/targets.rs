@@ -1,6 +1,8 @@
 //! The figures that the project promises, measured and printed beside their targets. What is compared with
 //! something else is compared within one run.
 
+#[cfg(feature = "capi")]
+mod boundary;
 mod flood;
 #[path = "../tests/support/nodes.rs"]
 #[allow(dead_code)]
@@ -30,6 +32,8 @@ fn main() {
     println!("{:<58} {:>12} {:>12}", "", "measured", "target");
     election();
     cryptography();
+    #[cfg(feature = "capi")]
+    boundary::run();
     sessions();
 }
 

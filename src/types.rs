@@ -1,7 +1,11 @@
 //! Small value types that the whole library shares.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::LazyLock;
+
+use sha2::{Digest, Sha256};
 
 use crate::error::InvalidKey;
 
@@ -15,11 +19,14 @@ pub struct InvalidHex {
 
 /// Writes bytes as lower-case hexadecimal digits.
 pub fn to_hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+    text
 }
 
 /// Reads exactly `N` bytes of hexadecimal digits, of either case.
@@ -40,7 +47,7 @@ pub fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], InvalidHex> {
 macro_rules! byte_array {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(pub [u8; $length]);
 
         impl $name {
@@ -89,6 +96,19 @@ byte_array! {
     Signature, 64
 }
 
+/// These are hashes already, so 8 of their bytes tell them apart: to find others that share them costs 2^64 hashes each.
+macro_rules! hash_by_prefix {
+    ($($name:ident),*) => {
+        $(impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                state.write(&self.0[..8]);
+            }
+        })*
+    };
+}
+
+hash_by_prefix!(SessionId, EnvelopeId);
+
 /// The identity of a transaction, in the byte order in which it is hashed. It is *shown* reversed, as Bitcoin does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Txid(pub [u8; 32]);
@@ -136,6 +156,15 @@ impl SignerKey {
         secp256k1::PublicKey::from_byte_array_compressed(array)
             .map_err(|_| InvalidKey { length: bytes.len() })?;
         Ok(Self(array))
+    }
+
+    /// The same, without the work of checking keys that are `known` to be points.
+    pub(crate) fn from_bytes_knowing(
+        bytes: &[u8],
+        known: &dyn Fn(&Self) -> bool,
+    ) -> Result<Self, InvalidKey> {
+        let unchecked = bytes.try_into().map(Self).map_err(|_| InvalidKey { length: bytes.len() })?;
+        if known(&unchecked) { Ok(unchecked) } else { Self::from_bytes(bytes) }
     }
 
     /// The compressed form.
@@ -198,10 +227,21 @@ impl UnixMillis {
 
 /// The tagged hash of BIP-340: `SHA-256(SHA-256(tag) ‖ SHA-256(tag) ‖ parts…)`.
 pub fn tagged_hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
-    use sha2::{Digest, Sha256};
+    finish_tagged_hash(start_tagged_hash(tag), parts)
+}
+
+/// The tagged hash of every envelope: begun once, for it is half of the work of short messages.
+pub(crate) fn envelope_hash(body: &[u8]) -> [u8; 32] {
+    static BEGUN: LazyLock<Sha256> = LazyLock::new(|| start_tagged_hash("musig/envelope"));
+    finish_tagged_hash(BEGUN.clone(), &[body])
+}
+
+fn start_tagged_hash(tag: &str) -> Sha256 {
     let tag = Sha256::digest(tag.as_bytes());
-    let mut hasher = Sha256::new_with_prefix(tag);
-    hasher.update(tag);
+    Sha256::new_with_prefix(tag).chain_update(tag)
+}
+
+fn finish_tagged_hash(mut hasher: Sha256, parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         hasher.update(part);
     }

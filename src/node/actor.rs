@@ -70,8 +70,7 @@ struct Batch {
 }
 
 pub(crate) struct Actor {
-    /// Dropped first.
-    _failure: FailureMark,
+    failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
     pub network: Option<Network>,
@@ -133,7 +132,7 @@ impl Actor {
             commands,
         } = parts;
         Self {
-            _failure: failure,
+            failure,
             engine,
             store,
             network,
@@ -170,6 +169,8 @@ impl Actor {
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut events: mpsc::Receiver<NetEvent>,
     ) {
+        // Dropped before the inbox: whoever finds that closed can tell a fault from a stop.
+        let _failure = self.failure.clone();
         self.seek().await;
         self.settle();
         let mut network_open = self.network.is_some();

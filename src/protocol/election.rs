@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::error::ElectionError;
+use crate::protocol::mutation::{self, Mutation};
 use crate::types::{SessionId, SignerKey, tagged_hash, to_hex};
 
 /// How the coordinator is elected.
@@ -82,6 +83,9 @@ pub fn priority_list(
                 tagged_hash("musig/rotation", &[&session.0, signers[*index].as_bytes()])
             });
         }
+    }
+    if mutation::on(Mutation::NoSignerZero) && n > 1 {
+        list.retain(|signer| *signer != 0);
     }
     Ok(list)
 }

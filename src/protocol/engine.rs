@@ -25,6 +25,8 @@ const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
 const UNKNOWN_SESSIONS_PER_PEER: usize = 64;
 /// How many such sessions are remembered.
 const UNKNOWN_SESSIONS: usize = 1024;
+/// How many signers more than twice those wanted may be remembered as heard, before the others are forgotten.
+const HEARD_SPARE: usize = 64;
 
 /// Input that was refused, by kind. Bad input never changes anything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,21 @@ pub struct Refused {
     pub strangers: u64,
     /// Proposals that cannot be, or that are too many.
     pub proposals: u64,
+}
+
+/// What an engine keeps in memory. Each number has a bound that no input can exceed: docs/simulation.md.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Sessions, tombstones too.
+    pub sessions: usize,
+    /// Envelopes of all sessions.
+    pub envelopes: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Signers of whom is known when they were last heard.
+    pub heard: usize,
+    /// Sessions that peers spoke of and that are unknown here.
+    pub unknown: usize,
 }
 
 /// The state of one node: see the [module](super).
@@ -113,6 +130,14 @@ impl Engine {
         self.refused
     }
 
+    /// What it keeps in memory now.
+    pub fn held(&self) -> Held {
+        let each = self.sessions.values().map(|session| session.held());
+        let (envelopes, bytes) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let (heard, unknown) = (self.heard.len(), self.unknown.len());
+        Held { sessions: self.sessions.len(), envelopes, bytes, heard, unknown }
+    }
+
     /// Runs `act` on a session, then stores, sends and reschedules what follows from it.
     fn with_session<R>(
         &mut self,
@@ -120,23 +145,23 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let replaces_before = self.sessions.get(id)?.replaces();
-        let result = self.step(id, now, act)?;
-        let replaces = self.sessions.get(id).and_then(|session| session.replaces());
-        if let Some((older, ..)) = replaces.filter(|_| replaces != replaces_before) {
+        let (result, concerned) = self.step(id, now, act)?;
+        if let Some(older) = concerned {
             self.step(&older, now, |_, _| ());
         }
         Some(result)
     }
 
+    /// Answers also which older session is to look again, because of what is known now of this one, which replaces it.
     fn step<R>(
         &mut self,
         id: &SessionId,
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
-    ) -> Option<R> {
+    ) -> Option<(R, Option<SessionId>)> {
         let (pause, end) = self.replaced(id);
-        let mut session = self.sessions.remove(id)?;
+        let session = self.sessions.get_mut(id)?;
+        let replaces_before = session.replaces();
         session.replaced(pause, end);
         let mut relayed = Vec::new();
         let heard = &self.heard;
@@ -151,14 +176,18 @@ impl Engine {
             outputs: &mut self.outputs,
             relayed: &mut relayed,
         };
-        let result = act(&mut session, &mut context);
+        let result = act(session, &mut context);
         session.flush(&mut context);
         let deadline = session.next_timeout(&context);
         let spent = session.spent(now);
-        for key in relayed {
-            self.heard.insert(key, now.monotonic);
+        let replaces = session.replaces().filter(|_| !spent);
+        if !spent {
+            self.index.note(session, deadline);
         }
-        if spent {
+        for key in relayed {
+            self.note_heard(key, now);
+        }
+        if spent && let Some(session) = self.sessions.remove(id) {
             self.forgotten = self.forgotten.max(session.proposal.expires_at);
             self.removed(&session);
             let changes = vec![Record::DropSession];
@@ -167,11 +196,9 @@ impl Engine {
                 changes,
                 durability: Durability::Eventual,
             });
-        } else {
-            self.index.note(&session, deadline);
-            self.sessions.insert(*id, session);
         }
-        Some(result)
+        let concerned = replaces.filter(|_| replaces != replaces_before).map(|(older, ..)| older);
+        Some((result, concerned))
     }
 
     fn insert(&mut self, session: Session) {
@@ -195,9 +222,11 @@ impl Engine {
 
     /// Whether a session that replaces this one was seen, and whether it was confirmed.
     fn replaced(&self, id: &SessionId) -> (bool, bool) {
+        let Some(newer) = self.replacing.get(id) else { return (false, false) };
         let Some(older) = self.sessions.get(id) else { return (false, false) };
-        let newer = self.replacing.get(id).into_iter().flatten().filter_map(|newer| self.sessions.get(newer));
         newer
+            .iter()
+            .filter_map(|newer| self.sessions.get(newer))
             .filter(|newer| newer.may_replace(older))
             .filter_map(|session| session.replaces())
             .fold((false, false), |(pause, end), (_, seen, confirmed)| (pause || seen, end || confirmed))
@@ -465,11 +494,11 @@ impl Engine {
 
     /// A signer is connected: compare all that both take part in.
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
-        self.heard.insert(signer, now.monotonic);
+        self.note_heard(signer, now);
         self.connected.insert(signer);
         for id in self.shared_with(&signer) {
             self.with_session(&id, now, |session, context| {
-                session.compare_with(&signer);
+                session.compare_with(&signer, context);
                 session.received(context);
             });
         }
@@ -485,6 +514,17 @@ impl Engine {
 
     /// A sign of life from a connected signer.
     pub fn heard(&mut self, signer: SignerKey, now: Time) {
+        self.note_heard(signer, now);
+    }
+
+    /// Only of signers with whom something is left to do: else every key that ever connected would stay in memory.
+    fn note_heard(&mut self, signer: SignerKey, now: Time) {
+        if !self.index.wants(&signer) {
+            return;
+        }
+        if self.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
+            self.heard.retain(|signer, _| self.index.wants(signer));
+        }
         self.heard.insert(signer, now.monotonic);
     }
 
@@ -500,7 +540,7 @@ impl Engine {
 
     /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept.
     pub fn frame(&mut self, from: SignerKey, bytes: &[u8], now: Time) -> Result<(), WireError> {
-        self.heard.insert(from, now.monotonic);
+        self.note_heard(from, now);
         let frame: pb::Frame = match wire::decode_within(bytes, "the frame", limits::FRAME) {
             Ok(frame) => frame,
             Err(error) => {
@@ -556,24 +596,27 @@ impl Engine {
         now: Time,
         refuse: &mut dyn FnMut(WireError),
     ) -> Vec<SessionId> {
-        let mut touched: Vec<SessionId> = Vec::new();
-        let mut envelopes: HashMap<SessionId, Vec<Envelope>> = HashMap::new();
+        let mut groups: Vec<(SessionId, Vec<Envelope>)> = Vec::new();
+        let mut positions: HashMap<SessionId, usize> = HashMap::new();
         for bytes in &frame.envelopes {
             match Envelope::decode(bytes) {
                 Ok(envelope) => {
                     let id = envelope.body().session;
-                    let group = envelopes.entry(id).or_insert_with(|| {
-                        touched.push(id);
-                        Vec::new()
-                    });
-                    group.push(envelope);
+                    // Nearly always a frame speaks of one session.
+                    let position = match groups.last() {
+                        Some((last, _)) if *last == id => groups.len() - 1,
+                        _ => *positions.entry(id).or_insert_with(|| {
+                            groups.push((id, Vec::new()));
+                            groups.len() - 1
+                        }),
+                    };
+                    groups[position].1.push(envelope);
                 }
                 Err(error) => refuse(self.count(error)),
             }
         }
         let mut known = Vec::new();
-        for id in touched {
-            let group = envelopes.remove(&id).unwrap_or_default();
+        for (id, group) in groups {
             match self.envelopes(id, group, from, now) {
                 Ok(()) => known.push(id),
                 Err(error) => refuse(self.count(error)),
@@ -618,6 +661,14 @@ impl Engine {
                 (None, None) => return Err(WireError::UnknownSession(id)),
             }
         }
+        let foreign = self.sessions.get(&id).filter(|session| session.foreign());
+        if let Some(proposer) = foreign.map(|session| session.proposer_key())
+            && !self.has_bytes_for(&proposer, 0)
+        {
+            // It comes again by comparison, once the application has answered.
+            self.refused.proposals += 1;
+            return Ok(());
+        }
         let result = self.with_session(&id, now, |session, context| {
             let index = match from {
                 Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
@@ -655,7 +706,8 @@ impl Engine {
             self.refused.proposals += 1;
             refused
         };
-        let proposal = Proposal::decode(bytes).map_err(|_| refuse())?;
+        let known = |key: &SignerKey| *key == self.own || self.connected.contains(key);
+        let proposal = Proposal::decode_knowing(bytes, &known).map_err(|_| refuse())?;
         let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
             return Err(refuse());
@@ -683,12 +735,21 @@ impl Engine {
     /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
     /// share one half of the room; the other is for those with whom this node signed before.
     fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
-        let share = if self.index.partner(proposer) { 1 } else { 2 };
-        let (of_proposer, of_all) = (self.index.unanswered(proposer), self.index.foreign());
-        of_proposer.count < self.settings.max_proposals_per_signer
-            && of_proposer.bytes + bytes <= limits::FOREIGN_PROPOSAL_BYTES / 2
-            && of_all.count < limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions).div_ceil(share)
-            && of_all.bytes + bytes <= limits::FOREIGN_PROPOSAL_BYTES / share
+        let most = limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions);
+        self.index.unanswered(proposer).count < self.settings.max_proposals_per_signer
+            && self.index.foreign().count < most.div_ceil(self.share_of(proposer))
+            && self.has_bytes_for(proposer, bytes)
+    }
+
+    /// Whether the sessions that this node has not joined may take this much more, of this proposer.
+    fn has_bytes_for(&self, proposer: &SignerKey, more: usize) -> bool {
+        self.index.unanswered(proposer).bytes + more <= limits::FOREIGN_BYTES / 4
+            && self.index.foreign().bytes + more <= limits::FOREIGN_BYTES / self.share_of(proposer)
+    }
+
+    /// By what the room is divided for this proposer.
+    fn share_of(&self, proposer: &SignerKey) -> usize {
+        if self.index.partner(proposer) { 1 } else { 2 }
     }
 
     fn certified(

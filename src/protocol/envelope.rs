@@ -1,11 +1,13 @@
 //! Envelopes: everything that a signer says, signed by its key. Proofs: what it should not have said.
 
+use std::sync::Arc;
+
 use crate::error::WireError;
 use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::Scheme;
 use crate::protocol::wire::{self, pb};
-use crate::types::{EnvelopeId, SessionId, Signature, Txid, tagged_hash};
+use crate::types::{EnvelopeId, SessionId, Signature, Txid, envelope_hash, tagged_hash};
 
 /// What an envelope says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,12 +132,15 @@ impl Body {
 
 /// The identity of a body, which is also what its signer signs.
 pub fn envelope_id(body: &[u8]) -> EnvelopeId {
-    EnvelopeId(tagged_hash("musig/envelope", &[body]))
+    EnvelopeId(envelope_hash(body))
 }
 
-/// A body with its signature, and the bytes that both came from.
+/// A body with its signature, and the bytes that both came from. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
+pub struct Envelope(Arc<Sealed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Sealed {
     id: EnvelopeId,
     body: Body,
     bytes: Vec<u8>,
@@ -148,7 +153,7 @@ impl Envelope {
         let encoded = body.encode();
         let id = envelope_id(&encoded);
         let bytes = wire::encode(&pb::Envelope { body: encoded, signature: signature.0.to_vec() });
-        Self { id, body, bytes, signature }
+        Self(Arc::new(Sealed { id, body, bytes, signature }))
     }
 
     /// Reads an envelope. Its signature is checked by [`Envelope::verify`].
@@ -160,32 +165,33 @@ impl Envelope {
             return Err(WireError::TooLong { what: WHAT, actual: bytes.len(), most: limits::ENVELOPE });
         }
         let signature = Signature::from_slice(&message.signature).ok_or(WireError::Malformed(WHAT))?;
-        Ok(Self { id: envelope_id(&message.body), body, bytes: bytes.to_vec(), signature })
+        let id = envelope_id(&message.body);
+        Ok(Self(Arc::new(Sealed { id, body, bytes: bytes.to_vec(), signature })))
     }
 
     /// The identity: the hash of the signed bytes, without the signature.
     pub fn id(&self) -> EnvelopeId {
-        self.id
+        self.0.id
     }
 
     /// What is signed.
     pub fn body(&self) -> &Body {
-        &self.body
+        &self.0.body
     }
 
     /// What it says.
     pub fn content(&self) -> &Content {
-        &self.body.content
+        &self.0.body.content
     }
 
     /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// Its exclusive place, if its kind has one.
     pub fn place(&self) -> Option<Place> {
-        match self.body.content {
+        match self.0.body.content {
             Content::Nonces { attempt, .. } => Some(Place::Nonces(attempt)),
             Content::Partial { attempt, .. } => Some(Place::Partial(attempt)),
             _ => None,
@@ -194,12 +200,12 @@ impl Envelope {
 
     /// Checks that it belongs to this session, and that the signer it names signed it.
     pub fn verify(&self, scheme: &dyn Scheme, proposal: &Proposal) -> Result<(), WireError> {
-        if self.body.session != proposal.id() {
-            return Err(WireError::UnknownSession(self.body.session));
+        if self.0.body.session != proposal.id() {
+            return Err(WireError::UnknownSession(self.0.body.session));
         }
-        let index = self.body.signer;
+        let index = self.0.body.signer;
         let key = proposal.signers.get(index).ok_or(WireError::NoSuchSigner { index: index as u32 })?;
-        if !scheme.verify(key, &self.id.0, &self.signature) {
+        if !scheme.verify(key, &self.0.id.0, &self.0.signature) {
             return Err(WireError::Signature("the envelope"));
         }
         Ok(())
@@ -210,8 +216,10 @@ impl Envelope {
     pub fn content_allowed(&self, proposal: &Proposal) -> bool {
         let messages = proposal.messages.len();
         let last_attempt = limits::RESTARTS * proposal.signers.len() as u32;
-        match &self.body.content {
-            Content::Proposal(bytes) => self.body.signer == proposal.proposer && bytes == proposal.as_bytes(),
+        match &self.0.body.content {
+            Content::Proposal(bytes) => {
+                self.0.body.signer == proposal.proposer && bytes == proposal.as_bytes()
+            }
             Content::Accept | Content::Claim { .. } => true,
             Content::Nonces { attempt, nonces } => {
                 *attempt <= last_attempt && nonces.len() == messages * super::scheme::NONCE
@@ -266,16 +274,16 @@ impl Proof {
         let kind = match self {
             Self::Equivocation(first, second) => Kind::Equivocation(pb::Equivocation {
                 proposal: terms,
-                first: first.bytes.clone(),
-                second: second.bytes.clone(),
+                first: first.0.bytes.clone(),
+                second: second.0.bytes.clone(),
             }),
             Self::BadPartial { nonces, partial } => Kind::BadPartial(pb::BadPartial {
                 proposal: terms,
-                nonces: nonces.iter().map(|envelope| envelope.bytes.clone()).collect(),
-                partial: partial.bytes.clone(),
+                nonces: nonces.iter().map(|envelope| envelope.0.bytes.clone()).collect(),
+                partial: partial.0.bytes.clone(),
             }),
             Self::BadContent(envelope) => {
-                Kind::BadContent(pb::BadContent { proposal: terms, envelope: envelope.bytes.clone() })
+                Kind::BadContent(pb::BadContent { proposal: terms, envelope: envelope.0.bytes.clone() })
             }
         };
         wire::encode(&pb::Proof { kind: Some(kind) })
@@ -284,9 +292,9 @@ impl Proof {
     /// The signer that it accuses.
     pub fn accused(&self) -> usize {
         match self {
-            Self::Equivocation(first, _) => first.body.signer,
-            Self::BadPartial { partial, .. } => partial.body.signer,
-            Self::BadContent(envelope) => envelope.body.signer,
+            Self::Equivocation(first, _) => first.0.body.signer,
+            Self::BadPartial { partial, .. } => partial.0.body.signer,
+            Self::BadContent(envelope) => envelope.0.body.signer,
         }
     }
 
@@ -308,23 +316,23 @@ impl Proof {
                 let proposal = read(&proposal)?;
                 let (first, second) = (authentic(&proposal, &first)?, authentic(&proposal, &second)?);
                 let same_place = first.place().is_some() && first.place() == second.place();
-                let same_signer = first.body.signer == second.body.signer;
-                let signer = first.body.signer;
-                (proposal, signer, same_place && same_signer && first.id != second.id)
+                let same_signer = first.0.body.signer == second.0.body.signer;
+                let signer = first.0.body.signer;
+                (proposal, signer, same_place && same_signer && first.0.id != second.0.id)
             }
             Kind::BadContent(pb::BadContent { proposal, envelope }) => {
                 let proposal = read(&proposal)?;
                 let envelope = authentic(&proposal, &envelope)?;
                 let allowed = envelope.content_allowed(&proposal);
                 let unusable = !allowed || nonces_are_no_points(scheme, &proposal, &envelope);
-                (proposal, envelope.body.signer, unusable)
+                (proposal, envelope.0.body.signer, unusable)
             }
             Kind::BadPartial(pb::BadPartial { proposal, nonces, partial }) => {
                 let proposal = read(&proposal)?;
                 let nonces =
                     nonces.iter().map(|bytes| authentic(&proposal, bytes)).collect::<Result<Vec<_>, _>>()?;
                 let partial = authentic(&proposal, &partial)?;
-                let signer = partial.body.signer;
+                let signer = partial.0.body.signer;
                 let fails = partial_fails(scheme, &proposal, &nonces, &partial);
                 (proposal, signer, fails)
             }
@@ -335,15 +343,15 @@ impl Proof {
 
 /// Whether the envelope carries nonces of the right length that are no pairs of points.
 fn nonces_are_no_points(scheme: &dyn Scheme, proposal: &Proposal, envelope: &Envelope) -> bool {
-    let Content::Nonces { nonces, .. } = &envelope.body.content else { return false };
+    let Content::Nonces { nonces, .. } = &envelope.0.body.content else { return false };
     let all = vec![nonces.as_slice(); proposal.signers.len()];
     scheme.aggregate_keys(proposal).is_ok_and(|keys| keys.begin_round(&all).is_err())
 }
 
 fn partial_fails(scheme: &dyn Scheme, proposal: &Proposal, nonces: &[Envelope], partial: &Envelope) -> bool {
-    let Content::Partial { attempt, transcript, partials } = &partial.body.content else { return false };
+    let Content::Partial { attempt, transcript, partials } = &partial.0.body.content else { return false };
     let in_order = nonces.iter().enumerate().all(|(index, envelope)| {
-        envelope.body.signer == index && envelope.place() == Some(Place::Nonces(*attempt))
+        envelope.0.body.signer == index && envelope.place() == Some(Place::Nonces(*attempt))
     });
     let ids: Vec<_> = nonces.iter().map(Envelope::id).collect();
     if nonces.len() != proposal.signers.len() || !in_order || transcript_hash(&ids) != *transcript {
@@ -351,11 +359,11 @@ fn partial_fails(scheme: &dyn Scheme, proposal: &Proposal, nonces: &[Envelope], 
     }
     let public: Vec<&[u8]> = nonces
         .iter()
-        .filter_map(|envelope| match &envelope.body.content {
+        .filter_map(|envelope| match &envelope.0.body.content {
             Content::Nonces { nonces, .. } => Some(nonces.as_slice()),
             _ => None,
         })
         .collect();
     let Ok(keys) = scheme.aggregate_keys(proposal) else { return false };
-    keys.begin_round(&public).is_ok_and(|round| !round.verify_partials(partial.body.signer, partials))
+    keys.begin_round(&public).is_ok_and(|round| !round.verify_partials(partial.0.body.signer, partials))
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::protocol::Time;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::{FailoverPolicy, Tiers};
 use crate::protocol::wire::pb;
 use crate::types::{ChainStatus, SubmitOutcome, Txid, UnixMillis};
@@ -47,45 +48,56 @@ impl Stopwatch {
 /// Which signers broadcast in which turn. Derived from the proposal, so equal at all signers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turns {
-    tiers: Vec<Vec<usize>>,
+    order: Vec<usize>,
+    /// Where each tier ends in the order.
+    ends: Vec<usize>,
     timeout: Duration,
 }
 
 impl Turns {
     /// Groups the priority list into tiers. With failover off there is one turn, of the coordinator alone.
     pub fn new(priority_list: &[usize], policy: &FailoverPolicy) -> Self {
-        let mut rest = if policy.enabled { priority_list } else { &priority_list[..1] };
-        let mut tiers = Vec::new();
-        while !rest.is_empty() {
+        let order = if policy.enabled { priority_list } else { &priority_list[..1] };
+        let mut ends: Vec<usize> = Vec::new();
+        while let before = ends.last().copied().unwrap_or(0)
+            && before < order.len()
+        {
             let width = match policy.tiers {
                 Tiers::Single => 1,
                 Tiers::Fixed(width) => usize::from(width).max(1),
-                Tiers::Doubling => 1 << tiers.len().min(16),
+                Tiers::Doubling => 1 << ends.len().min(16),
             };
-            let (tier, later) = rest.split_at(width.min(rest.len()));
-            tiers.push(tier.to_vec());
-            rest = later;
+            ends.push((before + width).min(order.len()));
         }
-        Self { tiers, timeout: policy.broadcast_timeout }
+        Self { order: order.to_vec(), ends, timeout: policy.broadcast_timeout }
     }
 
     /// How many turns there are.
     pub fn count(&self) -> usize {
-        self.tiers.len()
+        self.ends.len()
     }
 
     /// The signer indices of a turn.
     pub fn signers(&self, turn: usize) -> &[usize] {
-        self.tiers.get(turn).map_or(&[], Vec::as_slice)
+        self.ends.get(turn).map_or(&[], |end| &self.order[self.before(turn)..*end])
+    }
+
+    /// How many signers have their turn before this one.
+    fn before(&self, turn: usize) -> usize {
+        turn.checked_sub(1).and_then(|earlier| self.ends.get(earlier)).copied().unwrap_or(0)
     }
 
     /// The turn of a signer. `None`: failover is off and it is not the coordinator.
     pub fn of_signer(&self, signer: usize) -> Option<usize> {
-        self.tiers.iter().position(|tier| tier.contains(&signer))
+        let rank = self.order.iter().position(|other| *other == signer)?;
+        self.ends.iter().position(|end| rank < *end)
     }
 
     /// When a turn opens at the latest, after `t0`. For the number of turns: when all are over.
     pub fn start(&self, turn: usize) -> Duration {
+        if mutation::on(Mutation::LongerTurns) {
+            return self.timeout.saturating_mul((1 << turn.min(16)) - 1);
+        }
         self.timeout.saturating_mul(turn as u32)
     }
 
@@ -219,7 +231,11 @@ impl Watch {
     pub fn new(turns: Turns, own: usize, now: Time) -> Self {
         Self {
             own_turn_number: turns.of_signer(own),
-            observe_at: observation_interval(turns.timeout),
+            observe_at: if mutation::on(Mutation::LooksTooLate) {
+                turns.start(turns.count())
+            } else {
+                observation_interval(turns.timeout)
+            },
             turns,
             number: 0,
             stopwatch: Stopwatch::start(now),
@@ -375,7 +391,8 @@ impl Watch {
             self.open_turns(elapsed, surroundings, &mut actions);
             self.take_own_turn(elapsed, surroundings, &mut actions);
             let own_turn_came = self.asked || self.own_turn_number.is_none();
-            if !self.exhausted && own_turn_came && elapsed >= self.turns.start(self.turns.count()) {
+            let early = usize::from(mutation::on(Mutation::AlarmTooEarly));
+            if !self.exhausted && own_turn_came && elapsed >= self.turns.start(self.turns.count() - early) {
                 self.exhausted = true;
                 actions.push(Action::Exhausted);
             }
@@ -391,8 +408,8 @@ impl Watch {
     fn open_turns(&mut self, elapsed: Duration, surroundings: &Surroundings<'_>, actions: &mut Vec<Action>) {
         let before = self.opened;
         while self.opened < self.turns.count() {
-            let earlier = &self.turns.tiers[..self.opened];
-            let all_excused = || earlier.iter().flatten().all(|signer| (surroundings.excused)(*signer));
+            let earlier = &self.turns.order[..self.turns.before(self.opened)];
+            let all_excused = || earlier.iter().all(|signer| (surroundings.excused)(*signer));
             if elapsed < self.turns.start(self.opened) && !all_excused() {
                 break;
             }
@@ -400,7 +417,8 @@ impl Watch {
         }
         if self.opened > before.max(1) {
             let turn = self.opened - 1;
-            let failed = self.turns.tiers[before.max(1) - 1..turn].concat();
+            let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
+            let failed = self.turns.order[first..last].to_vec();
             let next = self.turns.signers(turn).to_vec();
             actions.push(Action::CoordinatorFailed { failed, next, turn });
         }
@@ -415,6 +433,9 @@ impl Watch {
         let timeout = self.turns.timeout;
         if self.own_turn == OwnTurn::Waiting {
             let Some(turn) = self.own_turn_number.filter(|turn| *turn < self.opened) else { return };
+            if mutation::on(Mutation::ReturnMissesTurn) && self.returned {
+                return;
+            }
             let punctual = self.turns.start(turn) + (timeout / 4).min(Duration::from_secs(1));
             let past = self.returned || elapsed > punctual;
             self.own_turn = if past && surroundings.observer {
@@ -451,8 +472,8 @@ impl Watch {
 
     fn lost_for_long(&self, elapsed: Duration) -> bool {
         // One broadcast timeout of grace, so that a flapping observer begins at most one watch in each.
-        self.evidence.pauses()
-            && self.lost_since.is_some_and(|since| elapsed >= since.saturating_add(self.turns.timeout))
+        let grace = if mutation::on(Mutation::LostAtOnce) { Duration::ZERO } else { self.turns.timeout };
+        self.evidence.pauses() && self.lost_since.is_some_and(|since| elapsed >= since.saturating_add(grace))
     }
 
     fn begin_again(&mut self, now: Time) {
@@ -536,7 +557,8 @@ impl Watch {
         let evidence = match answer {
             None => self.evidence,
             Some(ChainStatus::Unknown) => {
-                if self.evidence.pauses() && self.lost_since.is_none() {
+                let noticed = self.lost_since.is_none() && !mutation::on(Mutation::LossUnnoticed);
+                if self.evidence.pauses() && noticed {
                     self.lost_since = Some(elapsed);
                 }
                 self.evidence
@@ -581,7 +603,7 @@ impl Watch {
             }
             _ => return,
         };
-        self.ended = confirmations >= final_depth;
+        self.ended = confirmations >= final_depth || mutation::on(Mutation::FinalAtOnce);
     }
 
     /// The broadcaster answered, or (`Err`) could not reach the network.
@@ -654,8 +676,20 @@ impl Watch {
         self.submitting = false;
     }
 
-    /// A claim, a wake-up: look at the chain now.
-    pub fn look(&mut self, now: Time) {
+    /// Somebody claims to have broadcast: look at the chain now. Nothing else.
+    pub fn claimed(&mut self, now: Time) {
+        self.look(now);
+        if mutation::on(Mutation::ClaimIsEvidence) {
+            self.evidence = Evidence::Seen;
+        }
+        if mutation::on(Mutation::ClaimStartsClock) {
+            self.stopwatch = Stopwatch::start(now);
+        }
+        self.returned |= mutation::on(Mutation::ClaimMakesAsk);
+    }
+
+    /// Look at the chain now.
+    fn look(&mut self, now: Time) {
         let elapsed = self.stopwatch.elapsed(now);
         self.observe_at = self.observe_at.min(elapsed);
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use super::limits;
 use super::session::Session;
 use crate::types::{SessionId, SignerKey};
 
@@ -10,7 +11,7 @@ use crate::types::{SessionId, SignerKey};
 struct Entry {
     deadline: Option<Duration>,
     open: bool,
-    /// Bytes of a proposal of another signer that this node has not joined.
+    /// Bytes of another signer's session that this node has not joined.
     unanswered: Option<usize>,
     joined: bool,
     wants_peers: bool,
@@ -44,7 +45,7 @@ impl Index {
         let entry = Entry {
             deadline,
             open: !session.closed,
-            unanswered: session.foreign().then_some(session.proposal.as_bytes().len()),
+            unanswered: session.foreign().then(|| session.bytes()),
             joined: session.joined(),
             wants_peers: !session.closed && session.ending.is_none(),
         };
@@ -131,6 +132,16 @@ impl Index {
     /// Whether this node holds a session, closed or not, that it joined with this signer.
     pub fn partner(&self, signer: &SignerKey) -> bool {
         self.partners.contains_key(signer)
+    }
+
+    /// Whether something is left to say to this signer, or of it.
+    pub fn wants(&self, signer: &SignerKey) -> bool {
+        self.wanted.contains_key(signer)
+    }
+
+    /// How many signers that are.
+    pub fn wanted(&self) -> usize {
+        self.wanted.len()
     }
 
     /// All signers of sessions in which something is left to say, if they changed since the last call.

@@ -23,6 +23,10 @@ pub mod event;
 pub mod failover;
 mod index;
 pub mod limits;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
+#[cfg(feature = "mutations")]
+pub mod mutation;
 pub mod nonce;
 pub mod presence;
 pub mod proposal;

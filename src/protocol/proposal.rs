@@ -253,6 +253,14 @@ impl Proposal {
 
     /// Decodes and checks received bytes. They must be exactly what [`Proposal::new`] makes of their content.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProposalError> {
+        Self::decode_knowing(bytes, &|_| false)
+    }
+
+    /// The same, without the work of checking keys that are `known` to be points.
+    pub(crate) fn decode_knowing(
+        bytes: &[u8],
+        known: &dyn Fn(&SignerKey) -> bool,
+    ) -> Result<Self, ProposalError> {
         Self::within_size(bytes.len())?;
         let message: pb::Proposal = wire::decode(bytes, "the proposal").map_err(|error| match error {
             WireError::TooMany { what, actual, most } => {
@@ -261,7 +269,7 @@ impl Proposal {
             }
             _ => ProposalError::Encoding("its bytes are not canonical"),
         })?;
-        let terms = from_wire(message)?;
+        let terms = from_wire(message, known)?;
         terms.check()?;
         Ok(Self::with_bytes(terms, bytes.to_vec()))
     }
@@ -370,14 +378,15 @@ fn message_to_wire(message: &Message) -> pb::Message {
     }
 }
 
-fn from_wire(message: pb::Proposal) -> Result<Terms, ProposalError> {
+fn from_wire(message: pb::Proposal, known: &dyn Fn(&SignerKey) -> bool) -> Result<Terms, ProposalError> {
     if message.version != limits::VERSION {
         return Err(ProposalError::Unknown { what: "version", value: message.version.into() });
     }
     let failover = message.failover.ok_or(ProposalError::Encoding("it has no failover policy"))?;
     let mut signers = Vec::with_capacity(message.signers.len());
     for (index, bytes) in message.signers.iter().enumerate() {
-        signers.push(SignerKey::from_bytes(bytes).map_err(|source| ProposalError::Key { index, source })?);
+        let key = SignerKey::from_bytes_knowing(bytes, known);
+        signers.push(key.map_err(|source| ProposalError::Key { index, source })?);
     }
     let mut tweaks = Vec::with_capacity(message.tweaks.len());
     for (index, tweak) in message.tweaks.iter().enumerate() {

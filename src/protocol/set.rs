@@ -1,9 +1,10 @@
 //! The envelopes of a session: a set that only grows. What a node believes is a function of it and of the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::envelope::{Content, Envelope, Place, Proof};
+use crate::protocol::envelope::{Content, Envelope, Place, Proof, transcript_hash};
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::types::EnvelopeId;
 
@@ -52,10 +53,13 @@ impl Fact {
 #[derive(Clone, Debug, Default)]
 pub struct EnvelopeSet {
     envelopes: BTreeMap<EnvelopeId, Envelope>,
-    places: BTreeMap<(Place, usize), Vec<EnvelopeId>>,
-    facts: BTreeMap<(Fact, usize), Vec<EnvelopeId>>,
-    bad: BTreeMap<usize, EnvelopeId>,
+    places: BTreeMap<(Place, usize), Vec<Envelope>>,
+    facts: BTreeMap<(Fact, usize), Vec<Envelope>>,
+    bad: BTreeMap<usize, Envelope>,
     attempt: u32,
+    /// The hash of all nonces of an attempt, where all signers' are here and nobody said two things.
+    transcripts: BTreeMap<u32, [u8; 32]>,
+    bytes: usize,
 }
 
 impl EnvelopeSet {
@@ -77,7 +81,8 @@ impl EnvelopeSet {
             (Some(place), _) => {
                 let (Place::Nonces(attempt) | Place::Partial(attempt)) = place;
                 let near = attempt + 1 >= self.attempt && attempt <= self.attempt + 2;
-                near && self.places.get(&(place, signer)).is_none_or(|held| held.len() < 2)
+                let unlimited = mutation::on(Mutation::PlacesWithoutLimit);
+                near && self.places.get(&(place, signer)).is_none_or(|held| held.len() < 2 || unlimited)
             }
             (None, Some(fact)) => self.facts.get(&(fact, signer)).is_none_or(|held| held.len() < fact.most()),
             (None, None) => false,
@@ -87,32 +92,75 @@ impl EnvelopeSet {
     /// Adds a verified envelope that the set wants. Answers which envelopes it dropped for it (old attempts).
     pub fn insert(&mut self, envelope: Envelope, proposal: &Proposal) -> Vec<EnvelopeId> {
         let (id, signer) = (envelope.id(), envelope.body().signer);
+        let (mut begins_attempt, mut nonces_of) = (false, None);
         if !envelope.content_allowed(proposal) {
-            self.bad.insert(signer, id);
+            self.bad.insert(signer, envelope.clone());
         } else if let Some(place) = envelope.place() {
-            self.places.entry((place, signer)).or_default().push(id);
+            self.places.entry((place, signer)).or_default().push(envelope.clone());
+            nonces_of = match place {
+                Place::Nonces(attempt) => Some(attempt),
+                Place::Partial(_) => None,
+            };
         } else if let Some(fact) = Fact::of(envelope.content()) {
-            self.facts.entry((fact, signer)).or_default().push(id);
+            self.facts.entry((fact, signer)).or_default().push(envelope.clone());
+            begins_attempt = matches!(fact, Fact::Restart(_));
         }
+        self.bytes += envelope.as_bytes().len();
         self.envelopes.insert(id, envelope);
-        self.attempt = self.facts.keys().filter(|(fact, _)| matches!(fact, Fact::Restart(_))).count() as u32;
+        if let Some(attempt) = nonces_of {
+            self.note_transcript(attempt, proposal.signers.len());
+        }
+        if !begins_attempt {
+            return Vec::new();
+        }
+        self.attempt += 1;
         self.drop_old_attempts()
     }
 
-    /// Two attempts are kept: the signatures of the one before may still be finished by others. A proof is kept.
+    fn note_transcript(&mut self, attempt: u32, signers: usize) {
+        match self.all_at(Place::Nonces(attempt), signers) {
+            Some(all) => {
+                let ids: Vec<EnvelopeId> = all.into_iter().map(Envelope::id).collect();
+                self.transcripts.insert(attempt, transcript_hash(&ids));
+            }
+            None => {
+                self.transcripts.remove(&attempt);
+            }
+        }
+    }
+
+    /// The hash of all nonces of an attempt; `None` if one is missing or somebody said two things.
+    pub fn transcript(&self, attempt: u32) -> Option<[u8; 32]> {
+        self.transcripts.get(&attempt).copied()
+    }
+
+    /// Takes an envelope out, and forgets what was derived from it.
+    fn take_out(&mut self, id: &EnvelopeId) {
+        let Some(envelope) = self.envelopes.remove(id) else { return };
+        self.bytes -= envelope.as_bytes().len();
+        if let Some(Place::Nonces(attempt)) = envelope.place() {
+            self.transcripts.remove(&attempt);
+        }
+    }
+
+    /// Two attempts are kept: the signatures of the one before may still be finished by others. Of what older ones
+    /// prove, one proof against each signer is kept: colluding signers could say two things in each of hundreds.
     fn drop_old_attempts(&mut self) -> Vec<EnvelopeId> {
         let oldest = self.attempt.saturating_sub(1);
         let old = |place: &Place| matches!(place, Place::Nonces(a) | Place::Partial(a) if *a < oldest);
+        let mut convicted = BTreeSet::new();
+        let all_stay = mutation::on(Mutation::OldProofsKept);
+        let mut proves =
+            |signer: usize, held: &[Envelope]| held.len() == 2 && (convicted.insert(signer) || all_stay);
         let keys: Vec<_> = self
             .places
             .iter()
-            .filter(|((place, _), held)| old(place) && held.len() < 2)
+            .filter(|((place, signer), held)| old(place) && !proves(*signer, held))
             .map(|(k, _)| *k)
             .collect();
-        let dropped: Vec<_> = keys.iter().filter_map(|key| self.places.remove(key)).flatten().collect();
-        for id in &dropped {
-            self.envelopes.remove(id);
-        }
+        let dropped = keys.iter().filter_map(|key| self.places.remove(key)).flatten();
+        let dropped: Vec<_> = dropped.map(|envelope| envelope.id()).collect();
+        dropped.iter().for_each(|id| self.take_out(id));
         dropped
     }
 
@@ -125,18 +173,20 @@ impl EnvelopeSet {
         };
         let dropped: Vec<_> =
             self.envelopes.iter().filter(|(_, envelope)| !kept(envelope)).map(|(id, _)| *id).collect();
-        for id in &dropped {
-            self.envelopes.remove(id);
-        }
-        let envelopes = &self.envelopes;
-        let there = |ids: &mut Vec<EnvelopeId>| {
-            ids.retain(|id| envelopes.contains_key(id));
-            !ids.is_empty()
+        dropped.iter().for_each(|id| self.take_out(id));
+        let any_kept = |held: &mut Vec<Envelope>| {
+            held.retain(kept);
+            !held.is_empty()
         };
-        self.places.retain(|_, ids| there(ids));
-        self.facts.retain(|_, ids| there(ids));
-        self.bad.retain(|_, id| envelopes.contains_key(id));
+        self.places.retain(|_, held| any_kept(held));
+        self.facts.retain(|_, held| any_kept(held));
+        self.bad.retain(|_, envelope| kept(envelope));
         dropped
+    }
+
+    /// The bytes of all envelopes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The number of restarts in the set.
@@ -147,7 +197,7 @@ impl EnvelopeSet {
     /// What a signer said at an exclusive place: `None` also if it said two things.
     pub fn at(&self, place: Place, signer: usize) -> Option<&Envelope> {
         match self.places.get(&(place, signer))?.as_slice() {
-            [id] => self.envelopes.get(id),
+            [envelope] => Some(envelope),
             _ => None,
         }
     }
@@ -169,7 +219,7 @@ impl EnvelopeSet {
 
     /// The first envelope of a kind by a signer.
     pub fn fact(&self, fact: Fact, signer: usize) -> Option<&Envelope> {
-        self.facts.get(&(fact, signer))?.first().and_then(|id| self.envelopes.get(id))
+        self.facts.get(&(fact, signer))?.first()
     }
 
     /// The first envelope of a kind by anybody.
@@ -179,9 +229,7 @@ impl EnvelopeSet {
 
     /// The first envelope of a kind by each signer that sent one, by index.
     pub fn by_all(&self, fact: Fact) -> impl Iterator<Item = &Envelope> {
-        self.facts
-            .range((fact, 0)..=(fact, usize::MAX))
-            .filter_map(|(_, ids)| self.envelopes.get(ids.first()?))
+        self.facts.range((fact, 0)..=(fact, usize::MAX)).filter_map(|(_, held)| held.first())
     }
 
     /// How many restarts a signer made.
@@ -192,12 +240,12 @@ impl EnvelopeSet {
 
     /// Proofs that the set holds by itself: equivocations, and content that breaks a rule.
     pub fn proofs(&self) -> Vec<Proof> {
-        let get = |id: &EnvelopeId| self.envelopes.get(id).cloned().map(Box::new);
+        let boxed = |envelope: &Envelope| Box::new(envelope.clone());
         let two = self.places.values().filter_map(|held| match held.as_slice() {
-            [first, second] => Some(Proof::Equivocation(get(first)?, get(second)?)),
+            [first, second] => Some(Proof::Equivocation(boxed(first), boxed(second))),
             _ => None,
         });
-        let bad = self.bad.values().filter_map(|id| Some(Proof::BadContent(get(id)?)));
+        let bad = self.bad.values().map(|envelope| Proof::BadContent(boxed(envelope)));
         two.chain(bad).collect()
     }
 

@@ -25,7 +25,7 @@ pub fn encode<M: Message>(message: &M) -> Vec<u8> {
 pub fn decode<M: Bounded>(bytes: &[u8], what: &'static str) -> Result<M, WireError> {
     bounds::check::<M>(bytes, what)?;
     let message = M::decode(bytes).map_err(|_| WireError::Malformed(what))?;
-    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
+    if message.encode_to_vec() != bytes {
         return Err(WireError::Malformed(what));
     }
     Ok(message)

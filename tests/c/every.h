@@ -4,6 +4,8 @@
 
 #include "prelude.h"
 
+#define SERVER "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+
 static int destroyed;
 
 static void destroy(void *user_data) {
@@ -114,6 +116,14 @@ static void configs(void) {
     OK(musig_config_set_store_memory(config, NULL));
     OK(musig_config_add_listen_address(config, "/ip4/127.0.0.1/tcp/0", NULL));
     OK(musig_config_add_peer_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
+    OK(musig_config_add_bootstrap_address(config, SERVER, NULL));
+    OK(musig_config_add_relay_address(config, SERVER, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_bootstrap_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_relay_address(config, "nowhere", NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_DHT, MUSIG_DHT_SERVER, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_number(config, MUSIG_OPTION_DHT, 3, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MDNS, 0, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MOBILE, 1, NULL));
     OK(musig_config_set_offline(config, NULL));
     OK(musig_config_set_broadcaster(config, &broadcaster, NULL, destroy, NULL));
     OK(musig_config_set_observer(config, &observer, NULL, destroy, NULL));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "version",
     "status",
     "error",
@@ -15,6 +15,7 @@ const FILES: [&str; 19] = [
     "chain",
     "log",
     "config",
+    "option",
     "network",
     "election",
     "proposal",

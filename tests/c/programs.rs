@@ -168,7 +168,7 @@ fn exactly_the_promised_symbols_are_exported() {
 
 #[test]
 fn every_function_works_with_good_arguments() {
-    let program = read("tests/c/every.h");
+    let program = read("tests/c/every.h") + &read("tests/c/prelude.h");
     let missing: Vec<String> = functions()
         .into_iter()
         .map(|function| function.name)

@@ -74,6 +74,8 @@ struct Script<'a> {
     byzantine: Option<usize>,
     /// Nodes of which a promise about synced writes does not hold: an older disk, a second instance.
     excused: BTreeSet<usize>,
+    /// Nodes whose clock was ahead: they may have forgotten what expired, and a restart forgets that they did.
+    ahead: BTreeSet<usize>,
     seen: Rc<RefCell<Seen>>,
     snapshots: Vec<(usize, Snapshot)>,
     exports: Vec<(usize, RequestId, Vec<u8>)>,
@@ -136,7 +138,8 @@ impl<'a> Script<'a> {
             Fate::Happens
         }));
         let (sessions, snapshots, exports) = (Vec::new(), Vec::new(), Vec::new());
-        Self { input, cluster, sessions, byzantine, excused, seen, snapshots, exports }
+        let ahead = BTreeSet::new();
+        Self { input, cluster, sessions, byzantine, excused, ahead, seen, snapshots, exports }
     }
 
     fn node(&mut self) -> usize {
@@ -211,8 +214,11 @@ impl<'a> Script<'a> {
             18 => self.answer(),
             19 => {
                 let node = self.node();
-                let days = i64::from(self.input.next() as i8);
-                self.cluster.nodes[node].skew = days * 3_600_000;
+                let hours = i64::from(self.input.next() as i8);
+                self.cluster.nodes[node].skew = hours * 3_600_000;
+                if hours > 0 {
+                    self.ahead.insert(node);
+                }
             }
             20 => self.export(),
             21 => self.import(),
@@ -255,6 +261,9 @@ impl<'a> Script<'a> {
         let (node, keep, starts) = (self.node(), self.input.below(4), self.input.coin());
         if self.cluster.nodes[node].alive() {
             self.cluster.crash_keeping(node, keep);
+            if self.ahead.contains(&node) {
+                self.excused.insert(node);
+            }
             if starts {
                 self.cluster.start(node);
             }

@@ -32,9 +32,9 @@ const CONNECTIONS: usize = 64;
 const RECEIVED: usize = 8 << 20;
 
 /// What docs/security.md states: bytes of memory that all who connect can make a node use.
-const BOUND: usize = CONNECTIONS * PER_CONNECTION + RECEIVED + PER_BYTE * limits::FOREIGN_PROPOSAL_BYTES / 2;
-/// What a byte of a stranger's proposal costs: the proposal as it came, as it was read, and in the event that tells it.
-const PER_BYTE: usize = 8;
+const BOUND: usize = CONNECTIONS * PER_CONNECTION + RECEIVED + PER_BYTE * limits::FOREIGN_BYTES / 2;
+/// What a byte of a stranger's session costs: as it came, as it was read, and in the event that tells it.
+const PER_BYTE: usize = 4;
 /// Four streams, each with yamux's window of 256 KiB and 64 KiB that are being read.
 const PER_CONNECTION: usize = 4 * (320 << 10);
 

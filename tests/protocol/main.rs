@@ -2,7 +2,9 @@
 //! encodings, the local signer, and the state machine in a simulated cluster.
 
 mod blame;
+mod budget;
 mod differential;
+mod documented;
 mod doubt;
 mod election;
 mod endings;
@@ -12,6 +14,7 @@ mod failover_cases;
 mod failover_matrix;
 mod fuzzed;
 mod generated;
+mod memory;
 mod messages;
 mod proposal;
 mod recovery;

@@ -1,20 +1,28 @@
-//! Carries a scenario out.
+//! Carries a scenario out, and notes what the checkers need to know.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use libmusig::protocol::Settings;
-use libmusig::protocol::envelope::{Body, Content};
-use libmusig::protocol::proposal::FailoverPolicy;
-use libmusig::types::{SessionId, Txid};
+use libmusig::error::Error;
+use libmusig::protocol::engine::Engine;
+use libmusig::protocol::envelope::Content;
+use libmusig::protocol::proposal::{FailoverPolicy, Proposal};
+use libmusig::protocol::scheme::Scheme;
+use libmusig::protocol::signing::Musig2;
+use libmusig::protocol::{Settings, Time};
+use libmusig::types::{OutPoint, SessionId, Txid};
 
 use crate::byzantine;
 use crate::scenario::{Fault, Plan, Scenario};
-use crate::simulated::cluster::{Broadcaster, Cluster, EPOCH, Fate, Options, kind_of};
+use crate::simulated::cluster::{Broadcaster, Cluster, Consent, EPOCH, Fate, Options};
 use crate::simulated::disk::Snapshot;
-use crate::simulated::double::transaction;
+use crate::simulated::double::{Double, transaction};
+use crate::timeline::Track;
+
+/// When all sessions of a run have expired.
+pub const EXPIRY: Duration = Duration::from_secs(3 * 86_400);
 
 /// A session of a run.
 #[derive(Clone, Debug)]
@@ -29,13 +37,33 @@ pub struct Run {
     pub scenario: Scenario,
     pub cluster: Cluster,
     pub sessions: Vec<Begun>,
-    /// Nodes whose disk went back, so that promises about synced writes do not hold.
-    pub rolled_back: BTreeSet<usize>,
+    /// Nodes whose disk went back, or that share their key: promises about synced writes do not hold.
+    pub impaired: BTreeSet<usize>,
     /// How often each node died.
     pub deaths: BTreeMap<usize, u32>,
     /// Some node aborted, or closed a session.
     pub stopped: bool,
     pub conflict: bool,
+    /// Somebody attacked in a way that may end sessions.
+    pub attacked: bool,
+    /// Whether each node's broadcaster works, and whether its observer says at once what is there.
+    pub broadcasts: Vec<Track>,
+    pub observes: Vec<Track>,
+    /// Whether frames between two nodes arrive in time, by the smaller and the larger index.
+    pub links: Vec<Vec<Track>>,
+    /// Whether the network is whole.
+    pub whole: Track,
+    /// Nodes that were started or woken, and when.
+    pub returns: Vec<(usize, Duration)>,
+    /// Nodes whose calendar was stepped or runs wrong.
+    pub odd_clocks: BTreeSet<usize>,
+    /// Who said that a session's transaction is broadcast although it is not, or may have.
+    pub liars: BTreeSet<(SessionId, usize)>,
+    /// Applications that took part by themselves.
+    pub meddled: BTreeSet<(SessionId, usize)>,
+    /// What broke a promise while it ran.
+    pub broken: Vec<(&'static str, String)>,
+    pub samples: u64,
     snapshots: BTreeMap<usize, Snapshot>,
     outputs: Rc<RefCell<BTreeMap<usize, (u64, usize)>>>,
 }
@@ -43,19 +71,21 @@ pub struct Run {
 impl Run {
     pub fn new(scenario: Scenario) -> Self {
         let options = Options {
-            signers: scenario.parts.len(),
+            signers: scenario.signers(),
             seed: scenario.seed,
-            real: false,
+            real: scenario.real,
             settings: Settings::default(),
             sync: scenario.sync,
             delay: scenario.delay,
             jitter: scenario.jitter,
             chain: scenario.chain,
             sign: scenario.sign,
-            audit: false,
+            audit: scenario.real,
         };
-        let mut cluster = Cluster::idle(options);
-        for (node, part) in cluster.nodes.iter_mut().zip(&scenario.parts) {
+        let keys: Vec<usize> = (0..scenario.signers()).chain(scenario.twin).collect();
+        let mut cluster = Cluster::idle_with_keys(options, &keys);
+        for (node, key) in cluster.nodes.iter_mut().zip(&keys) {
+            let part = &scenario.parts[*key];
             node.settings = Settings {
                 final_depth: scenario.final_depth,
                 dead_after: part.dead_after,
@@ -66,29 +96,70 @@ impl Run {
                 ..Settings::default()
             };
             node.application.duty = part.duty;
+            node.application.consent = part.consent;
             node.application.delay = part.reaction;
             node.skew = part.skew;
+            node.drift = part.drift;
         }
         cluster.watched = true;
+        cluster.duplicates = scenario.duplicates;
+        cluster.reorders = scenario.reorders;
         byzantine::install(&scenario, &mut cluster);
         for node in 0..cluster.nodes.len() {
             cluster.start(node);
         }
+        let n = cluster.nodes.len();
+        let twins = scenario.twin.map(|twin| [twin, n - 1]);
+        let odd = |node: &usize| scenario.parts.get(*node).is_some_and(|part| part.drift != 0);
         Self {
-            scenario,
-            cluster,
             sessions: Vec::new(),
-            rolled_back: BTreeSet::new(),
+            impaired: twins.into_iter().flatten().collect(),
             deaths: BTreeMap::new(),
             stopped: false,
             conflict: false,
+            attacked: false,
+            broadcasts: vec![Track::default(); n],
+            observes: vec![Track::default(); n],
+            links: vec![vec![Track::default(); n]; n],
+            whole: Track::default(),
+            returns: Vec::new(),
+            odd_clocks: (0..n).filter(odd).collect(),
+            liars: BTreeSet::new(),
+            meddled: BTreeSet::new(),
+            broken: Vec::new(),
+            samples: 0,
             snapshots: BTreeMap::new(),
             outputs: Rc::default(),
+            scenario,
+            cluster,
         }
     }
 
+    /// The scheme of the run.
+    pub fn scheme(&self) -> &'static dyn Scheme {
+        if self.scenario.real { &Musig2 } else { &Double }
+    }
+
+    /// Not byzantine, and no second instance.
     pub fn honest(&self, node: usize) -> bool {
-        self.scenario.parts[node].byzantine.is_none()
+        self.scenario.parts.get(node).is_some_and(|part| part.byzantine.is_none())
+    }
+
+    /// Honest, and what it stored stayed stored.
+    pub fn sound(&self, node: usize) -> bool {
+        self.honest(node) && !self.impaired.contains(&node)
+    }
+
+    /// The spans in which a node runs and has connections.
+    pub fn up(&self, node: usize) -> Vec<(Duration, Duration)> {
+        let mut track = Track::default();
+        self.cluster.nodes[node].up.iter().for_each(|(at, up)| track.set(*at, *up));
+        track.spans(self.cluster.now())
+    }
+
+    /// Whether frames between two nodes arrived in time.
+    pub fn linked(&self, one: usize, other: usize, from: Duration, to: Duration) -> bool {
+        self.links[one.min(other)][one.max(other)].holds(from, to) && self.whole.holds(from, to)
     }
 
     /// All of it: the trouble, the healing, a time in which everything that can end ends.
@@ -96,34 +167,46 @@ impl Run {
         for (at, fault) in self.scenario.faults.clone() {
             let now = self.cluster.now();
             self.cluster.run_for(at.saturating_sub(now));
+            self.sample();
             self.count_outputs();
             self.apply(fault);
         }
         let now = self.cluster.now();
         self.cluster.run_for(self.scenario.heals_at.saturating_sub(now));
+        self.sample();
         self.heal();
     }
 
     /// Runs on until every turn is over, and longer.
     pub fn settle(&mut self) {
         let longest = self.sessions.iter().map(|begun| begun.plan.timeout).max().unwrap_or_default();
-        let turns = self.scenario.parts.len() as u32 + 3;
-        self.cluster.run_for(longest * turns + Duration::from_secs(60));
+        let turns = self.scenario.signers() as u32 + 3;
+        for _ in 0..4 {
+            self.cluster.run_for((longest * turns + Duration::from_secs(40)) / 4);
+            self.sample();
+        }
     }
 
     fn heal(&mut self) {
         let n = self.cluster.nodes.len();
         self.outputs.borrow_mut().clear();
         self.cluster.on_output = None;
+        self.cluster.duplicates = 0;
+        self.cluster.reorders = false;
+        self.apply(Fault::Partition(Vec::new()));
         for node in 0..n {
-            self.cluster.nodes[node].broadcaster = Broadcaster::Works;
-            self.cluster.nodes[node].observer_lag = Some(Duration::ZERO);
-            self.cluster.nodes[node].skew = 0;
+            self.apply(Fault::Broadcaster(node, Broadcaster::Works));
+            self.apply(Fault::Lag(node, Some(Duration::ZERO)));
+            self.apply(Fault::Flap(node, false));
+            if let Some(part) = self.scenario.parts.get(node) {
+                self.cluster.nodes[node].skew = part.skew;
+                self.cluster.nodes[node].drift = 0;
+            }
             for other in 0..n {
                 self.cluster.lose(node, other, 0);
                 self.cluster.slow(node, other, Duration::ZERO);
                 if other > node {
-                    self.cluster.cut(node, other, false);
+                    self.apply(Fault::Cut(node, other, false));
                 }
             }
         }
@@ -157,15 +240,46 @@ impl Run {
         }));
     }
 
+    fn mark(&mut self, one: usize, other: usize, well: bool) {
+        let now = self.cluster.now();
+        self.links[one.min(other)][one.max(other)].set(now, well);
+    }
+
     fn apply(&mut self, fault: Fault) {
+        let now = self.cluster.now();
         let cluster = &mut self.cluster;
         let last = self.sessions.last().map(|begun| (begun.id, begun.txid));
         match fault {
             Fault::Create(plan) => self.create(plan),
-            Fault::Cut(one, other, cut) => cluster.cut(one, other, cut),
-            Fault::Lose(from, to, per_mille) => cluster.lose(from, to, per_mille),
-            Fault::Slow(from, to, by) => cluster.slow(from, to, by),
+            Fault::Cut(one, other, cut) => {
+                cluster.cut(one, other, cut);
+                self.mark(one, other, !cut);
+            }
+            Fault::Lose(from, to, per_mille) => {
+                cluster.lose(from, to, per_mille);
+                // When it ends, the other direction may still lose: good until then is not claimed.
+                self.mark(from, to, false);
+            }
+            Fault::Slow(from, to, by) => {
+                cluster.slow(from, to, by);
+                self.mark(from, to, false);
+            }
             Fault::CutOff(node, off) => cluster.cut_off(node, off),
+            Fault::Partition(sides) => {
+                let n = cluster.nodes.len();
+                let side = |node: usize| sides.get(node).copied().unwrap_or_default();
+                for one in 0..n {
+                    for other in one + 1..n {
+                        let parted = side(one) != side(other);
+                        if parted || !self.whole.holds(now, now) {
+                            cluster.cut(one, other, parted);
+                        }
+                    }
+                }
+                self.whole.set(now, sides.is_empty());
+                // A twin is on the first side, with all that are not named.
+                cluster.chain.part(if sides.is_empty() { sides } else { (0..n).map(side).collect() });
+            }
             Fault::Crash { node, keep } => {
                 if cluster.nodes[node].alive() {
                     *self.deaths.entry(node).or_default() += 1;
@@ -180,6 +294,7 @@ impl Run {
             Fault::Start(node) => {
                 if !cluster.nodes[node].alive() {
                     cluster.start(node);
+                    self.returns.push((node, now));
                 }
             }
             Fault::Sleep(node) => {
@@ -188,17 +303,28 @@ impl Run {
                 }
             }
             Fault::Wake(node) => {
-                if cluster.nodes[node].asleep {
+                if cluster.nodes[node].alive() && cluster.nodes[node].asleep {
                     cluster.wake(node);
+                    self.returns.push((node, now));
                 }
             }
-            Fault::Skew(node, by) => cluster.nodes[node].skew = by,
-            Fault::Broadcaster(node, broadcaster) => cluster.nodes[node].broadcaster = broadcaster,
-            Fault::Lag(node, lag) => cluster.nodes[node].observer_lag = lag,
-            Fault::Mine => {
-                let now = cluster.now();
-                cluster.chain.mine(now);
+            Fault::Skew(node, skew) => {
+                cluster.nodes[node].skew = skew + self.scenario.parts[node].skew;
+                self.odd_clocks.insert(node);
             }
+            Fault::Broadcaster(node, way) => {
+                self.broadcasts[node].set(now, way == Broadcaster::Works);
+                cluster.nodes[node].broadcaster = way;
+            }
+            Fault::Lag(node, lag) => {
+                self.observes[node].set(now, lag == Some(Duration::ZERO));
+                cluster.nodes[node].observer_lag = lag;
+            }
+            Fault::Flap(node, flaps) => {
+                self.observes[node].set(now, !flaps);
+                cluster.nodes[node].observer_flaps = flaps;
+            }
+            Fault::Mine => cluster.chain.mine(now),
             Fault::Evict => {
                 if let Some((_, txid)) = last {
                     cluster.chain.evict(&txid);
@@ -208,7 +334,7 @@ impl Run {
             Fault::Conflict => {
                 if let Some((_, txid)) = last {
                     self.conflict = true;
-                    let (spends, now) = (cluster.chain.spent_by(&txid), cluster.now());
+                    let spends = cluster.chain.spent_by(&txid);
                     if !spends.is_empty() {
                         cluster.chain.foreign(Txid([0xcc; 32]), spends, now);
                     }
@@ -219,7 +345,7 @@ impl Run {
             }
             Fault::Rollback(node) => {
                 if let Some(snapshot) = self.snapshots.remove(&node) {
-                    self.rolled_back.insert(node);
+                    self.impaired.insert(node);
                     if cluster.nodes[node].alive() {
                         cluster.crash(node);
                     }
@@ -229,57 +355,61 @@ impl Run {
             }
             Fault::Claim(node) => {
                 let content = Content::Claim { txid: last.map_or(Txid([7; 32]), |(_, txid)| txid) };
-                self.forge(node, content);
+                self.liars.extend(last.map(|(id, _)| (id, node)));
+                byzantine::say_to_all(self, node, content);
             }
-            Fault::Nack(node) => self.forge(node, Content::Nack { reason: "forged".into() }),
+            Fault::Nack(node) => {
+                byzantine::say_to_all(self, node, Content::Nack { reason: "forged".into() });
+            }
             Fault::Abort(node) => {
                 self.stopped = true;
-                self.request(node, |engine, id, request, now| {
+                self.request(node, true, |engine, id, request, now| {
                     engine.abort(id, "enough".into(), request, now)
                 });
             }
             Fault::Close(node) => {
                 self.stopped = true;
-                self.request(node, |engine, id, request, now| engine.close(id, request, now));
+                self.request(node, true, |engine, id, request, now| engine.close(id, request, now));
             }
-            Fault::Notify(node) => {
-                // An application says only what it knows.
+            Fault::Join(node) => {
+                if let Some((session, _)) = last.filter(|_| cluster.nodes[node].alive()) {
+                    cluster.consent(node, session);
+                    self.meddled.insert((session, node));
+                    self.request(node, false, |engine, id, request, now| engine.join(id, request, now));
+                }
+            }
+            Fault::Notify(node, wrongly) => {
                 let known = last.is_some_and(|(_, txid)| cluster.chain.knows(&txid));
-                if let Some((session, _)) = last.filter(|_| known) {
+                if let Some((session, _)) = last.filter(|_| known || wrongly) {
+                    if !known {
+                        self.liars.insert((session, node));
+                    }
+                    self.meddled.insert((session, node));
                     cluster.notify(node, session);
                 }
             }
             Fault::BroadcastNow(node) => {
-                self.request(node, |engine, id, request, now| engine.broadcast_now(id, request, now));
+                self.meddled.extend(last.map(|(session, _)| (session, node)));
+                self.request(node, false, |engine, id, request, now| engine.broadcast_now(id, request, now));
             }
+            Fault::Attack(node, attack) => byzantine::attack(self, node, &attack),
         }
     }
 
+    /// Asks for something about the last session. `stops`: from its answer on the node must not sign.
     fn request(
         &mut self,
         node: usize,
-        act: impl FnOnce(
-            &mut libmusig::protocol::engine::Engine,
-            &SessionId,
-            u64,
-            libmusig::protocol::Time,
-        ) -> Result<(), libmusig::error::Error>,
+        stops: bool,
+        act: impl FnOnce(&mut Engine, &SessionId, u64, Time) -> Result<(), Error>,
     ) {
         let Some(session) = self.sessions.last().map(|begun| begun.id) else { return };
-        let request = self.cluster.request();
-        // Refused if the session is not that far: that is an answer too.
-        let _ = self.cluster.drive(node, |engine, now| act(engine, &session, request, now));
-    }
-
-    /// A claim or NACK that no honest application made, signed with the node's own key.
-    fn forge(&mut self, node: usize, content: Content) {
-        let Some(begun) = self.sessions.last() else { return };
-        let body = Body { session: begun.id, signer: node, content };
-        let envelope = byzantine::sign(node, body);
-        assert!(matches!(kind_of(envelope.content()), "claim" | "nack"));
-        for to in (0..self.cluster.nodes.len()).filter(|to| *to != node) {
-            self.cluster.inject(node, to, std::slice::from_ref(&envelope));
+        let number = self.cluster.request();
+        if stops {
+            self.cluster.withdrawals.insert(number);
         }
+        // Refused if the session is not that far: that is an answer too.
+        let _ = self.cluster.drive(node, |engine, now| act(engine, &session, number, now));
     }
 
     fn create(&mut self, plan: Plan) {
@@ -296,7 +426,7 @@ impl Run {
                     cluster.chain.spent_by(&before.txid)
                 }
                 None => (0..plan.messages)
-                    .map(|_| libmusig::types::OutPoint { txid: Txid(cluster.random.bytes()), vout: 1 })
+                    .map(|_| OutPoint { txid: Txid(cluster.random.bytes()), vout: 1 })
                     .collect(),
             };
             let (transaction, messages) = transaction(&spent, &terms.entropy);
@@ -305,12 +435,23 @@ impl Run {
         terms.election_method = plan.method;
         terms.failover =
             FailoverPolicy { enabled: plan.enabled, broadcast_timeout: plan.timeout, tiers: plan.tiers };
-        terms.expires_at = EPOCH.saturating_add(EXPIRY);
-        let id = cluster.create_with(plan.proposer, terms);
-        let txid = cluster.chain.txid_of(&id).unwrap_or(Txid(id.0));
-        self.sessions.push(Begun { id, plan, txid });
+        terms.expires_at = EPOCH.saturating_add(plan.expires);
+        terms.proposer = plan.proposer;
+        let proposal = Proposal::new(terms).expect("valid terms");
+        cluster.chain.learn(&proposal);
+        let (id, request) = (proposal.id(), cluster.request());
+        cluster.consented.insert((plan.proposer, id));
+        // A node whose clock is days off may take its own proposal for expired.
+        if let Some(Ok(_)) = cluster.drive(plan.proposer, |engine, now| engine.create(proposal, request, now))
+        {
+            let txid = cluster.chain.txid_of(&id).unwrap_or(Txid(id.0));
+            self.sessions.push(Begun { id, plan, txid });
+        }
+    }
+
+    /// Whether all applications consent sooner or later.
+    pub fn all_consent(&self) -> bool {
+        let joins = |consent: Consent| matches!(consent, Consent::Joins | Consent::JoinsAfter(_));
+        self.scenario.parts.iter().all(|part| joins(part.consent))
     }
 }
-
-/// When all sessions of a run expire.
-pub const EXPIRY: Duration = Duration::from_secs(3 * 86_400);

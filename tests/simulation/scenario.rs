@@ -6,23 +6,54 @@ use std::time::Duration;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::Tiers;
 
-use crate::simulated::cluster::{Broadcaster, Duty, Random};
+use crate::simulated::cluster::{Broadcaster, Consent, Duty};
 
-/// What a byzantine signer does.
+/// What a byzantine signer does all the time. What it does once is an [`Attack`].
 #[derive(Clone, Debug, Default)]
 pub struct Byzantine {
     /// Signers to whom it does it; others get what is right.
     pub targets: Vec<bool>,
-    pub withholds_nonces: bool,
-    pub withholds_partials: bool,
+    /// Kinds of envelopes that it never sends, by name.
+    pub withholds: Vec<&'static str>,
     pub hides_certificates: bool,
+    /// Never says what it holds.
+    pub hides_all: bool,
+    /// Different nonces to each.
     pub other_nonces: bool,
+    /// A second partial signature beside the right one.
+    pub two_partials: bool,
     pub unusable_nonces: bool,
+    /// Sends the nonces of another signer as its own.
+    pub copies_nonces: bool,
     pub bad_partial: bool,
     pub lies_about_transcript: bool,
     pub breaks_rules: bool,
-    /// Says everything twice, and old things again.
+    /// Says everything twice, and old things again, of other sessions and attempts too.
     pub repeats: bool,
+}
+
+/// What a byzantine signer does once, to all others or to some.
+#[derive(Clone, Debug)]
+pub enum Attack {
+    /// Signatures that nobody made.
+    Certificate,
+    /// Begins attempts that nobody needs.
+    Restarts(u32),
+    /// Stops for some, and goes on with the others.
+    AbortTo(Vec<bool>),
+    DeclineTo(Vec<bool>),
+    /// An envelope in another signer's name.
+    Impersonate(usize),
+    /// Everything of every session that was heard of, closed ones too, once more, also under another session's id.
+    Replay,
+    /// More of every kind than anybody keeps, and things of no session.
+    Flood,
+    /// Two different nonces in each of many attempts.
+    EquivocateAlways,
+    /// Proposals that nobody asked for.
+    Proposals(usize),
+    /// No frame at all.
+    Garbage,
 }
 
 /// A node.
@@ -33,9 +64,12 @@ pub struct Part {
     pub claims: bool,
     pub nacks: bool,
     pub dead_after: Option<Duration>,
+    pub consent: Consent,
     pub duty: Duty,
     pub reaction: Duration,
     pub skew: i64,
+    /// Per mille.
+    pub drift: i64,
     pub byzantine: Option<Byzantine>,
 }
 
@@ -49,6 +83,8 @@ pub struct Plan {
     pub timeout: Duration,
     pub raw: bool,
     pub messages: usize,
+    /// After the run's beginning.
+    pub expires: Duration,
     /// Replaces the session before it.
     pub replaces: bool,
 }
@@ -58,9 +94,12 @@ pub struct Plan {
 pub enum Fault {
     Create(Plan),
     Cut(usize, usize, bool),
+    /// One direction loses this many of a thousand frames; all of them: a partition in one direction.
     Lose(usize, usize, u64),
     Slow(usize, usize, Duration),
     CutOff(usize, bool),
+    /// The network, the Bitcoin network too, falls into parts: the side of each node. Empty: it is whole again.
+    Partition(Vec<usize>),
     Crash {
         node: usize,
         keep: usize,
@@ -77,6 +116,7 @@ pub enum Fault {
     Skew(usize, i64),
     Broadcaster(usize, Broadcaster),
     Lag(usize, Option<Duration>),
+    Flap(usize, bool),
     Mine,
     Evict,
     Reorganise(usize),
@@ -87,15 +127,22 @@ pub enum Fault {
     Nack(usize),
     Abort(usize),
     Close(usize),
-    Notify(usize),
+    /// The application opens what it closed, or consents late.
+    Join(usize),
+    /// The application says that it is broadcast: because it is, or although it is not.
+    Notify(usize, bool),
     BroadcastNow(usize),
+    Attack(usize, Attack),
 }
 
 impl Fault {
     /// For the summary.
     pub fn kind(&self) -> String {
-        let text = format!("{self:?}");
-        text.split([' ', '(', '{']).next().unwrap_or_default().to_lowercase()
+        let name = |text: String| text.split([' ', '(', '{']).next().unwrap_or_default().to_lowercase();
+        match self {
+            Self::Attack(_, attack) => format!("attack:{}", name(format!("{attack:?}"))),
+            _ => name(format!("{self:?}")),
+        }
     }
 }
 
@@ -109,204 +156,79 @@ pub struct Scenario {
     pub sign: Duration,
     pub chain: Duration,
     pub final_depth: u32,
+    /// Per mille of frames that arrive twice.
+    pub duplicates: u64,
+    /// Frames overtake each other.
+    pub reorders: bool,
     pub parts: Vec<Part>,
+    /// A second instance with this signer's key; it is the last node.
+    pub twin: Option<usize>,
     pub faults: Vec<(Duration, Fault)>,
     /// From then on nothing goes wrong but what byzantine signers do.
     pub heals_at: Duration,
     /// All nodes are alike, connected and honest: what V2 speaks of.
     pub calm: bool,
+    /// By libsecp256k1.
+    pub real: bool,
 }
 
 impl Scenario {
-    pub fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x5eed);
-        let n = [1, 2, 3, 3, 4, 5, 5, 5, 5, 5, 7, 10][random.below(12) as usize];
-        let n = if random.chance(5) { 40 } else { n };
-        let calm = random.chance(200);
-        let observers = random.chance(700);
-        let broadcasters = random.chance(700);
-        let byzantine = if calm || !random.chance(350) { 0 } else { random.below(n as u64) as usize };
-        let mut parts: Vec<Part> = (0..n).map(|_| part(&mut random, observers, broadcasters, calm)).collect();
-        for _ in 0..byzantine {
-            let node = random.below(n as u64) as usize;
-            parts[node].byzantine = Some(misbehaviour(&mut random, n));
-        }
-        let milliseconds = |random: &mut Random, most: u64| Duration::from_millis(random.below(most + 1));
-        let mut scenario = Self {
-            seed,
-            delay: Duration::from_millis(1 + random.below(60)),
-            jitter: milliseconds(&mut random, 40),
-            sync: milliseconds(&mut random, 10),
-            sign: if random.chance(300) { milliseconds(&mut random, 20) } else { Duration::ZERO },
-            chain: Duration::from_millis(5 + random.below(300)),
-            final_depth: 1 + random.below(6) as u32,
-            parts,
-            faults: Vec::new(),
-            heals_at: Duration::from_secs(20 + random.below(60)),
-            calm,
-        };
-        for session in 0..1 + random.below(3) {
-            let plan = plan(&mut random, n, session > 0, calm);
-            let at = Duration::from_millis(100) + random.duration(scenario.heals_at / 4);
-            scenario.faults.push((at, Fault::Create(plan)));
-        }
-        if !calm {
-            scenario.trouble(&mut random, n);
-        }
-        scenario.faults.sort_by_key(|(at, _)| *at);
-        scenario
+    /// How many signers.
+    pub fn signers(&self) -> usize {
+        self.parts.len()
     }
 
-    fn trouble(&mut self, random: &mut Random, n: usize) {
-        let most = self.heals_at;
-        // Most runs have a few kinds of trouble, so that each can do its work.
-        let kinds = random.next();
-        let allowed = |kind: u64| kinds >> kind & 1 == 1;
-        for _ in 0..random.below(16) {
-            let at = random.duration(most);
-            let later = at + random.duration(most);
-            let (node, other) = (random.below(n as u64) as usize, random.below(n as u64) as usize);
-            let kind = random.below(18);
-            if !allowed(kind) {
-                continue;
+    /// How many faults there are, byzantine signers and twins included.
+    pub fn count_faults(&self, by_kind: &mut std::collections::BTreeMap<String, u64>) {
+        let mut add = |kind: &str| *by_kind.entry(kind.to_owned()).or_default() += 1;
+        self.faults
+            .iter()
+            .filter(|(_, fault)| !matches!(fault, Fault::Create(_)))
+            .for_each(|(_, f)| add(&f.kind()));
+        for part in &self.parts {
+            if part.drift != 0 {
+                add("drift");
             }
-            let mut add = |at: Duration, fault: Fault| self.faults.push((at.min(most), fault));
-            match kind {
-                0 if node != other => {
-                    add(at, Fault::Cut(node, other, true));
-                    add(later, Fault::Cut(node, other, false));
+            match part.consent {
+                Consent::Joins => {}
+                Consent::JoinsAfter(_) => add("joins:late"),
+                Consent::Declines => add("declines"),
+                Consent::Waits => add("never:answers"),
+            }
+            match part.duty {
+                Duty::Submits => {}
+                Duty::SubmitsQuietly => add("forgets:to:notify"),
+                Duty::Ignores => add("ignores:its:turn"),
+                Duty::OnlySays => add("notifies:wrongly"),
+                Duty::CannotReach => add("cannot:reach"),
+            }
+            let Some(byzantine) = &part.byzantine else { continue };
+            byzantine.withholds.iter().for_each(|kind| add(&format!("byzantine:withholds:{kind}")));
+            for (does, what) in [
+                (byzantine.hides_certificates, "hides:certificates"),
+                (byzantine.hides_all, "hides:all"),
+                (byzantine.other_nonces, "other:nonces"),
+                (byzantine.two_partials, "two:partials"),
+                (byzantine.unusable_nonces, "unusable:nonces"),
+                (byzantine.copies_nonces, "copied:nonces"),
+                (byzantine.bad_partial, "bad:partial"),
+                (byzantine.lies_about_transcript, "lies:about:transcript"),
+                (byzantine.breaks_rules, "breaks:rules"),
+                (byzantine.repeats, "repeats"),
+            ] {
+                if does {
+                    add(&format!("byzantine:{what}"));
                 }
-                1 if node != other => {
-                    add(at, Fault::Lose(node, other, 100 + random.below(901)));
-                    add(later, Fault::Lose(node, other, 0));
-                }
-                2 if node != other => {
-                    add(at, Fault::Slow(node, other, random.duration(Duration::from_secs(3))));
-                    add(later, Fault::Slow(node, other, Duration::ZERO));
-                }
-                3 => {
-                    add(at, Fault::CutOff(node, true));
-                    add(later, Fault::CutOff(node, false));
-                }
-                4 | 5 => {
-                    let keep = random.below(4) as usize;
-                    add(at, Fault::Crash { node, keep });
-                    add(later, Fault::Start(node));
-                }
-                6 | 7 => {
-                    let (outputs, keep) = (random.below(60), random.below(4) as usize);
-                    add(at / 8, Fault::CrashIn { node, outputs, keep });
-                    add(later, Fault::Start(node));
-                }
-                8 => {
-                    add(at, Fault::Sleep(node));
-                    add(later, Fault::Wake(node));
-                }
-                9 => {
-                    let days = random.below(11) as i64 - 5;
-                    add(at, Fault::Skew(node, days * 3_600_000 + random.below(10_000) as i64));
-                    add(later, Fault::Skew(node, 0));
-                }
-                10 => {
-                    let ways = [
-                        Broadcaster::Unreachable,
-                        Broadcaster::Lies,
-                        Broadcaster::Rejects("policy".into()),
-                        Broadcaster::Unreachable,
-                    ];
-                    add(at / 4, Fault::Broadcaster(node, ways[random.below(4) as usize].clone()));
-                    add(later, Fault::Broadcaster(node, Broadcaster::Works));
-                }
-                11 => {
-                    let lag = random.chance(700).then(|| random.duration(Duration::from_secs(20)));
-                    add(at / 4, Fault::Lag(node, lag));
-                    add(later, Fault::Lag(node, Some(Duration::ZERO)));
-                }
-                12 => {
-                    add(at, Fault::Mine);
-                    if random.chance(300) {
-                        add(later, Fault::Reorganise(1 + random.below(3) as usize));
-                    }
-                }
-                13 => add(at, Fault::Evict),
-                14 if random.chance(300) => {
-                    add(at, Fault::Conflict);
-                    add(later, Fault::Mine);
-                }
-                15 if random.chance(300) => {
-                    add(at / 4, Fault::Snapshot(node));
-                    add(at, Fault::Rollback(node));
-                }
-                16 => add(at, if random.chance(500) { Fault::Claim(node) } else { Fault::Nack(node) }),
-                17 => {
-                    let fault = match random.below(8) {
-                        0 => Fault::Abort(node),
-                        1 => Fault::Close(node),
-                        2..5 => Fault::Notify(node),
-                        _ => Fault::BroadcastNow(node),
-                    };
-                    add(at, fault);
-                }
-                _ => {}
             }
         }
+        if self.twin.is_some() {
+            add("twin");
+        }
+        if self.duplicates > 0 {
+            add("duplicates");
+        }
+        if self.reorders {
+            add("reorders");
+        }
     }
-}
-
-fn part(random: &mut Random, observer: bool, broadcaster: bool, calm: bool) -> Part {
-    let odd = !calm && random.chance(100);
-    Part {
-        observer: observer != odd || calm,
-        broadcaster: broadcaster != odd,
-        claims: random.chance(800),
-        nacks: random.chance(800),
-        dead_after: (!calm && random.chance(100)).then(|| Duration::from_secs(1 + random.below(20))),
-        duty: if calm { Duty::Submits } else { duty(random) },
-        reaction: Duration::from_millis(if calm { 0 } else { random.below(200) }),
-        skew: random.below(4000) as i64 - 2000,
-        byzantine: None,
-    }
-}
-
-fn duty(random: &mut Random) -> Duty {
-    [Duty::Submits, Duty::Submits, Duty::Submits, Duty::SubmitsQuietly, Duty::Ignores, Duty::CannotReach]
-        [random.below(6) as usize]
-}
-
-fn plan(random: &mut Random, n: usize, second: bool, calm: bool) -> Plan {
-    Plan {
-        proposer: random.below(n as u64) as usize,
-        method: ElectionMethod::ALL[random.below(5) as usize],
-        tiers: if calm {
-            Tiers::Single
-        } else {
-            [Tiers::Single, Tiers::Fixed(2 + random.below(3) as u16), Tiers::Doubling]
-                [random.below(3) as usize]
-        },
-        enabled: calm || random.chance(950),
-        timeout: Duration::from_millis(if calm { 4000 } else { 1000 } + random.below(9000)),
-        raw: !calm && random.chance(150),
-        messages: 1 + random.below(3) as usize,
-        replaces: second && !calm && random.chance(200),
-    }
-}
-
-fn misbehaviour(random: &mut Random, n: usize) -> Byzantine {
-    let mut byzantine = Byzantine {
-        targets: (0..n).map(|_| random.chance(500)).collect(),
-        repeats: random.chance(200),
-        hides_certificates: random.chance(300),
-        ..Byzantine::default()
-    };
-    match random.below(8) {
-        0 => byzantine.withholds_nonces = true,
-        1 => byzantine.withholds_partials = true,
-        2 => byzantine.other_nonces = true,
-        3 => byzantine.unusable_nonces = true,
-        4 => byzantine.bad_partial = true,
-        5 => byzantine.lies_about_transcript = true,
-        6 => byzantine.breaks_rules = true,
-        _ => {}
-    }
-    byzantine
 }

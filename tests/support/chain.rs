@@ -39,6 +39,10 @@ pub struct Chain {
     blocks: Vec<Block>,
     heights: HashMap<Txid, usize>,
     spenders: HashMap<OutPoint, Txid>,
+    /// A network in parts: the side that each node's Bitcoin node is on. Empty: it is whole.
+    sides: Vec<usize>,
+    /// On which sides a transaction was submitted since it fell apart.
+    known_on: BTreeSet<(Txid, usize)>,
 }
 
 impl Chain {
@@ -76,8 +80,25 @@ impl Chain {
         one != other && self.spent_by(one).iter().any(|spent| self.spent_by(other).contains(spent))
     }
 
+    /// Parts the network, or makes it whole again. What was known before is known on all sides; blocks always are.
+    pub fn part(&mut self, sides: Vec<usize>) {
+        self.known_on.clear();
+        for side in &sides {
+            self.known_on.extend(self.mempool.keys().map(|txid| (*txid, *side)));
+        }
+        self.sides = sides;
+    }
+
+    /// Whether a transaction is on other sides only.
+    pub fn hidden(&self, node: usize, txid: &Txid) -> bool {
+        self.sides.get(node).is_some_and(|side| !self.known_on.contains(&(*txid, *side)))
+    }
+
     pub fn submit(&mut self, node: usize, txid: Txid, now: Duration) -> SubmitOutcome {
         self.submissions.push(Submission { at: now, node, txid });
+        if let Some(side) = self.sides.get(node) {
+            self.known_on.insert((txid, *side));
+        }
         self.accept(txid, now)
     }
 

@@ -23,8 +23,9 @@ pub struct Snapshot(BTreeMap<SessionId, Stored>);
 
 impl Snapshot {
     fn apply(&mut self, session: SessionId, changes: Vec<Record>) {
+        let stored = self.0.entry(session).or_default();
+        let mut dropped = false;
         for change in changes {
-            let stored = self.0.entry(session).or_default();
             match change {
                 Record::Proposal(bytes) => stored.proposal = bytes,
                 Record::State(bytes) => stored.state = bytes,
@@ -35,10 +36,11 @@ impl Snapshot {
                 Record::DropEnvelope(id) => {
                     stored.envelopes.remove(&id);
                 }
-                Record::DropSession => {
-                    self.0.remove(&session);
-                }
+                Record::DropSession => dropped = true,
             }
+        }
+        if dropped {
+            self.0.remove(&session);
         }
     }
 }

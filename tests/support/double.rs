@@ -12,12 +12,32 @@ use libmusig::protocol::scheme::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use libmusig::protocol::transaction::{TransactionCodec, TransactionInfo};
 use libmusig::signer::{NonceRequest, PartialRequest, Signer};
 use libmusig::types::{OutPoint, SessionId, Signature, SignedTransaction, SignerKey, Txid};
-use sha2::{Digest, Sha256};
 
+/// Quick, and good enough where nobody looks for collisions: four lanes, each with its own odd factor.
 fn hash(tag: u8, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = Sha256::new_with_prefix([tag]);
-    parts.iter().for_each(|part| hasher.update(part));
-    hasher.finalize().into()
+    const FACTORS: [u64; 4] =
+        [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9, 0xd6e8_feb8_6659_fd93];
+    let mut lanes = FACTORS.map(|factor| factor ^ u64::from(tag));
+    let mut add = |word: u64| {
+        for (lane, factor) in lanes.iter_mut().zip(FACTORS) {
+            *lane = (*lane ^ word).wrapping_mul(factor).rotate_left(29);
+        }
+    };
+    for part in parts {
+        let (words, rest) = part.as_chunks::<8>();
+        words.iter().for_each(|word| add(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        add(u64::from_le_bytes(last));
+        add(part.len() as u64);
+    }
+    let mut bytes = [0; 32];
+    for (chunk, lane) in bytes.chunks_exact_mut(8).zip(lanes) {
+        // The last steps of splitmix64.
+        let mixed = (lane ^ lane >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        chunk.copy_from_slice(&(mixed ^ mixed >> 31).to_le_bytes());
+    }
+    bytes
 }
 
 fn twice(half: [u8; 32]) -> Signature {
@@ -39,9 +59,8 @@ impl Scheme for Double {
     fn aggregate_keys(&self, proposal: &Proposal) -> Result<Arc<dyn SessionKeys>, ProposalError> {
         let mut keys: Vec<_> = proposal.signers.clone();
         keys.sort_unstable();
-        let mut hasher = Sha256::new_with_prefix([2]);
-        keys.iter().for_each(|key| hasher.update(key.as_bytes()));
-        let key = hasher.finalize().into();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes().as_slice()).collect();
+        let key = hash(2, &keys);
         Ok(Arc::new(Keys(Arc::new(Inner {
             session: proposal.id(),
             key,
@@ -171,6 +190,8 @@ type Attempts = (u32, Vec<(u32, Vec<u8>)>);
 
 struct State {
     random: u64,
+    /// How often it made nonces.
+    made: u64,
     sessions: HashMap<SessionId, Attempts>,
 }
 
@@ -182,8 +203,16 @@ impl DoubleSigner {
 
     /// Notes which nonces it uses.
     pub fn with_log(key: SignerKey, random: u64, log: Arc<Mutex<NonceLog>>) -> Self {
-        Self { key, state: Mutex::new(State { random, sessions: HashMap::new() }), log }
+        Self { key, state: Mutex::new(State { random, made: 0, sessions: HashMap::new() }), log }
     }
+}
+
+/// A break that the simulator has to find: each process begins with the same random bytes.
+fn randomness_repeats() -> bool {
+    #[cfg(feature = "mutations")]
+    return libmusig::protocol::mutation::on(libmusig::protocol::mutation::Mutation::RandomnessRepeats);
+    #[cfg(not(feature = "mutations"))]
+    false
 }
 
 impl Signer for DoubleSigner {
@@ -197,8 +226,8 @@ impl Signer for DoubleSigner {
 
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
         let mut state = self.state.lock().expect("no call panics");
-        let random = state.random;
-        state.random += 1;
+        let random = if randomness_repeats() { state.made } else { state.random.wrapping_add(state.made) };
+        state.made += 1;
         let (highest, unused) = state.sessions.entry(request.proposal.id()).or_insert((0, Vec::new()));
         if request.attempt < *highest {
             return Err(SignerError::Mismatch(

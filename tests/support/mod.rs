@@ -7,3 +7,4 @@ pub mod chain;
 pub mod cluster;
 pub mod disk;
 pub mod double;
+pub mod memory;

@@ -37,6 +37,9 @@ pub(super) type Outcome<T = ()> = Result<T, Failure>;
 /// # Safety
 /// `error` is NULL or may be written to.
 pub(super) unsafe fn enter(error: *mut *mut musig_error, body: impl FnOnce() -> Outcome) -> musig_status {
+    if !error.is_aligned() {
+        return musig_status_code::INVALID_ARGUMENT as musig_status;
+    }
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         // A payload may panic when it is dropped.
         std::mem::forget(payload);
@@ -52,7 +55,7 @@ pub(super) unsafe fn enter(error: *mut *mut musig_error, body: impl FnOnce() -> 
         }
     };
     if !error.is_null() {
-        // SAFETY: not NULL, so it may be written to.
+        // SAFETY: not NULL and aligned, so it may be written to.
         unsafe { error.write(object) };
     }
     status as musig_status

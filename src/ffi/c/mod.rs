@@ -17,6 +17,7 @@ pub mod log;
 pub mod metrics;
 pub mod network;
 pub mod node;
+pub mod option;
 pub mod proposal;
 mod reaper;
 pub mod session;

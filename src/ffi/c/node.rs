@@ -81,7 +81,7 @@ impl Drop for musig_node {
 /// Out:     out: the node; give it up with musig_node_free.
 ///          error: why it failed; may be NULL.
 /// In:      config: what to start with. It is used up.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  until the store is read, and for one commit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_start(
@@ -409,7 +409,7 @@ pub unsafe extern "C" fn musig_node_resume(
 /// Returns: MUSIG_STATUS_INTERNAL.
 /// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  until the node has failed.
 #[cfg(feature = "test-hooks")]
 #[unsafe(no_mangle)]
@@ -432,7 +432,7 @@ pub unsafe extern "C" fn musig_node_ref(node: *mut musig_node) -> *mut musig_nod
     simple(node, || unsafe { add_reference(node) })
 }
 
-/// Gives one reference to a node up; the last one asks it to stop.
+/// Gives up one reference to a node; the last one asks it to stop.
 ///
 /// A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
 ///

@@ -394,7 +394,7 @@ pub unsafe extern "C" fn musig_session_broadcast_now(
 ///          error: why it failed; may be NULL.
 /// In:      session: the session.
 /// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Blocks:  for one commit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_export(
     session: *const musig_session,
@@ -420,7 +420,7 @@ pub unsafe extern "C" fn musig_session_ref(session: *mut musig_session) -> *mut 
     simple(session, || unsafe { add_reference(session) })
 }
 
-/// Gives one reference to a session up; the last one frees the handle.
+/// Gives up one reference to a session; the last one frees the handle.
 ///
 /// The session itself goes on.
 ///

@@ -8,7 +8,6 @@ use crate::protocol::failover::Evidence;
 use crate::protocol::status::{Phase, SessionStatus};
 
 /// How far a session is.
-///
 /// cbindgen:rename-all=prefix:MUSIG_PHASE_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -36,7 +35,6 @@ pub enum musig_phase {
 }
 
 /// What is known of a session's transaction.
-///
 /// cbindgen:rename-all=prefix:MUSIG_EVIDENCE_
 #[repr(i32)]
 #[derive(Clone, Copy)]

@@ -79,7 +79,6 @@ pub struct musig_tweak {
 }
 
 /// Bytes of a session's terms.
-///
 /// cbindgen:rename-all=prefix:MUSIG_TERMS_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -110,7 +109,7 @@ fn no_index(what: &str, index: u32, count: usize) -> Failure {
 ///          error: why it failed; may be NULL.
 /// In:      data: the encoded terms.
 ///          data_length: how many bytes there are, at most 4 MiB.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_decode(
@@ -133,7 +132,7 @@ pub unsafe extern "C" fn musig_terms_decode(
 /// Out:     out: gets the numbers. Set its struct_size before.
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_get_info(
@@ -181,7 +180,7 @@ pub unsafe extern "C" fn musig_terms_get_info(
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
 ///          field: a musig_terms_field.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_bytes(
@@ -221,7 +220,7 @@ pub unsafe extern "C" fn musig_terms_bytes(
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
 ///          index: the input that spends it.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_spent_output(
@@ -250,7 +249,7 @@ pub unsafe extern "C" fn musig_terms_spent_output(
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
 ///          index: the index of the message.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_message(
@@ -282,7 +281,7 @@ pub unsafe extern "C" fn musig_terms_message(
 /// In:      terms: the terms.
 ///          out_length: how many tweaks there is room for; 16 always suffice.
 ///          index: the index of the message.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_message_tweaks(
@@ -314,7 +313,7 @@ pub unsafe extern "C" fn musig_terms_message_tweaks(
 ///
 /// Returns: the same pointer.
 /// In:      terms: the terms; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_ref(terms: *mut musig_terms) -> *mut musig_terms {
@@ -322,10 +321,10 @@ pub unsafe extern "C" fn musig_terms_ref(terms: *mut musig_terms) -> *mut musig_
     simple(terms, || unsafe { add_reference(terms) })
 }
 
-/// Gives one reference to terms up; the last one frees them.
+/// Gives up one reference to terms; the last one frees them.
 ///
 /// In:      terms: the terms; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_free(terms: *mut musig_terms) {

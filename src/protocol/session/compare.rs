@@ -7,7 +7,9 @@ use super::{COMPARE_WITH, Context, Session};
 use crate::error::WireError;
 use crate::protocol::Output;
 use crate::protocol::envelope::{Content, Envelope, Proof};
+use crate::protocol::failover::Watch;
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::wire::{self, pb};
 use crate::types::{EnvelopeId, SignerKey};
 
@@ -63,7 +65,15 @@ impl Session {
             let mut envelopes = Vec::new();
             match proof {
                 Proof::Equivocation(first, second) => envelopes.extend([*first, *second]),
-                Proof::BadContent(envelope) => envelopes.push(*envelope),
+                Proof::BadContent(envelope) => {
+                    // That nonces are no points shows when all of the attempt are there.
+                    let place = envelope.place().filter(|_| envelope.content_allowed(&self.proposal));
+                    let all = place.and_then(|place| self.set.all_at(place, self.signers()));
+                    match all {
+                        Some(all) => envelopes.extend(all.into_iter().cloned()),
+                        None => envelopes.push(*envelope),
+                    }
+                }
                 Proof::BadPartial { nonces, partial } => {
                     envelopes.extend(nonces);
                     envelopes.push(*partial);
@@ -74,7 +84,10 @@ impl Session {
     }
 
     /// Starts a comparison with a signer that is connected.
-    pub fn compare_with(&mut self, signer: &SignerKey) {
+    pub fn compare_with(&mut self, signer: &SignerKey, context: &Context<'_>) {
+        if mutation::on(Mutation::ReconnectBeginsAgain) && self.watch.is_some() {
+            self.watch = Some(Watch::new(self.turns(), self.own, context.now));
+        }
         if !self.closed
             && !self.set.is_empty()
             && self.proposal.index_of(signer).is_some_and(|index| index != self.own)

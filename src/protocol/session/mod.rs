@@ -18,6 +18,7 @@ use crate::protocol::election::{Election, elect};
 use crate::protocol::envelope::{Body, Content, Envelope, Place};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Turns, Watch};
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::{Scheme, SessionKeys};
 use crate::protocol::set::{EnvelopeSet, Fact};
@@ -207,6 +208,11 @@ impl Session {
         self.own
     }
 
+    /// How many envelopes it holds, and their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        (self.set.len(), self.set.bytes())
+    }
+
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
     }
@@ -241,9 +247,14 @@ impl Session {
         over && told && now.wall >= self.proposal.expires_at
     }
 
+    /// The bytes of what it holds, as they came.
+    pub fn bytes(&self) -> usize {
+        self.proposal.as_bytes().len() + self.set.bytes()
+    }
+
     /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
     pub fn foreign(&self) -> bool {
-        !self.joined() && !self.consenting() && !self.closed && self.proposal.proposer != self.own
+        !self.closed && self.proposal.proposer != self.own && !self.joined() && !self.consenting()
     }
 
     // ---- What the application asks for ----
@@ -430,7 +441,8 @@ impl Session {
         }
         // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
         // is not used: two would be a proof against the own key. Nor does a node sign after an ending or a closing.
-        let taken = envelope.place().is_some_and(|place| self.over() || self.set.taken(place, self.own));
+        let taken = |place| self.set.taken(place, self.own) && !mutation::on(Mutation::SameAttemptAgain);
+        let taken = envelope.place().is_some_and(|place| self.over() || taken(place));
         if taken || !self.set.wants(&envelope, &self.proposal) {
             if let Purpose::Nonces(_) = purpose {
                 self.forget_nonces();
@@ -565,15 +577,14 @@ impl Session {
     fn add(&mut self, envelope: Envelope, context: &Context<'_>) {
         let (id, signer) = (envelope.id(), envelope.body().signer);
         self.records.push(Record::Envelope(id, envelope.as_bytes().to_vec()));
-        let content = envelope.content().clone();
-        let dropped = self.set.insert(envelope, &self.proposal);
+        let dropped = self.set.insert(envelope.clone(), &self.proposal);
         self.records.extend(dropped.into_iter().map(Record::DropEnvelope));
-        match content {
+        match envelope.content() {
             Content::Accept => {
                 let (joined, signers) = (self.set.by_all(Fact::Accept).count(), self.signers());
                 self.tell(Event::SessionJoined { signer, joined, signers });
             }
-            Content::Claim { txid } if signer != self.own => self.heard_claim(txid, signer, context),
+            Content::Claim { txid } if signer != self.own => self.heard_claim(*txid, signer, context),
             _ => {}
         }
     }
@@ -617,7 +628,8 @@ impl Session {
         if self.certificate.is_some() || !self.joined() {
             return Ok(());
         }
-        if !self.keys.verify_signatures(&certificate.signatures) {
+        let unverified = mutation::on(Mutation::CertificateUnverified);
+        if !unverified && !self.keys.verify_signatures(&certificate.signatures) {
             return Err(WireError::Signature("the certificate"));
         }
         self.holders.extend(from);
@@ -668,21 +680,20 @@ impl Session {
     /// When [`Session::tick`] is to be called next.
     pub fn next_timeout(&mut self, context: &Context<'_>) -> Option<Duration> {
         let now = context.now;
-        let mut next = self.watch_timeout(context).into_iter().collect::<Vec<_>>();
         let until_expiry = self.proposal.expires_at.saturating_since(now.wall);
         let over = self.over() || self.certificate.is_some();
-        next.extend(Some(self.compare_at).filter(|_| self.compares()));
-        if !over {
-            next.push(now.monotonic.saturating_add(until_expiry));
-            if self.joined() && !self.stalled {
-                next.push(self.progress_at.saturating_add(context.settings.stall_after));
-            }
-            next.extend(self.recovery_ends().filter(|at| *at > now.monotonic));
-        } else if !until_expiry.is_zero() {
-            next.push(now.monotonic.saturating_add(until_expiry));
-        }
-        next.extend(self.signer_retry);
-        next.into_iter().min()
+        let stalls = !over && self.joined() && !self.stalled;
+        [
+            self.watch_timeout(context),
+            Some(self.compare_at).filter(|_| self.compares()),
+            Some(now.monotonic.saturating_add(until_expiry)).filter(|_| !over || !until_expiry.is_zero()),
+            Some(self.progress_at.saturating_add(context.settings.stall_after)).filter(|_| stalls),
+            self.recovery_ends().filter(|at| !over && *at > now.monotonic),
+            self.signer_retry,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// After sleep: compare at once, and look at the chain before submitting.
@@ -753,9 +764,12 @@ impl Session {
             return if silent.is_empty() { nonces } else { silent };
         }
         let mut partials = lacking(Place::Partial(attempt));
+        if mutation::on(Mutation::NobodyMissing) {
+            return Vec::new();
+        }
         if partials.is_empty() {
             // All are here but do not fit together: somebody lies about what it received.
-            let transcript = self.transcript(attempt);
+            let transcript = self.set.transcript(attempt);
             partials = self.other_transcripts(attempt, transcript);
         }
         partials

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Ending, Purpose, RECOVERY, Session};
-use crate::protocol::envelope::{Content, Envelope, Place, Proof, transcript_hash};
+use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::scheme::Round;
 use crate::protocol::set::Fact;
 use crate::protocol::wire::Certificate;
 use crate::signer::{NonceRequest, PartialRequest, SignTask};
-use crate::types::EnvelopeId;
 
 impl Session {
     /// Does what follows from the set and the time. Precedence: certificate, proof, abort, decline, expiry.
@@ -32,7 +32,8 @@ impl Session {
         self.look_at_nonces(attempt);
         self.consider_endings(context);
         self.tell_mismatch(attempt, context);
-        if !self.consented || self.ending.is_some() || self.signer_retry.is_some() {
+        let consented = self.consented || mutation::on(Mutation::ConsentNotAsked);
+        if !consented || self.ending.is_some() || self.signer_retry.is_some() {
             return;
         }
         self.report_progress(attempt);
@@ -62,7 +63,7 @@ impl Session {
         if !self.set.has_any(Place::Partial(attempt)) {
             return;
         }
-        let Some(transcript) = self.transcript(attempt) else { return };
+        let Some(transcript) = self.set.transcript(attempt) else { return };
         if !self.other_transcripts(attempt, Some(transcript)).is_empty() {
             self.mismatch_told = Some(attempt);
             self.compare_all(context);
@@ -103,6 +104,10 @@ impl Session {
         if self.set.taken(place, self.own) || self.attempts_used > attempt {
             let lost =
                 self.nonces_held != Some(attempt) && !self.set.taken(Place::Partial(attempt), self.own);
+            if lost && mutation::on(Mutation::SameAttemptAgain) {
+                self.make_nonces(attempt, context);
+                return;
+            }
             if lost {
                 self.restart(context);
             }
@@ -115,14 +120,18 @@ impl Session {
                 let session = self.id();
                 self.effects.push(crate::protocol::Output::Forget { session, attempt: before });
             }
-            let task = SignTask::Nonces(NonceRequest {
-                proposal: self.proposal.clone(),
-                attempt,
-                signer: self.own,
-                keys: self.keys.clone(),
-            });
-            self.ask_signer(Purpose::Nonces(attempt), task, context);
+            self.make_nonces(attempt, context);
         }
+    }
+
+    fn make_nonces(&mut self, attempt: u32, context: &mut Context<'_>) {
+        let task = SignTask::Nonces(NonceRequest {
+            proposal: self.proposal.clone(),
+            attempt,
+            signer: self.own,
+            keys: self.keys.clone(),
+        });
+        self.ask_signer(Purpose::Nonces(attempt), task, context);
     }
 
     /// Says that the own nonces are lost. Without restarts left the session can only be finished by others.
@@ -160,14 +169,13 @@ impl Session {
         if self.bad_nonces == Some(attempt) {
             return None;
         }
-        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
-        let ids: Vec<EnvelopeId> = all.iter().map(|envelope| envelope.id()).collect();
-        let transcript = transcript_hash(&ids);
+        let transcript = self.set.transcript(attempt)?;
         if let Some((known, hash, round)) = &self.round
             && (*known, *hash) == (attempt, transcript)
         {
             return Some((transcript, round.clone()));
         }
+        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
         let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
         match self.keys.begin_round(&nonces) {
             Ok(round) => {
@@ -179,12 +187,6 @@ impl Session {
                 None
             }
         }
-    }
-
-    /// The hash of the nonces that this node holds of an attempt.
-    pub(super) fn transcript(&self, attempt: u32) -> Option<[u8; 32]> {
-        let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
-        Some(transcript_hash(&all.iter().map(|envelope| envelope.id()).collect::<Vec<_>>()))
     }
 
     /// Signers whose partial signatures answer to other nonces than these.
@@ -200,8 +202,7 @@ impl Session {
     /// The certificate, if all partial signatures of an attempt are here, answer to the same nonces and add up.
     fn aggregate(&mut self, attempt: u32) -> Option<Certificate> {
         let signers = self.signers();
-        let ids: Vec<EnvelopeId> =
-            self.set.all_at(Place::Partial(attempt), signers)?.iter().map(|envelope| envelope.id()).collect();
+        self.set.all_at(Place::Partial(attempt), signers)?;
         let (transcript, round) = self.begin_round(attempt)?;
         if self.tried == Some((attempt, self.set.len()))
             || !self.other_transcripts(attempt, Some(transcript)).is_empty()
@@ -209,7 +210,6 @@ impl Session {
             return None;
         }
         self.tried = Some((attempt, self.set.len()));
-        debug_assert_eq!(ids.len(), signers);
         let all = self.set.all_at(Place::Partial(attempt), signers)?;
         let partials: Vec<&[u8]> = all.iter().filter_map(|envelope| partials_of(envelope)).collect();
         let signatures = round.aggregate(&partials)?;
@@ -225,8 +225,7 @@ impl Session {
             let Some(all) = self.set.all_at(Place::Nonces(attempt), signers) else { continue };
             let envelopes: Vec<Envelope> = all.into_iter().cloned().collect();
             let nonces: Vec<&[u8]> = envelopes.iter().filter_map(nonces_of).collect();
-            let ids: Vec<EnvelopeId> = envelopes.iter().map(Envelope::id).collect();
-            let transcript = transcript_hash(&ids);
+            let Some(transcript) = self.set.transcript(attempt) else { continue };
             let complete = self.set.all_at(Place::Partial(attempt), signers).is_some();
             match self.keys.begin_round(&nonces) {
                 Err(signer) => proofs.push(Proof::BadContent(Box::new(envelopes[signer].clone()))),
@@ -235,7 +234,7 @@ impl Session {
                         let Some(partial) = self.set.at(Place::Partial(attempt), signer) else { continue };
                         let fits = matches!(partial.content(), Content::Partial { transcript: t, .. } if *t == transcript);
                         let valid = || partials_of(partial).is_some_and(|p| round.verify_partials(signer, p));
-                        if fits && !valid() {
+                        if (fits || mutation::on(Mutation::MismatchIsGuilt)) && !valid() {
                             let partial = Box::new(partial.clone());
                             proofs.push(Proof::BadPartial { nonces: envelopes.clone(), partial });
                         }
@@ -269,7 +268,8 @@ impl Session {
         if self.ending == Some(Ending::Failed) {
             return;
         }
-        let expired = context.now.wall >= self.proposal.expires_at;
+        let expires = self.joined() || !mutation::on(Mutation::NeverExpires);
+        let expired = context.now.wall >= self.proposal.expires_at && expires;
         let ending = if self.holds_proofs() {
             Ending::Failed
         } else if self.set.first(Fact::Abort).is_some() {
@@ -282,7 +282,8 @@ impl Session {
             return;
         };
         // A stronger reason replaces a weaker one, never the other way round.
-        if self.ending.is_some_and(|before| before as u8 <= ending as u8) {
+        let first_stays = mutation::on(Mutation::FirstEndingStays);
+        if self.ending.is_some_and(|before| before as u8 <= ending as u8 || first_stays) {
             return;
         }
         self.ending = Some(ending);
@@ -293,7 +294,7 @@ impl Session {
             Ending::Aborted | Ending::Declined => DurableKind::Aborted,
             Ending::Expired => DurableKind::Expired,
         });
-        if ending == Ending::Failed {
+        if ending == Ending::Failed && !mutation::on(Mutation::ProofNotSent) {
             // A provable fault known to one honest node is soon known to all: pass on what proves it.
             self.compare_all(context);
             self.send_proofs(context);

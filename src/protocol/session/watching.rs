@@ -8,6 +8,7 @@ use crate::error::{Error, WireError};
 use crate::protocol::envelope::Content;
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Action, Evidence, Surroundings, Watch};
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::set::Fact;
 use crate::protocol::wire::{self, Certificate};
 use crate::protocol::{Output, Record, RequestId};
@@ -62,7 +63,11 @@ impl Session {
         };
         let surroundings = Surroundings {
             observer: settings.observer && known,
-            broadcaster: settings.broadcaster && known,
+            broadcaster: settings.broadcaster
+                && known
+                && !(mutation::on(Mutation::AloneIsSilent)
+                    && self.signers() > 1
+                    && context.connected.is_empty()),
             final_depth: settings.final_depth.max(1),
             excused: &excused,
         };
@@ -97,7 +102,7 @@ impl Session {
         let own = self.with_watch(context, |watch, around| watch.next_timeout(now, around))??;
         let waits = self.watch.as_ref().is_none_or(|watch| watch.evidence().pauses());
         let silences = (0..self.signers())
-            .filter(|_| !waits)
+            .filter(|_| !waits && context.settings.dead_after.is_some())
             .filter_map(|signer| self.silent_since(signer, context))
             .filter(|at| *at > now.monotonic)
             .min();
@@ -226,7 +231,7 @@ impl Session {
         if watch.ended() || watch.evidence().pauses() {
             return;
         }
-        watch.look(context.now);
+        watch.claimed(context.now);
         if context.settings.observer && self.finished.is_some() {
             self.tell(Event::BroadcastClaimed { txid, by });
         } else {
@@ -236,7 +241,8 @@ impl Session {
 
     fn act(&mut self, actions: Vec<Action>, context: &mut Context<'_>) {
         for action in actions {
-            self.state_changed = true;
+            // Asking changes nothing that is stored; the answer does.
+            self.state_changed |= action != Action::Observe;
             match action {
                 Action::CoordinatorFailed { failed, next, turn } => {
                     self.tell(Event::CoordinatorFailed { failed, next, turn });

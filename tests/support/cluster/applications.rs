@@ -16,13 +16,20 @@ impl Cluster {
         }
     }
 
-    pub(super) fn observe(
-        &mut self,
-        node: usize,
-        query: &ChainQuery,
-    ) -> Option<libmusig::types::ChainStatus> {
+    pub(super) fn observe(&mut self, node: usize, query: &ChainQuery) -> Option<ChainStatus> {
         let lag = self.nodes[node].observer_lag.filter(|_| !self.nodes[node].cut_off)?;
-        Some(self.chain.status(query, self.now.checked_sub(lag)?))
+        if self.nodes[node].observer_flaps && self.nodes[node].observations.is_multiple_of(2) {
+            return Some(ChainStatus::Unknown);
+        }
+        let status = self.chain.status(query, self.now.checked_sub(lag)?);
+        let hidden = status == ChainStatus::Seen && self.chain.hidden(node, &query.txid);
+        Some(if hidden { ChainStatus::Unknown } else { status })
+    }
+
+    /// Notes that an application consents, also after it had stopped.
+    pub fn consent(&mut self, node: usize, session: SessionId) {
+        self.consented.insert((node, session));
+        self.withdrawn.remove(&(node, session));
     }
 
     /// A number for a request.
@@ -31,17 +38,27 @@ impl Cluster {
         self.requests
     }
 
-    pub(super) fn react(&mut self, node: usize, event: SessionEvent) {
+    pub(super) fn react(&mut self, node: usize, event: &SessionEvent) {
         let Some(session) = event.session else { return };
         let application = self.nodes[node].application.clone();
         let request = self.request();
         match &event.event {
             Event::SessionProposed { .. } => match application.consent {
                 Consent::Joins => {
-                    self.consented.insert((node, session));
+                    self.consent(node, session);
                     self.drive(node, |engine, now| engine.join(&session, request, now).ok());
                 }
+                Consent::JoinsAfter(delay) => {
+                    let life = self.nodes[node].life;
+                    self.after(delay, move |cluster| {
+                        if cluster.nodes[node].life == life && cluster.nodes[node].alive() {
+                            cluster.consent(node, session);
+                            cluster.drive(node, |engine, now| engine.join(&session, request, now).ok());
+                        }
+                    });
+                }
                 Consent::Declines => {
+                    self.withdrawals.insert(request);
                     self.drive(node, |engine, now| engine.decline(&session, "no".into(), request, now).ok());
                 }
                 Consent::Waits => {}
@@ -60,7 +77,10 @@ impl Cluster {
             }
             _ => {}
         }
-        if let Some(kind) = event.durable.filter(|_| application.acknowledges) {
+        // Who answers later wants to be told again after a crash.
+        let later = matches!(application.consent, Consent::JoinsAfter(_))
+            && matches!(event.event, Event::SessionProposed { .. });
+        if let Some(kind) = event.durable.filter(|_| application.acknowledges && !later) {
             self.drive(node, |engine, now| engine.acknowledge(&session, kind, now));
         }
     }

@@ -92,6 +92,7 @@ pub enum Duty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
     Joins,
+    JoinsAfter(Duration),
     Declines,
     Waits,
 }
@@ -182,17 +183,25 @@ pub struct Node {
     pub observer_hangs: bool,
     /// How often its observer was asked.
     pub observations: u64,
+    /// Every other answer of its observer is that it sees nothing.
+    pub observer_flaps: bool,
     /// The calendar's error in milliseconds.
     pub skew: i64,
+    /// By how much the calendar runs too fast, per mille of the simulated time.
+    pub drift: i64,
     pub asleep: bool,
     pub cut_off: bool,
     /// What it told its application, and when, in simulated time.
-    pub events: Vec<(Duration, SessionEvent)>,
+    pub events: Vec<(Duration, Arc<SessionEvent>)>,
     pub done: Vec<(RequestId, Result<(), Error>)>,
+    /// Since when it runs and has connections, or not.
+    pub up: Vec<(Duration, bool)>,
     pub(super) boot: Duration,
     pub(super) base: Duration,
     pub(super) life: u64,
     pub(super) held: HashMap<SessionId, VecDeque<Output>>,
+    /// What was under way when it fell asleep.
+    pub(super) frozen: Vec<What>,
     pub(super) tick_at: Option<Duration>,
 }
 

@@ -19,7 +19,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
 use libmusig::signer::{LocalSigner, SignTask, Signer};
 use libmusig::types::{
-    ChainQuery, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
+    ChainQuery, ChainStatus, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
 };
 
 use super::auditor::{Findings, audit};
@@ -43,31 +43,52 @@ enum What {
     Submit { node: usize, life: u64, session: SessionId, txid: Txid },
     Submitted { node: usize, life: u64, session: SessionId, answer: Result<SubmitOutcome, String> },
     Observe { node: usize, life: u64, session: SessionId, query: ChainQuery },
-    React { node: usize, life: u64, event: Box<SessionEvent> },
+    React { node: usize, life: u64, event: Arc<SessionEvent> },
     Connect { one: usize, other: usize, connection: u64 },
     Call(Box<dyn FnOnce(&mut Cluster)>),
 }
 
-struct Entry {
-    at: Duration,
-    sequence: u64,
-    what: What,
+impl What {
+    /// The node whose process does it: while that sleeps, it waits.
+    fn process(&self) -> Option<usize> {
+        match self {
+            Self::Synced { node, .. }
+            | Self::Signed { node, .. }
+            | Self::Submit { node, .. }
+            | Self::Submitted { node, .. }
+            | Self::Observe { node, .. }
+            | Self::React { node, .. } => Some(*node),
+            Self::Frame { .. } | Self::Tick(_) | Self::Connect { .. } | Self::Call(_) => None,
+        }
+    }
 }
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
+/// What is to happen, in the order of its time, then of its number.
+#[derive(Default)]
+struct Agenda {
+    order: BinaryHeap<Reverse<(Duration, u64, usize)>>,
+    entries: Vec<Option<What>>,
+    free: Vec<usize>,
+    sequence: u64,
 }
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
+
+impl Agenda {
+    fn add(&mut self, at: Duration, what: What) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        self.entries[place] = Some(what);
+        self.sequence += 1;
+        self.order.push(Reverse((at, self.sequence, place)));
     }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+
+    /// The next one, if it is due.
+    fn take(&mut self, until: Duration) -> Option<(Duration, What)> {
+        let Reverse((at, _, place)) = *self.order.peek().filter(|Reverse((at, ..))| *at <= until)?;
+        self.order.pop();
+        self.free.push(place);
+        Some((at, self.entries[place].take()?))
     }
 }
 
@@ -85,6 +106,11 @@ struct Link {
     flushed: u64,
     last: Duration,
 }
+
+/// When an observer answered, and what.
+pub type Answer = (Duration, Option<ChainStatus>);
+/// The number of a frame, when it was sent, and its bytes.
+pub type LoggedFrame = (u64, Duration, Arc<[u8]>);
 
 type OutputHook = Box<dyn FnMut(usize, &Output) -> Fate>;
 type EnvelopeHook = Box<dyn FnMut(usize, usize, &Envelope) -> Vec<Envelope>>;
@@ -108,6 +134,13 @@ pub struct Cluster {
     pub consented: HashSet<(usize, SessionId)>,
     /// Nodes that signed what their application had not consented to.
     pub unasked: Vec<(usize, SessionId)>,
+    /// Requests to stop, and what they stopped.
+    pub withdrawals: HashSet<RequestId>,
+    pub withdrawn: HashSet<(usize, SessionId)>,
+    /// Nodes that said something of a round after that.
+    pub unstopped: Vec<(usize, SessionId)>,
+    /// What each observer answered about each session, if nodes are watched.
+    pub answers: HashMap<(usize, SessionId), Vec<Answer>>,
     /// Exclusive places that left a node.
     said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
     /// Signers that said two things at one place.
@@ -118,11 +151,18 @@ pub struct Cluster {
     /// Envelopes that went over the wire, by kind, relayed ones too.
     pub sent: BTreeMap<&'static str, u64>,
     pub frames: u64,
+    /// So many of a thousand frames arrive twice.
+    pub duplicates: u64,
+    /// Frames on one connection may overtake each other.
+    pub reorders: bool,
+    /// A frame that is lost, by its number.
+    pub dropped: Option<u64>,
+    /// All frames, with their numbers, if they are logged.
+    pub log: Option<Vec<LoggedFrame>>,
     /// Every envelope that was ever on the wire, if they are audited.
     pub audited: HashMap<Vec<u8>, Envelope>,
     now: Duration,
-    sequence: u64,
-    queue: BinaryHeap<Reverse<Entry>>,
+    agenda: Agenda,
     links: Vec<Vec<Link>>,
     connections: u64,
     requests: RequestId,
@@ -164,15 +204,19 @@ impl Cluster {
                 observer_lag: Some(Duration::ZERO),
                 observer_hangs: false,
                 observations: 0,
+                observer_flaps: false,
                 skew: 0,
+                drift: 0,
                 asleep: false,
                 cut_off: false,
                 events: Vec::new(),
                 done: Vec::new(),
+                up: Vec::new(),
                 boot: Duration::ZERO,
                 base: Duration::from_secs(random.below(1_000_000)),
                 life: 0,
                 held: HashMap::new(),
+                frozen: Vec::new(),
                 tick_at: None,
             })
             .collect();
@@ -188,16 +232,23 @@ impl Cluster {
             nonces: Arc::default(),
             consented: HashSet::new(),
             unasked: Vec::new(),
+            withdrawals: HashSet::new(),
+            withdrawn: HashSet::new(),
+            unstopped: Vec::new(),
+            answers: HashMap::new(),
             said: HashMap::new(),
             equivocated: BTreeSet::new(),
             watched: false,
             last_frame: vec![None; keys.len()],
             sent: BTreeMap::new(),
             frames: 0,
+            duplicates: 0,
+            reorders: false,
+            dropped: None,
+            log: None,
             audited: HashMap::new(),
             now: Duration::ZERO,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            agenda: Agenda::default(),
             links,
             connections: 0,
             requests: 0,
@@ -206,7 +257,12 @@ impl Cluster {
 
     /// Nodes that do not run yet, so that their settings can be changed.
     pub fn idle(options: Options) -> Self {
-        Self::nodes(options.clone(), &(0..options.signers).collect::<Vec<_>>())
+        Self::idle_with_keys(options.clone(), &(0..options.signers).collect::<Vec<_>>())
+    }
+
+    /// The same with one node for each of these keys. Nodes may share one.
+    pub fn idle_with_keys(options: Options, keys: &[usize]) -> Self {
+        Self::nodes(options, keys)
     }
 
     // ---- Time ----
@@ -217,13 +273,13 @@ impl Cluster {
 
     pub fn time(&self, node: usize) -> Time {
         let node = &self.nodes[node];
-        let wall = (EPOCH.0 + self.now.as_millis() as u64).saturating_add_signed(node.skew);
+        let error = node.skew + self.now.as_millis() as i64 / 1000 * node.drift;
+        let wall = (EPOCH.0 + self.now.as_millis() as u64).saturating_add_signed(error);
         Time { wall: UnixMillis(wall), monotonic: self.now - node.boot + node.base }
     }
 
     fn push(&mut self, after: Duration, what: What) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Entry { at: self.now + after, sequence: self.sequence, what }));
+        self.agenda.add(self.now + after, what);
     }
 
     /// Runs a part of the script later.
@@ -233,11 +289,10 @@ impl Cluster {
 
     /// One step of the simulation; `false` if nothing is left to do before `until`.
     pub fn step(&mut self, until: Duration) -> bool {
-        if self.queue.peek().is_none_or(|Reverse(entry)| entry.at > until) {
+        let Some((at, what)) = self.agenda.take(until) else {
             self.now = self.now.max(until);
             return false;
-        }
-        let Some(Reverse(Entry { at, what, .. })) = self.queue.pop() else { return false };
+        };
         self.now = at;
         self.carry_out(what);
         true
@@ -279,6 +334,10 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, what: What) {
+        if let Some(node) = what.process().filter(|node| self.nodes[*node].asleep) {
+            self.nodes[node].frozen.push(what);
+            return;
+        }
         match what {
             What::Frame { from, to, connection, frame } => {
                 let link = &self.links[from][to];
@@ -319,9 +378,12 @@ impl Cluster {
                     return;
                 }
                 let answer = self.observe(node, &query);
+                if self.watched {
+                    self.answers.entry((node, session)).or_default().push((self.now, answer));
+                }
                 self.drive(node, |engine, now| engine.observed(&session, answer, now));
             }
-            What::React { node, life, event } if self.nodes[node].life == life => self.react(node, *event),
+            What::React { node, life, event } if self.nodes[node].life == life => self.react(node, &event),
             What::Connect { one, other, connection } => {
                 if self.links[one][other].connection == connection {
                     let keys = (self.nodes[one].key, self.nodes[other].key);
@@ -435,18 +497,27 @@ impl Cluster {
                 self.push(self.options.chain, What::Observe { node, life, session, query });
             }
             Output::Event { event } => {
+                let event = Arc::new(event);
                 self.nodes[node].events.push((self.now, event.clone()));
                 let delay = self.nodes[node].application.delay;
-                self.push(delay, What::React { node, life, event: Box::new(event) });
+                self.push(delay, What::React { node, life, event });
             }
-            Output::Done { request, result, .. } => self.nodes[node].done.push((request, result)),
+            Output::Done { session, request, result } => {
+                if result.is_ok() && self.withdrawals.remove(&request) {
+                    self.withdrawn.insert((node, session));
+                }
+                self.nodes[node].done.push((request, result));
+            }
         }
     }
 
     fn sign(&mut self, node: usize, output: Output) {
         let Output::Sign { session, ticket, task } = output else { return };
-        let rounds = matches!(*task, SignTask::Nonces(_) | SignTask::Partial { .. });
-        if rounds && !self.consented.contains(&(node, session)) {
+        let agrees = match &*task {
+            SignTask::Nonces(_) | SignTask::Partial { .. } => true,
+            SignTask::Envelope(body) => matches!(body.content, Content::Accept),
+        };
+        if agrees && !self.consented.contains(&(node, session)) {
             self.unasked.push((node, session));
         }
         let result = task.run(self.nodes[node].signer.as_ref());
@@ -499,6 +570,7 @@ impl Cluster {
         state.life += 1;
         state.engine = None;
         state.held.clear();
+        state.frozen.clear();
         state.tick_at = None;
         state.disk.crash(commits, self.now);
         for link in &mut self.links[node] {
@@ -516,6 +588,9 @@ impl Cluster {
     pub fn wake(&mut self, node: usize) {
         self.nodes[node].asleep = false;
         self.nodes[node].tick_at = None;
+        for what in std::mem::take(&mut self.nodes[node].frozen) {
+            self.push(Duration::ZERO, what);
+        }
         self.drive(node, |engine, now| engine.woke(now));
         self.refresh();
     }

@@ -22,6 +22,13 @@ impl Cluster {
 
     pub(super) fn refresh(&mut self) {
         let able = |node: &Node| node.alive() && !node.asleep && !node.cut_off;
+        let now = self.now;
+        for node in &mut self.nodes {
+            let is = able(node);
+            if node.up.last().map(|(_, was)| *was) != Some(is) {
+                node.up.push((now, is));
+            }
+        }
         for one in 0..self.nodes.len() {
             for other in one + 1..self.nodes.len() {
                 let (a, b) = (&self.nodes[one], &self.nodes[other]);
@@ -62,7 +69,7 @@ impl Cluster {
 
     pub(super) fn send(&mut self, from: usize, to: SignerKey, frame: Arc<[u8]>) {
         for other in 0..self.nodes.len() {
-            if self.nodes[other].key == to && self.links[from][other].connection != 0 {
+            if self.links[from][other].connection != 0 && self.nodes[other].key == to {
                 self.send_to(from, other, frame.clone());
             }
         }
@@ -82,6 +89,11 @@ impl Cluster {
             let session = envelope.body().session;
             let own = self.nodes[node].engine.as_ref().and_then(|engine| engine.own_index(&session));
             if own == Some(envelope.body().signer) {
+                if self.withdrawn.contains(&(node, session))
+                    && !self.said.contains_key(&(key, session, place))
+                {
+                    self.unstopped.push((node, session));
+                }
                 let said = *self.said.entry((key, session, place)).or_insert(envelope.id());
                 if said != envelope.id() {
                     self.equivocated.insert((key, session));
@@ -101,12 +113,24 @@ impl Cluster {
         let jitter = self.random.duration(self.options.jitter);
         let lost = self.links[from][to].loss > 0 && self.random.chance(self.links[from][to].loss);
         let link = &mut self.links[from][to];
-        let at = (self.now + self.options.delay + link.slower + jitter).max(link.last);
-        link.last = at;
-        let connection = link.connection;
-        if !lost && connection != 0 {
-            self.push(at - self.now, What::Frame { from, to, connection, frame });
+        let mut at = self.now + self.options.delay + link.slower + jitter;
+        if !self.reorders {
+            at = at.max(link.last);
+            link.last = at;
         }
+        let connection = link.connection;
+        let twice = self.duplicates > 0 && self.random.chance(self.duplicates);
+        if let Some(log) = &mut self.log {
+            log.push((self.frames, self.now, frame.clone()));
+        }
+        if lost || connection == 0 || self.dropped == Some(self.frames) {
+            return;
+        }
+        if twice {
+            let again = at - self.now + self.random.duration(self.options.delay * 3);
+            self.push(again, What::Frame { from, to, connection, frame: frame.clone() });
+        }
+        self.push(at - self.now, What::Frame { from, to, connection, frame });
     }
 
     pub(super) fn through_hooks(&mut self, from: usize, to: usize, frame: Arc<[u8]>) -> Option<Arc<[u8]>> {

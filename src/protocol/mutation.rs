@@ -1,0 +1,97 @@
+//! Deliberate breaks of the protocol, one at a time, each for one promise: the simulator has to find them, or it proves
+//! nothing (`make sim-mutations`).
+//!
+//! Without the feature `mutations` [`on`] is `false` at compile time and nothing of this is left. With it nothing
+//! compiles that is optimised for shipping.
+
+#[cfg(all(feature = "mutations", not(debug_assertions)))]
+compile_error!(
+    "the feature `mutations` breaks the protocol on demand: it is for the simulator, never for a release build"
+);
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "mutations"), allow(dead_code))]
+pub enum Mutation {
+    /// S1: the simulated signer begins with the same random bytes in every process.
+    RandomnessRepeats,
+    /// S2: a node whose nonces are lost makes new ones for the same attempt.
+    SameAttemptAgain,
+    /// S3: a certificate is believed as it comes.
+    CertificateUnverified,
+    /// S4: who answers to other nonces is guilty.
+    MismatchIsGuilt,
+    /// S5: a claim counts as seen.
+    ClaimIsEvidence,
+    /// S5: the first confirmation is final.
+    FinalAtOnce,
+    /// S6: signer 0 is no signer.
+    NoSignerZero,
+    /// S7: the application is not asked.
+    ConsentNotAsked,
+    /// S8: a place takes any number of envelopes.
+    PlacesWithoutLimit,
+    /// S8: equivocations of all attempts are kept.
+    OldProofsKept,
+    /// S9: after a claim the observer is asked before the own turn begins.
+    ClaimMakesAsk,
+    /// S10: the first reason for an ending stays, also if a stronger one comes.
+    FirstEndingStays,
+    /// V1: each turn lasts twice as long as the one before.
+    LongerTurns,
+    /// V2: nobody looks at the chain before all turns are over.
+    LooksTooLate,
+    /// V3: who returns after its turn began does not submit any more.
+    ReturnMissesTurn,
+    /// V4: a claim starts the clock anew.
+    ClaimStartsClock,
+    /// V5: what was seen once is believed for ever.
+    LossUnnoticed,
+    /// V5: any moment without the transaction begins a new watch.
+    LostAtOnce,
+    /// V6: every new connection begins a new watch.
+    ReconnectBeginsAgain,
+    /// V6: who is connected to none of the others does not submit.
+    AloneIsSilent,
+    /// V7: a proof is not passed on.
+    ProofNotSent,
+    /// V8: the alarm is raised when the last turn begins.
+    AlarmTooEarly,
+    /// V9: who withholds its partial signatures is not missing.
+    NobodyMissing,
+    /// V10: a proposal that was not joined does not expire.
+    NeverExpires,
+}
+
+#[cfg(feature = "mutations")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutation;
+
+    thread_local!(static CURRENT: Cell<Option<Mutation>> = const { Cell::new(None) });
+
+    /// Breaks the protocol in this thread, until it is called again.
+    pub fn set(mutation: Option<Mutation>) {
+        CURRENT.set(mutation);
+    }
+
+    /// Whether this is broken.
+    pub fn on(mutation: Mutation) -> bool {
+        CURRENT.get() == Some(mutation)
+    }
+}
+
+#[cfg(not(feature = "mutations"))]
+mod switch {
+    use super::Mutation;
+
+    pub(crate) const fn on(_: Mutation) -> bool {
+        false
+    }
+}
+
+#[cfg(not(feature = "mutations"))]
+pub(crate) use switch::on;
+#[cfg(feature = "mutations")]
+pub use switch::{on, set};

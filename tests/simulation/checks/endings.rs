@@ -1,0 +1,156 @@
+//! V7, V9, V10: sessions that end without a certificate, and that all end.
+
+use std::time::Duration;
+
+use libmusig::protocol::event::Event;
+use libmusig::protocol::status::Phase;
+
+use super::Checker;
+use crate::run::{Begun, EXPIRY, Run};
+
+impl Checker {
+    /// V7: a provable fault that one honest node knows all others know soon, unless they hold a certificate.
+    pub(super) fn proofs_spread(&mut self, run: &Run, begun: &Begun) {
+        let n = run.scenario.signers();
+        let honest: Vec<usize> = (0..n).filter(|node| run.sound(*node)).collect();
+        let when = |node: usize, wanted: &dyn Fn(&Event) -> bool| {
+            run.cluster.events(node, &begun.id).find(|(_, event)| wanted(event)).map(|(at, _)| at)
+        };
+        let failed = |node: usize| when(node, &|event| matches!(event, Event::SessionFailed { .. }));
+        let Some((first, at)) =
+            honest.iter().filter_map(|node| Some((*node, failed(*node)?))).min_by_key(|one| one.1)
+        else {
+            return;
+        };
+        // Two deliveries, each with its commit; and time for what was slow before to arrive.
+        let scenario = &run.scenario;
+        let by = at + (scenario.delay + scenario.jitter) * 2 + scenario.sync * 4 + Duration::from_millis(10);
+        let from = at.saturating_sub(Duration::from_secs(4));
+        let steady = |node: usize| run.up(node).iter().any(|(since, until)| *since <= from && by < *until);
+        for other in honest.into_iter().filter(|other| *other != first) {
+            let knew =
+                when(other, &|event| matches!(event, Event::SessionProposed { .. } | Event::SessionCreated));
+            let close = steady(first) && steady(other) && run.linked(first, other, from, by);
+            if !close || knew.is_none_or(|knew| knew > at) {
+                continue;
+            }
+            let over = when(other, &|event| {
+                matches!(
+                    event,
+                    Event::SessionFailed { .. } | Event::SessionComplete { .. } | Event::SessionClosed
+                )
+            });
+            self.check("V7", over.is_some_and(|over| over <= by), || {
+                format!("node {first} has a proof at {at:?}, node {other} knows it at {over:?}, not {by:?}")
+            });
+        }
+    }
+
+    /// V9: who withholds from everybody is missing, and nothing is complete without it.
+    pub(super) fn withholders(&mut self, run: &mut Run, begun: &Begun) {
+        let n = run.scenario.signers();
+        for node in (0..n).filter(|node| run.honest(*node)) {
+            for (_, event) in run.cluster.events(node, &begun.id) {
+                if let Event::SessionStalled { missing, .. } = event {
+                    self.check("V9", !missing.is_empty(), || format!("node {node} waits for nobody"));
+                }
+            }
+        }
+        let withholds = |node: &usize| {
+            run.scenario.parts[*node].byzantine.as_ref().is_some_and(|byzantine| {
+                let what = byzantine.withholds.contains(&"nonces")
+                    || byzantine.withholds.contains(&"partial") && byzantine.hides_certificates;
+                what && byzantine.targets.iter().all(|target| *target)
+            })
+        };
+        let withholders: Vec<usize> = (0..n).filter(withholds).collect();
+        if withholders.is_empty() || run.scenario.twin.is_some() || run.attacked {
+            return;
+        }
+        let sound: Vec<usize> = (0..n).filter(|node| run.sound(*node)).collect();
+        for node in sound {
+            let time = run.cluster.time(node);
+            let Some(engine) = run.cluster.nodes[node].engine.as_mut() else { continue };
+            let Some(status) = engine.status(&begun.id, time) else { continue };
+            self.check("V9", engine.certificate(&begun.id).is_none(), || {
+                format!("node {node} is complete without {withholders:?}")
+            });
+            let waits = matches!(status.phase, Phase::Joined | Phase::Signing);
+            // Who waits for consent waits for that first; so does who lost its nonces too often.
+            let undisturbed = run.deaths.is_empty() && status.accepted.len() == n;
+            if waits && undisturbed {
+                let named = withholders.iter().any(|signer| status.missing.contains(signer));
+                let wronged = status.missing.iter().any(|signer| run.sound(*signer));
+                self.check("V9", named && !wronged, || {
+                    format!("node {node}: missing are {withholders:?}, not {:?}", status.missing)
+                });
+            }
+        }
+    }
+
+    /// What the promises rest on: where nothing prevents it, a session completes, and all get the certificate.
+    pub(super) fn completion(&mut self, run: &mut Run, begun: &Begun) {
+        let n = run.scenario.signers();
+        let statuses: Vec<_> = (0..n)
+            .map(|node| {
+                let time = run.cluster.time(node);
+                run.cluster.nodes[node].engine.as_mut()?.status(&begun.id, time)
+            })
+            .collect();
+        let holders: Vec<usize> =
+            (0..n).filter(|node| run.honest(*node) && run.cluster.holds(*node, &begun.id)).collect();
+        let closed =
+            |node: usize| statuses[node].as_ref().is_some_and(|status| status.phase == Phase::Closed);
+        let joined =
+            |node: usize| statuses[node].as_ref().is_some_and(|status| status.accepted.contains(&node));
+        if holders.iter().any(|node| !closed(*node)) {
+            for node in (0..n).filter(|node| run.honest(*node) && joined(*node) && !closed(*node)) {
+                self.check("spread", holders.contains(&node), || {
+                    format!("node {node} never gets the certificate: {:?}", statuses[node])
+                });
+            }
+        }
+        let undisturbed =
+            (0..n).all(|node| run.sound(node) && run.deaths.get(&node).is_none_or(|died| *died <= 3));
+        let long = begun.plan.expires == EXPIRY && run.odd_clocks.is_empty();
+        let wanted = run.all_consent() && !run.stopped && !run.attacked && run.scenario.twin.is_none();
+        if undisturbed && long && wanted && statuses.iter().all(Option::is_some) {
+            self.check("completes", holders.len() == n, || format!("only {holders:?}: {statuses:?}"));
+        }
+    }
+
+    /// V10: every session ends, and every application that was told of it is told how.
+    pub fn after_expiry(&mut self, run: &mut Run) {
+        assert!(run.cluster.now() > EXPIRY);
+        for begun in run.sessions.clone() {
+            for node in 0..run.cluster.nodes.len() {
+                let time = run.cluster.time(node);
+                let Some(engine) = run.cluster.nodes[node].engine.as_mut() else { continue };
+                if let Some(status) = engine.status(&begun.id, time) {
+                    let ended = !matches!(status.phase, Phase::Proposed | Phase::Joined | Phase::Signing);
+                    self.check("V10", ended, || format!("node {node}: {status:?}"));
+                }
+                if run.sound(node) {
+                    let mut known = false;
+                    let mut told = false;
+                    for (_, event) in run.cluster.events(node, &begun.id) {
+                        known |= matches!(event, Event::SessionProposed { .. } | Event::SessionCreated);
+                        told |= matches!(
+                            event,
+                            Event::SessionComplete { .. }
+                                | Event::SessionFailed { .. }
+                                | Event::SessionAborted { .. }
+                                | Event::SessionExpired { .. }
+                                | Event::SessionClosed
+                        );
+                    }
+                    // A proposal is not synced until it is answered: a crash may take it away.
+                    let kept = !run.deaths.contains_key(&node);
+                    self.check("V10", told || !known || !kept, || {
+                        format!("node {node} is not told how {} ends", begun.id)
+                    });
+                }
+            }
+        }
+    }
+}

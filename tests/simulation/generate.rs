@@ -1,0 +1,296 @@
+//! From a seed to its scenario.
+
+use std::time::Duration;
+
+use libmusig::protocol::election::ElectionMethod;
+use libmusig::protocol::proposal::Tiers;
+
+use crate::run::EXPIRY;
+use crate::scenario::{Attack, Byzantine, Fault, Part, Plan, Scenario};
+use crate::simulated::cluster::{Broadcaster, Consent, Duty, Random};
+
+const DAY: i64 = 86_400_000;
+
+impl Scenario {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let mut n = [1, 2, 3, 3, 4, 5, 5, 5, 5, 5, 7, 10][random.below(12) as usize];
+        // Few runs are large, but some are as large as they may be.
+        match random.below(4000) {
+            0 => n = 128,
+            1..=12 => n = 40,
+            _ => {}
+        }
+        // In some runs everything takes minutes to hours.
+        let scale = if n <= 7 && random.chance(15) { [60, 240][random.below(2) as usize] } else { 1 };
+        let crowd = n <= 5 && random.below(2000) == 0;
+        let calm = crowd || random.chance(200);
+        let observers = random.chance(700);
+        let broadcasters = random.chance(700);
+        let mut parts: Vec<Part> = (0..n).map(|_| part(&mut random, observers, broadcasters, calm)).collect();
+        let milliseconds = |random: &mut Random, most: u64| Duration::from_millis(random.below(most + 1));
+        let byzantine = if calm || !random.chance(350) { 0 } else { random.below(n as u64) as usize };
+        for _ in 0..byzantine {
+            let node = random.below(n as u64) as usize;
+            parts[node].byzantine = Some(misbehaviour(&mut random, n));
+        }
+        if parts.iter().all(|part| part.byzantine.is_some()) {
+            parts[0].byzantine = None;
+        }
+        let unruly = !calm && random.chance(250);
+        let mut scenario = Self {
+            seed,
+            delay: Duration::from_millis(1 + random.below(60)),
+            jitter: milliseconds(&mut random, 40),
+            sync: milliseconds(&mut random, 10),
+            sign: if random.chance(300) { milliseconds(&mut random, 20) } else { Duration::ZERO },
+            chain: Duration::from_millis(5 + random.below(300)),
+            final_depth: 1 + random.below(6) as u32,
+            duplicates: if unruly { random.below(300) } else { 0 },
+            reorders: unruly && random.chance(600),
+            parts,
+            twin: (!calm && n > 1 && random.chance(25)).then(|| random.below(n as u64) as usize),
+            faults: Vec::new(),
+            heals_at: Duration::from_secs(20 + random.below(60)) * scale,
+            calm,
+            real: false,
+        };
+        let sessions = if crowd { 1000 + random.below(1000) } else { 1 + random.below(3) };
+        for session in 0..sessions {
+            let plan = plan(&mut random, n, session > 0 && !crowd, calm, scale);
+            let at = Duration::from_millis(100) + random.duration(scenario.heals_at / 4);
+            scenario.faults.push((at, Fault::Create(plan)));
+        }
+        if !calm {
+            scenario.trouble(&mut random, n);
+            scenario.attacks(&mut random, n);
+        }
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+
+    fn trouble(&mut self, random: &mut Random, n: usize) {
+        let most = self.heals_at;
+        // Most runs have a few kinds of trouble, so that each can do its work.
+        let kinds = random.next();
+        let allowed = |kind: u64| kinds >> kind & 1 == 1;
+        for _ in 0..random.below(16) {
+            let at = random.duration(most);
+            let later = at + random.duration(most);
+            let (node, other) = (random.below(n as u64) as usize, random.below(n as u64) as usize);
+            let kind = random.below(20);
+            if !allowed(kind) {
+                continue;
+            }
+            let mut add = |at: Duration, fault: Fault| self.faults.push((at.min(most), fault));
+            match kind {
+                0 if node != other => {
+                    add(at, Fault::Cut(node, other, true));
+                    add(later, Fault::Cut(node, other, false));
+                }
+                1 if node != other => {
+                    let loss = if random.chance(400) { 1000 } else { 100 + random.below(900) };
+                    add(at, Fault::Lose(node, other, loss));
+                    add(later, Fault::Lose(node, other, 0));
+                }
+                2 if node != other => {
+                    add(at, Fault::Slow(node, other, random.duration(Duration::from_secs(3))));
+                    add(later, Fault::Slow(node, other, Duration::ZERO));
+                }
+                3 => {
+                    add(at, Fault::CutOff(node, true));
+                    add(later, Fault::CutOff(node, false));
+                }
+                4 | 5 => {
+                    let keep = random.below(4) as usize;
+                    add(at, Fault::Crash { node, keep });
+                    add(later, Fault::Start(node));
+                }
+                6 | 7 => {
+                    let (outputs, keep) = (random.below(60), random.below(4) as usize);
+                    add(at / 8, Fault::CrashIn { node, outputs, keep });
+                    add(later, Fault::Start(node));
+                }
+                8 => {
+                    add(at, Fault::Sleep(node));
+                    add(later, Fault::Wake(node));
+                }
+                9 => {
+                    let days = if random.chance(500) { random.below(11) as i64 - 5 } else { 0 };
+                    add(at, Fault::Skew(node, days * DAY + random.below(20_000) as i64 - 10_000));
+                    add(later, Fault::Skew(node, 0));
+                }
+                10 => {
+                    let ways = [
+                        Broadcaster::Unreachable,
+                        Broadcaster::Lies,
+                        Broadcaster::Rejects("policy".into()),
+                        Broadcaster::Unreachable,
+                    ];
+                    add(at / 4, Fault::Broadcaster(node, ways[random.below(4) as usize].clone()));
+                    add(later, Fault::Broadcaster(node, Broadcaster::Works));
+                }
+                11 if random.chance(700) => {
+                    let lag = random.chance(700).then(|| random.duration(Duration::from_secs(20)));
+                    add(at / 4, Fault::Lag(node, lag));
+                    add(later, Fault::Lag(node, Some(Duration::ZERO)));
+                }
+                11 => {
+                    add(at, Fault::Flap(node, true));
+                    add(later, Fault::Flap(node, false));
+                }
+                12 => {
+                    add(at, Fault::Mine);
+                    if random.chance(300) {
+                        add(later, Fault::Reorganise(1 + random.below(3) as usize));
+                    }
+                }
+                13 => add(at, Fault::Evict),
+                14 if random.chance(300) => {
+                    add(at, Fault::Conflict);
+                    add(later, Fault::Mine);
+                }
+                15 if random.chance(300) => {
+                    add(at / 4, Fault::Snapshot(node));
+                    add(at, Fault::Rollback(node));
+                }
+                16 => add(at, if random.chance(500) { Fault::Claim(node) } else { Fault::Nack(node) }),
+                17 => {
+                    let fault = match random.below(10) {
+                        0 => Fault::Abort(node),
+                        1 => Fault::Close(node),
+                        2 => {
+                            add(at, Fault::Close(node));
+                            add(later, Fault::Join(node));
+                            continue;
+                        }
+                        3..7 => Fault::Notify(node, random.chance(100)),
+                        _ => Fault::BroadcastNow(node),
+                    };
+                    add(at, fault);
+                }
+                18 | 19 if n > 1 && random.chance(500) => {
+                    let sides = (0..n).map(|_| random.below(2 + u64::from(n > 4)) as usize).collect();
+                    add(at / 3, Fault::Partition(sides));
+                    add(later, Fault::Partition(Vec::new()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn attacks(&mut self, random: &mut Random, n: usize) {
+        let byzantine: Vec<usize> = (0..n).filter(|node| self.parts[*node].byzantine.is_some()).collect();
+        for node in byzantine {
+            for _ in 0..random.below(4) {
+                let at = random.duration(self.heals_at / 2);
+                let attack = self.attack(random, n);
+                self.faults.push((at, Fault::Attack(node, attack)));
+            }
+        }
+    }
+
+    fn attack(&self, random: &mut Random, n: usize) -> Attack {
+        let some = |random: &mut Random| (0..n).map(|_| random.chance(500)).collect();
+        match random.below(14) {
+            0..3 => Attack::Certificate,
+            3 => Attack::Restarts(1 + random.below(4) as u32),
+            4 => Attack::AbortTo(some(random)),
+            5 => Attack::DeclineTo(some(random)),
+            6 | 7 => Attack::Impersonate(random.below(n as u64) as usize),
+            8 => Attack::Replay,
+            9 => Attack::Flood,
+            10 => Attack::EquivocateAlways,
+            11 if n <= 5 => {
+                Attack::Proposals(if random.chance(100) { 80 } else { 1 + random.below(6) as usize })
+            }
+            _ => Attack::Garbage,
+        }
+    }
+}
+
+fn part(random: &mut Random, observer: bool, broadcaster: bool, calm: bool) -> Part {
+    let odd = !calm && random.chance(100);
+    Part {
+        observer: observer != odd || calm,
+        broadcaster: broadcaster != odd,
+        claims: random.chance(800),
+        nacks: random.chance(800),
+        dead_after: (!calm && random.chance(100)).then(|| Duration::from_secs(1 + random.below(20))),
+        consent: if calm { Consent::Joins } else { consent(random) },
+        duty: if calm { Duty::Submits } else { duty(random) },
+        reaction: Duration::from_millis(if calm { 0 } else { random.below(200) }),
+        skew: random.below(4000) as i64 - 2000,
+        drift: if !calm && random.chance(50) { random.below(41) as i64 - 20 } else { 0 },
+        byzantine: None,
+    }
+}
+
+fn consent(random: &mut Random) -> Consent {
+    match random.below(100) {
+        0 => Consent::Declines,
+        1 => Consent::Waits,
+        2..8 => Consent::JoinsAfter(random.duration(Duration::from_secs(20))),
+        _ => Consent::Joins,
+    }
+}
+
+fn duty(random: &mut Random) -> Duty {
+    match random.below(13) {
+        0..6 => Duty::Submits,
+        6 | 7 => Duty::SubmitsQuietly,
+        8 | 9 => Duty::Ignores,
+        10 => Duty::OnlySays,
+        _ => Duty::CannotReach,
+    }
+}
+
+fn plan(random: &mut Random, n: usize, second: bool, calm: bool, scale: u32) -> Plan {
+    let timeout = Duration::from_millis(if calm { 4000 } else { 1000 } + random.below(9000)) * scale;
+    // Terms that censor: turns that last for hours, no time to sign.
+    let endless = !calm && n <= 5 && random.chance(5);
+    let hasty = !calm && random.chance(20);
+    Plan {
+        proposer: random.below(n as u64) as usize,
+        method: ElectionMethod::ALL[random.below(5) as usize],
+        tiers: if calm {
+            Tiers::Single
+        } else {
+            [Tiers::Single, Tiers::Fixed(2 + random.below(3) as u16), Tiers::Doubling]
+                [random.below(3) as usize]
+        },
+        enabled: calm || random.chance(950),
+        timeout: if endless { Duration::from_secs(3600 + random.below(7200)) } else { timeout },
+        raw: !calm && random.chance(150),
+        messages: 1 + random.below(3) as usize,
+        expires: if hasty { Duration::from_secs(1 + random.below(40)) } else { EXPIRY },
+        replaces: second && !calm && random.chance(200),
+    }
+}
+
+fn misbehaviour(random: &mut Random, n: usize) -> Byzantine {
+    let all = random.chance(300);
+    let mut byzantine = Byzantine {
+        targets: (0..n).map(|_| all || random.chance(500)).collect(),
+        repeats: random.chance(200),
+        hides_certificates: random.chance(300),
+        hides_all: random.chance(150),
+        ..Byzantine::default()
+    };
+    match random.below(11) {
+        0 => byzantine.withholds.push("nonces"),
+        1 | 2 => {
+            byzantine.withholds.push("partial");
+            byzantine.hides_certificates |= all;
+        }
+        3 => byzantine.withholds.push(["proposal", "accept", "restart", "claim"][random.below(4) as usize]),
+        4 => byzantine.other_nonces = true,
+        5 => byzantine.unusable_nonces = true,
+        6 => byzantine.bad_partial = true,
+        7 => byzantine.lies_about_transcript = true,
+        8 => byzantine.breaks_rules = true,
+        9 => byzantine.two_partials = true,
+        _ => byzantine.copies_nonces = true,
+    }
+    byzantine
+}

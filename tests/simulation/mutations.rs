@@ -1,0 +1,111 @@
+//! Every checker is worth something: for each there is a deliberate break of the protocol that it finds.
+
+use std::time::Duration;
+
+use libmusig::protocol::mutation::{self, Mutation};
+
+use crate::campaign::{METAMORPHIC, Outcome, Total, run};
+use crate::scenario::Scenario;
+
+/// Within how many seeds each is to be found.
+const SEEDS: u64 = 1000;
+
+/// What is broken, and whose it is to find.
+const MUTATIONS: [(Mutation, &str); 24] = [
+    (Mutation::RandomnessRepeats, "S1"),
+    (Mutation::SameAttemptAgain, "S2"),
+    (Mutation::CertificateUnverified, "S3"),
+    (Mutation::MismatchIsGuilt, "S4"),
+    (Mutation::ClaimIsEvidence, "S5"),
+    (Mutation::FinalAtOnce, "S5"),
+    (Mutation::NoSignerZero, "S6"),
+    (Mutation::ConsentNotAsked, "S7"),
+    (Mutation::PlacesWithoutLimit, "S8"),
+    (Mutation::OldProofsKept, "S8"),
+    (Mutation::ClaimMakesAsk, "S9"),
+    (Mutation::FirstEndingStays, "S10"),
+    (Mutation::LongerTurns, "V1"),
+    (Mutation::LooksTooLate, "V2"),
+    (Mutation::ReturnMissesTurn, "V3"),
+    (Mutation::ClaimStartsClock, "V4"),
+    (Mutation::LossUnnoticed, "V5"),
+    (Mutation::LostAtOnce, "V5"),
+    (Mutation::ReconnectBeginsAgain, "V6"),
+    (Mutation::AloneIsSilent, "V6"),
+    (Mutation::ProofNotSent, "V7"),
+    (Mutation::AlarmTooEarly, "V8"),
+    (Mutation::NobodyMissing, "V9"),
+    (Mutation::NeverExpires, "V10"),
+];
+
+/// Runs seeds until the first violation. The seed, and the promises that it breaks.
+fn hunt(
+    mutation: Option<Mutation>,
+    metamorphic: u64,
+    first: u64,
+    seeds: u64,
+    threads: usize,
+) -> Option<(u64, Vec<&'static str>)> {
+    let mut total = Total::default();
+    let mut found = None;
+    let scenario = |seed| {
+        // The switch is the thread's own, and each seed begins in the thread that runs it.
+        mutation::set(mutation);
+        Scenario::new(seed)
+    };
+    run(first, seeds, threads, Duration::MAX, metamorphic, scenario, |outcome: Outcome| {
+        let seed = outcome.seed;
+        let mut rules: Vec<&'static str> =
+            outcome.violations.iter().map(|violation| violation.rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        total.add(outcome);
+        if rules.is_empty() && !total.often_enough() {
+            rules.push("V2");
+        }
+        if rules.is_empty() {
+            return true;
+        }
+        found = Some((seed, rules));
+        false
+    });
+    found
+}
+
+/// Runs all of them, and prints a table. `true`: each was found by the checker that it is for, and without them the same
+/// seeds break nothing.
+pub fn check(first: u64, threads: usize, only: Option<&str>) -> bool {
+    let mut good = true;
+    let mut last = first;
+    println!("| mutation | checker | seeds until it is found | promises that this seed breaks |");
+    println!("|---|---|---|---|");
+    for (mutation, rule) in MUTATIONS {
+        let name = format!("{mutation:?}");
+        if only.is_some_and(|only| only != name && only != rule) {
+            continue;
+        }
+        // What takes several runs of each seed is left to the checker that needs it.
+        let metamorphic = if rule == "S9" { 1 } else { u64::MAX };
+        match hunt(Some(mutation), metamorphic, first, SEEDS, threads) {
+            Some((seed, rules)) => {
+                let right = rules.contains(&rule);
+                let verdict = if right { "" } else { "NOT " };
+                println!("| {name} | {verdict}{rule} | {} | {} |", seed - first + 1, rules.join(", "));
+                good &= right;
+                last = last.max(seed);
+            }
+            None => {
+                println!("| {name} | {rule} | NOT in {SEEDS} | |");
+                good = false;
+            }
+        }
+    }
+    match hunt(None, METAMORPHIC, first, last - first + 1, threads) {
+        None => println!("without a mutation seeds {first} to {last} break nothing"),
+        Some((seed, rules)) => {
+            println!("WITHOUT a mutation seed {seed} breaks {}", rules.join(", "));
+            good = false;
+        }
+    }
+    good
+}

@@ -1,0 +1,128 @@
+//! `make sim-report`: how failover behaves, measured, against the formula of V1; and what can be expected of signers that
+//! are not always there. Writes docs/simulation-report.md and .svg. Each run is decided by its seed, so it writes the same
+//! again.
+
+mod chart;
+mod failover;
+mod page;
+mod uptime;
+
+use std::fs::write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use failover::{Case, Fault, Measured, TIERS};
+
+/// One line of the table: the worst wait and the most duplicates of several runs.
+pub struct Row {
+    pub case: Case,
+    pub worst: Measured,
+}
+
+/// For how many faulty coordinators a number of signers is measured, and how often.
+fn plan(signers: usize) -> (Vec<usize>, u64) {
+    match signers {
+        0..=20 => ((0..signers).collect(), 20 / (signers as u64 / 5)),
+        // Where a tier ends, and far from it.
+        _ => (vec![0, 1, 2, 3, 6, 7, 15, 30, 31, 50, 63, 98, 99], 1),
+    }
+}
+
+/// Runs all of these on so many threads. The order of the results is that of the jobs.
+pub fn all<J: Sync, R: Send>(jobs: &[J], threads: usize, run: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let (send, receive) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (next, run, send) = (&next, &run, send.clone());
+            scope.spawn(move || {
+                while let Some((number, job)) = {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    jobs.get(number).map(|job| (number, job))
+                } {
+                    let _ = send.send((number, run(job)));
+                }
+            });
+        }
+    });
+    drop(send);
+    let mut results: Vec<(usize, R)> = receive.into_iter().collect();
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn measure(
+    signers: &[usize],
+    plan: impl Fn(usize) -> (Vec<usize>, u64),
+    threads: usize,
+) -> Result<Vec<Row>, String> {
+    let mut cases = Vec::new();
+    for signers in signers.iter().copied() {
+        let (counts, runs) = plan(signers);
+        for (tiers, _) in TIERS {
+            for faulty in &counts {
+                for fault in Fault::ALL {
+                    cases.extend((1..=runs).map(|seed| Case {
+                        signers,
+                        tiers,
+                        fault,
+                        faulty: *faulty,
+                        seed,
+                    }));
+                }
+            }
+        }
+    }
+    let measured = all(&cases, threads, Case::run);
+    let mut rows: Vec<Row> = Vec::new();
+    for (case, measured) in cases.into_iter().zip(measured) {
+        case.check(&measured)?;
+        if case.seed > 1
+            && let Some(row) = rows.last_mut()
+        {
+            row.worst.waited = row.worst.waited.max(measured.waited);
+            row.worst.duplicates = row.worst.duplicates.max(measured.duplicates);
+        } else {
+            rows.push(Row { case, worst: measured });
+        }
+    }
+    Ok(rows)
+}
+
+/// A small selection, for the tests. Answers whether V1's formula held.
+pub fn check(threads: usize) -> bool {
+    let few = |signers: usize| {
+        let counts = if signers == 5 { (0..5).collect() } else { vec![0, 2, 3, 7, 19] };
+        (counts, 1)
+    };
+    match measure(&[5, 20], few, threads) {
+        Ok(rows) => {
+            println!("report: the formula of V1 held in {} cases", rows.len());
+            true
+        }
+        Err(broken) => {
+            println!("report: V1 does not hold: {broken}");
+            false
+        }
+    }
+}
+
+/// Measures everything and writes the two files. Answers whether V1's formula held.
+pub fn make(threads: usize) -> bool {
+    let rows = match measure(&[5, 20, 100], plan, threads) {
+        Ok(rows) => rows,
+        Err(broken) => {
+            println!("V1 does not hold, nothing is written: {broken}");
+            return false;
+        }
+    };
+    println!("{} cases of failover measured", rows.len());
+    let uptime = uptime::measure(threads);
+    let written = write("docs/simulation-report.svg", chart::draw(&rows))
+        .and_then(|()| write("docs/simulation-report.md", page::text(&rows, &uptime)));
+    match written {
+        Ok(()) => println!("docs/simulation-report.md and docs/simulation-report.svg are written"),
+        Err(error) => println!("the report cannot be written: {error}"),
+    }
+    true
+}
