@@ -42,6 +42,7 @@ test-interop: ## one session among a node of each language, the coordinator kill
 test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@SIM_FULL=1 tests/run.sh sim
 	@cargo test --test node --test network -- --ignored
+	@tests/repeat.sh
 	@tests/c/sanitize.sh thread
 
 SIMULATOR = $(CARGO) test --quiet --profile simulation --no-default-features --features mutations --test simulation
