@@ -41,6 +41,7 @@ test-interop: ## one session among a node of each language, the coordinator kill
 test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@FRESH_SEEDS=20000 tests/run.sh sim
 	@cargo test --test node --test network -- --ignored
+	@cargo test --no-default-features --features node --test network
 	@tests/c/sanitize.sh thread
 
 sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1)
