@@ -17,7 +17,9 @@ fn main() {
     let linux = system == "linux";
     if linux || system == "android" {
         let mut script = String::from("{ local:\n");
-        for version in SECP256K1 {
+        // A name that is not there is an error to lld.
+        let bitcoin = env::var_os("CARGO_FEATURE_BITCOIN").is_some();
+        for version in &SECP256K1[..if bitcoin { 2 } else { 1 }] {
             for name in VISIBLE {
                 script += &format!("    {version}_{name};\n");
             }
