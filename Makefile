@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo sim fuzz test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
+.PHONY: help demo sim sim-report fuzz test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -49,6 +49,9 @@ sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1)
 
 fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+sim-report: ## measure failover in the simulator and write docs/simulation-report.md and .svg (some minutes)
+	@REPORT=write $(CARGO) test --quiet --profile simulation --no-default-features --test simulation
 
 bench: ## the benchmarks, against their targets
 	@$(CARGO) bench --quiet --bench targets
