@@ -1,16 +1,37 @@
 /* libmusig: MuSig2 signing sessions in which no coordinator can censor or lose the transaction.
  *
+ * A session in short:
+ *
+ * 1. Each signer makes a musig_signer of its key, fills a musig_config, and starts a musig_node with it.
+ * 2. One of them makes a musig_proposal, of messages or of a transaction, and hands it to musig_node_create_session.
+ * 3. The others get MUSIG_EVENT_SESSION_PROPOSED, look at its musig_event_terms, and call musig_session_join. Joining is
+ *    consent: nothing is signed without it.
+ * 4. The nodes sign. Each gets MUSIG_EVENT_SESSION_COMPLETE with the signatures.
+ * 5. The elected coordinator broadcasts: by its musig_broadcaster, or its application does on MUSIG_EVENT_SHOULD_BROADCAST.
+ *    If that is not seen in time, the next signer gets its turn too, and so on.
+ * 6. A node watches until its musig_chain_observer sees the transaction deep enough in the chain, or its application says
+ *    so by musig_session_notify_broadcast_complete.
+ *
  * Objects are opaque and reference-counted. What a function writes to an out-parameter of handle type has one
- * reference, which the caller gives up by the type's _free function, whenever it wants, inside callbacks too.
+ * reference, which the caller gives up by the type's _free function, whenever it wants, inside callbacks too. Whoever calls
+ * a function with an object keeps a reference to it until the call returns.
  *
  * Fallible functions return a musig_status, which is MUSIG_STATUS_OK (0) on success. Their last parameter takes a
  * musig_error with words for people: it is always written, and NULL on success; pass NULL not to have it. All other
  * out-parameters are written on success only. No pointer parameter may be NULL unless its description says so: then the
  * call returns MUSIG_STATUS_NULL_ARGUMENT and does nothing.
  *
+ * "Returns" names the statuses that tell something about the call. Beside them every fallible function may return
+ * MUSIG_STATUS_NULL_ARGUMENT, MUSIG_STATUS_INVALID_ARGUMENT for what cannot be (an address that is not aligned for its
+ * type, a text that is not UTF-8), and MUSIG_STATUS_INTERNAL. "Statuses of the node" are MUSIG_STATUS_NODE_STOPPED,
+ * MUSIG_STATUS_SUSPENDED, MUSIG_STATUS_FORKED, MUSIG_STATUS_INTERNAL, and those of the store while it takes no commits.
+ *
  * Every function may be called from every thread at any time, unless its "Threads" says otherwise. "Blocks" says what it
  * may wait for: never for the network, and never for a callback unless it says so. After fork() the functions of nodes and
  * sessions return MUSIG_STATUS_FORKED in the child, and _free does nothing there.
+ *
+ * Public keys are compressed (33 bytes), signatures are BIP-340's (64 bytes), ids of transactions stand in the order in
+ * which they are hashed (they are shown reversed), times are milliseconds, and texts are NUL-terminated UTF-8.
  *
  * docs/c-api.md tells the rest: callbacks, user_data, events, versions, platforms.
  */
@@ -67,7 +88,6 @@
 /**
  * The values of musig_status. 1 to 99: the call; 100 to 199: the network; 200 to 299: the protocol; 300 to 399: the
  * store; 400 to 499: the chain; 900 and above: libmusig itself.
- *
  */
 enum musig_status_code
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -241,7 +261,6 @@ typedef int32_t musig_status_code;
 
 /**
  * Numbers of a configuration.
- *
  */
 enum musig_option
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -301,7 +320,6 @@ typedef int32_t musig_option;
 
 /**
  * What a node does in the distributed hash table, in which signers find each other by their keys.
- *
  */
 enum musig_dht_mode
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -332,7 +350,6 @@ typedef int32_t musig_dht_mode;
 /**
  * What happened, with the fields that each kind has beside its session. Durable ones come again after a restart until
  * they are acknowledged. Later versions may add kinds: acknowledge those that you do not know.
- *
  */
 enum musig_event_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -463,7 +480,6 @@ typedef int32_t musig_event_kind;
 
 /**
  * Numbers of an event.
- *
  */
 enum musig_event_number_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -541,7 +557,6 @@ typedef int32_t musig_event_number_field;
 
 /**
  * Lists of signer indices of an event.
- *
  */
 enum musig_event_list_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -583,7 +598,6 @@ typedef int32_t musig_event_list_field;
 
 /**
  * Bytes and texts of an event.
- *
  */
 enum musig_event_bytes_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -625,7 +639,6 @@ typedef int32_t musig_event_bytes_field;
 
 /**
  * What a broadcaster's callback returns.
- *
  */
 enum musig_submit
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -655,7 +668,6 @@ typedef int32_t musig_submit;
 
 /**
  * What the chain says about a transaction.
- *
  */
 enum musig_chain_state
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -689,7 +701,6 @@ typedef int32_t musig_chain_state;
 
 /**
  * How important a line of the log is.
- *
  */
 enum musig_log_level
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -727,7 +738,6 @@ typedef int32_t musig_log_level;
 
 /**
  * The order of key aggregation. Signer indices are positions in the proposal in both.
- *
  */
 enum musig_key_order
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -753,7 +763,6 @@ typedef int32_t musig_key_order;
 
 /**
  * BIP-341 hash types that leave the transaction fixed.
- *
  */
 enum musig_sighash
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -779,7 +788,6 @@ typedef int32_t musig_sighash;
 
 /**
  * How signers are grouped into turns.
- *
  */
 enum musig_tiers
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -809,7 +817,6 @@ typedef int32_t musig_tiers;
 
 /**
  * How the coordinator is elected.
- *
  */
 enum musig_election_method
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -847,7 +854,6 @@ typedef int32_t musig_election_method;
 
 /**
  * Bytes of a session's terms.
- *
  */
 enum musig_terms_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -885,7 +891,6 @@ typedef int32_t musig_terms_field;
 
 /**
  * How far a session is.
- *
  */
 enum musig_phase
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -943,7 +948,6 @@ typedef int32_t musig_phase;
 
 /**
  * What is known of a session's transaction.
- *
  */
 enum musig_evidence
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -1106,12 +1110,14 @@ typedef struct musig_signer_callbacks {
                        uint8_t *signature);
   /**
    * Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes for each message.
+   * Never twice for one attempt: then it returns MUSIG_STATUS_NONCE_GONE, and the session goes on with a new attempt.
    */
   musig_status (*make_nonces)(void *user_data,
                               const struct musig_signing_request *request,
                               uint8_t *nonces);
   /**
-   * Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message.
+   * Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message. Without these
+   * nonces, as after a restart, it returns MUSIG_STATUS_NONCE_GONE.
    */
   musig_status (*make_partials)(void *user_data,
                                 const struct musig_signing_request *request,
@@ -1527,7 +1533,7 @@ extern "C" {
  * Compare with MUSIG_VERSION_NUMBER, which is the version that the program was compiled with.
  *
  * Returns: major * 1000000 + minor * 1000 + patch.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 uint32_t musig_version(void);
@@ -1539,7 +1545,7 @@ uint32_t musig_version(void);
  * MUSIG_ABI_VERSION only.
  *
  * Returns: the number of the binary interface.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 uint32_t musig_abi_version(void);
@@ -1548,7 +1554,7 @@ uint32_t musig_abi_version(void);
  * Tells the version of the library that is loaded, as a text.
  *
  * Returns: a static, NUL-terminated text such as "0.1.0".
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 const char *musig_version_string(void);
@@ -1560,7 +1566,7 @@ const char *musig_version_string(void);
  *
  * Returns: a NUL-terminated text; "unknown status" for a number that this version does not have.
  * In:      status: any number.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 const char *musig_status_string(musig_status status);
@@ -1570,7 +1576,7 @@ const char *musig_status_string(musig_status status);
  *
  * Returns: what the failed call returned; MUSIG_STATUS_NULL_ARGUMENT for NULL.
  * In:      error: the error.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_error_status(const struct musig_error *error);
@@ -1582,7 +1588,7 @@ musig_status musig_error_status(const struct musig_error *error);
  *
  * Returns: a NUL-terminated text in UTF-8 that lives as long as the error; "" for NULL.
  * In:      error: the error.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 const char *musig_error_message(const struct musig_error *error);
@@ -1592,16 +1598,16 @@ const char *musig_error_message(const struct musig_error *error);
  *
  * Returns: the same pointer.
  * In:      error: the error; NULL stays NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 struct musig_error *musig_error_ref(struct musig_error *error);
 
 /**
- * Gives one reference to an error up; the last one frees it.
+ * Gives up one reference to an error; the last one frees it.
  *
  * In:      error: the error; nothing is done for NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_error_free(struct musig_error *error);
@@ -1613,7 +1619,7 @@ void musig_error_free(struct musig_error *error);
  *
  * Returns: a pointer that lives as long as the object; NULL for NULL.
  * In:      bytes: the object.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 const uint8_t *musig_bytes_data(const struct musig_bytes *bytes);
@@ -1623,7 +1629,7 @@ const uint8_t *musig_bytes_data(const struct musig_bytes *bytes);
  *
  * Returns: how many there are, without the NUL behind them; 0 for NULL.
  * In:      bytes: the object.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 size_t musig_bytes_length(const struct musig_bytes *bytes);
@@ -1633,16 +1639,16 @@ size_t musig_bytes_length(const struct musig_bytes *bytes);
  *
  * Returns: the same pointer.
  * In:      bytes: the object; NULL stays NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 struct musig_bytes *musig_bytes_ref(struct musig_bytes *bytes);
 
 /**
- * Gives one reference to bytes up; the last one frees them.
+ * Gives up one reference to bytes; the last one frees them.
  *
  * In:      bytes: the object; nothing is done for NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_bytes_free(struct musig_bytes *bytes);
@@ -1657,7 +1663,7 @@ void musig_bytes_free(struct musig_bytes *bytes);
  * Out:     out: the signer; give it up with musig_signer_free.
  *          error: why it failed; may be NULL.
  * In:      secret: the 32 bytes of the secret key.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_signer_new(struct musig_signer **out,
@@ -1672,7 +1678,7 @@ musig_status musig_signer_new(struct musig_signer **out,
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER if the system gives no random bytes.
  * Out:     out: the signer; give it up with musig_signer_free.
  *          error: why it failed; may be NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_signer_generate(struct musig_signer **out,
@@ -1681,7 +1687,7 @@ musig_status musig_signer_generate(struct musig_signer **out,
 /**
  * Makes a signer of callbacks, for a key in another process or a device that speaks MuSig2 (BIP-327).
  *
- * What it answers is verified before it is sent.
+ * What it answers is verified before it is stored or sent: signatures, public nonces, partial signatures.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is missing. Only
  *          with MUSIG_STATUS_OK does user_data pass over.
@@ -1691,7 +1697,7 @@ musig_status musig_signer_generate(struct musig_signer **out,
  *          callbacks: the table, which is copied.
  *          user_data: handed to each callback; may be NULL.
  *          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_signer_from_callbacks(struct musig_signer **out,
@@ -1708,7 +1714,7 @@ musig_status musig_signer_from_callbacks(struct musig_signer **out,
  * Out:     out: gets the 33 bytes of the compressed public key.
  *          error: why it failed; may be NULL.
  * In:      signer: the signer.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_signer_public_key(const struct musig_signer *signer,
@@ -1723,7 +1729,7 @@ musig_status musig_signer_public_key(const struct musig_signer *signer,
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
  * Out:     error: why it failed; may be NULL.
  * In:      signer: the signer.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  until a signature that is being made is finished.
  */
 musig_status musig_signer_lock(const struct musig_signer *signer,
@@ -1739,7 +1745,7 @@ musig_status musig_signer_lock(const struct musig_signer *signer,
  * Out:     error: why it failed; may be NULL.
  * In:      signer: the signer.
  *          secret: the 32 bytes of the secret key.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  until a signature that is being made is finished.
  */
 musig_status musig_signer_unlock(const struct musig_signer *signer,
@@ -1753,7 +1759,7 @@ musig_status musig_signer_unlock(const struct musig_signer *signer,
  * Out:     out: 1 if it is locked, else 0.
  *          error: why it failed; may be NULL.
  * In:      signer: the signer.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  until a signature that is being made is finished.
  */
 musig_status musig_signer_is_locked(const struct musig_signer *signer,
@@ -1765,16 +1771,16 @@ musig_status musig_signer_is_locked(const struct musig_signer *signer,
  *
  * Returns: the same pointer.
  * In:      signer: the signer; NULL stays NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 struct musig_signer *musig_signer_ref(struct musig_signer *signer);
 
 /**
- * Gives one reference to a signer up; the last one, nodes included, wipes it.
+ * Gives up one reference to a signer; the last one, nodes included, wipes it.
  *
  * In:      signer: the signer; nothing is done for NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_signer_free(struct musig_signer *signer);
@@ -1787,7 +1793,7 @@ void musig_signer_free(struct musig_signer *signer);
  * Returns: MUSIG_STATUS_OK.
  * Out:     out: the configuration; give it up with musig_config_free.
  *          error: why it failed; may be NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_new(struct musig_config **out,
@@ -1800,7 +1806,7 @@ musig_status musig_config_new(struct musig_config **out,
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          signer: the signer; the configuration takes a reference of its own.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_signer(const struct musig_config *config,
@@ -1816,7 +1822,7 @@ musig_status musig_config_set_signer(const struct musig_config *config,
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          path: the path of the file, in UTF-8.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_store_path(const struct musig_config *config,
@@ -1831,7 +1837,7 @@ musig_status musig_config_set_store_path(const struct musig_config *config,
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_store_memory(const struct musig_config *config,
@@ -1846,7 +1852,7 @@ musig_status musig_config_set_store_memory(const struct musig_config *config,
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/ip4/0.0.0.0/tcp/4001".
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_add_listen_address(const struct musig_config *config,
@@ -1860,7 +1866,7 @@ musig_status musig_config_add_listen_address(const struct musig_config *config,
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_add_peer_address(const struct musig_config *config,
@@ -1873,7 +1879,7 @@ musig_status musig_config_add_peer_address(const struct musig_config *config,
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_offline(const struct musig_config *config,
@@ -1891,7 +1897,7 @@ musig_status musig_config_set_offline(const struct musig_config *config,
  *          broadcaster: the table, which is copied.
  *          user_data: handed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_broadcaster(const struct musig_config *config,
@@ -1910,7 +1916,7 @@ musig_status musig_config_set_broadcaster(const struct musig_config *config,
  *          observer: the table, which is copied.
  *          user_data: handed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_observer(const struct musig_config *config,
@@ -1925,7 +1931,7 @@ musig_status musig_config_set_observer(const struct musig_config *config,
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_without_observer(const struct musig_config *config,
@@ -1942,7 +1948,7 @@ musig_status musig_config_set_without_observer(const struct musig_config *config
  *          handler: the callback.
  *          user_data: handed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_event_handler(const struct musig_config *config,
@@ -1963,7 +1969,7 @@ musig_status musig_config_set_event_handler(const struct musig_config *config,
  *          sink: the table, which is copied.
  *          user_data: handed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_log_sink(const struct musig_config *config,
@@ -1971,6 +1977,26 @@ musig_status musig_config_set_log_sink(const struct musig_config *config,
                                        void *user_data,
                                        musig_destroy destroy,
                                        struct musig_error **error);
+
+/**
+ * Takes one more reference to a configuration.
+ *
+ * Returns: the same pointer.
+ * In:      config: the configuration; NULL stays NULL.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+struct musig_config *musig_config_ref(struct musig_config *config);
+
+/**
+ * Gives up one reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no
+ * node took over.
+ *
+ * In:      config: the configuration; nothing is done for NULL.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+void musig_config_free(struct musig_config *config);
 
 /**
  * Sets a number.
@@ -1981,33 +2007,13 @@ musig_status musig_config_set_log_sink(const struct musig_config *config,
  * In:      config: the configuration.
  *          option: a musig_option, which says what it is for.
  *          value: the number.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_set_number(const struct musig_config *config,
                                      int32_t option,
                                      uint64_t value,
                                      struct musig_error **error);
-
-/**
- * Takes one more reference to a configuration.
- *
- * Returns: the same pointer.
- * In:      config: the configuration; NULL stays NULL.
- * Threads: any.
- * Blocks:  never.
- */
-struct musig_config *musig_config_ref(struct musig_config *config);
-
-/**
- * Gives one reference to a configuration up; the last one frees it, and destroys the user_data of callbacks that no
- * node took over.
- *
- * In:      config: the configuration; nothing is done for NULL.
- * Threads: any.
- * Blocks:  never.
- */
-void musig_config_free(struct musig_config *config);
 
 /**
  * Adds a server of the distributed hash table, in which signers find each other by their keys.
@@ -2019,7 +2025,7 @@ void musig_config_free(struct musig_config *config);
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_add_bootstrap_address(const struct musig_config *config,
@@ -2036,7 +2042,7 @@ musig_status musig_config_add_bootstrap_address(const struct musig_config *confi
  * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_config_add_relay_address(const struct musig_config *config,
@@ -2044,9 +2050,9 @@ musig_status musig_config_add_relay_address(const struct musig_config *config,
                                             struct musig_error **error);
 
 /**
- * Elects a coordinator among signers. Needs no node.
+ * Elects a coordinator among signers.
  *
- * The same input gives the same election everywhere.
+ * Needs no node. The same input gives the same election everywhere.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_ELECTION if there
  *          are no signers.
@@ -2056,7 +2062,7 @@ musig_status musig_config_add_relay_address(const struct musig_config *config,
  *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
  *          method: a musig_election_method.
  *          id: the 32 bytes of the session id, which only MUSIG_ELECTION_SESSION_SALTED looks at.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_election_new(struct musig_election **out,
@@ -2071,7 +2077,7 @@ musig_status musig_election_new(struct musig_election **out,
  *
  * Returns: a musig_election_method; -1 for NULL.
  * In:      election: the election.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 int32_t musig_election_method_of(const struct musig_election *election);
@@ -2081,7 +2087,7 @@ int32_t musig_election_method_of(const struct musig_election *election);
  *
  * Returns: the index; UINT32_MAX for NULL.
  * In:      election: the election.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 uint32_t musig_election_coordinator(const struct musig_election *election);
@@ -2091,7 +2097,7 @@ uint32_t musig_election_coordinator(const struct musig_election *election);
  *
  * Returns: how many there are; 0 for NULL.
  * In:      election: the election.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 size_t musig_election_signers(const struct musig_election *election);
@@ -2104,7 +2110,7 @@ size_t musig_election_signers(const struct musig_election *election);
  *          error: why it failed; may be NULL.
  * In:      election: the election.
  *          out_length: how many indices there is room for; MUSIG_MAX_SIGNERS always suffices.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_election_priority_list(const struct musig_election *election,
@@ -2123,7 +2129,7 @@ musig_status musig_election_priority_list(const struct musig_election *election,
  *          error: why it failed; may be NULL.
  * In:      election: the election.
  *          index: a signer index.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_election_backup_after(const struct musig_election *election,
@@ -2136,13 +2142,15 @@ musig_status musig_election_backup_after(const struct musig_election *election,
  *
  * Returns: 64 lower-case hexadecimal digits and a NUL, which live as long as the election; "" for NULL.
  * In:      election: the election.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 const char *musig_election_proof(const struct musig_election *election);
 
 /**
- * Checks what somebody says that an election is: method, coordinator, list and proof. Needs no node.
+ * Checks what somebody says that an election is: method, coordinator, list and proof.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK if it is the election of these signers; MUSIG_STATUS_ELECTION_MISMATCH if not;
  *          MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
@@ -2155,7 +2163,7 @@ const char *musig_election_proof(const struct musig_election *election);
  *          priority_list: the signer indices that are said to be the list.
  *          priority_list_length: how many there are.
  *          proof: the election proof, a text.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_election_verify(const uint8_t *signers,
@@ -2173,22 +2181,24 @@ musig_status musig_election_verify(const uint8_t *signers,
  *
  * Returns: the same pointer.
  * In:      election: the election; NULL stays NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 struct musig_election *musig_election_ref(struct musig_election *election);
 
 /**
- * Gives one reference to an election up; the last one frees it.
+ * Gives up one reference to an election; the last one frees it.
  *
  * In:      election: the election; nothing is done for NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_election_free(struct musig_election *election);
 
 /**
- * Aggregates public keys by BIP-327, without tweaks. Needs no node.
+ * Aggregates public keys by BIP-327, without tweaks.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
  *          are no signers.
@@ -2197,7 +2207,7 @@ void musig_election_free(struct musig_election *election);
  * In:      signers: the compressed public keys, 33 bytes each.
  *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
  *          order: a musig_key_order.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_aggregate_key(uint8_t *out,
@@ -2207,14 +2217,16 @@ musig_status musig_aggregate_key(uint8_t *out,
                                  struct musig_error **error);
 
 /**
- * Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only. Needs no node.
+ * Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK.
  * Out:     out: gets the 32 bytes of the tweak.
  *          error: why it failed; may be NULL.
  * In:      internal_key: the 32 bytes of the x-only internal key.
  *          merkle_root: the 32 bytes of the root of the scripts; may be NULL for none.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_taproot_tweak(uint8_t *out,
@@ -2223,10 +2235,10 @@ musig_status musig_taproot_tweak(uint8_t *out,
                                  struct musig_error **error);
 
 /**
- * Applies a tweak to a public key (BIP-327 ApplyTweak). Needs no node.
+ * Applies a tweak to a public key (BIP-327 ApplyTweak).
  *
- * With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key: the script
- * 51 20 and these bytes pays to it.
+ * Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key:
+ * the script 51 20 and these bytes pays to it.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
  *          scalar is no number below the order of secp256k1, or leads to infinity.
@@ -2235,7 +2247,7 @@ musig_status musig_taproot_tweak(uint8_t *out,
  * In:      key: the 33 bytes of the compressed public key.
  *          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
  *          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_tweak_key(uint8_t *out,
@@ -2256,7 +2268,7 @@ musig_status musig_tweak_key(uint8_t *out,
  *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
  *          messages: what is to be signed, 32 bytes each.
  *          messages_length: how many messages there are, 1 to MUSIG_MAX_MESSAGES.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_new_messages(struct musig_proposal **out,
@@ -2282,7 +2294,7 @@ musig_status musig_proposal_new_messages(struct musig_proposal **out,
  *          transaction_length: bytes of the transaction.
  *          spent: the outputs that it spends, one for each input.
  *          spent_length: how many spent outputs there are.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_new_transaction(struct musig_proposal **out,
@@ -2301,7 +2313,7 @@ musig_status musig_proposal_new_transaction(struct musig_proposal **out,
  * Out:     error: why it failed; may be NULL.
  * In:      proposal: the proposal.
  *          order: a musig_key_order.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_key_order(const struct musig_proposal *proposal,
@@ -2316,7 +2328,7 @@ musig_status musig_proposal_set_key_order(const struct musig_proposal *proposal,
  * Out:     error: why it failed; may be NULL.
  * In:      proposal: the proposal.
  *          sighash: a musig_sighash.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_sighash(const struct musig_proposal *proposal,
@@ -2330,7 +2342,7 @@ musig_status musig_proposal_set_sighash(const struct musig_proposal *proposal,
  * Out:     error: why it failed; may be NULL.
  * In:      proposal: the proposal.
  *          method: a musig_election_method.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_election_method(const struct musig_proposal *proposal,
@@ -2349,7 +2361,7 @@ musig_status musig_proposal_set_election_method(const struct musig_proposal *pro
  *          broadcast_timeout: how many milliseconds a turn lasts before the next one opens: 1000 to 86400000.
  *          tiers: a musig_tiers.
  *          width: signers in each turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_failover(const struct musig_proposal *proposal,
@@ -2366,7 +2378,7 @@ musig_status musig_proposal_set_failover(const struct musig_proposal *proposal,
  * Out:     error: why it failed; may be NULL.
  * In:      proposal: the proposal.
  *          time: milliseconds. Default: 24 hours.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_expires_in(const struct musig_proposal *proposal,
@@ -2381,7 +2393,7 @@ musig_status musig_proposal_set_expires_in(const struct musig_proposal *proposal
  * In:      proposal: the proposal.
  *          metadata: any bytes.
  *          metadata_length: how many there are, at most 4096.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_metadata(const struct musig_proposal *proposal,
@@ -2396,7 +2408,7 @@ musig_status musig_proposal_set_metadata(const struct musig_proposal *proposal,
  * Out:     error: why it failed; may be NULL.
  * In:      proposal: the proposal.
  *          id: the 32 bytes of the older session's id.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_replaces(const struct musig_proposal *proposal,
@@ -2416,7 +2428,7 @@ musig_status musig_proposal_set_replaces(const struct musig_proposal *proposal,
  *          follows: the index of the tweak that this one is applied after, or MUSIG_NO_TWEAK.
  *          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
  *          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_add_tweak(const struct musig_proposal *proposal,
@@ -2435,7 +2447,7 @@ musig_status musig_proposal_add_tweak(const struct musig_proposal *proposal,
  * In:      proposal: the proposal.
  *          message: the index of the message.
  *          tweak: the index of the tweak, or MUSIG_NO_TWEAK for the aggregate key itself.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_proposal_set_message_tweak(const struct musig_proposal *proposal,
@@ -2448,29 +2460,33 @@ musig_status musig_proposal_set_message_tweak(const struct musig_proposal *propo
  *
  * Returns: the same pointer.
  * In:      proposal: the proposal; NULL stays NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 struct musig_proposal *musig_proposal_ref(struct musig_proposal *proposal);
 
 /**
- * Gives one reference to a proposal up; the last one frees it. Sessions are not touched by that.
+ * Gives up one reference to a proposal; the last one frees it.
+ *
+ * Sessions are not touched by that.
  *
  * In:      proposal: the proposal; nothing is done for NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_proposal_free(struct musig_proposal *proposal);
 
 /**
- * Decodes and checks encoded terms. Needs no node.
+ * Decodes and checks encoded terms.
+ *
+ * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are refused.
  * Out:     out: the terms; give them up with musig_terms_free.
  *          error: why it failed; may be NULL.
  * In:      data: the encoded terms.
  *          data_length: how many bytes there are, at most 4 MiB.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_terms_decode(struct musig_terms **out,
@@ -2485,7 +2501,7 @@ musig_status musig_terms_decode(struct musig_terms **out,
  * Out:     out: gets the numbers. Set its struct_size before.
  *          error: why it failed; may be NULL.
  * In:      terms: the terms.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_terms_get_info(const struct musig_terms *terms,
@@ -2502,7 +2518,7 @@ musig_status musig_terms_get_info(const struct musig_terms *terms,
  *          error: why it failed; may be NULL.
  * In:      terms: the terms.
  *          field: a musig_terms_field.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_terms_bytes(const struct musig_terms *terms,
@@ -2519,7 +2535,7 @@ musig_status musig_terms_bytes(const struct musig_terms *terms,
  *          error: why it failed; may be NULL.
  * In:      terms: the terms.
  *          index: the input that spends it.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_terms_spent_output(const struct musig_terms *terms,
@@ -2535,7 +2551,7 @@ musig_status musig_terms_spent_output(const struct musig_terms *terms,
  *          error: why it failed; may be NULL.
  * In:      terms: the terms.
  *          index: the index of the message.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_terms_message(const struct musig_terms *terms,
@@ -2553,7 +2569,7 @@ musig_status musig_terms_message(const struct musig_terms *terms,
  * In:      terms: the terms.
  *          out_length: how many tweaks there is room for; 16 always suffice.
  *          index: the index of the message.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_terms_message_tweaks(const struct musig_terms *terms,
@@ -2568,16 +2584,16 @@ musig_status musig_terms_message_tweaks(const struct musig_terms *terms,
  *
  * Returns: the same pointer.
  * In:      terms: the terms; NULL stays NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 struct musig_terms *musig_terms_ref(struct musig_terms *terms);
 
 /**
- * Gives one reference to terms up; the last one frees them.
+ * Gives up one reference to terms; the last one frees them.
  *
  * In:      terms: the terms; nothing is done for NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_terms_free(struct musig_terms *terms);
@@ -2656,20 +2672,6 @@ musig_status musig_session_abort(const struct musig_session *session,
  */
 musig_status musig_session_close(const struct musig_session *session,
                                  struct musig_error **error);
-
-/**
- * Tells how a session stands.
- *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: gets the status. Set its struct_size before.
- *          error: why it failed; may be NULL.
- * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
- */
-musig_status musig_session_get_status(const struct musig_session *session,
-                                      struct musig_session_status *out,
-                                      struct musig_error **error);
 
 /**
  * Gives the terms of a session.
@@ -2846,7 +2848,7 @@ musig_status musig_session_broadcast_now(const struct musig_session *session,
  *          error: why it failed; may be NULL.
  * In:      session: the session.
  * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Blocks:  for one commit.
  */
 musig_status musig_session_export(const struct musig_session *session,
                                   struct musig_bytes **out,
@@ -2863,7 +2865,9 @@ musig_status musig_session_export(const struct musig_session *session,
 struct musig_session *musig_session_ref(struct musig_session *session);
 
 /**
- * Gives one reference to a session up; the last one frees the handle. The session itself goes on.
+ * Gives up one reference to a session; the last one frees the handle.
+ *
+ * The session itself goes on.
  *
  * In:      session: the session; nothing is done for NULL.
  * Threads: any, inside callbacks too.
@@ -2872,13 +2876,27 @@ struct musig_session *musig_session_ref(struct musig_session *session);
 void musig_session_free(struct musig_session *session);
 
 /**
+ * Tells how a session stands.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ * Out:     out: gets the status. Set its struct_size before.
+ *          error: why it failed; may be NULL.
+ * In:      session: the session.
+ * Threads: any, inside callbacks too.
+ * Blocks:  until the node has answered, which does no input or output.
+ */
+musig_status musig_session_get_status(const struct musig_session *session,
+                                      struct musig_session_status *out,
+                                      struct musig_error **error);
+
+/**
  * Tells the number that names an event for musig_node_event_handled.
  *
  * The same event has another one after a restart.
  *
  * Returns: the number; 0 for NULL.
  * In:      event: the event.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 uint64_t musig_event_id(const struct musig_event *event);
@@ -2888,7 +2906,7 @@ uint64_t musig_event_id(const struct musig_event *event);
  *
  * Returns: a musig_event_kind; 0 for NULL.
  * In:      event: the event.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 int32_t musig_event_kind_of(const struct musig_event *event);
@@ -2898,7 +2916,7 @@ int32_t musig_event_kind_of(const struct musig_event *event);
  *
  * Returns: 1 or 0; 0 for NULL.
  * In:      event: the event.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 int32_t musig_event_is_durable(const struct musig_event *event);
@@ -2910,7 +2928,7 @@ int32_t musig_event_is_durable(const struct musig_event *event);
  * Out:     out: gets the 32 bytes of the session id.
  *          error: why it failed; may be NULL.
  * In:      event: the event.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_event_session_id(const struct musig_event *event,
@@ -2926,7 +2944,7 @@ musig_status musig_event_session_id(const struct musig_event *event,
  *          error: why it failed; may be NULL.
  * In:      event: the event.
  *          field: a musig_event_number_field.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_event_number(const struct musig_event *event,
@@ -2944,7 +2962,7 @@ musig_status musig_event_number(const struct musig_event *event,
  *          error: why it failed; may be NULL.
  * In:      event: the event.
  *          field: a musig_event_list_field.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_event_list(const struct musig_event *event,
@@ -2965,7 +2983,7 @@ musig_status musig_event_list(const struct musig_event *event,
  *          error: why it failed; may be NULL.
  * In:      event: the event.
  *          field: a musig_event_bytes_field.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_event_bytes(const struct musig_event *event,
@@ -2983,7 +3001,7 @@ musig_status musig_event_bytes(const struct musig_event *event,
  *          error: why it failed; may be NULL.
  * In:      event: the event.
  *          index: the position of the culprit in the list of culprits.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_event_proof(const struct musig_event *event,
@@ -2999,7 +3017,7 @@ musig_status musig_event_proof(const struct musig_event *event,
  * Out:     out: the terms; give them up with musig_terms_free.
  *          error: why it failed; may be NULL.
  * In:      event: the event.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 musig_status musig_event_terms(const struct musig_event *event,
@@ -3011,16 +3029,18 @@ musig_status musig_event_terms(const struct musig_event *event,
  *
  * Returns: the same pointer.
  * In:      event: the event; NULL stays NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 struct musig_event *musig_event_ref(struct musig_event *event);
 
 /**
- * Gives one reference to an event up; the last one frees it. That does not acknowledge it.
+ * Gives up one reference to an event; the last one frees it.
+ *
+ * That does not acknowledge it.
  *
  * In:      event: the event; nothing is done for NULL.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  never.
  */
 void musig_event_free(struct musig_event *event);
@@ -3036,7 +3056,7 @@ void musig_event_free(struct musig_event *event);
  * Out:     out: the node; give it up with musig_node_free.
  *          error: why it failed; may be NULL.
  * In:      config: what to start with. It is used up.
- * Threads: any.
+ * Threads: any, inside callbacks too.
  * Blocks:  until the store is read, and for one commit.
  */
 musig_status musig_node_start(struct musig_node **out,
@@ -3216,6 +3236,65 @@ musig_status musig_node_peer_id(const struct musig_node *node,
                                 struct musig_error **error);
 
 /**
+ * Tells the other signers anew where a node is, after its signer was unlocked.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node.
+ * Out:     error: why it failed; may be NULL.
+ * In:      node: the node.
+ * Threads: any, inside callbacks too.
+ * Blocks:  until the node has taken it.
+ */
+musig_status musig_node_announce(const struct musig_node *node,
+                                 struct musig_error **error);
+
+/**
+ * Commits, closes the store and releases its lock, before the system suspends the application.
+ *
+ * Until musig_node_resume nothing happens, and operations answer MUSIG_STATUS_SUSPENDED.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
+ * Out:     error: why it failed; may be NULL.
+ * In:      node: the node.
+ * Threads: any, inside callbacks too.
+ * Blocks:  for one commit.
+ */
+musig_status musig_node_suspend(const struct musig_node *node,
+                                struct musig_error **error);
+
+/**
+ * Opens the store of a suspended node again, connects, and looks at the chain before anything is submitted.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
+ * Out:     error: why it failed; may be NULL.
+ * In:      node: the node.
+ * Threads: any, inside callbacks too.
+ * Blocks:  until the store is open.
+ */
+musig_status musig_node_resume(const struct musig_node *node,
+                               struct musig_error **error);
+
+/**
+ * Takes one more reference to a node.
+ *
+ * Returns: the same pointer.
+ * In:      node: the node; NULL stays NULL.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+struct musig_node *musig_node_ref(struct musig_node *node);
+
+/**
+ * Gives up one reference to a node; the last one asks it to stop.
+ *
+ * A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
+ *
+ * In:      node: the node; nothing is done for NULL.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+void musig_node_free(struct musig_node *node);
+
+/**
  * Takes the next event.
  *
  * Each event is handed out once in a process. Acknowledge a durable one with musig_node_event_handled.
@@ -3280,44 +3359,6 @@ musig_status musig_node_redeliver(const struct musig_node *node,
                                   struct musig_error **error);
 
 /**
- * Tells the other signers anew where a node is, after its signer was unlocked.
- *
- * Returns: MUSIG_STATUS_OK; statuses of the node.
- * Out:     error: why it failed; may be NULL.
- * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has taken it.
- */
-musig_status musig_node_announce(const struct musig_node *node,
-                                 struct musig_error **error);
-
-/**
- * Commits, closes the store and releases its lock, before the system suspends the application.
- *
- * Until musig_node_resume nothing happens, and operations answer MUSIG_STATUS_SUSPENDED.
- *
- * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
- * Out:     error: why it failed; may be NULL.
- * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  for one commit.
- */
-musig_status musig_node_suspend(const struct musig_node *node,
-                                struct musig_error **error);
-
-/**
- * Opens the store of a suspended node again, connects, and looks at the chain before anything is submitted.
- *
- * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
- * Out:     error: why it failed; may be NULL.
- * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the store is open.
- */
-musig_status musig_node_resume(const struct musig_node *node,
-                               struct musig_error **error);
-
-/**
  * Tells numbers about a node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
@@ -3330,27 +3371,6 @@ musig_status musig_node_resume(const struct musig_node *node,
 musig_status musig_node_metrics(const struct musig_node *node,
                                 struct musig_metrics *out,
                                 struct musig_error **error);
-
-/**
- * Takes one more reference to a node.
- *
- * Returns: the same pointer.
- * In:      node: the node; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
- */
-struct musig_node *musig_node_ref(struct musig_node *node);
-
-/**
- * Gives one reference to a node up; the last one asks it to stop.
- *
- * A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
- *
- * In:      node: the node; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
- */
-void musig_node_free(struct musig_node *node);
 
 #ifdef __cplusplus
 }  // extern "C"

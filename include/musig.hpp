@@ -77,6 +77,10 @@ class ProtocolError : public Error {
 class StoreError : public Error {
     using Error::Error;
 };
+/// 400 to 499.
+class ChainError : public Error {
+    using Error::Error;
+};
 /// 900 and above: a fault of libmusig.
 class InternalError : public Error {
     using Error::Error;
@@ -98,6 +102,7 @@ inline void fail(musig_status status, musig_error *error) {
     if (status < 200) throw NetworkError(status, message);
     if (status < 300) throw ProtocolError(status, message);
     if (status < 400) throw StoreError(status, message);
+    if (status < 500) throw ChainError(status, message);
     if (status >= 900) throw InternalError(status, message);
     throw Error(status, message);
 }
@@ -178,9 +183,84 @@ std::vector<std::uint8_t> join(const std::vector<std::array<std::uint8_t, N>> &p
 /// The version of the library that is loaded.
 inline std::string_view version() { return musig_version_string(); }
 
+/// A key in another process or a device: see musig_signer_callbacks. What is thrown fails the call; musig::Error with
+/// MUSIG_STATUS_SIGNER_LOCKED or MUSIG_STATUS_NONCE_GONE tells why.
+struct SignerCallbacks {
+    std::function<Signature(const Hash &digest)> sign;
+    /// Returns 66 bytes for each message.
+    std::function<std::vector<std::uint8_t>(const musig_signing_request &)> make_nonces;
+    /// Returns 32 bytes for each message.
+    std::function<std::vector<std::uint8_t>(const musig_signing_request &)> make_partials;
+    /// May be empty.
+    std::function<void(const SessionId &session, std::uint32_t attempt)> forget;
+};
+
+namespace detail {
+
+/// Runs a callback: no exception leaves it.
+template <class F>
+musig_status guard(F function) noexcept {
+    try {
+        function();
+        return MUSIG_STATUS_OK;
+    } catch (const Error &error) {
+        return error.status() == MUSIG_STATUS_OK ? MUSIG_STATUS_SIGNER : error.status();
+    } catch (...) {
+        return MUSIG_STATUS_SIGNER;
+    }
+}
+
+/// Copies what a callback returned, if it has the length that was asked for.
+inline void give(const std::vector<std::uint8_t> &bytes, std::uint8_t *out, std::size_t length) {
+    if (bytes.size() != length) throw std::length_error("a signer returned too few or too many bytes");
+    std::memcpy(out, bytes.data(), length);
+}
+
+} // namespace detail
+
 /// See musig_signer.
 class Signer {
 public:
+    /// See musig_signer_from_callbacks.
+    Signer(const PublicKey &key, SignerCallbacks callbacks) {
+        musig_signer_callbacks table{};
+        table.struct_size = sizeof table;
+        table.sign = [](void *data, const std::uint8_t *digest, std::uint8_t *signature) {
+            return detail::guard([&] {
+                Hash copy;
+                std::memcpy(copy.data(), digest, copy.size());
+                auto made = static_cast<SignerCallbacks *>(data)->sign(copy);
+                std::memcpy(signature, made.data(), made.size());
+            });
+        };
+        table.make_nonces = [](void *data, const musig_signing_request *request, std::uint8_t *nonces) {
+            return detail::guard([&] {
+                detail::give(static_cast<SignerCallbacks *>(data)->make_nonces(*request), nonces,
+                             std::size_t{66} * request->messages_length);
+            });
+        };
+        table.make_partials = [](void *data, const musig_signing_request *request, std::uint8_t *partials) {
+            return detail::guard([&] {
+                detail::give(static_cast<SignerCallbacks *>(data)->make_partials(*request), partials,
+                             std::size_t{32} * request->messages_length);
+            });
+        };
+        table.forget = [](void *data, const std::uint8_t *session, std::uint32_t attempt) {
+            detail::guard([&] {
+                SessionId id;
+                std::memcpy(id.data(), session, id.size());
+                auto &forget = static_cast<SignerCallbacks *>(data)->forget;
+                if (forget) forget(id, attempt);
+            });
+        };
+        auto data = std::make_unique<SignerCallbacks>(std::move(callbacks));
+        musig_signer *signer = nullptr;
+        detail::call(musig_signer_from_callbacks, &signer, key.data(),
+                     static_cast<const musig_signer_callbacks *>(&table), static_cast<void *>(data.get()),
+                     static_cast<musig_destroy>([](void *data) { delete static_cast<SignerCallbacks *>(data); }));
+        data.release();
+        handle_ = decltype(handle_)(signer);
+    }
     explicit Signer(const Hash &secret) {
         musig_signer *signer = nullptr;
         detail::call(musig_signer_new, &signer, secret.data());
@@ -238,6 +318,16 @@ public:
         return backup;
     }
     std::string proof() const { return musig_election_proof(handle_.get()); }
+    /// Whether what somebody says is the election of these signers: see musig_election_verify.
+    static bool verify(const std::vector<PublicKey> &signers, musig_election_method method, const SessionId &session,
+                       std::uint32_t coordinator, const std::vector<std::uint32_t> &priority_list,
+                       const std::string &proof) {
+        auto keys = detail::join(signers);
+        return detail::try_call(MUSIG_STATUS_ELECTION_MISMATCH, musig_election_verify,
+                                static_cast<const std::uint8_t *>(keys.data()), signers.size(),
+                                static_cast<std::int32_t>(method), session.data(), coordinator, priority_list.data(),
+                                priority_list.size(), proof.c_str());
+    }
 
 private:
     detail::Handle<musig_election, musig_election_ref, musig_election_free> handle_;
@@ -247,6 +337,12 @@ private:
 class Terms {
 public:
     explicit Terms(musig_terms *owned) : handle_(owned) {}
+    /// See musig_terms_decode.
+    static Terms decode(Bytes encoded) {
+        musig_terms *terms = nullptr;
+        detail::call(musig_terms_decode, &terms, encoded.data(), encoded.size());
+        return Terms(terms);
+    }
     musig_terms_info info() const {
         musig_terms_info info{};
         info.struct_size = sizeof info;
@@ -264,6 +360,14 @@ public:
         musig_message message{};
         detail::call(musig_terms_message, get(), &message, index);
         return message;
+    }
+    /// Of the key that a message is signed with, in the order in which they are applied.
+    std::vector<musig_tweak> tweaks(std::uint32_t message) const {
+        std::vector<musig_tweak> tweaks(16);
+        std::size_t count = 0;
+        detail::call(musig_terms_message_tweaks, get(), tweaks.data(), tweaks.size(), &count, message);
+        tweaks.resize(count);
+        return tweaks;
     }
     musig_spent_output spent_output(std::uint32_t index) const {
         musig_spent_output output{};

@@ -8,8 +8,12 @@ use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::types::{SessionId, Signature, SignerKey};
 
+#[cfg(feature = "node")]
+mod checked;
 mod local;
 
+#[cfg(feature = "node")]
+pub(crate) use checked::Checked;
 pub use local::LocalSigner;
 
 /// Asks for public nonces: one for each message of a session.

@@ -1,15 +1,41 @@
 #!/usr/bin/env bash
-# The size of the shared library of C as it is installed, stripped, and of smaller sets of features. Takes many minutes.
+# The size of what is shipped, stripped: the shared library of C as it is installed, smaller sets of features, and the
+# library for phones. Each is linked with full optimisation: many minutes.
+#
+# usage: size.sh [NAME]...   all sets, or those that are named
 set -euo pipefail
 cd "$(dirname "$0")/.."
-measure() { # name, then cargo's feature flags
-	local name=$1
+target=${CARGO_TARGET_DIR:-target}
+
+report() { # name, library
+	strip --strip-unneeded "$2"
+	printf '%-20s %6.1f MB\n' "$1" "$(stat -c %s "$2" | awk '{print $1 / 1e6}')"
+}
+
+library_of_c() { # name, then cargo's feature flags
+	local name=$1 library=$target/size-$1.so
 	shift
 	cargo rustc --quiet --lib --release --crate-type staticlib "$@"
-	local library=target/size-$name.so
-	bindings/c/link.sh target/release/liblibmusig.a "$library"
-	strip --strip-unneeded "$library"
-	printf '%-20s %6.1f MB\n' "$name" "$(stat -c %s "$library" | awk '{print $1 / 1e6}')"
+	bindings/c/link.sh "$target/release/liblibmusig.a" "$library"
+	report "$name" "$library"
 }
-measure default
-measure without-bitcoin --no-default-features --features capi
+
+# What Kotlin and Swift load, as their packages build it: the interface of UniFFI beside C's.
+library_of_phones() {
+	cargo rustc --quiet --lib --release --crate-type cdylib --features uniffi
+	cp "$target/release/liblibmusig.so" "$target/size-mobile.so"
+	report mobile "$target/size-mobile.so"
+}
+
+[ $# -gt 0 ] || set -- default without-bitcoin without-discovery without-nat capi mobile
+for name in "$@"; do
+	case $name in
+		default) library_of_c default ;;
+		without-bitcoin) library_of_c "$name" --no-default-features --features capi,discovery,nat ;;
+		without-discovery) library_of_c "$name" --no-default-features --features capi,nat,bitcoin ;;
+		without-nat) library_of_c "$name" --no-default-features --features capi,discovery,bitcoin ;;
+		capi) library_of_c "$name" --no-default-features --features capi ;;
+		mobile) library_of_phones ;;
+		*) echo "unknown: $name" >&2 && exit 2 ;;
+	esac
+done

@@ -25,6 +25,6 @@ c-header:
 	MUSIG_UPDATE=1 cargo test --test ffi header::the_committed_header_is_generated
 	cargo test --test ffi header
 
-# AddressSanitizer with LeakSanitizer over our Rust code and the C programs; UBSan over the C programs; valgrind.
+# AddressSanitizer with LeakSanitizer over our Rust code and the C and C++ programs; UBSan over the programs; valgrind.
 c-sanitize:
 	tests/c/sanitize.sh

@@ -2,9 +2,10 @@
  *
  *   failover                            three nodes in this process
  *   failover --key HEX --store FILE --listen ADDRESS --signers HEX,HEX,... [--peer ADDRESS]...
- *            [--propose HEX] [--timeout MILLISECONDS] [--silent]
+ *            [--propose HEX] [--timeout MILLISECONDS] [--silent] [--stay]
  *                                       one node; --propose (a 32-byte message) at exactly one of them. A --silent one
- *                                       does not broadcast when it should.
+ *                                       does not broadcast when it should. One that is to --stay runs until it is
+ *                                       killed, as a wallet would, and tells those that come back what happened.
  *
  * cc failover.c $(pkg-config --cflags --libs musig) -o failover
  */
@@ -19,6 +20,7 @@
 struct app {
     musig_node *node;
     int silent;
+    int stay;
     int done;
 };
 
@@ -185,7 +187,7 @@ static void run(struct app *apps, int count) {
             } else {
                 check(status, error);
             }
-            open += !apps[i].done;
+            open += apps[i].stay || !apps[i].done;
         }
     }
 }
@@ -241,6 +243,10 @@ int main(int argc, char **argv) {
         char *value;
         if (!strcmp(name, "--silent")) {
             app.silent = 1;
+            continue;
+        }
+        if (!strcmp(name, "--stay")) {
+            app.stay = 1;
             continue;
         }
         if (++i == argc) {

@@ -2,9 +2,10 @@
 //
 //   failover                            three nodes in this process
 //   failover --key HEX --store FILE --listen ADDRESS --signers HEX,HEX,... [--peer ADDRESS]...
-//            [--propose HEX] [--timeout MILLISECONDS] [--silent]
+//            [--propose HEX] [--timeout MILLISECONDS] [--silent] [--stay]
 //                                       one node; --propose (a 32-byte message) at exactly one of them. A --silent one
-//                                       does not broadcast when it should.
+//                                       does not broadcast when it should. One that is to --stay runs until it is
+//                                       killed, as a wallet would, and tells those that come back what happened.
 //
 // c++ -std=c++17 failover.cpp $(pkg-config --cflags --libs musig) -o failover
 #include <musig.hpp>
@@ -162,11 +163,15 @@ int one(int argc, char **argv) {
     std::vector<std::string> peers;
     std::string store, listen = "/ip4/127.0.0.1/tcp/0";
     std::chrono::milliseconds timeout = 2s;
-    bool silent = false;
+    bool silent = false, stay = false;
     for (int i = 1; i < argc; i++) {
         std::string name = argv[i];
         if (name == "--silent") {
             silent = true;
+            continue;
+        }
+        if (name == "--stay") {
+            stay = true;
             continue;
         }
         if (++i == argc) throw std::invalid_argument(name + " needs a value");
@@ -194,6 +199,7 @@ int one(int argc, char **argv) {
         say("proposed " + hex(session.id()));
     }
     bool good = done.wait(1);
+    while (good && stay) std::this_thread::sleep_for(1h);
     // What is on its way to the others, such as the claim, is sent before the node stops.
     std::this_thread::sleep_for(500ms);
     node.stop();

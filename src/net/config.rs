@@ -66,7 +66,8 @@ pub struct NetworkConfig {
     /// Frames that one peer's stream is read at per second; a faster one is slowed down. Four seconds' worth may
     /// come at once.
     pub frames_per_second: u32,
-    /// Within which every started 256 KiB of a frame must arrive.
+    /// Within which every started 256 KiB of a frame must arrive. While other peers' frames wait for room
+    /// ([`NetworkConfig::max_received_bytes`]), a frame above 64 KiB has a sixteenth of that.
     pub frame_timeout: Duration,
     /// Within which a connected peer must have presented its signer. A connection that was only opened to look for
     /// somebody stays as long.

@@ -96,6 +96,7 @@ enum Query {
 #[derive(Debug)]
 struct Neighbour {
     addresses: Vec<Multiaddr>,
+    seen: Instant,
     due: Instant,
 }
 
@@ -115,6 +116,8 @@ pub(super) struct Discovery {
     publishing: bool,
     finder: Option<Finder>,
     neighbours: HashMap<PeerId, Neighbour>,
+    /// When the local network is asked again, and how often it was.
+    ask: (Instant, u32),
     /// Something changed, so that all is looked at.
     changed: bool,
     next: Option<Instant>,
@@ -129,13 +132,20 @@ impl Discovery {
             publishing: false,
             finder: config.mdns.then(|| Finder::start(own)),
             neighbours: HashMap::new(),
+            ask: (Instant::now(), 0),
             changed: true,
             next: None,
         }
     }
 
-    /// Signers are sought, connected or gone.
+    /// Signers are connected or gone, or more is known of them.
     pub(super) fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Other signers are sought.
+    pub(super) fn sought(&mut self) {
+        self.ask = (Instant::now(), 0);
         self.changed = true;
     }
 
@@ -162,7 +172,7 @@ impl Discovery {
         if let Some(own) = &mut self.own {
             (own.due, own.failures) = (now, 0);
         }
-        self.changed = true;
+        self.sought();
     }
 
     /// Where this node listens: to be told on the local network.
@@ -181,11 +191,16 @@ impl Discovery {
     }
 
     fn neighbour(&mut self, peer: PeerId, address: Multiaddr) {
+        let now = Instant::now();
         if self.neighbours.len() >= NEIGHBOURS && !self.neighbours.contains_key(&peer) {
-            return;
+            let oldest = self.neighbours.iter().min_by_key(|(_, neighbour)| neighbour.seen);
+            if let Some(oldest) = oldest.map(|(peer, _)| *peer) {
+                self.neighbours.remove(&oldest);
+            }
         }
-        let new = || Neighbour { addresses: Vec::new(), due: Instant::now() };
+        let new = || Neighbour { addresses: Vec::new(), seen: now, due: now };
         let neighbour = self.neighbours.entry(peer).or_insert_with(new);
+        neighbour.seen = now;
         if neighbour.addresses.contains(&address) {
             return;
         }
@@ -193,7 +208,7 @@ impl Discovery {
             neighbour.addresses.remove(0);
         }
         neighbour.addresses.push(address);
-        neighbour.due = Instant::now();
+        neighbour.due = now;
         self.changed = true;
     }
 }
@@ -248,18 +263,14 @@ impl Driver {
             let new = || Lookup { due: now + wait, before: 0, running: false };
             discovery.lookups.entry(*key).or_insert_with(new);
         }
-        if kad.kbuckets().next().is_none() {
-            return None;
-        }
-        let mut running = discovery.lookups.values().filter(|lookup| lookup.running).count();
+        // Somebody must be there to be asked.
+        kad.kbuckets().next()?;
+        let running = discovery.lookups.values().filter(|lookup| lookup.running).count();
         let mut waiting: Vec<_> =
             discovery.lookups.iter_mut().filter(|(_, lookup)| !lookup.running).collect();
         waiting.sort_unstable_by_key(|(_, lookup)| lookup.due);
-        for (key, lookup) in waiting {
-            // The end of one that runs is an event.
-            if running >= LOOKUPS {
-                return None;
-            }
+        // When one of those that run has ended, that is an event.
+        for (key, lookup) in waiting.into_iter().take(LOOKUPS.saturating_sub(running)) {
             if lookup.due > now {
                 return Some(lookup.due);
             }
@@ -267,7 +278,6 @@ impl Driver {
             discovery.queries.insert(query, Query::Lookup(*key));
             count(&self.shared.counters.lookups, 1);
             lookup.running = true;
-            running += 1;
         }
         None
     }
@@ -278,8 +288,16 @@ impl Driver {
         if !self.sought.iter().any(missing) {
             return None;
         }
-        let (mut next, mut dials) = (None::<Instant>, Vec::new());
-        for (peer, neighbour) in &mut self.discovery.neighbours {
+        let discovery = &mut self.discovery;
+        let finder = discovery.finder.as_ref()?;
+        let config = &self.shared.config;
+        if discovery.ask.0 <= now {
+            finder.ask();
+            let wait = pause(config.lookup_min, config.lookup_max, discovery.ask.1);
+            discovery.ask = (now + wait, discovery.ask.1.saturating_add(1));
+        }
+        let (mut next, mut dials) = (discovery.ask.0, Vec::new());
+        for (peer, neighbour) in &mut discovery.neighbours {
             let signer = self.book.signer_of(peer);
             if self.peers.contains_key(peer) || signer.is_some_and(|key| !missing(&key)) {
                 continue;
@@ -287,7 +305,7 @@ impl Driver {
             if neighbour.due <= now {
                 neighbour.due = now
                     + match signer {
-                        Some(_) => self.shared.config.redial_max,
+                        Some(_) => config.redial_max,
                         None => NEIGHBOUR_AGAIN,
                     };
                 let options = DialOpts::peer_id(*peer)
@@ -296,7 +314,7 @@ impl Driver {
                     .allocate_new_port();
                 dials.push(options.build());
             }
-            next = Some(next.map_or(neighbour.due, |next| next.min(neighbour.due)));
+            next = next.min(neighbour.due);
         }
         for options in dials {
             count(&self.shared.counters.dials, 1);
@@ -305,7 +323,7 @@ impl Driver {
                 self.dial_failed(connection, &error);
             }
         }
-        next
+        Some(next)
     }
 
     pub(super) fn found(&mut self, found: Found) {

@@ -16,7 +16,7 @@ pub(super) fn ping(config: &NetworkConfig) -> ping::Config {
     ping::Config::new().with_interval(config.ping_interval).with_timeout(config.dead_after)
 }
 
-/// When something last moved on a connection: bytes that came, bytes that could be written, a ping answered.
+/// When something last moved on a connection: bytes that came, room for others that was waited for, a ping answered.
 #[derive(Debug)]
 pub(super) struct Activity {
     begin: Instant,

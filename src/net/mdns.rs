@@ -40,27 +40,39 @@ pub(super) enum Found {
     Degraded(String),
 }
 
+enum Order {
+    /// Announce these addresses, and no others.
+    Listening(Vec<Multiaddr>),
+    /// Ask who is there. Once somebody answered, libp2p does so every [`QUERY`] only.
+    Ask,
+}
+
 /// The thread; dropping this ends it.
 pub(super) struct Finder {
-    listening: mpsc::UnboundedSender<Vec<Multiaddr>>,
+    orders: mpsc::UnboundedSender<Order>,
     found: mpsc::Receiver<Found>,
 }
 
 impl Finder {
     pub(super) fn start(own: PeerId) -> Self {
-        let (listening, orders) = mpsc::unbounded_channel();
+        let (sender, orders) = mpsc::unbounded_channel();
         let (tell, found) = mpsc::channel(WAITING);
         let failed = tell.clone();
         let search = Search { own, orders, tell, listening: HashSet::new(), complained: false };
         if let Err(error) = thread::Builder::new().name("musig-mdns".into()).spawn(move || search.run()) {
             let _ = failed.try_send(cannot(&error));
         }
-        Self { listening, found }
+        Self { orders: sender, found }
     }
 
     /// Announces these addresses, and no others.
     pub(super) fn announce(&self, addresses: Vec<Multiaddr>) {
-        let _ = self.listening.send(addresses);
+        let _ = self.orders.send(Order::Listening(addresses));
+    }
+
+    /// Asks who is there.
+    pub(super) fn ask(&self) {
+        let _ = self.orders.send(Order::Ask);
     }
 
     pub(super) async fn next(&mut self) -> Found {
@@ -78,13 +90,15 @@ fn cannot(error: &io::Error) -> Found {
 enum Ended {
     /// Nobody wants to know any more.
     Node,
+    /// To be begun anew.
+    Again,
     Failed(io::Error),
     Flooded,
 }
 
 struct Search {
     own: PeerId,
-    orders: mpsc::UnboundedReceiver<Vec<Multiaddr>>,
+    orders: mpsc::UnboundedReceiver<Order>,
     tell: mpsc::Sender<Found>,
     listening: HashSet<Multiaddr>,
     complained: bool,
@@ -102,6 +116,7 @@ impl Search {
             };
             let text = match runtime.block_on(self.search()) {
                 Ended::Node => return,
+                Ended::Again => continue,
                 Ended::Failed(error) => cannot(&error),
                 Ended::Flooded => Found::Degraded(
                     "somebody floods the local network with mDNS: signers on it are not found for a minute"
@@ -115,7 +130,8 @@ impl Search {
                 let until = tokio::time::Instant::now() + AGAIN;
                 while let Ok(order) = tokio::time::timeout_at(until, self.orders.recv()).await {
                     match order {
-                        Some(addresses) => self.listening = addresses.into_iter().collect(),
+                        Some(Order::Listening(addresses)) => self.listening = addresses.into_iter().collect(),
+                        Some(Order::Ask) => {}
                         None => return true,
                     }
                 }
@@ -144,7 +160,11 @@ impl Search {
         loop {
             tokio::select! {
                 order = self.orders.recv() => {
-                    let Some(addresses) = order else { return Ended::Node };
+                    let addresses = match order {
+                        Some(Order::Listening(addresses)) => addresses,
+                        Some(Order::Ask) => return Ended::Again,
+                        None => return Ended::Node,
+                    };
                     let addresses: HashSet<_> = addresses.into_iter().collect();
                     for addr in self.listening.difference(&addresses) {
                         let gone = ExpiredListenAddr { listener_id, addr };

@@ -1,6 +1,7 @@
 //! Peers: libp2p. Moves opaque frames between signers, and decides nothing about them.
 
 mod behaviour;
+mod budget;
 mod config;
 mod counters;
 mod dial;
@@ -26,8 +27,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use libp2p::identity::Keypair;
 pub use libp2p::{Multiaddr, PeerId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use self::budget::Budget;
 pub use self::config::{DhtMode, NetworkConfig};
 pub use self::counters::NetworkCounters;
 use self::counters::{Counters, count};
@@ -169,7 +171,7 @@ struct Shared {
     config: NetworkConfig,
     counters: Counters,
     /// Bytes of large frames that are being read or wait for the application.
-    budget: Arc<Semaphore>,
+    budget: Budget,
     /// The connected peers of each signer.
     routes: RwLock<HashMap<SignerKey, Vec<Arc<Outbox>>>>,
 }
@@ -200,14 +202,14 @@ impl Network {
     ) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
         let identity = decode_identity(identity)?;
         let config = config.within_limits();
-        let budget = config.max_received_bytes.clamp(limits::FRAME, Semaphore::MAX_PERMITS);
+        let budget = config.max_received_bytes.max(limits::FRAME);
         let (events, receiver) = mpsc::channel(config.event_capacity.max(1));
         let (commands, orders) = mpsc::channel(COMMANDS);
         let peer = identity.public().to_peer_id();
         let shared = Arc::new(Shared {
             config,
             counters: Counters::default(),
-            budget: Arc::new(Semaphore::new(budget)),
+            budget: Budget::new(budget),
             routes: RwLock::default(),
         });
         swarm::start(runtime, shared.clone(), &identity, presence, events, orders)?;

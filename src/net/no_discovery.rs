@@ -16,6 +16,8 @@ impl Discovery {
 
     pub(super) fn changed(&mut self) {}
 
+    pub(super) fn sought(&mut self) {}
+
     pub(super) fn present(&mut self, _: &[u8]) {}
 
     pub(super) fn hurry(&mut self) {}

@@ -40,8 +40,8 @@ impl PresenceStore {
     }
 
     /// Makes room for a record: what is out of date goes, then what is farthest from this node, if that is farther than
-    /// the new one.
-    fn make_room(&mut self, key: &RecordKey) -> Result<()> {
+    /// the new one, or that is this node's own.
+    fn make_room(&mut self, record: &Record) -> Result<()> {
         if self.records.len() < self.most {
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl PresenceStore {
         let own = *self.own.preimage();
         let others = self.records.iter().filter(|(_, (_, record))| record.publisher != Some(own));
         match others.map(|(key, _)| (distance(key), key.clone())).max_by_key(|(distance, _)| *distance) {
-            Some((farthest, there)) if farthest > distance(key) => {
+            Some((farthest, there)) if record.publisher == Some(own) || farthest > distance(&record.key) => {
                 self.records.remove(&there);
                 Ok(())
             }
@@ -102,7 +102,7 @@ impl RecordStore for PresenceStore {
         }
         PresenceRecord::decode(&record.value).map_err(|_| wrong)?;
         if !self.records.contains_key(&record.key) {
-            self.make_room(&record.key)?;
+            self.make_room(&record)?;
         }
         self.records.insert(record.key.clone(), (claimed.sequence, record));
         Ok(())

@@ -7,6 +7,7 @@
 //! stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ const HEADER: usize = 5;
 const CHUNK: usize = 64 << 10;
 /// Bytes that may take one `frame_timeout`.
 const TIMED: usize = 256 << 10;
+/// How many times faster a frame must arrive while others wait for the room that it takes.
+const HURRY: u32 = 16;
 /// Frames that are written together if they wait together.
 const BATCH: usize = 16 << 10;
 /// Memory that a waiting frame costs beside its bytes.
@@ -232,10 +235,25 @@ impl Writer {
         }
     }
 
-    async fn put<S: AsyncWrite + Unpin>(&self, stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
-        for chunk in bytes.chunks(CHUNK) {
-            stream.write_all(chunk).await?;
-            self.activity.touch();
+    /// Room that is there at once says nothing of the other side: what is written to a dead connection goes into
+    /// buffers. Only room that had to be waited for is a sign of life.
+    async fn put<S: AsyncWrite + Unpin>(&self, stream: &mut S, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let chunk = &bytes[..bytes.len().min(CHUNK)];
+            let mut waited = false;
+            let written = std::future::poll_fn(|context| {
+                let polled = Pin::new(&mut *stream).poll_write(context, chunk);
+                waited |= polled.is_pending();
+                polled
+            })
+            .await?;
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            if waited {
+                self.activity.touch();
+            }
+            bytes = &bytes[written..];
         }
         Ok(())
     }
@@ -368,31 +386,42 @@ impl Reader {
             return Err(Ended::Violation("a frame above the limit"));
         }
 
-        let permit = if length > CHUNK {
-            let budget = self.shared.budget.clone();
-            budget.acquire_many_owned(length as u32).await.ok()
-        } else {
-            None
-        };
-        let more = self.shared.config.frame_timeout.saturating_mul((length / TIMED) as u32);
-        let bytes = self.timely(more, self.read_payload(stream, length, signer)).await?;
-        Ok((kind, Received::new(bytes, permit)))
+        // A claim alone takes no room: the first bytes come before.
+        let mut bytes = Vec::new();
+        let begin = self.read_payload(stream, &mut bytes, length.min(CHUNK), signer);
+        self.timely(Duration::ZERO, begin).await?;
+        if length <= CHUNK {
+            return Ok((kind, Received::new(bytes, None)));
+        }
+        let room = self.shared.budget.take(length as u32).await;
+        let timed = (length / TIMED) as u32;
+        let timeout = self.shared.config.frame_timeout;
+        let more = timeout.saturating_mul(timed);
+        let rest = self.read_payload(stream, &mut bytes, length, signer);
+        tokio::select! {
+            read = self.timely(more, rest) => read?,
+            () = self.shared.budget.wanted_after(timeout.saturating_add(more) / HURRY) => {
+                return Err(Ended::Violation("a slow frame that holds up others"));
+            }
+        }
+        Ok((kind, Received::new(bytes, room)))
     }
 
+    /// Reads until there are `length` bytes.
     async fn read_payload<S: AsyncRead + Unpin>(
         &self,
         stream: &mut S,
+        bytes: &mut Vec<u8>,
         length: usize,
         signer: Option<SignerKey>,
-    ) -> std::io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    ) -> std::io::Result<()> {
         while bytes.len() < length {
             let begin = bytes.len();
             bytes.resize(begin + CHUNK.min(length - begin), 0);
             stream.read_exact(&mut bytes[begin..]).await?;
             self.moved(signer);
         }
-        Ok(bytes)
+        Ok(())
     }
 
     async fn timely<T>(

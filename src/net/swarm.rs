@@ -221,6 +221,7 @@ impl Driver {
             }
             NetCommand::Seek(keys) => {
                 self.sought = keys.into_iter().collect();
+                self.discovery.sought();
                 self.seek();
             }
             NetCommand::Disconnect(key) => {

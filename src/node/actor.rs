@@ -19,7 +19,7 @@ use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Durability, Output, Record, RequestId, Ticket, Time};
-use crate::signer::SignTask;
+use crate::signer::{Checked, SignTask};
 use crate::store::Change;
 use crate::store::schema::{Key, SessionPart, session_prefix};
 use crate::store::thread::StoreThread;
@@ -70,8 +70,7 @@ struct Batch {
 }
 
 pub(crate) struct Actor {
-    /// Dropped first.
-    _failure: FailureMark,
+    failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
     pub network: Option<Network>,
@@ -85,6 +84,10 @@ pub(crate) struct Actor {
     presence_sequence: u64,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
+    /// How often it was suspended.
+    suspensions: u64,
+    /// Who resumed it after a failure of the store, and waits for the first commit.
+    resuming: Vec<oneshot::Sender<Result<(), Error>>>,
     requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
     changes: Vec<Change>,
@@ -129,7 +132,7 @@ impl Actor {
             commands,
         } = parts;
         Self {
-            _failure: failure,
+            failure,
             engine,
             store,
             network,
@@ -143,6 +146,8 @@ impl Actor {
             presence_sequence: 0,
             peer_of: HashMap::new(),
             suspended: false,
+            suspensions: 0,
+            resuming: Vec::new(),
             requests: HashMap::new(),
             next_request: 0,
             changes: Vec::new(),
@@ -164,6 +169,8 @@ impl Actor {
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut events: mpsc::Receiver<NetEvent>,
     ) {
+        // Dropped before the inbox: whoever finds that closed can tell a fault from a stop.
+        let _failure = self.failure.clone();
         self.seek().await;
         self.settle();
         let mut network_open = self.network.is_some();
@@ -324,7 +331,7 @@ impl Actor {
                 let signer = signer.clone();
                 lane.call(
                     Some(SIGNER_LIMIT),
-                    move || work(signer.as_ref()),
+                    move || work(&Checked(signer.as_ref())),
                     move |outcome| {
                         done(match outcome {
                             LaneOutcome::Done(result) => result,
@@ -488,6 +495,7 @@ impl Actor {
                 self.notice(Event::StoreFailed { error: error.clone() });
             }
             self.store_error = Some(error.clone());
+            self.answer_resuming(Err(error));
             self.retry_at = Some(Instant::now() + STORE_RETRY);
             return;
         }
@@ -496,6 +504,7 @@ impl Actor {
             return;
         }
         self.store_error = None;
+        self.answer_resuming(Ok(()));
         while self.waiting.front().is_some_and(|first| first.number <= batch) {
             self.waiting.pop_front();
         }

@@ -301,11 +301,18 @@ impl Node {
 
     /// Commits, closes the store and releases its lock. Until [`Node::resume`] nothing happens and operations
     /// answer [`Error::Suspended`]. For phones, before the system suspends the application.
+    ///
+    /// Errors: the store did not take everything. It is closed all the same, and [`Node::resume`] commits the rest.
     pub fn suspend(&self) -> Reply<()> {
         self.ask(|actor, reply| actor.suspend(reply))
     }
 
-    /// Opens the store again, connects, and looks at the chain before anything is submitted.
+    /// Opens the store again, connects, and looks at the chain before anything is submitted. It answers when the
+    /// store takes commits: what it did not take before is committed first. So after a failure of the disk, which
+    /// [`Event::StoreFailed`](crate::event::Event::StoreFailed) told of, `suspend` and `resume` try it again.
+    ///
+    /// Errors: the store cannot be opened (the node stays suspended), or still takes nothing (it is tried again
+    /// every second); [`Error::Suspended`]: suspended again meanwhile.
     pub fn resume(&self) -> Reply<()> {
         self.ask(|actor, reply| actor.resume(reply))
     }

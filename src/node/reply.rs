@@ -141,6 +141,7 @@ impl Health {
 }
 
 /// Tells, when the actor is dropped by a panic, before whoever waits for an answer hears of it.
+#[derive(Clone)]
 pub(crate) struct FailureMark(pub(crate) Arc<Health>);
 
 impl Drop for FailureMark {

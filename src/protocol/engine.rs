@@ -617,7 +617,9 @@ impl Engine {
         }
         let mut known = Vec::new();
         for (id, group) in groups {
-            match self.envelopes(id, group, from, now) {
+            let lacking = frame.lacking.iter().find(|lacking| lacking.session == id.0);
+            let lacking = lacking.map_or(&[][..], |lacking| &lacking.signers);
+            match self.envelopes(id, group, lacking, from, now) {
                 Ok(()) => known.push(id),
                 Err(error) => refuse(self.count(error)),
             }
@@ -638,6 +640,7 @@ impl Engine {
         &mut self,
         id: SessionId,
         group: Vec<Envelope>,
+        lacking: &[u8],
         from: Option<SignerKey>,
         now: Time,
     ) -> Result<(), WireError> {
@@ -661,20 +664,33 @@ impl Engine {
                 (None, None) => return Err(WireError::UnknownSession(id)),
             }
         }
+        let foreign = self.sessions.get(&id).filter(|session| session.foreign());
+        if let Some(proposer) = foreign.map(|session| session.proposer_key())
+            && !self.has_bytes_for(&proposer, 0)
+        {
+            // It comes again by comparison, once the application has answered.
+            self.refused.proposals += 1;
+            return Ok(());
+        }
         let result = self.with_session(&id, now, |session, context| {
             let index = match from {
                 Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
                 None => None,
             };
-            let mut first_error = Ok(());
+            let (mut first_error, mut passed_on) = (Ok(()), Vec::new());
             for envelope in group {
                 let from = index.unwrap_or(envelope.body().signer);
-                first_error = session.receive(envelope, from, context);
-                // Who is honest passes on what it verified. Checking on would let one frame cost seconds.
-                if first_error.is_err() {
-                    break;
+                let copy = if lacking.is_empty() { None } else { Some(envelope.clone()) };
+                match session.receive(envelope, from, context) {
+                    Ok(new) => passed_on.extend(copy.filter(|_| new)),
+                    // Who is honest passes on what it verified. Checking on would let one frame cost seconds.
+                    Err(error) => {
+                        first_error = Err(error);
+                        break;
+                    }
                 }
             }
+            session.pass_on(&passed_on, lacking, context);
             if index.is_none() {
                 session.imported();
             }
@@ -709,11 +725,7 @@ impl Engine {
             refused
         })?;
         let proposer = proposal.signers[proposal.proposer];
-        if self.index.unanswered(&proposer) >= self.settings.max_proposals_per_signer {
-            self.refused.proposals += 1;
-            return Err(refused);
-        }
-        if self.index.foreign() >= limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions) {
+        if !self.has_room_for(&proposer, bytes.len()) {
             self.refused.proposals += 1;
             return Err(refused);
         }
@@ -726,6 +738,26 @@ impl Engine {
         self.insert(session);
         self.with_session(&id, now, |session, _| session.announce());
         Ok(())
+    }
+
+    /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
+    /// share one half of the room; the other is for those with whom this node signed before.
+    fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
+        let most = limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions);
+        self.index.unanswered(proposer).count < self.settings.max_proposals_per_signer
+            && self.index.foreign().count < most.div_ceil(self.share_of(proposer))
+            && self.has_bytes_for(proposer, bytes)
+    }
+
+    /// Whether the sessions that this node has not joined may take this much more, of this proposer.
+    fn has_bytes_for(&self, proposer: &SignerKey, more: usize) -> bool {
+        self.index.unanswered(proposer).bytes + more <= limits::FOREIGN_BYTES / 4
+            && self.index.foreign().bytes + more <= limits::FOREIGN_BYTES / self.share_of(proposer)
+    }
+
+    /// By what the room is divided for this proposer.
+    fn share_of(&self, proposer: &SignerKey) -> usize {
+        if self.index.partner(proposer) { 1 } else { 2 }
     }
 
     fn certified(

@@ -231,7 +231,11 @@ impl Watch {
     pub fn new(turns: Turns, own: usize, now: Time) -> Self {
         Self {
             own_turn_number: turns.of_signer(own),
-            observe_at: observation_interval(turns.timeout),
+            observe_at: if mutation::on(Mutation::LooksTooLate) {
+                turns.start(turns.count())
+            } else {
+                observation_interval(turns.timeout)
+            },
             turns,
             number: 0,
             stopwatch: Stopwatch::start(now),
@@ -733,8 +737,5 @@ impl Watch {
 
 /// How often the chain is looked at while nothing is known.
 fn observation_interval(timeout: Duration) -> Duration {
-    if mutation::on(Mutation::LooksTooLate) {
-        return timeout * 2;
-    }
     (timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(30))
 }

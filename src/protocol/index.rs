@@ -10,8 +10,17 @@ use crate::types::{SessionId, SignerKey};
 struct Entry {
     deadline: Option<Duration>,
     open: bool,
-    unanswered: bool,
+    /// Bytes of another signer's session that this node has not joined.
+    unanswered: Option<usize>,
+    joined: bool,
     wants_peers: bool,
+}
+
+/// Proposals of one proposer, or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    pub count: usize,
+    pub bytes: usize,
 }
 
 /// Deadlines, and counts of sessions by state. Derived from the sessions alone.
@@ -21,7 +30,9 @@ pub(super) struct Index {
     deadlines: BTreeSet<(Duration, SessionId)>,
     open: usize,
     /// Proposals of others that this node has not joined, by proposer.
-    unanswered: HashMap<SignerKey, usize>,
+    unanswered: HashMap<SignerKey, Unanswered>,
+    /// In how many sessions that this node joined each signer is.
+    partners: HashMap<SignerKey, usize>,
     /// How many sessions want each signer connected.
     wanted: HashMap<SignerKey, usize>,
     wanted_changed: bool,
@@ -33,7 +44,8 @@ impl Index {
         let entry = Entry {
             deadline,
             open: !session.closed,
-            unanswered: session.foreign(),
+            unanswered: session.foreign().then(|| session.bytes()),
+            joined: session.joined(),
             wants_peers: !session.closed && session.ending.is_none(),
         };
         self.replace(session, Some(entry));
@@ -61,7 +73,19 @@ impl Index {
         }
         self.open = self.open + usize::from(after.open) - usize::from(before.open);
         if before.unanswered != after.unanswered {
-            count(&mut self.unanswered, session.proposer_key(), after.unanswered);
+            let of_proposer = self.unanswered.entry(session.proposer_key()).or_default();
+            of_proposer.count = of_proposer.count + usize::from(after.unanswered.is_some())
+                - usize::from(before.unanswered.is_some());
+            of_proposer.bytes =
+                of_proposer.bytes + after.unanswered.unwrap_or(0) - before.unanswered.unwrap_or(0);
+            if of_proposer.count == 0 {
+                self.unanswered.remove(&session.proposer_key());
+            }
+        }
+        if before.joined != after.joined {
+            for signer in &session.proposal.signers {
+                count(&mut self.partners, *signer, after.joined);
+            }
         }
         if before.wants_peers != after.wants_peers {
             for signer in &session.proposal.signers {
@@ -91,13 +115,22 @@ impl Index {
     }
 
     /// Proposals of all others that this node has not joined, ended ones too, until they are forgotten or closed.
-    pub fn foreign(&self) -> usize {
-        self.unanswered.values().sum()
+    pub fn foreign(&self) -> Unanswered {
+        let add = |sum: Unanswered, one: &Unanswered| Unanswered {
+            count: sum.count + one.count,
+            bytes: sum.bytes + one.bytes,
+        };
+        self.unanswered.values().fold(Unanswered::default(), add)
     }
 
     /// Proposals of a signer that this node has not joined.
-    pub fn unanswered(&self, proposer: &SignerKey) -> usize {
-        self.unanswered.get(proposer).copied().unwrap_or(0)
+    pub fn unanswered(&self, proposer: &SignerKey) -> Unanswered {
+        self.unanswered.get(proposer).copied().unwrap_or_default()
+    }
+
+    /// Whether this node holds a session, closed or not, that it joined with this signer.
+    pub fn partner(&self, signer: &SignerKey) -> bool {
+        self.partners.contains_key(signer)
     }
 
     /// Whether something is left to say to this signer, or of it.

@@ -13,8 +13,8 @@ compile_error!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "mutations"), allow(dead_code))]
 pub enum Mutation {
-    /// S1: the simulated signer derives nonces from session and attempt, without randomness.
-    DerivedNonces,
+    /// S1: the simulated signer begins with the same random bytes in every process.
+    RandomnessRepeats,
     /// S2: a node whose nonces are lost makes new ones for the same attempt.
     SameAttemptAgain,
     /// S3: a certificate is believed as it comes.
@@ -39,7 +39,7 @@ pub enum Mutation {
     FirstEndingStays,
     /// V1: each turn lasts twice as long as the one before.
     LongerTurns,
-    /// V2: nobody looks at the chain before its own turn.
+    /// V2: nobody looks at the chain before all turns are over.
     LooksTooLate,
     /// V3: who returns after its turn began does not submit any more.
     ReturnMissesTurn,
@@ -51,8 +51,6 @@ pub enum Mutation {
     LostAtOnce,
     /// V6: every new connection begins a new watch.
     ReconnectBeginsAgain,
-    /// V6: who has no connection does not submit.
-    AloneIsSilent,
     /// V7: a proof is not passed on.
     ProofNotSent,
     /// V8: the alarm is raised when the last turn begins.

@@ -59,6 +59,7 @@ pub struct EnvelopeSet {
     attempt: u32,
     /// The hash of all nonces of an attempt, where all signers' are here and nobody said two things.
     transcripts: BTreeMap<u32, [u8; 32]>,
+    bytes: usize,
 }
 
 impl EnvelopeSet {
@@ -104,6 +105,7 @@ impl EnvelopeSet {
             self.facts.entry((fact, signer)).or_default().push(envelope.clone());
             begins_attempt = matches!(fact, Fact::Restart(_));
         }
+        self.bytes += envelope.as_bytes().len();
         self.envelopes.insert(id, envelope);
         if let Some(attempt) = nonces_of {
             self.note_transcript(attempt, proposal.signers.len());
@@ -134,8 +136,9 @@ impl EnvelopeSet {
 
     /// Takes an envelope out, and forgets what was derived from it.
     fn take_out(&mut self, id: &EnvelopeId) {
-        if let Some(Place::Nonces(attempt)) = self.envelopes.remove(id).and_then(|envelope| envelope.place())
-        {
+        let Some(envelope) = self.envelopes.remove(id) else { return };
+        self.bytes -= envelope.as_bytes().len();
+        if let Some(Place::Nonces(attempt)) = envelope.place() {
             self.transcripts.remove(&attempt);
         }
     }
@@ -179,6 +182,11 @@ impl EnvelopeSet {
         self.facts.retain(|_, held| any_kept(held));
         self.bad.retain(|_, envelope| kept(envelope));
         dropped
+    }
+
+    /// The bytes of all envelopes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The number of restarts in the set.
@@ -270,11 +278,6 @@ impl EnvelopeSet {
     /// How many envelopes there are.
     pub fn len(&self) -> usize {
         self.envelopes.len()
-    }
-
-    /// How many bytes they have.
-    pub fn bytes(&self) -> usize {
-        self.envelopes.values().map(|envelope| envelope.as_bytes().len()).sum()
     }
 
     /// Whether there are none.

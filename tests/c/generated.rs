@@ -35,6 +35,9 @@ static musig_broadcaster g_broadcaster = {sizeof(musig_broadcaster), g_submit};
 static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look};
 static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};
 static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_sign, g_round, g_round, NULL};
+/* Addresses at which nothing but bytes and texts can be. */
+static union { uint8_t bytes[64]; uint64_t align; void *pointer; } g_odd;
+
 static musig_spent_output g_spent = {1000, g_data, 34};
 
 /* Out-parameters: each has a place of its own, filled with a pattern that must not change. */
@@ -58,6 +61,7 @@ static void setup(void) {
     uint8_t id[32];
     musig_signer *nobody = NULL;
     uint8_t zero[32] = {0};
+    memset(g_odd.bytes, 0, sizeof g_odd.bytes);
     g_signer = signer_of(0);
     g_node = start_alone(g_signer);
     g_session = propose_alone(g_node, 1);
@@ -219,6 +223,33 @@ fn call(text: &mut String, function: &Function, index: usize, value: &str, wante
     let _ = writeln!(text, "        calls++;\n    }}");
 }
 
+/// A call whose error cannot be written.
+fn call_without_error(text: &mut String, function: &Function, index: usize, value: &str) {
+    let arguments: Vec<String> = function
+        .parameters
+        .iter()
+        .enumerate()
+        .map(
+            |(position, parameter)| {
+                if position == index { value.to_owned() } else { good(function, parameter) }
+            },
+        )
+        .collect();
+    let _ = writeln!(
+        text,
+        "    IS(MUSIG_STATUS_INVALID_ARGUMENT, {}({}));\n    calls++;",
+        function.name,
+        arguments.join(", ")
+    );
+}
+
+/// What is wrong with every address but one: whether an object of this type has to be aligned.
+fn is_aligned(kind: &str) -> bool {
+    let handed = kind.trim_start_matches("const ").trim_end_matches('*');
+    let pointers = kind.matches('*').count();
+    pointers == 2 || pointers == 1 && !["uint8_t", "char", "void"].contains(&handed)
+}
+
 /// A program with all cases, which prints how many there were.
 fn program(name: &str, cases: impl Fn(&mut String, &Function) -> usize) -> (String, usize) {
     let (mut text, mut count) = (HELPERS.to_owned(), 0);
@@ -249,6 +280,31 @@ fn a_null_pointer_gives_a_status_and_changes_nothing() {
     });
     assert_eq!(output.trim(), cases.to_string());
     assert!(cases > 150, "{cases} cases");
+}
+
+#[test]
+fn an_address_that_is_not_aligned_gives_a_status_and_changes_nothing() {
+    let (output, cases) = program("aligned.c", |text, function| {
+        if !is_fallible(function) {
+            return 0;
+        }
+        let mut cases = 0;
+        for (index, parameter) in function.parameters.iter().enumerate() {
+            if !is_aligned(&parameter.kind) {
+                continue;
+            }
+            let value = format!("({})(void *)(g_odd.bytes + 1)", parameter.kind);
+            if parameter.name == "error" {
+                call_without_error(text, function, index, &value);
+            } else {
+                call(text, function, index, &value, "status == MUSIG_STATUS_INVALID_ARGUMENT");
+            }
+            cases += 1;
+        }
+        cases
+    });
+    assert_eq!(output.trim(), cases.to_string());
+    assert!(cases > 200, "{cases} cases");
 }
 
 #[test]

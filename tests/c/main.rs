@@ -4,6 +4,7 @@
 mod generated;
 mod header;
 mod installed;
+mod killed;
 #[path = "../support/nodes.rs"]
 #[allow(dead_code)]
 mod nodes;

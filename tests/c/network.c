@@ -20,25 +20,20 @@ static musig_node *start(musig_config *config) {
     return node;
 }
 
-/* Where a node listens, with its peer id. The caller frees it. */
+/* Where a node listens, once it does. The caller frees it. */
 static char *address_of(const musig_node *node) {
     for (;;) {
-        musig_bytes *addresses, *peer;
-        char *address = NULL;
+        musig_bytes *addresses;
         OK(musig_node_listen_addresses(node, &addresses, NULL));
-        OK(musig_node_peer_id(node, &peer, NULL));
         if (musig_bytes_length(addresses)) {
-            const char *first = (const char *)musig_bytes_data(addresses);
-            size_t length = strcspn(first, "\n");
-            address = malloc(length + musig_bytes_length(peer) + 6);
+            char *address = malloc(musig_bytes_length(addresses) + 1);
             REQUIRE(address);
-            memcpy(address, first, length);
-            strcpy(address + length, "/p2p/");
-            strcat(address, (const char *)musig_bytes_data(peer));
+            strcpy(address, (const char *)musig_bytes_data(addresses));
+            address[strcspn(address, "\n")] = 0;
+            musig_bytes_free(addresses);
+            return address;
         }
         musig_bytes_free(addresses);
-        musig_bytes_free(peer);
-        if (address) return address;
     }
 }
 

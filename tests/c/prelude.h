@@ -82,11 +82,32 @@ static musig_session *propose_alone(const musig_node *node, uint8_t message) {
     return session;
 }
 
+/* An unsigned transaction that spends one output of the signers' Taproot key. */
+static musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_t spends) {
+    uint8_t aggregate[33], tweak[32], output[33], script[34] = {0x51, 0x20}, transaction[94] = {0};
+    musig_spent_output spent = {10000, script, sizeof script};
+    musig_proposal *proposal;
+    OK(musig_aggregate_key(aggregate, keys, count, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_taproot_tweak(tweak, aggregate + 1, NULL, NULL));
+    OK(musig_tweak_key(output, aggregate, 1, tweak, NULL));
+    memcpy(script + 2, output + 1, 32);
+    transaction[0] = 2;                     /* version */
+    transaction[4] = 1;                     /* inputs */
+    memset(transaction + 5, spends, 32);    /* the spent transaction */
+    memset(transaction + 42, 0xff, 4);      /* sequence */
+    transaction[46] = 1;                    /* outputs */
+    transaction[47] = 0x28, transaction[48] = 0x23; /* 9000 */
+    transaction[55] = 34;
+    memcpy(transaction + 56, script, 34);
+    OK(musig_proposal_new_transaction(&proposal, keys, count, transaction, sizeof transaction, &spent, 1, NULL));
+    return proposal;
+}
+
 /* Takes events until one is of this kind. The caller frees it. */
 static musig_event *wait_event(const musig_node *node, int32_t kind) {
     for (;;) {
         musig_event *event;
-        OK(musig_node_next_event(node, &event, 30000, NULL));
+        OK(musig_node_next_event(node, &event, 120000, NULL));
         if (musig_event_kind_of(event) == kind) return event;
         musig_event_free(event);
     }

@@ -72,6 +72,9 @@ void values() {
     REQUIRE(election.backup_after(0) == 1u);
     REQUIRE(!election.backup_after(1));
     REQUIRE(election.proof().size() == 64);
+    std::vector<musig::PublicKey> keys{signer.public_key(), musig::Signer(secret(2)).public_key()};
+    REQUIRE(musig::Election::verify(keys, MUSIG_ELECTION_FIRST_SIGNER, {}, 0, {0, 1}, election.proof()));
+    REQUIRE(!musig::Election::verify(keys, MUSIG_ELECTION_FIRST_SIGNER, {}, 1, {0, 1}, election.proof()));
     REQUIRE(musig::version() == "0.1.0");
     REQUIRE(musig::aggregate_key({signer.public_key()}).size() == 33);
 }
@@ -99,7 +102,10 @@ void sessions() {
     REQUIRE(session.is_coordinator() && session.is_current_coordinator());
     REQUIRE(session.status().phase == MUSIG_PHASE_WATCHING);
     REQUIRE(session.terms().info().messages == 2);
-    REQUIRE(session.terms().bytes(MUSIG_TERMS_METADATA).size() == 4);
+    auto terms = session.terms();
+    REQUIRE(terms.bytes(MUSIG_TERMS_METADATA).size() == 4);
+    REQUIRE(musig::Terms::decode(terms.bytes(MUSIG_TERMS_ENCODED)).info().messages == 2);
+    REQUIRE(terms.tweaks(1).empty());
     REQUIRE(session.election().coordinator() == 0);
     REQUIRE(node.import_sessions(session.export_session()).at(0) == session.id());
     REQUIRE(node.sessions().size() == 1 && node.metrics().sessions == 1);
@@ -150,11 +156,41 @@ void handlers() {
     REQUIRE(alive == 0);
 }
 
+/// A signer of functions that throw: the call that needed it fails, with the status that was thrown.
+void signers() {
+    std::atomic<int> alive{0}, asked{0};
+    std::atomic<musig_status> status{MUSIG_STATUS_OK};
+    auto key = musig::Signer(secret(1)).public_key();
+    {
+        Counted counted(alive);
+        musig::SignerCallbacks callbacks;
+        callbacks.sign = [&, counted](const musig::Hash &) -> musig::Signature {
+            asked++;
+            if (status != MUSIG_STATUS_OK) throw musig::ProtocolError(status, "locked");
+            throw 7;
+        };
+        callbacks.make_nonces = callbacks.make_partials = [](const musig_signing_request &) {
+            return std::vector<std::uint8_t>(1);
+        };
+        musig::Signer signer(key, callbacks);
+        throws<musig::ProtocolError>([&] { signer.lock(); }, MUSIG_STATUS_NOT_LOCAL);
+        musig::Node node(alone(signer).without_observer());
+        auto proposal = musig::Proposal::messages({key}, {secret(3)});
+        throws<musig::ProtocolError>([&] { node.create_session(proposal); }, MUSIG_STATUS_SIGNER);
+        status = MUSIG_STATUS_SIGNER_LOCKED;
+        throws<musig::ProtocolError>([&] { node.create_session(proposal); }, MUSIG_STATUS_SIGNER_LOCKED);
+        REQUIRE(asked == 2);
+        node.stop();
+    }
+    while (alive != 0) std::this_thread::yield();
+}
+
 } // namespace
 
 int main() {
     values();
     sessions();
     handlers();
+    signers();
     return 0;
 }

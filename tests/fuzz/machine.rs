@@ -74,6 +74,8 @@ struct Script<'a> {
     byzantine: Option<usize>,
     /// Nodes of which a promise about synced writes does not hold: an older disk, a second instance.
     excused: BTreeSet<usize>,
+    /// Nodes whose clock was ahead: they may have forgotten what expired, and a restart forgets that they did.
+    ahead: BTreeSet<usize>,
     seen: Rc<RefCell<Seen>>,
     snapshots: Vec<(usize, Snapshot)>,
     exports: Vec<(usize, RequestId, Vec<u8>)>,
@@ -136,7 +138,8 @@ impl<'a> Script<'a> {
             Fate::Happens
         }));
         let (sessions, snapshots, exports) = (Vec::new(), Vec::new(), Vec::new());
-        Self { input, cluster, sessions, byzantine, excused, seen, snapshots, exports }
+        let ahead = BTreeSet::new();
+        Self { input, cluster, sessions, byzantine, excused, ahead, seen, snapshots, exports }
     }
 
     fn node(&mut self) -> usize {
@@ -211,8 +214,11 @@ impl<'a> Script<'a> {
             18 => self.answer(),
             19 => {
                 let node = self.node();
-                let days = i64::from(self.input.next() as i8);
-                self.cluster.nodes[node].skew = days * 3_600_000;
+                let hours = i64::from(self.input.next() as i8);
+                self.cluster.nodes[node].skew = hours * 3_600_000;
+                if hours > 0 {
+                    self.ahead.insert(node);
+                }
             }
             20 => self.export(),
             21 => self.import(),
@@ -255,6 +261,9 @@ impl<'a> Script<'a> {
         let (node, keep, starts) = (self.node(), self.input.below(4), self.input.coin());
         if self.cluster.nodes[node].alive() {
             self.cluster.crash_keeping(node, keep);
+            if self.ahead.contains(&node) {
+                self.excused.insert(node);
+            }
             if starts {
                 self.cluster.start(node);
             }
@@ -388,9 +397,10 @@ impl<'a> Script<'a> {
         let ready: Vec<&Vec<u8>> = self.exports.iter().filter(out).map(|(.., bytes)| bytes).collect();
         let Some(bytes) = ready.get(usize::from(which) % ready.len().max(1)) else { return };
         let mut bytes = bytes.to_vec();
-        if damage > 0 {
-            let position = usize::from(damage) * 7 % bytes.len().max(1);
-            bytes[position] ^= self.input.next();
+        // A session of which nothing is on the disk yet has an empty one.
+        let position = usize::from(damage) * 7 % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(position).filter(|_| damage > 0) {
+            *byte ^= self.input.next();
         }
         self.cluster.drive(node, |engine, now| engine.import(&bytes, now).ok());
     }
@@ -403,12 +413,15 @@ impl<'a> Script<'a> {
             return;
         };
         let mut bytes = envelope.as_bytes().to_vec();
+        let (session, signers) = (envelope.body().session.0.to_vec(), vec![which, 0, 1, 2, 3, 1]);
+        let lacking = vec![pb::Lacking { session, signers }];
         drop(seen);
         if damage > 0 {
             let position = usize::from(damage) * 3 % bytes.len();
             bytes[position] ^= self.input.next();
         }
-        let frame = pb::Frame { envelopes: vec![bytes.clone(), bytes], ..pb::Frame::default() };
+        let envelopes = vec![bytes.clone(), bytes];
+        let frame = pb::Frame { envelopes, lacking, ..pb::Frame::default() };
         self.cluster.deliver(from, to, wire::encode(&frame).into());
     }
 

@@ -3,7 +3,11 @@
 use libmusig::net::NetworkConfig;
 use std::time::{Duration, Instant};
 
-use crate::support::{config, eventually, pair};
+use futures::AsyncWriteExt;
+use libmusig::protocol::limits;
+use libp2p::Stream;
+
+use crate::support::{Node, Outsider, Signer, config, eventually, pair, raw_frame, write};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -64,6 +68,53 @@ async fn large_frames_share_a_budget() {
     drop(first);
     assert_eq!(b.frame().await.1.len(), 3 * MEGABYTE);
     assert_eq!(b.frame().await.1.len(), 3 * MEGABYTE);
+}
+
+/// An outsider that began a frame of the largest size, and does not go on.
+async fn slow(node: &mut Node, bytes: usize) -> (Outsider, Stream) {
+    let mut outsider = Outsider::new();
+    let mut stream = outsider.open(node).await;
+    let mut begun = raw_frame(0, &Signer::new().presence(outsider.peer, vec![], 1));
+    begun.extend((limits::FRAME as u32).to_be_bytes());
+    begun.push(1);
+    begun.resize(begun.len() + bytes, 0);
+    write(&mut stream, &begun).await;
+    (outsider, stream)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_claim_of_a_large_frame_takes_no_room() {
+    let receiver = NetworkConfig { max_received_bytes: 0, ..config() };
+    let (a, mut b) = pair(config(), receiver).await;
+    let mut slow_ones = Vec::new();
+    for _ in 0..3 {
+        slow_ones.push(slow(&mut b, 10_000).await);
+    }
+    assert!(a.send(b.key(), &vec![1; 3 * MEGABYTE]));
+    assert_eq!(b.frame().await.1.len(), 3 * MEGABYTE);
+    assert_eq!(b.net.counters().violations, 0, "they have time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_large_frame_gives_way_to_others() {
+    // Alone it would have 68 s.
+    let receiver = NetworkConfig { max_received_bytes: 0, frame_timeout: Duration::from_secs(4), ..config() };
+    let (a, mut b) = pair(config(), receiver).await;
+    let (mut outsider, mut stream) = slow(&mut b, 200_000).await;
+    // It goes on, but too slowly.
+    let drip = tokio::spawn(async move {
+        while stream.write_all(&[0; 100]).await.is_ok() && stream.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    // The first may still have come before it took the room. None waits for longer than a deadline.
+    while b.net.counters().violations == 0 {
+        assert!(a.send(b.key(), &vec![1; 3 * MEGABYTE]));
+        assert_eq!(b.frame().await.1.len(), 3 * MEGABYTE);
+    }
+    outsider.is_closed().await;
+    drip.await.expect("it ends with its connection");
+    assert_eq!(b.net.counters().violations, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

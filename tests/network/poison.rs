@@ -255,13 +255,19 @@ fn a_record_of_this_node_is_not_pushed_out() {
     let own = PeerId::random();
     let signer = Signer::new();
     let mut store = PresenceStore::new(own, 1);
+    let others = || {
+        let signer = Signer::new();
+        Record::new(presence_key(&signer.key()).to_vec(), signer.presence(own, vec![], 1))
+    };
+    // Full of what is nearer than most.
+    for _ in 0..20 {
+        let _ = store.put(others());
+    }
     let mut record = Record::new(presence_key(&signer.key()).to_vec(), signer.presence(own, vec![], 1));
     record.publisher = Some(own);
     store.put(record.clone()).unwrap();
     for _ in 0..20 {
-        let signer = Signer::new();
-        let other = Record::new(presence_key(&signer.key()).to_vec(), signer.presence(own, vec![], 1));
-        store.put(other).unwrap_err();
+        store.put(others()).unwrap_err();
     }
     assert_eq!(store.get(&record.key).unwrap().value, record.value);
 }

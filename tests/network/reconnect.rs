@@ -143,8 +143,8 @@ async fn freezable(
     (address, switch)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_on_which_nothing_moves_is_replaced() {
+/// Two nodes that notice soon when nothing moves, the first connected with the second through what can be frozen.
+async fn freezable_pair() -> (Node, Node, Arc<std::sync::Mutex<Arc<AtomicBool>>>) {
     let alert = || NetworkConfig {
         ping_interval: Duration::from_millis(250),
         dead_after: Duration::from_secs(2),
@@ -157,6 +157,18 @@ async fn a_connection_on_which_nothing_moves_is_replaced() {
     a.net.command(NetCommand::AddPeer(through)).await;
     a.connected_to(b.key()).await;
     b.connected_to(a.key()).await;
+    (a, b, switch)
+}
+
+/// Freezes the connections that there are; later ones are alive.
+fn freeze(switch: &std::sync::Mutex<Arc<AtomicBool>>) {
+    let old = std::mem::replace(&mut *switch.lock().unwrap(), Arc::new(AtomicBool::new(false)));
+    old.store(true, Ordering::SeqCst);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_on_which_nothing_moves_is_replaced() {
+    let (mut a, mut b, switch) = freezable_pair().await;
 
     // Pings keep it alive for longer than `dead_after`, and are told once a second.
     let begin = Instant::now();
@@ -170,11 +182,31 @@ async fn a_connection_on_which_nothing_moves_is_replaced() {
     }
     assert!((2..=5).contains(&heard), "{heard}");
 
-    let old = std::mem::replace(&mut *switch.lock().unwrap(), Arc::new(AtomicBool::new(false)));
-    old.store(true, Ordering::SeqCst);
+    freeze(&switch);
     a.disconnected_from(b.key()).await;
     a.connected_to(b.key()).await;
     assert!(a.send(b.key(), b"alive"));
     assert_eq!(b.frame().await.1, b"alive");
     eventually("the dead one is gone", || a.open_connections() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_connection_is_not_kept_by_what_is_written_to_it() {
+    let (mut a, mut b, switch) = freezable_pair().await;
+    freeze(&switch);
+    // As an unfinished session does: a few bytes now and then, for which there is always room in some buffer.
+    let key = b.key();
+    let lost = async {
+        loop {
+            let disconnected = a.disconnected_from(key);
+            if tokio::time::timeout(Duration::from_millis(200), disconnected).await.is_ok() {
+                return;
+            }
+            a.send(key, b"are you there?");
+        }
+    };
+    tokio::time::timeout(DEADLINE, lost).await.expect("it is noticed");
+    a.connected_to(key).await;
+    assert!(a.send(key, b"alive"));
+    while b.frame().await.1 != b"alive" {}
 }

@@ -7,12 +7,17 @@ use std::time::Duration;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libmusig::net::{
     Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, PeerId, PresenceRecord, generate_identity,
-    peer_id, presence_digest, seal_presence,
+    presence_digest, seal_presence,
 };
 use libmusig::types::{Signature, SignerKey};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{StreamProtocol, identity, noise, tcp, yamux};
 use tokio::sync::mpsc;
+
+#[path = "../support/outsider.rs"]
+mod outsider;
+
+use outsider::PROTOCOL;
+pub use outsider::raw_frame;
 
 /// No condition takes longer than this.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -108,11 +113,15 @@ impl Node {
 
     /// Takes events until one fits; the others are lost.
     pub async fn until<T>(&mut self, mut fits: impl FnMut(NetEvent) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = fits(self.next().await) {
-                return found;
+        // Not each event has its time, but all: some come for ever.
+        let search = async {
+            loop {
+                if let Some(found) = fits(self.next().await) {
+                    return found;
+                }
             }
-        }
+        };
+        tokio::time::timeout(DEADLINE, search).await.expect("the event within the deadline")
     }
 
     pub async fn connected_to(&mut self, key: SignerKey) {
@@ -175,20 +184,9 @@ pub struct Outsider {
     received: mpsc::UnboundedReceiver<u8>,
 }
 
-const PROTOCOL: StreamProtocol = StreamProtocol::new("/musig/1");
-
 impl Outsider {
     pub fn new() -> Self {
-        let identity = identity::Keypair::generate_ed25519();
-        let peer = peer_id(&identity.to_protobuf_encoding().unwrap()).unwrap();
-        let mut swarm = libp2p::SwarmBuilder::with_existing_identity(identity)
-            .with_tokio()
-            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-            .unwrap()
-            .with_behaviour(|_| libp2p_stream::Behaviour::new())
-            .unwrap()
-            .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
-            .build();
+        let (peer, mut swarm) = outsider::swarm();
         let mut control = swarm.behaviour().new_control();
         let mut inbound = control.accept(PROTOCOL).unwrap();
         let (bytes, received) = mpsc::unbounded_channel();
@@ -281,13 +279,6 @@ impl Outsider {
         };
         tokio::time::timeout(DEADLINE, either).await.expect("the node turns it away");
     }
-}
-
-pub fn raw_frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes().to_vec();
-    bytes.push(kind);
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 pub async fn write(stream: &mut libp2p::Stream, bytes: &[u8]) {

@@ -444,9 +444,9 @@ fn a_configuration_that_cannot_work_is_refused() {
         other => panic!("{other:?}"),
     };
     let signer = || LocalSigner::new(secret(0)).expect("a key");
-    assert!(config(Node::builder().store(MemoryStore::new()).without_observer().start()).contains("signer"));
-    assert!(config(Node::builder().signer(signer()).without_observer().start()).contains("store"));
-    let unobserved = Node::builder().signer(signer()).store(MemoryStore::new());
+    assert!(config(node_builder().store(MemoryStore::new()).without_observer().start()).contains("signer"));
+    assert!(config(node_builder().signer(signer()).without_observer().start()).contains("store"));
+    let unobserved = node_builder().signer(signer()).store(MemoryStore::new());
     assert!(config(unobserved.start()).contains("observer"));
     let chain = Arc::new(crate::world::Direct(Arc::default()));
     assert!(config(builder(secret(0)).observer(chain).start()).contains("not both"));
@@ -462,7 +462,7 @@ fn one_node_at_a_time_has_the_file_and_a_suspended_one_lets_go_of_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("node.redb");
     let on_file =
-        || Node::builder().signer(LocalSigner::new(secret(0)).expect("a key")).offline().without_observer();
+        || node_builder().signer(LocalSigner::new(secret(0)).expect("a key")).offline().without_observer();
     let node = on_file().store_path(&path).start().expect("starts");
     let in_use = Error::Store(StoreError::InUse { path: path.display().to_string() });
     assert_eq!(on_file().store_path(&path).start().map(drop), Err(in_use));

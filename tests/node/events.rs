@@ -23,7 +23,7 @@ const PROPOSER: usize = 2;
 
 fn with_chain(index: usize, chain: &Arc<Chain>) -> NodeBuilder {
     let direct = Arc::new(Direct(chain.clone()));
-    Node::builder()
+    node_builder()
         .signer(LocalSigner::new(secret(index)).expect("a key"))
         .store(MemoryStore::new())
         .listen("/ip4/127.0.0.1/tcp/0")

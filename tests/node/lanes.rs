@@ -102,7 +102,7 @@ impl World {
     }
 
     fn builder(&self, index: usize) -> NodeBuilder {
-        Node::builder()
+        node_builder()
             .signer(LocalSigner::new(secret(index)).expect("a key"))
             .store(MemoryStore::new())
             .listen("/ip4/127.0.0.1/tcp/0")
@@ -297,7 +297,7 @@ fn a_signer_that_hangs_delays_only_what_needs_it() {
         hangs: hangs.clone(),
     };
     let nodes = [
-        Node::builder()
+        node_builder()
             .foreign_signer(Arc::new(slow))
             .store(MemoryStore::new())
             .listen("/ip4/127.0.0.1/tcp/0")

@@ -40,7 +40,7 @@ impl Signers {
             .map(|index| {
                 let (slot, finished) = (Arc::new(OnceLock::<Node>::new()), finished.clone());
                 let own = slot.clone();
-                let node = Node::builder()
+                let node = node_builder()
                     .signer(LocalSigner::new(secret(index)).expect("a key"))
                     .store_path(directory.path().join(format!("{index}.redb")))
                     .listen("/ip4/127.0.0.1/tcp/0")

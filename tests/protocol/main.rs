@@ -2,7 +2,10 @@
 //! encodings, the local signer, and the state machine in a simulated cluster.
 
 mod blame;
+mod bounds;
+mod budget;
 mod differential;
+mod documented;
 mod doubt;
 mod election;
 mod endings;
@@ -12,6 +15,7 @@ mod failover_cases;
 mod failover_matrix;
 mod fuzzed;
 mod generated;
+mod memory;
 mod messages;
 mod proposal;
 mod recovery;

@@ -230,15 +230,33 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
         }
         Attack::EquivocateAlways => {
             run.attacked = true;
-            for attempt in 0..limits::RESTARTS * n as u32 {
+            let colluders: Vec<usize> = (0..n).filter(|node| !run.honest(*node)).collect();
+            for attempt in 0..limits::RESTARTS * colluders.len() as u32 {
                 let nonces = |last: u8| {
                     let mut nonces = vec![2; messages * NONCE];
                     nonces[40] = last;
                     Content::Nonces { attempt, nonces }
                 };
-                send(run, node, &all, session, &[nonces(1), nonces(2), nonces(3)]);
-                if attempt < limits::RESTARTS {
-                    send(run, node, &all, session, &[Content::Restart { ordinal: attempt + 1 }]);
+                let partial = |last: u8| {
+                    let partials = vec![last; messages * PARTIAL];
+                    Content::Partial { attempt, transcript: [9; 32], partials }
+                };
+                let mut said: Vec<(usize, Content)> = Vec::new();
+                for colluder in &colluders {
+                    said.extend([1, 2, 3].map(|last| (*colluder, nonces(last))));
+                    said.extend([1, 2, 3].map(|last| (*colluder, partial(last))));
+                }
+                let restarts = colluders[(attempt / limits::RESTARTS) as usize];
+                said.push((restarts, Content::Restart { ordinal: attempt % limits::RESTARTS + 1 }));
+                let envelopes: Vec<_> = said
+                    .into_iter()
+                    .map(|(colluder, content)| {
+                        let signer = signer(colluder, run.scenario.real);
+                        sign(signer.as_ref(), Body { session, signer: colluder, content })
+                    })
+                    .collect();
+                for other in (0..n).filter(|other| *other != node) {
+                    run.cluster.inject(node, other, &envelopes);
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::run::{EXPIRY, Run};
 use crate::scenario::Scenario;
 
 /// Of how many seeds one is also run without a message (S9): it takes several runs.
-const METAMORPHIC: u64 = 8;
+pub const METAMORPHIC: u64 = 8;
 
 /// What came out of one seed.
 #[derive(Clone, Debug, Default)]
@@ -25,12 +25,12 @@ pub struct Outcome {
     pub digest: u64,
 }
 
-/// Runs a scenario and checks everything.
-pub fn simulate(scenario: Scenario) -> Outcome {
+/// Runs a scenario and checks everything; S9 if the seed is a multiple of `metamorphic`.
+pub fn simulate(scenario: Scenario, metamorphic: u64) -> Outcome {
     let seed = scenario.seed;
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut checker = Checker::default();
-        if seed.is_multiple_of(METAMORPHIC) && !scenario.real {
+        if seed.is_multiple_of(metamorphic) && !scenario.real {
             without_a_message(&scenario, &mut checker);
         }
         let mut run = Run::new(scenario);
@@ -129,6 +129,7 @@ pub fn run(
     seeds: u64,
     threads: usize,
     limit: Duration,
+    metamorphic: u64,
     scenario: impl Fn(u64) -> Scenario + Sync,
     mut each: impl FnMut(Outcome) -> bool,
 ) {
@@ -146,12 +147,7 @@ pub fn run(
                     if seed >= end || start.elapsed() > limit {
                         break;
                     }
-                    let t = Instant::now();
-                    let o = simulate(scenario(seed));
-                    if std::env::var_os("SLOW").is_some() && t.elapsed() > Duration::from_millis(300) {
-                        eprintln!("slow {seed} {:?} sessions {}", t.elapsed(), o.sessions);
-                    }
-                    if sender.send(o).is_err() {
+                    if sender.send(simulate(scenario(seed), metamorphic)).is_err() {
                         break;
                     }
                 }

@@ -201,7 +201,9 @@ impl Scenario {
             8 => Attack::Replay,
             9 => Attack::Flood,
             10 => Attack::EquivocateAlways,
-            11 if n <= 5 => Attack::Proposals(1 + random.below(30) as usize),
+            11 if n <= 5 => {
+                Attack::Proposals(if random.chance(100) { 80 } else { 1 + random.below(6) as usize })
+            }
             _ => Attack::Garbage,
         }
     }

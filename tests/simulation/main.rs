@@ -53,14 +53,14 @@ fn mutations() -> bool {
 fn simulate() -> bool {
     let (first, seeds) = (number("SEED", 1), number("SEEDS", 300));
     let real = number("REAL", 0) != 0;
-    let limit = Duration::from_secs(number("SECONDS", u64::MAX / 2));
+    let limit = Duration::from_secs(number("SECONDS_LIMIT", u64::MAX / 2));
     let scenario = |seed| Scenario { real, ..Scenario::new(seed) };
     let start = Instant::now();
     let mut total = Total::default();
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     let mut told = Instant::now();
     let progress = std::io::stdout().is_terminal();
-    campaign::run(first, seeds, threads(), limit, scenario, |outcome| {
+    campaign::run(first, seeds, threads(), limit, campaign::METAMORPHIC, scenario, |outcome| {
         scenario(outcome.seed).count_faults(&mut faults);
         total.add(outcome);
         if progress && told.elapsed() > Duration::from_secs(1) {

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use libmusig::protocol::mutation::{self, Mutation};
 
-use crate::campaign::{Outcome, Total, run};
+use crate::campaign::{METAMORPHIC, Outcome, Total, run};
 use crate::scenario::Scenario;
 
 /// Within how many seeds each is to be found.
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 24] = [
-    (Mutation::DerivedNonces, "S1"),
+const MUTATIONS: [(Mutation, &str); 23] = [
+    (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
     (Mutation::MismatchIsGuilt, "S4"),
@@ -31,7 +31,6 @@ const MUTATIONS: [(Mutation, &str); 24] = [
     (Mutation::LossUnnoticed, "V5"),
     (Mutation::LostAtOnce, "V5"),
     (Mutation::ReconnectBeginsAgain, "V6"),
-    (Mutation::AloneIsSilent, "V6"),
     (Mutation::ProofNotSent, "V7"),
     (Mutation::AlarmTooEarly, "V8"),
     (Mutation::NobodyMissing, "V9"),
@@ -41,6 +40,7 @@ const MUTATIONS: [(Mutation, &str); 24] = [
 /// Runs seeds until the first violation. The seed, and the promises that it breaks.
 fn hunt(
     mutation: Option<Mutation>,
+    metamorphic: u64,
     first: u64,
     seeds: u64,
     threads: usize,
@@ -52,7 +52,7 @@ fn hunt(
         mutation::set(mutation);
         Scenario::new(seed)
     };
-    run(first, seeds, threads, Duration::MAX, scenario, |outcome: Outcome| {
+    run(first, seeds, threads, Duration::MAX, metamorphic, scenario, |outcome: Outcome| {
         let seed = outcome.seed;
         let mut rules: Vec<&'static str> =
             outcome.violations.iter().map(|violation| violation.rule).collect();
@@ -83,7 +83,9 @@ pub fn check(first: u64, threads: usize, only: Option<&str>) -> bool {
         if only.is_some_and(|only| only != name && only != rule) {
             continue;
         }
-        match hunt(Some(mutation), first, SEEDS, threads) {
+        // What takes several runs of each seed is left to the checker that needs it.
+        let metamorphic = if rule == "S9" { 1 } else { u64::MAX };
+        match hunt(Some(mutation), metamorphic, first, SEEDS, threads) {
             Some((seed, rules)) => {
                 let right = rules.contains(&rule);
                 let verdict = if right { "" } else { "NOT " };
@@ -97,7 +99,7 @@ pub fn check(first: u64, threads: usize, only: Option<&str>) -> bool {
             }
         }
     }
-    match hunt(None, first, last - first + 1, threads) {
+    match hunt(None, METAMORPHIC, first, last - first + 1, threads) {
         None => println!("without a mutation seeds {first} to {last} break nothing"),
         Some((seed, rules)) => {
             println!("WITHOUT a mutation seed {seed} breaks {}", rules.join(", "));

@@ -182,7 +182,7 @@ impl Run {
         let longest = self.sessions.iter().map(|begun| begun.plan.timeout).max().unwrap_or_default();
         let turns = self.scenario.signers() as u32 + 3;
         for _ in 0..4 {
-            self.cluster.run_for((longest * turns + Duration::from_secs(60)) / 4);
+            self.cluster.run_for((longest * turns + Duration::from_secs(40)) / 4);
             self.sample();
         }
     }

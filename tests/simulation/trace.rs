@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::campaign::simulate;
+use crate::campaign::{METAMORPHIC, simulate};
 use crate::checks::Violation;
 use crate::run::Run;
 use crate::scenario::Scenario;
@@ -12,7 +12,7 @@ use crate::scenario::Scenario;
 /// Leaves out what is not needed for the violation.
 fn minimise(scenario: &Scenario, rule: &str) -> Scenario {
     let breaks = |candidate: &Scenario| {
-        simulate(candidate.clone()).violations.iter().any(|violation| violation.rule == rule)
+        simulate(candidate.clone(), METAMORPHIC).violations.iter().any(|violation| violation.rule == rule)
     };
     let mut smallest = scenario.clone();
     let attempt = |smallest: &mut Scenario, change: &dyn Fn(&mut Scenario)| {
@@ -74,7 +74,10 @@ pub fn report(scenario: &Scenario, violation: &Violation) {
         smallest.reorders,
         smallest.twin
     );
-    let left = simulate(smallest.clone()).violations.into_iter().find(|left| left.rule == violation.rule);
+    let left = simulate(smallest.clone(), METAMORPHIC)
+        .violations
+        .into_iter()
+        .find(|left| left.rule == violation.rule);
     if let Some(left) = left {
         println!("  breaks {}: {}", left.rule, left.what);
     }

@@ -190,6 +190,8 @@ type Attempts = (u32, Vec<(u32, Vec<u8>)>);
 
 struct State {
     random: u64,
+    /// How often it made nonces.
+    made: u64,
     sessions: HashMap<SessionId, Attempts>,
 }
 
@@ -201,14 +203,14 @@ impl DoubleSigner {
 
     /// Notes which nonces it uses.
     pub fn with_log(key: SignerKey, random: u64, log: Arc<Mutex<NonceLog>>) -> Self {
-        Self { key, state: Mutex::new(State { random, sessions: HashMap::new() }), log }
+        Self { key, state: Mutex::new(State { random, made: 0, sessions: HashMap::new() }), log }
     }
 }
 
-/// A break that the simulator has to find.
-fn derived_nonces() -> bool {
+/// A break that the simulator has to find: each process begins with the same random bytes.
+fn randomness_repeats() -> bool {
     #[cfg(feature = "mutations")]
-    return libmusig::protocol::mutation::on(libmusig::protocol::mutation::Mutation::DerivedNonces);
+    return libmusig::protocol::mutation::on(libmusig::protocol::mutation::Mutation::RandomnessRepeats);
     #[cfg(not(feature = "mutations"))]
     false
 }
@@ -224,13 +226,8 @@ impl Signer for DoubleSigner {
 
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
         let mut state = self.state.lock().expect("no call panics");
-        let mut random = state.random;
-        state.random += 1;
-        if derived_nonces() {
-            let attempt = request.attempt.to_be_bytes();
-            let hash = hash(11, &[&request.proposal.id().0, &attempt]);
-            random = u64::from_be_bytes(*hash.first_chunk().expect("32 bytes"));
-        }
+        let random = if randomness_repeats() { state.made } else { state.random.wrapping_add(state.made) };
+        state.made += 1;
         let (highest, unused) = state.sessions.entry(request.proposal.id()).or_insert((0, Vec::new()));
         if request.attempt < *highest {
             return Err(SignerError::Mismatch(

@@ -1,9 +1,10 @@
 //! Real nodes in this process, on loopback.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use libmusig::event::{Event, NodeEvent};
-use libmusig::node::{Node, NodeBuilder, Session};
+use libmusig::node::{Node, NodeBuilder, RuntimeProfile, Session};
 use libmusig::protocol::proposal::Message;
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::store::memory::MemoryStore;
@@ -12,9 +13,15 @@ use libmusig::types::{SessionId, SignerKey};
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A node that is not set up yet. With `LIBMUSIG_TEST_WORKERS=1` in the environment it has one worker thread.
+pub fn node_builder() -> NodeBuilder {
+    let one = std::env::var("LIBMUSIG_TEST_WORKERS").is_ok_and(|workers| workers == "1");
+    Node::builder().runtime(if one { RuntimeProfile::Small } else { RuntimeProfile::Default })
+}
+
 /// A node that is not started yet, on loopback, with a memory store and no observer.
 pub fn builder(secret: [u8; 32]) -> NodeBuilder {
-    Node::builder()
+    node_builder()
         .signer(LocalSigner::new(secret).expect("a small number is a secret key"))
         .store(MemoryStore::new())
         .listen("/ip4/127.0.0.1/tcp/0")
@@ -115,4 +122,13 @@ pub fn wait_complete(node: &Node, session: SessionId) {
 /// A raw message.
 pub fn message(byte: u8) -> Message {
     Message::raw([byte; 32], None)
+}
+
+/// Says that a test cannot run here. With `MUSIG_REQUIRE_ALL=1` in the environment that is a failure.
+#[track_caller]
+pub fn skip(test: &str, why: &str) {
+    let all = std::env::var("MUSIG_REQUIRE_ALL").is_ok_and(|all| all == "1");
+    assert!(!all, "{test} cannot run: {why}");
+    // Not by `eprintln!`, which the test harness keeps for itself when the test passes.
+    let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: {why}");
 }

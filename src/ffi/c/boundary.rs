@@ -37,6 +37,9 @@ pub(super) type Outcome<T = ()> = Result<T, Failure>;
 /// # Safety
 /// `error` is NULL or may be written to.
 pub(super) unsafe fn enter(error: *mut *mut musig_error, body: impl FnOnce() -> Outcome) -> musig_status {
+    if !error.is_aligned() {
+        return musig_status_code::INVALID_ARGUMENT as musig_status;
+    }
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         // A payload may panic when it is dropped.
         std::mem::forget(payload);
@@ -52,7 +55,7 @@ pub(super) unsafe fn enter(error: *mut *mut musig_error, body: impl FnOnce() -> 
         }
     };
     if !error.is_null() {
-        // SAFETY: not NULL, so it may be written to.
+        // SAFETY: not NULL and aligned, so it may be written to.
         unsafe { error.write(object) };
     }
     status as musig_status
@@ -66,8 +69,8 @@ pub(super) fn simple<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Hands an object to C, with one reference.
-pub(super) fn into_handle<T>(object: T) -> *mut T {
+/// Hands an object to C, with one reference. Any thread may use it and give it up.
+pub(super) fn into_handle<T: Send + Sync>(object: T) -> *mut T {
     Arc::into_raw(Arc::new(object)).cast_mut()
 }
 
@@ -96,15 +99,23 @@ pub(super) unsafe fn release<T>(handle: *mut T) {
     }
 }
 
-fn null(name: &str) -> Failure {
-    Failure::new(musig_status_code::NULL_ARGUMENT, format!("{name} is NULL"))
+/// Refuses NULL, and an address at which there can be no `T`.
+fn check_pointer<T>(pointer: *const T, name: &str) -> Outcome {
+    if pointer.is_null() {
+        return Err(Failure::new(musig_status_code::NULL_ARGUMENT, format!("{name} is NULL")));
+    }
+    if !pointer.is_aligned() {
+        return Err(Failure::invalid(format!("{name} is not aligned for its type")));
+    }
+    Ok(())
 }
 
 /// # Safety
 /// `pointer` is NULL, or points to a `T` that lives, and is not written to, for `'a`.
 pub(super) unsafe fn borrowed<'a, T>(pointer: *const T, name: &str) -> Outcome<&'a T> {
-    // SAFETY: the caller's promise.
-    unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
+    check_pointer(pointer, name)?;
+    // SAFETY: not NULL and aligned; the rest is the caller's promise.
+    Ok(unsafe { &*pointer })
 }
 
 /// An out-parameter that is not NULL.
@@ -117,7 +128,7 @@ impl<T> Out<T> {
     }
 }
 
-impl<T> Out<*mut T> {
+impl<T: Send + Sync> Out<*mut T> {
     /// Hands an object over.
     pub(super) fn give(&self, object: T) {
         self.set(into_handle(object));
@@ -127,7 +138,8 @@ impl<T> Out<*mut T> {
 /// # Safety
 /// `pointer` is NULL, or may be written to until the result is dropped.
 pub(super) unsafe fn out<T>(pointer: *mut T, name: &str) -> Outcome<Out<T>> {
-    if pointer.is_null() { Err(null(name)) } else { Ok(Out(pointer)) }
+    check_pointer(pointer, name)?;
+    Ok(Out(pointer))
 }
 
 /// A buffer of the caller for `capacity` elements, which may be uninitialised.
@@ -155,7 +167,8 @@ impl<T: Copy> Buffer<T> {
 /// # Safety
 /// `pointer` is NULL, or `capacity` elements may be written there until the result is dropped.
 pub(super) unsafe fn buffer<T>(pointer: *mut T, capacity: usize, name: &'static str) -> Outcome<Buffer<T>> {
-    if pointer.is_null() { Err(null(name)) } else { Ok(Buffer { pointer, capacity, name }) }
+    check_pointer(pointer, name)?;
+    Ok(Buffer { pointer, capacity, name })
 }
 
 /// An array from C. NULL is allowed for no elements at all, when `optional`.
@@ -168,14 +181,12 @@ pub(super) unsafe fn array<'a, T>(
     optional: bool,
     name: &str,
 ) -> Outcome<&'a [T]> {
-    if pointer.is_null() {
-        return if optional && length == 0 { Ok(&[]) } else { Err(null(name)) };
+    if pointer.is_null() && optional && length == 0 {
+        return Ok(&[]);
     }
+    check_pointer(pointer, name)?;
     if length > (isize::MAX as usize) / size_of::<T>().max(1) {
         return Err(Failure::invalid(format!("the length of {name} is larger than any object")));
-    }
-    if !pointer.is_aligned() {
-        return Err(Failure::invalid(format!("{name} is not aligned")));
     }
     // SAFETY: not NULL, aligned, and the length fits an object; the rest is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
@@ -186,9 +197,7 @@ pub(super) unsafe fn array<'a, T>(
 /// # Safety
 /// `pointer` is NULL, or points to a NUL-terminated string that lives, and is not written to, for `'a`.
 pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Outcome<&'a str> {
-    if pointer.is_null() {
-        return Err(null(name));
-    }
+    check_pointer(pointer, name)?;
     // SAFETY: not NULL, so NUL-terminated.
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str().map_err(|_| Failure::invalid(format!("{name} is not UTF-8")))
@@ -200,9 +209,7 @@ pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Outcome<&'a
 /// # Safety
 /// `pointer` is NULL, or points to as many readable bytes as its first four say.
 pub(super) unsafe fn sized<T: Copy>(pointer: *const T, name: &str) -> Outcome<T> {
-    if pointer.is_null() {
-        return Err(null(name));
-    }
+    check_pointer(pointer, name)?;
     // SAFETY: every such structure begins with this number.
     let size = unsafe { pointer.cast::<u32>().read() } as usize;
     check_size::<T>(size, name)?;
@@ -222,9 +229,7 @@ pub(super) unsafe fn sized<T: Copy>(pointer: *const T, name: &str) -> Outcome<T>
 /// # Safety
 /// `pointer` is NULL, or as many bytes as its first four say may be written until the result is dropped.
 pub(super) unsafe fn out_sized<T>(pointer: *mut T, name: &str) -> Outcome<Out<T>> {
-    if pointer.is_null() {
-        return Err(null(name));
-    }
+    check_pointer(pointer, name)?;
     // SAFETY: every such structure begins with this number.
     let size = unsafe { pointer.cast::<u32>().read() } as usize;
     check_size::<T>(size, name)?;

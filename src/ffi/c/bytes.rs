@@ -25,7 +25,7 @@ impl musig_bytes {
 ///
 /// Returns: a pointer that lives as long as the object; NULL for NULL.
 /// In:      bytes: the object.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_data(bytes: *const musig_bytes) -> *const u8 {
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn musig_bytes_data(bytes: *const musig_bytes) -> *const u
 ///
 /// Returns: how many there are, without the NUL behind them; 0 for NULL.
 /// In:      bytes: the object.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_length(bytes: *const musig_bytes) -> usize {
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn musig_bytes_length(bytes: *const musig_bytes) -> usize 
 ///
 /// Returns: the same pointer.
 /// In:      bytes: the object; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_ref(bytes: *mut musig_bytes) -> *mut musig_bytes {
@@ -59,10 +59,10 @@ pub unsafe extern "C" fn musig_bytes_ref(bytes: *mut musig_bytes) -> *mut musig_
     simple(bytes, || unsafe { add_reference(bytes) })
 }
 
-/// Gives one reference to bytes up; the last one frees them.
+/// Gives up one reference to bytes; the last one frees them.
 ///
 /// In:      bytes: the object; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_free(bytes: *mut musig_bytes) {

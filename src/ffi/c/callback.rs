@@ -1,10 +1,11 @@
 //! What C's callbacks need besides their function: the user's data, and its end.
 
 use std::ffi::c_void;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 
-use super::boundary::is_forked;
 use super::reaper;
+use crate::platform::ForkGuard;
 
 /// Frees the user_data of callbacks. Called exactly once, after the last callback: inside the first musig_node_stop,
 /// inside the function that gives the last reference up, or on a thread of the library. May be NULL.
@@ -13,7 +14,17 @@ pub type musig_destroy = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 /// The user's data of one foreign object. Its last owner, or [`UserData::finish`], destroys it.
 pub(super) struct UserData {
     pointer: *mut c_void,
-    destroy: Mutex<musig_destroy>,
+    /// What a child of fork() has of it is the parent's to destroy.
+    process: ForkGuard,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+enum State {
+    Used(musig_destroy),
+    /// By this thread, now.
+    Ending(ThreadId),
+    Destroyed,
 }
 
 // SAFETY: the header says that callbacks are entered on threads of the library, one at a time.
@@ -24,23 +35,44 @@ unsafe impl Sync for UserData {}
 impl UserData {
     /// From now on the data is the library's.
     pub(super) fn new(pointer: *mut c_void, destroy: musig_destroy) -> Self {
-        Self { pointer, destroy: Mutex::new(destroy) }
+        let state = Mutex::new(State::Used(destroy));
+        Self { pointer, process: ForkGuard::new(), state, changed: Condvar::new() }
     }
 
     pub(super) fn pointer(&self) -> *mut c_void {
         self.pointer
     }
 
-    fn take(&self) -> musig_destroy {
-        self.destroy.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Destroys it, once. No callback may run or come.
+    /// Destroys it, once, and returns when that is done, whoever does it. No callback may run or come.
     pub(super) fn finish(&self) {
-        if let Some(destroy) = self.take() {
+        let own = std::thread::current().id();
+        let destroy = {
+            let mut state = self.state();
+            loop {
+                match *state {
+                    State::Used(destroy) => {
+                        *state = State::Ending(own);
+                        break destroy;
+                    }
+                    // The function itself stops the node: it would wait for itself.
+                    State::Ending(thread) if thread == own => return,
+                    State::Ending(_) => {
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    }
+                    State::Destroyed => return,
+                }
+            }
+        };
+        if let Some(destroy) = destroy {
             // SAFETY: the header asks for a function that takes this pointer, and this is the only call.
             unsafe { destroy(self.pointer) }
         }
+        *self.state() = State::Destroyed;
+        self.changed.notify_all();
     }
 }
 
@@ -51,14 +83,13 @@ unsafe impl Send for Last {}
 
 impl Drop for UserData {
     fn drop(&mut self) {
-        // A child of fork() does not own what its parent destroys.
-        if is_forked() {
+        if self.process.check().is_err() {
             return;
         }
         // Foreign code is never entered on a worker of the runtime.
         if tokio::runtime::Handle::try_current().is_err() {
             self.finish();
-        } else if let Some(destroy) = self.take() {
+        } else if let State::Used(Some(destroy)) = std::mem::replace(&mut *self.state(), State::Destroyed) {
             let last = Last(self.pointer);
             reaper::run(move || {
                 let last = last;

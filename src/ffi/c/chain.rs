@@ -13,7 +13,6 @@ use crate::types::Txid;
 const REASON: usize = 512;
 
 /// What a broadcaster's callback returns.
-///
 /// cbindgen:rename-all=prefix:MUSIG_SUBMIT_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -72,7 +71,6 @@ pub struct musig_chain_query {
 }
 
 /// What the chain says about a transaction.
-///
 /// cbindgen:rename-all=prefix:MUSIG_CHAIN_
 #[repr(i32)]
 #[derive(Clone, Copy)]

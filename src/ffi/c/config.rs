@@ -3,23 +3,23 @@
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
-use super::boundary::{Failure, Outcome, add_reference, choice, flag, into_handle, release, simple};
+use super::boundary::{Failure, Outcome, add_reference, into_handle, release, simple};
 use super::callback::{UserData, musig_destroy};
 use super::chain::{ForeignBroadcaster, ForeignObserver, musig_broadcaster, musig_chain_observer};
 use super::error::musig_error;
 use super::event::musig_event;
 use super::log::{LINES, Sink, musig_log_sink};
-use super::network::{Network, musig_dht_mode};
+use super::network::Network;
 use super::node::musig_node;
+use super::option::Numbers;
 use super::signer::{Kind, musig_signer};
 use super::status::{musig_status, musig_status_code};
 use crate::error::Error;
 use crate::event::KeepEvent;
 use crate::event::lane::Lane;
 use crate::net::Multiaddr;
-use crate::node::{Node, NodeBuilder, RuntimeProfile, runtime};
+use crate::node::{Node, NodeBuilder, runtime};
 use crate::store::memory::MemoryStore;
 
 /// What a node is started with. It can be filled by any thread, and is used up by the node that starts with it.
@@ -33,36 +33,6 @@ pub struct musig_config(Mutex<Option<Settings>>);
 pub type musig_event_handler = Option<
     unsafe extern "C" fn(user_data: *mut c_void, node: *mut musig_node, event: *mut musig_event) -> i32,
 >;
-
-/// Numbers of a configuration.
-///
-/// cbindgen:rename-all=prefix:MUSIG_OPTION_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_option {
-    /// Confirmations after which a watch ends, at least 1. Default 6.
-    FINAL_DEPTH = 1,
-    /// Milliseconds of silence after which a signer counts as down, which opens turns sooner; 0 for never, the default.
-    DEAD_AFTER = 2,
-    /// 1 to tell the others that this node broadcast, which is the default, or 0.
-    CLAIMS = 3,
-    /// 1 to tell the others that this node cannot reach the chain, which is the default, or 0.
-    NACKS = 4,
-    /// Milliseconds without progress after which a session is reported as stalled. Default 10000.
-    STALL_AFTER = 5,
-    /// Sessions that may be open at once. Default 4096.
-    MAX_SESSIONS = 6,
-    /// 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
-    SMALL_RUNTIME = 7,
-    /// A musig_dht_mode. Default MUSIG_DHT_CLIENT.
-    DHT = 8,
-    /// 1 to announce the node on the local network, where everybody can read it, and to look for signers there; 0, the
-    /// default, not to.
-    MDNS = 9,
-    /// 1 for settings of the network that suit phones: it does not listen unless an address is added, and wakes the
-    /// radio less often; 0, the default, not to.
-    MOBILE = 10,
-}
 
 #[derive(Clone)]
 enum Store {
@@ -84,13 +54,7 @@ struct Settings {
     observer: Option<Arc<ForeignObserver>>,
     handler: Option<(musig_event_handler, Arc<UserData>)>,
     log: Option<(musig_log_sink, Arc<UserData>)>,
-    final_depth: Option<u32>,
-    dead_after: Option<Duration>,
-    claims: Option<bool>,
-    nacks: Option<bool>,
-    stall_after: Option<Duration>,
-    max_sessions: Option<usize>,
-    small: bool,
+    numbers: Numbers,
 }
 
 impl musig_config {
@@ -106,6 +70,10 @@ impl musig_config {
         };
         drop(replaced);
         Ok(())
+    }
+
+    pub(super) fn change_numbers(&self, change: impl FnOnce(&mut Numbers)) -> Outcome {
+        self.change(|settings| change(&mut settings.numbers))
     }
 
     pub(super) fn change_network(&self, change: impl FnOnce(&mut Network)) -> Outcome {
@@ -133,8 +101,11 @@ pub(super) struct Started {
     pub log: Option<Arc<Lane>>,
 }
 
-/// A node to be, what is destroyed after it, and the thread of its log.
-type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Arc<Lane>>);
+/// Where a node's log goes, and the thread that it goes by.
+type Log = (tracing::Dispatch, Arc<Lane>);
+
+/// A node to be, what is destroyed after it, and its log.
+type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Log>);
 
 /// Where a handler finds the node that it belongs to.
 pub(super) type Slot = Arc<OnceLock<Weak<musig_node>>>;
@@ -189,41 +160,19 @@ impl Settings {
                 if result == 0 { Ok(()) } else { Err(KeepEvent) }
             });
         }
-        builder = match self.final_depth {
-            Some(depth) => builder.final_depth(depth),
-            None => builder,
-        };
-        builder = match self.dead_after {
-            Some(silence) => builder.dead_after(silence),
-            None => builder,
-        };
-        builder = match self.claims {
-            Some(send) => builder.claims(send),
-            None => builder,
-        };
-        builder = match self.nacks {
-            Some(send) => builder.nacks(send),
-            None => builder,
-        };
-        builder = match self.stall_after {
-            Some(silence) => builder.stall_after(silence),
-            None => builder,
-        };
-        builder = match self.max_sessions {
-            Some(sessions) => builder.max_sessions(sessions),
-            None => builder,
-        };
-        let profile = if self.small { RuntimeProfile::Small } else { RuntimeProfile::Default };
-        builder = builder.runtime(profile);
+        builder = self.numbers.apply(builder);
+        let profile = self.numbers.profile();
         let mut log = None;
         if let Some((table, data)) = &self.log {
             let lane = Lane::spawn("log", LINES, runtime::handle(profile)?)
                 .map_err(|error| Error::Config(format!("no thread could be started: {error}")))?;
             let lane = Arc::new(lane);
             foreign.push(data.clone());
-            log = Some(lane.clone());
-            let sink = Sink { table: *table, data: data.clone(), lane, spans: AtomicU64::new(1) };
-            builder = builder.tracing(tracing::Dispatch::new(sink));
+            let sink =
+                Sink { table: *table, data: data.clone(), lane: lane.clone(), spans: AtomicU64::new(1) };
+            let dispatch = tracing::Dispatch::new(sink);
+            builder = builder.tracing(dispatch.clone());
+            log = Some((dispatch, lane));
         }
         Ok((builder, foreign, log))
     }
@@ -231,12 +180,35 @@ impl Settings {
 
 /// Starts a node. The configuration is used up if that succeeds.
 pub(super) fn start(config: &musig_config, slot: &Slot) -> Outcome<Started> {
-    // Held meanwhile, so that a configuration starts one node.
-    let mut settings = config.lock();
-    let (builder, foreign, log) = settings.as_ref().ok_or_else(used)?.builder(slot)?;
-    let node = builder.start()?;
-    *settings = None;
-    Ok(Started { node, foreign, log })
+    // Taken out meanwhile, so that a configuration starts one node; and not under its lock, for callbacks may use it.
+    let settings = config.lock().take().ok_or_else(used)?;
+    let started = start_with(&settings, slot);
+    if started.is_err() {
+        *config.lock() = Some(settings);
+    }
+    started
+}
+
+fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
+    let (builder, foreign, log) = settings.builder(slot)?;
+    match builder.start() {
+        Ok(node) => {
+            let log = log.map(|(dispatch, lane)| {
+                tracing::dispatcher::with_default(&dispatch, || {
+                    tracing::info!(signer = %node.signer_key(), peer = node.peer_id(), "the node started");
+                });
+                lane
+            });
+            Ok(Started { node, foreign, log })
+        }
+        Err(error) => {
+            // The sink may be used again, by another node.
+            if let Some((_, lane)) = log {
+                let _ = lane.stop_and_join();
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Makes an empty configuration.
@@ -246,7 +218,7 @@ pub(super) fn start(config: &musig_config, slot: &Slot) -> Outcome<Started> {
 /// Returns: MUSIG_STATUS_OK.
 /// Out:     out: the configuration; give it up with musig_config_free.
 ///          error: why it failed; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_new(
@@ -265,7 +237,7 @@ pub unsafe extern "C" fn musig_config_new(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          signer: the signer; the configuration takes a reference of its own.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_signer(
@@ -288,7 +260,7 @@ pub unsafe extern "C" fn musig_config_set_signer(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          path: the path of the file, in UTF-8.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_store_path(
@@ -309,7 +281,7 @@ pub unsafe extern "C" fn musig_config_set_store_path(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_store_memory(
@@ -327,7 +299,7 @@ pub unsafe extern "C" fn musig_config_set_store_memory(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/ip4/0.0.0.0/tcp/4001".
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_listen_address(
@@ -347,7 +319,7 @@ pub unsafe extern "C" fn musig_config_add_listen_address(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_peer_address(
@@ -366,7 +338,7 @@ pub unsafe extern "C" fn musig_config_add_peer_address(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_offline(
@@ -387,7 +359,7 @@ pub unsafe extern "C" fn musig_config_set_offline(
 ///          broadcaster: the table, which is copied.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_broadcaster(
@@ -418,7 +390,7 @@ pub unsafe extern "C" fn musig_config_set_broadcaster(
 ///          observer: the table, which is copied.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_observer(
@@ -445,7 +417,7 @@ pub unsafe extern "C" fn musig_config_set_observer(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_without_observer(
@@ -465,7 +437,7 @@ pub unsafe extern "C" fn musig_config_set_without_observer(
 ///          handler: the callback.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_event_handler(
@@ -497,7 +469,7 @@ pub unsafe extern "C" fn musig_config_set_event_handler(
 ///          sink: the table, which is copied.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_log_sink(
@@ -519,99 +491,11 @@ pub unsafe extern "C" fn musig_config_set_log_sink(
     })
 }
 
-/// Sets a number.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such option, or the value cannot be;
-///          MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
-/// In:      config: the configuration.
-///          option: a musig_option, which says what it is for.
-///          value: the number.
-/// Threads: any.
-/// Blocks:  never.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_config_set_number(
-    config: *const musig_config,
-    option: i32,
-    value: u64,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        use musig_option::*;
-        let config = get!(config);
-        let all = [
-            FINAL_DEPTH,
-            DEAD_AFTER,
-            CLAIMS,
-            NACKS,
-            STALL_AFTER,
-            MAX_SESSIONS,
-            SMALL_RUNTIME,
-            DHT,
-            MDNS,
-            MOBILE,
-        ];
-        let option = choice(option, &all.map(|option| (option as i32, option)), "option")?;
-        let most = u64::from(u32::MAX);
-        let within = |least: u64| {
-            if (least..=most).contains(&value) {
-                return Ok(value);
-            }
-            Err(Failure::invalid(format!("value is {value}; {least} to {most} are allowed")))
-        };
-        let switch = || flag(i32::try_from(value).unwrap_or(-1), "value");
-        match option {
-            FINAL_DEPTH => {
-                let depth = within(1)? as u32;
-                config.change(|settings| settings.final_depth = Some(depth))
-            }
-            DEAD_AFTER => {
-                let silence = within(0)?;
-                let silence = (silence > 0).then(|| Duration::from_millis(silence));
-                config.change(|settings| settings.dead_after = silence)
-            }
-            CLAIMS => {
-                let send = switch()?;
-                config.change(|settings| settings.claims = Some(send))
-            }
-            NACKS => {
-                let send = switch()?;
-                config.change(|settings| settings.nacks = Some(send))
-            }
-            STALL_AFTER => {
-                let silence = Duration::from_millis(within(1)?);
-                config.change(|settings| settings.stall_after = Some(silence))
-            }
-            MAX_SESSIONS => {
-                let sessions = within(1)? as usize;
-                config.change(|settings| settings.max_sessions = Some(sessions))
-            }
-            SMALL_RUNTIME => {
-                let small = switch()?;
-                config.change(|settings| settings.small = small)
-            }
-            DHT => {
-                let modes = musig_dht_mode::ALL.map(|mode| (mode as i32, mode));
-                let mode = choice(i32::try_from(value).unwrap_or(-1), &modes, "value")?;
-                config.change_network(|network| network.dht = Some(mode))
-            }
-            MDNS => {
-                let on = switch()?;
-                config.change_network(|network| network.mdns = on)
-            }
-            MOBILE => {
-                let mobile = switch()?;
-                config.change_network(|network| network.mobile = mobile)
-            }
-        }
-    })
-}
-
 /// Takes one more reference to a configuration.
 ///
 /// Returns: the same pointer.
 /// In:      config: the configuration; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_ref(config: *mut musig_config) -> *mut musig_config {
@@ -619,11 +503,11 @@ pub unsafe extern "C" fn musig_config_ref(config: *mut musig_config) -> *mut mus
     simple(config, || unsafe { add_reference(config) })
 }
 
-/// Gives one reference to a configuration up; the last one frees it, and destroys the user_data of callbacks that no
+/// Gives up one reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no
 /// node took over.
 ///
 /// In:      config: the configuration; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_free(config: *mut musig_config) {

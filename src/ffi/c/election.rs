@@ -28,7 +28,6 @@ impl musig_election {
 }
 
 /// How the coordinator is elected.
-///
 /// cbindgen:rename-all=prefix:MUSIG_ELECTION_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -53,9 +52,9 @@ pub(super) const METHODS: [(i32, ElectionMethod); 5] = [
     (musig_election_method::SESSION_SALTED as i32, ElectionMethod::SessionSalted),
 ];
 
-/// Elects a coordinator among signers. Needs no node.
+/// Elects a coordinator among signers.
 ///
-/// The same input gives the same election everywhere.
+/// Needs no node. The same input gives the same election everywhere.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_ELECTION if there
 ///          are no signers.
@@ -65,7 +64,7 @@ pub(super) const METHODS: [(i32, ElectionMethod); 5] = [
 ///          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
 ///          method: a musig_election_method.
 ///          id: the 32 bytes of the session id, which only MUSIG_ELECTION_SESSION_SALTED looks at.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_new(
@@ -91,7 +90,7 @@ pub unsafe extern "C" fn musig_election_new(
 ///
 /// Returns: a musig_election_method; -1 for NULL.
 /// In:      election: the election.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_method_of(election: *const musig_election) -> i32 {
@@ -104,7 +103,7 @@ pub unsafe extern "C" fn musig_election_method_of(election: *const musig_electio
 ///
 /// Returns: the index; UINT32_MAX for NULL.
 /// In:      election: the election.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_coordinator(election: *const musig_election) -> u32 {
@@ -117,7 +116,7 @@ pub unsafe extern "C" fn musig_election_coordinator(election: *const musig_elect
 ///
 /// Returns: how many there are; 0 for NULL.
 /// In:      election: the election.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_signers(election: *const musig_election) -> usize {
@@ -133,7 +132,7 @@ pub unsafe extern "C" fn musig_election_signers(election: *const musig_election)
 ///          error: why it failed; may be NULL.
 /// In:      election: the election.
 ///          out_length: how many indices there is room for; MUSIG_MAX_SIGNERS always suffices.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_priority_list(
@@ -159,7 +158,7 @@ pub unsafe extern "C" fn musig_election_priority_list(
 ///          error: why it failed; may be NULL.
 /// In:      election: the election.
 ///          index: a signer index.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_backup_after(
@@ -183,7 +182,7 @@ pub unsafe extern "C" fn musig_election_backup_after(
 ///
 /// Returns: 64 lower-case hexadecimal digits and a NUL, which live as long as the election; "" for NULL.
 /// In:      election: the election.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_proof(election: *const musig_election) -> *const c_char {
@@ -192,7 +191,9 @@ pub unsafe extern "C" fn musig_election_proof(election: *const musig_election) -
     election.map_or(c"".as_ptr(), |election| election.proof.as_ptr())
 }
 
-/// Checks what somebody says that an election is: method, coordinator, list and proof. Needs no node.
+/// Checks what somebody says that an election is: method, coordinator, list and proof.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK if it is the election of these signers; MUSIG_STATUS_ELECTION_MISMATCH if not;
 ///          MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
@@ -205,7 +206,7 @@ pub unsafe extern "C" fn musig_election_proof(election: *const musig_election) -
 ///          priority_list: the signer indices that are said to be the list.
 ///          priority_list_length: how many there are.
 ///          proof: the election proof, a text.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments)]
@@ -245,7 +246,7 @@ pub unsafe extern "C" fn musig_election_verify(
 ///
 /// Returns: the same pointer.
 /// In:      election: the election; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_ref(election: *mut musig_election) -> *mut musig_election {
@@ -253,10 +254,10 @@ pub unsafe extern "C" fn musig_election_ref(election: *mut musig_election) -> *m
     simple(election, || unsafe { add_reference(election) })
 }
 
-/// Gives one reference to an election up; the last one frees it.
+/// Gives up one reference to an election; the last one frees it.
 ///
 /// In:      election: the election; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_free(election: *mut musig_election) {
@@ -264,7 +265,9 @@ pub unsafe extern "C" fn musig_election_free(election: *mut musig_election) {
     unsafe { release(election) }
 }
 
-/// Aggregates public keys by BIP-327, without tweaks. Needs no node.
+/// Aggregates public keys by BIP-327, without tweaks.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
 ///          are no signers.
@@ -273,7 +276,7 @@ pub unsafe extern "C" fn musig_election_free(election: *mut musig_election) {
 /// In:      signers: the compressed public keys, 33 bytes each.
 ///          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
 ///          order: a musig_key_order.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_aggregate_key(
@@ -292,14 +295,16 @@ pub unsafe extern "C" fn musig_aggregate_key(
     })
 }
 
-/// Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only. Needs no node.
+/// Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK.
 /// Out:     out: gets the 32 bytes of the tweak.
 ///          error: why it failed; may be NULL.
 /// In:      internal_key: the 32 bytes of the x-only internal key.
 ///          merkle_root: the 32 bytes of the root of the scripts; may be NULL for none.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_taproot_tweak(
@@ -315,10 +320,10 @@ pub unsafe extern "C" fn musig_taproot_tweak(
     })
 }
 
-/// Applies a tweak to a public key (BIP-327 ApplyTweak). Needs no node.
+/// Applies a tweak to a public key (BIP-327 ApplyTweak).
 ///
-/// With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key: the script
-/// 51 20 and these bytes pays to it.
+/// Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key:
+/// the script 51 20 and these bytes pays to it.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
 ///          scalar is no number below the order of secp256k1, or leads to infinity.
@@ -327,7 +332,7 @@ pub unsafe extern "C" fn musig_taproot_tweak(
 /// In:      key: the 33 bytes of the compressed public key.
 ///          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
 ///          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_tweak_key(

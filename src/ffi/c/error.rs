@@ -25,7 +25,7 @@ impl musig_error {
 ///
 /// Returns: what the failed call returned; MUSIG_STATUS_NULL_ARGUMENT for NULL.
 /// In:      error: the error.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_status(error: *const musig_error) -> musig_status {
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn musig_error_status(error: *const musig_error) -> musig_
 ///
 /// Returns: a NUL-terminated text in UTF-8 that lives as long as the error; "" for NULL.
 /// In:      error: the error.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *const c_char {
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *cons
 ///
 /// Returns: the same pointer.
 /// In:      error: the error; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_ref(error: *mut musig_error) -> *mut musig_error {
@@ -61,10 +61,10 @@ pub unsafe extern "C" fn musig_error_ref(error: *mut musig_error) -> *mut musig_
     simple(error, || unsafe { add_reference(error) })
 }
 
-/// Gives one reference to an error up; the last one frees it.
+/// Gives up one reference to an error; the last one frees it.
 ///
 /// In:      error: the error; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_free(error: *mut musig_error) {

@@ -22,7 +22,6 @@ impl musig_event {
 
 /// What happened, with the fields that each kind has beside its session. Durable ones come again after a restart until
 /// they are acknowledged. Later versions may add kinds: acknowledge those that you do not know.
-///
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_
 #[repr(i32)]
 #[derive(Clone, Copy, PartialEq)]
@@ -89,7 +88,6 @@ pub enum musig_event_kind {
 }
 
 /// Numbers of an event.
-///
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_NUMBER_
 #[repr(i32)]
 #[derive(Clone, Copy, PartialEq)]
@@ -127,7 +125,6 @@ pub enum musig_event_number_field {
 }
 
 /// Lists of signer indices of an event.
-///
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_LIST_
 #[repr(i32)]
 #[derive(Clone, Copy, PartialEq)]
@@ -147,7 +144,6 @@ pub enum musig_event_list_field {
 }
 
 /// Bytes and texts of an event.
-///
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_BYTES_
 #[repr(i32)]
 #[derive(Clone, Copy, PartialEq)]
@@ -177,7 +173,7 @@ fn missing(event: &musig_event) -> Failure {
 ///
 /// Returns: the number; 0 for NULL.
 /// In:      event: the event.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_id(event: *const musig_event) -> u64 {
@@ -190,7 +186,7 @@ pub unsafe extern "C" fn musig_event_id(event: *const musig_event) -> u64 {
 ///
 /// Returns: a musig_event_kind; 0 for NULL.
 /// In:      event: the event.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_kind_of(event: *const musig_event) -> i32 {
@@ -203,7 +199,7 @@ pub unsafe extern "C" fn musig_event_kind_of(event: *const musig_event) -> i32 {
 ///
 /// Returns: 1 or 0; 0 for NULL.
 /// In:      event: the event.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_is_durable(event: *const musig_event) -> i32 {
@@ -218,7 +214,7 @@ pub unsafe extern "C" fn musig_event_is_durable(event: *const musig_event) -> i3
 /// Out:     out: gets the 32 bytes of the session id.
 ///          error: why it failed; may be NULL.
 /// In:      event: the event.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_session_id(
@@ -240,7 +236,7 @@ pub unsafe extern "C" fn musig_event_session_id(
 ///          error: why it failed; may be NULL.
 /// In:      event: the event.
 ///          field: a musig_event_number_field.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_number(
@@ -284,7 +280,7 @@ pub unsafe extern "C" fn musig_event_number(
 ///          error: why it failed; may be NULL.
 /// In:      event: the event.
 ///          field: a musig_event_list_field.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_list(
@@ -322,7 +318,7 @@ fn lend(bytes: &[u8], out: &super::boundary::Out<*const u8>, out_length: &super:
 ///          error: why it failed; may be NULL.
 /// In:      event: the event.
 ///          field: a musig_event_bytes_field.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_bytes(
@@ -350,7 +346,7 @@ pub unsafe extern "C" fn musig_event_bytes(
 ///          error: why it failed; may be NULL.
 /// In:      event: the event.
 ///          index: the position of the culprit in the list of culprits.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_proof(
@@ -383,7 +379,7 @@ fn proof(event: &musig_event, index: u32) -> Outcome<&[u8]> {
 /// Out:     out: the terms; give them up with musig_terms_free.
 ///          error: why it failed; may be NULL.
 /// In:      event: the event.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_terms(
@@ -403,7 +399,7 @@ pub unsafe extern "C" fn musig_event_terms(
 ///
 /// Returns: the same pointer.
 /// In:      event: the event; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_ref(event: *mut musig_event) -> *mut musig_event {
@@ -411,10 +407,12 @@ pub unsafe extern "C" fn musig_event_ref(event: *mut musig_event) -> *mut musig_
     simple(event, || unsafe { add_reference(event) })
 }
 
-/// Gives one reference to an event up; the last one frees it. That does not acknowledge it.
+/// Gives up one reference to an event; the last one frees it.
+///
+/// That does not acknowledge it.
 ///
 /// In:      event: the event; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_free(event: *mut musig_event) {

@@ -16,7 +16,6 @@ use crate::event::lane::Lane;
 pub(super) const LINES: usize = 1024;
 
 /// How important a line of the log is.
-///
 /// cbindgen:rename-all=prefix:MUSIG_LOG_
 #[repr(i32)]
 #[derive(Clone, Copy)]

@@ -10,7 +10,6 @@ use crate::net::{self, DhtMode, Multiaddr, NetworkConfig};
 use crate::node::NodeBuilder;
 
 /// What a node does in the distributed hash table, in which signers find each other by their keys.
-///
 /// cbindgen:rename-all=prefix:MUSIG_DHT_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -79,7 +78,7 @@ fn server(address: &str) -> Outcome<String> {
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_bootstrap_address(
@@ -102,7 +101,7 @@ pub unsafe extern "C" fn musig_config_add_bootstrap_address(
 /// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_relay_address(

@@ -4,19 +4,15 @@ use std::ffi::c_char;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use super::boundary::{
-    Failure, Outcome, add_reference, check_process, is_forked, release, session_id, simple,
-};
+use super::boundary::{Outcome, add_reference, check_process, is_forked, release, session_id, simple};
 use super::bytes::musig_bytes;
 use super::config::{Started, musig_config, start};
 use super::error::musig_error;
-use super::event::musig_event;
 use super::proposal::musig_proposal;
 use super::reaper;
 use super::session::musig_session;
-use super::status::{musig_status, musig_status_code};
+use super::status::musig_status;
 use crate::error::Error;
 use crate::node::Node;
 
@@ -75,35 +71,6 @@ impl Drop for musig_node {
     }
 }
 
-/// Numbers about a node. Counters begin with its start.
-#[repr(C)]
-pub struct musig_metrics {
-    /// sizeof(musig_metrics); the caller sets it.
-    pub struct_size: u32,
-    /// 1 if the node ended by a fault of libmusig.
-    pub failed: i32,
-    /// Sessions that the node holds, closed ones too.
-    pub sessions: u64,
-    /// Frames handed to the network.
-    pub frames_sent: u64,
-    /// Input that was refused.
-    pub refused: u64,
-    /// Commits of the store.
-    pub commits: u64,
-    /// Those that were synced.
-    pub syncs: u64,
-    /// Calls of the store that failed.
-    pub store_failures: u64,
-    /// Bytes received from peers.
-    pub bytes_in: u64,
-    /// Bytes sent to peers.
-    pub bytes_out: u64,
-    /// Events that wait for the application.
-    pub events_waiting: u64,
-    /// Notices that were dropped, for the application did not take them in time.
-    pub notices_dropped: u64,
-}
-
 /// Starts a node: opens its store, takes up its sessions, and connects.
 ///
 /// Durable events that were not acknowledged come again. A handler may be called before this function returns.
@@ -114,7 +81,7 @@ pub struct musig_metrics {
 /// Out:     out: the node; give it up with musig_node_free.
 ///          error: why it failed; may be NULL.
 /// In:      config: what to start with. It is used up.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  until the store is read, and for one commit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_start(
@@ -390,110 +357,6 @@ pub unsafe extern "C" fn musig_node_peer_id(
     })
 }
 
-/// Takes the next event.
-///
-/// Each event is handed out once in a process. Acknowledge a durable one with musig_node_event_handled.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_EVENT if none came in time; MUSIG_STATUS_CONSUMER_EXISTS if there is a
-///          handler, or another thread waits here; MUSIG_STATUS_NODE_STOPPED; MUSIG_STATUS_FORKED.
-/// Out:     out: the event; give it up with musig_event_free.
-///          error: why it failed; may be NULL.
-/// In:      node: the node.
-///          timeout: how many milliseconds to wait; 0 to take only what is there, -1 to wait until the node stops.
-/// Threads: any, one at a time.
-/// Blocks:  until an event is there, for at most the timeout.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_node_next_event(
-    node: *const musig_node,
-    out: *mut *mut musig_event,
-    timeout: i64,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        let (node, out) = (get!(node), out!(out));
-        let limit = match u64::try_from(timeout) {
-            Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
-            Err(_) if timeout == -1 => None,
-            Err(_) => return Err(Failure::invalid(format!("timeout is {timeout}; pass -1 to wait"))),
-        };
-        let event = node.node()?.next_event_within(limit)?;
-        let event =
-            event.ok_or_else(|| Failure::new(musig_status_code::NO_EVENT, "no event came in time"))?;
-        out.give(musig_event::new(event));
-        Ok(())
-    })
-}
-
-/// Acknowledges a durable event, so that it does not come again.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_EVENT if it is no durable event of this process, or was acknowledged
-///          before; MUSIG_STATUS_FORKED.
-/// Out:     error: why it failed; may be NULL.
-/// In:      node: the node.
-///          id: the number of the event, from musig_event_id.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_node_event_handled(
-    node: *const musig_node,
-    id: u64,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        if get!(node).node()?.event_handled(id) {
-            return Ok(());
-        }
-        let message = format!("no durable event {id} waits for its acknowledgement");
-        Err(Failure::new(musig_status_code::UNKNOWN_EVENT, message))
-    })
-}
-
-/// Tells the event descriptor of a node, for poll, epoll or kqueue.
-///
-/// It is readable while an event waits for musig_node_next_event, and once the node has stopped; level-triggered. It is
-/// the node's: never read, write or close it. It is closed with the last reference to the node and its sessions.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler; MUSIG_STATUS_CONFIG if the process has
-///          no descriptor left, or on systems without descriptors; MUSIG_STATUS_FORKED.
-/// Out:     out: the descriptor.
-///          error: why it failed; may be NULL.
-/// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_node_event_descriptor(
-    node: *const musig_node,
-    out: *mut i32,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        let (node, out) = (get!(node).node()?, out!(out));
-        #[cfg(unix)]
-        out.set(node.event_descriptor()?);
-        #[cfg(not(unix))]
-        {
-            let (_, _) = (node, out);
-            return Err(Failure::new(musig_status_code::CONFIG, "this system has no event descriptors"));
-        }
-        Ok(())
-    })
-}
-
-/// Hands out all durable events again that were not acknowledged, under new numbers.
-///
-/// Returns: MUSIG_STATUS_OK; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
-/// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_node_redeliver(
-    node: *const musig_node,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, { Ok(get!(node).node()?.redeliver().wait()?) })
-}
-
 /// Tells the other signers anew where a node is, after its signer was unlocked.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node.
@@ -541,48 +404,12 @@ pub unsafe extern "C" fn musig_node_resume(
     fallible!(error, { Ok(get!(node).node()?.resume().wait()?) })
 }
 
-/// Tells numbers about a node.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
-/// Out:     out: gets the numbers. Set its struct_size before.
-///          error: why it failed; may be NULL.
-/// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_node_metrics(
-    node: *const musig_node,
-    out: *mut musig_metrics,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        let (node, out) = (get!(node).node()?, out!(sized out));
-        let metrics = node.metrics().wait()?;
-        let refused = metrics.refused;
-        out.set(musig_metrics {
-            struct_size: size_of::<musig_metrics>() as u32,
-            failed: node.failed().into(),
-            sessions: metrics.sessions as u64,
-            frames_sent: metrics.frames_sent,
-            refused: refused.malformed + refused.signatures + refused.strangers + refused.proposals,
-            commits: metrics.store.commits,
-            syncs: metrics.store.syncs,
-            store_failures: metrics.store.failures,
-            bytes_in: metrics.network.bytes_in,
-            bytes_out: metrics.network.bytes_out,
-            events_waiting: metrics.events_waiting as u64,
-            notices_dropped: metrics.notices_dropped,
-        });
-        Ok(())
-    })
-}
-
 /// Panics inside a node, as a fault of libmusig would.
 ///
 /// Returns: MUSIG_STATUS_INTERNAL.
 /// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  until the node has failed.
 #[cfg(feature = "test-hooks")]
 #[unsafe(no_mangle)]
@@ -605,7 +432,7 @@ pub unsafe extern "C" fn musig_node_ref(node: *mut musig_node) -> *mut musig_nod
     simple(node, || unsafe { add_reference(node) })
 }
 
-/// Gives one reference to a node up; the last one asks it to stop.
+/// Gives up one reference to a node; the last one asks it to stop.
 ///
 /// A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
 ///

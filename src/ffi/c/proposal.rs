@@ -38,7 +38,6 @@ enum Content {
 }
 
 /// The order of key aggregation. Signer indices are positions in the proposal in both.
-///
 /// cbindgen:rename-all=prefix:MUSIG_KEY_ORDER_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -50,7 +49,6 @@ pub enum musig_key_order {
 }
 
 /// BIP-341 hash types that leave the transaction fixed.
-///
 /// cbindgen:rename-all=prefix:MUSIG_SIGHASH_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -62,7 +60,6 @@ pub enum musig_sighash {
 }
 
 /// How signers are grouped into turns.
-///
 /// cbindgen:rename-all=prefix:MUSIG_TIERS_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -159,7 +156,7 @@ macro_rules! signers {
 ///          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
 ///          messages: what is to be signed, 32 bytes each.
 ///          messages_length: how many messages there are, 1 to MUSIG_MAX_MESSAGES.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_new_messages(
@@ -196,7 +193,7 @@ pub unsafe extern "C" fn musig_proposal_new_messages(
 ///          transaction_length: bytes of the transaction.
 ///          spent: the outputs that it spends, one for each input.
 ///          spent_length: how many spent outputs there are.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_new_transaction(
@@ -233,7 +230,7 @@ pub unsafe extern "C" fn musig_proposal_new_transaction(
 /// Out:     error: why it failed; may be NULL.
 /// In:      proposal: the proposal.
 ///          order: a musig_key_order.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_key_order(
@@ -255,7 +252,7 @@ pub unsafe extern "C" fn musig_proposal_set_key_order(
 /// Out:     error: why it failed; may be NULL.
 /// In:      proposal: the proposal.
 ///          sighash: a musig_sighash.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_sighash(
@@ -285,7 +282,7 @@ pub unsafe extern "C" fn musig_proposal_set_sighash(
 /// Out:     error: why it failed; may be NULL.
 /// In:      proposal: the proposal.
 ///          method: a musig_election_method.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_election_method(
@@ -311,7 +308,7 @@ pub unsafe extern "C" fn musig_proposal_set_election_method(
 ///          broadcast_timeout: how many milliseconds a turn lasts before the next one opens: 1000 to 86400000.
 ///          tiers: a musig_tiers.
 ///          width: signers in each turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_failover(
@@ -352,7 +349,7 @@ pub unsafe extern "C" fn musig_proposal_set_failover(
 /// Out:     error: why it failed; may be NULL.
 /// In:      proposal: the proposal.
 ///          time: milliseconds. Default: 24 hours.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_expires_in(
@@ -377,7 +374,7 @@ pub unsafe extern "C" fn musig_proposal_set_expires_in(
 /// In:      proposal: the proposal.
 ///          metadata: any bytes.
 ///          metadata_length: how many there are, at most 4096.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_metadata(
@@ -401,7 +398,7 @@ pub unsafe extern "C" fn musig_proposal_set_metadata(
 /// Out:     error: why it failed; may be NULL.
 /// In:      proposal: the proposal.
 ///          id: the 32 bytes of the older session's id.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_replaces(
@@ -428,7 +425,7 @@ pub unsafe extern "C" fn musig_proposal_set_replaces(
 ///          follows: the index of the tweak that this one is applied after, or MUSIG_NO_TWEAK.
 ///          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
 ///          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_add_tweak(
@@ -470,7 +467,7 @@ fn tweak_index(index: u32, count: usize, name: &str) -> Outcome<Option<usize>> {
 /// In:      proposal: the proposal.
 ///          message: the index of the message.
 ///          tweak: the index of the tweak, or MUSIG_NO_TWEAK for the aggregate key itself.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_message_tweak(
@@ -501,7 +498,7 @@ pub unsafe extern "C" fn musig_proposal_set_message_tweak(
 ///
 /// Returns: the same pointer.
 /// In:      proposal: the proposal; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_ref(proposal: *mut musig_proposal) -> *mut musig_proposal {
@@ -509,10 +506,12 @@ pub unsafe extern "C" fn musig_proposal_ref(proposal: *mut musig_proposal) -> *m
     simple(proposal, || unsafe { add_reference(proposal) })
 }
 
-/// Gives one reference to a proposal up; the last one frees it. Sessions are not touched by that.
+/// Gives up one reference to a proposal; the last one frees it.
+///
+/// Sessions are not touched by that.
 ///
 /// In:      proposal: the proposal; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_free(proposal: *mut musig_proposal) {

@@ -1,7 +1,8 @@
-//! A thread that does what may block, for those that must not: freeing the last reference of a running node.
+//! A thread that has done what may block, for those that must not: freeing the last reference of a running node.
+//! It exists from the first start of a node on, so that freeing never fails for lack of one.
 
-use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::boundary::{Outcome, is_forked, simple};
 use crate::error::Error;
@@ -18,7 +19,7 @@ pub(super) fn start() -> Outcome {
     let (jobs, queue) = channel::<Job>();
     let thread = std::thread::Builder::new().name("musig-reaper".into()).spawn(move || {
         while let Ok(job) = queue.recv() {
-            simple((), job);
+            run_apart(job);
         }
     });
     thread.map_err(|error| Error::Config(format!("no thread could be started: {error}")))?;
@@ -27,7 +28,21 @@ pub(super) fn start() -> Outcome {
     Ok(())
 }
 
-/// Runs a job on the thread. In a child of fork() nothing is run.
+/// Runs a job on a thread of its own, so that a node whose callback hangs keeps no other from ending. Without a thread
+/// it runs here.
+fn run_apart(job: Job) {
+    let job = Arc::new(Mutex::new(Some(job)));
+    let shared = job.clone();
+    let take = |job: &Mutex<Option<Job>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let work = move || simple((), || take(&shared).map_or((), |job| job()));
+    if std::thread::Builder::new().name("musig-end".into()).spawn(work).is_err()
+        && let Some(job) = take(&job)
+    {
+        simple((), job);
+    }
+}
+
+/// Has a job run by the thread. In a child of fork() nothing is run.
 pub(super) fn run(job: impl FnOnce() + Send + 'static) {
     let job: Job = Box::new(job);
     if is_forked() {

@@ -71,6 +71,7 @@ pub struct musig_signer_callbacks {
         unsafe extern "C" fn(user_data: *mut c_void, digest: *const u8, signature: *mut u8) -> musig_status,
     >,
     /// Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes for each message.
+    /// Never twice for one attempt: then it returns MUSIG_STATUS_NONCE_GONE, and the session goes on with a new attempt.
     pub make_nonces: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -78,7 +79,8 @@ pub struct musig_signer_callbacks {
             nonces: *mut u8,
         ) -> musig_status,
     >,
-    /// Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message.
+    /// Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message. Without these
+    /// nonces, as after a restart, it returns MUSIG_STATUS_NONCE_GONE.
     pub make_partials: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -193,7 +195,7 @@ impl Signer for Foreign {
 /// Out:     out: the signer; give it up with musig_signer_free.
 ///          error: why it failed; may be NULL.
 /// In:      secret: the 32 bytes of the secret key.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_new(
@@ -216,7 +218,7 @@ pub unsafe extern "C" fn musig_signer_new(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER if the system gives no random bytes.
 /// Out:     out: the signer; give it up with musig_signer_free.
 ///          error: why it failed; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_generate(
@@ -232,7 +234,7 @@ pub unsafe extern "C" fn musig_signer_generate(
 
 /// Makes a signer of callbacks, for a key in another process or a device that speaks MuSig2 (BIP-327).
 ///
-/// What it answers is verified before it is sent.
+/// What it answers is verified before it is stored or sent: signatures, public nonces, partial signatures.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is missing. Only
 ///          with MUSIG_STATUS_OK does user_data pass over.
@@ -242,7 +244,7 @@ pub unsafe extern "C" fn musig_signer_generate(
 ///          callbacks: the table, which is copied.
 ///          user_data: handed to each callback; may be NULL.
 ///          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_from_callbacks(
@@ -271,7 +273,7 @@ pub unsafe extern "C" fn musig_signer_from_callbacks(
 /// Out:     out: gets the 33 bytes of the compressed public key.
 ///          error: why it failed; may be NULL.
 /// In:      signer: the signer.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_public_key(
@@ -296,7 +298,7 @@ pub unsafe extern "C" fn musig_signer_public_key(
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
 /// Out:     error: why it failed; may be NULL.
 /// In:      signer: the signer.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  until a signature that is being made is finished.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_lock(
@@ -318,7 +320,7 @@ pub unsafe extern "C" fn musig_signer_lock(
 /// Out:     error: why it failed; may be NULL.
 /// In:      signer: the signer.
 ///          secret: the 32 bytes of the secret key.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  until a signature that is being made is finished.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_unlock(
@@ -338,7 +340,7 @@ pub unsafe extern "C" fn musig_signer_unlock(
 /// Out:     out: 1 if it is locked, else 0.
 ///          error: why it failed; may be NULL.
 /// In:      signer: the signer.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  until a signature that is being made is finished.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_is_locked(
@@ -357,7 +359,7 @@ pub unsafe extern "C" fn musig_signer_is_locked(
 ///
 /// Returns: the same pointer.
 /// In:      signer: the signer; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_ref(signer: *mut musig_signer) -> *mut musig_signer {
@@ -365,10 +367,10 @@ pub unsafe extern "C" fn musig_signer_ref(signer: *mut musig_signer) -> *mut mus
     simple(signer, || unsafe { add_reference(signer) })
 }
 
-/// Gives one reference to a signer up; the last one, nodes included, wipes it.
+/// Gives up one reference to a signer; the last one, nodes included, wipes it.
 ///
 /// In:      signer: the signer; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_free(signer: *mut musig_signer) {

@@ -11,7 +11,6 @@ pub type musig_status = i32;
 
 /// The values of musig_status. 1 to 99: the call; 100 to 199: the network; 200 to 299: the protocol; 300 to 399: the
 /// store; 400 to 499: the chain; 900 and above: libmusig itself.
-///
 /// cbindgen:rename-all=prefix:MUSIG_STATUS_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +147,7 @@ impl From<SignerError> for Failure {
 ///
 /// Returns: a NUL-terminated text; "unknown status" for a number that this version does not have.
 /// In:      status: any number.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {

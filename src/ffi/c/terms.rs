@@ -79,7 +79,6 @@ pub struct musig_tweak {
 }
 
 /// Bytes of a session's terms.
-///
 /// cbindgen:rename-all=prefix:MUSIG_TERMS_
 #[repr(i32)]
 #[derive(Clone, Copy)]
@@ -101,14 +100,16 @@ fn no_index(what: &str, index: u32, count: usize) -> Failure {
     Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
 }
 
-/// Decodes and checks encoded terms. Needs no node.
+/// Decodes and checks encoded terms.
+///
+/// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are refused.
 /// Out:     out: the terms; give them up with musig_terms_free.
 ///          error: why it failed; may be NULL.
 /// In:      data: the encoded terms.
 ///          data_length: how many bytes there are, at most 4 MiB.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_decode(
@@ -131,7 +132,7 @@ pub unsafe extern "C" fn musig_terms_decode(
 /// Out:     out: gets the numbers. Set its struct_size before.
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_get_info(
@@ -179,7 +180,7 @@ pub unsafe extern "C" fn musig_terms_get_info(
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
 ///          field: a musig_terms_field.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_bytes(
@@ -219,7 +220,7 @@ pub unsafe extern "C" fn musig_terms_bytes(
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
 ///          index: the input that spends it.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_spent_output(
@@ -248,7 +249,7 @@ pub unsafe extern "C" fn musig_terms_spent_output(
 ///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
 ///          index: the index of the message.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_message(
@@ -280,7 +281,7 @@ pub unsafe extern "C" fn musig_terms_message(
 /// In:      terms: the terms.
 ///          out_length: how many tweaks there is room for; 16 always suffice.
 ///          index: the index of the message.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_message_tweaks(
@@ -312,7 +313,7 @@ pub unsafe extern "C" fn musig_terms_message_tweaks(
 ///
 /// Returns: the same pointer.
 /// In:      terms: the terms; NULL stays NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_ref(terms: *mut musig_terms) -> *mut musig_terms {
@@ -320,10 +321,10 @@ pub unsafe extern "C" fn musig_terms_ref(terms: *mut musig_terms) -> *mut musig_
     simple(terms, || unsafe { add_reference(terms) })
 }
 
-/// Gives one reference to terms up; the last one frees them.
+/// Gives up one reference to terms; the last one frees them.
 ///
 /// In:      terms: the terms; nothing is done for NULL.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_free(terms: *mut musig_terms) {

@@ -25,7 +25,7 @@ pub const MUSIG_NO_TWEAK: u32 = 0xffff_ffff;
 /// Compare with MUSIG_VERSION_NUMBER, which is the version that the program was compiled with.
 ///
 /// Returns: major * 1000000 + minor * 1000 + patch.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_version() -> u32 {
@@ -38,7 +38,7 @@ pub extern "C" fn musig_version() -> u32 {
 /// MUSIG_ABI_VERSION only.
 ///
 /// Returns: the number of the binary interface.
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_abi_version() -> u32 {
@@ -48,7 +48,7 @@ pub extern "C" fn musig_abi_version() -> u32 {
 /// Tells the version of the library that is loaded, as a text.
 ///
 /// Returns: a static, NUL-terminated text such as "0.1.0".
-/// Threads: any.
+/// Threads: any, inside callbacks too.
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_version_string() -> *const c_char {

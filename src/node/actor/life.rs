@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{Actor, Command};
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::net::{NetCommand, Network};
 use crate::node::metrics::Metrics;
 use crate::platform;
@@ -26,26 +26,64 @@ impl Actor {
     }
 
     pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
-        // What was asked for before is committed before.
+        // What was asked for before is committed before; what failed before is tried once more.
+        if self.store_error.is_some() {
+            self.retry_at = Some(Instant::now());
+        }
         self.settle();
         self.suspended = true;
-        self.store.suspend(Box::new(move |result| drop(reply.send(result.map_err(Error::Store)))));
-    }
-
-    pub(crate) fn resume(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        self.suspensions += 1;
         let commands = self.commands.clone();
-        self.store.resume(Box::new(move |result| {
+        self.store.suspend(Box::new(move |result| {
+            // By way of the actor, which by then knows what became of the commits before.
             let call = move |actor: &mut Actor| {
-                if result.is_ok() {
-                    actor.suspended = false;
-                    actor.clocks = (platform::now(), Instant::now());
-                    actor.reconnect();
-                    actor.engine.woke(platform::now());
-                }
-                drop(reply.send(result.map_err(Error::Store)));
+                let committed = actor.store_error.clone().map_or(Ok(()), Err);
+                drop(reply.send(result.and(committed).map_err(Error::Store)));
             };
             drop(commands.send(Command::Call(Box::new(call))));
         }));
+    }
+
+    pub(crate) fn resume(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        let (commands, suspensions) = (self.commands.clone(), self.suspensions);
+        self.store.resume(Box::new(move |result| {
+            let call = move |actor: &mut Actor| actor.resumed(result, suspensions, reply);
+            drop(commands.send(Command::Call(Box::new(call))));
+        }));
+    }
+
+    /// The store is open again, or is not.
+    fn resumed(
+        &mut self,
+        result: Result<(), StoreError>,
+        suspensions: u64,
+        reply: oneshot::Sender<Result<(), Error>>,
+    ) {
+        if let Err(error) = result {
+            return drop(reply.send(Err(Error::Store(error))));
+        }
+        // Suspended again meanwhile: the store is closed by now, or will be in a moment.
+        if suspensions != self.suspensions {
+            return drop(reply.send(Err(Error::Suspended)));
+        }
+        self.suspended = false;
+        self.clocks = (platform::now(), Instant::now());
+        self.reconnect();
+        self.engine.woke(platform::now());
+        if self.store_error.is_some() {
+            // What could not be committed before is now, at once; until then every request would be refused.
+            self.retry_at = Some(Instant::now());
+            self.resuming.push(reply);
+        } else {
+            drop(reply.send(Ok(())));
+        }
+    }
+
+    /// Tells those who resumed the node whether its store takes commits again.
+    pub(super) fn answer_resuming(&mut self, result: Result<(), StoreError>) {
+        for reply in std::mem::take(&mut self.resuming) {
+            drop(reply.send(result.clone().map_err(Error::Store)));
+        }
     }
 
     fn reconnect(&self) {

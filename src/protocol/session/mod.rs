@@ -247,6 +247,11 @@ impl Session {
         over && told && now.wall >= self.proposal.expires_at
     }
 
+    /// The bytes of what it holds, as they came.
+    pub fn bytes(&self) -> usize {
+        self.proposal.as_bytes().len() + self.set.bytes()
+    }
+
     /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
     pub fn foreign(&self) -> bool {
         !self.closed && self.proposal.proposer != self.own && !self.joined() && !self.consenting()
@@ -494,7 +499,7 @@ impl Session {
         match (purpose, &error) {
             (Purpose::Partial(_), SignerError::NonceGone) => self.nonces_held = None,
             // It made them before, and they never came back: they are lost, and so is the attempt.
-            (Purpose::Nonces(attempt), SignerError::Mismatch(_)) => {
+            (Purpose::Nonces(attempt), SignerError::Mismatch(_) | SignerError::NonceGone) => {
                 self.attempts_used = self.attempts_used.max(attempt + 1);
                 self.state_changed = true;
             }
@@ -518,15 +523,15 @@ impl Session {
 
     // ---- What others say ----
 
-    /// Takes an envelope from a peer. `relayed`: not from the signer that signed it.
+    /// Takes an envelope from a peer, that signed it or passes it on. Answers whether it is new here.
     pub fn receive(
         &mut self,
         envelope: Envelope,
         from: usize,
         context: &mut Context<'_>,
-    ) -> Result<(), WireError> {
+    ) -> Result<bool, WireError> {
         if self.closed || !self.set.wants(&envelope, &self.proposal) {
-            return Ok(());
+            return Ok(false);
         }
         envelope.verify(context.scheme, &self.proposal)?;
         let signer = envelope.body().signer;
@@ -539,7 +544,7 @@ impl Session {
         self.progress_at = context.now.monotonic;
         self.stalled = false;
         self.add(envelope, context);
-        Ok(())
+        Ok(true)
     }
 
     /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, so after a

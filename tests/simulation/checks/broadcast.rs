@@ -84,11 +84,15 @@ impl Checker {
                     || !run.broadcasts[signer].holds(Duration::ZERO, due.by)
             };
             let parted = !run.whole.holds(due.from, due.by);
-            let lied = lied || (0..n).any(|signer| earlier(&turns, signer, &due) && lies(signer));
+            let heard = run
+                .cluster
+                .events(node, &begun.id)
+                .any(|(at, event)| at <= due.by && matches!(event, Event::BroadcastClaimed { .. }));
+            let lied = heard || lied || (0..n).any(|signer| earlier(&turns, signer, &due) && lies(signer));
             let rule = match () {
                 () if due.returned => "V3",
-                () if parted => "V6",
                 () if lied => "V4",
+                () if parted => "V6",
                 () => "V1",
             };
             self.check(rule, served(run, begun, node, Duration::ZERO, due.by), || {
@@ -158,6 +162,12 @@ impl Checker {
         let woken = |from: Duration, to: Duration| {
             run.returns.iter().any(|(who, at)| *who == node && from <= *at && *at <= to)
         };
+        for loss in &losses {
+            let ever = answers(run, begun, node).iter().any(|(at, answer)| at <= loss && pauses(*answer));
+            self.check("S5", ever, || {
+                format!("node {node} lost at {loss:?} what it never saw, and had waited for it")
+            });
+        }
         let mut seen = None;
         let mut gone: Option<Duration> = None;
         for (at, answer) in answers(run, begun, node) {
@@ -202,7 +212,10 @@ impl Checker {
             let last = answers[..before].iter().rfind(|(_, answer)| answer.is_some());
             let Some((seen, answer)) = last else { continue };
             // What it saw is not synced: a crash may lose it.
-            if up.iter().any(|(from, to)| from <= seen && submission.at <= *to) {
+            let gone = answers[before..]
+                .iter()
+                .any(|(at, answer)| *answer == Some(ChainStatus::Unknown) && *at <= submission.at);
+            if !gone && up.iter().any(|(from, to)| from <= seen && submission.at <= *to) {
                 self.check("V6", !pauses(*answer), || {
                     format!("node {node} submits {} at {:?}, and saw it at {seen:?}", begun.id, submission.at)
                 });
@@ -233,7 +246,8 @@ impl Checker {
                         format!("node {node}: alarm before its own turn")
                     });
                     let since = since.unwrap_or_default();
-                    let steady = !run.odd_clocks.contains(&node) && !away(since, at);
+                    // After a crash the certificate may be told of late.
+                    let steady = !run.odd_clocks.contains(&node) && !away(Duration::ZERO, at);
                     let over =
                         since + turns.start(turns.count()).min(begun.plan.timeout * turns.count() as u32);
                     let late = at + run.scenario.sync * 3 + Duration::from_millis(5) >= over;

@@ -9,7 +9,7 @@ use libmusig::protocol::wire::{self, pb};
 use super::{Checker, answers, pauses};
 use crate::run::Run;
 use crate::scenario::{Fault, Scenario};
-use crate::simulated::cluster::{Consent, Random};
+use crate::simulated::cluster::{Consent, Duty, Random};
 
 /// How many messages are left out, each in a run of its own.
 const MESSAGES: usize = 2;
@@ -24,6 +24,10 @@ fn tame(scenario: &Scenario, random: &mut Random) -> Scenario {
         part.byzantine = None;
         part.dead_after = None;
         part.consent = Consent::Joins;
+        // Where the first submit at once nobody else has to.
+        if random.chance(500) {
+            (part.broadcaster, part.duty) = (false, Duty::Ignores);
+        }
     }
     let mut created = false;
     tame.faults.retain_mut(|(_, fault)| match fault {
@@ -47,8 +51,8 @@ fn tame(scenario: &Scenario, random: &mut Random) -> Scenario {
         _ => false,
     });
     let n = tame.signers() as u64;
-    for _ in 0..2 + random.below(6) {
-        let at = Duration::from_millis(500) + random.duration(tame.heals_at);
+    for _ in 0..1 + random.below(2) {
+        let at = Duration::from_millis(500) + random.duration(tame.heals_at / 2);
         let node = random.below(n) as usize;
         let fault = if random.chance(600) { Fault::Claim(node) } else { Fault::Nack(node) };
         tame.faults.push((at.min(tame.heals_at), fault));

@@ -2,253 +2,36 @@
 //!
 //! A child takes orders as lines of JSON on its standard input and says what happens on its standard output.
 
+mod child;
+#[cfg(target_os = "linux")]
+pub mod disk;
+#[cfg(target_os = "linux")]
+pub mod network;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
-use libmusig::error::StoreError;
-use libmusig::event::{Event, KeepEvent, NodeEvent};
-use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::Envelope;
-use libmusig::protocol::proposal::{FailoverPolicy, SpentOutput};
 use libmusig::protocol::wire::{self, pb};
-use libmusig::signer::LocalSigner;
-use libmusig::store::redb::RedbStore;
-use libmusig::store::schema::Key;
-use libmusig::store::{Change, Durability, Entry, Store};
-use libmusig::types::{SignerKey, from_hex, to_hex};
+use libmusig::types::{SignerKey, to_hex};
 use serde_json::{Value, json};
 
+use self::child::{SETTINGS, bytes};
 use crate::chain_support::chain::Chain;
-use crate::chain_support::esplora::Esplora;
 use crate::chain_support::http::Server;
 use crate::support::{key, keys, secret, wait_until};
 use crate::world::Spend;
 
-/// Set in a child: its settings.
-const SETTINGS: &str = "LIBMUSIG_TEST_SIGNER";
 /// How long a turn lasts.
 pub const TURN: Duration = Duration::from_millis(1000);
 /// How long anything may take beyond the turns.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-// ---- The child ----
-
-/// Not a test: what this program does when a test starts it as a signer.
-#[test]
-fn child() {
-    let Ok(settings) = std::env::var(SETTINGS) else { return };
-    serve(&serde_json::from_str(&settings).expect("settings are JSON"));
-    // The harness has nothing to add.
-    std::process::exit(0);
-}
-
-fn say(value: &Value) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "\n@{value}").and_then(|()| out.flush());
-}
-
-/// Lets submissions through only while it is open.
-struct Gate {
-    inner: Esplora,
-    open: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Broadcaster for Gate {
-    fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
-        say(&json!({ "event": "about to submit" }));
-        let open = self.open.lock().expect("nobody panics with it");
-        drop(self.changed.wait_while(open, |open| !*open).expect("nobody panics with it"));
-        let outcome = self.inner.submit(transaction);
-        say(&json!({ "event": "submitted", "accepted": outcome == Ok(SubmitOutcome::Accepted) }));
-        outcome
-    }
-}
-
-/// Kills this process just before or just after its n-th commit of something of a session.
-struct Fatal {
-    inner: RedbStore,
-    commits: u64,
-    before: Option<u64>,
-    after: Option<u64>,
-}
-
-fn die() -> ! {
-    // SAFETY: ends this process at once, as the kernel does to one that runs out of memory.
-    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-    std::process::abort()
-}
-
-impl Store for Fatal {
-    fn load(&mut self) -> Result<Vec<Entry>, StoreError> {
-        self.inner.load()
-    }
-
-    fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), StoreError> {
-        let of_session = |change: &Change| match change {
-            Change::Put(key, _) | Change::Delete(key) => {
-                Key::decode(key).and_then(|key| key.session()).is_some()
-            }
-            Change::DeletePrefix(_) => true,
-        };
-        if !changes.iter().any(of_session) {
-            return self.inner.commit(changes, durability);
-        }
-        let number = self.commits;
-        self.commits += 1;
-        if self.before == Some(number) {
-            die();
-        }
-        self.inner.commit(changes, durability)?;
-        if self.after == Some(number) {
-            die();
-        }
-        Ok(())
-    }
-
-    fn suspend(&mut self) -> Result<(), StoreError> {
-        self.inner.suspend()
-    }
-
-    fn resume(&mut self) -> Result<(), StoreError> {
-        self.inner.resume()
-    }
-}
-
-fn serve(settings: &Value) {
-    let lines = std::io::stdin().lock().lines().map_while(Result::ok);
-    let text = |name: &str| settings[name].as_str().expect("is set").to_owned();
-    let signer = LocalSigner::new(from_hex(&text("secret")).expect("digits")).expect("a key");
-    let esplora = Esplora::new(&text("chain")).expect("an address");
-    let open = settings["open"].as_bool().unwrap_or(true);
-    let gate = Arc::new(Gate { inner: esplora.clone(), open: Mutex::new(open), changed: Condvar::new() });
-    let store = Fatal {
-        inner: RedbStore::open(text("store")).expect("opens"),
-        commits: 0,
-        before: settings["die_before"].as_u64(),
-        after: settings["die_after"].as_u64(),
-    };
-    let consents = settings["consents"].as_bool().unwrap_or(true);
-    let slot: Arc<OnceLock<Node>> = Arc::default();
-    let own = slot.clone();
-    let node = Node::builder()
-        .signer(signer)
-        .store(store)
-        .listen("/ip4/127.0.0.1/tcp/0")
-        .broadcaster(gate.clone())
-        .observer(Arc::new(esplora))
-        .final_depth(3)
-        .event_handler(move |event| handle(own.wait(), event, consents))
-        .start()
-        .expect("starts");
-    let _ = slot.set(node.clone());
-    let address = crate::support::address(&node);
-    say(&json!({ "event": "listening", "address": address }));
-
-    for line in lines {
-        let order: Value = serde_json::from_str(&line).expect("orders are JSON");
-        match order["order"].as_str().expect("orders have a name") {
-            "peer" => node.add_peer(order["address"].as_str().expect("is set")).wait().expect("an address"),
-            "connected" => {
-                let wanted = order["signers"].as_u64().expect("is set") as usize;
-                crate::support::wait_until("all are connected", || {
-                    node.connected_signers().wait().expect("runs").len() >= wanted
-                });
-                say(&json!({ "event": "connected" }));
-            }
-            "propose" => propose(&node, &order),
-            "join" => {
-                for status in node.sessions().wait().expect("runs") {
-                    node.session(status.session).join().wait().expect("joins");
-                }
-            }
-            "open" => {
-                *gate.open.lock().expect("nobody panics with it") = true;
-                gate.changed.notify_all();
-            }
-            "export" => {
-                for status in node.sessions().wait().expect("runs") {
-                    let bytes = node.session(status.session).export().wait().expect("is known");
-                    say(&json!({
-                        "event": "export", "session": status.session.to_string(), "bytes": to_hex(&bytes),
-                        "phase": format!("{:?}", status.phase), "attempt": status.attempt,
-                    }));
-                }
-                say(&json!({ "event": "exported" }));
-            }
-            other => panic!("no order {other}"),
-        }
-    }
-    node.stop().expect("stops");
-}
-
-fn propose(node: &Node, order: &Value) {
-    let text = |name: &str| order[name].as_str().expect("is set");
-    let signers: Vec<SignerKey> = order["signers"]
-        .as_array()
-        .expect("is set")
-        .iter()
-        .map(|key| key.as_str().expect("is text").parse().expect("a key"))
-        .collect();
-    let spent =
-        SpentOutput { value: order["value"].as_u64().expect("is set"), script: bytes(text("script")) };
-    let method = ElectionMethod::from_number(order["method"].as_u64().expect("is set") as u32);
-    let policy = FailoverPolicy { broadcast_timeout: TURN, ..FailoverPolicy::default() };
-    let request = SessionRequest::transaction(signers, bytes(text("transaction")), vec![spent])
-        .election_method(method.expect("a method"))
-        .failover(policy);
-    let session = node.create_session(request).wait().expect("is created");
-    say(&json!({ "event": "proposed", "session": session.id().to_string() }));
-}
-
-fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("digits")).collect()
-}
-
-/// Says everything, and consents to every proposal unless it is told to wait.
-fn handle(node: &Node, event: &NodeEvent, consents: bool) -> Result<(), KeepEvent> {
-    let name = format!("{:?}", event.event);
-    let name = name.split([' ', '(']).next().unwrap_or_default();
-    let Some(id) = event.session else {
-        say(&json!({ "event": name }));
-        return Ok(());
-    };
-    let mut line =
-        json!({ "event": name, "id": event.id, "session": id.to_string(), "durable": event.durable });
-    match &event.event {
-        Event::SessionComplete { priority_list, transaction, .. } => {
-            line["list"] = json!(priority_list);
-            line["txid"] = json!(transaction.as_ref().map(|transaction| transaction.txid.to_string()));
-        }
-        Event::ShouldBroadcast { turn, signer, .. } => {
-            line["turn"] = json!(turn);
-            line["signer"] = json!(signer);
-        }
-        Event::CoordinatorFailed { failed, next, turn } => {
-            line["failed"] = json!(failed);
-            line["next"] = json!(next);
-            line["turn"] = json!(turn);
-        }
-        Event::BroadcastClaimed { by, .. } => line["by"] = json!(by),
-        Event::SignerFailed { error } => line["reason"] = json!(error.to_string()),
-        Event::SessionFailed { culprits, .. } => line["culprits"] = json!(culprits),
-        _ => {}
-    }
-    say(&line);
-    if consents && matches!(event.event, Event::SessionProposed { .. }) {
-        node.session(id).join().wait().map_err(|_| KeepEvent)?;
-    }
-    Ok(())
-}
-
-// ---- The parent ----
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a session holds.
 pub struct Export {
@@ -284,8 +67,13 @@ impl Said {
 /// n signers in processes of their own, and a chain.
 pub struct Cluster {
     pub n: usize,
+    /// How long a turn of the sessions lasts that are proposed from now on.
+    pub turn: Duration,
     pub chain: Arc<Chain>,
     pub log: Vec<Said>,
+    /// Their own network; without one they are on loopback.
+    #[cfg(target_os = "linux")]
+    pub network: Option<network::Network>,
     server: Server,
     directory: tempfile::TempDir,
     processes: Vec<Option<Process>>,
@@ -297,44 +85,84 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the signers, each with settings of its own on top of the usual ones, and connects all with all.
     pub fn start(n: usize, settings: impl Fn(usize) -> Value) -> Self {
+        let mut cluster = Self::new(n);
+        cluster.begin(settings);
+        cluster.connect(|_| n - 1);
+        cluster
+    }
+
+    /// Like [`Cluster::start`], in a network of their own. `neighbours`: with how many each can connect.
+    #[cfg(target_os = "linux")]
+    pub fn start_in(
+        network: network::Network,
+        n: usize,
+        settings: impl Fn(usize) -> Value,
+        neighbours: impl Fn(usize) -> usize,
+    ) -> Self {
+        let mut cluster = Self::new(n);
+        cluster.network = Some(network);
+        cluster.begin(settings);
+        cluster.connect(neighbours);
+        cluster
+    }
+
+    fn new(n: usize) -> Self {
         let chain = Arc::new(Chain::new());
         let server = Server::start(chain.clone(), Some(Duration::from_millis(200))).expect("serves");
         let (sender, lines) = channel();
         let directory = tempfile::tempdir().expect("a directory");
-        let mut cluster = Self {
+        Self {
             n,
+            turn: TURN,
             chain,
             log: Vec::new(),
+            #[cfg(target_os = "linux")]
+            network: None,
             server,
             directory,
             processes: (0..n).map(|_| None).collect(),
             addresses: vec![None; n],
             lines,
             sender,
-        };
-        for index in 0..n {
-            cluster.spawn(index, &settings(index));
         }
-        for index in 0..n {
-            cluster.await_address(index, 0);
-            cluster.introduce(index);
+    }
+
+    fn begin(&mut self, settings: impl Fn(usize) -> Value) {
+        for index in 0..self.n {
+            self.spawn(index, &settings(index));
         }
-        for index in 0..n {
-            cluster.order(index, &json!({ "order": "connected", "signers": n - 1 }));
+        for index in 0..self.n {
+            self.await_address(index, 0);
+            self.introduce(index);
         }
-        cluster.wait_all("connected", 0..n);
-        cluster
+    }
+
+    fn connect(&mut self, neighbours: impl Fn(usize) -> usize) {
+        for index in 0..self.n {
+            self.order(index, &json!({ "order": "connected", "signers": neighbours(index) }));
+        }
+        self.wait_all("connected", 0..self.n);
+    }
+
+    /// Where a signer's store is.
+    pub fn store(&self, index: usize) -> PathBuf {
+        self.directory.path().join(format!("{index}.redb"))
     }
 
     /// Starts a signer's process, on the store it had before.
     fn spawn(&mut self, index: usize, settings: &Value) {
-        let store: PathBuf = self.directory.path().join(format!("{index}.redb"));
-        let mut all = json!({ "secret": to_hex(&secret(index)), "store": store, "chain": self.server.url() });
+        let (secret, store) = (to_hex(&secret(index)), self.store(index));
+        let mut all = json!({ "secret": secret, "store": store, "chain": self.server.url() });
+        #[cfg(target_os = "linux")]
+        if let Some(network) = &self.network {
+            all["network"] = network.place(index);
+            all["listen"] = json!("/ip4/0.0.0.0/tcp/4001");
+        }
         for (name, value) in settings.as_object().into_iter().flatten() {
             all[name] = value.clone();
         }
         let mut child = Command::new(std::env::current_exe().expect("has a path"))
-            .args(["process::child", "--exact", "--nocapture", "--test-threads=1"])
+            .args(["process::child::child", "--exact", "--nocapture", "--test-threads=1"])
             .env(SETTINGS, all.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -383,6 +211,16 @@ impl Cluster {
                 self.order(index, &json!({ "order": "peer", "address": address }));
             }
         }
+    }
+
+    /// Starts a dead signer again, on a store that it cannot use. Answers what it says of that.
+    pub fn refused(&mut self, index: usize, settings: &Value) -> String {
+        let from = self.log.len();
+        self.spawn(index, settings);
+        self.wait("it ends", |log| log[from..].iter().any(|said| said.by == index && said.is("ended")));
+        wait_until("it is gone", || self.bury(index));
+        let refusal = self.log[from..].iter().find(|said| said.by == index && said.is("refused"));
+        refusal.expect("it says why").line["reason"].as_str().expect("is text").to_owned()
     }
 
     pub fn order(&mut self, index: usize, order: &Value) {
@@ -435,6 +273,26 @@ impl Cluster {
                 .collect(),
             attempt: line["attempt"].as_u64().expect("is set"),
         })
+    }
+
+    /// What a signer counts now.
+    #[track_caller]
+    pub fn count(&mut self, index: usize) -> Value {
+        let from = self.log.len();
+        self.order(index, &json!({ "order": "count" }));
+        let counts = |said: &&Said| said.by == index && said.is("count");
+        self.wait("it counts", |log| log[from..].iter().any(|said| counts(&said)));
+        self.log[from..].iter().find(counts).expect("was waited for").line.clone()
+    }
+
+    /// Where a signer listens.
+    pub fn address(&self, index: usize) -> &str {
+        self.addresses[index].as_deref().expect("it runs")
+    }
+
+    /// The id of a signer's process.
+    pub fn process(&self, index: usize) -> u32 {
+        self.processes[index].as_ref().expect("it runs").child.id()
     }
 
     /// SIGSTOP.
@@ -524,6 +382,7 @@ impl Cluster {
                 "value": spend.spent.value,
                 "script": to_hex(&spend.spent.script),
                 "method": method.number(),
+                "turn": self.turn.as_secs(),
             }),
         );
     }

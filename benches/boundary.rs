@@ -1,0 +1,184 @@
+//! What the C boundary costs: a getter against the Rust call behind it, and an event's way from its commit to the
+//! handler of a C program.
+
+use std::ffi::{CString, c_void};
+use std::hint::black_box;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use libmusig::ffi::c::config::{
+    musig_config_free, musig_config_new, musig_config_set_event_handler, musig_config_set_offline,
+    musig_config_set_signer, musig_config_set_store_memory, musig_config_set_store_path,
+    musig_config_set_without_observer,
+};
+use libmusig::ffi::c::error::musig_error;
+use libmusig::ffi::c::event::{musig_event, musig_event_kind, musig_event_kind_of};
+use libmusig::ffi::c::node::{
+    musig_node, musig_node_create_session, musig_node_free, musig_node_session, musig_node_signer_key,
+    musig_node_start, musig_node_stop,
+};
+use libmusig::ffi::c::proposal::{musig_proposal_free, musig_proposal_new_messages};
+use libmusig::ffi::c::session::{musig_session_free, musig_session_id};
+use libmusig::ffi::c::signer::{musig_signer_free, musig_signer_new};
+use libmusig::types::SessionId;
+
+use crate::support::{builder, keys, secret};
+use crate::{median, report};
+
+pub fn run() {
+    getters();
+    events();
+}
+
+macro_rules! ok {
+    ($call:expr) => {
+        // SAFETY: the arguments are what the header asks for.
+        assert_eq!(unsafe { $call }, 0)
+    };
+}
+
+/// Starts a node of C alone in the world: one signer, no network.
+fn start(store: Option<&std::path::Path>, events: bool) -> *mut musig_node {
+    let (mut signer, mut config, mut node) = (null_mut(), null_mut(), null_mut());
+    ok!(musig_signer_new(&mut signer, secret(0).as_ptr(), null_mut()));
+    ok!(musig_config_new(&mut config, null_mut()));
+    ok!(musig_config_set_signer(config, signer, null_mut()));
+    match store {
+        Some(path) => {
+            let path = CString::new(path.to_string_lossy().as_bytes()).expect("no NUL");
+            ok!(musig_config_set_store_path(config, path.as_ptr(), null_mut()));
+        }
+        None => ok!(musig_config_set_store_memory(config, null_mut())),
+    }
+    ok!(musig_config_set_offline(config, null_mut()));
+    ok!(musig_config_set_without_observer(config, null_mut()));
+    if events {
+        ok!(musig_config_set_event_handler(config, Some(handle), null_mut(), None, null_mut()));
+    }
+    ok!(musig_node_start(&mut node, config, null_mut()));
+    // SAFETY: each is given up once.
+    unsafe {
+        musig_config_free(config);
+        musig_signer_free(signer);
+    }
+    node
+}
+
+const CALLS: u32 = 2000;
+
+/// The nanoseconds of a call, in the median of many runs.
+fn nanos(runs: &mut Vec<Duration>, mut call: impl FnMut()) {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        call();
+    }
+    runs.push(start.elapsed() / CALLS);
+}
+
+/// By the functions' addresses, as a C program calls them, against the methods, alternating in one run.
+fn getters() {
+    type Getter<T> = unsafe extern "C" fn(*const T, *mut u8, *mut *mut musig_error) -> i32;
+    let node = start(None, false);
+    let own = builder(secret(1)).offline().start().expect("starts");
+    let session = own.session(SessionId([7; 32]));
+    let mut handle = null_mut();
+    ok!(musig_node_session(node, &mut handle, [7; 32].as_ptr(), null_mut()));
+    let signer_key: Getter<_> = black_box(musig_node_signer_key);
+    let session_id: Getter<_> = black_box(musig_session_id);
+    let (mut c, mut rust) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let mut out = [0; 33];
+    for _ in 0..400 {
+        nanos(&mut c[0], || ok!(signer_key(black_box(node), black_box(out.as_mut_ptr()), null_mut())));
+        nanos(&mut rust[0], || out.copy_from_slice(black_box(black_box(&own).signer_key().as_bytes())));
+        nanos(&mut c[1], || ok!(session_id(black_box(handle), black_box(out.as_mut_ptr()), null_mut())));
+        nanos(&mut rust[1], || out[..32].copy_from_slice(black_box(&black_box(&session).id().0)));
+    }
+    for (what, c, rust) in ["musig_node_signer_key", "musig_session_id"]
+        .into_iter()
+        .zip(c)
+        .zip(rust)
+        .map(|((what, c), rust)| (what, median(c), median(rust)))
+    {
+        let more = c.saturating_sub(rust).as_nanos();
+        let what = format!("{what} over the Rust call");
+        report(&what, format!("{more} ns"), "50 ns", more <= 50);
+    }
+    // SAFETY: given up once, and not used any more.
+    unsafe { musig_session_free(handle) };
+    stop(node);
+    own.stop().expect("stops");
+}
+
+fn stop(node: *mut musig_node) {
+    ok!(musig_node_stop(node, null_mut()));
+    // SAFETY: given up once, and not used any more.
+    unsafe { musig_node_free(node) };
+}
+
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// When the last commit was on the disk, in nanoseconds since [`BEGAN`].
+static SYNCED: AtomicU64 = AtomicU64::new(0);
+static ENTERED: OnceLock<Mutex<Sender<Duration>>> = OnceLock::new();
+
+fn clock() -> u64 {
+    BEGAN.elapsed().as_nanos() as u64
+}
+
+/// The call by which the store makes sure that a commit is on the disk. The program's own stands before the system's.
+#[cfg(target_os = "linux")]
+#[unsafe(no_mangle)]
+pub extern "C" fn fdatasync(descriptor: i32) -> i32 {
+    // SAFETY: takes no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_fdatasync, descriptor) };
+    SYNCED.store(clock(), Ordering::SeqCst);
+    result as i32
+}
+
+unsafe extern "C" fn handle(_: *mut c_void, _: *mut musig_node, event: *mut musig_event) -> i32 {
+    let now = clock();
+    // SAFETY: the event lives for the call.
+    let kind = unsafe { musig_event_kind_of(event) };
+    if kind == musig_event_kind::SESSION_COMPLETE as i32
+        && let Some(sender) = ENTERED.get()
+    {
+        let elapsed = Duration::from_nanos(now - SYNCED.load(Ordering::SeqCst));
+        let _ = sender.lock().unwrap_or_else(PoisonError::into_inner).send(elapsed);
+    }
+    0
+}
+
+/// The event of the finished signatures, from the end of the sync of the commit that it is in to the handler's first
+/// instruction.
+fn events() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    LazyLock::force(&BEGAN);
+    let (sender, entered): (_, Receiver<Duration>) = channel();
+    assert!(ENTERED.set(Mutex::new(sender)).is_ok(), "runs once");
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = start(Some(&directory.path().join("store")), true);
+    let key = keys(1)[0];
+    let mut samples = Vec::new();
+    for number in 0..500u32 {
+        let mut digest = [5; 32];
+        digest[..4].copy_from_slice(&number.to_be_bytes());
+        let (mut proposal, mut session) = (null_mut(), null_mut());
+        let key = key.as_bytes().as_ptr();
+        ok!(musig_proposal_new_messages(&mut proposal, key, 1, digest.as_ptr(), 1, null_mut()));
+        ok!(musig_node_create_session(node, &mut session, proposal, null_mut()));
+        samples.push(entered.recv_timeout(Duration::from_secs(30)).expect("it finishes"));
+        // SAFETY: each is given up once.
+        unsafe {
+            musig_session_free(session);
+            musig_proposal_free(proposal);
+        }
+    }
+    assert!(SYNCED.load(Ordering::SeqCst) > 0, "the store syncs by fdatasync");
+    stop(node);
+    let micros = median(samples).as_secs_f64() * 1e6;
+    report("commit of an event to the C handler, median", format!("{micros:.1} µs"), "20 µs", micros <= 20.0);
+}

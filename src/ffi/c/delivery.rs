@@ -1,0 +1,113 @@
+//! Taking the events of a node: by waiting, or in a loop of the application's own.
+
+use std::time::Duration;
+
+use super::boundary::Failure;
+use super::error::musig_error;
+use super::event::musig_event;
+use super::node::musig_node;
+use super::status::{musig_status, musig_status_code};
+
+/// Takes the next event.
+///
+/// Each event is handed out once in a process. Acknowledge a durable one with musig_node_event_handled.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_EVENT if none came in time; MUSIG_STATUS_CONSUMER_EXISTS if there is a
+///          handler, or another thread waits here; MUSIG_STATUS_NODE_STOPPED; MUSIG_STATUS_FORKED.
+/// Out:     out: the event; give it up with musig_event_free.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+///          timeout: how many milliseconds to wait; 0 to take only what is there, -1 to wait until the node stops.
+/// Threads: any, one at a time.
+/// Blocks:  until an event is there, for at most the timeout.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_next_event(
+    node: *const musig_node,
+    out: *mut *mut musig_event,
+    timeout: i64,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node), out!(out));
+        let limit = match u64::try_from(timeout) {
+            Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
+            Err(_) if timeout == -1 => None,
+            Err(_) => return Err(Failure::invalid(format!("timeout is {timeout}; pass -1 to wait"))),
+        };
+        let event = node.node()?.next_event_within(limit)?;
+        let event =
+            event.ok_or_else(|| Failure::new(musig_status_code::NO_EVENT, "no event came in time"))?;
+        out.give(musig_event::new(event));
+        Ok(())
+    })
+}
+
+/// Acknowledges a durable event, so that it does not come again.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_EVENT if it is no durable event of this process, or was acknowledged
+///          before; MUSIG_STATUS_FORKED.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+///          id: the number of the event, from musig_event_id.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_event_handled(
+    node: *const musig_node,
+    id: u64,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        if get!(node).node()?.event_handled(id) {
+            return Ok(());
+        }
+        let message = format!("no durable event {id} waits for its acknowledgement");
+        Err(Failure::new(musig_status_code::UNKNOWN_EVENT, message))
+    })
+}
+
+/// Tells the event descriptor of a node, for poll, epoll or kqueue.
+///
+/// It is readable while an event waits for musig_node_next_event, and once the node has stopped; level-triggered. It is
+/// the node's: never read, write or close it. It is closed with the last reference to the node and its sessions.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler; MUSIG_STATUS_CONFIG if the process has
+///          no descriptor left, or on systems without descriptors; MUSIG_STATUS_FORKED.
+/// Out:     out: the descriptor.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_event_descriptor(
+    node: *const musig_node,
+    out: *mut i32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node).node()?, out!(out));
+        #[cfg(unix)]
+        out.set(node.event_descriptor()?);
+        #[cfg(not(unix))]
+        {
+            let (_, _) = (node, out);
+            return Err(Failure::new(musig_status_code::CONFIG, "this system has no event descriptors"));
+        }
+        Ok(())
+    })
+}
+
+/// Hands out all durable events again that were not acknowledged, under new numbers.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// Out:     error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_redeliver(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.redeliver().wait()?) })
+}

@@ -1,0 +1,70 @@
+//! Numbers about a node.
+
+use super::error::musig_error;
+use super::node::musig_node;
+use super::status::musig_status;
+
+/// Numbers about a node. Counters begin with its start.
+#[repr(C)]
+pub struct musig_metrics {
+    /// sizeof(musig_metrics); the caller sets it.
+    pub struct_size: u32,
+    /// 1 if the node ended by a fault of libmusig.
+    pub failed: i32,
+    /// Sessions that the node holds, closed ones too.
+    pub sessions: u64,
+    /// Frames handed to the network.
+    pub frames_sent: u64,
+    /// Input that was refused.
+    pub refused: u64,
+    /// Commits of the store.
+    pub commits: u64,
+    /// Those that were synced.
+    pub syncs: u64,
+    /// Calls of the store that failed.
+    pub store_failures: u64,
+    /// Bytes received from peers.
+    pub bytes_in: u64,
+    /// Bytes sent to peers.
+    pub bytes_out: u64,
+    /// Events that wait for the application.
+    pub events_waiting: u64,
+    /// Notices that were dropped, for the application did not take them in time.
+    pub notices_dropped: u64,
+}
+
+/// Tells numbers about a node.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
+/// Out:     out: gets the numbers. Set its struct_size before.
+///          error: why it failed; may be NULL.
+/// In:      node: the node.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_metrics(
+    node: *const musig_node,
+    out: *mut musig_metrics,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node).node()?, out!(sized out));
+        let metrics = node.metrics().wait()?;
+        let refused = metrics.refused;
+        out.set(musig_metrics {
+            struct_size: size_of::<musig_metrics>() as u32,
+            failed: node.failed().into(),
+            sessions: metrics.sessions as u64,
+            frames_sent: metrics.frames_sent,
+            refused: refused.malformed + refused.signatures + refused.strangers + refused.proposals,
+            commits: metrics.store.commits,
+            syncs: metrics.store.syncs,
+            store_failures: metrics.store.failures,
+            bytes_in: metrics.network.bytes_in,
+            bytes_out: metrics.network.bytes_out,
+            events_waiting: metrics.events_waiting as u64,
+            notices_dropped: metrics.notices_dropped,
+        });
+        Ok(())
+    })
+}

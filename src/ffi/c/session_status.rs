@@ -1,0 +1,189 @@
+//! How a session stands.
+
+use super::boundary::Outcome;
+use super::error::musig_error;
+use super::session::musig_session;
+use super::status::musig_status;
+use crate::protocol::failover::Evidence;
+use crate::protocol::status::{Phase, SessionStatus};
+
+/// How far a session is.
+/// cbindgen:rename-all=prefix:MUSIG_PHASE_
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum musig_phase {
+    /// Proposed by another signer; waits for join or decline.
+    PROPOSED = 1,
+    /// Joined; waits for the others' consent or nonces.
+    JOINED = 2,
+    /// All nonces of the attempt are here; waits for partial signatures.
+    SIGNING = 3,
+    /// The signatures are finished, and the transaction's way to the chain is watched.
+    WATCHING = 4,
+    /// The watch ended.
+    FINAL = 5,
+    /// A signer provably broke a rule.
+    FAILED = 6,
+    /// A signer aborted.
+    ABORTED = 7,
+    /// A signer declined.
+    DECLINED = 8,
+    /// The proposal expired.
+    EXPIRED = 9,
+    /// Closed by the application.
+    CLOSED = 10,
+}
+
+/// What is known of a session's transaction.
+/// cbindgen:rename-all=prefix:MUSIG_EVIDENCE_
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum musig_evidence {
+    /// Nothing, or only what others claim.
+    NONE = 0,
+    /// The own submission was accepted.
+    SUBMITTED = 1,
+    /// The observer sees it.
+    SEEN = 2,
+    /// It is in a block.
+    CONFIRMED = 3,
+    /// A conflicting spend is in a block.
+    CONFLICT = 4,
+    /// The application, which is the observer, said that it is broadcast.
+    NOTIFIED = 5,
+}
+
+/// A session, as its node sees it now. Lists of signers have one byte, 1 or 0, for each signer index.
+#[repr(C)]
+pub struct musig_session_status {
+    /// sizeof(musig_session_status); the caller sets it.
+    pub struct_size: u32,
+    /// A musig_phase.
+    pub phase: i32,
+    /// This node's own signer index.
+    pub own_index: u32,
+    /// How many signers there are.
+    pub signers: u32,
+    /// The current attempt, from 0 on.
+    pub attempt: u32,
+    /// 1 if this node's partial signature went out.
+    pub partial_sent: i32,
+    /// When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+    pub expires_at: u64,
+    /// 1 once the signatures are finished: the members below are set then, else 0.
+    pub has_failover: i32,
+    /// The elected coordinator.
+    pub coordinator: u32,
+    /// The last turn that opened, from 0 on.
+    pub turn: u32,
+    /// A musig_evidence.
+    pub evidence: i32,
+    /// Milliseconds until the next turn opens; UINT64_MAX if this is the last one.
+    pub until_next_turn: u64,
+    /// With MUSIG_EVIDENCE_CONFIRMED: the height of the block.
+    pub height: u32,
+    /// With MUSIG_EVIDENCE_CONFIRMED or MUSIG_EVIDENCE_CONFLICT: the block itself counts as one.
+    pub confirmations: u32,
+    /// How often this node submitted.
+    pub submissions: u32,
+    /// Watches that came before, each lost.
+    pub watch: u32,
+    /// The signers that accepted.
+    pub accepted: [u8; 128],
+    /// The signers that everybody waits for.
+    pub missing: [u8; 128],
+    /// The signers of the last turn that opened.
+    pub current: [u8; 128],
+}
+
+fn marks(indices: &[usize]) -> [u8; 128] {
+    let mut marks = [0; 128];
+    for index in indices {
+        if let Some(mark) = marks.get_mut(*index) {
+            *mark = 1;
+        }
+    }
+    marks
+}
+
+fn status_of(status: &SessionStatus) -> Outcome<musig_session_status> {
+    let phase = match status.phase {
+        Phase::Proposed => musig_phase::PROPOSED,
+        Phase::Joined => musig_phase::JOINED,
+        Phase::Signing => musig_phase::SIGNING,
+        Phase::Watching => musig_phase::WATCHING,
+        Phase::Final => musig_phase::FINAL,
+        Phase::Failed => musig_phase::FAILED,
+        Phase::Aborted => musig_phase::ABORTED,
+        Phase::Declined => musig_phase::DECLINED,
+        Phase::Expired => musig_phase::EXPIRED,
+        Phase::Closed => musig_phase::CLOSED,
+    };
+    let mut out = musig_session_status {
+        struct_size: size_of::<musig_session_status>() as u32,
+        phase: phase as i32,
+        own_index: status.own_index as u32,
+        signers: status.signers as u32,
+        attempt: status.attempt,
+        partial_sent: status.partial_sent.into(),
+        expires_at: status.expires_at.0,
+        has_failover: 0,
+        coordinator: 0,
+        turn: 0,
+        evidence: musig_evidence::NONE as i32,
+        until_next_turn: 0,
+        height: 0,
+        confirmations: 0,
+        submissions: 0,
+        watch: 0,
+        accepted: marks(&status.accepted),
+        missing: marks(&status.missing),
+        current: [0; 128],
+    };
+    if let Some(failover) = &status.failover {
+        out.has_failover = 1;
+        out.coordinator = failover.coordinator as u32;
+        out.turn = failover.turn as u32;
+        out.until_next_turn = failover.until_next_turn.map_or(u64::MAX, |time| time.as_millis() as u64);
+        out.submissions = failover.submissions;
+        out.watch = failover.watch;
+        out.current = marks(&failover.current);
+        let evidence = match failover.evidence {
+            Evidence::None => musig_evidence::NONE,
+            Evidence::Submitted => musig_evidence::SUBMITTED,
+            Evidence::Seen => musig_evidence::SEEN,
+            Evidence::Confirmed { height, confirmations } => {
+                (out.height, out.confirmations) = (height, confirmations);
+                musig_evidence::CONFIRMED
+            }
+            Evidence::Conflict { confirmations, .. } => {
+                out.confirmations = confirmations;
+                musig_evidence::CONFLICT
+            }
+            Evidence::Notified => musig_evidence::NOTIFIED,
+        };
+        out.evidence = evidence as i32;
+    }
+    Ok(out)
+}
+
+/// Tells how a session stands.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Out:     out: gets the status. Set its struct_size before.
+///          error: why it failed; may be NULL.
+/// In:      session: the session.
+/// Threads: any, inside callbacks too.
+/// Blocks:  until the node has answered, which does no input or output.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_get_status(
+    session: *const musig_session,
+    out: *mut musig_session_status,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(sized out));
+        out.set(status_of(&session.session()?.status().wait()?)?);
+        Ok(())
+    })
+}

@@ -1,0 +1,48 @@
+//! A foreign signer's answers, verified before they are used.
+
+use super::{NonceRequest, PartialRequest, Signer};
+use crate::error::SignerError;
+use crate::protocol::scheme::{NONCE, PARTIAL, Scheme};
+use crate::protocol::signing::Musig2;
+use crate::types::{SessionId, Signature, SignerKey};
+
+/// A signer whose faults must not become this node's: a signature that does not verify would fill the place of a good
+/// one and go to everybody, and nonces that are no points would prove its own key guilty. (Partial signatures are
+/// verified for every signer, by [`SignTask::run`](super::SignTask::run).)
+pub(crate) struct Checked<'a>(pub &'a dyn Signer);
+
+impl Signer for Checked<'_> {
+    fn public_key(&self) -> SignerKey {
+        self.0.public_key()
+    }
+
+    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
+        let signature = self.0.sign(digest)?;
+        if Musig2.verify(&self.public_key(), digest, &signature) {
+            return Ok(signature);
+        }
+        Err(SignerError::Other("its signature does not verify; it was not sent. Check the device".into()))
+    }
+
+    fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
+        let nonces = self.0.make_nonces(request)?;
+        let own = nonces.concat();
+        // As if they were everybody's: it is looked at whether they are points.
+        let all = vec![own.as_slice(); request.proposal.signers.len()];
+        if request.keys.begin_round(&all).is_ok() {
+            return Ok(nonces);
+        }
+        // The attempt is used up; the next one gets other nonces.
+        Err(SignerError::Mismatch(
+            "its public nonces are not two points for each message; they were not sent",
+        ))
+    }
+
+    fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError> {
+        self.0.make_partials(request)
+    }
+
+    fn forget(&self, session: &SessionId, attempt: u32) {
+        self.0.forget(session, attempt);
+    }
+}

@@ -1,0 +1,451 @@
+/* Every function once, with good arguments. A test compares the names in here with the header. */
+#ifndef EVERY_H
+#define EVERY_H
+
+#include "prelude.h"
+
+#define SERVER "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+
+static int destroyed;
+
+static void destroy(void *user_data) {
+    (void)user_data;
+    destroyed++;
+}
+
+static int32_t handler(void *user_data, musig_node *node, musig_event *event) {
+    (void)user_data, (void)node, (void)event;
+    return 0;
+}
+
+static int32_t submit(void *user_data, const uint8_t *txid, const uint8_t *transaction, size_t transaction_length,
+                      char *reason, size_t reason_capacity) {
+    (void)user_data, (void)txid, (void)transaction, (void)transaction_length;
+    REQUIRE(reason_capacity > 4);
+    memcpy(reason, "low", 4);
+    return MUSIG_SUBMIT_REJECTED;
+}
+
+static int32_t look(void *user_data, const musig_chain_query *query, musig_chain_answer *answer) {
+    (void)user_data, (void)query;
+    answer->state = MUSIG_CHAIN_SEEN;
+    return 0;
+}
+
+static void log_line(void *user_data, int32_t level, const char *target, const char *message) {
+    (void)user_data, (void)level, (void)target, (void)message;
+}
+
+static musig_status sign(void *user_data, const uint8_t *digest, uint8_t *signature) {
+    (void)user_data, (void)digest, (void)signature;
+    return MUSIG_STATUS_SIGNER_LOCKED;
+}
+
+static musig_status round_of(void *user_data, const musig_signing_request *request, uint8_t *out) {
+    (void)user_data, (void)request, (void)out;
+    return MUSIG_STATUS_SIGNER_LOCKED;
+}
+
+static void versions(void) {
+    REQUIRE(musig_version() == MUSIG_VERSION_NUMBER);
+    REQUIRE(musig_abi_version() == MUSIG_ABI_VERSION);
+    REQUIRE(strcmp(musig_version_string(), "0.1.0") == 0);
+    REQUIRE(strcmp(musig_status_string(MUSIG_STATUS_OK), "ok") == 0);
+    REQUIRE(strcmp(musig_status_string(12345), "unknown status") == 0);
+}
+
+static void errors(void) {
+    musig_error *error = NULL;
+    musig_signer *signer = NULL;
+    uint8_t zero[32] = {0};
+    IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_new(&signer, zero, &error));
+    REQUIRE(error && !signer);
+    REQUIRE(musig_error_status(error) == MUSIG_STATUS_WRONG_SECRET);
+    REQUIRE(strlen(musig_error_message(error)) > 10);
+    REQUIRE(musig_error_ref(error) == error);
+    musig_error_free(error);
+    musig_error_free(error);
+    /* On success it is NULL, whatever it was. */
+    OK(musig_signer_generate(&signer, &error));
+    REQUIRE(!error);
+    musig_signer_free(signer);
+}
+
+static void signers(void) {
+    musig_signer *signer = signer_of(0), *foreign;
+    musig_signer_callbacks table = {sizeof table, sign, round_of, round_of, NULL};
+    uint8_t key[33], secret[32], other[32];
+    int32_t locked = 7;
+    secret_of(secret, 0);
+    secret_of(other, 1);
+    OK(musig_signer_public_key(signer, key, NULL));
+    REQUIRE(key[0] == 2 || key[0] == 3);
+    OK(musig_signer_lock(signer, NULL));
+    OK(musig_signer_is_locked(signer, &locked, NULL));
+    REQUIRE(locked == 1);
+    IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_unlock(signer, other, NULL));
+    OK(musig_signer_unlock(signer, secret, NULL));
+    OK(musig_signer_is_locked(signer, &locked, NULL));
+    REQUIRE(locked == 0);
+    REQUIRE(musig_signer_ref(signer) == signer);
+    musig_signer_free(signer);
+    destroyed = 0;
+    OK(musig_signer_from_callbacks(&foreign, key, &table, NULL, destroy, NULL));
+    IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_lock(foreign, NULL));
+    musig_signer_free(foreign);
+    REQUIRE(destroyed == 1);
+    /* user_data stays the caller's if the call fails. */
+    table.sign = NULL;
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_signer_from_callbacks(&foreign, key, &table, NULL, destroy, NULL));
+    REQUIRE(destroyed == 1);
+    musig_signer_free(signer);
+}
+
+static void configs(void) {
+    musig_signer *signer = signer_of(0);
+    musig_config *config;
+    musig_broadcaster broadcaster = {sizeof broadcaster, submit};
+    musig_chain_observer observer = {sizeof observer, look};
+    musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, log_line};
+    musig_node *node = NULL;
+    destroyed = 0;
+    OK(musig_config_new(&config, NULL));
+    IS(MUSIG_STATUS_CONFIG, musig_node_start(&node, config, NULL));
+    OK(musig_config_set_signer(config, signer, NULL));
+    OK(musig_config_set_store_path(config, "/nonexistent/musig/store", NULL));
+    OK(musig_config_set_store_memory(config, NULL));
+    OK(musig_config_add_listen_address(config, "/ip4/127.0.0.1/tcp/0", NULL));
+    OK(musig_config_add_peer_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
+    OK(musig_config_add_bootstrap_address(config, SERVER, NULL));
+    OK(musig_config_add_relay_address(config, SERVER, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_bootstrap_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_relay_address(config, "nowhere", NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_DHT, MUSIG_DHT_SERVER, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_number(config, MUSIG_OPTION_DHT, 3, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MDNS, 0, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MOBILE, 1, NULL));
+    OK(musig_config_set_offline(config, NULL));
+    OK(musig_config_set_broadcaster(config, &broadcaster, NULL, destroy, NULL));
+    OK(musig_config_set_observer(config, &observer, NULL, destroy, NULL));
+    OK(musig_config_set_event_handler(config, handler, NULL, destroy, NULL));
+    /* The first handler is replaced, and its data destroyed. */
+    OK(musig_config_set_event_handler(config, handler, NULL, destroy, NULL));
+    REQUIRE(destroyed == 1);
+    OK(musig_config_set_log_sink(config, &sink, NULL, destroy, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_FINAL_DEPTH, 3, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_DEAD_AFTER, 60000, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_CLAIMS, 1, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_NACKS, 1, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_STALL_AFTER, 5000, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MAX_SESSIONS, 10, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_SMALL_RUNTIME, 0, NULL));
+    REQUIRE(musig_config_ref(config) == config);
+    musig_config_free(config);
+    OK(musig_node_start(&node, config, NULL));
+    IS(MUSIG_STATUS_CONFIG_USED, musig_config_set_offline(config, NULL));
+    musig_config_free(config);
+    REQUIRE(destroyed == 1);
+    OK(musig_node_stop(node, NULL));
+    REQUIRE(destroyed == 5);
+    OK(musig_node_stop(node, NULL));
+    REQUIRE(destroyed == 5);
+    musig_node_free(node);
+    /* Both an observer and none. */
+    OK(musig_config_new(&config, NULL));
+    OK(musig_config_set_without_observer(config, NULL));
+    musig_config_free(config);
+    musig_signer_free(signer);
+}
+
+static void elections(void) {
+    uint8_t keys[3 * 33], id[32] = {1}, aggregate[33], tweak[32], output[33];
+    uint32_t list[MUSIG_MAX_SIGNERS], backup = 99;
+    musig_election *election;
+    for (int i = 0; i < 3; i++) {
+        musig_signer *signer = signer_of(i);
+        OK(musig_signer_public_key(signer, keys + 33 * i, NULL));
+        musig_signer_free(signer);
+    }
+    for (int32_t method = MUSIG_ELECTION_LEXICOGRAPHIC; method <= MUSIG_ELECTION_SESSION_SALTED; method++) {
+        OK(musig_election_new(&election, keys, 3, method, id, NULL));
+        REQUIRE(musig_election_method_of(election) == method);
+        REQUIRE(musig_election_signers(election) == 3);
+        OK(musig_election_priority_list(election, list, MUSIG_MAX_SIGNERS, NULL));
+        REQUIRE(list[0] == musig_election_coordinator(election));
+        REQUIRE(list[0] + list[1] + list[2] == 3);
+        REQUIRE(strlen(musig_election_proof(election)) == 64);
+        OK(musig_election_verify(keys, 3, method, id, list[0], list, 3, musig_election_proof(election), NULL));
+        IS(MUSIG_STATUS_ELECTION_MISMATCH,
+           musig_election_verify(keys, 3, method, id, list[1], list, 3, musig_election_proof(election), NULL));
+        OK(musig_election_backup_after(election, &backup, list[0], NULL));
+        REQUIRE(backup == list[1]);
+        IS(MUSIG_STATUS_ELECTION, musig_election_backup_after(election, &backup, 3, NULL));
+        REQUIRE(musig_election_ref(election) == election);
+        musig_election_free(election);
+        musig_election_free(election);
+    }
+    OK(musig_aggregate_key(aggregate, keys, 3, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_taproot_tweak(tweak, aggregate + 1, NULL, NULL));
+    OK(musig_tweak_key(output, aggregate, 1, tweak, NULL));
+    REQUIRE(output[0] == 2 || output[0] == 3);
+}
+
+static musig_proposal *transaction_of(const musig_node *node) {
+    uint8_t key[33];
+    musig_proposal *proposal;
+    OK(musig_node_signer_key(node, key, NULL));
+    proposal = transaction_for(key, 1, 0x77);
+    OK(musig_proposal_set_sighash(proposal, MUSIG_SIGHASH_DEFAULT, NULL));
+    return proposal;
+}
+
+static void proposals(const musig_node *node) {
+    uint8_t key[33], digests[64], id[32] = {9}, scalar[32] = {0}, seen[32];
+    musig_proposal *proposal;
+    musig_session *session;
+    musig_terms *terms, *decoded;
+    musig_terms_info info = {0};
+    musig_message message;
+    musig_tweak tweaks[16];
+    uint32_t tweak = 99;
+    const uint8_t *bytes;
+    size_t length, count;
+    scalar[31] = 5;
+    memset(digests, 3, sizeof digests);
+    OK(musig_node_signer_key(node, key, NULL));
+    OK(musig_proposal_new_messages(&proposal, key, 1, digests, 2, NULL));
+    OK(musig_proposal_set_key_order(proposal, MUSIG_KEY_ORDER_AS_GIVEN, NULL));
+    OK(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_LAST_SIGNER, NULL));
+    OK(musig_proposal_set_failover(proposal, 1, 60000, MUSIG_TIERS_FIXED, 2, NULL));
+    OK(musig_proposal_set_expires_in(proposal, 3600000, NULL));
+    OK(musig_proposal_set_metadata(proposal, (const uint8_t *)"rent", 4, NULL));
+    OK(musig_proposal_set_replaces(proposal, id, NULL));
+    OK(musig_proposal_add_tweak(proposal, &tweak, MUSIG_NO_TWEAK, 0, scalar, NULL));
+    REQUIRE(tweak == 0);
+    OK(musig_proposal_set_message_tweak(proposal, 1, tweak, NULL));
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_proposal_set_sighash(proposal, MUSIG_SIGHASH_ALL, NULL));
+    REQUIRE(musig_proposal_ref(proposal) == proposal);
+    musig_proposal_free(proposal);
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    OK(musig_session_terms(session, &terms, NULL));
+    info.struct_size = sizeof info;
+    OK(musig_terms_get_info(terms, &info, NULL));
+    REQUIRE(info.messages == 2 && info.signers == 1 && info.tier_width == 2 && info.has_replaces == 1);
+    REQUIRE(info.key_order == MUSIG_KEY_ORDER_AS_GIVEN && info.election_method == MUSIG_ELECTION_LAST_SIGNER);
+    OK(musig_session_id(session, seen, NULL));
+    REQUIRE(memcmp(seen, info.session_id, 32) == 0);
+    OK(musig_terms_message(terms, &message, 1, NULL));
+    REQUIRE(memcmp(message.digest, digests, 32) == 0);
+    OK(musig_terms_message_tweaks(terms, tweaks, 16, &count, 1, NULL));
+    REQUIRE(count == 1 && tweaks[0].scalar[31] == 5 && tweaks[0].x_only == 0);
+    OK(musig_terms_message_tweaks(terms, tweaks, 16, &count, 0, NULL));
+    REQUIRE(count == 0);
+    OK(musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_METADATA, NULL));
+    REQUIRE(length == 4 && memcmp(bytes, "rent", 4) == 0);
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_TRANSACTION, NULL));
+    OK(musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_ENCODED, NULL));
+    OK(musig_terms_decode(&decoded, bytes, length, NULL));
+    musig_terms_free(decoded);
+    REQUIRE(musig_terms_ref(terms) == terms);
+    musig_terms_free(terms);
+    musig_terms_free(terms);
+    musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
+    musig_session_free(session);
+    musig_proposal_free(proposal);
+}
+
+static void transactions(const musig_node *node) {
+    musig_proposal *proposal = transaction_of(node);
+    musig_session *session;
+    musig_terms *terms;
+    musig_spent_output spent;
+    musig_bytes *transaction;
+    uint8_t txid[32];
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
+    OK(musig_session_terms(session, &terms, NULL));
+    OK(musig_terms_spent_output(terms, &spent, 0, NULL));
+    REQUIRE(spent.value == 10000 && spent.script_length == 34);
+    musig_terms_free(terms);
+    OK(musig_session_final_transaction(session, &transaction, txid, NULL));
+    REQUIRE(musig_bytes_length(transaction) > 94);
+    musig_bytes_free(transaction);
+    OK(musig_session_broadcast_now(session, NULL));
+    OK(musig_session_report_broadcast_failed(session, "no network", NULL));
+    musig_session_free(session);
+    musig_proposal_free(proposal);
+}
+
+static void sessions(const musig_node *node) {
+    musig_session *session = propose_alone(node, 7), *same;
+    musig_session_status status;
+    musig_event *event = wait_event(node, MUSIG_EVENT_SESSION_COMPLETE), *turn;
+    musig_bytes *bytes;
+    musig_election *election;
+    musig_terms *terms = NULL;
+    uint8_t id[32], in_event[32];
+    uint32_t list[MUSIG_MAX_SIGNERS];
+    const uint32_t *indices;
+    const uint8_t *data;
+    uint64_t number = 99;
+    size_t count;
+    int32_t flag;
+    OK(musig_session_id(session, id, NULL));
+    OK(musig_event_session_id(event, in_event, NULL));
+    REQUIRE(memcmp(id, in_event, 32) == 0);
+    REQUIRE(musig_event_kind_of(event) == MUSIG_EVENT_SESSION_COMPLETE);
+    REQUIRE(musig_event_is_durable(event) == 1);
+    REQUIRE(musig_event_id(event) > 0);
+    OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_RANK, NULL));
+    REQUIRE(number == 0);
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_number(event, &number, MUSIG_EVENT_NUMBER_TURN, NULL));
+    OK(musig_event_list(event, &indices, &count, MUSIG_EVENT_LIST_PRIORITY_LIST, NULL));
+    REQUIRE(count == 1 && indices[0] == 0);
+    OK(musig_event_bytes(event, &data, &count, MUSIG_EVENT_BYTES_SIGNATURES, NULL));
+    REQUIRE(count == 64);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_event_proof(event, &data, &count, 0, NULL));
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_terms(event, &terms, NULL));
+    OK(musig_node_event_handled(node, musig_event_id(event), NULL));
+    IS(MUSIG_STATUS_UNKNOWN_EVENT, musig_node_event_handled(node, musig_event_id(event), NULL));
+    REQUIRE(musig_event_ref(event) == event);
+    musig_event_free(event);
+    musig_event_free(event);
+    turn = wait_event(node, MUSIG_EVENT_SHOULD_BROADCAST);
+    musig_event_free(turn);
+    OK(musig_node_redeliver(node, NULL));
+    turn = wait_event(node, MUSIG_EVENT_SHOULD_BROADCAST);
+    musig_event_free(turn);
+    OK(musig_node_session(node, &same, id, NULL));
+    musig_session_free(same);
+    memset(&status, 0, sizeof status);
+    status.struct_size = sizeof status;
+    OK(musig_session_get_status(session, &status, NULL));
+    REQUIRE(status.phase == MUSIG_PHASE_WATCHING && status.signers == 1 && status.accepted[0] == 1);
+    REQUIRE(status.has_failover == 1 && status.current[0] == 1 && status.until_next_turn == UINT64_MAX);
+    OK(musig_session_final_signatures(session, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) == 64 && musig_bytes_data(bytes));
+    REQUIRE(musig_bytes_ref(bytes) == bytes);
+    musig_bytes_free(bytes);
+    musig_bytes_free(bytes);
+    OK(musig_session_election(session, &election, NULL));
+    musig_election_free(election);
+    OK(musig_session_priority_list(session, list, MUSIG_MAX_SIGNERS, &count, NULL));
+    REQUIRE(count == 1 && list[0] == 0);
+    OK(musig_session_is_coordinator(session, &flag, NULL));
+    REQUIRE(flag == 1);
+    OK(musig_session_is_current_coordinator(session, &flag, NULL));
+    REQUIRE(flag == 1);
+    OK(musig_session_coordinator_peer_id(session, &bytes, NULL));
+    musig_bytes_free(bytes);
+    OK(musig_session_notify_broadcast_complete(session, id, NULL));
+    musig_event_free(wait_event(node, MUSIG_EVENT_BROADCAST_CONFIRMED));
+    OK(musig_session_export(session, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) > 100);
+    {
+        musig_bytes *ids;
+        OK(musig_node_import(node, &ids, musig_bytes_data(bytes), musig_bytes_length(bytes), NULL));
+        REQUIRE(musig_bytes_length(ids) == 32 && memcmp(musig_bytes_data(ids), id, 32) == 0);
+        musig_bytes_free(ids);
+    }
+    musig_bytes_free(bytes);
+    OK(musig_session_close(session, NULL));
+    REQUIRE(musig_session_ref(session) == session);
+    musig_session_free(session);
+    musig_session_free(session);
+}
+
+/* Two nodes that speak by export and import alone. */
+static void consent(void) {
+    musig_signer *signers[2] = {signer_of(0), signer_of(1)};
+    musig_node *nodes[2] = {start_alone(signers[0]), start_alone(signers[1])};
+    uint8_t keys[66], digest[32] = {5};
+    for (int i = 0; i < 2; i++) OK(musig_signer_public_key(signers[i], keys + 33 * i, NULL));
+    for (int i = 0; i < 3; i++) {
+        musig_proposal *proposal;
+        musig_session *session, *other;
+        musig_bytes *bytes, *ids;
+        musig_event *event;
+        musig_terms *terms;
+        digest[1] = (uint8_t)i;
+        OK(musig_proposal_new_messages(&proposal, keys, 2, digest, 1, NULL));
+        OK(musig_node_create_session(nodes[0], &session, proposal, NULL));
+        OK(musig_session_export(session, &bytes, NULL));
+        OK(musig_node_import(nodes[1], &ids, musig_bytes_data(bytes), musig_bytes_length(bytes), NULL));
+        event = wait_event(nodes[1], MUSIG_EVENT_SESSION_PROPOSED);
+        OK(musig_event_terms(event, &terms, NULL));
+        musig_terms_free(terms);
+        musig_event_free(event);
+        OK(musig_node_session(nodes[1], &other, musig_bytes_data(ids), NULL));
+        if (i == 0) OK(musig_session_join(other, NULL));
+        else if (i == 1) OK(musig_session_decline(other, "too much", NULL));
+        else {
+            OK(musig_session_join(other, NULL));
+            OK(musig_session_abort(other, "changed my mind", NULL));
+        }
+        musig_bytes_free(bytes);
+        musig_bytes_free(ids);
+        musig_session_free(session);
+        musig_session_free(other);
+        musig_proposal_free(proposal);
+    }
+    for (int i = 0; i < 2; i++) {
+        OK(musig_node_stop(nodes[i], NULL));
+        musig_node_free(nodes[i]);
+        musig_signer_free(signers[i]);
+    }
+}
+
+static void nodes(const musig_signer *signer) {
+    musig_node *node = start_alone(signer);
+    musig_metrics metrics;
+    musig_bytes *bytes;
+    uint8_t key[33];
+    int32_t descriptor = -1;
+    musig_event *event = NULL;
+    OK(musig_node_signer_key(node, key, NULL));
+    OK(musig_node_peer_id(node, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) > 20);
+    musig_bytes_free(bytes);
+    OK(musig_node_event_descriptor(node, &descriptor, NULL));
+    REQUIRE(descriptor >= 0);
+    IS(MUSIG_STATUS_NO_EVENT, musig_node_next_event(node, &event, 0, NULL));
+    proposals(node);
+    transactions(node);
+    sessions(node);
+    OK(musig_node_sessions(node, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) == 3 * 32);
+    musig_bytes_free(bytes);
+    OK(musig_node_listen_addresses(node, &bytes, NULL));
+    musig_bytes_free(bytes);
+    OK(musig_node_connected_signers(node, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) == 0);
+    musig_bytes_free(bytes);
+    IS(MUSIG_STATUS_NETWORK, musig_node_add_peer(node, "/ip4/127.0.0.1/tcp/1", NULL));
+    OK(musig_node_announce(node, NULL));
+    OK(musig_node_suspend(node, NULL));
+    OK(musig_node_resume(node, NULL));
+    memset(&metrics, 0, sizeof metrics);
+    metrics.struct_size = sizeof metrics;
+    OK(musig_node_metrics(node, &metrics, NULL));
+    REQUIRE(metrics.sessions == 3 && metrics.commits > 0 && metrics.failed == 0);
+    REQUIRE(musig_node_ref(node) == node);
+    musig_node_free(node);
+    OK(musig_node_request_stop(node, NULL));
+    OK(musig_node_stop(node, NULL));
+    IS(MUSIG_STATUS_NODE_STOPPED, musig_node_metrics(node, &metrics, NULL));
+    musig_node_free(node);
+}
+
+static void every_function(void) {
+    musig_signer *signer = signer_of(0);
+    versions();
+    errors();
+    signers();
+    configs();
+    elections();
+    nodes(signer);
+    consent();
+    musig_signer_free(signer);
+}
+
+#endif

@@ -1,0 +1,494 @@
+/* Signer, broadcaster, observer and log sink as tables of callbacks, through whole sessions: answering well, wrongly, not
+ * at all, and too late.
+ *
+ *   foreign           all but what needs a time limit to pass
+ *   foreign hang      callbacks that hang beyond their time limit: a minute
+ */
+#include "device.h"
+
+#include <unistd.h>
+
+/* A chain as the callbacks of one node see it, and what they were asked. */
+struct chain {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* What the broadcaster answers, and for how many calls; then it accepts. */
+    int32_t answer;
+    int answers;
+    /* What the observer does: the result, the state, and for how many calls; then it says what is true. */
+    int32_t result, state;
+    int looks;
+    int hang_submit, hang_look, hang_log, released;
+    /* What is true. */
+    int submitted;
+    uint32_t confirmations;
+    int conflict;
+    /* What happened. */
+    int submissions, queries, lines, destroyed, inside_submit, inside_look, inside_log;
+    uint8_t txid[32];
+};
+
+static void chain_init(struct chain *chain) {
+    memset(chain, 0, sizeof *chain);
+    pthread_mutex_init(&chain->lock, NULL);
+    pthread_cond_init(&chain->changed, NULL);
+}
+
+static void hang(struct chain *chain, int *inside) {
+    *inside = 1;
+    pthread_cond_broadcast(&chain->changed);
+    while (!chain->released) pthread_cond_wait(&chain->changed, &chain->lock);
+    *inside = 0;
+}
+
+static int32_t submit(void *user_data, const uint8_t *txid, const uint8_t *transaction, size_t transaction_length,
+                      char *reason, size_t reason_capacity) {
+    struct chain *chain = user_data;
+    int32_t answer = MUSIG_SUBMIT_ACCEPTED;
+    uint8_t first, last;
+    pthread_mutex_lock(&chain->lock);
+    chain->submissions++;
+    memcpy(chain->txid, txid, 32);
+    REQUIRE(transaction_length > 94 && reason_capacity >= 64);
+    if (chain->hang_submit) hang(chain, &chain->inside_submit);
+    /* Still there, however late. */
+    first = transaction[0], last = transaction[transaction_length - 1];
+    REQUIRE(first == 2 && last == 0);
+    if (chain->answers > 0) {
+        chain->answers--;
+        answer = chain->answer;
+        /* To the last byte, without a NUL, and no UTF-8. */
+        memset(reason, 'x', reason_capacity);
+        reason[0] = (char)0xff;
+    } else {
+        chain->submitted = 1;
+    }
+    pthread_cond_broadcast(&chain->changed);
+    pthread_mutex_unlock(&chain->lock);
+    return answer;
+}
+
+static int32_t look(void *user_data, const musig_chain_query *query, musig_chain_answer *answer) {
+    struct chain *chain = user_data;
+    int32_t result = 0;
+    pthread_mutex_lock(&chain->lock);
+    chain->queries++;
+    REQUIRE(query->struct_size == sizeof *query && answer->struct_size == sizeof *answer);
+    REQUIRE(query->spends_length == 1 && query->spends[0].vout == 0 && query->txid);
+    REQUIRE(answer->state == MUSIG_CHAIN_UNKNOWN && answer->confirmations == 0);
+    if (chain->hang_look) hang(chain, &chain->inside_look);
+    if (chain->looks > 0) {
+        chain->looks--;
+        answer->state = chain->state;
+        result = chain->result;
+    } else if (chain->conflict) {
+        answer->state = MUSIG_CHAIN_CONFLICT;
+        answer->confirmations = 1;
+        memset(answer->conflict_txid, 0xcc, 32);
+    } else if (chain->confirmations) {
+        answer->state = MUSIG_CHAIN_CONFIRMED;
+        answer->height = 100;
+        answer->confirmations = chain->confirmations;
+    } else if (chain->submitted) {
+        answer->state = MUSIG_CHAIN_SEEN;
+    }
+    pthread_cond_broadcast(&chain->changed);
+    pthread_mutex_unlock(&chain->lock);
+    return result;
+}
+
+static void line(void *user_data, int32_t level, const char *target, const char *message) {
+    struct chain *chain = user_data;
+    pthread_mutex_lock(&chain->lock);
+    REQUIRE(level >= MUSIG_LOG_ERROR && level <= MUSIG_LOG_TRACE && target[0] && message);
+    chain->lines++;
+    if (chain->hang_log) hang(chain, &chain->inside_log);
+    pthread_mutex_unlock(&chain->lock);
+}
+
+static void chain_destroyed(void *user_data) {
+    struct chain *chain = user_data;
+    pthread_mutex_lock(&chain->lock);
+    chain->destroyed++;
+    pthread_cond_broadcast(&chain->changed);
+    pthread_mutex_unlock(&chain->lock);
+}
+
+static void until(struct chain *chain, const int *value, int least) {
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 200;
+    pthread_mutex_lock(&chain->lock);
+    while (*value < least) REQUIRE(pthread_cond_timedwait(&chain->changed, &chain->lock, &end) == 0);
+    pthread_mutex_unlock(&chain->lock);
+}
+
+static void release(struct chain *chain) {
+    pthread_mutex_lock(&chain->lock);
+    chain->released = 1;
+    chain->hang_submit = chain->hang_look = chain->hang_log = 0;
+    pthread_cond_broadcast(&chain->changed);
+    pthread_mutex_unlock(&chain->lock);
+}
+
+/* A node without a network, with a chain of callbacks if there is one. */
+static musig_node *node_of(const musig_signer *signer, struct chain *chain) {
+    musig_broadcaster broadcaster = {sizeof broadcaster, submit};
+    musig_chain_observer observer = {sizeof observer, look};
+    musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, line};
+    musig_config *config;
+    musig_node *node;
+    OK(musig_config_new(&config, NULL));
+    OK(musig_config_set_signer(config, signer, NULL));
+    OK(musig_config_set_store_memory(config, NULL));
+    OK(musig_config_set_offline(config, NULL));
+    if (chain) {
+        OK(musig_config_set_broadcaster(config, &broadcaster, chain, chain_destroyed, NULL));
+        OK(musig_config_set_observer(config, &observer, chain, chain_destroyed, NULL));
+        OK(musig_config_set_log_sink(config, &sink, chain, chain_destroyed, NULL));
+    } else {
+        OK(musig_config_set_without_observer(config, NULL));
+    }
+    OK(musig_node_start(&node, config, NULL));
+    musig_config_free(config);
+    return node;
+}
+
+static void end(musig_node *node, musig_session *session, struct chain *chain) {
+    musig_session_free(session);
+    OK(musig_node_stop(node, NULL));
+    if (chain) REQUIRE(chain->destroyed == 3);
+    musig_node_free(node);
+    if (chain) REQUIRE(chain->destroyed == 3);
+}
+
+/* A session over a transaction. The first signer is the coordinator. */
+static musig_session *spend(const musig_node *node, const uint8_t *keys, size_t count, uint8_t spends, uint64_t timeout) {
+    musig_proposal *proposal = transaction_for(keys, count, spends);
+    musig_session *session;
+    OK(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_FIRST_SIGNER, NULL));
+    OK(musig_proposal_set_failover(proposal, 1, timeout, MUSIG_TIERS_SINGLE, 0, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_proposal_free(proposal);
+    return session;
+}
+
+/* Carries everything from one node to the other, as by mail. */
+static void carry(const musig_session *from, const musig_node *to) {
+    musig_bytes *bytes, *ids;
+    OK(musig_session_export(from, &bytes, NULL));
+    OK(musig_node_import(to, &ids, musig_bytes_data(bytes), musig_bytes_length(bytes), NULL));
+    musig_bytes_free(ids);
+    musig_bytes_free(bytes);
+}
+
+/* Carries to and fro until a node has an event of this kind. The caller frees it. */
+static musig_event *carry_until(const musig_node *const *nodes, musig_session *const *sessions, int waiting, int32_t kind) {
+    for (int round = 0; round < 20000; round++) {
+        musig_event *event;
+        carry(sessions[0], nodes[1]);
+        carry(sessions[1], nodes[0]);
+        while (musig_node_next_event(nodes[waiting], &event, 5, NULL) == MUSIG_STATUS_OK) {
+            if (musig_event_kind_of(event) == kind) return event;
+            musig_event_free(event);
+        }
+    }
+    REQUIRE(!"the event comes");
+    return NULL;
+}
+
+/* Two nodes, of which the first has nothing but callbacks: from the proposal to the sixth confirmation. */
+static void whole_session(void) {
+    struct device device;
+    struct chain chain;
+    musig_signer *signers[2];
+    musig_node *nodes[2];
+    musig_session *sessions[2];
+    musig_bytes *first, *second;
+    musig_session_status status;
+    uint8_t keys[66], id[32];
+    device_init(&device, 0);
+    chain_init(&chain);
+    signers[0] = device_signer(&device);
+    signers[1] = signer_of(1);
+    for (int i = 0; i < 2; i++) OK(musig_signer_public_key(signers[i], keys + 33 * i, NULL));
+    nodes[0] = node_of(signers[0], &chain);
+    nodes[1] = node_of(signers[1], NULL);
+    for (int i = 0; i < 2; i++) musig_signer_free(signers[i]);
+    sessions[0] = spend(nodes[0], keys, 2, 1, 1000);
+    OK(musig_session_id(sessions[0], id, NULL));
+    OK(musig_node_session(nodes[1], &sessions[1], id, NULL));
+    carry(sessions[0], nodes[1]);
+    musig_event_free(wait_event(nodes[1], MUSIG_EVENT_SESSION_PROPOSED));
+    OK(musig_session_join(sessions[1], NULL));
+    musig_event_free(carry_until((const musig_node *const *)nodes, sessions, 1, MUSIG_EVENT_SESSION_COMPLETE));
+    OK(musig_session_final_signatures(sessions[0], &first, NULL));
+    OK(musig_session_final_signatures(sessions[1], &second, NULL));
+    REQUIRE(memcmp(musig_bytes_data(first), musig_bytes_data(second), 64) == 0);
+    musig_bytes_free(first);
+    musig_bytes_free(second);
+    musig_event_free(wait_event(nodes[0], MUSIG_EVENT_BROADCAST_SEEN));
+    {
+        uint8_t txid[32];
+        OK(musig_session_final_transaction(sessions[0], &first, txid, NULL));
+        REQUIRE(memcmp(txid, chain.txid, 32) == 0);
+        musig_bytes_free(first);
+    }
+    pthread_mutex_lock(&chain.lock);
+    chain.confirmations = 6;
+    pthread_mutex_unlock(&chain.lock);
+    {
+        musig_event *event = wait_event(nodes[0], MUSIG_EVENT_BROADCAST_CONFIRMED);
+        uint64_t height;
+        OK(musig_event_number(event, &height, MUSIG_EVENT_NUMBER_HEIGHT, NULL));
+        REQUIRE(height == 100);
+        musig_event_free(event);
+    }
+    do {
+        status.struct_size = sizeof status;
+        OK(musig_session_get_status(sessions[0], &status, NULL));
+    } while (status.phase != MUSIG_PHASE_FINAL);
+    REQUIRE(status.evidence == MUSIG_EVIDENCE_CONFIRMED && status.confirmations == 6);
+    REQUIRE(chain.submissions >= 1 && chain.lines > 0 && device.asked >= 5);
+    end(nodes[1], sessions[1], NULL);
+    end(nodes[0], sessions[0], &chain);
+    device_free(&device);
+}
+
+/* A device that does wrong once: the node says so, asks again, and the session finishes, in the attempt that is told. */
+static void signer_answers(enum fault fault, const char *words, uint32_t attempt) {
+    struct device device;
+    musig_signer *signer;
+    musig_node *node;
+    musig_session *session;
+    musig_session_status status;
+    musig_event *event;
+    int failed = 0;
+    device_init(&device, 0);
+    signer = device_signer(&device);
+    device.fault = fault;
+    node = node_of(signer, NULL);
+    musig_signer_free(signer);
+    session = propose_alone(node, 1);
+    if (fault == FAULT_NONCES_HANG || fault == FAULT_PARTIALS_HANG) {
+        musig_signer *other = signer_of(1);
+        musig_node *beside = start_alone(other);
+        pthread_mutex_lock(&device.lock);
+        while (!device.hangs) pthread_cond_wait(&device.changed, &device.lock);
+        pthread_mutex_unlock(&device.lock);
+        /* The node answers meanwhile, and others do their work. */
+        status.struct_size = sizeof status;
+        OK(musig_session_get_status(session, &status, NULL));
+        musig_session_free(propose_alone(beside, 1));
+        musig_event_free(wait_event(beside, MUSIG_EVENT_SESSION_COMPLETE));
+        end(beside, NULL, NULL);
+        musig_signer_free(other);
+    }
+    for (;;) {
+        OK(musig_node_next_event(node, &event, 90000, NULL));
+        if (musig_event_kind_of(event) == MUSIG_EVENT_SESSION_COMPLETE) break;
+        if (musig_event_kind_of(event) == MUSIG_EVENT_SIGNER_FAILED) {
+            const uint8_t *reason;
+            size_t length;
+            OK(musig_event_bytes(event, &reason, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+            if (failed++ == 0 && !strstr((const char *)reason, words)) {
+                fprintf(stderr, "fault %d: %s\n", (int)fault, (const char *)reason);
+                exit(1);
+            }
+            /* What it says now comes too late. */
+            pthread_mutex_lock(&device.lock);
+            device.released = 1;
+            pthread_cond_broadcast(&device.changed);
+            pthread_mutex_unlock(&device.lock);
+        }
+        musig_event_free(event);
+    }
+    musig_event_free(event);
+    REQUIRE(failed >= 1 && device.fault == FAULT_NONE);
+    status.struct_size = sizeof status;
+    OK(musig_session_get_status(session, &status, NULL));
+    if (status.attempt != attempt) {
+        fprintf(stderr, "fault %d: finished in attempt %u\n", (int)fault, (unsigned)status.attempt);
+        exit(1);
+    }
+    end(node, session, NULL);
+    device_free(&device);
+}
+
+/* The first signature is the proposal's: without it there is no session. */
+static void no_proposal(void) {
+    struct device device;
+    musig_signer *signer;
+    musig_node *node;
+    musig_session *session = NULL;
+    musig_proposal *proposal;
+    musig_bytes *none;
+    uint8_t digest[32] = {7};
+    device_init(&device, 0);
+    signer = device_signer(&device);
+    node = node_of(signer, NULL);
+    musig_signer_free(signer);
+    pthread_mutex_lock(&device.lock);
+    device.fault = FAULT_FIRST_SIGNATURE_WRONG;
+    pthread_mutex_unlock(&device.lock);
+    OK(musig_proposal_new_messages(&proposal, device.key, 1, digest, 1, NULL));
+    IS(MUSIG_STATUS_SIGNER, musig_node_create_session(node, &session, proposal, NULL));
+    REQUIRE(!session);
+    OK(musig_node_sessions(node, &none, NULL));
+    REQUIRE(musig_bytes_length(none) == 0);
+    musig_bytes_free(none);
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
+    musig_proposal_free(proposal);
+    end(node, session, NULL);
+    device_free(&device);
+}
+
+/* A broadcaster that does not accept at first, and an observer that cannot look at first: both are asked again. */
+static void chain_answers(int32_t answer, int32_t result, int32_t state) {
+    struct chain chain;
+    musig_signer *signer = signer_of(0);
+    musig_node *node;
+    musig_session *session;
+    musig_session_status status;
+    uint8_t key[33];
+    chain_init(&chain);
+    chain.answer = answer;
+    chain.answers = 1;
+    chain.result = result;
+    chain.state = state;
+    chain.looks = 2;
+    OK(musig_signer_public_key(signer, key, NULL));
+    node = node_of(signer, &chain);
+    musig_signer_free(signer);
+    session = spend(node, key, 1, 2, 1000);
+    if (answer == MUSIG_SUBMIT_REJECTED) {
+        musig_event *event = wait_event(node, MUSIG_EVENT_BROADCAST_REJECTED);
+        const uint8_t *reason;
+        size_t length;
+        OK(musig_event_bytes(event, &reason, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+        /* The byte that is no UTF-8 was replaced. */
+        REQUIRE(length > 64 && length < 600 && reason[length] == 0 && memcmp(reason, "\xef\xbf\xbdx", 4) == 0);
+        musig_event_free(event);
+    }
+    musig_event_free(wait_event(node, MUSIG_EVENT_BROADCAST_SEEN));
+    REQUIRE(chain.submissions >= 2 && chain.queries >= 3);
+    pthread_mutex_lock(&chain.lock);
+    chain.conflict = 1;
+    pthread_mutex_unlock(&chain.lock);
+    {
+        musig_event *event = wait_event(node, MUSIG_EVENT_BROADCAST_CONFLICT);
+        const uint8_t *txid;
+        size_t length;
+        OK(musig_event_bytes(event, &txid, &length, MUSIG_EVENT_BYTES_TXID, NULL));
+        REQUIRE(length == 32 && txid[0] == 0xcc && txid[31] == 0xcc);
+        musig_event_free(event);
+    }
+    status.struct_size = sizeof status;
+    OK(musig_session_get_status(session, &status, NULL));
+    REQUIRE(status.evidence == MUSIG_EVIDENCE_CONFLICT);
+    end(node, session, &chain);
+}
+
+/* The coordinator's broadcaster cannot reach the network, or hangs: the next signer's turn opens, a day too early. */
+static void hands_over(int hangs) {
+    struct chain chain;
+    musig_signer *signers[2] = {signer_of(0), signer_of(1)};
+    musig_node *nodes[2];
+    musig_session *sessions[2];
+    uint8_t keys[66], id[32];
+    chain_init(&chain);
+    chain.answer = MUSIG_SUBMIT_UNREACHABLE;
+    chain.answers = hangs ? 0 : 1000000;
+    chain.hang_submit = hangs;
+    for (int i = 0; i < 2; i++) OK(musig_signer_public_key(signers[i], keys + 33 * i, NULL));
+    nodes[0] = node_of(signers[0], &chain);
+    nodes[1] = node_of(signers[1], NULL);
+    for (int i = 0; i < 2; i++) musig_signer_free(signers[i]);
+    sessions[0] = spend(nodes[0], keys, 2, 3, 86400000);
+    OK(musig_session_id(sessions[0], id, NULL));
+    OK(musig_node_session(nodes[1], &sessions[1], id, NULL));
+    carry(sessions[0], nodes[1]);
+    musig_event_free(wait_event(nodes[1], MUSIG_EVENT_SESSION_PROPOSED));
+    OK(musig_session_join(sessions[1], NULL));
+    musig_event_free(carry_until((const musig_node *const *)nodes, sessions, 1, MUSIG_EVENT_SHOULD_BROADCAST));
+    release(&chain);
+    end(nodes[1], sessions[1], NULL);
+    end(nodes[0], sessions[0], &chain);
+}
+
+/* Objects never wait for each other: with the observer and the log sink hanging, the node signs and submits. */
+static void one_at_a_time(void) {
+    struct chain chain;
+    musig_signer *signer = signer_of(0);
+    musig_node *node, *other;
+    musig_session *session;
+    uint8_t key[33];
+    chain_init(&chain);
+    chain.hang_look = chain.hang_log = 1;
+    OK(musig_signer_public_key(signer, key, NULL));
+    node = node_of(signer, &chain);
+    session = spend(node, key, 1, 4, 1000);
+    until(&chain, &chain.inside_look, 1);
+    until(&chain, &chain.inside_log, 1);
+    until(&chain, &chain.submissions, 1);
+    musig_session_free(propose_alone(node, 9));
+    musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
+    musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
+    REQUIRE(chain.inside_look == 1 && chain.inside_log == 1);
+    /* Nor do nodes: one that is freed ends although another one, freed before, waits for its callback. */
+    musig_session_free(session);
+    musig_node_free(node);
+    {
+        struct chain second;
+        chain_init(&second);
+        other = node_of(signer, &second);
+        musig_node_free(other);
+        until(&second, &second.destroyed, 3);
+        REQUIRE(chain.destroyed == 0);
+    }
+    release(&chain);
+    until(&chain, &chain.destroyed, 3);
+    musig_signer_free(signer);
+}
+
+static void *hang_nonces(void *none) {
+    signer_answers(FAULT_NONCES_HANG, "in time", 1);
+    return none;
+}
+
+static void *hang_partials(void *none) {
+    signer_answers(FAULT_PARTIALS_HANG, "in time", 1);
+    return none;
+}
+
+static void *hang_submit(void *none) {
+    hands_over(1);
+    return none;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "hang")) {
+        void *(*work[3])(void *) = {hang_nonces, hang_partials, hang_submit};
+        pthread_t threads[3];
+        for (int i = 0; i < 3; i++) REQUIRE(pthread_create(&threads[i], NULL, work[i], NULL) == 0);
+        for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+        return 0;
+    }
+    whole_session();
+    no_proposal();
+    signer_answers(FAULT_NONCES_FAIL, "-7", 0);
+    signer_answers(FAULT_NONCES_LOCKED, "locked", 0);
+    signer_answers(FAULT_NONCES_NO_POINTS, "points", 1);
+    signer_answers(FAULT_SIGNATURE_FAILS, "12345", 1);
+    signer_answers(FAULT_SIGNATURE_WRONG, "does not verify", 1);
+    signer_answers(FAULT_PARTIALS_FAIL, "9999", 0);
+    signer_answers(FAULT_PARTIALS_WRONG, "does not verify", 1);
+    signer_answers(FAULT_PARTIALS_GONE, "gone", 1);
+    chain_answers(MUSIG_SUBMIT_REJECTED, MUSIG_STATUS_CHAIN, 0);
+    chain_answers(MUSIG_SUBMIT_UNREACHABLE, 0, 99);
+    chain_answers(77, 0, -1);
+    hands_over(0);
+    one_at_a_time();
+    return 0;
+}

@@ -1,0 +1,289 @@
+//! An outsider attacks a node in a process of its own, whose memory is measured: its sessions finish meanwhile, nothing
+//! of the attack is taken for anything, and its memory stays within the bound that docs/security.md states.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{AsyncWriteExt, StreamExt};
+use libmusig::net::{Multiaddr, PeerId, PresenceRecord, presence_digest, seal_presence};
+use libmusig::protocol::election::ElectionMethod;
+use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use libmusig::protocol::limits;
+use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms};
+use libmusig::protocol::wire::{self, pb};
+use libmusig::signer::{LocalSigner, Signer};
+use libmusig::types::{SignerKey, UnixMillis};
+use libp2p::Stream;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::outsider_support::{PROTOCOL, raw_frame, swarm};
+use crate::process::Cluster;
+use crate::support::key;
+
+const N: usize = 3;
+/// Settings of the node that is attacked.
+const CONNECTIONS: usize = 64;
+const RECEIVED: usize = 8 << 20;
+
+/// What docs/security.md states: bytes of memory that all who connect can make a node use.
+const BOUND: usize = CONNECTIONS * PER_CONNECTION + RECEIVED + PER_BYTE * limits::FOREIGN_BYTES / 2;
+/// What a byte of a stranger's session costs: as it came, as it was read, and in the event that tells it.
+const PER_BYTE: usize = 4;
+/// Four streams, each with yamux's window of 256 KiB and 64 KiB that are being read.
+const PER_CONNECTION: usize = 4 * (320 << 10);
+
+/// Bytes of a line of /proc/PID/status.
+fn memory(process: u32, line: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|text| text.strip_prefix(line)).expect("it says so");
+    1024 * line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").parse::<usize>().expect("a number")
+}
+
+struct Target {
+    address: Multiaddr,
+    peer: PeerId,
+}
+
+impl Target {
+    fn of(cluster: &Cluster) -> Self {
+        let address: Multiaddr = cluster.address(0).parse().expect("an address");
+        let Some(Protocol::P2p(peer)) = address.iter().last() else { panic!("{address}") };
+        Self { address, peer }
+    }
+
+    fn port(&self) -> u16 {
+        let port = self.address.iter().find_map(|part| match part {
+            Protocol::Tcp(port) => Some(port),
+            _ => None,
+        });
+        port.expect("is TCP")
+    }
+}
+
+/// One connection of one identity.
+struct Attacker {
+    peer: PeerId,
+    control: libp2p_stream::Control,
+    signer: LocalSigner,
+}
+
+impl Attacker {
+    /// `None`: the node does not let it in.
+    async fn connect(target: &Target) -> Option<Self> {
+        let (peer, mut swarm) = swarm();
+        let mut control = swarm.behaviour().new_control();
+        // The node's streams are taken, and nothing on them is read.
+        let mut inbound = control.accept(PROTOCOL).expect("once");
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Some(stream) = inbound.next().await {
+                held.push(stream);
+            }
+        });
+        swarm.dial(target.address.clone()).expect("an address");
+        let connected = async {
+            loop {
+                match swarm.select_next_some().await {
+                    SwarmEvent::ConnectionEstablished { .. } => return true,
+                    SwarmEvent::OutgoingConnectionError { .. } => return false,
+                    _ => {}
+                }
+            }
+        };
+        if !timeout(Duration::from_secs(10), connected).await.unwrap_or(false) {
+            return None;
+        }
+        tokio::spawn(async move {
+            loop {
+                swarm.select_next_some().await;
+            }
+        });
+        Some(Self { peer, control, signer: LocalSigner::generate().expect("random bytes") })
+    }
+
+    fn presence(&self) -> Vec<u8> {
+        let record = PresenceRecord {
+            signer: self.signer.public_key(),
+            peer: self.peer,
+            addresses: Vec::new(),
+            sequence: 1,
+        };
+        let record = record.encode();
+        let signature = self.signer.sign(&presence_digest(&record)).expect("signs");
+        raw_frame(0, &seal_presence(record, &signature))
+    }
+
+    async fn stream(&mut self, target: &Target) -> Option<Stream> {
+        let opened = self.control.open_stream(target.peer, PROTOCOL);
+        let mut stream = timeout(Duration::from_secs(10), opened).await.ok()?.ok()?;
+        stream.write_all(&[0; 8]).await.ok()?;
+        Some(stream)
+    }
+
+    /// Writes until all is written, the node closes, or takes no more.
+    async fn press(stream: &mut Stream, bytes: &[u8]) -> bool {
+        let written = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
+        matches!(timeout(Duration::from_secs(2), written).await, Ok(Ok(())))
+    }
+
+    /// A proposal of this attacker's own, with so many messages.
+    fn proposal(&self, number: u64, victim: SignerKey, messages: usize) -> Vec<u8> {
+        let mut entropy = [0; 32];
+        entropy[..8].copy_from_slice(&number.to_be_bytes());
+        let long = "x".repeat(limits::METADATA);
+        let terms = Terms {
+            entropy,
+            proposer: 0,
+            signers: vec![self.signer.public_key(), victim],
+            key_order: KeyOrder::Sorted,
+            tweaks: Vec::new(),
+            messages: (0..messages).map(|_| Message::raw([7; 32], None)).collect(),
+            transaction: None,
+            election_method: ElectionMethod::default(),
+            failover: FailoverPolicy { enabled: false, ..FailoverPolicy::default() },
+            expires_at: UnixMillis(libmusig::platform::now().wall.0 + 3_600_000),
+            metadata: long.into_bytes(),
+            replaces: None,
+        };
+        let proposal = Proposal::new(terms).expect("is good");
+        let content = Content::Proposal(proposal.as_bytes().to_vec());
+        let body = Body { session: proposal.id(), signer: 0, content };
+        let signature = self.signer.sign(&envelope_id(&body.encode()).0).expect("signs");
+        let envelopes = vec![Envelope::new(body, signature).as_bytes().to_vec()];
+        raw_frame(1, &wire::encode(&pb::Frame { envelopes, ..pb::Frame::default() }))
+    }
+}
+
+/// Twice as many as may connect, of whom each that gets in opens all the streams it may and sends as much on each as
+/// is taken, of frames that never end. They stay.
+async fn crowd(target: &Target) -> Vec<(Attacker, Vec<Stream>)> {
+    let one = |_| async {
+        let mut attacker = Attacker::connect(target).await?;
+        let begin = [&((limits::FRAME - 1) as u32).to_be_bytes()[..], &[1]].concat();
+        let bytes = [attacker.presence(), begin, vec![0; 1 << 20]].concat();
+        let mut streams = Vec::new();
+        for _ in 0..4 {
+            streams.extend(attacker.stream(target).await);
+        }
+        join_all(streams.iter_mut().map(|stream| Attacker::press(stream, &bytes))).await;
+        Some((attacker, streams))
+    };
+    join_all((0..2 * CONNECTIONS).map(one)).await.into_iter().flatten().collect()
+}
+
+/// Thousands of connections that say nothing, or anything.
+async fn noise(target: &Target) {
+    for round in 0..40u8 {
+        let mut held = Vec::new();
+        for number in 0..50u8 {
+            let Ok(Ok(mut stream)) =
+                timeout(Duration::from_secs(1), TcpStream::connect(("127.0.0.1", target.port()))).await
+            else {
+                continue;
+            };
+            if number % 2 == 0 {
+                let _ = stream.write_all(&[round ^ number; 4096]).await;
+            }
+            held.push(stream);
+        }
+    }
+}
+
+/// Frames too long, cut short, of no kind, of random bytes: each with another identity, for they get banned.
+async fn garbage(target: &Target) {
+    for number in 0..30u8 {
+        let Some(mut attacker) = Attacker::connect(target).await else { continue };
+        let Some(mut stream) = attacker.stream(target).await else { continue };
+        let presence = attacker.presence();
+        let random: Vec<u8> =
+            (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8 ^ number).collect();
+        let bytes = match number % 5 {
+            0 => [presence, ((limits::FRAME + 1) as u32).to_be_bytes().to_vec(), vec![1]].concat(),
+            1 => [presence, raw_frame(1, &random)[..9000].to_vec()].concat(),
+            2 => [presence, raw_frame(7, &random)].concat(),
+            3 => random,
+            _ => [presence, raw_frame(1, &random).repeat(50)].concat(),
+        };
+        Attacker::press(&mut stream, &bytes).await;
+        if number % 5 == 1 {
+            let _ = stream.close().await;
+        }
+    }
+}
+
+/// Proposals by strangers, authentic and different, far more than there is room for.
+async fn proposals(target: &Target) {
+    let mut number = 0;
+    for _ in 0..12 {
+        let Some(mut attacker) = Attacker::connect(target).await else { continue };
+        let Some(mut stream) = attacker.stream(target).await else { continue };
+        if !Attacker::press(&mut stream, &attacker.presence()).await {
+            continue;
+        }
+        for _ in 0..100 {
+            number += 1;
+            if !Attacker::press(&mut stream, &attacker.proposal(number, key(0), 256)).await {
+                break;
+            }
+        }
+    }
+}
+
+/// Finishes one more session of the honest ones.
+fn honest_session(cluster: &mut Cluster, finished: usize) {
+    cluster.propose(1 + finished % (N - 1), ElectionMethod::Lexicographic);
+    cluster.wait("one more session is final", |log| {
+        (0..N).all(|signer| {
+            log.iter().filter(|said| said.by == signer && said.is("BroadcastConfirmed")).count() > finished
+        })
+    });
+}
+
+#[test]
+fn an_attacked_node_stays_within_its_memory_and_its_sessions_finish() {
+    let settings = json!({ "max_connections": CONNECTIONS, "max_received_bytes": RECEIVED });
+    let mut cluster = Cluster::start(N, |signer| if signer == 0 { settings.clone() } else { json!({}) });
+    honest_session(&mut cluster, 0);
+    let (target, process) = (Target::of(&cluster), cluster.process(0));
+    let before = memory(process, "VmRSS");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let (over, mut finished) = (AtomicBool::new(false), 1);
+    std::thread::scope(|scope| {
+        let (over, target, runtime) = (&over, &target, &runtime);
+        let attack = scope.spawn(move || {
+            runtime.block_on(async {
+                noise(target).await;
+                garbage(target).await;
+                proposals(target).await;
+                let inside = crowd(target).await.len();
+                assert!(inside >= CONNECTIONS / 2, "only {inside} attackers got in");
+            });
+            over.store(true, Ordering::SeqCst);
+        });
+        while !over.load(Ordering::SeqCst) {
+            honest_session(&mut cluster, finished);
+            finished += 1;
+        }
+        attack.join().expect("no panic");
+    });
+    honest_session(&mut cluster, finished);
+    finished += 1;
+    let peak = memory(process, "VmHWM");
+    let count = cluster.count(0);
+    println!("{finished} sessions; {} MiB before, {} MiB at most; {count}", before >> 20, peak >> 20);
+    let foreign = count["sessions"].as_u64().expect("a number") as usize - finished;
+    assert!(foreign <= limits::FOREIGN_PROPOSALS / 2, "{foreign} of the attackers' proposals wait");
+    assert!(count["refused"].as_u64() > Some(100), "{count}: the flood was no flood");
+    assert!(count["violations"].as_u64() > Some(10), "{count}: the garbage was none");
+    assert!(peak < before + BOUND, "{before} bytes before, {peak} at most, {BOUND} more are the bound");
+}

@@ -1,0 +1,415 @@
+//! Nodes whose disk fails: the errors say so, nothing is lost, and nothing is said that is not on the disk.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use libmusig::error::{Error, StoreError};
+use libmusig::event::Event;
+use libmusig::node::{Node, SessionRequest};
+use libmusig::protocol::election::ElectionMethod;
+use libmusig::protocol::envelope::{Content, Envelope};
+use libmusig::protocol::wire::{self, pb};
+use libmusig::signer::LocalSigner;
+use libmusig::store::memory::MemoryStore;
+use libmusig::store::redb::RedbStore;
+use libmusig::store::schema::{self, Key, SessionPart};
+use libmusig::store::{Change, Durability, Entry, Store};
+use redb::{Database, TableDefinition};
+use serde_json::{Value, json};
+
+use crate::auditor::audit;
+use crate::chain_support::chain::Chain;
+use crate::process::{Cluster, lexicographic};
+use crate::recovery::{N, finish, finish_from_elsewhere, holds};
+use crate::support::*;
+use crate::world::{Direct, Spend};
+
+/// What a failing disk refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refuses {
+    Nothing,
+    Syncs,
+    Certificates,
+    Everything,
+}
+
+/// A store on a disk that fails when it is told to.
+#[derive(Clone)]
+struct Failing {
+    inner: MemoryStore,
+    refuses: Arc<Mutex<Refuses>>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Failing {
+    fn new() -> Self {
+        let (refuses, refused) = (Arc::new(Mutex::new(Refuses::Nothing)), Arc::default());
+        Self { inner: MemoryStore::new(), refuses, refused }
+    }
+
+    fn refuse(&self, what: Refuses) {
+        *self.refuses.lock().expect("nobody panics with it") = what;
+        self.refused.store(0, Ordering::SeqCst);
+    }
+
+    /// Waits until it refused this and was asked again.
+    #[track_caller]
+    fn wait_refused(&self) {
+        wait_until("the commit is tried again", || self.refused.load(Ordering::SeqCst) >= 2);
+    }
+}
+
+impl Store for Failing {
+    fn load(&mut self) -> Result<Vec<Entry>, StoreError> {
+        self.inner.load()
+    }
+
+    fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), StoreError> {
+        let certificate = |change: &Change| {
+            let Change::Put(key, _) = change else { return false };
+            matches!(Key::decode(key), Some(Key::Session { part: SessionPart::Certificate, .. }))
+        };
+        let refused = match *self.refuses.lock().expect("nobody panics with it") {
+            Refuses::Nothing => false,
+            Refuses::Syncs => durability == Durability::Synced,
+            Refuses::Certificates => changes.iter().any(certificate),
+            Refuses::Everything => true,
+        };
+        if refused {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(StoreError::Io { path: "the disk".into(), reason: "asked for".into() });
+        }
+        self.inner.commit(changes, durability)
+    }
+
+    fn suspend(&mut self) -> Result<(), StoreError> {
+        self.inner.suspend()
+    }
+
+    fn resume(&mut self) -> Result<(), StoreError> {
+        self.inner.resume()
+    }
+}
+
+fn raw(n: usize) -> SessionRequest {
+    SessionRequest::messages(keys(n), vec![message(1)])
+}
+
+fn exported(node: &Node) -> Vec<Envelope> {
+    let sessions = node.sessions().wait().expect("runs");
+    let export = |id| node.session(id).export().wait().expect("is known");
+    let frames = sessions.iter().map(|status| export(status.session));
+    let decode = |bytes: Vec<u8>| wire::decode::<pb::Frame>(&bytes, "the export").expect("is canonical");
+    let envelopes = frames.map(decode).flat_map(|frame| frame.envelopes);
+    envelopes.map(|bytes| Envelope::decode(&bytes).expect("decodes")).collect()
+}
+
+fn wait_store_failed(node: &Node) {
+    wait_for(node, "the failure", |event| matches!(event.event, Event::StoreFailed { .. }).then_some(()));
+}
+
+#[test]
+fn a_node_that_cannot_sync_says_and_signs_nothing() {
+    for refuses in [Refuses::Syncs, Refuses::Everything] {
+        let disk = Failing::new();
+        let start = |index: usize| match index {
+            1 => builder(secret(1)).store(disk.clone()).start(),
+            _ => builder(secret(index)).start(),
+        };
+        let nodes: Vec<Node> = (0..3).map(|index| start(index).expect("starts")).collect();
+        connect(&nodes);
+        let session = nodes[0].create_session(raw(3)).wait().expect("is created");
+        join_next(&nodes[2]);
+        wait_for(&nodes[1], "the proposal", |event| {
+            matches!(event.event, Event::SessionProposed { .. }).then_some(())
+        });
+        disk.refuse(refuses);
+        let joining = nodes[1].session(session.id()).join();
+        let joining = thread::spawn(move || joining.wait());
+        wait_store_failed(&nodes[1]);
+        disk.wait_refused();
+        // Its consent and its nonces are made by now, and nobody has them, nor has the application an answer.
+        assert!(!joining.is_finished());
+        assert!(matches!(nodes[1].create_session(raw(2)).wait(), Err(Error::Store(StoreError::Io { .. }))));
+        assert!(matches!(nodes[1].session(session.id()).export().wait(), Err(Error::Store(_))));
+        for node in [&nodes[0], &nodes[2]] {
+            assert!(exported(node).iter().all(|envelope| envelope.body().signer != 1), "{refuses:?}");
+        }
+
+        disk.refuse(Refuses::Nothing);
+        joining.join().expect("no panic").expect("is on the disk");
+        nodes.iter().for_each(|node| wait_complete(node, session.id()));
+        let findings = audit(nodes.iter().flat_map(exported));
+        assert_eq!((findings.nonces, findings.partials), (3, 3), "what was held back went out, once");
+        nodes.iter().for_each(|node| node.stop().expect("stops"));
+    }
+}
+
+#[test]
+fn a_proposal_that_is_not_on_the_disk_reaches_nobody() {
+    let disk = Failing::new();
+    let nodes = [
+        builder(secret(0)).store(disk.clone()).start().expect("starts"),
+        builder(secret(1)).start().expect("starts"),
+    ];
+    connect(&nodes);
+    disk.refuse(Refuses::Syncs);
+    let creating = nodes[0].create_session(raw(2));
+    wait_store_failed(&nodes[0]);
+    disk.wait_refused();
+    assert_eq!(nodes[1].sessions().wait().expect("runs"), []);
+    disk.refuse(Refuses::Nothing);
+    let session = creating.wait().expect("is on the disk");
+    assert_eq!(join_next(&nodes[1]).id(), session.id());
+    nodes.iter().for_each(|node| wait_complete(node, session.id()));
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
+fn a_certificate_that_is_not_on_the_disk_is_not_told_and_not_submitted() {
+    let (disk, chain) = (Failing::new(), Arc::new(Chain::new()));
+    let direct = Arc::new(Direct(chain.clone()));
+    let coordinator = node_builder()
+        .signer(LocalSigner::new(secret(0)).expect("a key"))
+        .store(disk.clone())
+        .listen("/ip4/127.0.0.1/tcp/0")
+        .broadcaster(direct.clone())
+        .observer(direct)
+        .start()
+        .expect("starts");
+    let nodes = [coordinator, builder(secret(1)).start().expect("starts")];
+    connect(&nodes);
+    let request = Spend::new(&chain, &keys(2)).request(keys(2)).election_method(ElectionMethod::FirstSigner);
+    disk.refuse(Refuses::Certificates);
+    let session = nodes[0].create_session(request).wait().expect("is created");
+    join_next(&nodes[1]);
+    let mut told = Vec::new();
+    wait_for(&nodes[0], "the failure", |event| {
+        told.push(event.event.clone());
+        matches!(event.event, Event::StoreFailed { .. }).then_some(())
+    });
+    disk.wait_refused();
+    told.extend(std::iter::from_fn(|| nodes[0].try_next_event().expect("runs")).map(|event| event.event));
+    assert!(!told.iter().any(|event| matches!(event, Event::SessionComplete { .. })), "{told:?}");
+    assert_eq!(chain.mempool_size(), 0, "it is to submit, and has not");
+    disk.refuse(Refuses::Nothing);
+    wait_complete(&nodes[0], session.id());
+    wait_until("it is submitted", || chain.mempool_size() == 1);
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
+fn a_resumed_node_takes_requests_as_soon_as_it_says_so() {
+    let disk = Failing::new();
+    let node = builder(secret(0)).store(disk.clone()).offline().start().expect("starts");
+    disk.refuse(Refuses::Everything);
+    let creating = node.create_session(raw(2));
+    wait_store_failed(&node);
+    // Neither loses what waits, and both say that it still does.
+    assert!(matches!(node.suspend().wait(), Err(Error::Store(StoreError::Io { .. }))));
+    assert!(matches!(node.create_session(raw(2)).wait(), Err(Error::Suspended)));
+    assert!(matches!(node.resume().wait(), Err(Error::Store(StoreError::Io { .. }))));
+    assert!(node.suspend().wait().is_err());
+    disk.refuse(Refuses::Nothing);
+    node.resume().wait().expect("takes commits again");
+    node.create_session(raw(2)).wait().expect("at once");
+    creating.wait().expect("what waited is on the disk");
+    assert_eq!(node.sessions().wait().expect("runs").len(), 2);
+    node.stop().expect("stops");
+}
+
+#[test]
+fn a_resumption_that_a_suspension_overtakes_resumes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("node.redb");
+    let node = node_builder()
+        .signer(LocalSigner::new(secret(0)).expect("a key"))
+        .store_path(&path)
+        .offline()
+        .without_observer()
+        .start()
+        .expect("starts");
+    for _ in 0..20 {
+        let (first, resumed, last) = (node.suspend(), node.resume(), node.suspend());
+        first.wait().expect("suspends");
+        // Which of the two came first is theirs to say; what holds is what was asked for last.
+        assert!(matches!(resumed.wait(), Ok(()) | Err(Error::Suspended)));
+        last.wait().expect("suspends");
+        let created = node.create_session(raw(2)).wait_for(PATIENCE);
+        assert!(matches!(created, Some(Err(Error::Suspended))), "{created:?}");
+        drop(RedbStore::open(&path).expect("the lock is released"));
+        node.resume().wait().expect("resumes");
+        node.create_session(raw(2)).wait().expect("works again");
+    }
+    while let Some(event) = node.try_next_event().expect("runs") {
+        assert!(!matches!(event.event, Event::StoreFailed { .. }), "{event:?}");
+    }
+    node.stop().expect("stops");
+}
+
+#[test]
+fn a_store_that_is_unusable_is_refused_with_a_clear_error_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("node.redb");
+    let start = |path: &Path| {
+        let signer = LocalSigner::new(secret(0)).expect("a key");
+        node_builder().signer(signer).store_path(path).offline().without_observer().start()
+    };
+    let node = start(&path).expect("starts");
+    let id = node.create_session(raw(2)).wait().expect("is created").id();
+    node.stop().expect("stops");
+    let good = fs::read(&path).expect("reads");
+
+    let schema = |version: u64| {
+        let database = Database::open(&path).expect("a redb file");
+        let change = database.begin_write().expect("begins");
+        let meta = TableDefinition::<&str, u64>::new("meta");
+        change.open_table(meta).expect("opens").insert("schema", version).expect("inserts");
+        change.commit().expect("commits");
+    };
+    schema(schema::VERSION + 1);
+    let newer = fs::read(&path).expect("reads");
+    let mut torn = good.clone();
+    torn[good.len() / 4..].fill(0);
+    let cases: [(&[u8], &str); 5] = [
+        (&newer, "schema"),
+        (&good[..good.len() / 2], "damaged"),
+        (&good[..1000], "damaged"),
+        (&torn, "damaged"),
+        (b"this is a letter, not a store", "damaged"),
+    ];
+    for (number, (bytes, word)) in cases.into_iter().enumerate() {
+        fs::write(&path, bytes).expect("writes");
+        let error = start(&path).map(drop).expect_err("cannot be used");
+        let text = error.to_string();
+        assert!(matches!(error, Error::Store(_)), "{number}: {text}");
+        assert!(text.contains(word) && text.contains(path.to_str().expect("is text")), "{number}: {text}");
+        assert_eq!(fs::read(&path).expect("reads").len(), bytes.len(), "{number}: {text}");
+    }
+    fs::write(&path, &good).expect("writes");
+    let node = start(&path).expect("starts");
+    assert_eq!(node.sessions().wait().expect("runs")[0].session, id);
+    node.stop().expect("stops");
+}
+
+// ---- Real disks, real processes ----
+
+/// A signer's disk is full when it is to consent and to make its nonces; then there is room again.
+#[cfg(target_os = "linux")]
+fn full_disk(disk: Value) {
+    let [victim, proposer, _] = lexicographic(N)[..] else { panic!("three signers") };
+    let mut cluster = Cluster::start(N, |signer| match signer == victim {
+        true => json!({ "disk": disk, "consents": false }),
+        false => json!({ "alert": true }),
+    });
+    cluster.propose(proposer, ElectionMethod::Lexicographic);
+    cluster.wait_all("SessionProposed", [victim]);
+    cluster.order(victim, &json!({ "order": "fill" }));
+    cluster.order(victim, &json!({ "order": "join" }));
+    cluster.wait_all("StoreFailed", [victim]);
+    cluster.wait_all("SessionStalled", [proposer]);
+    let export = cluster.export(proposer).expect("is there");
+    assert_eq!(holds(&export, victim), (false, false), "{disk}: it spoke without a disk");
+    assert!(cluster.said(victim, "joined").is_empty(), "{disk}");
+    cluster.order(victim, &json!({ "order": "free" }));
+    cluster.wait_all("joined", [victim]);
+    assert_eq!(cluster.said(victim, "joined")[0]["error"], Value::Null, "{disk}");
+    assert_eq!(finish(&mut cluster, "after the disk was full"), 0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_may_not_grow() {
+    full_disk(json!("limit"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_file_system() {
+    match crate::process::disk::available() {
+        Ok(()) => full_disk(json!("own")),
+        Err(why) => skip("disk::a_full_file_system", &why),
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_read_only_file_system() {
+    if let Err(why) = crate::process::disk::available() {
+        return skip("disk::a_read_only_file_system", &why);
+    }
+    let [victim, late, proposer] = lexicographic(N)[..] else { panic!("three signers") };
+    let mut cluster = Cluster::start(N, |signer| json!({ "consents": signer != late }));
+    cluster.propose(proposer, ElectionMethod::Lexicographic);
+    cluster.wait_until_exported(proposer, |export| holds(export, victim).1);
+    cluster.wait_all("SessionProposed", [late]);
+    cluster.kill(victim);
+    let refusal = cluster.refused(victim, &json!({ "disk": "read-only" }));
+    assert!(refusal.contains("Read-only") && refusal.contains("nothing was signed"), "{refusal}");
+    cluster.restart(victim, &json!({}));
+    cluster.order(late, &json!({ "order": "join" }));
+    finish(&mut cluster, "after a read-only disk");
+}
+
+#[test]
+fn a_store_that_another_process_has_open() {
+    let mut cluster = Cluster::start(N, |_| json!({}));
+    let path = cluster.store(0);
+    let start = || {
+        let signer = LocalSigner::new(secret(0)).expect("a key");
+        node_builder().signer(signer).store_path(&path).offline().without_observer().start()
+    };
+    let in_use = Error::Store(StoreError::InUse { path: path.display().to_string() });
+    assert_eq!(start().map(drop), Err(in_use));
+    cluster.propose(1, ElectionMethod::Lexicographic);
+    finish(&mut cluster, "while another one wanted the store");
+    cluster.kill(0);
+    let node = start().expect("a killed process holds no lock");
+    assert_eq!(node.sessions().wait().expect("runs").len(), 1);
+    node.stop().expect("stops");
+}
+
+#[test]
+fn a_torn_store_is_refused_and_an_older_copy_of_it_goes_on() {
+    let [victim, late, proposer] = lexicographic(N)[..] else { panic!("three signers") };
+    let mut cluster = Cluster::start(N, |signer| json!({ "consents": signer != late }));
+    // A copy from before the session, as a backup has it.
+    cluster.kill(victim);
+    let (path, copy) = (cluster.store(victim), cluster.store(victim).with_extension("copy"));
+    fs::copy(&path, &copy).expect("copies");
+    cluster.restart(victim, &json!({}));
+    cluster.order(victim, &json!({ "order": "connected", "signers": N - 1 }));
+    let again = cluster.log.len();
+    cluster.wait("it is connected again", |log| {
+        log[again..].iter().any(|said| said.by == victim && said.is("connected"))
+    });
+    cluster.propose(proposer, ElectionMethod::Lexicographic);
+    cluster.wait_until_exported(proposer, |export| holds(export, victim) == (true, true));
+    cluster.wait_all("SessionProposed", [late]);
+    cluster.kill(victim);
+
+    let whole = fs::read(&path).expect("reads");
+    fs::write(&path, &whole[..whole.len() / 2]).expect("writes");
+    let refusal = cluster.refused(victim, &json!({}));
+    assert!(refusal.contains("damaged") && refusal.contains("backup"), "{refusal}");
+    assert_eq!(fs::read(&path).expect("reads").len(), whole.len() / 2);
+
+    // The copy knows nothing of the consent and the nonces that are out: it learns them from the others.
+    fs::copy(&copy, &path).expect("copies");
+    cluster.restart(victim, &json!({}));
+    cluster.wait_all("KeyInUseElsewhere", [victim]);
+    cluster.order(late, &json!({ "order": "join" }));
+    assert_eq!(
+        finish_from_elsewhere(&mut cluster, "an older copy"),
+        1,
+        "the nonces are lost: another attempt"
+    );
+    let export = cluster.export(proposer).expect("is there");
+    let nonces = |envelope: &&Envelope| {
+        envelope.body().signer == victim && matches!(envelope.content(), Content::Nonces { .. })
+    };
+    assert_eq!(export.envelopes.iter().filter(nonces).count(), 2);
+}

@@ -1,0 +1,160 @@
+//! What a stranger's bytes cost: messages with lists without end are refused before memory is taken for them.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libmusig::error::{Error, ProposalError, WireError};
+use libmusig::protocol::engine::Engine;
+use libmusig::protocol::envelope::Proof;
+use libmusig::protocol::presence::Presence;
+use libmusig::protocol::proposal::Proposal;
+use libmusig::protocol::signing::Musig2;
+use libmusig::protocol::transaction::NoTransactions;
+use libmusig::protocol::wire::{self, pb};
+use libmusig::protocol::{Settings, Time, limits};
+
+use crate::simulated::cluster::{EPOCH, key};
+
+/// Counts what each thread holds.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(more: isize) {
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + more);
+        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+    });
+}
+
+// SAFETY: everything is done by the system's allocator; what is counted has no destructor and takes no memory.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as isize - layout.size() as isize);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The most bytes that `act` held at once, beyond what was there.
+fn cost<R>(act: impl FnOnce() -> R) -> (isize, R) {
+    let before = HELD.get();
+    MOST.set(before);
+    let result = act();
+    (MOST.get() - before, result)
+}
+
+/// A message that ends with a list of this many empty entries.
+fn with_list(message: Vec<u8>, field: u8, entries: usize) -> Vec<u8> {
+    [message, [field << 3 | 2, 0].repeat(entries)].concat()
+}
+
+/// The same as the content of a field of another message.
+fn within(field: u8, content: Vec<u8>) -> Vec<u8> {
+    let mut bytes = vec![field << 3 | 2];
+    let mut length = content.len();
+    while length >= 0x80 {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    [bytes, content].concat()
+}
+
+fn engine() -> Engine {
+    Engine::new(key(0), Settings::default(), Arc::new(Musig2), Arc::new(NoTransactions))
+}
+
+const NOW: Time = Time { wall: EPOCH, monotonic: Duration::from_secs(1) };
+/// Less than anything of the size that is decoded here, and more than any error costs.
+const LITTLE: isize = 1 << 10;
+
+fn too_many<T>(result: Result<T, WireError>, most: usize) -> bool {
+    matches!(result, Err(WireError::TooMany { actual, most: limit, .. }) if limit == most && actual > most)
+}
+
+#[test]
+fn a_frame_of_empty_entries_costs_nothing() {
+    for field in 1..=3 {
+        // The whole frame would be 100 MB of the third kind.
+        let entries = if field == 3 { limits::FRAME / 2 } else { limits::FRAME_ENTRIES * 16 };
+        let frame = with_list(Vec::new(), field, entries);
+        let mut engine = engine();
+        let (bytes, result) = cost(|| engine.frame(key(1), &frame, NOW));
+        assert!(too_many(result, limits::FRAME_ENTRIES) && bytes < LITTLE, "field {field}: {bytes} bytes");
+        assert_eq!(engine.refused().malformed, 1);
+
+        let export = with_list(Vec::new(), field, limits::FRAME_ENTRIES * 16);
+        let (bytes, result) = cost(|| engine.import(&export, NOW));
+        let refused = matches!(result, Err(Error::Wire(WireError::TooMany { .. })));
+        assert!(refused && bytes < LITTLE, "field {field}: {bytes} bytes");
+    }
+    // The limit is for all kinds together, and what is within it costs little.
+    let mixed = (1..=3).fold(Vec::new(), |bytes, field| with_list(bytes, field, limits::FRAME_ENTRIES / 2));
+    let (bytes, result) = cost(|| wire::decode::<pb::Frame>(&mixed, "a frame"));
+    assert!(too_many(result, limits::FRAME_ENTRIES) && bytes < LITTLE, "{bytes} bytes");
+    let most = with_list(Vec::new(), 3, limits::FRAME_ENTRIES);
+    let (bytes, result) = cost(|| wire::decode::<pb::Frame>(&most, "a frame"));
+    assert!(result.is_ok() && bytes < 1 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn other_lists_without_end_cost_nothing() {
+    let lists = [(4, limits::SIGNERS), (6, limits::TWEAKS), (7, limits::MESSAGES)];
+    let mut proposals: Vec<_> =
+        lists.into_iter().map(|(field, most)| (with_list(Vec::new(), field, most * 100), most)).collect();
+    let spent = within(8, with_list(Vec::new(), 2, limits::INPUTS * 10));
+    proposals.push((spent, limits::INPUTS));
+    for (proposal, limit) in proposals {
+        let (bytes, result) = cost(|| Proposal::decode(&proposal));
+        let Err(ProposalError::Limit { what, most, .. }) = result else { panic!("{result:?}") };
+        assert!(most == limit as u64 && bytes < LITTLE, "{what}: {bytes} bytes");
+    }
+
+    let entries = limits::PRESENCE / 2 - 8;
+    let presence = within(1, with_list(Vec::new(), 3, entries));
+    let (bytes, result) = cost(|| Presence::decode(&Musig2, &presence));
+    // The record itself is copied once.
+    assert!(too_many(result, limits::ADDRESSES) && bytes < 2 * limits::PRESENCE as isize, "{bytes} bytes");
+
+    let proof = within(2, with_list(Vec::new(), 2, limits::SIGNERS * 100));
+    let (bytes, result) = cost(|| Proof::verify(&Musig2, &proof));
+    assert!(too_many(result, limits::SIGNERS) && bytes < LITTLE, "{bytes} bytes");
+}
+
+#[test]
+fn what_comes_twice_but_is_no_list_is_refused() {
+    let frame = wire::encode(&pb::Frame {
+        have: vec![pb::Have { session: vec![1; 32], ..pb::Have::default() }],
+        ..pb::Frame::default()
+    });
+    assert!(wire::decode::<pb::Frame>(&frame, "a frame").is_ok());
+    let body = within(1, vec![1; 32]);
+    assert!(wire::decode::<pb::Body>(&body, "a body").is_ok());
+    let twice = body.repeat(2);
+    assert_eq!(wire::decode::<pb::Body>(&twice, "a body"), Err(WireError::Malformed("a body")));
+    for cut in 1..body.len() {
+        let cut = &body[..cut];
+        assert_eq!(wire::decode::<pb::Body>(cut, "a body"), Err(WireError::Malformed("a body")));
+    }
+}
