@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::limits;
 use super::session::Session;
 use crate::types::{SessionId, SignerKey};
 
