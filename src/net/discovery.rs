@@ -263,18 +263,14 @@ impl Driver {
             let new = || Lookup { due: now + wait, before: 0, running: false };
             discovery.lookups.entry(*key).or_insert_with(new);
         }
-        if kad.kbuckets().next().is_none() {
-            return None;
-        }
-        let mut running = discovery.lookups.values().filter(|lookup| lookup.running).count();
+        // Somebody must be there to be asked.
+        kad.kbuckets().next()?;
+        let running = discovery.lookups.values().filter(|lookup| lookup.running).count();
         let mut waiting: Vec<_> =
             discovery.lookups.iter_mut().filter(|(_, lookup)| !lookup.running).collect();
         waiting.sort_unstable_by_key(|(_, lookup)| lookup.due);
-        for (key, lookup) in waiting {
-            // The end of one that runs is an event.
-            if running >= LOOKUPS {
-                return None;
-            }
+        // When one of those that run has ended, that is an event.
+        for (key, lookup) in waiting.into_iter().take(LOOKUPS.saturating_sub(running)) {
             if lookup.due > now {
                 return Some(lookup.due);
             }
@@ -282,7 +278,6 @@ impl Driver {
             discovery.queries.insert(query, Query::Lookup(*key));
             count(&self.shared.counters.lookups, 1);
             lookup.running = true;
-            running += 1;
         }
         None
     }

@@ -113,11 +113,15 @@ impl Node {
 
     /// Takes events until one fits; the others are lost.
     pub async fn until<T>(&mut self, mut fits: impl FnMut(NetEvent) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = fits(self.next().await) {
-                return found;
+        // Not each event has its time, but all: some come for ever.
+        let search = async {
+            loop {
+                if let Some(found) = fits(self.next().await) {
+                    return found;
+                }
             }
-        }
+        };
+        tokio::time::timeout(DEADLINE, search).await.expect("the event within the deadline")
     }
 
     pub async fn connected_to(&mut self, key: SignerKey) {

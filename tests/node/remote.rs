@@ -97,10 +97,10 @@ fn signers_that_all_moved_find_each_other_again() {
 fn servers_are_named_with_their_peer_id() {
     let nameless = "/ip4/127.0.0.1/tcp/4001";
     for builder in [builder(secret(0)).bootstrap_peer(nameless), builder(secret(0)).relay(nameless)] {
-        let error = builder.start().err().expect("who is there is not said").to_string();
+        let error = builder.start().expect_err("who is there is not said").to_string();
         assert!(error.contains("/p2p/"), "{error}");
     }
-    let wrong = builder(secret(0)).bootstrap_peer("nonsense").start().err().expect("is none").to_string();
+    let wrong = builder(secret(0)).bootstrap_peer("nonsense").start().expect_err("is none").to_string();
     assert!(wrong.contains("multiaddress"), "{wrong}");
     builder(secret(0)).dht(DhtMode::Off).mdns(false).start().expect("starts");
 }
