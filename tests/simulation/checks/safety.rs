@@ -115,9 +115,7 @@ impl Checker {
             Event::KeyInUseElsewhere => {
                 // Who took a session for expired, by a clock that was ahead, may have forgotten what it said there.
                 let excused = run.impaired.contains(&node) || run.odd_clocks.contains(&node);
-                self.check("S4", excused, || {
-                    format!("node {node} takes its own words for another's")
-                });
+                self.check("S4", excused, || format!("node {node} takes its own words for another's"));
             }
             _ => {}
         }
