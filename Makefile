@@ -4,7 +4,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo sim fuzz test test-rust test-c test-python test-kotlin test-swift test-sim test-interop test-full bench size \
+.PHONY: help demo sim sim-mutations fuzz miri test test-rust test-c test-python test-kotlin test-swift test-sim test-interop \
+	test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -39,17 +40,25 @@ test-interop: ## one session among a node of each language, the coordinator kill
 	@tests/run.sh interop
 
 test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
-	@FRESH_SEEDS=20000 tests/run.sh sim
+	@SIM_FULL=1 tests/run.sh sim
 	@cargo test --test node --test network -- --ignored
 	@cargo test --no-default-features --features node --test network
+	@tests/repeat.sh
 	@tests/c/sanitize.sh thread
 
-sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1)
-	@SEED=$(or $(SEED),1) SEEDS=$(or $(SEEDS),2000) $(CARGO) test --quiet --profile simulation --no-default-features \
-		--test simulation
+SIMULATOR = $(CARGO) test --quiet --profile simulation --no-default-features --features mutations --test simulation
+
+sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1; REAL=1: real cryptography, THREADS=n: default all cores)
+	@SEED=$(or $(SEED),1) SEEDS=$(or $(SEEDS),2000) $(SIMULATOR)
+
+sim-mutations: ## break the protocol in each way that a checker is for, and demand that it finds it (MUTATION=name or rule)
+	@MUTATIONS=1 $(SIMULATOR)
 
 fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+miri: ## the protocol under Miri, on the seeds of the fuzz targets, where the nightly toolchain has it (many minutes)
+	@tests/fuzz/miri.sh
 
 bench: ## the benchmarks, against their targets
 	@$(CARGO) bench --quiet --bench targets

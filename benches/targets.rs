@@ -3,6 +3,7 @@
 
 #[cfg(feature = "capi")]
 mod boundary;
+mod flood;
 #[path = "../tests/support/nodes.rs"]
 #[allow(dead_code)]
 mod support;
@@ -292,7 +293,43 @@ fn sessions() {
     let after = nodes[0].metrics().wait().expect("runs").store;
     let syncs = (after.syncs - before.syncs) as f64 / f64::from(SESSIONS);
     report("syncs of one node per session", format!("{syncs:.2}"), "4", syncs <= 4.0);
+    flooded(&nodes, &done);
     for node in nodes {
         node.stop().expect("stops");
     }
+}
+
+/// The time of one session, while an outsider floods the node that proposes it and while it does not, by turns.
+fn flooded(nodes: &[Node], done: &Receiver<Done>) {
+    let mut number = 2_000_000;
+    let mut session = || {
+        number += 1;
+        let start = Instant::now();
+        let session = nodes[0].create_session(request(number)).wait().expect("is created").id();
+        finished(done, session);
+        (start.elapsed(), session)
+    };
+    let refused = || nodes[0].metrics().wait().expect("runs").refused.strangers;
+    let flood = flood::Flood::of(&nodes[0], session().1);
+    let (mut quiet, mut flooded) = (Vec::new(), Vec::new());
+    for round in 0..20 {
+        let on = round % 2 == 1;
+        flood.switch(on);
+        let before = refused();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while on && refused() < before + 100 {
+            assert!(Instant::now() < deadline, "the flood does not come");
+        }
+        for sample in 0..12 {
+            let elapsed = session().0;
+            // What is left of the round before is over by then.
+            if sample >= 2 {
+                if on { &mut flooded } else { &mut quiet }.push(elapsed);
+            }
+        }
+    }
+    drop(flood);
+    let (quiet, flooded) = (median(quiet).as_secs_f64(), median(flooded).as_secs_f64());
+    let what = format!("speed under a flood ({:.1} ms) / without ({:.1} ms)", flooded * 1e3, quiet * 1e3);
+    report(&what, format!("{:.2}", quiet / flooded), "0.50", quiet / flooded >= 0.5);
 }

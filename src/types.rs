@@ -153,9 +153,12 @@ impl SignerKey {
     /// Takes the compressed form of a point on the curve.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let array: [u8; 33] = bytes.try_into().map_err(|_| InvalidKey { length: bytes.len() })?;
-        secp256k1::PublicKey::from_byte_array_compressed(array)
-            .map_err(|_| InvalidKey { length: bytes.len() })?;
-        Ok(Self(array))
+        // Miri cannot call libsecp256k1.
+        let valid = match cfg!(miri) {
+            true => matches!(array[0], 2 | 3),
+            false => secp256k1::PublicKey::from_byte_array_compressed(array).is_ok(),
+        };
+        if valid { Ok(Self(array)) } else { Err(InvalidKey { length: bytes.len() }) }
     }
 
     /// The same, without the work of checking keys that are `known` to be points.

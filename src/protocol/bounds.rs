@@ -26,7 +26,7 @@ pub trait Bounded: prost::Message + Default {
     const INNER: &'static [(u32, &'static [List])] = &[];
 }
 
-const FRAME: &[List] = &[List { what: "the frame", fields: 1..=3, most: limits::FRAME_ENTRIES }];
+const FRAME: &[List] = &[List { what: "the frame", fields: 1..=4, most: limits::FRAME_ENTRIES }];
 const PROPOSAL: &[List] = &[
     List { what: "signers", fields: 4..=4, most: limits::SIGNERS },
     List { what: "tweaks", fields: 6..=6, most: limits::TWEAKS },

@@ -617,7 +617,9 @@ impl Engine {
         }
         let mut known = Vec::new();
         for (id, group) in groups {
-            match self.envelopes(id, group, from, now) {
+            let lacking = frame.lacking.iter().find(|lacking| lacking.session == id.0);
+            let lacking = lacking.map_or(&[][..], |lacking| &lacking.signers);
+            match self.envelopes(id, group, lacking, from, now) {
                 Ok(()) => known.push(id),
                 Err(error) => refuse(self.count(error)),
             }
@@ -638,6 +640,7 @@ impl Engine {
         &mut self,
         id: SessionId,
         group: Vec<Envelope>,
+        lacking: &[u8],
         from: Option<SignerKey>,
         now: Time,
     ) -> Result<(), WireError> {
@@ -674,15 +677,20 @@ impl Engine {
                 Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
                 None => None,
             };
-            let mut first_error = Ok(());
+            let (mut first_error, mut passed_on) = (Ok(()), Vec::new());
             for envelope in group {
                 let from = index.unwrap_or(envelope.body().signer);
-                first_error = session.receive(envelope, from, context);
-                // Who is honest passes on what it verified. Checking on would let one frame cost seconds.
-                if first_error.is_err() {
-                    break;
+                let copy = if lacking.is_empty() { None } else { Some(envelope.clone()) };
+                match session.receive(envelope, from, context) {
+                    Ok(new) => passed_on.extend(copy.filter(|_| new)),
+                    // Who is honest passes on what it verified. Checking on would let one frame cost seconds.
+                    Err(error) => {
+                        first_error = Err(error);
+                        break;
+                    }
                 }
             }
+            session.pass_on(&passed_on, lacking, context);
             if index.is_none() {
                 session.imported();
             }

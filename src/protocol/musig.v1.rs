@@ -221,6 +221,19 @@ pub struct Frame {
     pub certificates: ::prost::alloc::vec::Vec<Certificate>,
     #[prost(message, repeated, tag = "3")]
     pub have: ::prost::alloc::vec::Vec<Have>,
+    #[prost(message, repeated, tag = "4")]
+    pub lacking: ::prost::alloc::vec::Vec<Lacking>,
+}
+/// Whom the sender cannot give the envelopes of this session in the same frame: it is not connected to them. Who is passes
+/// on what is new to itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lacking {
+    /// 32 bytes
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: ::prost::alloc::vec::Vec<u8>,
+    /// signer indices, ascending, a byte each
+    #[prost(bytes = "vec", tag = "2")]
+    pub signers: ::prost::alloc::vec::Vec<u8>,
 }
 /// Where a signer's node is to be found, signed by the signer's key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

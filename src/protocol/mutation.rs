@@ -51,8 +51,6 @@ pub enum Mutation {
     LostAtOnce,
     /// V6: every new connection begins a new watch.
     ReconnectBeginsAgain,
-    /// V6: who is connected to none of the others does not submit.
-    AloneIsSilent,
     /// V7: a proof is not passed on.
     ProofNotSent,
     /// V8: the alarm is raised when the last turn begins.

@@ -212,6 +212,12 @@ impl EnvelopeSet {
         self.places.range((place, 0)..=(place, usize::MAX)).next().is_some()
     }
 
+    /// What each signer said at a place, by index, but for those who said two things.
+    pub fn each_at(&self, place: Place) -> impl Iterator<Item = &Envelope> {
+        let held = self.places.range((place, 0)..=(place, usize::MAX));
+        held.filter_map(|(_, held)| if let [one] = held.as_slice() { Some(one) } else { None })
+    }
+
     /// What all signers said at a place, by index; `None` if one is missing or said two things.
     pub fn all_at(&self, place: Place, signers: usize) -> Option<Vec<&Envelope>> {
         (0..signers).map(|signer| self.at(place, signer)).collect()

@@ -117,7 +117,7 @@ static void chain_destroyed(void *user_data) {
 static void until(struct chain *chain, const int *value, int least) {
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += 100;
+    end.tv_sec += 200;
     pthread_mutex_lock(&chain->lock);
     while (*value < least) REQUIRE(pthread_cond_timedwait(&chain->changed, &chain->lock, &end) == 0);
     pthread_mutex_unlock(&chain->lock);

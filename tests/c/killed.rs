@@ -14,7 +14,7 @@ use crate::nodes::{keys, secret};
 use crate::programs::{compile, start};
 
 /// How long anything may take before the test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node, as `examples/c/failover.c` or `examples/cpp/failover.cpp` runs it.
 struct Signer {

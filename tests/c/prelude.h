@@ -107,7 +107,7 @@ static musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_
 static musig_event *wait_event(const musig_node *node, int32_t kind) {
     for (;;) {
         musig_event *event;
-        OK(musig_node_next_event(node, &event, 30000, NULL));
+        OK(musig_node_next_event(node, &event, 120000, NULL));
         if (musig_event_kind_of(event) == kind) return event;
         musig_event_free(event);
     }

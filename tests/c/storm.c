@@ -32,7 +32,7 @@ static void storm_destroy(void *user_data) {
 static void wait_for(struct state *state, long *counter, long value) {
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += 90;
+    end.tv_sec += 200;
     pthread_mutex_lock(&state->lock);
     while (*counter < value) REQUIRE(pthread_cond_timedwait(&state->changed, &state->lock, &end) == 0);
     pthread_mutex_unlock(&state->lock);

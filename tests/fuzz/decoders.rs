@@ -16,11 +16,11 @@ use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Output, Settings, Time};
 use libmusig::signer::Signer;
-use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
+use libmusig::types::{OutPoint, SessionId, Signature, SignerKey, Txid, UnixMillis};
 
 use crate::simulated::cluster::{Cluster, EPOCH, Options, key};
 use crate::simulated::disk::Disk;
-use crate::simulated::double::{Double, DoubleCodec, DoubleSigner};
+use crate::simulated::double::{Double, DoubleCodec, DoubleSigner, transaction};
 
 /// The double of cryptography, but every signature of an envelope is good.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ impl Scheme for Trusting {
 pub fn fixed_terms() -> Terms {
     let mut terms = Cluster::idle(Options::new(3)).terms();
     (terms.entropy, terms.expires_at) = ([7; 32], EPOCH.saturating_add(Duration::from_secs(3600)));
+    let spent = OutPoint { txid: Txid([6; 32]), vout: 0 };
+    let (transaction, messages) = transaction(&[spent], b"");
+    (terms.transaction, terms.messages) = (Some(transaction), messages);
     terms
 }
 
@@ -61,6 +64,9 @@ pub fn envelope(bytes: &[u8]) {
     assert_eq!(sealed.body, body);
     let _ = envelope.content_allowed(fixed_proposal());
     let _ = envelope.verify(&Trusting, fixed_proposal());
+    if cfg!(miri) {
+        return;
+    }
     let _ = envelope.verify(&Musig2, fixed_proposal());
 }
 
@@ -80,6 +86,9 @@ pub fn proposal(bytes: &[u8]) {
     assert!(list.iter().copied().eq(0..signers), "a permutation");
     let turns = Turns::new(&election.priority_list, &proposal.failover);
     assert_eq!(turns.signers(0).first(), Some(&election.coordinator));
+    if cfg!(miri) {
+        return;
+    }
     // The real key aggregation takes any tweaks, and refuses some.
     if let Ok(keys) = Musig2.aggregate_keys(&proposal) {
         (0..proposal.messages.len()).for_each(|index| {
@@ -89,13 +98,16 @@ pub fn proposal(bytes: &[u8]) {
 }
 
 pub fn proof(bytes: &[u8]) {
-    for scheme in [&Trusting as &dyn Scheme, &Musig2] {
-        let _ = Proof::verify(scheme, bytes);
+    let _ = Proof::verify(&Trusting, bytes);
+    if !cfg!(miri) {
+        let _ = Proof::verify(&Musig2, bytes);
     }
 }
 
 pub fn presence(bytes: &[u8]) {
-    let _ = Presence::decode(&Musig2, bytes);
+    if !cfg!(miri) {
+        let _ = Presence::decode(&Musig2, bytes);
+    }
     let Ok(presence) = Presence::decode(&Trusting, bytes) else { return };
     let sealed: pb::Presence = wire::decode(bytes, "it").expect("it was decoded before");
     assert_eq!(sealed.record, presence.encode(), "one content has one encoding");

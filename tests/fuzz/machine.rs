@@ -397,9 +397,10 @@ impl<'a> Script<'a> {
         let ready: Vec<&Vec<u8>> = self.exports.iter().filter(out).map(|(.., bytes)| bytes).collect();
         let Some(bytes) = ready.get(usize::from(which) % ready.len().max(1)) else { return };
         let mut bytes = bytes.to_vec();
-        if damage > 0 {
-            let position = usize::from(damage) * 7 % bytes.len().max(1);
-            bytes[position] ^= self.input.next();
+        // A session of which nothing is on the disk yet has an empty one.
+        let position = usize::from(damage) * 7 % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(position).filter(|_| damage > 0) {
+            *byte ^= self.input.next();
         }
         self.cluster.drive(node, |engine, now| engine.import(&bytes, now).ok());
     }
@@ -412,12 +413,15 @@ impl<'a> Script<'a> {
             return;
         };
         let mut bytes = envelope.as_bytes().to_vec();
+        let (session, signers) = (envelope.body().session.0.to_vec(), vec![which, 0, 1, 2, 3, 1]);
+        let lacking = vec![pb::Lacking { session, signers }];
         drop(seen);
         if damage > 0 {
             let position = usize::from(damage) * 3 % bytes.len();
             bytes[position] ^= self.input.next();
         }
-        let frame = pb::Frame { envelopes: vec![bytes.clone(), bytes], ..pb::Frame::default() };
+        let envelopes = vec![bytes.clone(), bytes];
+        let frame = pb::Frame { envelopes, lacking, ..pb::Frame::default() };
         self.cluster.deliver(from, to, wire::encode(&frame).into());
     }
 

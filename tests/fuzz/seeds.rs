@@ -198,7 +198,15 @@ fn frames(session: &Session) -> Vec<(&'static str, Vec<u8>)> {
             wire::encode(&pb::Frame {
                 envelopes: envelopes(&[&all[..1], &accepts].concat()),
                 certificates: vec![session.certificate.to_wire()],
-                have: Vec::new(),
+                ..pb::Frame::default()
+            }),
+        ),
+        (
+            "passed-on",
+            wire::encode(&pb::Frame {
+                envelopes: envelopes(&accepts[1..]),
+                lacking: vec![pb::Lacking { session: id.0.to_vec(), signers: vec![1, 2] }],
+                ..pb::Frame::default()
             }),
         ),
         ("comparisons", wire::encode(&pb::Frame { have: comparisons, ..pb::Frame::default() })),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use libmusig::error::Error;
-use libmusig::types::SessionId;
+use libmusig::protocol::envelope::Content;
+use libmusig::protocol::wire::{self, pb};
+use libmusig::types::{SessionId, Txid};
 
 use crate::simulated::cluster::{Broadcaster, Cluster, Options};
 
@@ -185,4 +187,59 @@ fn lost_frames_are_sent_again() {
             assert_eq!(cluster.count(node, &session, "KeyInUseElsewhere"), 0, "seed {seed}");
         }
     }
+}
+
+/// Cuts all links but these.
+fn only(cluster: &mut Cluster, links: &[(usize, usize)]) {
+    for one in 0..cluster.nodes.len() {
+        for other in one + 1..cluster.nodes.len() {
+            cluster.cut(one, other, !links.contains(&(one, other)));
+        }
+    }
+    cluster.run_for(Duration::from_millis(20));
+}
+
+#[test]
+fn what_is_new_is_passed_on_at_once_to_those_that_its_sender_cannot_reach() {
+    // Stars with the hub at each place, and a line.
+    let stars = (0..5).map(|hub| {
+        let spokes = (0..5).filter(|other| *other != hub);
+        spokes.map(|other| (hub.min(other), hub.max(other))).collect::<Vec<_>>()
+    });
+    for links in stars.chain([vec![(0, 1), (1, 2), (2, 3), (3, 4)]]) {
+        for real in [false, true] {
+            let mut cluster = Cluster::new(Options { real, audit: true, ..Options::new(5) });
+            only(&mut cluster, &links);
+            let session = cluster.create(0, |_| {});
+            // Four hops of a line, there and back, for consent, nonces, partial signatures: far from a comparison's 2 s.
+            let done = cluster.run_until(Duration::from_millis(150), |cluster| cluster.all_hold(&session));
+            assert!(done, "{links:?}");
+            // A proposal reaches each node once, on the only way there is.
+            assert_eq!(cluster.sent["proposal"], 4, "{links:?}");
+            assert_eq!(cluster.sent["partial"], 20, "{links:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_passed_on_is_bounded_whatever_anybody_says() {
+    let mut cluster = Cluster::new(Options { audit: true, ..Options::new(5) });
+    cluster.run_for(Duration::from_millis(20));
+    let session = cluster.create(0, |_| {});
+    cluster.complete(&session);
+    cluster.run_for(Duration::from_millis(200));
+    let claim = cluster.forge(4, session, 4, Content::Claim { txid: Txid([1; 32]) });
+    let lacking = vec![pb::Lacking { session: session.0.to_vec(), signers: (0..=255).collect() }];
+    let envelopes = vec![claim.as_bytes().to_vec()];
+    let frame: std::sync::Arc<[u8]> =
+        wire::encode(&pb::Frame { envelopes, lacking, ..pb::Frame::default() }).into();
+    let before = cluster.sent.get("claim").copied().unwrap_or_default();
+    for _ in 0..100 {
+        for to in 0..4 {
+            cluster.deliver(4, to, frame.clone());
+        }
+        cluster.run_for(Duration::from_millis(6));
+    }
+    // Each of the four to each of the four others.
+    assert_eq!(cluster.sent["claim"] - before, 16);
 }

@@ -53,7 +53,7 @@ fn mutations() -> bool {
 fn simulate() -> bool {
     let (first, seeds) = (number("SEED", 1), number("SEEDS", 300));
     let real = number("REAL", 0) != 0;
-    let limit = Duration::from_secs(number("SECONDS", u64::MAX / 2));
+    let limit = Duration::from_secs(number("SECONDS_LIMIT", u64::MAX / 2));
     let scenario = |seed| Scenario { real, ..Scenario::new(seed) };
     let start = Instant::now();
     let mut total = Total::default();

@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 24] = [
+const MUTATIONS: [(Mutation, &str); 23] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -31,7 +31,6 @@ const MUTATIONS: [(Mutation, &str); 24] = [
     (Mutation::LossUnnoticed, "V5"),
     (Mutation::LostAtOnce, "V5"),
     (Mutation::ReconnectBeginsAgain, "V6"),
-    (Mutation::AloneIsSilent, "V6"),
     (Mutation::ProofNotSent, "V7"),
     (Mutation::AlarmTooEarly, "V8"),
     (Mutation::NobodyMissing, "V9"),

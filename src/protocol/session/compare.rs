@@ -14,8 +14,8 @@ use crate::protocol::wire::{self, pb};
 use crate::types::{EnvelopeId, SignerKey};
 
 /// A frame around envelopes.
-fn frame_of(envelopes: Vec<Vec<u8>>) -> Arc<[u8]> {
-    wire::encode(&pb::Frame { envelopes, ..pb::Frame::default() }).into()
+fn frame_of(envelopes: Vec<Vec<u8>>, lacking: Vec<pb::Lacking>) -> Arc<[u8]> {
+    wire::encode(&pb::Frame { envelopes, lacking, ..pb::Frame::default() }).into()
 }
 
 impl Session {
@@ -31,12 +31,39 @@ impl Session {
         self.effects.push(Output::Send { session: self.id(), to, frame });
     }
 
-    /// Sends own envelopes to everybody who is connected. The others get them by comparison.
+    /// Sends own envelopes to everybody who is connected, and says who is not: those are given them by who can. Who
+    /// cannot be reached at all gets them by comparison.
     pub(super) fn send_envelopes(&mut self, envelopes: &[Envelope], context: &Context<'_>) {
-        for frame in frames(envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect()) {
-            for (_, key) in self.connected_others(context) {
-                self.send(key, frame.clone());
+        let connected = self.connected_others(context);
+        let unconnected = |signer: &usize| !connected.iter().any(|(other, _)| other == signer);
+        let lacking: Vec<usize> = self.others().filter(unconnected).collect();
+        self.send_to(envelopes, &lacking, &connected);
+    }
+
+    fn send_to(&mut self, envelopes: &[Envelope], lacking: &[usize], to: &[(usize, SignerKey)]) {
+        let envelopes = envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
+        let signers = lacking.iter().map(|signer| *signer as u8).collect();
+        let lacking = pb::Lacking { session: self.id().0.to_vec(), signers };
+        let lacking = if lacking.signers.is_empty() { Vec::new() } else { vec![lacking] };
+        for frame in frames(envelopes, &lacking) {
+            for (_, key) in to {
+                self.send(*key, frame.clone());
             }
+        }
+    }
+
+    /// Passes on what is new here to the signers that its sender cannot reach. Each envelope is new once, so it goes to
+    /// each of them once at most, whatever anybody says.
+    pub fn pass_on(&mut self, envelopes: &[Envelope], lacking: &[u8], context: &Context<'_>) {
+        let lacks = |signer: usize| lacking.iter().any(|lacking| usize::from(*lacking) == signer);
+        let (to, rest): (Vec<_>, Vec<_>) = self
+            .others()
+            .filter(|signer| lacks(*signer))
+            .map(|signer| (signer, self.proposal.signers[signer]))
+            .partition(|(_, key)| context.connected.contains(key));
+        let rest: Vec<usize> = rest.into_iter().map(|(signer, _)| signer).collect();
+        if !envelopes.is_empty() && !self.closed {
+            self.send_to(envelopes, &rest, &to);
         }
     }
 
@@ -165,7 +192,7 @@ impl Session {
             .filter(useful)
             .map(|envelope| envelope.as_bytes().to_vec())
             .collect();
-        for frame in frames(missing) {
+        for frame in frames(missing, &[]) {
             self.send(key, frame);
         }
         if let Some(frame) = self.certificate_frame().filter(|_| !have.certificate) {
@@ -186,26 +213,26 @@ impl Session {
         let envelopes =
             self.set.in_order().into_iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
         let certificates = self.certificate.iter().map(wire::Certificate::to_wire).collect();
-        wire::encode(&pb::Frame { envelopes, certificates, have: Vec::new() })
+        wire::encode(&pb::Frame { envelopes, certificates, ..pb::Frame::default() })
     }
 }
 
 /// Puts envelopes into as few frames as their limit allows.
-fn frames(envelopes: Vec<Vec<u8>>) -> Vec<Arc<[u8]>> {
+fn frames(envelopes: Vec<Vec<u8>>, lacking: &[pb::Lacking]) -> Vec<Arc<[u8]>> {
     let mut frames = Vec::new();
     let (mut group, mut size) = (Vec::new(), 0);
     for envelope in envelopes {
         let more = envelope.len() + 16;
         let full = size + more > limits::FRAME || group.len() == limits::FRAME_ENTRIES;
         if full && !group.is_empty() {
-            frames.push(frame_of(std::mem::take(&mut group)));
+            frames.push(frame_of(std::mem::take(&mut group), lacking.to_vec()));
             size = 0;
         }
         size += more;
         group.push(envelope);
     }
     if !group.is_empty() {
-        frames.push(frame_of(group));
+        frames.push(frame_of(group, lacking.to_vec()));
     }
     frames
 }

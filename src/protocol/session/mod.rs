@@ -523,15 +523,15 @@ impl Session {
 
     // ---- What others say ----
 
-    /// Takes an envelope from a peer. `relayed`: not from the signer that signed it.
+    /// Takes an envelope from a peer, that signed it or passes it on. Answers whether it is new here.
     pub fn receive(
         &mut self,
         envelope: Envelope,
         from: usize,
         context: &mut Context<'_>,
-    ) -> Result<(), WireError> {
+    ) -> Result<bool, WireError> {
         if self.closed || !self.set.wants(&envelope, &self.proposal) {
-            return Ok(());
+            return Ok(false);
         }
         envelope.verify(context.scheme, &self.proposal)?;
         let signer = envelope.body().signer;
@@ -544,7 +544,7 @@ impl Session {
         self.progress_at = context.now.monotonic;
         self.stalled = false;
         self.add(envelope, context);
-        Ok(())
+        Ok(true)
     }
 
     /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, so after a

@@ -191,12 +191,12 @@ impl Session {
 
     /// Signers whose partial signatures answer to other nonces than these.
     pub(super) fn other_transcripts(&self, attempt: u32, own: Option<[u8; 32]>) -> Vec<usize> {
-        let differs =
-            |signer: &usize| match self.set.at(Place::Partial(attempt), *signer).map(Envelope::content) {
-                Some(Content::Partial { transcript, .. }) => Some(*transcript) != own,
-                _ => false,
-            };
-        (0..self.signers()).filter(differs).collect()
+        let differs = |envelope: &&Envelope| match envelope.content() {
+            Content::Partial { transcript, .. } => Some(*transcript) != own,
+            _ => false,
+        };
+        let partials = self.set.each_at(Place::Partial(attempt));
+        partials.filter(differs).map(|envelope| envelope.body().signer).collect()
     }
 
     /// The certificate, if all partial signatures of an attempt are here, answer to the same nonces and add up.

@@ -8,7 +8,7 @@ use crate::error::{Error, WireError};
 use crate::protocol::envelope::Content;
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Action, Evidence, Surroundings, Watch};
-use crate::protocol::mutation::{self, Mutation};
+
 use crate::protocol::set::Fact;
 use crate::protocol::wire::{self, Certificate};
 use crate::protocol::{Output, Record, RequestId};
@@ -63,11 +63,7 @@ impl Session {
         };
         let surroundings = Surroundings {
             observer: settings.observer && known,
-            broadcaster: settings.broadcaster
-                && known
-                && !(mutation::on(Mutation::AloneIsSilent)
-                    && self.signers() > 1
-                    && context.connected.is_empty()),
+            broadcaster: settings.broadcaster && known,
             final_depth: settings.final_depth.max(1),
             excused: &excused,
         };

@@ -20,7 +20,6 @@ use libmusig::store::{Change, Durability, Entry, Store};
 use libmusig::types::{SignerKey, from_hex, to_hex};
 use serde_json::{Value, json};
 
-use super::TURN;
 use crate::chain_support::esplora::Esplora;
 use crate::support::{keys, node_builder, wait_until};
 
@@ -324,7 +323,8 @@ fn propose(node: &Node, order: &Value) {
     let spent =
         SpentOutput { value: order["value"].as_u64().expect("is set"), script: bytes(text("script")) };
     let method = ElectionMethod::from_number(order["method"].as_u64().expect("is set") as u32);
-    let policy = FailoverPolicy { broadcast_timeout: TURN, ..FailoverPolicy::default() };
+    let turn = Duration::from_secs(order["turn"].as_u64().expect("is set"));
+    let policy = FailoverPolicy { broadcast_timeout: turn, ..FailoverPolicy::default() };
     let request = SessionRequest::transaction(signers, bytes(text("transaction")), vec![spent])
         .election_method(method.expect("a method"))
         .failover(policy);

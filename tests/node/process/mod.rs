@@ -67,6 +67,8 @@ impl Said {
 /// n signers in processes of their own, and a chain.
 pub struct Cluster {
     pub n: usize,
+    /// How long a turn of the sessions lasts that are proposed from now on.
+    pub turn: Duration,
     pub chain: Arc<Chain>,
     pub log: Vec<Said>,
     /// Their own network; without one they are on loopback.
@@ -111,6 +113,7 @@ impl Cluster {
         let directory = tempfile::tempdir().expect("a directory");
         Self {
             n,
+            turn: TURN,
             chain,
             log: Vec::new(),
             #[cfg(target_os = "linux")]
@@ -379,6 +382,7 @@ impl Cluster {
                 "value": spend.spent.value,
                 "script": to_hex(&spend.spent.script),
                 "method": method.number(),
+                "turn": self.turn.as_secs(),
             }),
         );
     }

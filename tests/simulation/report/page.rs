@@ -52,7 +52,7 @@ fn failover(page: &mut String, rows: &[Row]) {
          write 2 ms, a submission {} ms.\n\n\
          Measured is the time from the moment at which the first honest signer holds the signatures to the first submission \
          that reaches the network, and how many submissions follow that one before the transaction is final. Up to n = 20 \
-         each line is the worst of several runs ({} at n = 5, 5 at n = 20, 1 at n = 100, where not every f was run but those \
+         each line is the worst of several runs (20 at n = 5, 2 at n = 20; 1 at n = 100, where not every f was run but those \
          around the ends of tiers).\n\n\
          - *silent*: connected, never submits, never says why. *lying*: says that it submitted, and claims so to all others. \
          *NACKing*: cannot reach the network and says so. *partitioned*: loses every connection and its way to the network \
@@ -62,7 +62,6 @@ fn failover(page: &mut String, rows: &[Row]) {
          turns × timeout.\n\n",
         TIMEOUT.as_secs(),
         SUBMISSION.as_millis(),
-        20,
     );
     let mut heading = (0, "");
     for line in rows.chunks(Fault::ALL.len()) {
