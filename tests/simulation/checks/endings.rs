@@ -76,8 +76,8 @@ impl Checker {
                 format!("node {node} is complete without {withholders:?}")
             });
             let waits = matches!(status.phase, Phase::Joined | Phase::Signing);
-            // Who waits for consent waits for that first; so does who lost its nonces too often.
-            let undisturbed = run.deaths.is_empty() && status.accepted.len() == n;
+            // Who waits for consent waits for that first; who closed, or lost its nonces too often, is missing too.
+            let undisturbed = run.deaths.is_empty() && !run.stopped && status.accepted.len() == n;
             if waits && undisturbed {
                 let named = withholders.iter().any(|signer| status.missing.contains(signer));
                 let wronged = status.missing.iter().any(|signer| run.sound(*signer));
