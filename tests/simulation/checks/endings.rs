@@ -27,7 +27,7 @@ impl Checker {
         let by = at + (scenario.delay + scenario.jitter) * 2 + scenario.sync * 4 + Duration::from_millis(10);
         let from = at.saturating_sub(Duration::from_secs(4));
         let steady = |node: usize| run.up(node).iter().any(|(since, until)| *since <= from && by < *until);
-        for other in honest.into_iter().filter(|other| *other != first) {
+        for other in honest.into_iter().filter(|other| *other != first && !run.odd_clocks.contains(other)) {
             let knew =
                 when(other, &|event| matches!(event, Event::SessionProposed { .. } | Event::SessionCreated));
             let close = steady(first) && steady(other) && run.linked(first, other, from, by);
