@@ -27,7 +27,7 @@ impl Checker {
         let by = at + (scenario.delay + scenario.jitter) * 2 + scenario.sync * 4 + Duration::from_millis(10);
         let from = at.saturating_sub(Duration::from_secs(4));
         let steady = |node: usize| run.up(node).iter().any(|(since, until)| *since <= from && by < *until);
-        for other in honest.into_iter().filter(|other| *other != first) {
+        for other in honest.into_iter().filter(|other| *other != first && !run.odd_clocks.contains(other)) {
             let knew =
                 when(other, &|event| matches!(event, Event::SessionProposed { .. } | Event::SessionCreated));
             let close = steady(first) && steady(other) && run.linked(first, other, from, by);
@@ -76,8 +76,8 @@ impl Checker {
                 format!("node {node} is complete without {withholders:?}")
             });
             let waits = matches!(status.phase, Phase::Joined | Phase::Signing);
-            // Who waits for consent waits for that first; so does who lost its nonces too often.
-            let undisturbed = run.deaths.is_empty() && status.accepted.len() == n;
+            // Who waits for consent waits for that first; who closed, or lost its nonces too often, is missing too.
+            let undisturbed = run.deaths.is_empty() && !run.stopped && status.accepted.len() == n;
             if waits && undisturbed {
                 let named = withholders.iter().any(|signer| status.missing.contains(signer));
                 let wronged = status.missing.iter().any(|signer| run.sound(*signer));
