@@ -43,6 +43,7 @@ test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@SIM_FULL=1 tests/run.sh sim
 	@cargo test --test node --test network -- --ignored
 	@tests/repeat.sh
+	@cargo test --no-default-features --features node --test network
 	@tests/c/sanitize.sh thread
 
 SIMULATOR = $(CARGO) test --quiet --profile simulation --no-default-features --features mutations --test simulation

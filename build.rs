@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// The versions of libsecp256k1 inside, ours and that of the crate `bitcoin`, as their names begin; and the feature that
-/// brings them. The linker refuses to hide what is not there.
-const SECP256K1: [(&str, Option<&str>); 2] =
-    [("rustsecp256k1_v0_14", None), ("rustsecp256k1_v0_10_0", Some("CARGO_FEATURE_BITCOIN"))];
+/// The version of libsecp256k1 inside, as its names begin.
+const SECP256K1: &str = "rustsecp256k1_v0_14";
+/// That of the crate `bitcoin`. The linker refuses a script that names what is not there.
+const SECP256K1_OF_BITCOIN: &str = "rustsecp256k1_v0_10_0";
 /// What each defines in Rust for its C code. rustc takes that for a part of this library's interface.
 const VISIBLE: [&str; 4] =
     ["context_create", "context_destroy", "default_error_callback_fn", "default_illegal_callback_fn"];
@@ -19,8 +19,8 @@ fn main() {
     let linux = system == "linux";
     if linux || system == "android" {
         let mut script = String::from("{ local:\n");
-        let inside = |feature: Option<&str>| feature.is_none_or(|name| env::var_os(name).is_some());
-        for (version, _) in SECP256K1.into_iter().filter(|(_, feature)| inside(*feature)) {
+        let bitcoin = env::var_os("CARGO_FEATURE_BITCOIN").map(|_| SECP256K1_OF_BITCOIN);
+        for version in [SECP256K1].into_iter().chain(bitcoin) {
             for name in VISIBLE {
                 script += &format!("    {version}_{name};\n");
             }
