@@ -23,9 +23,9 @@ pub struct Row {
 fn plan(signers: usize) -> (Vec<usize>, u64) {
     match signers {
         0..=5 => ((0..signers).collect(), 20),
-        6..=20 => ((0..signers).collect(), 1),
+        6..=20 => ((0..signers).collect(), 2),
         // Where a tier ends, and far from it.
-        _ => (vec![0, 1, 3, 7, 31, 63, 99], 1),
+        _ => (vec![0, 1, 3, 7, 15, 31, 50, 63, 99], 1),
     }
 }
 

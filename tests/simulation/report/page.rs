@@ -51,9 +51,9 @@ fn failover(page: &mut String, rows: &[Row]) {
          connected, and have an observer. The broadcast timeout is the default, {} s. A frame takes 20 to 50 ms, a synced \
          write 2 ms, a submission {} ms.\n\n\
          Measured is the time from the moment at which the first honest signer holds the signatures to the first submission \
-         that reaches the network, and how many submissions follow that one before the transaction is final. \
-         Each line is the worst of 20 runs at n = 5, and of one at n = 20 and at n = 100, where not every f was run but those \
-         around the ends of tiers.\n\n\
+         that reaches the network, and how many submissions follow that one before the transaction is final. Up to n = 20 \
+         each line is the worst of several runs (20 at n = 5, 2 at n = 20; 1 at n = 100, where not every f was run but those \
+         around the ends of tiers).\n\n\
          - *silent*: connected, never submits, never says why. *lying*: says that it submitted, and claims so to all others. \
          *NACKing*: cannot reach the network and says so. *partitioned*: loses every connection and its way to the network \
          once all hold the signatures.\n\
@@ -115,12 +115,6 @@ fn likelihood(page: &mut String, uptime: &Uptime) {
         let cells: Vec<String> = shares.iter().map(counted).collect();
         let _ = writeln!(page, "| {signers} | {sessions} | {} |", cells.join(" | "));
     }
-    let expected: Vec<String> = uptime
-        .hundred
-        .iter()
-        .map(|(least, most)| format!("expected {} to {}", percent(*least), percent(*most)))
-        .collect();
-    let _ = writeln!(page, "| 100 | not simulated | {} |", expected.join(" | "));
     let _ = write!(
         page,
         "\n### Broadcasting\n\n\
