@@ -1,5 +1,5 @@
 //! The first coordinators die, or are cut off; the next signer in the list broadcasts, once. Real processes, SIGKILL,
-//! turns of one second. Who submits is judged by the number of its turn, never by a clock of the test.
+//! turns of two seconds. Who submits is judged by the number of its turn, never by a clock of the test.
 
 use std::thread;
 

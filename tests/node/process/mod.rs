@@ -28,8 +28,8 @@ use crate::chain_support::http::Server;
 use crate::support::{key, keys, secret, wait_until};
 use crate::world::Spend;
 
-/// How long a turn lasts.
-pub const TURN: Duration = Duration::from_millis(1000);
+/// How long a turn lasts, if nothing else is said: long enough for a busy machine to submit in.
+pub const TURN: Duration = Duration::from_secs(2);
 /// How long anything may take beyond the turns.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
