@@ -4,8 +4,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo sim sim-mutations fuzz miri test test-rust test-c test-python test-kotlin test-swift test-sim test-interop \
-	test-full bench size \
+.PHONY: help demo sim sim-mutations sim-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
+	test-sim test-interop test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -43,6 +43,7 @@ test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@SIM_FULL=1 tests/run.sh sim
 	@cargo test --test node --test network -- --ignored
 	@tests/repeat.sh
+	@cargo test --no-default-features --features node --test network
 	@tests/c/sanitize.sh thread
 
 SIMULATOR = $(CARGO) test --quiet --profile simulation --no-default-features --features mutations --test simulation
@@ -55,6 +56,9 @@ sim-mutations: ## break the protocol in each way that a checker is for, and dema
 
 fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+sim-report: ## measure failover in the simulator and write docs/simulation-report.md and .svg (some minutes)
+	@REPORT=write $(SIMULATOR)
 
 miri: ## the protocol under Miri, on the seeds of the fuzz targets, where the nightly toolchain has it (many minutes)
 	@tests/fuzz/miri.sh

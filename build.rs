@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// The versions of libsecp256k1 inside, ours and that of the crate `bitcoin`, as their names begin.
-const SECP256K1: [&str; 2] = ["rustsecp256k1_v0_14", "rustsecp256k1_v0_10_0"];
+/// The version of libsecp256k1 inside, as its names begin.
+const SECP256K1: &str = "rustsecp256k1_v0_14";
+/// That of the crate `bitcoin`. The linker refuses a script that names what is not there.
+const SECP256K1_OF_BITCOIN: &str = "rustsecp256k1_v0_10_0";
 /// What each defines in Rust for its C code. rustc takes that for a part of this library's interface.
 const VISIBLE: [&str; 4] =
     ["context_create", "context_destroy", "default_error_callback_fn", "default_illegal_callback_fn"];
@@ -17,7 +19,8 @@ fn main() {
     let linux = system == "linux";
     if linux || system == "android" {
         let mut script = String::from("{ local:\n");
-        for version in SECP256K1 {
+        let bitcoin = env::var_os("CARGO_FEATURE_BITCOIN").map(|_| SECP256K1_OF_BITCOIN);
+        for version in [SECP256K1].into_iter().chain(bitcoin) {
             for name in VISIBLE {
                 script += &format!("    {version}_{name};\n");
             }

@@ -495,7 +495,7 @@ impl<'a> Script<'a> {
             }
             6 => Content::Restart { ordinal: attempt },
             7 => Content::Decline { reason },
-            8 if filler % 2 == 0 => Content::Abort { reason },
+            8 if filler < 128 => Content::Abort { reason },
             8 => Content::Nack { reason },
             _ => Content::Claim { txid: Txid([filler; 32]) },
         };

@@ -2,8 +2,11 @@
 
 use crate::{decoders, machine};
 
+/// What is done with an input. Panics if it breaks a promise.
+type Target = fn(&[u8]);
+
 /// Each name is that of a folder in `corpus` and of a program in `targets`.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("envelope", decoders::envelope),
     ("frame", decoders::frame),
     ("import", decoders::import),

@@ -90,6 +90,11 @@ async fn a_signer_that_moved_is_found_again() {
     // It does not seek the other, and knows no address of it.
     let (signer, identity, before) = b.stop().await;
     a.disconnected_from(key).await;
+    // Nobody listens there, and the kernel gives the port to nobody.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.set_reuseaddr(true).unwrap();
+    let port = before.to_string().rsplit('/').next().unwrap().parse().unwrap();
+    taken.bind(std::net::SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
     let b = Node::with(knowing(&bootstrap), signer, identity, 2).await;
     assert_ne!(b.address, before);
     a.connected_to(key).await;

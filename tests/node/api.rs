@@ -256,8 +256,9 @@ fn nothing_is_exported_before_it_is_on_the_disk() {
     let session = proposed(&nodes[1]);
     *stalls.0.lock().expect("nobody panics with it") = true;
     let joined = session.join();
+    // Before it is made, an export holds no consent, and need not wait. It answers such questions meanwhile.
+    wait_until("the consent is made", || session.status().wait().expect("known").accepted.contains(&1));
     let mut export = session.export();
-    // It answers other questions meanwhile.
     session.status().wait().expect("known");
     assert!(
         matches!(poll_once(&mut export), Poll::Pending),

@@ -60,6 +60,15 @@ fn signers_that_cannot_be_dialled_sign_through_the_relay() {
     }
 }
 
+/// Keeps the kernel from giving the port of an address to anybody. Nobody listens there.
+fn occupy(address: &str) -> tokio::net::TcpSocket {
+    let port = address.split('/').nth(4).expect("a TCP address").parse().expect("a port");
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("is an option");
+    socket.bind(std::net::SocketAddr::from(([127, 0, 0, 1], port))).expect("nobody has it any more");
+    socket
+}
+
 #[test]
 fn signers_that_all_moved_find_each_other_again() {
     let server = Server::start();
@@ -81,7 +90,9 @@ fn signers_that_all_moved_find_each_other_again() {
     for node in nodes {
         node.stop().expect("stops");
     }
+    let taken: Vec<_> = before.iter().map(|address| occupy(address)).collect();
     let nodes: Vec<_> = (0..3).map(start).collect();
+    drop(taken);
     for (node, before) in nodes.iter().zip(&before) {
         assert_ne!(address(node), *before);
     }

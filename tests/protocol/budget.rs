@@ -8,7 +8,7 @@ use libmusig::protocol::proposal::Message;
 use libmusig::protocol::status::Phase;
 use libmusig::types::{OutPoint, SessionId, Txid};
 
-use crate::simulated::cluster::{Cluster, Consent, Options};
+use crate::simulated::cluster::{Cluster, Consent, Options, key};
 use crate::simulated::double::transaction;
 
 /// The bytes of the sessions at a node, as an export counts them.
@@ -108,4 +108,22 @@ fn of_old_attempts_one_proof_against_each_signer_is_kept() {
     }
     let restart = sizes[5] - sizes[4];
     assert!(restart < 200 && sizes[5] - sizes[2] <= 3 * restart + 8, "{sizes:?}");
+}
+
+#[test]
+fn strangers_that_come_and_go_are_not_remembered() {
+    let mut cluster = Cluster::new(Options::new(2));
+    cluster.run_for(Duration::from_millis(20));
+    let now = cluster.time(0);
+    let session = cluster.create(0, |_| {});
+    cluster.complete(&session);
+    let engine = cluster.nodes[0].engine.as_mut().expect("the node runs");
+    for stranger in 2..128 {
+        engine.connected(key(stranger), now);
+        engine.heard(key(stranger), now);
+        let _ = engine.frame(key(stranger), &[], now);
+        engine.disconnected(&key(stranger), now);
+    }
+    assert_eq!(engine.held().heard, 1, "the other signer alone");
+    assert_eq!(engine.held().sessions, 1);
 }

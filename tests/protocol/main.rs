@@ -2,7 +2,6 @@
 //! encodings, the local signer, and the state machine in a simulated cluster.
 
 mod blame;
-mod bounds;
 mod budget;
 mod differential;
 mod documented;

@@ -50,7 +50,10 @@ pub fn install(scenario: &Scenario, cluster: &mut Cluster) {
     cluster.on_envelope = Some(Box::new(move |from, to, envelope| {
         let same = vec![envelope.clone()];
         let Some(byzantine) = &behaviours[from] else { return same };
-        if byzantine.repeats && earlier.len() < 8 && random.chance(100) {
+        // What some signer withholds is not told by another.
+        let by = behaviours.get(envelope.body().signer).and_then(Option::as_ref);
+        let withheld = by.is_some_and(|by| by.withholds.contains(&kind_of(envelope.content())));
+        if byzantine.repeats && !withheld && earlier.len() < 8 && random.chance(100) {
             earlier.push(envelope.clone());
         }
         let own = envelope.body().signer == from;

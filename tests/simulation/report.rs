@@ -99,13 +99,35 @@ pub fn check(threads: usize) -> bool {
     match measure(&[5, 20], few, threads) {
         Ok(rows) => {
             println!("report: the formula of V1 held in {} cases", rows.len());
-            true
+            let notices = notices();
+            if !notices {
+                println!("report: turns that last too long are not noticed");
+            }
+            notices
         }
         Err(broken) => {
             println!("report: V1 does not hold: {broken}");
             false
         }
     }
+}
+
+/// Whether this check finds it if turns last longer than they should.
+#[cfg(feature = "mutations")]
+fn notices() -> bool {
+    use libmusig::protocol::mutation::{Mutation, set};
+
+    let case = Case { signers: 5, tiers: TIERS[0].0, fault: Fault::Silent, faulty: 2, seed: 1 };
+    set(Some(Mutation::LongerTurns));
+    let broken = case.check(&case.run()).is_err();
+    set(None);
+    broken
+}
+
+/// Nothing can be broken on demand in this build.
+#[cfg(not(feature = "mutations"))]
+fn notices() -> bool {
+    true
 }
 
 /// Measures everything and writes the two files. Answers whether V1's formula held.

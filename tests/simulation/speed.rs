@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::number;
-use crate::simulated::cluster::{Cluster, EPOCH, Options};
+use crate::simulated::cluster::{Broadcaster, Cluster, EPOCH, Options};
+use crate::simulated::memory::in_use;
 
 /// How long after its proposal a session expires, and is forgotten.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -37,7 +38,24 @@ pub fn measure() {
     assert_eq!(cluster.chain.submissions.len() as u64, sessions, "each was submitted once");
     drop(cluster);
     let speed = sessions as f64 / (core_time() - start).as_secs_f64();
+    let bytes = bytes_of_a_watch(signers as usize);
     println!(
-        "{{\"signers\":{signers},\"sessions\":{sessions},\"sessions_per_second_of_a_core\":{speed:.0}}}"
+        "{{\"signers\":{signers},\"sessions\":{sessions},\"sessions_per_second_of_a_core\":{speed:.0},\
+         \"bytes_of_a_session_in_watch\":{bytes}}}"
     );
+}
+
+/// Bytes that a node asked for and holds for each of its sessions in watch, tables and all.
+fn bytes_of_a_watch(signers: usize) -> usize {
+    const SESSIONS: usize = 100;
+    let mut cluster = Cluster::new(Options::new(signers));
+    cluster.nodes.iter_mut().for_each(|node| node.broadcaster = Broadcaster::Hangs);
+    cluster.run_for(Duration::from_secs(1));
+    let sessions: Vec<_> = (0..SESSIONS).map(|_| cluster.create(0, |_| {})).collect();
+    cluster.run_for(Duration::from_secs(1));
+    assert!(sessions.iter().all(|session| cluster.all_hold(session)), "all are in watch");
+    cluster.nodes.iter_mut().for_each(|node| node.events.clear());
+    let before = in_use();
+    cluster.nodes[signers - 1].engine = None;
+    (before - in_use()) as usize / SESSIONS
 }

@@ -39,6 +39,12 @@ else
 	echo "the same seeds gave different runs"
 	failed=$((failed + 1))
 fi
+# The formula of V1, for a few of the cases of `make sim-report`.
+if run REPORT=check; then
+	passed=$((passed + 1))
+else
+	failed=$((failed + 1))
+fi
 if [ "${SIM_FULL:-0}" -ne 0 ]; then
 	if run MUTATIONS=1; then
 		passed=$((passed + $(grep -cE '^\| [A-Z][A-Za-z]+ \| [SV][0-9]+ \| [0-9]+ \|' "$log")))

@@ -35,7 +35,9 @@ impl Disk {
                 let before = fs::read(store).ok();
                 let directory = store.parent().expect("has one");
                 mount(directory, libc::MS_NOSUID);
-                before.map(|bytes| fs::write(store, bytes).expect("writes"));
+                if let Some(bytes) = before {
+                    fs::write(store, bytes).expect("writes");
+                }
                 mount(directory, libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_NOSUID);
                 Self::Any
             }

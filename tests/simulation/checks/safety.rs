@@ -113,9 +113,9 @@ impl Checker {
                 }
             }
             Event::KeyInUseElsewhere => {
-                // Who took a session for expired, by a clock that was ahead, may have forgotten what it said there.
-                let excused = run.impaired.contains(&node) || run.odd_clocks.contains(&node);
-                self.check("S4", excused, || {
+                // What expired by a clock that was ahead is forgotten, and that it was, with the process.
+                let forgot = run.odd_clocks.contains(&node) && run.deaths.contains_key(&node);
+                self.check("S4", run.impaired.contains(&node) || forgot, || {
                     format!("node {node} takes its own words for another's")
                 });
             }
