@@ -178,7 +178,7 @@ thread() {
         return
     fi
     for name in good threads storm foreign panic; do
-        program=$(compile thread -fsanitize=thread "target-thread/$host/debug/liblibmusig.a" "tests/c/$name.c") || {
+        program=$(compile thread "-fsanitize=thread -fno-builtin tests/c/tsan.c" "target-thread/$host/debug/liblibmusig.a" "tests/c/$name.c") || {
             bad "thread: $name does not compile"
             continue
         }
