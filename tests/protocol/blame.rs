@@ -2,8 +2,10 @@
 //! reported as missing. An honest one never is.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, envelope_id};
 use libmusig::protocol::event::Event;
 use libmusig::protocol::proposal::Proposal;
@@ -11,11 +13,12 @@ use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
+use libmusig::protocol::{Settings, Time};
 use libmusig::signer::Signer;
 use libmusig::types::SessionId;
 
-use crate::simulated::cluster::{Cluster, Options, secret};
-use crate::simulated::double::{Double, DoubleSigner};
+use crate::simulated::cluster::{Cluster, EPOCH, Options, key, secret};
+use crate::simulated::double::{Double, DoubleCodec, DoubleSigner};
 
 /// The byzantine signer.
 const BAD: usize = 2;
@@ -253,6 +256,34 @@ fn nonces_that_are_no_points_are_found_by_a_node_that_lost_its_own() {
     cluster.start(1);
     cluster.run_for(Duration::from_secs(10));
     assert_eq!(cluster.count(1, &session, "SessionFailed"), 1, "{:?}", cluster.names(1, &session));
+}
+
+#[test]
+fn nonces_that_are_no_points_are_found_whenever_a_restart_comes() {
+    let mut cluster = cluster(3, false);
+    corrupt(&mut cluster, |_, envelope| match envelope.content() {
+        Content::Nonces { attempt, nonces } => {
+            Some(vec![Content::Nonces { attempt: *attempt, nonces: vec![5; nonces.len()] }])
+        }
+        _ => None,
+    });
+    let session = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_secs(5));
+    let exported = cluster.engine(0).export(&session).expect("it is known");
+    let said = wire::decode::<pb::Frame>(&exported, "an export").expect("a frame").envelopes;
+    let restart = cluster.forge(1, session, 1, Content::Restart { ordinal: 1 });
+    for position in 1..=said.len() {
+        let mut order = said.clone();
+        order.insert(position, restart.as_bytes().to_vec());
+        let mut engine = Engine::new(key(0), Settings::default(), Arc::new(Double), Arc::new(DoubleCodec));
+        let now = Time { wall: EPOCH, monotonic: Duration::ZERO };
+        for envelope in order {
+            let part = pb::Frame { envelopes: vec![envelope], ..pb::Frame::default() };
+            engine.import(&wire::encode(&part), now).expect("all of it is good");
+        }
+        let phase = engine.status(&session, now).map(|status| status.phase);
+        assert_eq!(phase, Some(Phase::Failed), "the restart is number {position}");
+    }
 }
 
 #[test]

@@ -121,6 +121,8 @@ pub(super) struct Session {
     ready_reported: bool,
     nonces_reported: Option<u32>,
     bad_nonces: Option<u32>,
+    /// The nonces of the attempt before that were looked at, by their hash.
+    looked_at: Option<[u8; 32]>,
     tried: Option<(u32, usize)>,
     round: Option<(u32, [u8; 32], Arc<dyn crate::protocol::scheme::Round>)>,
     holder_at: Duration,
@@ -179,6 +181,7 @@ impl Session {
             ready_reported: false,
             nonces_reported: None,
             bad_nonces: None,
+            looked_at: None,
             tried: None,
             round: None,
             holder_at: Duration::ZERO,

@@ -47,6 +47,15 @@ impl Session {
     /// Finds unusable nonces also where the second round never begins: here nobody consented, or the own nonces are
     /// lost.
     fn look_at_nonces(&mut self, attempt: u32) {
+        // A restart may have come before the last nonces of the attempt before.
+        if let Some(before) = attempt.checked_sub(1)
+            && self.looked_at != self.set.transcript(before)
+        {
+            self.looked_at = self.set.transcript(before);
+            let round = self.round.clone();
+            self.begin_round(before);
+            self.round = round;
+        }
         let begun = self.round.as_ref().is_some_and(|(known, ..)| *known == attempt);
         let begins = begun || self.nonces_held == Some(attempt);
         if !begins && self.ending != Some(Ending::Failed) {

@@ -9,7 +9,8 @@ use super::Checker;
 use crate::run::{Begun, EXPIRY, Run};
 
 impl Checker {
-    /// V7: a provable fault that one honest node knows all others know soon, unless they hold a certificate.
+    /// V7: a provable fault that one honest node knows all others know soon, unless they hold a certificate, or the session
+    /// expired by their calendar: then it may be forgotten.
     pub(super) fn proofs_spread(&mut self, run: &Run, begun: &Begun) {
         let n = run.scenario.signers();
         let honest: Vec<usize> = (0..n).filter(|node| run.sound(*node)).collect();
@@ -37,7 +38,10 @@ impl Checker {
             let over = when(other, &|event| {
                 matches!(
                     event,
-                    Event::SessionFailed { .. } | Event::SessionComplete { .. } | Event::SessionClosed
+                    Event::SessionFailed { .. }
+                        | Event::SessionComplete { .. }
+                        | Event::SessionExpired { .. }
+                        | Event::SessionClosed
                 )
             });
             self.check("V7", over.is_some_and(|over| over <= by), || {
