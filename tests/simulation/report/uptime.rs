@@ -16,7 +16,7 @@ const AWAY: u64 = 100;
 pub const LIMITS: [u32; 5] = [0, 1, 3, 6, 12];
 /// Signers, and how many sessions they try.
 const SIGNING: [(usize, u64); 3] = [(5, 500), (20, 100), (100, 10)];
-const WATCHES: u64 = 400;
+const WATCHES: u64 = 1000;
 const WATCHERS: usize = 20;
 const CALM: u64 = 1000;
 
