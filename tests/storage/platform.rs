@@ -38,7 +38,17 @@ fn fork_guard_knows_a_child() {
     let (child, status) = unsafe {
         let child = libc::fork();
         if child == 0 {
-            libc::_exit(if guard.check().is_err() { 42 } else { 0 });
+            // What the child makes itself is good there, and not in its own child.
+            let own = ForkGuard::new();
+            let knows = guard.check().is_err() && own.check().is_ok();
+            let grandchild = libc::fork();
+            if grandchild == 0 {
+                libc::_exit(if own.check().is_err() && guard.check().is_err() { 42 } else { 0 });
+            }
+            let mut status = 0;
+            let answered = libc::waitpid(grandchild, &mut status, 0) == grandchild;
+            let both = knows && answered && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42;
+            libc::_exit(if both { 42 } else { 0 });
         }
         let mut status = 0;
         (libc::waitpid(child, &mut status, 0) == child, status)
