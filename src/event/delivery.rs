@@ -15,8 +15,6 @@ use crate::types::SessionId;
 
 /// Notices that wait for the consumer; the oldest are dropped beyond that.
 pub const NOTICES: usize = 1024;
-/// Events that wait on the handler's lane.
-const ON_LANE: usize = 64;
 
 /// An event, as the application gets it.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +48,10 @@ struct State {
     dropped: u64,
     next_id: u64,
     unacknowledged: HashMap<u64, (SessionId, DurableKind)>,
-    on_lane: usize,
+    /// The handler's lane was asked to take what waits.
+    taking: bool,
+    /// An event is in the handler.
+    in_handler: bool,
     waiter: Option<oneshot::Sender<Result<NodeEvent, Error>>>,
     /// Somebody blocks until an event is there.
     blocked: bool,
@@ -64,6 +65,44 @@ impl State {
     /// Whether somebody waits for the next event.
     fn has_consumer(&self) -> bool {
         self.blocked || self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
+    }
+
+    fn push(&mut self, event: SessionEvent) {
+        let durable = event.durable.zip(event.session);
+        if let Some((kind, session)) = durable {
+            let waits = |waiting: &NodeEvent| {
+                waiting.session == Some(session)
+                    && self.unacknowledged.get(&waiting.id) == Some(&(session, kind))
+            };
+            // A reminder of what was not taken yet says nothing new.
+            if kind == DurableKind::ShouldBroadcast && self.queue.iter().any(waits) {
+                return;
+            }
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        if let Some((kind, session)) = durable {
+            self.unacknowledged.insert(id, (session, kind));
+        } else {
+            self.notices += 1;
+            if self.notices > NOTICES {
+                if let Some(oldest) = self.queue.iter().position(|event| !event.durable) {
+                    self.queue.remove(oldest);
+                }
+                self.notices -= 1;
+                self.dropped += 1;
+            }
+        }
+        let event = NodeEvent { id, session: event.session, event: event.event, durable: durable.is_some() };
+        self.queue.push_back(event);
+    }
+
+    fn take(&mut self) -> Option<NodeEvent> {
+        let event = self.queue.pop_front()?;
+        if !event.durable {
+            self.notices -= 1;
+        }
+        Some(event)
     }
 
     /// Sets the descriptor while an event waits, or for good when the node has stopped.
@@ -95,7 +134,8 @@ impl Delivery {
             dropped: 0,
             next_id: 1,
             unacknowledged: HashMap::new(),
-            on_lane: 0,
+            taking: false,
+            in_handler: false,
             waiter: None,
             blocked: false,
             stopped: false,
@@ -111,53 +151,24 @@ impl Delivery {
 
     /// Puts an event at the end of the queue.
     pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
+        self.push_all([event]);
+    }
+
+    /// Puts events at the end of the queue, in this order.
+    pub(crate) fn push_all(self: &Arc<Self>, events: impl IntoIterator<Item = SessionEvent>) {
         let mut state = self.state();
         if state.stopped {
             return;
         }
-        let durable = event.durable.zip(event.session);
-        if let Some((kind, session)) = durable {
-            let waits = |waiting: &NodeEvent| {
-                waiting.session == Some(session)
-                    && state.unacknowledged.get(&waiting.id) == Some(&(session, kind))
-            };
-            // A reminder of what was not taken yet says nothing new.
-            if kind == DurableKind::ShouldBroadcast && state.queue.iter().any(waits) {
-                return;
-            }
-        }
-        let id = state.next_id;
-        state.next_id += 1;
-        if let Some((kind, session)) = durable {
-            state.unacknowledged.insert(id, (session, kind));
-        } else {
-            state.notices += 1;
-            if state.notices > NOTICES {
-                if let Some(oldest) = state.queue.iter().position(|event| !event.durable) {
-                    state.queue.remove(oldest);
-                }
-                state.notices -= 1;
-                state.dropped += 1;
-            }
-        }
-        let event = NodeEvent { id, session: event.session, event: event.event, durable: durable.is_some() };
-        state.queue.push_back(event);
+        events.into_iter().for_each(|event| state.push(event));
         self.pump(state);
-    }
-
-    fn take(state: &mut State) -> Option<NodeEvent> {
-        let event = state.queue.pop_front()?;
-        if !event.durable {
-            state.notices -= 1;
-        }
-        Some(event)
     }
 
     /// Moves events to whoever waits for them.
     fn pump(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let Some((handler, lane)) = &self.handler else {
             while let Some(waiter) = state.waiter.take() {
-                let Some(event) = Self::take(&mut state) else {
+                let Some(event) = state.take() else {
                     state.waiter = Some(waiter);
                     break;
                 };
@@ -171,24 +182,35 @@ impl Delivery {
             self.changed.notify_one();
             return;
         };
-        // The lane is stopped after `stopped` is set, so a call made under this lock is never answered in here.
-        while !state.stopped && state.on_lane < ON_LANE {
-            let Some(event) = Self::take(&mut state) else { return };
-            state.on_lane += 1;
-            let (handler, delivery) = (handler.clone(), self.clone());
-            let id = event.id;
-            lane.call(None, move || handler(&event), move |outcome| delivery.handled_on_lane(id, outcome));
+        if state.stopped || state.taking || state.queue.is_empty() {
+            return;
+        }
+        state.taking = true;
+        drop(state);
+        let (handler, taker, delivery) = (handler.clone(), self.clone(), self.clone());
+        lane.call(None, move || taker.take_all(&handler), move |outcome| delivery.taken(outcome));
+    }
+
+    /// Calls the handler, on its lane, until nothing waits any more.
+    fn take_all(&self, handler: &EventHandler) {
+        loop {
+            let mut state = self.state();
+            let event = if state.stopped { None } else { state.take() };
+            (state.taking, state.in_handler) = (event.is_some(), event.is_some());
+            drop(state);
+            let Some(event) = event else { return };
+            if handler(&event).is_ok() {
+                // An unknown id is a notice, which needs no acknowledgement.
+                let _ = self.handled(event.id);
+            }
         }
     }
 
-    fn handled_on_lane(self: &Arc<Self>, id: u64, outcome: LaneOutcome<Result<(), KeepEvent>>) {
-        if outcome == LaneOutcome::Done(Ok(())) {
-            // An unknown id is a notice, which needs no acknowledgement.
-            let _ = self.handled(id);
-        }
-        let mut state = self.state();
-        state.on_lane -= 1;
-        if !state.stopped {
+    /// The lane's call has ended. If by a panic of the handler, the event is kept, and the others come all the same.
+    fn taken(self: &Arc<Self>, outcome: LaneOutcome<()>) {
+        if outcome == LaneOutcome::Panicked {
+            let mut state = self.state();
+            (state.taking, state.in_handler) = (false, false);
             self.pump(state);
         }
     }
@@ -223,7 +245,7 @@ impl Delivery {
         if self.handler.is_some() || state.has_consumer() {
             return Err(Error::ConsumerExists);
         }
-        match Self::take(&mut state) {
+        match state.take() {
             Some(event) => {
                 state.show();
                 Ok(Some(event))
@@ -242,7 +264,7 @@ impl Delivery {
         state.blocked = true;
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         let found = loop {
-            if let Some(event) = Self::take(&mut state) {
+            if let Some(event) = state.take() {
                 break Ok(Some(event));
             }
             if state.stopped {
@@ -303,7 +325,7 @@ impl Delivery {
     /// Events that wait, and notices that were dropped.
     pub(crate) fn counters(&self) -> (usize, u64) {
         let state = self.state();
-        (state.queue.len() + state.on_lane, state.dropped)
+        (state.queue.len() + usize::from(state.in_handler), state.dropped)
     }
 
     /// Whether the caller is inside the handler.

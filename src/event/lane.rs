@@ -176,12 +176,13 @@ impl Shared {
         }
         let result = if state.queue.len() < capacity {
             state.queue.push_back(call);
-            self.changed.notify_all();
             Ok(())
         } else {
             Err((Refused::Full, call))
         };
         drop(state);
+        // The lane's thread is the only one that waits; woken under the lock, it would have to wait for that too.
+        self.changed.notify_one();
         expired.into_iter().for_each(discard);
         result
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::NodeSigner;
+use super::gate::Gate;
 use super::reply::FailureMark;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
@@ -79,6 +80,7 @@ pub(crate) struct Actor {
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
+    gate: Arc<Gate>,
     pub commands: Commands,
     pub listening: Vec<Multiaddr>,
     presence_sequence: u64,
@@ -131,6 +133,7 @@ impl Actor {
             delivery,
             commands,
         } = parts;
+        let gate = Arc::new(Gate::new(delivery.clone()));
         Self {
             failure,
             engine,
@@ -141,6 +144,7 @@ impl Actor {
             broadcaster,
             observer,
             delivery,
+            gate,
             commands,
             listening: Vec::new(),
             presence_sequence: 0,
@@ -419,9 +423,10 @@ impl Actor {
                 }
                 other => {
                     let session = session_of(&other);
-                    match self.barriers.get(&session) {
-                        Some(batch) => self.held.push_back((session, *batch, other)),
-                        None => self.carry_out(other),
+                    match (self.barriers.get(&session), other) {
+                        (None, other) => self.carry_out(other),
+                        (Some(batch), Output::Event { event }) => self.gate.after(*batch, event),
+                        (Some(batch), other) => self.held.push_back((session, *batch, other)),
                     }
                 }
             }
@@ -474,8 +479,13 @@ impl Actor {
     }
 
     fn commit(&self, number: u64, changes: Vec<Change>, durability: Durability) {
-        let commands = self.commands.clone();
-        let done = move |result| drop(commands.send(Command::Committed { batch: number, result }));
+        let (gate, commands) = (self.gate.clone(), self.commands.clone());
+        let done = move |result: Result<(), StoreError>| {
+            if result.is_ok() {
+                gate.committed(number);
+            }
+            drop(commands.send(Command::Committed { batch: number, result }));
+        };
         self.store.commit(changes, durability, Box::new(done));
     }
 

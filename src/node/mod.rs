@@ -2,6 +2,7 @@
 
 mod actor;
 mod builder;
+mod gate;
 mod handle;
 mod metrics;
 mod reply;

@@ -93,7 +93,7 @@ pub struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts the thread. `sync_after` is how long an eventual commit may wait for a sync, usually
+    /// Starts the thread, which logs where the caller does. `sync_after` is how long an eventual commit may wait for a sync, usually
     /// [`SYNC_AFTER`].
     ///
     /// Errors: the system gives no thread.
@@ -102,8 +102,9 @@ impl StoreThread {
         let counters = Arc::new(Counters::default());
         let worker =
             Worker { store, counters: counters.clone(), sync_after, pause: sync_after, sync_at: None };
-        let thread =
-            std::thread::Builder::new().name("musig-store".into()).spawn(move || worker.run(&receiver))?;
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let work = move || tracing::dispatcher::with_default(&log, || worker.run(&receiver));
+        let thread = std::thread::Builder::new().name("musig-store".into()).spawn(work)?;
         Ok(Self { requests, thread: Mutex::new(Some(thread)), counters })
     }
 
@@ -251,6 +252,7 @@ impl Worker {
 
     fn commit(&mut self, changes: &[Change], durability: Durability, bytes: usize) -> Result<(), StoreError> {
         self.call(|store| store.commit(changes, durability))?;
+        tracing::trace!(?durability, bytes, "committed");
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if durability == Durability::Synced {

@@ -1,0 +1,53 @@
+//! Events that wait until what they tell of is on the disk.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::delivery::Delivery;
+use crate::protocol::event::SessionEvent;
+
+/// Lets an event pass once its batch is committed. The store's thread opens it, so that an event is on its way before
+/// the actor has even heard of the commit.
+pub(crate) struct Gate {
+    delivery: Arc<Delivery>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The last batch of those that are on the disk without a gap. Batches count from 1.
+    committed: u64,
+    /// By the batch that they wait for, in their order.
+    held: HashMap<u64, Vec<SessionEvent>>,
+}
+
+impl Gate {
+    pub(crate) fn new(delivery: Arc<Delivery>) -> Self {
+        Self { delivery, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delivers the event when this batch is on the disk. The batches of one session's events must not decrease.
+    pub(crate) fn after(&self, batch: u64, event: SessionEvent) {
+        let mut state = self.state();
+        if batch > state.committed {
+            state.held.entry(batch).or_default().push(event);
+        } else {
+            // Under the lock, behind those that are delivered by the batch itself.
+            self.delivery.push(event);
+        }
+    }
+
+    /// A batch is on the disk. One whose predecessor failed does not count: it is committed again, behind that.
+    pub(crate) fn committed(&self, batch: u64) {
+        let mut state = self.state();
+        if batch != state.committed + 1 {
+            return;
+        }
+        state.committed = batch;
+        self.delivery.push_all(state.held.remove(&batch).unwrap_or_default());
+    }
+}
