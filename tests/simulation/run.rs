@@ -150,6 +150,13 @@ impl Run {
         self.honest(node) && !self.impaired.contains(&node)
     }
 
+    /// The attempt that a node has come to.
+    pub fn attempt(&mut self, begun: &Begun, node: usize) -> u32 {
+        let time = self.cluster.time(node);
+        let engine = self.cluster.nodes[node].engine.as_mut();
+        engine.and_then(|engine| engine.status(&begun.id, time)).map_or(0, |status| status.attempt)
+    }
+
     /// The spans in which a node runs and has connections.
     pub fn up(&self, node: usize) -> Vec<(Duration, Duration)> {
         let mut track = Track::default();
@@ -198,8 +205,10 @@ impl Run {
             self.apply(Fault::Broadcaster(node, Broadcaster::Works));
             self.apply(Fault::Lag(node, Some(Duration::ZERO)));
             self.apply(Fault::Flap(node, false));
-            if let Some(part) = self.scenario.parts.get(node) {
-                self.cluster.nodes[node].skew = part.skew;
+            // A twin is behind all that have a part of their own.
+            if let Some(part) = self.scenario.twin.filter(|_| node >= self.scenario.signers()).or(Some(node))
+            {
+                self.cluster.nodes[node].skew = self.scenario.parts[part].skew;
                 self.cluster.nodes[node].drift = 0;
             }
             for other in 0..n {
@@ -303,7 +312,7 @@ impl Run {
                 }
             }
             Fault::Wake(node) => {
-                if cluster.nodes[node].alive() && cluster.nodes[node].asleep {
+                if cluster.nodes[node].alive() && !cluster.nodes[node].awake() {
                     cluster.wake(node);
                     self.returns.push((node, now));
                 }
@@ -369,10 +378,12 @@ impl Run {
             }
             Fault::Close(node) => {
                 self.stopped = true;
+                // A crash may come between the commit and the event.
+                self.meddled.extend(last.map(|(session, _)| (session, node)));
                 self.request(node, true, |engine, id, request, now| engine.close(id, request, now));
             }
             Fault::Join(node) => {
-                if let Some((session, _)) = last.filter(|_| cluster.nodes[node].alive()) {
+                if let Some((session, _)) = last.filter(|_| cluster.nodes[node].awake()) {
                     cluster.consent(node, session);
                     self.meddled.insert((session, node));
                     self.request(node, false, |engine, id, request, now| engine.join(id, request, now));
@@ -380,7 +391,8 @@ impl Run {
             }
             Fault::Notify(node, wrongly) => {
                 let known = last.is_some_and(|(_, txid)| cluster.chain.knows(&txid));
-                if let Some((session, _)) = last.filter(|_| known || wrongly) {
+                let awake = cluster.nodes[node].awake();
+                if let Some((session, _)) = last.filter(|_| awake && (known || wrongly)) {
                     if !known {
                         self.liars.insert((session, node));
                     }
@@ -404,9 +416,13 @@ impl Run {
         act: impl FnOnce(&mut Engine, &SessionId, u64, Time) -> Result<(), Error>,
     ) {
         let Some(session) = self.sessions.last().map(|begun| begun.id) else { return };
+        // An application sleeps with its phone.
+        if !self.cluster.nodes[node].awake() {
+            return;
+        }
         let number = self.cluster.request();
         if stops {
-            self.cluster.withdrawals.insert(number);
+            self.cluster.withdrawals.insert(number, (node, session));
         }
         // Refused if the session is not that far: that is an answer too.
         let _ = self.cluster.drive(node, |engine, now| act(engine, &session, number, now));
@@ -414,7 +430,7 @@ impl Run {
 
     fn create(&mut self, plan: Plan) {
         let cluster = &mut self.cluster;
-        if !cluster.nodes[plan.proposer].alive() || cluster.nodes[plan.proposer].asleep {
+        if !cluster.nodes[plan.proposer].awake() {
             return;
         }
         let mut terms = if plan.raw { cluster.raw_terms() } else { cluster.terms() };

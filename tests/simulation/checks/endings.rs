@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use libmusig::protocol::envelope::{Envelope, Place};
 use libmusig::protocol::event::Event;
 use libmusig::protocol::status::Phase;
+use libmusig::protocol::wire::{self, pb};
 
 use super::Checker;
 use crate::run::{Begun, EXPIRY, Run};
 
 impl Checker {
     /// V7: a provable fault that one honest node knows all others know soon, unless they hold a certificate, or the session
-    /// expired by their calendar: then it may be forgotten.
-    pub(super) fn proofs_spread(&mut self, run: &Run, begun: &Begun) {
+    /// expired by their calendar: then it may be forgotten. Who is two attempts further takes nothing of the old one.
+    pub(super) fn proofs_spread(&mut self, run: &mut Run, begun: &Begun) {
         let n = run.scenario.signers();
         let honest: Vec<usize> = (0..n).filter(|node| run.sound(*node)).collect();
+        let attempts: Vec<u32> = (0..n).map(|node| run.attempt(begun, node)).collect();
         let when = |node: usize, wanted: &dyn Fn(&Event) -> bool| {
             run.cluster.events(node, &begun.id).find(|(_, event)| wanted(event)).map(|(at, _)| at)
         };
@@ -44,6 +47,9 @@ impl Checker {
                         | Event::SessionClosed
                 )
             });
+            if proven_attempt(run, begun, first).is_some_and(|proven| attempts[other] > proven + 1) {
+                continue;
+            }
             self.check("V7", over.is_some_and(|over| over <= by), || {
                 format!("node {first} has a proof at {at:?}, node {other} knows it at {over:?}, not {by:?}")
             });
@@ -157,4 +163,25 @@ impl Checker {
             }
         }
     }
+}
+
+/// The attempt of which a node holds proofs, when it knows of a fault. `None`: also of a fault that shows in any attempt.
+fn proven_attempt(run: &Run, begun: &Begun, node: usize) -> Option<u32> {
+    let proofs = run.cluster.events(node, &begun.id).find_map(|(_, event)| match event {
+        Event::SessionFailed { proofs, .. } => Some(proofs),
+        _ => None,
+    })?;
+    let proposal = run.cluster.nodes[node].engine.as_ref()?.proposal(&begun.id)?;
+    let attempts = proofs.iter().map(|proof| {
+        let envelope = match wire::decode::<pb::Proof>(proof, "a proof").expect("it was told").kind? {
+            pb::proof::Kind::Equivocation(two) => two.first,
+            pb::proof::Kind::BadPartial(bad) => bad.partial,
+            pb::proof::Kind::BadContent(bad) => bad.envelope,
+        };
+        let envelope = Envelope::decode(&envelope).expect("it was taken");
+        match envelope.place().filter(|_| envelope.content_allowed(&proposal))? {
+            Place::Nonces(attempt) | Place::Partial(attempt) => Some(attempt),
+        }
+    });
+    attempts.collect::<Option<Vec<_>>>()?.into_iter().max()
 }

@@ -30,6 +30,8 @@ impl Cluster {
     pub fn consent(&mut self, node: usize, session: SessionId) {
         self.consented.insert((node, session));
         self.withdrawn.remove(&(node, session));
+        // What it asked for before, and was not answered yet, counts no more.
+        self.withdrawals.retain(|_, asked| *asked != (node, session));
     }
 
     /// A number for a request.
@@ -58,7 +60,7 @@ impl Cluster {
                     });
                 }
                 Consent::Declines => {
-                    self.withdrawals.insert(request);
+                    self.withdrawals.insert(request, (node, session));
                     self.drive(node, |engine, now| engine.decline(&session, "no".into(), request, now).ok());
                 }
                 Consent::Waits => {}

@@ -213,4 +213,8 @@ impl Node {
     pub fn alive(&self) -> bool {
         self.engine.is_some()
     }
+
+    pub fn awake(&self) -> bool {
+        self.alive() && !self.asleep
+    }
 }

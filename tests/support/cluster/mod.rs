@@ -135,7 +135,7 @@ pub struct Cluster {
     /// Nodes that signed what their application had not consented to.
     pub unasked: Vec<(usize, SessionId)>,
     /// Requests to stop, and what they stopped.
-    pub withdrawals: HashSet<RequestId>,
+    pub withdrawals: HashMap<RequestId, (usize, SessionId)>,
     pub withdrawn: HashSet<(usize, SessionId)>,
     /// Nodes that said something of a round after that.
     pub unstopped: Vec<(usize, SessionId)>,
@@ -232,7 +232,7 @@ impl Cluster {
             nonces: Arc::default(),
             consented: HashSet::new(),
             unasked: Vec::new(),
-            withdrawals: HashSet::new(),
+            withdrawals: HashMap::new(),
             withdrawn: HashSet::new(),
             unstopped: Vec::new(),
             answers: HashMap::new(),
@@ -306,7 +306,7 @@ impl Cluster {
     /// Lets time pass in which nothing happens: what was due meanwhile is done at its end.
     pub fn leap(&mut self, duration: Duration) {
         for node in 0..self.nodes.len() {
-            if self.nodes[node].alive() && !self.nodes[node].asleep {
+            if self.nodes[node].awake() {
                 self.sleep(node);
             }
         }
@@ -503,7 +503,7 @@ impl Cluster {
                 self.push(delay, What::React { node, life, event });
             }
             Output::Done { session, request, result } => {
-                if result.is_ok() && self.withdrawals.remove(&request) {
+                if result.is_ok() && self.withdrawals.remove(&request).is_some() {
                     self.withdrawn.insert((node, session));
                 }
                 self.nodes[node].done.push((request, result));

@@ -21,7 +21,7 @@ impl Cluster {
     }
 
     pub(super) fn refresh(&mut self) {
-        let able = |node: &Node| node.alive() && !node.asleep && !node.cut_off;
+        let able = |node: &Node| node.awake() && !node.cut_off;
         let now = self.now;
         for node in &mut self.nodes {
             let is = able(node);
