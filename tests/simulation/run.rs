@@ -93,6 +93,8 @@ impl Run {
                 nacks: part.nacks,
                 observer: part.observer,
                 broadcaster: part.broadcaster,
+                // Half of the seeds pack each session as soon as it rests. No run is another one for that.
+                ready_sessions: crate::number("READY", scenario.seed % 2 * 16) as usize,
                 ..Settings::default()
             };
             node.application.duty = part.duty;

@@ -155,7 +155,9 @@ pub struct Options {
 
 impl Options {
     pub fn new(signers: usize) -> Self {
-        let settings = Settings { observer: true, broadcaster: true, ..Settings::default() };
+        // Each session is packed as soon as it rests, so that all tests look at packed ones.
+        let settings =
+            Settings { observer: true, broadcaster: true, ready_sessions: 0, ..Settings::default() };
         Self {
             signers,
             seed: 1,
