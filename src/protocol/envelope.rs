@@ -192,7 +192,8 @@ impl Envelope {
         };
         to.push(u8::from(given.is_some()));
         given.into_iter().for_each(Vec::clear);
-        let body = pb::Body { session: Vec::new(), signer: self.body().signer as u32, content: Some(content) };
+        let body =
+            pb::Body { session: Vec::new(), signer: self.body().signer as u32, content: Some(content) };
         to.extend(body.encode_length_delimited_to_vec());
         to.extend(self.0.signature.0);
     }

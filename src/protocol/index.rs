@@ -12,7 +12,7 @@ struct Entry {
     deadline: Option<Duration>,
     open: bool,
     /// Bytes of another signer's session that this node has not joined.
-    unanswered: Option<usize>,
+    unanswered: Option<u32>,
     joined: bool,
     wants_peers: bool,
 }
@@ -45,7 +45,7 @@ impl Index {
         let entry = Entry {
             deadline,
             open: !session.closed,
-            unanswered: session.foreign().then(|| session.bytes()),
+            unanswered: session.foreign().then(|| session.bytes() as u32),
             joined: session.joined(),
             wants_peers: !session.closed && session.ending.is_none(),
         };
@@ -78,8 +78,8 @@ impl Index {
             let of_proposer = self.unanswered.entry(proposer).or_default();
             of_proposer.count = of_proposer.count + usize::from(after.unanswered.is_some())
                 - usize::from(before.unanswered.is_some());
-            of_proposer.bytes =
-                of_proposer.bytes + after.unanswered.unwrap_or(0) - before.unanswered.unwrap_or(0);
+            of_proposer.bytes = of_proposer.bytes + after.unanswered.unwrap_or(0) as usize
+                - before.unanswered.unwrap_or(0) as usize;
             if of_proposer.count == 0 {
                 self.unanswered.remove(&proposer);
             }

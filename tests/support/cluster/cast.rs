@@ -155,9 +155,7 @@ pub struct Options {
 
 impl Options {
     pub fn new(signers: usize) -> Self {
-        // Each session is packed as soon as it rests, so that all tests look at packed ones.
-        let settings =
-            Settings { observer: true, broadcaster: true, ready_sessions: 0, ..Settings::default() };
+        let settings = Settings { observer: true, broadcaster: true, ..Settings::default() };
         Self {
             signers,
             seed: 1,
