@@ -38,8 +38,8 @@ pub struct PackedWatch {
 }
 
 impl Watch {
-    /// See [`PackedWatch`].
-    pub fn pack(&self) -> PackedWatch {
+    /// Everything of it but its turns.
+    pub(in crate::protocol) fn pack(&self) -> PackedWatch {
         let (own_turn, turn_at, ask_at, failures) = match self.own_turn {
             OwnTurn::Waiting => (0, Duration::ZERO, Duration::ZERO, 0),
             OwnTurn::Asking { until } => (1, until, Duration::ZERO, 0),
@@ -66,7 +66,7 @@ impl Watch {
     }
 
     /// The same watch again. `own`: this node's signer index.
-    pub fn unpack(turns: Turns, own: usize, packed: PackedWatch) -> Self {
+    pub(in crate::protocol) fn unpack(turns: Turns, own: usize, packed: PackedWatch) -> Self {
         let record = packed.record.unwrap_or_default();
         let restored = Self::restore(turns, own, &record, Time::default());
         let [rejected, returned, replaced, observing, submitting] = flags(packed.flags);
