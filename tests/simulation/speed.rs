@@ -56,7 +56,7 @@ pub fn measure() {
 
 /// Bytes that a node asked for and holds for each of its sessions in watch, tables and all.
 fn bytes_of_a_watch(signers: usize) -> usize {
-    const SESSIONS: usize = 1000;
+    const SESSIONS: usize = 100;
     let mut cluster = Cluster::new(options(signers));
     cluster.nodes.iter_mut().for_each(|node| node.broadcaster = Broadcaster::Hangs);
     cluster.run_for(Duration::from_secs(1));
