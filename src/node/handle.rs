@@ -64,8 +64,8 @@ impl Session {
     pub fn final_signatures(&self) -> Reply<Option<Vec<Signature>>> {
         let id = self.id;
         self.node.question(move |engine, _| {
-            engine.election(&id).ok_or(Error::UnknownSession(id))?;
-            Ok(engine.certificate(&id).map(|certificate| certificate.signatures.clone()))
+            engine.own_index(&id).ok_or(Error::UnknownSession(id))?;
+            Ok(engine.certificate(&id).map(|certificate| certificate.signatures))
         })
     }
 
@@ -73,23 +73,22 @@ impl Session {
     pub fn final_transaction(&self) -> Reply<Option<SignedTransaction>> {
         let id = self.id;
         self.node.question(move |engine, _| {
-            engine.election(&id).ok_or(Error::UnknownSession(id))?;
-            Ok(engine.final_transaction(&id).cloned())
+            engine.own_index(&id).ok_or(Error::UnknownSession(id))?;
+            Ok(engine.final_transaction(&id))
         })
     }
 
     /// The election: coordinator, priority list, proof.
     pub fn election(&self) -> Reply<Election> {
         let id = self.id;
-        self.node.question(move |engine, _| engine.election(&id).cloned().ok_or(Error::UnknownSession(id)))
+        self.node.question(move |engine, _| engine.election(&id).ok_or(Error::UnknownSession(id)))
     }
 
     /// All signer indices, in the order in which they take their turn.
     pub fn priority_list(&self) -> Reply<Vec<usize>> {
         let id = self.id;
         self.node.question(move |engine, _| {
-            let election = engine.election(&id).ok_or(Error::UnknownSession(id))?;
-            Ok(election.priority_list.clone())
+            engine.election(&id).map(|election| election.priority_list).ok_or(Error::UnknownSession(id))
         })
     }
 

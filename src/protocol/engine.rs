@@ -8,10 +8,11 @@ use crate::error::{Error, ProposalError, SignerError, WireError};
 use crate::protocol::election::Election;
 use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::event::DurableKind;
+use crate::protocol::held::{Held as Slot, Sessions, View};
 use crate::protocol::index::Index;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::Scheme;
-use crate::protocol::session::{Context, Session};
+use crate::protocol::session::{Context, Session, compare};
 use crate::protocol::status::SessionStatus;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
@@ -63,7 +64,7 @@ pub struct Engine {
     settings: Settings,
     scheme: Arc<dyn Scheme>,
     codec: Arc<dyn TransactionCodec>,
-    sessions: HashMap<SessionId, Box<Session>>,
+    sessions: Sessions,
     index: Index,
     connected: HashSet<SignerKey>,
     heard: HashMap<SignerKey, Duration>,
@@ -97,7 +98,7 @@ impl Engine {
             settings,
             scheme,
             codec,
-            sessions: HashMap::new(),
+            sessions: Sessions::default(),
             index: Index::default(),
             connected: HashSet::new(),
             heard: HashMap::new(),
@@ -132,7 +133,7 @@ impl Engine {
 
     /// What it keeps in memory now.
     pub fn held(&self) -> Held {
-        let each = self.sessions.values().map(|session| session.held());
+        let each = self.sessions.iter().map(|(_, session)| session.held());
         let (envelopes, bytes) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let (heard, unknown) = (self.heard.len(), self.unknown.len());
         Held { sessions: self.sessions.len(), envelopes, bytes, heard, unknown }
@@ -160,7 +161,7 @@ impl Engine {
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<(R, Option<SessionId>)> {
         let (pause, end) = self.replaced(id);
-        let session = self.sessions.get_mut(id)?;
+        let session = self.sessions.unpacked(id, self.codec.as_ref())?;
         let replaces_before = session.replaces();
         session.replaced(pause, end);
         let mut relayed = Vec::new();
@@ -179,26 +180,41 @@ impl Engine {
         let result = act(session, &mut context);
         session.flush(&mut context);
         let deadline = session.next_timeout(&context);
-        let spent = session.spent(now);
-        let replaces = session.replaces().filter(|_| !spent);
-        if !spent {
+        let spent = session.spent(now).then(|| session.proposal.clone());
+        let replaces = session.replaces().filter(|_| spent.is_none());
+        if spent.is_none() {
             self.index.note(session, deadline);
         }
         for key in relayed {
             self.note_heard(key, now);
         }
-        if spent && let Some(session) = self.sessions.remove(id) {
-            self.forgotten = self.forgotten.max(session.proposal.expires_at);
-            self.removed(&session);
-            let changes = vec![Record::DropSession];
-            self.outputs.push_back(Output::Persist {
-                session: *id,
-                changes,
-                durability: Durability::Eventual,
-            });
+        match spent {
+            Some(proposal) => self.forget(&proposal),
+            None => self.sessions.rest(id, self.settings.ready_sessions, now.monotonic),
         }
         let concerned = replaces.filter(|_| replaces != replaces_before).map(|(older, ..)| older);
         Some((result, concerned))
+    }
+
+    /// Forgets a session that is spent.
+    fn forget(&mut self, proposal: &Proposal) {
+        self.forgotten = self.forgotten.max(proposal.expires_at);
+        self.remove(proposal);
+        let (session, changes) = (proposal.id(), vec![Record::DropSession]);
+        self.outputs.push_back(Output::Persist { session, changes, durability: Durability::Eventual });
+    }
+
+    /// Forgets a packed session that is spent, without unpacking it. Answers whether this is one.
+    fn forget_packed(&mut self, id: &SessionId, now: Time) -> bool {
+        let packed = self.sessions.get(id).and_then(Slot::packed);
+        let Some(spent) = packed.filter(|packed| packed.spent(now.wall)) else { return false };
+        let proposal = spent.proposal(*id);
+        self.forget(&proposal);
+        true
+    }
+
+    fn view(&self, id: &SessionId) -> Option<View<'_>> {
+        self.sessions.view(id, self.codec.as_ref())
     }
 
     fn insert(&mut self, session: Session) {
@@ -206,14 +222,15 @@ impl Engine {
         if let Some(older) = session.proposal.replaces {
             self.replacing.entry(older).or_default().push(id);
         }
-        self.sessions.insert(id, Box::new(session));
+        self.sessions.insert(session);
     }
 
-    fn removed(&mut self, session: &Session) {
-        self.index.forget(session);
-        let Some(older) = session.proposal.replaces else { return };
+    fn remove(&mut self, proposal: &Proposal) {
+        self.sessions.remove(&proposal.id());
+        self.index.forget(proposal);
+        let Some(older) = proposal.replaces else { return };
         if let Some(newer) = self.replacing.get_mut(&older) {
-            newer.retain(|newer| *newer != session.id());
+            newer.retain(|newer| *newer != proposal.id());
             if newer.is_empty() {
                 self.replacing.remove(&older);
             }
@@ -223,11 +240,11 @@ impl Engine {
     /// Whether a session that replaces this one was seen, and whether it was confirmed.
     fn replaced(&self, id: &SessionId) -> (bool, bool) {
         let Some(newer) = self.replacing.get(id) else { return (false, false) };
-        let Some(older) = self.sessions.get(id) else { return (false, false) };
+        let Some(older) = self.view(id) else { return (false, false) };
         newer
             .iter()
-            .filter_map(|newer| self.sessions.get(newer))
-            .filter(|newer| newer.may_replace(older))
+            .filter_map(|newer| self.view(newer))
+            .filter(|newer| newer.may_replace(&older))
             .filter_map(|session| session.replaces())
             .fold((false, false), |(pause, end), (_, seen, confirmed)| (pause || seen, end || confirmed))
     }
@@ -303,7 +320,7 @@ impl Engine {
     /// Proposes a session. This node's consent is part of it.
     pub fn create(&mut self, proposal: Proposal, request: RequestId, now: Time) -> Result<SessionId, Error> {
         let id = proposal.id();
-        if self.sessions.contains_key(&id) {
+        if self.sessions.contains(&id) {
             return Err(Error::SessionExists(id));
         }
         if proposal.signers.get(proposal.proposer) != Some(&self.own) {
@@ -387,7 +404,9 @@ impl Engine {
     /// Hands out all durable events again that were not acknowledged.
     pub fn redeliver(&mut self, now: Time) {
         for id in self.ids() {
-            self.with_session(&id, now, |session, _| session.redeliver());
+            if self.sessions.get(&id).and_then(Slot::packed).is_none_or(|packed| !packed.told) {
+                self.with_session(&id, now, |session, _| session.redeliver());
+            }
         }
     }
 
@@ -395,51 +414,58 @@ impl Engine {
 
     /// The ids of all sessions, closed ones too.
     pub fn ids(&self) -> Vec<SessionId> {
-        let mut ids: Vec<_> = self.sessions.keys().copied().collect();
+        let mut ids: Vec<_> = self.sessions.ids().copied().collect();
         ids.sort_unstable();
         ids
     }
 
     /// How a session stands.
     pub fn status(&mut self, id: &SessionId, now: Time) -> Option<SessionStatus> {
-        self.sessions.get_mut(id).map(|session| session.status(now))
+        let status = self.sessions.unpacked(id, self.codec.as_ref()).map(|session| session.status(now));
+        self.sessions.rest(id, self.settings.ready_sessions, now.monotonic);
+        status
     }
 
     /// The proposal of a session.
     pub fn proposal(&self, id: &SessionId) -> Option<Proposal> {
-        self.sessions.get(id).map(|session| session.proposal.clone())
+        Some(match self.sessions.get(id)? {
+            Slot::Ready(session) => session.proposal.clone(),
+            Slot::Packed(packed) => packed.proposal(*id),
+        })
     }
 
     /// The election of a session.
-    pub fn election(&self, id: &SessionId) -> Option<&Election> {
-        self.sessions.get(id).map(|session| session.election())
+    pub fn election(&self, id: &SessionId) -> Option<Election> {
+        self.view(id).map(|session| session.election().clone())
     }
 
     /// This node's signer index in a session.
     pub fn own_index(&self, id: &SessionId) -> Option<usize> {
-        self.sessions.get(id).map(|session| session.own_index())
+        self.sessions.get(id).map(Slot::own_index)
     }
 
     /// Whether this node's own turn is open.
     pub fn own_turn_open(&self, id: &SessionId) -> Option<bool> {
-        let session = self.sessions.get(id)?;
-        Some(session.watch.as_ref().is_some_and(|watch| watch.own_turn_open()))
+        self.sessions.get(id).map(Slot::own_turn_open)
     }
 
     /// The finished signatures of a session.
-    pub fn certificate(&self, id: &SessionId) -> Option<&Certificate> {
-        self.sessions.get(id)?.certificate()
+    pub fn certificate(&self, id: &SessionId) -> Option<Certificate> {
+        match self.sessions.get(id)? {
+            Slot::Ready(session) => session.certificate().cloned(),
+            Slot::Packed(packed) => packed.certificate(*id),
+        }
     }
 
     /// The finished transaction of a session.
-    pub fn final_transaction(&self, id: &SessionId) -> Option<&SignedTransaction> {
-        self.sessions.get(id)?.final_transaction()
+    pub fn final_transaction(&self, id: &SessionId) -> Option<SignedTransaction> {
+        self.view(id)?.final_transaction().cloned()
     }
 
     /// Everything a session holds, as bytes: push, QR code or file instead of the network. What is not on the disk
     /// yet must not be handed out: see [`Engine::request_export`].
     pub fn export(&self, id: &SessionId) -> Option<Vec<u8>> {
-        self.sessions.get(id).map(|session| session.export())
+        self.view(id).map(|session| session.export())
     }
 
     /// [`Engine::export`], to be handed out at the request's [`Output::Done`]: then all of it is on the disk.
@@ -474,9 +500,9 @@ impl Engine {
     ) {
         let remove = self.with_session(id, now, |session, context| session.signed(ticket, result, context));
         if remove == Some(true)
-            && let Some(session) = self.sessions.remove(id)
+            && let Some(proposal) = self.proposal(id)
         {
-            self.removed(&session);
+            self.remove(&proposal);
         }
     }
 
@@ -496,7 +522,7 @@ impl Engine {
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
         self.note_heard(signer, now);
         self.connected.insert(signer);
-        for id in self.shared_with(&signer) {
+        for id in self.shared_with(&signer, |session| !session.closed()) {
             self.with_session(&id, now, |session, context| {
                 session.compare_with(&signer, context);
                 session.received(context);
@@ -507,7 +533,8 @@ impl Engine {
     /// A signer is gone.
     pub fn disconnected(&mut self, signer: &SignerKey, now: Time) {
         self.connected.remove(signer);
-        for id in self.shared_with(signer) {
+        // Those that are packed have nothing to tell of it.
+        for id in self.shared_with(signer, |session| session.packed().is_none()) {
             self.with_session(&id, now, |session, _| session.peer_gone(signer));
         }
     }
@@ -528,12 +555,10 @@ impl Engine {
         self.heard.insert(signer, now.monotonic);
     }
 
-    fn shared_with(&self, signer: &SignerKey) -> Vec<SessionId> {
-        let open = self.sessions.iter().filter(|(_, session)| !session.closed);
-        let mut ids: Vec<_> = open
-            .filter(|(_, session)| session.proposal.index_of(signer).is_some())
-            .map(|(id, _)| *id)
-            .collect();
+    fn shared_with(&self, signer: &SignerKey, which: impl Fn(&Slot) -> bool) -> Vec<SessionId> {
+        let chosen = self.sessions.iter().filter(|(_, session)| which(session));
+        let shared = chosen.filter(|(_, session)| session.index_of(signer).is_some());
+        let mut ids: Vec<_> = shared.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
     }
@@ -561,13 +586,16 @@ impl Engine {
                 self.refused.malformed += 1;
                 continue;
             };
-            match self.sessions.get(&id).map(|session| session.proposal.index_of(&from)) {
+            match self.sessions.get(&id).map(|session| session.index_of(&from)) {
                 None if !have.answer => self.ask_for(id, from, now),
                 None => {}
                 Some(None) => self.refused.strangers += 1,
                 Some(Some(index)) => {
-                    let result =
-                        self.with_session(&id, now, |session, context| session.compare(have, index, context));
+                    let result = match self.sessions.get(&id).and_then(Slot::packed) {
+                        Some(packed) if packed.compares_no_more(index, now) => Some(compare::check(have)),
+                        _ => self
+                            .with_session(&id, now, |session, context| session.compare(have, index, context)),
+                    };
                     if let Some(Err(error)) = result {
                         self.count(error);
                     }
@@ -644,7 +672,7 @@ impl Engine {
         from: Option<SignerKey>,
         now: Time,
     ) -> Result<(), WireError> {
-        if !self.sessions.contains_key(&id) {
+        if !self.sessions.contains(&id) {
             let proposals = || {
                 group.iter().filter_map(|envelope| match envelope.content() {
                     Content::Proposal(bytes) => Some((envelope, bytes)),
@@ -664,7 +692,13 @@ impl Engine {
                 (None, None) => return Err(WireError::UnknownSession(id)),
             }
         }
-        let foreign = self.sessions.get(&id).filter(|session| session.foreign());
+        if let (Some(packed), Some(from)) = (self.sessions.get(&id).and_then(Slot::packed), from)
+            && packed.closed
+        {
+            // It takes nothing.
+            return packed.index_of(&from).map(|_| ()).ok_or(WireError::UnknownSession(id));
+        }
+        let foreign = self.sessions.ready(&id).filter(|session| session.foreign());
         if let Some(proposer) = foreign.map(|session| session.proposer_key())
             && !self.has_bytes_for(&proposer, 0)
         {
@@ -767,7 +801,13 @@ impl Engine {
         now: Time,
     ) -> Result<SessionId, WireError> {
         let id = certificate.session;
-        if !self.sessions.contains_key(&id) {
+        if let Some(packed) = self.sessions.get(&id).and_then(Slot::packed)
+            && packed.needs_no_certificate()
+        {
+            let stranger = from.is_some_and(|from| packed.index_of(&from).is_none());
+            return if stranger { Err(WireError::UnknownSession(id)) } else { Ok(id) };
+        }
+        if !self.sessions.contains(&id) {
             if let Some(from) = from {
                 self.ask_for(id, from, now);
             }
@@ -822,6 +862,9 @@ impl Engine {
         while let Some((at, id)) = self.index.next() {
             if at > now.monotonic {
                 break;
+            }
+            if self.forget_packed(&id, now) {
+                continue;
             }
             self.with_session(&id, now, |session, context| session.tick(context));
             // One that wants to be called at once again waits until the next call.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prost::Message;
+
 use crate::error::WireError;
 use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
@@ -59,6 +61,43 @@ pub enum Content {
     },
 }
 
+impl Content {
+    fn to_wire(&self) -> pb::body::Content {
+        use pb::body::Content as Wire;
+        match self.clone() {
+            Self::Proposal(bytes) => Wire::Proposal(bytes),
+            Self::Accept => Wire::Accept(pb::Accept {}),
+            Self::Nonces { attempt, nonces } => Wire::Nonces(pb::Nonces { attempt, nonces }),
+            Self::Partial { attempt, transcript, partials } => {
+                Wire::Partial(pb::Partial { attempt, transcript: transcript.to_vec(), partials })
+            }
+            Self::Restart { ordinal } => Wire::Restart(pb::Restart { ordinal }),
+            Self::Decline { reason } => Wire::Decline(pb::Decline { reason }),
+            Self::Abort { reason } => Wire::Abort(pb::Abort { reason }),
+            Self::Claim { txid } => Wire::Claim(pb::Claim { txid: txid.0.to_vec() }),
+            Self::Nack { reason } => Wire::Nack(pb::Nack { reason }),
+        }
+    }
+
+    /// `None` if a hash in it has not 32 bytes.
+    fn from_wire(content: pb::body::Content) -> Option<Self> {
+        use pb::body::Content as Wire;
+        Some(match content {
+            Wire::Proposal(bytes) => Self::Proposal(bytes),
+            Wire::Accept(_) => Self::Accept,
+            Wire::Nonces(pb::Nonces { attempt, nonces }) => Self::Nonces { attempt, nonces },
+            Wire::Partial(pb::Partial { attempt, transcript, partials }) => {
+                Self::Partial { attempt, transcript: transcript.try_into().ok()?, partials }
+            }
+            Wire::Restart(pb::Restart { ordinal }) => Self::Restart { ordinal },
+            Wire::Decline(pb::Decline { reason }) => Self::Decline { reason },
+            Wire::Abort(pb::Abort { reason }) => Self::Abort { reason },
+            Wire::Claim(pb::Claim { txid }) => Self::Claim { txid: Txid(txid.try_into().ok()?) },
+            Wire::Nack(pb::Nack { reason }) => Self::Nack { reason },
+        })
+    }
+}
+
 /// A place that holds at most one envelope of an honest signer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
@@ -82,49 +121,19 @@ pub struct Body {
 impl Body {
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        use pb::body::Content as Wire;
-        let content = match self.content.clone() {
-            Content::Proposal(bytes) => Wire::Proposal(bytes),
-            Content::Accept => Wire::Accept(pb::Accept {}),
-            Content::Nonces { attempt, nonces } => Wire::Nonces(pb::Nonces { attempt, nonces }),
-            Content::Partial { attempt, transcript, partials } => {
-                Wire::Partial(pb::Partial { attempt, transcript: transcript.to_vec(), partials })
-            }
-            Content::Restart { ordinal } => Wire::Restart(pb::Restart { ordinal }),
-            Content::Decline { reason } => Wire::Decline(pb::Decline { reason }),
-            Content::Abort { reason } => Wire::Abort(pb::Abort { reason }),
-            Content::Claim { txid } => Wire::Claim(pb::Claim { txid: txid.0.to_vec() }),
-            Content::Nack { reason } => Wire::Nack(pb::Nack { reason }),
-        };
         wire::encode(&pb::Body {
             session: self.session.0.to_vec(),
             signer: self.signer as u32,
-            content: Some(content),
+            content: Some(self.content.to_wire()),
         })
     }
 
     /// Reads canonical bytes. Whether the content fits its session is not checked by this.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        use pb::body::Content as Wire;
         const WHAT: &str = "the envelope's body";
         let malformed = WireError::Malformed(WHAT);
         let message: pb::Body = wire::decode(bytes, WHAT)?;
-        let content = match message.content.ok_or(malformed)? {
-            Wire::Proposal(bytes) => Content::Proposal(bytes),
-            Wire::Accept(_) => Content::Accept,
-            Wire::Nonces(pb::Nonces { attempt, nonces }) => Content::Nonces { attempt, nonces },
-            Wire::Partial(pb::Partial { attempt, transcript, partials }) => {
-                let transcript = transcript.try_into().map_err(|_| malformed)?;
-                Content::Partial { attempt, transcript, partials }
-            }
-            Wire::Restart(pb::Restart { ordinal }) => Content::Restart { ordinal },
-            Wire::Decline(pb::Decline { reason }) => Content::Decline { reason },
-            Wire::Abort(pb::Abort { reason }) => Content::Abort { reason },
-            Wire::Claim(pb::Claim { txid }) => {
-                Content::Claim { txid: Txid(txid.try_into().map_err(|_| malformed)?) }
-            }
-            Wire::Nack(pb::Nack { reason }) => Content::Nack { reason },
-        };
+        let content = message.content.and_then(Content::from_wire).ok_or(malformed)?;
         let session = SessionId::from_slice(&message.session).ok_or(malformed)?;
         Ok(Self { session, signer: message.signer as usize, content })
     }
@@ -167,6 +176,49 @@ impl Envelope {
         let signature = Signature::from_slice(&message.signature).ok_or(WireError::Malformed(WHAT))?;
         let id = envelope_id(&message.body);
         Ok(Self(Arc::new(Sealed { id, body, bytes: bytes.to_vec(), signature })))
+    }
+
+    /// Appends it without what its session gives anyway: the session id, the proposal, and the hash of the nonces
+    /// (`transcript`) if it answers to these.
+    pub(super) fn pack(&self, proposal: &Proposal, transcript: Option<[u8; 32]>, to: &mut Vec<u8>) {
+        use pb::body::Content as Wire;
+        let mut content = self.content().to_wire();
+        let given = match &mut content {
+            Wire::Proposal(bytes) if bytes == proposal.as_bytes() => Some(bytes),
+            Wire::Partial(partial) if transcript.is_some_and(|hash| partial.transcript == hash) => {
+                Some(&mut partial.transcript)
+            }
+            _ => None,
+        };
+        to.push(u8::from(given.is_some()));
+        given.into_iter().for_each(Vec::clear);
+        let body =
+            pb::Body { session: Vec::new(), signer: self.body().signer as u32, content: Some(content) };
+        to.extend(body.encode_length_delimited_to_vec());
+        to.extend(self.0.signature.0);
+    }
+
+    /// Takes the next one that [`Envelope::pack`] appended. `transcript`: of an attempt, the same as then.
+    pub(super) fn unpack(
+        from: &mut &[u8],
+        proposal: &Proposal,
+        transcript: impl FnOnce(u32) -> Option<[u8; 32]>,
+    ) -> Option<Self> {
+        use pb::body::Content as Wire;
+        let (given, rest) = from.split_first()?;
+        *from = rest;
+        let body = pb::Body::decode_length_delimited(&mut *from).ok()?;
+        let mut content = body.content?;
+        match &mut content {
+            Wire::Proposal(bytes) if *given == 1 => bytes.extend(proposal.as_bytes()),
+            Wire::Partial(partial) if *given == 1 => partial.transcript.extend(transcript(partial.attempt)?),
+            _ => {}
+        }
+        let (signature, rest) = from.split_first_chunk()?;
+        *from = rest;
+        let content = Content::from_wire(content)?;
+        let body = Body { session: proposal.id(), signer: body.signer as usize, content };
+        Some(Self::new(body, Signature(*signature)))
     }
 
     /// The identity: the hash of the signed bytes, without the signature.

@@ -3,6 +3,8 @@
 //! Turns open and never close. What cannot be checked here (claims, NACKs, silence) opens turns sooner, never later.
 //! Only what this node's own observer saw, or its application said, makes it wait.
 
+pub(super) mod packed;
+
 use std::time::Duration;
 
 use crate::protocol::Time;
@@ -293,11 +295,16 @@ impl Watch {
 
     /// What is stored of it.
     pub fn record(&mut self, now: Time) -> pb::WatchRecord {
-        let elapsed = self.stopwatch.elapsed(now);
+        self.stopwatch.elapsed(now);
+        self.recorded()
+    }
+
+    /// The same, as it was when it was looked at last.
+    fn recorded(&self) -> pb::WatchRecord {
         let mut record = pb::WatchRecord {
             number: self.number,
             started_wall: self.stopwatch.started.0,
-            elapsed: elapsed.as_millis() as u64,
+            elapsed: self.stopwatch.certain.as_millis() as u64,
             announced: self.opened as u32,
             asked: self.asked,
             exhausted: self.exhausted,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use super::proposal::Proposal;
 use super::session::Session;
 use crate::types::{SessionId, SignerKey};
 
@@ -11,7 +12,7 @@ struct Entry {
     deadline: Option<Duration>,
     open: bool,
     /// Bytes of another signer's session that this node has not joined.
-    unanswered: Option<usize>,
+    unanswered: Option<u32>,
     joined: bool,
     wants_peers: bool,
 }
@@ -44,20 +45,20 @@ impl Index {
         let entry = Entry {
             deadline,
             open: !session.closed,
-            unanswered: session.foreign().then(|| session.bytes()),
+            unanswered: session.foreign().then(|| session.bytes() as u32),
             joined: session.joined(),
             wants_peers: !session.closed && session.ending.is_none(),
         };
-        self.replace(session, Some(entry));
+        self.replace(&session.proposal, Some(entry));
     }
 
-    /// The session is gone.
-    pub fn forget(&mut self, session: &Session) {
-        self.replace(session, None);
+    /// The session of this proposal is gone.
+    pub fn forget(&mut self, proposal: &Proposal) {
+        self.replace(proposal, None);
     }
 
-    fn replace(&mut self, session: &Session, after: Option<Entry>) {
-        let id = session.id();
+    fn replace(&mut self, proposal: &Proposal, after: Option<Entry>) {
+        let id = proposal.id();
         let before = match after {
             Some(entry) => self.entries.insert(id, entry),
             None => self.entries.remove(&id),
@@ -73,22 +74,23 @@ impl Index {
         }
         self.open = self.open + usize::from(after.open) - usize::from(before.open);
         if before.unanswered != after.unanswered {
-            let of_proposer = self.unanswered.entry(session.proposer_key()).or_default();
+            let proposer = proposal.signers[proposal.proposer];
+            let of_proposer = self.unanswered.entry(proposer).or_default();
             of_proposer.count = of_proposer.count + usize::from(after.unanswered.is_some())
                 - usize::from(before.unanswered.is_some());
-            of_proposer.bytes =
-                of_proposer.bytes + after.unanswered.unwrap_or(0) - before.unanswered.unwrap_or(0);
+            of_proposer.bytes = of_proposer.bytes + after.unanswered.unwrap_or(0) as usize
+                - before.unanswered.unwrap_or(0) as usize;
             if of_proposer.count == 0 {
-                self.unanswered.remove(&session.proposer_key());
+                self.unanswered.remove(&proposer);
             }
         }
         if before.joined != after.joined {
-            for signer in &session.proposal.signers {
+            for signer in &proposal.signers {
                 count(&mut self.partners, *signer, after.joined);
             }
         }
         if before.wants_peers != after.wants_peers {
-            for signer in &session.proposal.signers {
+            for signer in &proposal.signers {
                 self.wanted_changed |= count(&mut self.wanted, *signer, after.wants_peers);
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{ProposalError, WireError};
+use crate::protocol::bounds;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::limits;
 use crate::protocol::wire::{self, pb};
@@ -272,6 +273,19 @@ impl Proposal {
         let terms = from_wire(message, known)?;
         terms.check()?;
         Ok(Self::with_bytes(terms, bytes.to_vec()))
+    }
+
+    /// Reads the bytes of a proposal that was checked before, and has this id.
+    pub(super) fn unpack(bytes: &[u8], id: SessionId) -> Option<Self> {
+        let terms = from_wire(prost::Message::decode(bytes).ok()?, &|_| true).ok()?;
+        Some(Self(Arc::new(Inner { terms, bytes: bytes.to_vec(), id })))
+    }
+
+    /// The index of a signer in such bytes, without the cost of reading the rest.
+    pub(super) fn packed_index_of(mut bytes: &[u8], key: &SignerKey) -> Option<usize> {
+        let fields = std::iter::from_fn(|| bounds::field(&mut bytes));
+        let mut signers = fields.filter(|(number, _)| *number == 4);
+        signers.position(|(_, signer)| signer == key.as_bytes())
     }
 
     fn within_size(length: usize) -> Result<(), ProposalError> {

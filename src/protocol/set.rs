@@ -91,8 +91,17 @@ impl EnvelopeSet {
 
     /// Adds a verified envelope that the set wants. Answers which envelopes it dropped for it (old attempts).
     pub fn insert(&mut self, envelope: Envelope, proposal: &Proposal) -> Vec<EnvelopeId> {
+        let before = self.attempt;
+        if let Some(attempt) = self.put(envelope, proposal) {
+            self.note_transcript(attempt, proposal.signers.len());
+        }
+        if self.attempt == before { Vec::new() } else { self.drop_old_attempts() }
+    }
+
+    /// Puts an envelope where it belongs, and counts it. Answers of which attempt it holds nonces.
+    fn put(&mut self, envelope: Envelope, proposal: &Proposal) -> Option<u32> {
         let (id, signer) = (envelope.id(), envelope.body().signer);
-        let (mut begins_attempt, mut nonces_of) = (false, None);
+        let mut nonces_of = None;
         if !envelope.content_allowed(proposal) {
             self.bad.insert(signer, envelope.clone());
         } else if let Some(place) = envelope.place() {
@@ -103,18 +112,39 @@ impl EnvelopeSet {
             };
         } else if let Some(fact) = Fact::of(envelope.content()) {
             self.facts.entry((fact, signer)).or_default().push(envelope.clone());
-            begins_attempt = matches!(fact, Fact::Restart(_));
+            self.attempt += u32::from(matches!(fact, Fact::Restart(_)));
         }
         self.bytes += envelope.as_bytes().len();
         self.envelopes.insert(id, envelope);
-        if let Some(attempt) = nonces_of {
-            self.note_transcript(attempt, proposal.signers.len());
+        nonces_of
+    }
+
+    /// Appends all of it, as short as may be. Nonces come before what answers to them.
+    pub fn pack(&self, proposal: &Proposal, to: &mut Vec<u8>) {
+        let facts = self.facts.values().flatten();
+        let all = facts.chain(self.places.values().flatten()).chain(self.bad.values());
+        for envelope in all {
+            let transcript = match envelope.place() {
+                Some(Place::Partial(attempt)) => self.transcript(attempt),
+                _ => None,
+            };
+            envelope.pack(proposal, transcript, to);
         }
-        if !begins_attempt {
-            return Vec::new();
+    }
+
+    /// The set that [`EnvelopeSet::pack`] appended: the same in everything. `None`: it did not.
+    pub fn unpack(mut from: &[u8], proposal: &Proposal) -> Option<Self> {
+        let mut set = Self::default();
+        let signers = proposal.signers.len();
+        while !from.is_empty() {
+            let envelope = Envelope::unpack(&mut from, proposal, |attempt| set.transcript(attempt))?;
+            let last = envelope.body().signer + 1 == signers;
+            // They come by signer, so with the last one's all are there or never will be.
+            if let Some(attempt) = set.put(envelope, proposal).filter(|_| last) {
+                set.note_transcript(attempt, signers);
+            }
         }
-        self.attempt += 1;
-        self.drop_old_attempts()
+        Some(set)
     }
 
     fn note_transcript(&mut self, attempt: u32, signers: usize) {

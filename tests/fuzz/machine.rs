@@ -448,7 +448,7 @@ impl<'a> Script<'a> {
         let (from, to, session, damage) = (self.node(), self.node(), self.session(), self.input.next());
         let real = self.cluster.nodes.iter().find_map(|node| node.engine.as_ref()?.certificate(&session));
         let made = Certificate { session, signatures: vec![Signature([damage; 64])] };
-        let mut certificate = real.cloned().unwrap_or(made);
+        let mut certificate = real.unwrap_or(made);
         if damage > 0 {
             let (first, position) = (&mut certificate.signatures[0], usize::from(damage) % 64);
             first.0[position] ^= damage;

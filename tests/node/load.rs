@@ -13,7 +13,7 @@ use crate::support::*;
 
 const N: usize = 5;
 /// KiB that a closed session may keep resident at one node.
-const TOMBSTONE: usize = 11;
+const TOMBSTONE: usize = 4;
 /// Set in a process of its own that measures memory: how many sessions.
 const SESSIONS: &str = "LIBMUSIG_TEST_SESSIONS";
 

@@ -15,7 +15,9 @@ use libmusig::protocol::transaction::NoTransactions;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Settings, Time, limits};
 
-use crate::simulated::cluster::{EPOCH, key};
+use libmusig::types::SessionId;
+
+use crate::simulated::cluster::{Cluster, Consent, EPOCH, Options, key};
 
 /// Counts what each thread holds.
 struct Counting;
@@ -157,4 +159,83 @@ fn what_comes_twice_but_is_no_list_is_refused() {
         let cut = &body[..cut];
         assert_eq!(wire::decode::<pb::Body>(cut, "a body"), Err(WireError::Malformed("a body")));
     }
+}
+
+const SIGNERS: usize = 5;
+/// As many as fill the tables worst: these have just grown.
+const SESSIONS: usize = 115;
+/// What a closed session may keep, beyond the bytes of its proposal.
+const CLOSED: usize = 1536;
+/// The same, closed before its signatures were finished.
+const CLOSED_UNSIGNED: usize = 1792;
+/// What a session in watch may keep, the same way: 1,600 of it are what the signers said and signed.
+const IN_WATCH: usize = 2560;
+
+/// All that rest are packed at once.
+fn options() -> Options {
+    let mut options = Options::new(SIGNERS);
+    options.settings.ready_sessions = 0;
+    options
+}
+
+/// Bytes that node 0 keeps for each of these sessions beyond their proposals' own, tables and all.
+fn kept(mut cluster: Cluster, sessions: &[SessionId]) -> usize {
+    let proposal = |id| cluster.engine(0).proposal(id).expect("it is known").as_bytes().len();
+    let proposals: usize = sessions.iter().map(proposal).sum();
+    cluster.nodes[0].events.clear();
+    let before = HELD.get();
+    cluster.nodes[0].engine = None;
+    ((before - HELD.get()) as usize - proposals) / sessions.len()
+}
+
+/// Sessions whose signatures are finished and whose transaction is submitted, but in no block.
+fn in_watch(cluster: &mut Cluster) -> Vec<SessionId> {
+    cluster.run_for(Duration::from_secs(1));
+    let begin = |number| {
+        let session = cluster.create(number % SIGNERS, |_| {});
+        cluster.run_for(Duration::from_millis(200));
+        assert!(cluster.all_hold(&session));
+        session
+    };
+    (0..SESSIONS).map(begin).collect()
+}
+
+fn close(cluster: &mut Cluster, sessions: &[SessionId]) {
+    for session in sessions {
+        cluster.ask(0, |engine, request, now| engine.close(session, request, now)).expect("closes");
+    }
+    cluster.run_for(Duration::from_secs(1));
+}
+
+#[test]
+fn a_session_in_watch_takes_little() {
+    let mut cluster = Cluster::new(options());
+    let sessions = in_watch(&mut cluster);
+    let bytes = kept(cluster, &sessions);
+    println!("a session in watch: {bytes} bytes");
+    assert!(bytes <= IN_WATCH, "{bytes} bytes");
+}
+
+#[test]
+fn a_closed_session_takes_little() {
+    let mut cluster = Cluster::new(options());
+    let sessions = in_watch(&mut cluster);
+    close(&mut cluster, &sessions);
+    let bytes = kept(cluster, &sessions);
+    println!("a closed session: {bytes} bytes");
+    assert!(bytes <= CLOSED, "{bytes} bytes");
+}
+
+/// It keeps its aggregate keys, so that nobody makes this node aggregate them again.
+#[test]
+fn a_session_closed_without_signatures_takes_little() {
+    let mut cluster = Cluster::new(Options { real: true, ..options() });
+    cluster.nodes[1].application.consent = Consent::Waits;
+    cluster.run_for(Duration::from_secs(1));
+    let sessions: Vec<_> = (0..SESSIONS).map(|_| cluster.create(0, |_| {})).collect();
+    cluster.run_for(Duration::from_secs(1));
+    close(&mut cluster, &sessions);
+    let bytes = kept(cluster, &sessions);
+    println!("a session closed without signatures: {bytes} bytes");
+    assert!(bytes <= CLOSED_UNSIGNED, "{bytes} bytes");
 }

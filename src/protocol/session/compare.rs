@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{COMPARE_WITH, Context, Session};
 use crate::error::WireError;
@@ -16,6 +17,57 @@ use crate::types::{EnvelopeId, SignerKey};
 /// A frame around envelopes.
 fn frame_of(envelopes: Vec<Vec<u8>>, lacking: Vec<pb::Lacking>) -> Arc<[u8]> {
     wire::encode(&pb::Frame { envelopes, lacking, ..pb::Frame::default() }).into()
+}
+
+/// Whether a comparison is well formed.
+pub fn check(have: &pb::Have) -> Result<(), WireError> {
+    let ids = have.envelopes.chunks_exact(32);
+    if !ids.remainder().is_empty() || ids.len() > limits::FRAME_ENTRIES {
+        return Err(WireError::Malformed("the comparison"));
+    }
+    Ok(())
+}
+
+/// How many comparisons each signer asked for lately: each may cost a whole session.
+#[derive(Clone, Debug, Default)]
+pub struct Comparisons(Vec<Window>);
+
+#[derive(Clone, Debug)]
+struct Window {
+    from: usize,
+    since: Duration,
+    count: u32,
+}
+
+impl Window {
+    fn old(&self, now: Duration) -> bool {
+        now >= self.since + limits::COMPARISONS_WITHIN
+    }
+}
+
+impl Comparisons {
+    /// Counts one. `false`: too many.
+    fn admit(&mut self, from: usize, now: Duration) -> bool {
+        let full = self.full(from, now);
+        match self.0.iter_mut().find(|window| window.from == from) {
+            Some(window) if window.old(now) => *window = Window { from, since: now, count: 1 },
+            Some(window) => window.count += 1,
+            None => self.0.push(Window { from, since: now, count: 1 }),
+        }
+        !full
+    }
+
+    /// Whether no more is admitted now.
+    pub fn full(&self, from: usize, now: Duration) -> bool {
+        let of = self.0.iter().find(|window| window.from == from && !window.old(now));
+        of.is_some_and(|window| window.count >= limits::COMPARISONS)
+    }
+
+    /// Forgets what limits nothing any more.
+    pub fn forget_old(&mut self, now: Duration) {
+        self.0.retain(|window| !window.old(now));
+        self.0.shrink_to_fit();
+    }
 }
 
 impl Session {
@@ -155,19 +207,12 @@ impl Session {
         from: usize,
         context: &mut Context<'_>,
     ) -> Result<(), WireError> {
-        let ids = have.envelopes.chunks_exact(32);
-        if !ids.remainder().is_empty() || ids.len() > limits::FRAME_ENTRIES {
-            return Err(WireError::Malformed("the comparison"));
-        }
-        let window = self.comparisons.entry(from).or_insert((context.now.monotonic, 0));
-        if context.now.monotonic >= window.0 + limits::COMPARISONS_WITHIN {
-            *window = (context.now.monotonic, 0);
-        }
-        window.1 += 1;
-        if window.1 > limits::COMPARISONS {
+        check(have)?;
+        if !self.comparisons.admit(from, context.now.monotonic) {
             return Ok(());
         }
-        let theirs: HashSet<EnvelopeId> = ids.filter_map(EnvelopeId::from_slice).collect();
+        let theirs: HashSet<EnvelopeId> =
+            have.envelopes.chunks_exact(32).filter_map(EnvelopeId::from_slice).collect();
         let key = self.proposal.signers[from];
         if have.certificate {
             self.holders.insert(from);

@@ -3,13 +3,14 @@
 //! What is believed is a function of the envelope set and the time. Everything said and stored goes through
 //! [`Session::flush`], which puts what must be on disk before what may be seen.
 
-mod compare;
+pub(super) mod compare;
 mod events;
+pub(super) mod packed;
 mod record;
 mod rounds;
 mod watching;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::protocol::failover::{Turns, Watch};
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::{Scheme, SessionKeys};
+use crate::protocol::session::compare::Comparisons;
 use crate::protocol::set::{EnvelopeSet, Fact};
 use crate::protocol::status::{FailoverStatus, Phase, SessionStatus};
 use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
@@ -64,6 +66,13 @@ pub(super) enum Ending {
     Expired,
 }
 
+impl Ending {
+    fn from_number(number: u32) -> Option<Self> {
+        let all = [Self::Failed, Self::Aborted, Self::Declined, Self::Expired];
+        all.into_iter().find(|ending| *ending as u32 == number)
+    }
+}
+
 /// What a ticket was given for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Purpose {
@@ -80,9 +89,10 @@ enum Purpose {
 
 pub(super) struct Session {
     pub proposal: Proposal,
-    keys: Arc<dyn SessionKeys>,
+    /// Needed until the signatures are finished.
+    keys: Option<Arc<dyn SessionKeys>>,
     election: Election,
-    transaction: Option<TransactionInfo>,
+    transaction: Option<Box<TransactionInfo>>,
     own: usize,
     set: EnvelopeSet,
     certificate: Option<Certificate>,
@@ -111,7 +121,7 @@ pub(super) struct Session {
     signer_retry: Option<Duration>,
     requests: BTreeMap<Purpose, Vec<RequestId>>,
     holders: HashSet<usize>,
-    comparisons: HashMap<usize, (Duration, u32)>,
+    comparisons: Comparisons,
     proofs_checked: Option<usize>,
     compare_at: Duration,
     compare_every: Duration,
@@ -133,6 +143,9 @@ pub(super) struct Session {
     records: Vec<Record>,
     state_changed: bool,
     sync: bool,
+
+    /// It waits at its engine to be packed.
+    pub resting: bool,
 }
 
 impl Session {
@@ -141,9 +154,20 @@ impl Session {
         let own = proposal.index_of(own).ok_or(crate::error::ProposalError::NotASigner)?;
         let keys = context.scheme.aggregate_keys(&proposal)?;
         let transaction = match &proposal.transaction {
-            Some(_) => Some(context.codec.check(&proposal, keys.as_ref())?),
+            Some(_) => Some(Box::new(context.codec.check(&proposal, keys.as_ref())?)),
             None => None,
         };
+        Self::begin(proposal, own, Some(keys), transaction, context.now.monotonic)
+    }
+
+    /// The same, where all that was checked before.
+    fn begin(
+        proposal: Proposal,
+        own: usize,
+        keys: Option<Arc<dyn SessionKeys>>,
+        transaction: Option<Box<TransactionInfo>>,
+        now: Duration,
+    ) -> Result<Self, Error> {
         let election = elect(&proposal.signers, proposal.election_method, &proposal.id())?;
         Ok(Self {
             keys,
@@ -171,12 +195,12 @@ impl Session {
             signer_retry: None,
             requests: BTreeMap::new(),
             holders: HashSet::new(),
-            comparisons: HashMap::new(),
+            comparisons: Comparisons::default(),
             proofs_checked: None,
-            compare_at: context.now.monotonic + COMPARE_EVERY,
+            compare_at: now + COMPARE_EVERY,
             compare_every: COMPARE_EVERY,
             compare_next: own + 1,
-            progress_at: context.now.monotonic,
+            progress_at: now,
             stalled: false,
             ready_reported: false,
             nonces_reported: None,
@@ -190,6 +214,7 @@ impl Session {
             records: vec![Record::Proposal(proposal.as_bytes().to_vec())],
             state_changed: true,
             sync: false,
+            resting: false,
             proposal,
         })
     }
@@ -245,9 +270,16 @@ impl Session {
 
     /// Whether nothing is left to do or to tell: the session may be forgotten once it expired.
     pub fn spent(&self, now: Time) -> bool {
+        self.nothing_left() && now.wall >= self.proposal.expires_at
+    }
+
+    fn nothing_left(&self) -> bool {
         let over = self.closed || self.ending.is_some() || self.watch.as_ref().is_some_and(Watch::ended);
-        let told = self.pending.is_empty() && self.requests.is_empty();
-        over && told && now.wall >= self.proposal.expires_at
+        over && self.pending.is_empty() && self.requests.is_empty()
+    }
+
+    pub fn own_turn_open(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::own_turn_open)
     }
 
     /// The bytes of what it holds, as they came.
@@ -632,7 +664,8 @@ impl Session {
             return Ok(());
         }
         let unverified = mutation::on(Mutation::CertificateUnverified);
-        if !unverified && !self.keys.verify_signatures(&certificate.signatures) {
+        let verifies = |keys: &Arc<dyn SessionKeys>| keys.verify_signatures(&certificate.signatures);
+        if !unverified && !self.keys.as_ref().is_some_and(verifies) {
             return Err(WireError::Signature("the certificate"));
         }
         self.holders.extend(from);

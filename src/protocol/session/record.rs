@@ -39,13 +39,7 @@ impl Session {
         session.closed = state.closed;
         session.foreign_envelope = state.foreign_envelope;
         session.consented = state.consented;
-        session.ending = match state.ending {
-            1 => Some(Ending::Failed),
-            2 => Some(Ending::Aborted),
-            3 => Some(Ending::Declined),
-            4 => Some(Ending::Expired),
-            _ => None,
-        };
+        session.ending = Ending::from_number(state.ending);
         session.holder_at = context.now.monotonic;
         let mut envelopes =
             stored.envelopes.iter().map(|bytes| Envelope::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
@@ -63,7 +57,7 @@ impl Session {
         }
         if let Some(bytes) = &stored.certificate {
             let certificate = Certificate::from_wire(&wire::decode(bytes, "the stored certificate")?)?;
-            session.install_certificate(certificate, context);
+            session.install_certificate(certificate, context.codec);
             let turns = session.turns();
             session.watch = Some(match &state.watch {
                 Some(record) => Watch::restore(turns, session.own, record, context.now),

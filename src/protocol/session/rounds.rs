@@ -134,12 +134,9 @@ impl Session {
     }
 
     fn make_nonces(&mut self, attempt: u32, context: &mut Context<'_>) {
-        let task = SignTask::Nonces(NonceRequest {
-            proposal: self.proposal.clone(),
-            attempt,
-            signer: self.own,
-            keys: self.keys.clone(),
-        });
+        let Some(keys) = self.keys.clone() else { return };
+        let (proposal, signer) = (self.proposal.clone(), self.own);
+        let task = SignTask::Nonces(NonceRequest { proposal, attempt, signer, keys });
         self.ask_signer(Purpose::Nonces(attempt), task, context);
     }
 
@@ -163,13 +160,9 @@ impl Session {
             self.consider_endings(context);
             return;
         };
-        let request = PartialRequest {
-            proposal: self.proposal.clone(),
-            attempt,
-            signer: self.own,
-            keys: self.keys.clone(),
-            round,
-        };
+        let Some(keys) = self.keys.clone() else { return };
+        let (proposal, signer) = (self.proposal.clone(), self.own);
+        let request = PartialRequest { proposal, attempt, signer, keys, round };
         self.ask_signer(Purpose::Partial(attempt), SignTask::Partial { request, transcript }, context);
     }
 
@@ -186,7 +179,7 @@ impl Session {
         }
         let all = self.set.all_at(Place::Nonces(attempt), self.signers())?;
         let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
-        match self.keys.begin_round(&nonces) {
+        match self.keys.as_ref()?.begin_round(&nonces) {
             Ok(round) => {
                 self.round = Some((attempt, transcript, round.clone()));
                 Some((transcript, round))
@@ -228,6 +221,7 @@ impl Session {
     /// Proofs against signers: what the set holds by itself, unusable nonces, partial signatures that fail.
     pub(super) fn proofs(&mut self) -> Vec<Proof> {
         let mut proofs = self.set.proofs();
+        let Some(keys) = &self.keys else { return proofs };
         let latest = self.set.attempt();
         for attempt in [latest.checked_sub(1), Some(latest)].into_iter().flatten() {
             let signers = self.signers();
@@ -236,7 +230,7 @@ impl Session {
             let nonces: Vec<&[u8]> = envelopes.iter().filter_map(nonces_of).collect();
             let Some(transcript) = self.set.transcript(attempt) else { continue };
             let complete = self.set.all_at(Place::Partial(attempt), signers).is_some();
-            match self.keys.begin_round(&nonces) {
+            match keys.begin_round(&nonces) {
                 Err(signer) => proofs.push(Proof::BadContent(Box::new(envelopes[signer].clone()))),
                 Ok(round) if complete => {
                     for signer in 0..signers {

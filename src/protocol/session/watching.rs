@@ -10,6 +10,7 @@ use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Action, Evidence, Surroundings, Watch};
 
 use crate::protocol::set::Fact;
+use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate};
 use crate::protocol::{Output, Record, RequestId};
 use crate::types::{ChainQuery, ChainStatus, SubmitOutcome, Txid};
@@ -17,7 +18,7 @@ use crate::types::{ChainQuery, ChainStatus, SubmitOutcome, Txid};
 impl Session {
     pub(super) fn become_holder(&mut self, certificate: Certificate, context: &mut Context<'_>) {
         self.records.push(Record::Certificate(wire::encode(&certificate.to_wire())));
-        self.install_certificate(certificate, context);
+        self.install_certificate(certificate, context.codec);
         self.closed = false;
         self.ending = None;
         self.holder_at = context.now.monotonic;
@@ -40,9 +41,9 @@ impl Session {
     }
 
     /// Keeps the certificate and completes the transaction with it.
-    pub(super) fn install_certificate(&mut self, certificate: Certificate, context: &Context<'_>) {
+    pub(super) fn install_certificate(&mut self, certificate: Certificate, codec: &dyn TransactionCodec) {
         if self.transaction.is_some() {
-            self.finished = context.codec.finalize(&self.proposal, &certificate.signatures).ok();
+            self.finished = codec.finalize(&self.proposal, &certificate.signatures).ok();
         }
         self.certificate = Some(certificate);
     }

@@ -76,7 +76,7 @@ impl Checker {
                 _ => None,
             });
             let engine = cluster.nodes[node].engine.as_ref();
-            let held = engine.and_then(|engine| engine.certificate(&begun.id)).map(|c| c.signatures.clone());
+            let held = engine.and_then(|engine| engine.certificate(&begun.id)).map(|c| c.signatures);
             // Reading a disk takes long: one node's.
             let read = node == run.scenario.seed as usize % signers && run.sessions.len() < 8;
             let stored = if read { cluster.nodes[node].disk.sessions() } else { Vec::new() }.into_iter();

@@ -1,0 +1,179 @@
+//! The sessions of an engine: those in use as they are, those at rest packed.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::session::Session;
+use super::session::packed::Packed;
+use super::transaction::TransactionCodec;
+use crate::types::{SessionId, SignerKey};
+
+/// One session.
+pub(super) enum Held {
+    Ready(Box<Session>),
+    Packed(Box<Packed>),
+}
+
+/// A session to look at.
+pub(super) enum View<'a> {
+    Ready(&'a Session),
+    Unpacked(Box<Session>),
+}
+
+impl Deref for View<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        match self {
+            Self::Ready(session) => session,
+            Self::Unpacked(session) => session,
+        }
+    }
+}
+
+impl Held {
+    pub fn closed(&self) -> bool {
+        match self {
+            Self::Ready(session) => session.closed,
+            Self::Packed(packed) => packed.closed,
+        }
+    }
+
+    pub fn own_index(&self) -> usize {
+        match self {
+            Self::Ready(session) => session.own_index(),
+            Self::Packed(packed) => packed.own_index(),
+        }
+    }
+
+    pub fn own_turn_open(&self) -> bool {
+        match self {
+            Self::Ready(session) => session.own_turn_open(),
+            Self::Packed(packed) => packed.own_turn_open,
+        }
+    }
+
+    pub fn index_of(&self, signer: &SignerKey) -> Option<usize> {
+        match self {
+            Self::Ready(session) => session.proposal.index_of(signer),
+            Self::Packed(packed) => packed.index_of(signer),
+        }
+    }
+
+    /// How many envelopes it holds, and their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        match self {
+            Self::Ready(session) => session.held(),
+            Self::Packed(packed) => packed.held(),
+        }
+    }
+
+    pub fn packed(&self) -> Option<&Packed> {
+        match self {
+            Self::Ready(_) => None,
+            Self::Packed(packed) => Some(packed),
+        }
+    }
+}
+
+/// All of them. Sessions that came to rest last are kept ready, for they are likely to be asked again soon.
+#[derive(Default)]
+pub(super) struct Sessions {
+    held: HashMap<SessionId, Held>,
+    /// Those at rest that are not packed yet, the one that came to rest first in front.
+    resting: VecDeque<SessionId>,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.held.keys()).finish()
+    }
+}
+
+impl Sessions {
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub fn contains(&self, id: &SessionId) -> bool {
+        self.held.contains_key(id)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &SessionId> {
+        self.held.keys()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Held)> {
+        self.held.iter()
+    }
+
+    /// A session as it is held.
+    pub fn get(&self, id: &SessionId) -> Option<&Held> {
+        self.held.get(id)
+    }
+
+    /// A session that needs no unpacking, if this is one.
+    pub fn ready(&self, id: &SessionId) -> Option<&Session> {
+        match self.held.get(id)? {
+            Held::Ready(session) => Some(session),
+            Held::Packed(_) => None,
+        }
+    }
+
+    /// A session to look at. What looking changes in it (the time that passed) is lost.
+    pub fn view(&self, id: &SessionId, codec: &dyn TransactionCodec) -> Option<View<'_>> {
+        Some(match self.held.get(id)? {
+            Held::Ready(session) => View::Ready(session),
+            Held::Packed(packed) => View::Unpacked(Box::new(packed.unpack(*id, codec))),
+        })
+    }
+
+    /// A session to work with, unpacked if need be. [`Sessions::rest`] is to be called afterwards.
+    pub fn unpacked(&mut self, id: &SessionId, codec: &dyn TransactionCodec) -> Option<&mut Session> {
+        let held = self.held.get_mut(id)?;
+        if let Held::Packed(packed) = held {
+            *held = Held::Ready(Box::new(packed.unpack(*id, codec)));
+        }
+        match held {
+            Held::Ready(session) => Some(session),
+            Held::Packed(_) => None,
+        }
+    }
+
+    pub fn insert(&mut self, session: Session) {
+        self.held.insert(session.id(), Held::Ready(Box::new(session)));
+    }
+
+    pub fn remove(&mut self, id: &SessionId) {
+        self.held.remove(id);
+    }
+
+    /// Packs what is at rest, but for the `ready` sessions that came to rest last; this one may have just now.
+    pub fn rest(&mut self, id: &SessionId, ready: usize, now: Duration) {
+        if let Some(Held::Ready(session)) = self.held.get_mut(id)
+            && !session.resting
+            && session.at_rest()
+        {
+            session.resting = true;
+            self.resting.push_back(*id);
+        }
+        while self.resting.len() > ready
+            && let Some(id) = self.resting.pop_front()
+        {
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            if let Held::Ready(session) = held {
+                session.resting = false;
+                if session.at_rest() {
+                    self.pack(id, now);
+                }
+            }
+        }
+    }
+
+    fn pack(&mut self, id: SessionId, now: Duration) {
+        if let Some(Held::Ready(session)) = self.held.remove(&id) {
+            self.held.insert(id, Held::Packed(Box::new(session.pack(now))));
+        }
+    }
+}
