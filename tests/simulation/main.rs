@@ -59,11 +59,15 @@ fn simulate() -> bool {
     let mut total = Total::default();
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     let mut told = Instant::now();
-    let progress = std::io::stdout().is_terminal();
+    let tell_every = Duration::from_secs(if std::io::stdout().is_terminal() { 1 } else { 60 });
     campaign::run(first, seeds, threads(), limit, campaign::METAMORPHIC, scenario, |outcome| {
         scenario(outcome.seed).count_faults(&mut faults);
+        let broken = outcome.violations.first().map(|violation| (violation.rule, outcome.seed));
         total.add(outcome);
-        if progress && told.elapsed() > Duration::from_secs(1) {
+        if let Some((rule, seed)) = broken {
+            println!("{rule} broken by seed {seed}");
+        }
+        if told.elapsed() > tell_every {
             told = Instant::now();
             let broken = total.broken.len();
             println!("{} of {seeds} seeds, {} sessions, {broken} violations", total.seeds, total.sessions);
