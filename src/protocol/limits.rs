@@ -45,7 +45,7 @@ pub const ADDRESSES: usize = 16;
 /// Entries of a frame or export, and ids in a comparison: more than any session has of all kinds.
 pub const FRAME_ENTRIES: usize = 4096;
 /// Sessions in watch or closed that are kept ready, so that what follows quickly needs no unpacking.
-pub const READY_SESSIONS: usize = 16;
+pub const READY_SESSIONS: usize = 64;
 /// Comparisons that one signer may ask for of one session within [`COMPARISONS_WITHIN`]: each may cost a whole session.
 pub const COMPARISONS: u32 = 8;
 /// See [`COMPARISONS`].

@@ -50,13 +50,12 @@ pub unsafe extern "C" fn musig_node_metrics(
     fallible!(error, {
         let (node, out) = (get!(node).node()?, out!(sized out));
         let metrics = node.metrics().wait()?;
-        let refused = metrics.refused;
         out.set(musig_metrics {
             struct_size: size_of::<musig_metrics>() as u32,
             failed: node.failed().into(),
             sessions: metrics.sessions as u64,
             frames_sent: metrics.frames_sent,
-            refused: refused.malformed + refused.signatures + refused.strangers + refused.proposals,
+            refused: metrics.refused.total(),
             commits: metrics.store.commits,
             syncs: metrics.store.syncs,
             store_failures: metrics.store.failures,

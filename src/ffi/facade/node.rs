@@ -196,11 +196,10 @@ pub struct Metrics {
 
 impl From<core::Metrics> for Metrics {
     fn from(metrics: core::Metrics) -> Self {
-        let refused = metrics.refused;
         Self {
             sessions: metrics.sessions as u64,
             frames_sent: metrics.frames_sent,
-            refused: refused.malformed + refused.signatures + refused.strangers + refused.proposals,
+            refused: metrics.refused.total(),
             store_commits: metrics.store.commits,
             store_syncs: metrics.store.syncs,
             store_failures: metrics.store.failures,

@@ -3,32 +3,33 @@
 //! What is believed is a function of the envelope set and the time. Everything said and stored goes through
 //! [`Session::flush`], which puts what must be on disk before what may be seen.
 
+mod application;
 pub(super) mod compare;
 mod events;
+mod look;
 pub(super) mod packed;
 mod record;
 mod rounds;
+mod signing;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, SignerError, WireError};
+use crate::error::{Error, WireError};
 use crate::protocol::election::{Election, elect};
-use crate::protocol::envelope::{Body, Content, Envelope, Place};
+use crate::protocol::envelope::{Content, Envelope, Place};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::{Turns, Watch};
+use crate::protocol::failover::Watch;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::scheme::{Scheme, SessionKeys};
 use crate::protocol::session::compare::Comparisons;
 use crate::protocol::set::{EnvelopeSet, Fact};
-use crate::protocol::status::{FailoverStatus, Phase, SessionStatus};
 use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
 use crate::protocol::wire::Certificate;
 use crate::protocol::{Output, Record, RequestId, Settings, Ticket, Time};
-use crate::signer::SignTask;
 use crate::types::{EnvelopeId, SessionId, SignedTransaction, SignerKey, Txid};
 
 /// How long a restarted node waits for its peers' answers before it makes nonces again.
@@ -292,270 +293,6 @@ impl Session {
         !self.closed && self.proposal.proposer != self.own && !self.joined() && !self.consenting()
     }
 
-    // ---- What the application asks for ----
-
-    /// Proposes this session: signs the proposal and the own consent.
-    pub fn propose(&mut self, request: RequestId, context: &mut Context<'_>) {
-        self.requests.entry(Purpose::Accept).or_default().push(request);
-        self.say(Purpose::Proposal, Content::Proposal(self.proposal.as_bytes().to_vec()), context);
-    }
-
-    /// Whether this node's consent is being signed.
-    fn consenting(&self) -> bool {
-        self.in_flight(Purpose::Proposal) || self.in_flight(Purpose::Accept)
-    }
-
-    /// Consents. A closed session is opened again.
-    pub fn join(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
-        if let Some(ending) = self.ending.filter(|_| self.certificate.is_none()) {
-            let (state, hint) = match ending {
-                Ending::Failed => ("failed", "propose a new one, without the culprit"),
-                Ending::Aborted => ("aborted", "propose a new one"),
-                Ending::Declined => ("declined", "propose a new one"),
-                Ending::Expired => ("expired", "propose a new one with a later expiry"),
-            };
-            return Err(Error::WrongState { session: self.id(), state, hint });
-        }
-        self.proposal
-            .check_expiry(context.now.wall)
-            .or_else(|error| if self.certificate.is_some() { Ok(()) } else { Err(error) })?;
-        if self.closed {
-            self.closed = false;
-            self.state_changed = true;
-            self.compare_all(context);
-            if let Some(watch) = &mut self.watch {
-                watch.woke(context.now);
-            }
-        }
-        if self.joined() {
-            // The signed consent may be there from elsewhere: an older disk, a second instance. This is the own one.
-            self.consented = true;
-            self.state_changed = true;
-            self.settle(DurableKind::Proposed);
-            self.sync = true;
-            self.finish(request);
-        } else {
-            self.requests.entry(Purpose::Accept).or_default().push(request);
-            if !self.consenting() {
-                self.say(Purpose::Accept, Content::Accept, context);
-            }
-        }
-        self.advance(context);
-        self.drive_watch(context);
-        Ok(())
-    }
-
-    /// Refuses the proposal.
-    pub fn decline(
-        &mut self,
-        reason: String,
-        request: RequestId,
-        context: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        if self.joined() || self.consenting() {
-            let (state, hint) = ("joined", "it can be aborted instead");
-            return Err(Error::WrongState { session: self.id(), state, hint });
-        }
-        self.stop(Purpose::Decline, Fact::Decline, Content::Decline { reason }, request, context)
-    }
-
-    /// Stops taking part, and tells the others.
-    pub fn abort(
-        &mut self,
-        reason: String,
-        request: RequestId,
-        context: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        self.stop(Purpose::Abort, Fact::Abort, Content::Abort { reason }, request, context)
-    }
-
-    fn stop(
-        &mut self,
-        purpose: Purpose,
-        fact: Fact,
-        content: Content,
-        request: RequestId,
-        context: &mut Context<'_>,
-    ) -> Result<(), Error> {
-        let (Content::Decline { reason } | Content::Abort { reason }) = &content else {
-            return Err(Error::Internal("only a refusal stops a session".into()));
-        };
-        if reason.len() > crate::protocol::limits::REASON {
-            let (what, most) = ("the reason", crate::protocol::limits::REASON);
-            return Err(WireError::TooLong { what, actual: reason.len(), most }.into());
-        }
-        if self.certificate.is_some() {
-            let (state, hint) = ("complete", "the signatures exist and cannot be taken back");
-            return Err(Error::WrongState { session: self.id(), state, hint });
-        }
-        if self.set.fact(fact, self.own).is_some() {
-            self.finish(request);
-            return Ok(());
-        }
-        self.requests.entry(purpose).or_default().push(request);
-        if !self.in_flight(purpose) {
-            self.say(purpose, content, context);
-        }
-        Ok(())
-    }
-
-    /// Forgets what the others said. A tombstone stays until the expiry: opened again, the session asks for the rest.
-    pub fn close(&mut self, request: RequestId, context: &mut Context<'_>) {
-        if !self.closed {
-            self.closed = true;
-            self.state_changed = true;
-            self.sync = true;
-            self.pending.clear();
-            self.forget_nonces();
-            let dropped = self.set.keep_tombstone(self.own);
-            self.records.extend(dropped.into_iter().map(Record::DropEnvelope));
-            self.round = None;
-            self.tell(Event::SessionClosed);
-        }
-        let _ = context;
-        self.finish(request);
-    }
-
-    /// The application handled a durable event. That it handled a proposal is not stored before its answer is.
-    pub fn acknowledge(&mut self, kind: DurableKind) {
-        let answers = [Purpose::Decline, Purpose::Abort];
-        let answering = self.consenting() || answers.iter().any(|answer| self.in_flight(*answer));
-        if kind != DurableKind::Proposed || !answering {
-            self.settle(kind);
-        }
-    }
-
-    /// The application need not be told any more.
-    fn settle(&mut self, kind: DurableKind) {
-        let before = self.pending.len();
-        self.pending.retain(|pending| *pending != kind);
-        self.state_changed |= self.pending.len() != before;
-    }
-
-    // ---- What the signer answers ----
-
-    fn in_flight(&self, purpose: Purpose) -> bool {
-        self.tickets.values().any(|given| *given == purpose)
-    }
-
-    fn say(&mut self, purpose: Purpose, content: Content, context: &mut Context<'_>) {
-        let body = Body { session: self.id(), signer: self.own, content };
-        self.ask_signer(purpose, SignTask::Envelope(body), context);
-    }
-
-    fn ask_signer(&mut self, purpose: Purpose, task: SignTask, context: &mut Context<'_>) {
-        *context.tickets += 1;
-        let ticket = *context.tickets;
-        self.tickets.insert(ticket, purpose);
-        // Asking is no act that others can see, so it need not wait for the disk.
-        context.outputs.push_back(Output::Sign { session: self.id(), ticket, task: Box::new(task) });
-    }
-
-    /// The signer answered. `true`: the session was never begun and is to be removed.
-    pub fn signed(
-        &mut self,
-        ticket: Ticket,
-        result: Result<Envelope, SignerError>,
-        context: &mut Context<'_>,
-    ) -> bool {
-        let Some(purpose) = self.tickets.remove(&ticket) else { return false };
-        match result {
-            Ok(envelope) => self.own_envelope(purpose, envelope, context),
-            Err(error) => return self.signer_failed(purpose, error, context),
-        }
-        self.advance(context);
-        self.drive_watch(context);
-        false
-    }
-
-    fn own_envelope(&mut self, purpose: Purpose, envelope: Envelope, context: &mut Context<'_>) {
-        if purpose == Purpose::Proposal {
-            self.own_proposal = Some(envelope);
-            self.say(Purpose::Accept, Content::Accept, context);
-            return;
-        }
-        // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
-        // is not used: two would be a proof against the own key. Nor does a node sign after an ending or a closing.
-        let taken = |place| self.set.taken(place, self.own) && !mutation::on(Mutation::SameAttemptAgain);
-        let taken = envelope.place().is_some_and(|place| self.over() || taken(place));
-        if taken || !self.set.wants(&envelope, &self.proposal) {
-            if let Purpose::Nonces(_) = purpose {
-                self.forget_nonces();
-            }
-            self.done(purpose, Ok(()));
-            return;
-        }
-        match purpose {
-            Purpose::Nonces(attempt) => {
-                self.attempts_used = self.attempts_used.max(attempt + 1);
-                self.nonces_held = Some(attempt);
-                self.sync = true;
-            }
-            Purpose::Partial(_) => {
-                self.nonces_held = None;
-                self.partial_sent = true;
-            }
-            Purpose::Claim | Purpose::Nack => {}
-            Purpose::Accept => {
-                self.consented = true;
-                self.settle(DurableKind::Proposed);
-                self.sync = true;
-            }
-            Purpose::Proposal | Purpose::Restart(_) | Purpose::Decline | Purpose::Abort => {
-                self.sync = true;
-            }
-        }
-        self.state_changed = true;
-        let mut envelopes = Vec::with_capacity(2);
-        if let Some(proposal) = self.own_proposal.take_if(|_| purpose == Purpose::Accept) {
-            self.tell(Event::SessionCreated);
-            envelopes.push(proposal);
-        }
-        envelopes.push(envelope);
-        self.send_envelopes(&envelopes, context);
-        for envelope in envelopes {
-            self.add(envelope, context);
-        }
-        self.done(purpose, Ok(()));
-    }
-
-    fn signer_failed(&mut self, purpose: Purpose, error: SignerError, context: &mut Context<'_>) -> bool {
-        let first_words = matches!(purpose, Purpose::Proposal | Purpose::Accept);
-        if first_words && !self.joined() {
-            // Nothing was stored or sent, so the request failed without a trace.
-            self.done(Purpose::Accept, Err(error.into()));
-            return self.proposal.proposer == self.own && self.loaded_at.is_none() && self.set.is_empty();
-        }
-        if matches!(purpose, Purpose::Decline | Purpose::Abort) {
-            self.done(purpose, Err(error.into()));
-            return false;
-        }
-        self.done(purpose, Err(error.clone().into()));
-        match (purpose, &error) {
-            (Purpose::Partial(_), SignerError::NonceGone) => self.nonces_held = None,
-            // It made them before, and they never came back: they are lost, and so is the attempt.
-            (Purpose::Nonces(attempt), SignerError::Mismatch(_) | SignerError::NonceGone) => {
-                self.attempts_used = self.attempts_used.max(attempt + 1);
-                self.state_changed = true;
-            }
-            _ => {}
-        }
-        self.signer_retry = Some(context.now.monotonic + SIGNER_RETRY);
-        self.tell(Event::SignerFailed { error });
-        false
-    }
-
-    /// Answers a request once everything before is on the disk.
-    pub fn finish(&mut self, request: RequestId) {
-        self.effects.push(Output::Done { session: self.id(), request, result: Ok(()) });
-    }
-
-    fn done(&mut self, purpose: Purpose, result: Result<(), Error>) {
-        for request in self.requests.remove(&purpose).unwrap_or_default() {
-            self.effects.push(Output::Done { session: self.id(), request, result: result.clone() });
-        }
-    }
-
     // ---- What others say ----
 
     /// Takes an envelope from a peer, that signed it or passes it on. Answers whether it is new here.
@@ -739,80 +476,6 @@ impl Session {
         }
         self.compare_at = context.now.monotonic;
         self.tick(context);
-    }
-
-    // ---- What it looks like ----
-
-    pub fn status(&mut self, now: Time) -> SessionStatus {
-        let attempt = self.set.attempt();
-        let phase = match (&self.watch, self.ending) {
-            _ if self.closed => Phase::Closed,
-            (Some(watch), _) if watch.ended() => Phase::Final,
-            (Some(_), _) => Phase::Watching,
-            (None, Some(Ending::Failed)) => Phase::Failed,
-            (None, Some(Ending::Aborted)) => Phase::Aborted,
-            (None, Some(Ending::Declined)) => Phase::Declined,
-            (None, Some(Ending::Expired)) => Phase::Expired,
-            (None, None) if !self.joined() => Phase::Proposed,
-            (None, None) if self.set.all_at(Place::Nonces(attempt), self.signers()).is_some() => {
-                Phase::Signing
-            }
-            (None, None) => Phase::Joined,
-        };
-        let coordinator = self.election.coordinator;
-        let failover = self.watch.as_mut().map(|watch| FailoverStatus {
-            coordinator,
-            current: watch.turns().signers(watch.turn()).to_vec(),
-            turn: watch.turn(),
-            until_next_turn: watch.until_next_turn(now),
-            evidence: watch.evidence(),
-            submissions: watch.submissions(),
-            watch: watch.number(),
-        });
-        SessionStatus {
-            session: self.id(),
-            phase,
-            own_index: self.own,
-            signers: self.signers(),
-            accepted: self.set.by_all(Fact::Accept).map(|envelope| envelope.body().signer).collect(),
-            missing: self.missing(),
-            attempt,
-            partial_sent: self.partial_sent,
-            expires_at: self.proposal.expires_at,
-            failover,
-        }
-    }
-
-    /// The signers that everybody waits for.
-    fn missing(&self) -> Vec<usize> {
-        if self.certificate.is_some() || self.ending.is_some() {
-            return Vec::new();
-        }
-        let attempt = self.set.attempt();
-        let lacking = |place: Place| -> Vec<usize> {
-            (0..self.signers()).filter(|signer| self.set.at(place, *signer).is_none()).collect()
-        };
-        let nonces = lacking(Place::Nonces(attempt));
-        if !nonces.is_empty() {
-            // Whoever consented may be waiting for the consent of others itself.
-            let silent = |signer: &usize| self.set.fact(Fact::Accept, *signer).is_none();
-            let silent: Vec<usize> = nonces.iter().copied().filter(silent).collect();
-            return if silent.is_empty() { nonces } else { silent };
-        }
-        let mut partials = lacking(Place::Partial(attempt));
-        if mutation::on(Mutation::NobodyMissing) {
-            return Vec::new();
-        }
-        if partials.is_empty() {
-            // All are here but do not fit together: somebody lies about what it received.
-            let transcript = self.set.transcript(attempt);
-            partials = self.other_transcripts(attempt, transcript);
-        }
-        partials
-    }
-
-    fn turns(&self) -> Turns {
-        Turns::new(&self.election.priority_list, &self.proposal.failover)
     }
 
     // ---- Saying and storing ----

@@ -1,0 +1,362 @@
+//! What comes from the network: connections, frames, imports.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::Engine;
+use crate::error::{Error, WireError};
+use crate::protocol::envelope::{Content, Envelope};
+use crate::protocol::held::Held as Slot;
+use crate::protocol::proposal::Proposal;
+use crate::protocol::session::compare;
+use crate::protocol::wire::{self, Certificate, pb};
+use crate::protocol::{Output, Time, limits};
+use crate::types::{SessionId, SignerKey};
+
+/// How often a peer is told that a session it speaks of is unknown here.
+const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
+/// How many such sessions of one peer are remembered.
+const UNKNOWN_SESSIONS_PER_PEER: usize = 64;
+/// How many such sessions are remembered.
+const UNKNOWN_SESSIONS: usize = 1024;
+/// How many signers more than twice those wanted may be remembered as heard, before the others are forgotten.
+const HEARD_SPARE: usize = 64;
+
+impl Engine {
+    /// A signer is connected: compare all that both take part in.
+    pub fn connected(&mut self, signer: SignerKey, now: Time) {
+        self.note_heard(signer, now);
+        self.connected.insert(signer);
+        for id in self.shared_with(&signer, |session| !session.closed()) {
+            self.with_session(&id, now, |session, context| {
+                session.compare_with(&signer, context);
+                session.received(context);
+            });
+        }
+    }
+
+    /// A signer is gone.
+    pub fn disconnected(&mut self, signer: &SignerKey, now: Time) {
+        self.connected.remove(signer);
+        // Those that are packed have nothing to tell of it.
+        for id in self.shared_with(signer, |session| session.packed().is_none()) {
+            self.with_session(&id, now, |session, _| session.peer_gone(signer));
+        }
+    }
+
+    /// A sign of life from a connected signer.
+    pub fn heard(&mut self, signer: SignerKey, now: Time) {
+        self.note_heard(signer, now);
+    }
+
+    /// Only of signers with whom something is left to do: else every key that ever connected would stay in memory.
+    pub(super) fn note_heard(&mut self, signer: SignerKey, now: Time) {
+        if !self.index.wants(&signer) {
+            return;
+        }
+        if self.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
+            self.heard.retain(|signer, _| self.index.wants(signer));
+        }
+        self.heard.insert(signer, now.monotonic);
+    }
+
+    fn shared_with(&self, signer: &SignerKey, which: impl Fn(&Slot) -> bool) -> Vec<SessionId> {
+        let chosen = self.sessions.iter().filter(|(_, session)| which(session));
+        let shared = chosen.filter(|(_, session)| session.index_of(signer).is_some());
+        let mut ids: Vec<_> = shared.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept.
+    pub fn frame(&mut self, from: SignerKey, bytes: &[u8], now: Time) -> Result<(), WireError> {
+        self.note_heard(from, now);
+        let frame: pb::Frame = match wire::decode_within(bytes, "the frame", limits::FRAME) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.refused.malformed += 1;
+                return Err(error);
+            }
+        };
+        let mut first_error = Ok(());
+        self.content(&frame, Some(from), now, &mut |error| first_error = first_error.and(Err(error)));
+        let mut compared = HashSet::new();
+        for have in &frame.have {
+            // A comparison may be answered with a whole session, so a frame asks for one of each at most.
+            if !compared.insert(have.session.as_slice()) {
+                self.refused.malformed += 1;
+                continue;
+            }
+            let Some(id) = SessionId::from_slice(&have.session) else {
+                self.refused.malformed += 1;
+                continue;
+            };
+            match self.sessions.get(&id).map(|session| session.index_of(&from)) {
+                None if !have.answer => self.ask_for(id, from, now),
+                None => {}
+                Some(None) => self.refused.strangers += 1,
+                Some(Some(index)) => {
+                    let result = match self.sessions.get(&id).and_then(Slot::packed) {
+                        Some(packed) if packed.compares_no_more(index, now) => Some(compare::check(have)),
+                        _ => self
+                            .with_session(&id, now, |session, context| session.compare(have, index, context)),
+                    };
+                    if let Some(Err(error)) = result {
+                        self.count(error);
+                    }
+                }
+            }
+        }
+        first_error
+    }
+
+    /// Takes what [`Engine::export`] made, from whatever way it came. Answers the sessions in it.
+    pub fn import(&mut self, bytes: &[u8], now: Time) -> Result<Vec<SessionId>, Error> {
+        let frame: pb::Frame = wire::decode_within(bytes, "the export", limits::EXPORT)?;
+        let mut first_error = None;
+        let ids = self.content(&frame, None, now, &mut |error| first_error = first_error.or(Some(error)));
+        match first_error {
+            Some(error) if ids.is_empty() => Err(error.into()),
+            _ => Ok(ids),
+        }
+    }
+
+    /// Takes the envelopes and certificates of a frame. Each session advances once, after all of its envelopes.
+    fn content(
+        &mut self,
+        frame: &pb::Frame,
+        from: Option<SignerKey>,
+        now: Time,
+        refuse: &mut dyn FnMut(WireError),
+    ) -> Vec<SessionId> {
+        let mut groups: Vec<(SessionId, Vec<Envelope>)> = Vec::new();
+        let mut positions: HashMap<SessionId, usize> = HashMap::new();
+        for bytes in &frame.envelopes {
+            match Envelope::decode(bytes) {
+                Ok(envelope) => {
+                    let id = envelope.body().session;
+                    // Nearly always a frame speaks of one session.
+                    let position = match groups.last() {
+                        Some((last, _)) if *last == id => groups.len() - 1,
+                        _ => *positions.entry(id).or_insert_with(|| {
+                            groups.push((id, Vec::new()));
+                            groups.len() - 1
+                        }),
+                    };
+                    groups[position].1.push(envelope);
+                }
+                Err(error) => refuse(self.count(error)),
+            }
+        }
+        let mut known = Vec::new();
+        for (id, group) in groups {
+            let lacking = frame.lacking.iter().find(|lacking| lacking.session == id.0);
+            let lacking = lacking.map_or(&[][..], |lacking| &lacking.signers);
+            match self.envelopes(id, group, lacking, from, now) {
+                Ok(()) => known.push(id),
+                Err(error) => refuse(self.count(error)),
+            }
+        }
+        for certificate in &frame.certificates {
+            match Certificate::from_wire(certificate)
+                .and_then(|certificate| self.certified(certificate, from, now))
+            {
+                Ok(id) if !known.contains(&id) => known.push(id),
+                Ok(_) => {}
+                Err(error) => refuse(self.count(error)),
+            }
+        }
+        known
+    }
+
+    pub(super) fn envelopes(
+        &mut self,
+        id: SessionId,
+        group: Vec<Envelope>,
+        lacking: &[u8],
+        from: Option<SignerKey>,
+        now: Time,
+    ) -> Result<(), WireError> {
+        if !self.sessions.contains(&id) {
+            let proposals = || {
+                group.iter().filter_map(|envelope| match envelope.content() {
+                    Content::Proposal(bytes) => Some((envelope, bytes)),
+                    _ => None,
+                })
+            };
+            // Its proposer may have signed another one into this session: a proof, that comes with the rest.
+            let fits = |(_, bytes): &(&Envelope, &Vec<u8>)| Proposal::id_of(bytes) == id;
+            let proposed = proposals().find(fits).or_else(|| proposals().next());
+            match (proposed, from) {
+                (Some((envelope, bytes)), _) => self.proposed(id, envelope, bytes, from, now)?,
+                (None, Some(from)) => {
+                    // It came before the proposal, by a shorter way: ask for everything.
+                    self.ask_for(id, from, now);
+                    return Ok(());
+                }
+                (None, None) => return Err(WireError::UnknownSession(id)),
+            }
+        }
+        if let (Some(packed), Some(from)) = (self.sessions.get(&id).and_then(Slot::packed), from)
+            && packed.closed
+        {
+            // It takes nothing.
+            return packed.index_of(&from).map(|_| ()).ok_or(WireError::UnknownSession(id));
+        }
+        let foreign = self.sessions.ready(&id).filter(|session| session.foreign());
+        if let Some(proposer) = foreign.map(|session| session.proposer_key())
+            && !self.has_bytes_for(&proposer, 0)
+        {
+            // It comes again by comparison, once the application has answered.
+            self.refused.proposals += 1;
+            return Ok(());
+        }
+        let result = self.with_session(&id, now, |session, context| {
+            let index = match from {
+                Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
+                None => None,
+            };
+            let (mut first_error, mut passed_on) = (Ok(()), Vec::new());
+            for envelope in group {
+                let from = index.unwrap_or(envelope.body().signer);
+                let copy = if lacking.is_empty() { None } else { Some(envelope.clone()) };
+                match session.receive(envelope, from, context) {
+                    Ok(new) => passed_on.extend(copy.filter(|_| new)),
+                    // Who is honest passes on what it verified. Checking on would let one frame cost seconds.
+                    Err(error) => {
+                        first_error = Err(error);
+                        break;
+                    }
+                }
+            }
+            session.pass_on(&passed_on, lacking, context);
+            if index.is_none() {
+                session.imported();
+            }
+            session.received(context);
+            first_error
+        });
+        result.unwrap_or(Ok(()))
+    }
+
+    /// A proposal of a session that is not known yet.
+    fn proposed(
+        &mut self,
+        id: SessionId,
+        envelope: &Envelope,
+        bytes: &[u8],
+        from: Option<SignerKey>,
+        now: Time,
+    ) -> Result<(), WireError> {
+        let refused = WireError::Malformed("the proposal");
+        let mut refuse = || {
+            self.refused.proposals += 1;
+            refused
+        };
+        let known = |key: &SignerKey| *key == self.own || self.connected.contains(key);
+        let proposal = Proposal::decode_knowing(bytes, &known).map_err(|_| refuse())?;
+        let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
+        if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
+            return Err(refuse());
+        }
+        self.check_expiry(&proposal, now).map_err(|_| {
+            self.refused.proposals += 1;
+            refused
+        })?;
+        let proposer = proposal.signers[proposal.proposer];
+        if !self.has_room_for(&proposer, bytes.len()) {
+            self.refused.proposals += 1;
+            return Err(refused);
+        }
+        self.check_room().map_err(|_| refused)?;
+        envelope.verify(self.scheme.as_ref(), &proposal)?;
+        let session = self.new_session(proposal, now).map_err(|_| {
+            self.refused.proposals += 1;
+            refused
+        })?;
+        self.insert(session);
+        self.with_session(&id, now, |session, _| session.announce());
+        Ok(())
+    }
+
+    /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
+    /// share one half of the room; the other is for those with whom this node signed before.
+    fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
+        let most = limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions);
+        self.index.unanswered(proposer).count < self.settings.max_proposals_per_signer
+            && self.index.foreign().count < most.div_ceil(self.share_of(proposer))
+            && self.has_bytes_for(proposer, bytes)
+    }
+
+    /// Whether the sessions that this node has not joined may take this much more, of this proposer.
+    fn has_bytes_for(&self, proposer: &SignerKey, more: usize) -> bool {
+        self.index.unanswered(proposer).bytes + more <= limits::FOREIGN_BYTES / 4
+            && self.index.foreign().bytes + more <= limits::FOREIGN_BYTES / self.share_of(proposer)
+    }
+
+    /// By what the room is divided for this proposer.
+    fn share_of(&self, proposer: &SignerKey) -> usize {
+        if self.index.partner(proposer) { 1 } else { 2 }
+    }
+
+    fn certified(
+        &mut self,
+        certificate: Certificate,
+        from: Option<SignerKey>,
+        now: Time,
+    ) -> Result<SessionId, WireError> {
+        let id = certificate.session;
+        if let Some(packed) = self.sessions.get(&id).and_then(Slot::packed)
+            && packed.needs_no_certificate()
+        {
+            let stranger = from.is_some_and(|from| packed.index_of(&from).is_none());
+            return if stranger { Err(WireError::UnknownSession(id)) } else { Ok(id) };
+        }
+        if !self.sessions.contains(&id) {
+            if let Some(from) = from {
+                self.ask_for(id, from, now);
+            }
+            return Err(WireError::UnknownSession(id));
+        }
+        let result = self.with_session(&id, now, |session, context| {
+            let index = match from {
+                Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
+                None => None,
+            };
+            session.receive_certificate(certificate, index, context)
+        });
+        result.unwrap_or(Ok(())).map(|()| id)
+    }
+
+    /// Tells a peer that nothing is here of a session it speaks of, so that it sends all.
+    fn ask_for(&mut self, id: SessionId, from: SignerKey, now: Time) {
+        let asked = self.unknown.get(&(id, from));
+        if asked.is_some_and(|at| now.monotonic < *at + ASK_UNKNOWN_EVERY) {
+            return;
+        }
+        // Each peer has its own share, so that one that names sessions at random hides no others' questions.
+        let of_peer = self.unknown.keys().filter(|(_, peer)| *peer == from).count();
+        if of_peer >= UNKNOWN_SESSIONS_PER_PEER || self.unknown.len() >= UNKNOWN_SESSIONS {
+            self.unknown.retain(|_, at| now.monotonic < *at + ASK_UNKNOWN_EVERY);
+            return;
+        }
+        self.unknown.insert((id, from), now.monotonic);
+        let have = vec![pb::Have {
+            session: id.0.to_vec(),
+            envelopes: Vec::new(),
+            certificate: false,
+            answer: true,
+        }];
+        let frame = wire::encode(&pb::Frame { have, ..pb::Frame::default() });
+        self.outputs.push_back(Output::Send { session: id, to: from, frame: frame.into() });
+    }
+
+    fn count(&mut self, error: WireError) -> WireError {
+        match error {
+            WireError::Signature(_) => self.refused.signatures += 1,
+            WireError::UnknownSession(_) | WireError::NoSuchSigner { .. } => self.refused.strangers += 1,
+            _ => self.refused.malformed += 1,
+        }
+        error
+    }
+}

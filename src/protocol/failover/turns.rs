@@ -1,0 +1,99 @@
+//! Who is to broadcast when.
+
+use std::time::Duration;
+
+use crate::protocol::Time;
+use crate::protocol::mutation::{self, Mutation};
+use crate::protocol::proposal::{FailoverPolicy, Tiers};
+use crate::types::UnixMillis;
+
+/// Time since a moment, that goes on while the process does not run and never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopwatch {
+    pub(super) started: UnixMillis,
+    pub(super) certain: Duration,
+    pub(super) counted_from: Duration,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start(now: Time) -> Self {
+        Self { started: now.wall, certain: Duration::ZERO, counted_from: now.monotonic }
+    }
+
+    /// Goes on after a restart: `started` and `certain` come from the disk.
+    pub fn resume(started: UnixMillis, certain: Duration, now: Time) -> Self {
+        Self { started, certain, counted_from: now.monotonic }
+    }
+
+    /// `max(elapsed on disk + monotonic since, wall - start)`, and never less than an earlier answer.
+    pub fn elapsed(&mut self, now: Time) -> Duration {
+        let counted = self.certain + now.monotonic.saturating_sub(self.counted_from);
+        let elapsed = counted.max(now.wall.saturating_since(self.started));
+        self.certain = elapsed;
+        self.counted_from = self.counted_from.max(now.monotonic);
+        elapsed
+    }
+}
+
+/// Which signers broadcast in which turn. Derived from the proposal, so equal at all signers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turns {
+    pub(super) order: Vec<usize>,
+    /// Where each tier ends in the order.
+    pub(super) ends: Vec<usize>,
+    pub(super) timeout: Duration,
+}
+
+impl Turns {
+    /// Groups the priority list into tiers. With failover off there is one turn, of the coordinator alone.
+    pub fn new(priority_list: &[usize], policy: &FailoverPolicy) -> Self {
+        let order = if policy.enabled { priority_list } else { &priority_list[..1] };
+        let mut ends: Vec<usize> = Vec::new();
+        while let before = ends.last().copied().unwrap_or(0)
+            && before < order.len()
+        {
+            let width = match policy.tiers {
+                Tiers::Single => 1,
+                Tiers::Fixed(width) => usize::from(width).max(1),
+                Tiers::Doubling => 1 << ends.len().min(16),
+            };
+            ends.push((before + width).min(order.len()));
+        }
+        Self { order: order.to_vec(), ends, timeout: policy.broadcast_timeout }
+    }
+
+    /// How many turns there are.
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The signer indices of a turn.
+    pub fn signers(&self, turn: usize) -> &[usize] {
+        self.ends.get(turn).map_or(&[], |end| &self.order[self.before(turn)..*end])
+    }
+
+    /// How many signers have their turn before this one.
+    pub(super) fn before(&self, turn: usize) -> usize {
+        turn.checked_sub(1).and_then(|earlier| self.ends.get(earlier)).copied().unwrap_or(0)
+    }
+
+    /// The turn of a signer. `None`: failover is off and it is not the coordinator.
+    pub fn of_signer(&self, signer: usize) -> Option<usize> {
+        let rank = self.order.iter().position(|other| *other == signer)?;
+        self.ends.iter().position(|end| rank < *end)
+    }
+
+    /// When a turn opens at the latest, after `t0`. For the number of turns: when all are over.
+    pub fn start(&self, turn: usize) -> Duration {
+        if mutation::on(Mutation::LongerTurns) {
+            return self.timeout.saturating_mul((1 << turn.min(16)) - 1);
+        }
+        self.timeout.saturating_mul(turn as u32)
+    }
+
+    /// How long each lasts before the next one opens.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
