@@ -187,7 +187,7 @@ impl Engine {
         }
         match spent {
             Some(proposal) => self.forget(&proposal),
-            None => self.sessions.rest(id, self.settings.ready_sessions, now.monotonic),
+            None => self.sessions.rest(id, self.settings.pack_after, now.monotonic),
         }
         let concerned = replaces.filter(|_| replaces != replaces_before).map(|(older, ..)| older);
         Some((result, concerned))

@@ -77,12 +77,12 @@ impl Held {
     }
 }
 
-/// All of them. Sessions that came to rest last are kept ready, for they are likely to be asked again soon.
+/// All of them. Those that were used a moment ago are kept ready, for they are likely to be used again soon.
 #[derive(Default)]
 pub(super) struct Sessions {
     held: HashMap<SessionId, Held>,
-    /// Those at rest that are not packed yet, the one that came to rest first in front.
-    resting: VecDeque<SessionId>,
+    /// Those at rest that are not packed yet, and since when they are not used as far as is known here.
+    resting: VecDeque<(SessionId, Duration)>,
 }
 
 impl std::fmt::Debug for Sessions {
@@ -111,6 +111,11 @@ impl Sessions {
     /// A session as it is held.
     pub fn get(&self, id: &SessionId) -> Option<&Held> {
         self.held.get(id)
+    }
+
+    /// The same, to look at more closely.
+    pub fn get_mut(&mut self, id: &SessionId) -> Option<&mut Held> {
+        self.held.get_mut(id)
     }
 
     /// A session that needs no unpacking, if this is one.
@@ -149,24 +154,26 @@ impl Sessions {
         self.held.remove(id);
     }
 
-    /// Packs what is at rest, but for the `ready` sessions that came to rest last; this one may have just now.
-    pub fn rest(&mut self, id: &SessionId, ready: usize, now: Duration) {
+    /// Packs what is at rest and was not used for this long. This one has just been used.
+    pub fn rest(&mut self, id: &SessionId, pack_after: Duration, now: Duration) {
         if let Some(Held::Ready(session)) = self.held.get_mut(id)
-            && !session.resting
             && session.at_rest()
         {
-            session.resting = true;
-            self.resting.push_back(*id);
+            if session.rested_at.is_none() {
+                self.resting.push_back((*id, now));
+            }
+            session.rested_at = Some(now);
         }
-        while self.resting.len() > ready
-            && let Some(id) = self.resting.pop_front()
+        while let Some((id, _)) =
+            self.resting.front().copied().filter(|(_, since)| *since + pack_after <= now)
         {
-            let Some(held) = self.held.get_mut(&id) else { continue };
-            if let Held::Ready(session) = held {
-                session.resting = false;
-                if session.at_rest() {
-                    self.pack(id, now);
-                }
+            self.resting.pop_front();
+            let Some(Held::Ready(session)) = self.held.get_mut(&id) else { continue };
+            match session.rested_at.filter(|_| session.at_rest()) {
+                Some(at) if at + pack_after <= now => self.pack(id, now),
+                // It was used meanwhile.
+                Some(at) => self.resting.push_back((id, at)),
+                None => session.rested_at = None,
             }
         }
     }

@@ -44,8 +44,8 @@ pub const PRESENCE: usize = 4096;
 pub const ADDRESSES: usize = 16;
 /// Entries of a frame or export, and ids in a comparison: more than any session has of all kinds.
 pub const FRAME_ENTRIES: usize = 4096;
-/// Sessions in watch or closed that are kept ready, so that what follows quickly needs no unpacking.
-pub const READY_SESSIONS: usize = 64;
+/// How long a session in watch or closed is not used before it is packed.
+pub const PACK_AFTER: Duration = Duration::from_secs(1);
 /// Comparisons that one signer may ask for of one session within [`COMPARISONS_WITHIN`]: each may cost a whole session.
 pub const COMPARISONS: u32 = 8;
 /// See [`COMPARISONS`].

@@ -173,9 +173,9 @@ pub struct Settings {
     pub max_sessions: usize,
     /// Unanswered proposals of one proposer.
     pub max_proposals_per_signer: usize,
-    /// Of the sessions in watch or closed, so many are kept ready for what comes next. All others are packed: they
-    /// take a tenth of the memory and some time when they are needed. It changes nothing else.
-    pub ready_sessions: usize,
+    /// A session in watch or closed that was not used for this long is packed: it takes a tenth of the memory then, and
+    /// some time when it is needed. It changes nothing else.
+    pub pack_after: Duration,
 }
 
 impl Default for Settings {
@@ -190,7 +190,7 @@ impl Default for Settings {
             stall_after: Duration::from_secs(10),
             max_sessions: limits::SESSIONS,
             max_proposals_per_signer: limits::PROPOSALS_PER_SIGNER,
-            ready_sessions: limits::READY_SESSIONS,
+            pack_after: limits::PACK_AFTER,
         }
     }
 }

@@ -133,7 +133,7 @@ impl Host {
     /// The first of three signers, connected to the others.
     fn new() -> Self {
         let settings =
-            Settings { observer: true, broadcaster: true, ready_sessions: 0, ..Settings::default() };
+            Settings { observer: true, broadcaster: true, pack_after: Duration::ZERO, ..Settings::default() };
         let mut host = Self {
             engine: Self::engine(settings),
             signer: DoubleSigner::new(key(0), 0),

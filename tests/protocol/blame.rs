@@ -311,6 +311,34 @@ fn nonces_that_are_no_points_are_soon_known_also_where_others_are_missing() {
 }
 
 #[test]
+fn a_bad_partial_is_soon_known_also_where_another_is_missing() {
+    let mut cluster = cluster(4, false);
+    let options = cluster.options.clone();
+    cluster.on_envelope = Some(Box::new(|from, to, envelope| match envelope.content() {
+        Content::Partial { attempt, transcript, partials }
+            if from == BAD && envelope.body().signer == BAD =>
+        {
+            let partials = vec![9; partials.len()];
+            let content = Content::Partial { attempt: *attempt, transcript: *transcript, partials };
+            vec![sign_again(false, envelope, content)]
+        }
+        // Signer 0's is lost on its way to node 3.
+        Content::Partial { .. } if (from, to) == (0, 3) => Vec::new(),
+        _ => vec![envelope.clone()],
+    }));
+    cluster.on_frame = Some(Box::new(|from, _, frame| from != BAD || frame.certificates.is_empty()));
+    let session = cluster.create(0, |_| {});
+    cluster.run_for(Duration::from_secs(1));
+    let failed = |node: usize| {
+        let mut events = cluster.events(node, &session);
+        let failed = events.find(|(_, event)| matches!(event, Event::SessionFailed { .. }));
+        failed.unwrap_or_else(|| panic!("node {node} knows it")).0
+    };
+    let apart = failed(3) - failed(0).min(failed(1));
+    assert!(apart <= options.delay * 2 + options.sync, "one message says it all: {apart:?}");
+}
+
+#[test]
 fn content_that_breaks_a_rule_is_a_proof() {
     type Change = fn(&Envelope) -> Option<Content>;
     let changes: [(&str, Change); 6] = [

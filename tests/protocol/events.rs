@@ -54,7 +54,7 @@ fn with_an_observer_and_a_broadcaster() {
     );
     assert_eq!(cluster.submitters(), [0]);
     for node in 0..5 {
-        for (_, event) in &cluster.nodes[node].events {
+        for (_, event) in cluster.nodes[node].events.iter() {
             let durable = matches!(
                 event.event,
                 Event::SessionProposed { .. }

@@ -174,7 +174,7 @@ const IN_WATCH: usize = 2560;
 /// All that rest are packed at once.
 fn options() -> Options {
     let mut options = Options::new(SIGNERS);
-    options.settings.ready_sessions = 0;
+    options.settings.pack_after = Duration::ZERO;
     options
 }
 

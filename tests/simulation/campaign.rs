@@ -72,7 +72,7 @@ fn digest(run: &Run) -> u64 {
         add(submission.node as u64);
     }
     for node in &run.cluster.nodes {
-        for (at, event) in &node.events {
+        for (at, event) in node.events.iter() {
             add(at.as_micros() as u64);
             add(event.durable.map_or(0, |kind| kind as u64));
         }

@@ -15,10 +15,10 @@ impl Scenario {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
         let mut n = [1, 2, 3, 3, 4, 5, 5, 5, 5, 5, 7, 10][random.below(12) as usize];
-        // Few runs are large, but some are as large as they may be.
-        match random.below(4000) {
+        // Few runs are large, for each takes as long as hundreds of others, but some are as large as they may be.
+        match random.below(40_000) {
             0 => n = 128,
-            1..=12 => n = 40,
+            1..=30 => n = 40,
             _ => {}
         }
         // In some runs everything takes minutes to hours.

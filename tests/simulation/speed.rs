@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use libmusig::protocol::limits;
-
 use crate::number;
 use crate::simulated::cluster::{Broadcaster, Cluster, EPOCH, Options};
 use crate::simulated::memory::in_use;
@@ -18,18 +16,11 @@ fn core_time() -> Duration {
     Duration::from_nanos(nanoseconds.expect("Linux counts the time of each thread"))
 }
 
-/// As in a node.
-fn options(signers: usize) -> Options {
-    let mut options = Options::new(signers);
-    options.settings.ready_sessions = number("READY", limits::READY_SESSIONS as u64) as usize;
-    options
-}
-
 /// Carries out one session after the other, each until its transaction is final, and prints the speed.
 pub fn measure() {
     let (signers, sessions) = (number("SIGNERS", 5), number("SESSIONS", 5000));
     let start = core_time();
-    let mut cluster = Cluster::new(options(signers as usize));
+    let mut cluster = Cluster::new(Options::new(signers as usize));
     cluster.run_for(Duration::from_secs(1));
     for number in 0..sessions {
         let expires_at = EPOCH.saturating_add(cluster.now() + EXPIRY);
@@ -57,7 +48,7 @@ pub fn measure() {
 /// Bytes that a node asked for and holds for each of its sessions in watch, tables and all.
 fn bytes_of_a_watch(signers: usize) -> usize {
     const SESSIONS: usize = 100;
-    let mut cluster = Cluster::new(options(signers));
+    let mut cluster = Cluster::new(Options::new(signers));
     cluster.nodes.iter_mut().for_each(|node| node.broadcaster = Broadcaster::Hangs);
     cluster.run_for(Duration::from_secs(1));
     let sessions: Vec<_> = (0..SESSIONS).map(|_| cluster.create(0, |_| {})).collect();

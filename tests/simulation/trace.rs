@@ -88,7 +88,7 @@ pub fn report(scenario: &Scenario, violation: &Violation) {
     }));
     let mut trace: Vec<(Duration, usize, String)> = Vec::new();
     for (node, state) in run.cluster.nodes.iter().enumerate() {
-        for (at, event) in &state.events {
+        for (at, event) in state.events.iter() {
             let text = format!("{:?}", event.event);
             trace.push((*at, node, text.chars().take(100).collect()));
         }

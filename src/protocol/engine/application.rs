@@ -117,9 +117,10 @@ impl Engine {
 
     /// How a session stands.
     pub fn status(&mut self, id: &SessionId, now: Time) -> Option<SessionStatus> {
-        let status = self.sessions.unpacked(id, self.codec.as_ref()).map(|session| session.status(now));
-        self.sessions.rest(id, self.settings.ready_sessions, now.monotonic);
-        status
+        match self.sessions.get_mut(id)? {
+            Slot::Ready(session) => Some(session.status(now)),
+            Slot::Packed(packed) => Some(packed.unpack(*id, self.codec.as_ref()).status(now)),
+        }
     }
 
     /// The proposal of a session.

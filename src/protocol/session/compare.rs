@@ -155,7 +155,9 @@ impl Session {
                 }
                 Proof::BadPartial { nonces, partial } => {
                     envelopes.extend(nonces);
-                    envelopes.push(*partial);
+                    // A partial signature is verified when all are there and do not add up.
+                    let all = partial.place().and_then(|place| self.set.all_at(place, self.signers()));
+                    envelopes.extend(all.into_iter().flatten().cloned());
                 }
             }
             self.send_envelopes(&envelopes, context);

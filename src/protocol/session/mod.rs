@@ -145,8 +145,8 @@ pub(super) struct Session {
     state_changed: bool,
     sync: bool,
 
-    /// It waits at its engine to be packed.
-    pub resting: bool,
+    /// When it was used last, if it waits at its engine to be packed.
+    pub rested_at: Option<Duration>,
 }
 
 impl Session {
@@ -215,7 +215,7 @@ impl Session {
             records: vec![Record::Proposal(proposal.as_bytes().to_vec())],
             state_changed: true,
             sync: false,
-            resting: false,
+            rested_at: None,
             proposal,
         })
     }

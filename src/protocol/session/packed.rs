@@ -154,7 +154,7 @@ impl Session {
             records: _,
             state_changed: _,
             sync: _,
-            resting: _,
+            rested_at: _,
         } = self;
         let certified = certificate.is_some();
         let indices = |signers: std::collections::HashSet<usize>| {

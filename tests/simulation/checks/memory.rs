@@ -44,11 +44,11 @@ impl Run {
     }
 
     fn evidence(&mut self, node: usize) {
+        if self.sessions.iter().any(|begun| begun.plan.replaces) {
+            return;
+        }
         let time = self.cluster.time(node);
         for begun in self.sessions.clone() {
-            if self.sessions.iter().any(|other| other.plan.replaces) {
-                continue;
-            }
             let Some(engine) = self.cluster.nodes[node].engine.as_mut() else { return };
             let Some(status) = engine.status(&begun.id, time) else { continue };
             let Some(failover) = &status.failover else { continue };

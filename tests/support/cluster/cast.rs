@@ -196,7 +196,7 @@ pub struct Node {
     pub asleep: bool,
     pub cut_off: bool,
     /// What it told its application, and when, in simulated time.
-    pub events: Vec<(Duration, Arc<SessionEvent>)>,
+    pub events: EventLog,
     pub done: Vec<(RequestId, Result<(), Error>)>,
     /// Since when it runs and has connections, or not.
     pub up: Vec<(Duration, bool)>,
@@ -207,6 +207,40 @@ pub struct Node {
     /// What was under way when it fell asleep.
     pub(super) frozen: Vec<What>,
     pub(super) tick_at: Option<Duration>,
+}
+
+/// Events in their order, and where those of each session are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventLog {
+    all: Vec<(Duration, Arc<SessionEvent>)>,
+    of_session: HashMap<SessionId, Vec<usize>>,
+}
+
+impl EventLog {
+    pub fn push(&mut self, at: Duration, event: Arc<SessionEvent>) {
+        if let Some(session) = event.session {
+            self.of_session.entry(session).or_default().push(self.all.len());
+        }
+        self.all.push((at, event));
+    }
+
+    pub fn clear(&mut self) {
+        self.all.clear();
+        self.of_session.clear();
+    }
+
+    pub fn of<'a>(&'a self, session: &SessionId) -> impl Iterator<Item = (Duration, &'a Event)> + use<'a> {
+        let places = self.of_session.get(session).map_or(&[][..], Vec::as_slice);
+        places.iter().map(|place| (self.all[*place].0, &self.all[*place].1.event))
+    }
+}
+
+impl std::ops::Deref for EventLog {
+    type Target = [(Duration, Arc<SessionEvent>)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
 }
 
 impl Node {

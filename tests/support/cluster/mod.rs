@@ -209,7 +209,7 @@ impl Cluster {
                 drift: 0,
                 asleep: false,
                 cut_off: false,
-                events: Vec::new(),
+                events: EventLog::default(),
                 done: Vec::new(),
                 up: Vec::new(),
                 boot: Duration::ZERO,
@@ -498,7 +498,7 @@ impl Cluster {
             }
             Output::Event { event } => {
                 let event = Arc::new(event);
-                self.nodes[node].events.push((self.now, event.clone()));
+                self.nodes[node].events.push(self.now, event.clone());
                 let delay = self.nodes[node].application.delay;
                 self.push(delay, What::React { node, life, event });
             }

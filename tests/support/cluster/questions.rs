@@ -40,8 +40,7 @@ impl Cluster {
         node: usize,
         session: &'a SessionId,
     ) -> impl Iterator<Item = (Duration, &'a Event)> {
-        let events = self.nodes[node].events.iter();
-        events.filter(|(_, event)| event.session == Some(*session)).map(|(at, event)| (*at, &event.event))
+        self.nodes[node].events.of(session)
     }
 
     /// The names of the events of a session at a node.
