@@ -57,6 +57,8 @@ pub struct EnvelopeSet {
     facts: BTreeMap<(Fact, usize), Vec<Envelope>>,
     bad: BTreeMap<usize, Envelope>,
     attempt: u32,
+    /// The attempt at which a proof was found: what makes it is not dropped for any restart that comes later.
+    failed_at: Option<u32>,
     /// The hash of all nonces of an attempt, where all signers' are here and nobody said two things.
     transcripts: BTreeMap<u32, [u8; 32]>,
     bytes: usize,
@@ -80,7 +82,8 @@ impl EnvelopeSet {
         match (envelope.place(), Fact::of(envelope.content())) {
             (Some(place), _) => {
                 let (Place::Nonces(attempt) | Place::Partial(attempt)) = place;
-                let near = attempt + 1 >= self.attempt && attempt <= self.attempt + 2;
+                let current = self.kept_attempt();
+                let near = attempt + 1 >= current && attempt <= current + 2;
                 let unlimited = mutation::on(Mutation::PlacesWithoutLimit);
                 near && self.places.get(&(place, signer)).is_none_or(|held| held.len() < 2 || unlimited)
             }
@@ -96,6 +99,13 @@ impl EnvelopeSet {
             self.note_transcript(attempt, proposal.signers.len());
         }
         if self.attempt == before { Vec::new() } else { self.drop_old_attempts() }
+    }
+
+    /// Adds one that was stored, whatever attempt it is of.
+    pub fn restore(&mut self, envelope: Envelope, proposal: &Proposal) {
+        if let Some(attempt) = self.put(envelope, proposal) {
+            self.note_transcript(attempt, proposal.signers.len());
+        }
     }
 
     /// Puts an envelope where it belongs, and counts it. Answers of which attempt it holds nonces.
@@ -176,7 +186,7 @@ impl EnvelopeSet {
     /// Two attempts are kept: the signatures of the one before may still be finished by others. Of what older ones
     /// prove, one proof against each signer is kept: colluding signers could say two things in each of hundreds.
     fn drop_old_attempts(&mut self) -> Vec<EnvelopeId> {
-        let oldest = self.attempt.saturating_sub(1);
+        let oldest = self.kept_attempt().saturating_sub(1);
         let old = |place: &Place| matches!(place, Place::Nonces(a) | Place::Partial(a) if *a < oldest);
         let mut convicted = BTreeSet::new();
         let all_stay = mutation::on(Mutation::OldProofsKept);
@@ -217,6 +227,21 @@ impl EnvelopeSet {
     /// The bytes of all envelopes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The attempt of which, and of the one before it, envelopes are kept: the current one, until there is a proof.
+    pub fn kept_attempt(&self) -> u32 {
+        self.failed_at.unwrap_or(self.attempt)
+    }
+
+    /// From now on what is held of this attempt is kept.
+    pub fn keep_attempt(&mut self, attempt: u32) {
+        self.failed_at = Some(attempt);
+    }
+
+    /// See [`EnvelopeSet::keep_attempt`].
+    pub fn failed_at(&self) -> Option<u32> {
+        self.failed_at
     }
 
     /// The number of restarts in the set.

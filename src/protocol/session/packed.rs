@@ -88,6 +88,8 @@ struct State {
     holder_at: u64,
     #[prost(bytes = "vec", optional, tag = "20")]
     claimed_txid: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "21")]
+    failed_at: Option<u32>,
 }
 
 impl Session {
@@ -106,6 +108,7 @@ impl Session {
         let done = self.nothing_left();
         let mut set = Vec::new();
         self.set.pack(&self.proposal, &mut set);
+        let failed_at = self.set.failed_at();
         // Every field is named, so that none that is added later is forgotten.
         let Self {
             proposal,
@@ -193,6 +196,7 @@ impl Session {
             bad_nonces,
             holder_at: nanoseconds(holder_at),
             claimed_txid: claimed_txid.map(|txid| txid.0.to_vec()),
+            failed_at,
         };
         let encoded = proposal.as_bytes();
         let mut bytes = Vec::with_capacity(encoded.len() + state.encoded_len());
@@ -278,6 +282,7 @@ impl Packed {
             flags(state.flags);
         let indices = |bytes: Vec<u8>| bytes.into_iter().map(usize::from).collect();
         session.set = set;
+        state.failed_at.into_iter().for_each(|attempt| session.set.keep_attempt(attempt));
         session.attempts_used = state.attempts_used;
         session.partial_sent = partial_sent;
         session.closed = closed;

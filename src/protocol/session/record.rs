@@ -45,15 +45,24 @@ impl Session {
             stored.envelopes.iter().map(|bytes| Envelope::decode(bytes)).collect::<Result<Vec<_>, _>>()?;
         // The set takes nonces of an attempt only if it knows the restarts before it.
         envelopes.sort_by_key(|envelope| envelope.place().is_some());
+        let failed = session.ending == Some(Ending::Failed);
         for envelope in envelopes {
-            if session.set.wants(&envelope, &session.proposal) {
-                if let (true, Some(Place::Nonces(attempt))) =
-                    (envelope.body().signer == session.own, envelope.place())
-                {
-                    session.attempts_used = session.attempts_used.max(attempt + 1);
-                }
+            if !failed && !session.set.wants(&envelope, &session.proposal) {
+                continue;
+            }
+            if let (true, Some(Place::Nonces(attempt))) =
+                (envelope.body().signer == session.own, envelope.place())
+            {
+                session.attempts_used = session.attempts_used.max(attempt + 1);
+            }
+            if failed {
+                session.set.restore(envelope, &session.proposal);
+            } else {
                 session.set.insert(envelope, &session.proposal);
             }
+        }
+        if failed {
+            session.find_proofs();
         }
         if let Some(bytes) = &stored.certificate {
             let certificate = Certificate::from_wire(&wire::decode(bytes, "the stored certificate")?)?;

@@ -222,7 +222,7 @@ impl Session {
     pub(super) fn proofs(&mut self) -> Vec<Proof> {
         let mut proofs = self.set.proofs();
         let Some(keys) = &self.keys else { return proofs };
-        let latest = self.set.attempt();
+        let latest = self.set.kept_attempt();
         for attempt in [latest.checked_sub(1), Some(latest)].into_iter().flatten() {
             let signers = self.signers();
             let Some(all) = self.set.all_at(Place::Nonces(attempt), signers) else { continue };
@@ -249,6 +249,16 @@ impl Session {
         proofs
     }
 
+    /// Finds the attempt of which the proofs are that were found before a restart.
+    pub(super) fn find_proofs(&mut self) {
+        for attempt in (0..=self.set.attempt()).rev() {
+            self.set.keep_attempt(attempt);
+            if !self.proofs().is_empty() {
+                break;
+            }
+        }
+    }
+
     /// Whether there is a proof. The same set is looked at once.
     fn holds_proofs(&mut self) -> bool {
         let size = Some(self.set.len());
@@ -261,7 +271,7 @@ impl Session {
 
     /// Whether any proof may exist, without the cost of looking.
     fn may_hold_proofs(&self) -> bool {
-        let latest = self.set.attempt();
+        let latest = self.set.kept_attempt();
         let complete = |attempt: u32| self.set.all_at(Place::Partial(attempt), self.signers()).is_some();
         let all_here = complete(latest) || latest.checked_sub(1).is_some_and(complete);
         self.bad_nonces.is_some() || all_here || !self.set.proofs().is_empty()
@@ -290,6 +300,9 @@ impl Session {
             return;
         }
         self.ending = Some(ending);
+        if ending == Ending::Failed {
+            self.set.keep_attempt(self.set.attempt());
+        }
         self.settle(DurableKind::Proposed);
         self.forget_nonces();
         self.tell_durably(match ending {
