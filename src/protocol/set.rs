@@ -82,8 +82,7 @@ impl EnvelopeSet {
         match (envelope.place(), Fact::of(envelope.content())) {
             (Some(place), _) => {
                 let (Place::Nonces(attempt) | Place::Partial(attempt)) = place;
-                let current = self.kept_attempt();
-                let near = attempt + 1 >= current && attempt <= current + 2;
+                let near = self.keeps(attempt) && attempt <= self.attempt + 2;
                 let unlimited = mutation::on(Mutation::PlacesWithoutLimit);
                 near && self.places.get(&(place, signer)).is_none_or(|held| held.len() < 2 || unlimited)
             }
@@ -186,8 +185,7 @@ impl EnvelopeSet {
     /// Two attempts are kept: the signatures of the one before may still be finished by others. Of what older ones
     /// prove, one proof against each signer is kept: colluding signers could say two things in each of hundreds.
     fn drop_old_attempts(&mut self) -> Vec<EnvelopeId> {
-        let oldest = self.kept_attempt().saturating_sub(1);
-        let old = |place: &Place| matches!(place, Place::Nonces(a) | Place::Partial(a) if *a < oldest);
+        let old = |place: &Place| matches!(place, Place::Nonces(a) | Place::Partial(a) if !self.keeps(*a));
         let mut convicted = BTreeSet::new();
         let all_stay = mutation::on(Mutation::OldProofsKept);
         let mut proves =
@@ -229,12 +227,18 @@ impl EnvelopeSet {
         self.bytes
     }
 
-    /// The attempt of which, and of the one before it, envelopes are kept: the current one, until there is a proof.
-    pub fn kept_attempt(&self) -> u32 {
+    /// Whether what was said in an attempt is kept.
+    fn keeps(&self, attempt: u32) -> bool {
+        let proves = |failed: u32| (failed.saturating_sub(1)..=failed).contains(&attempt);
+        attempt + 1 >= self.attempt || self.failed_at.is_some_and(proves)
+    }
+
+    /// The attempt in which, or in the one before, there may be a proof: the current one, until there is one.
+    pub fn judged_attempt(&self) -> u32 {
         self.failed_at.unwrap_or(self.attempt)
     }
 
-    /// From now on what is held of this attempt is kept.
+    /// From now on what is held of this attempt, and of the one before, is kept.
     pub fn keep_attempt(&mut self, attempt: u32) {
         self.failed_at = Some(attempt);
     }

@@ -339,6 +339,49 @@ fn a_bad_partial_is_soon_known_also_where_another_is_missing() {
 }
 
 #[test]
+fn a_proof_outlives_restarts_and_a_crash() {
+    let mut cluster = cluster(4, false);
+    corrupt(&mut cluster, |_, envelope| match envelope.content() {
+        Content::Partial { attempt, transcript, partials } => {
+            let partials = vec![9; partials.len()];
+            Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
+        }
+        _ => None,
+    });
+    let session = cluster.create(0, |_| {});
+    while cluster.count(1, &session, "SessionReady") == 0 {
+        cluster.run_for(Duration::from_millis(1));
+    }
+    // Node 1's application never gets to say that it has heard of it.
+    cluster.nodes[1].application.delay = Duration::from_secs(60);
+    cluster.run_for(Duration::from_millis(500));
+    let proof = |cluster: &Cluster| {
+        let told = cluster.events(1, &session).filter_map(|(_, event)| match event {
+            Event::SessionFailed { proofs, .. } => Some(proofs.clone()),
+            _ => None,
+        });
+        told.last()
+    };
+    let before = proof(&cluster).expect("it failed");
+    for ordinal in 1..=3 {
+        let content = Content::Restart { ordinal };
+        let body = Body { session, signer: BAD, content };
+        let signature = DoubleSigner::new(key(BAD), 0).sign(&envelope_id(&body.encode()).0);
+        let envelope = Envelope::new(body, signature.expect("not locked"));
+        let frame = pb::Frame { envelopes: vec![envelope.as_bytes().to_vec()], ..pb::Frame::default() };
+        let frame = wire::encode(&frame);
+        cluster.drive(1, |engine, now| engine.frame(key(BAD), &frame, now).expect("it is well formed"));
+    }
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.status(1, &session).attempt, 3);
+    cluster.nodes[1].events.clear();
+    cluster.crash(1);
+    cluster.start(1);
+    cluster.run_for(Duration::from_millis(500));
+    assert_eq!(proof(&cluster), Some(before), "it is told again, with what proves it");
+}
+
+#[test]
 fn content_that_breaks_a_rule_is_a_proof() {
     type Change = fn(&Envelope) -> Option<Content>;
     let changes: [(&str, Change); 6] = [

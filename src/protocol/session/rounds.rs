@@ -222,7 +222,7 @@ impl Session {
     pub(super) fn proofs(&mut self) -> Vec<Proof> {
         let mut proofs = self.set.proofs();
         let Some(keys) = &self.keys else { return proofs };
-        let latest = self.set.kept_attempt();
+        let latest = self.set.judged_attempt();
         for attempt in [latest.checked_sub(1), Some(latest)].into_iter().flatten() {
             let signers = self.signers();
             let Some(all) = self.set.all_at(Place::Nonces(attempt), signers) else { continue };
@@ -271,7 +271,7 @@ impl Session {
 
     /// Whether any proof may exist, without the cost of looking.
     fn may_hold_proofs(&self) -> bool {
-        let latest = self.set.kept_attempt();
+        let latest = self.set.judged_attempt();
         let complete = |attempt: u32| self.set.all_at(Place::Partial(attempt), self.signers()).is_some();
         let all_here = complete(latest) || latest.checked_sub(1).is_some_and(complete);
         self.bad_nonces.is_some() || all_here || !self.set.proofs().is_empty()

@@ -189,7 +189,9 @@ impl Checker {
                 Some(_) => (seen, gone) = (Some(*at), None),
             }
         }
-        for pair in losses.windows(2).filter(|pair| !woken(pair[0], pair[1])) {
+        // A calendar that is set ahead counts as time that passed.
+        let odd = run.odd_clocks.contains(&node);
+        for pair in losses.windows(2).filter(|pair| !odd && !woken(pair[0], pair[1])) {
             let apart = pair[1] - pair[0] + run.scenario.sync * 3 + Duration::from_millis(10) >= timeout;
             self.check("V5", apart, || format!("node {node} began new watches at {pair:?} ({timeout:?})"));
         }

@@ -8,9 +8,9 @@ use libmusig::types::ChainStatus;
 use crate::run::Run;
 
 /// Envelopes of one signer that a session keeps, whatever comes: proposal, accept and three restarts, two of each of
-/// four kinds, one that breaks a rule, two at each of eight places (four attempts around the current one), and two that
-/// prove something of an older attempt.
-pub const ENVELOPES_OF_SIGNER: usize = 5 + 2 * limits::REPEATS * 2 + 1 + 16 + 2;
+/// four kinds, one that breaks a rule, two at each of eight places (four attempts around the current one), and two at
+/// each of four more (two attempts of which there is a proof) or two that prove something of an older attempt.
+pub const ENVELOPES_OF_SIGNER: usize = 5 + 2 * limits::REPEATS * 2 + 1 + 16 + 8 + 2;
 /// Bytes of an envelope beside its nonces, partial signatures, reason or proposal.
 const ENVELOPE_REST: usize = 160;
 /// Sessions that an engine asks about, of which it knows nothing else.
