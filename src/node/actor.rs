@@ -219,7 +219,7 @@ impl Actor {
         }
         // What was called for before the stop, an acknowledgement perhaps, is stored.
         self.settle();
-        self.end().await;
+        self.end(commands).await;
     }
 
     /// How long nothing is to be done unless something comes in.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Actor, Command};
 use crate::error::{Error, StoreError};
@@ -105,7 +105,7 @@ impl Actor {
         }
     }
 
-    pub(super) async fn end(&mut self) {
+    pub(super) async fn end(&mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         self.delivery.stop();
         for lane in [
             self.signer_lane.as_deref(),
@@ -120,13 +120,20 @@ impl Actor {
         if let Some(network) = self.network.take() {
             network.command(NetCommand::Shutdown).await;
         }
-        for request in std::mem::take(&mut self.requests).into_values() {
-            request(Err(Error::NodeStopped));
-        }
         let (done, synced) = oneshot::channel();
         self.store.stop(Box::new(move |result| drop(done.send(result))));
         if let Ok(Err(error)) = synced.await {
             tracing::warn!(%error, "the last commit of the store failed");
+        }
+        // What was asked for before the stop, and is on the disk, was done: a handler may have stopped the node when it
+        // heard of it.
+        while let Ok(command) = commands.try_recv() {
+            if let Command::Committed { batch, result } = command {
+                self.committed(batch, result);
+            }
+        }
+        for request in std::mem::take(&mut self.requests).into_values() {
+            request(Err(Error::NodeStopped));
         }
     }
 }

@@ -23,6 +23,8 @@ fn tame(scenario: &Scenario, random: &mut Random) -> Scenario {
     for part in &mut tame.parts {
         part.byzantine = None;
         part.dead_after = None;
+        // How fast a clock that drifts is depends on when it is read.
+        part.drift = 0;
         part.consent = Consent::Joins;
         // Where the first submit at once nobody else has to.
         if random.chance(500) {
@@ -124,6 +126,9 @@ pub fn without_a_message(scenario: &Scenario, checker: &mut Checker) {
             let Some(without_it) = without_it else { continue };
             // What it is told may be stored before it acts, and the next tick is a millisecond away.
             let by = without_it + scenario.sync * 3 + Duration::from_millis(5);
+            // While its way to the chain is closed it tries in vain, once in each timeout from its turn on.
+            let open = with.broadcasts[node].holds(Duration::ZERO, by);
+            let by = if open { by } else { by + begun.plan.timeout };
             // What the own observer saw makes it wait, or the application, which is the observer where there is none.
             let told = |(at, event): (Duration, &Event)| {
                 at <= by && matches!(event, Event::BroadcastConfirmed { depth: None, .. })

@@ -70,7 +70,8 @@ impl Checker {
             run.scenario.parts[*node].byzantine.as_ref().is_some_and(|byzantine| {
                 let what = byzantine.withholds.contains(&"nonces")
                     || byzantine.withholds.contains(&"partial") && byzantine.hides_certificates;
-                what && byzantine.targets.iter().all(|target| *target)
+                let mut others = byzantine.targets.iter().enumerate().filter(|(target, _)| target != node);
+                what && others.all(|(_, target)| *target)
             })
         };
         let withholders: Vec<usize> = (0..n).filter(withholds).collect();
