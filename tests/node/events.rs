@@ -199,8 +199,10 @@ fn without_an_observer() {
     submit(&chain, transaction);
     let notify = |one: &Watched| one.node.session(id).notify_broadcast_complete(None).wait().expect("known");
     notify(&watched[0]);
-    for one in &mut watched[1..] {
-        let claim = one.until(|event| matches!(event, Event::BroadcastClaimed { .. }));
+    // All hear of the coordinator first: each of them claims as well.
+    let claimed = |one: &mut Watched| one.until(|event| matches!(event, Event::BroadcastClaimed { .. }));
+    let claims: Vec<_> = watched[1..].iter_mut().map(claimed).collect();
+    for (one, claim) in watched[1..].iter_mut().zip(claims) {
         assert!(claim.durable);
         assert_eq!(chain.status(&transaction.txid), Some(None), "the application looks for itself");
         notify(one);
