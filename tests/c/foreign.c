@@ -249,7 +249,9 @@ static void whole_session(void) {
         OK(musig_session_get_status(sessions[0], &status, NULL));
     } while (status.phase != MUSIG_PHASE_FINAL);
     REQUIRE(status.evidence == MUSIG_EVIDENCE_CONFIRMED && status.confirmations == 6);
+    pthread_mutex_lock(&chain.lock);
     REQUIRE(chain.submissions >= 1 && chain.lines > 0 && device.asked >= 5);
+    pthread_mutex_unlock(&chain.lock);
     end(nodes[1], sessions[1], NULL);
     end(nodes[0], sessions[0], &chain);
     device_free(&device);

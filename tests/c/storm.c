@@ -214,6 +214,14 @@ static musig_node *start_with(struct state *state, const musig_signer *signer) {
     return node;
 }
 
+static long events_of(struct state *state) {
+    long events;
+    pthread_mutex_lock(&state->lock);
+    events = state->events;
+    pthread_mutex_unlock(&state->lock);
+    return events;
+}
+
 static void many_events(const musig_signer *signer, long count) {
     struct state state;
     musig_node *node;
@@ -222,8 +230,7 @@ static void many_events(const musig_signer *signer, long count) {
     node = start_with(&state, signer);
     for (int i = 0; i < 200; i++) musig_session_free(propose_alone(node, (uint8_t)i));
     wait_for(&state, &state.complete, 200);
-    while (state.events < count) {
-        long before = state.events;
+    for (long before; (before = events_of(&state)) < count;) {
         musig_status status = musig_node_redeliver(node, NULL);
         REQUIRE(status == MUSIG_STATUS_OK || status == MUSIG_STATUS_SUSPENDED);
         if (status == MUSIG_STATUS_OK) wait_for(&state, &state.events, before + 200);
