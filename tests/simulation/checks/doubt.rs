@@ -124,6 +124,10 @@ pub fn without_a_message(scenario: &Scenario, checker: &mut Checker) {
         let times = submitted(&with).into_iter().zip(submitted(&without));
         for (node, (with_it, without_it)) in times.enumerate() {
             let Some(without_it) = without_it else { continue };
+            // That a calendar was set is noticed when it is read next, which any message may bring about.
+            if with.odd_clocks.contains(&node) {
+                continue;
+            }
             // What it is told may be stored before it acts, and the next tick is a millisecond away.
             let by = without_it + scenario.sync * 3 + Duration::from_millis(5);
             // While its way to the chain is closed it tries in vain, once in each timeout from its turn on.
