@@ -98,7 +98,7 @@ pub(crate) struct Actor {
     waiting: VecDeque<Batch>,
     /// Sessions with outputs that wait for a batch, each with the number of the last one.
     barriers: HashMap<SessionId, u64>,
-    held: VecDeque<(SessionId, u64, Output)>,
+    held: VecDeque<(u64, Output)>,
     store_error: Option<StoreError>,
     retry_at: Option<Instant>,
     envelopes_sent: u64,
@@ -422,11 +422,12 @@ impl Actor {
                     self.collect(session, changes, durability)
                 }
                 other => {
-                    let session = session_of(&other);
-                    match (self.barriers.get(&session), other) {
+                    let session = other.session();
+                    let barrier = session.and_then(|session| self.barriers.get(&session));
+                    match (barrier, other) {
                         (None, other) => self.carry_out(other),
                         (Some(batch), Output::Event { event }) => self.gate.after(*batch, event),
-                        (Some(batch), other) => self.held.push_back((session, *batch, other)),
+                        (Some(batch), other) => self.held.push_back((*batch, other)),
                     }
                 }
             }
@@ -520,9 +521,9 @@ impl Actor {
         }
         self.barriers.retain(|_, until| *until > batch);
         let (ready, held): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.held).into_iter().partition(|(_, until, _)| *until <= batch);
+            std::mem::take(&mut self.held).into_iter().partition(|(until, _)| *until <= batch);
         self.held = held;
-        for (_, _, output) in ready {
+        for (_, output) in ready {
             self.carry_out(output);
         }
     }
@@ -577,19 +578,6 @@ impl Actor {
             }
             Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by settle"),
         }
-    }
-}
-
-fn session_of(output: &Output) -> SessionId {
-    match output {
-        Output::Persist { session, .. }
-        | Output::Send { session, .. }
-        | Output::Sign { session, .. }
-        | Output::Forget { session, .. }
-        | Output::Submit { session, .. }
-        | Output::Observe { session, .. }
-        | Output::Done { session, .. } => *session,
-        Output::Event { event } => event.session.unwrap_or(SessionId([0; 32])),
     }
 }
 

@@ -122,6 +122,22 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// The session that it is about; `None` for events of the network.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Persist { session, .. }
+            | Self::Send { session, .. }
+            | Self::Sign { session, .. }
+            | Self::Forget { session, .. }
+            | Self::Submit { session, .. }
+            | Self::Observe { session, .. }
+            | Self::Done { session, .. } => Some(*session),
+            Self::Event { event } => event.session,
+        }
+    }
+}
+
 /// One change of what is stored of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {

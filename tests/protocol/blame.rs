@@ -93,6 +93,13 @@ fn convicted(cluster: &mut Cluster, session: &SessionId, name: &str) {
     }
 }
 
+/// When a node knew of a fault.
+fn failed_at(cluster: &Cluster, session: &SessionId, node: usize) -> Duration {
+    let mut events = cluster.events(node, session);
+    let failed = events.find(|(_, event)| matches!(event, Event::SessionFailed { .. }));
+    failed.unwrap_or_else(|| panic!("node {node} knows it")).0
+}
+
 /// Nobody is convicted; the byzantine signer is reported as missing.
 fn missing(cluster: &mut Cluster, session: &SessionId, name: &str) {
     for node in (0..cluster.nodes.len()).filter(|node| *node != BAD) {
@@ -301,11 +308,7 @@ fn nonces_that_are_no_points_are_soon_known_also_where_others_are_missing() {
     }));
     let session = cluster.create(0, |_| {});
     cluster.run_for(Duration::from_secs(1));
-    let failed = |node: usize| {
-        let mut events = cluster.events(node, &session);
-        let failed = events.find(|(_, event)| matches!(event, Event::SessionFailed { .. }));
-        failed.unwrap_or_else(|| panic!("node {node} knows it")).0
-    };
+    let failed = |node: usize| failed_at(&cluster, &session, node);
     let apart = failed(3) - failed(0).min(failed(1));
     assert!(apart <= options.delay * 2 + options.sync, "one message says it all: {apart:?}");
 }
@@ -329,11 +332,7 @@ fn a_bad_partial_is_soon_known_also_where_another_is_missing() {
     cluster.on_frame = Some(Box::new(|from, _, frame| from != BAD || frame.certificates.is_empty()));
     let session = cluster.create(0, |_| {});
     cluster.run_for(Duration::from_secs(1));
-    let failed = |node: usize| {
-        let mut events = cluster.events(node, &session);
-        let failed = events.find(|(_, event)| matches!(event, Event::SessionFailed { .. }));
-        failed.unwrap_or_else(|| panic!("node {node} knows it")).0
-    };
+    let failed = |node: usize| failed_at(&cluster, &session, node);
     let apart = failed(3) - failed(0).min(failed(1));
     assert!(apart <= options.delay * 2 + options.sync, "one message says it all: {apart:?}");
 }

@@ -430,16 +430,7 @@ impl Cluster {
         if !self.nodes[node].alive() {
             return;
         }
-        let session = match &output {
-            Output::Persist { session, .. }
-            | Output::Send { session, .. }
-            | Output::Sign { session, .. }
-            | Output::Forget { session, .. }
-            | Output::Submit { session, .. }
-            | Output::Observe { session, .. }
-            | Output::Done { session, .. } => Some(*session),
-            Output::Event { event } => event.session,
-        };
+        let session = output.session();
         if let Some(held) = session.and_then(|session| self.nodes[node].held.get_mut(&session)) {
             held.push_back(output);
             return;
