@@ -18,6 +18,9 @@ pub extern "C" fn commit_fault() -> u8 {
         // SAFETY: there is none: it was just freed.
         return unsafe { *black_box(pointer) };
     }
-    // The leak is that nobody frees it.
+    // The leak is that nobody frees it. Many, for a word that is left somewhere may look like a pointer to one.
+    for _ in 0..64 {
+        black_box(Box::leak(vec![7u8; 16].into_boxed_slice()));
+    }
     0
 }
