@@ -94,9 +94,7 @@ impl EnvelopeSet {
     /// Adds a verified envelope that the set wants. Answers which envelopes it dropped for it (old attempts).
     pub fn insert(&mut self, envelope: Envelope, proposal: &Proposal) -> Vec<EnvelopeId> {
         let before = self.attempt;
-        if let Some(attempt) = self.put(envelope, proposal) {
-            self.note_transcript(attempt, proposal.signers.len());
-        }
+        self.restore(envelope, proposal);
         if self.attempt == before { Vec::new() } else { self.drop_old_attempts() }
     }
 
