@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use libmusig::ffi::c::config::{
@@ -212,53 +212,7 @@ fn events() {
     );
     stop(node);
     let [commit, sync] = [from_commit, from_sync].map(|samples| median(samples).as_secs_f64() * 1e6);
-    println!(
-        "  from the end of fdatasync: {sync:.1} µs; a bare wake of a thread on another core: {:.1} µs",
-        bare_wake()
-    );
+    println!("  from the end of fdatasync: {sync:.1} µs");
     let what = "commit of an event to the C handler, median";
     report(what, format!("{commit:.1} µs"), "20 µs", commit <= 20.0);
-}
-
-#[cfg(target_os = "linux")]
-fn stay_on_core(number: usize) {
-    // SAFETY: all zeroes is an empty set, and the call reads it.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(number, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set);
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn stay_on_core(_: usize) {}
-
-/// What the system takes to wake a thread that waits on another core, which idles: what an event takes at the least, for
-/// the store's thread is at work on its own.
-fn bare_wake() -> f64 {
-    let woken = Arc::new((Mutex::new(None::<Instant>), Condvar::new()));
-    let (sender, told) = channel();
-    let waiting = woken.clone();
-    let waiter = std::thread::spawn(move || {
-        stay_on_core(0);
-        let (slot, changed) = &*waiting;
-        for _ in 0..200 {
-            let slot = changed.wait_while(slot.lock().expect("not poisoned"), |at| at.is_none());
-            let at = slot.expect("not poisoned").take();
-            let _ = sender.send(at.expect("waited for").elapsed());
-        }
-    });
-    let waker = std::thread::spawn(move || {
-        stay_on_core(1);
-        let (slot, changed) = &*woken;
-        let samples = (0..200).map(|_| {
-            std::thread::sleep(Duration::from_millis(1));
-            *slot.lock().expect("not poisoned") = Some(Instant::now());
-            changed.notify_one();
-            told.recv().expect("it wakes")
-        });
-        median(samples.collect()).as_secs_f64() * 1e6
-    });
-    waiter.join().expect("ends");
-    waker.join().expect("ends")
 }

@@ -48,6 +48,12 @@ impl Gate {
             return;
         }
         state.committed = batch;
-        self.delivery.push_all(state.held.remove(&batch).unwrap_or_default());
+        if let Some(events) = state.held.remove(&batch) {
+            self.delivery.push_all(events);
+            drop(state);
+            // The handler's thread may have been woken on this core. What this one does next, it does as well a handler
+            // later; to wake an idle core for the handler would take longer.
+            std::thread::yield_now();
+        }
     }
 }
