@@ -60,7 +60,9 @@ async fn signers_that_know_one_bootstrap_address_find_each_other() {
 
     // Once it is connected it is not looked up any more.
     let lookups = a.net.counters().lookups;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let other = Node::new(knowing(&bootstrap)).await;
+    other.net.command(NetCommand::Seek(vec![crate::support::Signer::new().key()])).await;
+    eventually("another looks up in vain, meanwhile", || other.net.counters().lookups >= 5).await;
     assert_eq!(a.net.counters().lookups, lookups);
 }
 
