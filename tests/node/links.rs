@@ -98,7 +98,8 @@ fn addresses_that_change() {
     let settings = |signer| json!({ "alert": true, "consents": signer != late });
     let mut cluster = Cluster::start_in(Network::new(Link::default()), N, settings, |_| N - 1);
     cluster.propose(stays, ElectionMethod::Lexicographic);
-    cluster.wait_all("SessionProposed", [late]);
+    // Each of them has a reason to look for the others.
+    cluster.wait_all("SessionProposed", [first, late]);
     // Two of three move while the session waits: what they were reached at is gone, and so are their connections.
     for signer in [first, late] {
         cluster.order(signer, &json!({ "order": "move", "address": network::address(signer, 1) }));
