@@ -29,6 +29,8 @@ pub enum Mutation {
     NoSignerZero,
     /// S7: the application is not asked.
     ConsentNotAsked,
+    /// S7: the rounds go on after an abort.
+    AbortStopsNothing,
     /// S8: a place takes any number of envelopes.
     PlacesWithoutLimit,
     /// S8: equivocations of all attempts are kept.

@@ -33,7 +33,8 @@ impl Session {
         self.consider_endings(context);
         self.tell_mismatch(attempt, context);
         let consented = self.consented || mutation::on(Mutation::ConsentNotAsked);
-        if !consented || self.ending.is_some() || self.signer_retry.is_some() {
+        let stopped = self.ending.is_some() && !mutation::on(Mutation::AbortStopsNothing);
+        if !consented || stopped || self.signer_retry.is_some() {
             return;
         }
         self.report_progress(attempt);

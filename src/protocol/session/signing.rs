@@ -52,7 +52,8 @@ impl Session {
         // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
         // is not used: two would be a proof against the own key. Nor does a node sign after an ending or a closing.
         let taken = |place| self.set.taken(place, self.own) && !mutation::on(Mutation::SameAttemptAgain);
-        let taken = envelope.place().is_some_and(|place| self.over() || taken(place));
+        let over = self.over() && !mutation::on(Mutation::AbortStopsNothing);
+        let taken = envelope.place().is_some_and(|place| over || taken(place));
         if taken || !self.set.wants(&envelope, &self.proposal) {
             if let Purpose::Nonces(_) = purpose {
                 self.forget_nonces();

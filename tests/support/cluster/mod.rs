@@ -137,11 +137,11 @@ pub struct Cluster {
     /// Requests to stop, and what they stopped.
     pub withdrawals: HashMap<RequestId, (usize, SessionId)>,
     pub withdrawn: HashSet<(usize, SessionId)>,
-    /// Nodes that said something of a round after that.
+    /// Nodes that said something of a round after that, which they had not signed before.
     pub unstopped: Vec<(usize, SessionId)>,
     /// What each observer answered about each session, if nodes are watched.
     pub answers: HashMap<(usize, SessionId), Vec<Answer>>,
-    /// Exclusive places that left a node.
+    /// Exclusive places that left a node, or were signed when it was stopped.
     said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
     /// Signers that said two things at one place.
     pub equivocated: BTreeSet<(SignerKey, SessionId)>,
@@ -495,6 +495,7 @@ impl Cluster {
             }
             Output::Done { session, request, result } => {
                 if result.is_ok() && self.withdrawals.remove(&request).is_some() {
+                    self.note_signed(node, &session);
                     self.withdrawn.insert((node, session));
                 }
                 self.nodes[node].done.push((request, result));

@@ -81,25 +81,43 @@ impl Cluster {
             return;
         }
         self.last_frame[node] = Some(frame.clone());
-        let message: pb::Frame = wire::decode(frame, "a frame").expect("nodes send valid frames");
         let key = self.nodes[node].key;
-        for bytes in &message.envelopes {
-            let envelope = Envelope::decode(bytes).expect("nodes send valid envelopes");
-            let Some(place) = envelope.place() else { continue };
-            let session = envelope.body().session;
-            let own = self.nodes[node].engine.as_ref().and_then(|engine| engine.own_index(&session));
-            if own == Some(envelope.body().signer) {
-                if self.withdrawn.contains(&(node, session))
-                    && !self.said.contains_key(&(key, session, place))
-                {
-                    self.unstopped.push((node, session));
-                }
-                let said = *self.said.entry((key, session, place)).or_insert(envelope.id());
-                if said != envelope.id() {
-                    self.equivocated.insert((key, session));
-                }
+        for (session, place, id) in self.own_words(node, frame) {
+            if self.withdrawn.contains(&(node, session)) && !self.said.contains_key(&(key, session, place)) {
+                self.unstopped.push((node, session));
+            }
+            let said = *self.said.entry((key, session, place)).or_insert(id);
+            if said != id {
+                self.equivocated.insert((key, session));
             }
         }
+    }
+
+    /// Notes what a node has signed at exclusive places of a session that it stops: it may still say that.
+    pub(super) fn note_signed(&mut self, node: usize, session: &SessionId) {
+        let exported = self.nodes[node].engine.as_ref().and_then(|engine| engine.export(session));
+        let key = self.nodes[node].key;
+        for (session, place, id) in self.own_words(node, &exported.unwrap_or_default()) {
+            self.said.entry((key, session, place)).or_insert(id);
+        }
+    }
+
+    /// What is a node's own at exclusive places, of all that a frame holds.
+    fn own_words(&self, node: usize, frame: &[u8]) -> Vec<(SessionId, Place, EnvelopeId)> {
+        let message: pb::Frame = wire::decode(frame, "a frame").expect("nodes send valid frames");
+        let own = |envelope: &Envelope| {
+            let engine = self.nodes[node].engine.as_ref();
+            let own = engine.and_then(|engine| engine.own_index(&envelope.body().session));
+            own == Some(envelope.body().signer)
+        };
+        let envelopes = message
+            .envelopes
+            .iter()
+            .map(|bytes| Envelope::decode(bytes).expect("nodes send valid envelopes"));
+        envelopes
+            .filter(own)
+            .filter_map(|envelope| Some((envelope.body().session, envelope.place()?, envelope.id())))
+            .collect()
     }
 
     pub(super) fn send_to(&mut self, from: usize, to: usize, frame: Arc<[u8]>) {
