@@ -295,10 +295,10 @@ impl EnvelopeSet {
         self.facts.range((fact, 0)..=(fact, usize::MAX)).filter_map(|(_, held)| held.first())
     }
 
-    /// How many restarts a signer made.
-    pub fn restarts(&self, signer: usize) -> u32 {
-        (1..=limits::RESTARTS).filter(|ordinal| self.fact(Fact::Restart(*ordinal), signer).is_some()).count()
-            as u32
+    /// The ordinal of a signer's next restart: the first that is not here, for they may come in any order. `None`: it
+    /// made all that it may.
+    pub fn next_restart(&self, signer: usize) -> Option<u32> {
+        (1..=limits::RESTARTS).find(|ordinal| self.fact(Fact::Restart(*ordinal), signer).is_none())
     }
 
     /// Proofs that the set holds by itself: equivocations, and content that breaks a rule.

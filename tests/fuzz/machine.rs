@@ -24,6 +24,8 @@ use crate::simulated::double::Double;
 const ACTIONS: usize = 48;
 /// Outputs and sent bytes of one step of the cluster: far above what honest runs need, far below a flood.
 const OUTPUTS: usize = 400;
+/// Outputs after which a machine asks itself for ever, whatever happens between two steps.
+const ENDLESS: usize = 1_000_000;
 const SENT: usize = 256 << 10;
 const EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
@@ -131,6 +133,7 @@ impl<'a> Script<'a> {
         cluster.on_output = Some(Box::new(move |_, output| {
             let mut seen = put_out.borrow_mut();
             seen.outputs += 1;
+            assert!(seen.outputs <= ENDLESS, "a step that does not end");
             if let Output::Send { frame, .. } = output {
                 assert!(frame.len() <= limits::FRAME, "nobody takes a frame above the limit");
                 seen.sent += frame.len();

@@ -347,6 +347,34 @@ fn three_restarts_of_each_and_then_it_is_missing() {
     check_audit(&cluster, &session, "restarts");
 }
 
+/// Another instance with the key restarted twice, and only the second of that comes here: the next restart is the first.
+#[test]
+fn restarts_come_in_any_order() {
+    let mut cluster = cluster(2, false, 1);
+    let session = cluster.create(0, |_| {});
+    let second = cluster.forge(1, session, 1, Content::Restart { ordinal: 2 });
+    (0..2).for_each(|node| cluster.inject(1 - node, node, std::slice::from_ref(&second)));
+    // Signer 1 dies twice before it says its partial signature: the second time that costs an attempt more.
+    let deaths = Cell::new(0);
+    cluster.on_output = Some(Box::new(move |node, output| {
+        let partial = matches!(output, Output::Send { frame, .. } if carries(frame, "partial"));
+        if node != 1 || !partial || deaths.get() == 2 {
+            return Fate::Happens;
+        }
+        deaths.set(deaths.get() + 1);
+        Fate::CrashBefore
+    }));
+    for _ in 0..3 {
+        cluster.run_for(Duration::from_secs(20));
+        if !cluster.nodes[1].alive() {
+            cluster.start(1);
+        }
+    }
+    assert!(cluster.all_hold(&session));
+    assert_eq!(cluster.status(1, &session).attempt, 2);
+    check_audit(&cluster, &session, "restarts");
+}
+
 /// Persist, then act: nothing of a kind leaves before a synced commit that holds it.
 #[test]
 fn what_must_be_synced_is_synced_before_it_is_seen() {

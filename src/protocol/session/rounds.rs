@@ -143,8 +143,9 @@ impl Session {
 
     /// Says that the own nonces are lost. Without restarts left the session can only be finished by others.
     fn restart(&mut self, context: &mut Context<'_>) {
-        let ordinal = self.set.restarts(self.own) + 1;
-        if ordinal <= limits::RESTARTS && !self.in_flight(Purpose::Restart(ordinal)) {
+        if let Some(ordinal) = self.set.next_restart(self.own)
+            && !self.in_flight(Purpose::Restart(ordinal))
+        {
             self.say(Purpose::Restart(ordinal), Content::Restart { ordinal }, context);
         }
     }
