@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{Context, Ending, Purpose, RECOVERY, Session};
 use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::scheme::Round;
 use crate::protocol::set::Fact;
