@@ -24,9 +24,9 @@ use crate::simulated::double::Double;
 const ACTIONS: usize = 48;
 /// Outputs and sent bytes of one step of the cluster: far above what honest runs need, far below a flood.
 const OUTPUTS: usize = 400;
+const SENT: usize = 256 << 10;
 /// Outputs after which a machine asks itself for ever, whatever happens between two steps.
 const ENDLESS: usize = 1_000_000;
-const SENT: usize = 256 << 10;
 const EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
 struct Bytes<'a>(&'a [u8]);

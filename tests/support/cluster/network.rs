@@ -105,19 +105,14 @@ impl Cluster {
     /// What is a node's own at exclusive places, of all that a frame holds.
     fn own_words(&self, node: usize, frame: &[u8]) -> Vec<(SessionId, Place, EnvelopeId)> {
         let message: pb::Frame = wire::decode(frame, "a frame").expect("nodes send valid frames");
-        let own = |envelope: &Envelope| {
-            let engine = self.nodes[node].engine.as_ref();
-            let own = engine.and_then(|engine| engine.own_index(&envelope.body().session));
-            own == Some(envelope.body().signer)
+        let engine = self.nodes[node].engine.as_ref();
+        let own_word = |bytes: &Vec<u8>| {
+            let envelope = Envelope::decode(bytes).expect("nodes send valid envelopes");
+            let (place, session) = (envelope.place()?, envelope.body().session);
+            let own = engine?.own_index(&session)? == envelope.body().signer;
+            own.then(|| (session, place, envelope.id()))
         };
-        let envelopes = message
-            .envelopes
-            .iter()
-            .map(|bytes| Envelope::decode(bytes).expect("nodes send valid envelopes"));
-        envelopes
-            .filter(own)
-            .filter_map(|envelope| Some((envelope.body().session, envelope.place()?, envelope.id())))
-            .collect()
+        message.envelopes.iter().filter_map(own_word).collect()
     }
 
     pub(super) fn send_to(&mut self, from: usize, to: usize, frame: Arc<[u8]>) {
