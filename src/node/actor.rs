@@ -466,6 +466,7 @@ impl Actor {
             Record::Envelope(id, bytes) => Change::Put(envelope(id), bytes),
             Record::DropEnvelope(id) => Change::Delete(envelope(id)),
             Record::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
+            Record::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
         }));
         self.durability = self.durability.max(durability);
         if durability == Durability::Synced {

@@ -29,7 +29,7 @@ use crate::store::redb::RedbStore;
 use crate::store::schema::{Key, SessionPart};
 use crate::store::thread::{SYNC_AFTER, StoreThread};
 use crate::store::{Change, Durability, Store};
-use crate::types::SessionId;
+use crate::types::{SessionId, UnixMillis};
 
 /// Longer durations mean the same, and can be added to any moment.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -293,6 +293,9 @@ impl NodeBuilder {
         let now = platform::now();
         let key = signer.as_dyn().public_key();
         let mut engine = Engine::new(key, settings, Arc::new(Musig2), super::transaction_codec());
+        for (id, expires_at) in &contents.ended {
+            engine.load_ended(*id, *expires_at);
+        }
         for (id, stored) in &contents.sessions {
             if let Err(error) = engine.load(stored, now) {
                 tracing::error!(session = %id, %error, "a stored session cannot be read");
@@ -407,15 +410,23 @@ struct Contents {
     identity: Option<Vec<u8>>,
     presences: Vec<Vec<u8>>,
     sessions: HashMap<SessionId, StoredSession>,
+    ended: Vec<(SessionId, UnixMillis)>,
 }
 
 impl Contents {
     fn read(store: &mut dyn Store) -> Result<Self, Error> {
-        let mut contents = Self { identity: None, presences: Vec::new(), sessions: HashMap::new() };
+        let mut contents =
+            Self { identity: None, presences: Vec::new(), sessions: HashMap::new(), ended: Vec::new() };
         for (key, value) in store.load()? {
             match Key::decode(&key) {
                 Some(Key::Identity) => contents.identity = Some(value),
                 Some(Key::Presence(_)) => contents.presences.push(value),
+                Some(Key::Ended(id)) => match value.try_into() {
+                    Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),
+                    Err(_) => {
+                        tracing::warn!(session = %id, "the store does not say when an ended session expires")
+                    }
+                },
                 Some(Key::Session { id, part }) => {
                     let stored = contents.sessions.entry(id).or_default();
                     match part {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ProposalError, SignerError};
+use crate::protocol::ended::Ended;
 use crate::protocol::envelope::Envelope;
 use crate::protocol::held::{Held as Slot, Sessions, View};
 use crate::protocol::index::Index;
@@ -66,9 +67,8 @@ pub struct Engine {
     connected: HashSet<SignerKey>,
     heard: HashMap<SignerKey, Duration>,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
-    /// The latest expiry of the sessions that were forgotten. What expires no later may be one of them, however the
-    /// clock was turned since: to begin it anew would be to say two things.
-    forgotten: UnixMillis,
+    /// Sessions that were forgotten.
+    ended: Ended,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
     tickets: Ticket,
@@ -100,7 +100,7 @@ impl Engine {
             connected: HashSet::new(),
             heard: HashMap::new(),
             unknown: HashMap::new(),
-            forgotten: UnixMillis(0),
+            ended: Ended::default(),
             replacing: HashMap::new(),
             tickets: 0,
             outputs: VecDeque::new(),
@@ -193,12 +193,17 @@ impl Engine {
         Some((result, concerned))
     }
 
-    /// Forgets a session that is spent.
+    /// Forgets a session that is spent, but for that it was.
     fn forget(&mut self, proposal: &Proposal) {
-        self.forgotten = self.forgotten.max(proposal.expires_at);
+        let (id, expires_at) = (proposal.id(), proposal.expires_at);
         self.remove(proposal);
-        let (session, changes) = (proposal.id(), vec![Record::DropSession]);
-        self.outputs.push_back(Output::Persist { session, changes, durability: Durability::Eventual });
+        let mut persist = |session, changes| {
+            self.outputs.push_back(Output::Persist { session, changes, durability: Durability::Eventual });
+        };
+        persist(id, vec![Record::DropSession, Record::Ended(expires_at)]);
+        if let Some(first) = self.ended.note(expires_at, id) {
+            persist(first, vec![Record::DropSession]);
+        }
     }
 
     /// Forgets a packed session that is spent, without unpacking it. Answers whether this is one.
@@ -274,10 +279,10 @@ impl Engine {
     fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {
         proposal.check_expiry(now.wall)?;
         let expires_at = proposal.expires_at;
-        if expires_at > self.forgotten {
-            return Ok(());
+        if self.ended.may_contain(expires_at, proposal.id()) {
+            return Err(ProposalError::Expiry { expires_at, now: expires_at });
         }
-        Err(ProposalError::Expiry { expires_at, now: self.forgotten })
+        Ok(())
     }
 
     fn check_room(&self) -> Result<(), Error> {
@@ -310,6 +315,11 @@ impl Engine {
         self.insert(session);
         self.with_session(&id, now, |session, context| session.tick(context));
         Ok(id)
+    }
+
+    /// Reads that a session ended before: see [`Record::Ended`].
+    pub fn load_ended(&mut self, id: SessionId, expires_at: UnixMillis) {
+        self.ended.note(expires_at, id);
     }
 
     // ---- What others answer ----

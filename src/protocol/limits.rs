@@ -60,5 +60,7 @@ pub const FOREIGN_PROPOSALS: usize = 1024;
 pub const FOREIGN_BYTES: usize = 32 << 20;
 /// Sessions of a node that are not closed.
 pub const SESSIONS: usize = 4096;
+/// Sessions that ended and were forgotten, of which it is still known exactly which they were: those that expire last.
+pub const ENDED: usize = 1024;
 /// Proposals of one proposer that the application has not answered yet.
 pub const PROPOSALS_PER_SIGNER: usize = 64;

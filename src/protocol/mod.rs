@@ -17,6 +17,7 @@ pub use crate::store::Durability;
 
 pub mod bounds;
 pub mod election;
+mod ended;
 pub mod engine;
 pub mod envelope;
 pub mod event;
@@ -153,6 +154,8 @@ pub enum Record {
     DropEnvelope(EnvelopeId),
     /// Remove everything of the session.
     DropSession,
+    /// The session ended, and expires then: for [`Engine::load_ended`](engine::Engine::load_ended).
+    Ended(UnixMillis),
 }
 
 /// What is stored of a session, for [`Engine::load`](engine::Engine::load).

@@ -8,6 +8,7 @@
 //! | `s` ‖ session id (32) ‖ `r` | the session's record: consent, attempts, events, evidence |
 //! | `s` ‖ session id (32) ‖ `c` | the certificate |
 //! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | an envelope |
+//! | `s` ‖ session id (32) ‖ `x` | when a session expires that ended and was forgotten: milliseconds, 8 bytes, big endian |
 //!
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
 //! [`Change::DeletePrefix`](super::Change::DeletePrefix).
@@ -64,6 +65,8 @@ pub enum Key {
         /// The envelope.
         id: EnvelopeId,
     },
+    /// When a session expires that ended and was forgotten.
+    Ended(SessionId),
 }
 
 impl Key {
@@ -76,6 +79,7 @@ impl Key {
             Self::Envelope { session, id } => {
                 [&session_prefix(session)[..], &[ENVELOPE], id.as_bytes()].concat()
             }
+            Self::Ended(session) => [&session_prefix(session)[..], b"x"].concat(),
         }
     }
 
@@ -93,6 +97,7 @@ impl Key {
             b"p" => SessionPart::Proposal,
             b"r" => SessionPart::Record,
             b"c" => SessionPart::Certificate,
+            b"x" => return Some(Self::Ended(id)),
             [ENVELOPE, envelope @ ..] => {
                 return Some(Self::Envelope { session: id, id: EnvelopeId::from_slice(envelope)? });
             }
@@ -104,7 +109,7 @@ impl Key {
     /// The session that the key belongs to, if it belongs to one.
     pub fn session(&self) -> Option<SessionId> {
         match self {
-            Self::Session { id, .. } | Self::Envelope { session: id, .. } => Some(*id),
+            Self::Session { id, .. } | Self::Envelope { session: id, .. } | Self::Ended(id) => Some(*id),
             Self::Identity | Self::Presence(_) => None,
         }
     }

@@ -204,10 +204,20 @@ fn a_clock_that_goes_back_brings_no_forgotten_session_back() {
     // It would not know what it said, and say something else.
     assert!(cluster.engine(0).ids().is_empty());
     assert_eq!(cluster.count(0, &session, "KeyInUseElsewhere"), 0);
-    // What expires later cannot be one of them.
-    let later = cluster.create(0, |_| {});
-    cluster.run_for(Duration::from_secs(1));
-    assert_eq!(cluster.status(0, &later).phase, Phase::Joined);
+    // Nor when it starts again.
+    cluster.crash(0);
+    cluster.start(0);
+    cluster.run_for(Duration::from_secs(10));
+    assert!(cluster.engine(0).ids().is_empty());
+    assert_eq!(cluster.count(0, &session, "KeyInUseElsewhere"), 0);
+    // Another is none of them, whenever it expires.
+    for seconds in [40, 4000] {
+        let other = cluster.create(0, |terms| {
+            terms.expires_at = EPOCH.saturating_add(Duration::from_secs(seconds));
+        });
+        cluster.run_for(Duration::from_secs(1));
+        assert_eq!(cluster.status(0, &other).phase, Phase::Joined);
+    }
 }
 
 #[test]

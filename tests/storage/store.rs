@@ -243,6 +243,7 @@ fn keys_are_read_back_and_nothing_else_is() {
         Key::Session { id, part: SessionPart::Proposal },
         Key::Session { id, part: SessionPart::Record },
         Key::Session { id, part: SessionPart::Certificate },
+        Key::Ended(id),
         Key::Envelope { session: id, id: envelope },
     ];
     for (index, key) in keys.iter().enumerate() {
@@ -257,7 +258,7 @@ fn keys_are_read_back_and_nothing_else_is() {
         assert_eq!(Key::decode(&[&bytes[..], b"x"].concat()), None, "{key:?} and more");
     }
     assert_eq!(Key::decode(&[b"presence/".as_slice(), &[2; 32], &[0xff]].concat()), None);
-    assert_eq!(Key::decode(&[&session_prefix(&id)[..], b"x"].concat()), None);
+    assert_eq!(Key::decode(&[&session_prefix(&id)[..], b"y"].concat()), None);
 }
 
 /// What a session costs on the disk; prints the times, which depend on the machine.

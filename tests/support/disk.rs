@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use libmusig::protocol::{Record, StoredSession};
-use libmusig::types::{EnvelopeId, SessionId};
+use libmusig::types::{EnvelopeId, SessionId, UnixMillis};
 
 /// When a commit is on the disk although nobody asked for that.
 const WRITTEN_BACK: Duration = Duration::from_secs(1);
@@ -19,12 +19,15 @@ struct Stored {
 
 /// What is on a disk at some moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot(BTreeMap<SessionId, Stored>);
+pub struct Snapshot {
+    sessions: BTreeMap<SessionId, Stored>,
+    ended: BTreeMap<SessionId, UnixMillis>,
+}
 
 impl Snapshot {
     fn apply(&mut self, session: SessionId, changes: Vec<Record>) {
-        let stored = self.0.entry(session).or_default();
-        let mut dropped = false;
+        let stored = self.sessions.entry(session).or_default();
+        let (mut dropped, mut ended) = (false, None);
         for change in changes {
             match change {
                 Record::Proposal(bytes) => stored.proposal = bytes,
@@ -37,11 +40,14 @@ impl Snapshot {
                     stored.envelopes.remove(&id);
                 }
                 Record::DropSession => dropped = true,
+                Record::Ended(at) => ended = Some(at),
             }
         }
         if dropped {
-            self.0.remove(&session);
+            self.sessions.remove(&session);
+            self.ended.remove(&session);
         }
+        self.ended.extend(ended.map(|at| (session, at)));
     }
 }
 
@@ -112,6 +118,11 @@ impl Disk {
             certificate: stored.certificate.clone(),
             envelopes: stored.envelopes.values().cloned().collect(),
         };
-        self.synced.0.values().map(read).collect()
+        self.synced.sessions.values().map(read).collect()
+    }
+
+    /// The sessions that ended.
+    pub fn ended(&self) -> Vec<(SessionId, UnixMillis)> {
+        self.synced.ended.iter().map(|(session, at)| (*session, *at)).collect()
     }
 }

@@ -83,6 +83,8 @@ impl Checker {
             return;
         }
         let sound: Vec<usize> = (0..n).filter(|node| run.sound(*node)).collect();
+        let ended = |event: &Event| matches!(event, Event::SessionExpired { .. });
+        let expired = (0..n).any(|node| run.cluster.events(node, &begun.id).any(|(_, event)| ended(event)));
         for node in sound {
             let time = run.cluster.time(node);
             let Some(engine) = run.cluster.nodes[node].engine.as_mut() else { continue };
@@ -91,8 +93,10 @@ impl Checker {
                 format!("node {node} is complete without {withholders:?}")
             });
             let waits = matches!(status.phase, Phase::Joined | Phase::Signing);
-            // Who waits for consent waits for that first; who closed, or lost its nonces too often, is missing too.
-            let undisturbed = run.deaths.is_empty() && !run.stopped && status.accepted.len() == n;
+            // Who waits for consent waits for that first; who closed, lost its nonces too often, or was told by its calendar
+            // that the session expired, is missing too.
+            let disturbed = !run.deaths.is_empty() || run.stopped || expired;
+            let undisturbed = !disturbed && status.accepted.len() == n;
             if waits && undisturbed {
                 let named = withholders.iter().any(|signer| status.missing.contains(signer));
                 let wronged = status.missing.iter().any(|signer| run.sound(*signer));

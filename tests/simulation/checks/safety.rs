@@ -113,9 +113,7 @@ impl Checker {
                 }
             }
             Event::KeyInUseElsewhere => {
-                // What expired by a clock that was ahead is forgotten, and that it was, with the process.
-                let forgot = run.odd_clocks.contains(&node) && run.deaths.contains_key(&node);
-                self.check("S4", run.impaired.contains(&node) || forgot, || {
+                self.check("S4", run.impaired.contains(&node), || {
                     format!("node {node} takes its own words for another's")
                 });
             }

@@ -541,8 +541,11 @@ impl Cluster {
             state.signer = Arc::new(DoubleSigner::with_log(state.key, random, self.nonces.clone()));
         }
         let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
-        let stored = state.disk.sessions();
+        let (stored, ended) = (state.disk.sessions(), state.disk.ended());
         let time = self.time(node);
+        for (session, expires_at) in ended {
+            engine.load_ended(session, expires_at);
+        }
         for session in stored {
             engine.load(&session, time).expect("what was stored can be read");
         }
