@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use libmusig::error::{Error, StoreError};
 use libmusig::event::Event;
 use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Content, Envelope};
+use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
@@ -199,6 +201,44 @@ fn a_certificate_that_is_not_on_the_disk_is_not_told_and_not_submitted() {
     wait_complete(&nodes[0], session.id());
     wait_until("it is submitted", || chain.mempool_size() == 1);
     nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
+fn what_ended_stays_ended_after_a_restart() {
+    let disk = Failing::new();
+    let node = builder(secret(0)).store(disk.clone()).offline().start().expect("starts");
+    let request = raw(2).expires_in(Duration::from_millis(100));
+    let id = node.create_session(request).wait().expect("is created").id();
+    wait_for(&node, "the expiry", |event| matches!(event.event, Event::SessionExpired { .. }).then_some(()));
+    wait_until("it is forgotten", || node.sessions().wait().expect("runs").is_empty());
+    node.stop().expect("stops");
+    let kept = disk.clone().load().expect("reads");
+    let kept: Vec<Key> = kept.iter().filter_map(|(key, _)| Key::decode(key)).collect();
+    let of_it: Vec<&Key> = kept.iter().filter(|key| key.session() == Some(id)).collect();
+    assert_eq!(of_it, [&Key::Ended(id)]);
+
+    // As after a clock that was ahead, and is right again.
+    let proposer = builder(secret(0)).offline().start().expect("starts");
+    let session = proposer.create_session(raw(2)).wait().expect("is created");
+    let export = session.export().wait().expect("is known");
+    let Some(Content::Proposal(proposal)) = exported(&proposer).first().map(|first| first.content().clone())
+    else {
+        panic!("an export begins with the proposal")
+    };
+    let expires_at = Proposal::decode(&proposal).expect("decodes").expires_at.0.to_be_bytes().to_vec();
+    for ended in [true, false] {
+        let mut disk = MemoryStore::new();
+        if ended {
+            let change = Change::Put(Key::Ended(session.id()).encode(), expires_at.clone());
+            disk.commit(&[change], Durability::Synced).expect("writes");
+        }
+        let node = builder(secret(1)).store(disk).offline().start().expect("starts");
+        let imported = node.import(export.clone()).wait();
+        assert_eq!(imported.is_err(), ended, "{imported:?}");
+        assert_eq!(node.sessions().wait().expect("runs").is_empty(), ended);
+        node.stop().expect("stops");
+    }
+    proposer.stop().expect("stops");
 }
 
 #[test]
