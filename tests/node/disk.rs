@@ -207,7 +207,7 @@ fn a_certificate_that_is_not_on_the_disk_is_not_told_and_not_submitted() {
 fn what_ended_stays_ended_after_a_restart() {
     let disk = Failing::new();
     let node = builder(secret(0)).store(disk.clone()).offline().start().expect("starts");
-    let request = raw(2).expires_in(Duration::from_millis(100));
+    let request = raw(2).expires_in(Duration::from_secs(2));
     let id = node.create_session(request).wait().expect("is created").id();
     wait_for(&node, "the expiry", |event| matches!(event.event, Event::SessionExpired { .. }).then_some(()));
     wait_until("it is forgotten", || node.sessions().wait().expect("runs").is_empty());
