@@ -5,6 +5,7 @@ mod generated;
 mod header;
 mod installed;
 mod killed;
+mod layout;
 #[path = "../support/nodes.rs"]
 #[allow(dead_code)]
 mod nodes;
