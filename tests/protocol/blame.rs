@@ -41,18 +41,46 @@ fn sign_again(real: bool, envelope: &Envelope, content: Content) -> Envelope {
     Envelope::new(body, signature.expect("not locked"))
 }
 
-/// Changes what the byzantine signer says on its way to some; it says nothing else.
-fn corrupt(cluster: &mut Cluster, change: impl Fn(usize, &Envelope) -> Option<Vec<Content>> + 'static) {
+/// What the byzantine signer says in place of one of its envelopes.
+enum Said {
+    /// The envelope, unchanged.
+    Unchanged,
+    /// This, in its place.
+    Instead(Content),
+    /// Nothing.
+    Withheld,
+}
+
+/// A way to break the protocol: what is said in place of this content. With `real` cryptography the content is too.
+type Mutator = fn(&Content, bool) -> Said;
+
+/// Who hears what the mutator makes: all, or one node, in place of the true envelope or after it.
+#[derive(Clone, Copy)]
+enum Reach {
+    All,
+    Only(usize),
+    Both(usize),
+}
+
+/// Mutates what the byzantine signer says; it says nothing else.
+fn corrupt(cluster: &mut Cluster, mutate: Mutator, reach: Reach) {
     let real = cluster.options.real;
     cluster.on_envelope = Some(Box::new(move |from, to, envelope| {
         if from != BAD || envelope.body().signer != BAD {
             return vec![envelope.clone()];
         }
-        match change(to, envelope) {
-            None => vec![envelope.clone()],
-            Some(contents) => {
-                contents.into_iter().map(|content| sign_again(real, envelope, content)).collect()
+        let (reached, both) = match reach {
+            Reach::All => (true, false),
+            Reach::Only(node) => (node == to, false),
+            Reach::Both(node) => (node == to, true),
+        };
+        match mutate(envelope.content(), real) {
+            Said::Instead(content) if reached => {
+                let other = sign_again(real, envelope, content);
+                if both { vec![envelope.clone(), other] } else { vec![other] }
             }
+            Said::Withheld if reached => Vec::new(),
+            _ => vec![envelope.clone()],
         }
     }));
     // It does not give the certificate away.
@@ -110,45 +138,169 @@ fn missing(cluster: &mut Cluster, session: &SessionId, name: &str) {
             _ => None,
         });
         assert_eq!(stalled.last(), Some(vec![BAD]), "{name}: at {node}");
+        assert!(!cluster.holds(node, session), "{name}: at {node}");
     }
 }
 
-/// Other nonces than these, as good as them.
-fn other_nonces(real: bool, content: &Content) -> Content {
-    let Content::Nonces { attempt, nonces } = content else { panic!("not nonces") };
-    let mut nonces = nonces.clone();
-    if real {
-        // The points of the two halves change places.
-        nonces.rotate_left(33);
-    } else {
-        nonces[5] ^= 1;
-    }
-    Content::Nonces { attempt: *attempt, nonces }
-}
+mod mutators {
+    use super::*;
 
-#[test]
-fn two_nonces_are_a_proof() {
-    for real in [false, true] {
-        for n in [3, 5] {
-            let mut cluster = cluster(n, real);
-            corrupt(&mut cluster, move |to, envelope| match envelope.content() {
-                Content::Nonces { .. } if to == 0 => Some(vec![other_nonces(real, envelope.content())]),
-                _ => None,
-            });
-            let session = cluster.create(0, |_| {});
-            cluster.run_for(Duration::from_secs(30));
-            convicted(&mut cluster, &session, "two nonces");
+    /// Other nonces, as good as the true ones.
+    pub fn other_nonces(content: &Content, real: bool) -> Said {
+        nonces(content, |mut nonces| {
+            if real {
+                // The points of the two halves change places.
+                nonces.rotate_left(33);
+            } else {
+                nonces[5] ^= 1;
+            }
+            nonces
+        })
+    }
+
+    pub fn no_points(content: &Content, _: bool) -> Said {
+        nonces(content, |nonces| vec![5; nonces.len()])
+    }
+
+    pub fn too_few_nonces(content: &Content, _: bool) -> Said {
+        nonces(content, |nonces| nonces[1..].to_vec())
+    }
+
+    /// Nonces of an attempt that nobody's restarts allow.
+    pub fn attempt_10(content: &Content, _: bool) -> Said {
+        attempt(content, 10)
+    }
+
+    pub fn largest_attempt(content: &Content, _: bool) -> Said {
+        attempt(content, u32::MAX)
+    }
+
+    pub fn fourth_restart(content: &Content, _: bool) -> Said {
+        match content {
+            Content::Nonces { .. } => Said::Instead(Content::Restart { ordinal: 4 }),
+            _ => Said::Unchanged,
         }
     }
+
+    pub fn another_proposal(content: &Content, _: bool) -> Said {
+        match content {
+            Content::Nonces { .. } => Said::Instead(Content::Proposal(b"terms".to_vec())),
+            _ => Said::Unchanged,
+        }
+    }
+
+    pub fn flipped_partial(content: &Content, _: bool) -> Said {
+        partials(content, |mut partials| {
+            partials[20] ^= 1;
+            partials
+        })
+    }
+
+    pub fn no_scalar(content: &Content, _: bool) -> Said {
+        partials(content, |partials| vec![0xff; partials.len()])
+    }
+
+    pub fn too_many_partials(content: &Content, _: bool) -> Said {
+        partials(content, |partials| [&partials[..], &[0; 32]].concat())
+    }
+
+    /// The true partial signatures, and a transcript that is none.
+    pub fn false_transcript(content: &Content, _: bool) -> Said {
+        match content {
+            Content::Partial { attempt, partials, .. } => {
+                let (attempt, partials) = (*attempt, partials.clone());
+                Said::Instead(Content::Partial { attempt, transcript: [7; 32], partials })
+            }
+            _ => Said::Unchanged,
+        }
+    }
+
+    pub fn nothing(_: &Content, _: bool) -> Said {
+        Said::Withheld
+    }
+
+    pub fn no_nonces(content: &Content, _: bool) -> Said {
+        if matches!(content, Content::Nonces { .. }) { Said::Withheld } else { Said::Unchanged }
+    }
+
+    pub fn no_partial(content: &Content, _: bool) -> Said {
+        if matches!(content, Content::Partial { .. }) { Said::Withheld } else { Said::Unchanged }
+    }
+
+    fn nonces(content: &Content, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Said {
+        match content {
+            Content::Nonces { attempt, nonces } => {
+                Said::Instead(Content::Nonces { attempt: *attempt, nonces: change(nonces.clone()) })
+            }
+            _ => Said::Unchanged,
+        }
+    }
+
+    fn attempt(content: &Content, attempt: u32) -> Said {
+        match content {
+            Content::Nonces { nonces, .. } => {
+                Said::Instead(Content::Nonces { attempt, nonces: nonces.clone() })
+            }
+            _ => Said::Unchanged,
+        }
+    }
+
+    fn partials(content: &Content, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Said {
+        match content {
+            Content::Partial { attempt, transcript, partials } => Said::Instead(Content::Partial {
+                attempt: *attempt,
+                transcript: *transcript,
+                partials: change(partials.clone()),
+            }),
+            _ => Said::Unchanged,
+        }
+    }
+}
+
+const DOUBLE: bool = false;
+const REAL: bool = true;
+
+/// A test for each row: what the byzantine signer does, who hears it, what every honest node finds, and with which
+/// cryptography and how many signers it is tried.
+macro_rules! faults {
+    ($($test:ident: $mutator:ident, $reach:expr, $verdict:ident, $cryptography:expr, $signers:expr;)*) => {$(
+        #[test]
+        fn $test() {
+            for real in $cryptography {
+                for signers in $signers {
+                    let mut cluster = cluster(signers, real);
+                    corrupt(&mut cluster, mutators::$mutator, $reach);
+                    let session = cluster.create(0, |_| {});
+                    cluster.run_for(Duration::from_secs(30));
+                    $verdict(&mut cluster, &session, stringify!($test));
+                }
+            }
+        }
+    )*};
+}
+
+faults! {
+    two_nonces_are_a_proof: other_nonces, Reach::Only(0), convicted, [DOUBLE, REAL], [3, 5];
+    nonces_that_are_no_points_are_a_proof: no_points, Reach::All, convicted, [DOUBLE, REAL], [3];
+    too_few_nonces_are_a_proof: too_few_nonces, Reach::All, convicted, [REAL], [3];
+    nonces_of_an_attempt_that_cannot_be_are_a_proof: attempt_10, Reach::All, convicted, [REAL], [3];
+    nonces_of_the_largest_attempt_are_a_proof: largest_attempt, Reach::All, convicted, [REAL], [3];
+    a_fourth_restart_is_a_proof: fourth_restart, Reach::All, convicted, [REAL], [3];
+    another_proposal_is_a_proof: another_proposal, Reach::All, convicted, [REAL], [3];
+    a_bad_partial_is_a_proof: flipped_partial, Reach::All, convicted, [DOUBLE, REAL], [3, 5];
+    a_partial_that_is_no_scalar_is_a_proof: no_scalar, Reach::All, convicted, [REAL], [3];
+    too_many_partials_are_a_proof: too_many_partials, Reach::All, convicted, [REAL], [3];
+    a_false_transcript_is_no_proof_and_its_signer_is_missing:
+        false_transcript, Reach::All, missing, [DOUBLE, REAL], [3, 5];
+    a_silent_signer_is_missing: nothing, Reach::All, missing, [DOUBLE], [5];
+    a_signer_that_withholds_its_nonces_is_missing: no_nonces, Reach::All, missing, [DOUBLE], [5];
+    a_signer_that_withholds_its_partials_is_missing: no_partial, Reach::All, missing, [DOUBLE], [5];
 }
 
 #[test]
 fn two_nonces_are_proven_at_once() {
     let mut cluster = cluster(5, false);
-    corrupt(&mut cluster, move |to, envelope| match envelope.content() {
-        Content::Nonces { .. } if to == 0 => Some(vec![other_nonces(false, envelope.content())]),
-        _ => None,
-    });
+    corrupt(&mut cluster, mutators::other_nonces, Reach::Only(0));
     let session = cluster.create(0, |_| {});
     // Nonces, partial signatures that name others, a comparison, the proof: not a turn of periodic comparison.
     cluster.run_for(Duration::from_millis(200));
@@ -158,12 +310,7 @@ fn two_nonces_are_proven_at_once() {
 #[test]
 fn two_nonces_to_one_node_are_a_proof_for_all() {
     let mut cluster = cluster(5, false);
-    corrupt(&mut cluster, move |to, envelope| match envelope.content() {
-        Content::Nonces { .. } if to == 0 => {
-            Some(vec![envelope.content().clone(), other_nonces(false, envelope.content())])
-        }
-        _ => None,
-    });
+    corrupt(&mut cluster, mutators::other_nonces, Reach::Both(0));
     let session = cluster.create(0, |_| {});
     cluster.run_for(Duration::from_millis(200));
     let known = |node: usize| {
@@ -176,51 +323,9 @@ fn two_nonces_to_one_node_are_a_proof_for_all() {
 }
 
 #[test]
-fn a_bad_partial_is_a_proof() {
-    for real in [false, true] {
-        for n in [3, 5] {
-            let mut cluster = cluster(n, real);
-            corrupt(&mut cluster, |_, envelope| match envelope.content() {
-                Content::Partial { attempt, transcript, partials } => {
-                    let mut partials = partials.clone();
-                    partials[20] ^= 1;
-                    Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
-                }
-                _ => None,
-            });
-            let session = cluster.create(0, |_| {});
-            cluster.run_for(Duration::from_secs(30));
-            convicted(&mut cluster, &session, "a bad partial");
-        }
-    }
-}
-
-#[test]
-fn a_partial_that_is_no_scalar_is_a_proof() {
-    let mut cluster = cluster(3, true);
-    corrupt(&mut cluster, |_, envelope| match envelope.content() {
-        Content::Partial { attempt, transcript, .. } => {
-            let partials = vec![0xff; 32];
-            Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
-        }
-        _ => None,
-    });
-    let session = cluster.create(0, |_| {});
-    cluster.run_for(Duration::from_secs(30));
-    convicted(&mut cluster, &session, "no scalar");
-}
-
-#[test]
 fn a_bad_partial_to_one_only_lets_the_others_finish() {
     let mut cluster = cluster(3, true);
-    corrupt(&mut cluster, |to, envelope| match envelope.content() {
-        Content::Partial { attempt, transcript, partials } if to == 0 => {
-            let mut partials = partials.clone();
-            partials[20] ^= 1;
-            Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
-        }
-        _ => None,
-    });
+    corrupt(&mut cluster, mutators::flipped_partial, Reach::Only(0));
     let session = cluster.create(0, |_| {});
     cluster.run_for(Duration::from_secs(30));
     assert!(cluster.holds(0, &session), "a certificate is stronger than a proof");
@@ -229,33 +334,20 @@ fn a_bad_partial_to_one_only_lets_the_others_finish() {
 }
 
 #[test]
-fn nonces_that_are_no_points_are_a_proof() {
-    for real in [false, true] {
-        let mut cluster = cluster(3, real);
-        corrupt(&mut cluster, |_, envelope| match envelope.content() {
-            Content::Nonces { attempt, nonces } => {
-                Some(vec![Content::Nonces { attempt: *attempt, nonces: vec![5; nonces.len()] }])
-            }
-            _ => None,
-        });
-        let session = cluster.create(0, |_| {});
-        cluster.run_for(Duration::from_secs(30));
-        convicted(&mut cluster, &session, "no points");
-    }
-}
-
-#[test]
 fn nonces_that_are_no_points_are_found_by_a_node_that_lost_its_own() {
     // Node 1 restarts before it sees them, so it never begins the second round.
     let mut cluster = cluster(3, false);
-    corrupt(&mut cluster, |to, envelope| match envelope.content() {
-        Content::Nonces { .. } if to == 0 => Some(Vec::new()),
+    cluster.on_envelope = Some(Box::new(|from, to, envelope| match envelope.content() {
+        _ if from != BAD || envelope.body().signer != BAD => vec![envelope.clone()],
+        Content::Nonces { .. } if to == 0 => Vec::new(),
         Content::Nonces { attempt, nonces } => {
-            Some(vec![Content::Nonces { attempt: *attempt, nonces: vec![5; nonces.len()] }])
+            let nonces = vec![5; nonces.len()];
+            vec![sign_again(false, envelope, Content::Nonces { attempt: *attempt, nonces })]
         }
-        Content::Restart { .. } => Some(Vec::new()),
-        _ => None,
-    });
+        Content::Restart { .. } => Vec::new(),
+        _ => vec![envelope.clone()],
+    }));
+    cluster.on_frame = Some(Box::new(|from, _, frame| from != BAD || frame.certificates.is_empty()));
     let session = cluster.create(0, |_| {});
     cluster.run_for(Duration::from_millis(12));
     cluster.crash(1);
@@ -268,12 +360,7 @@ fn nonces_that_are_no_points_are_found_by_a_node_that_lost_its_own() {
 #[test]
 fn nonces_that_are_no_points_are_found_whenever_a_restart_comes() {
     let mut cluster = cluster(3, false);
-    corrupt(&mut cluster, |_, envelope| match envelope.content() {
-        Content::Nonces { attempt, nonces } => {
-            Some(vec![Content::Nonces { attempt: *attempt, nonces: vec![5; nonces.len()] }])
-        }
-        _ => None,
-    });
+    corrupt(&mut cluster, mutators::no_points, Reach::All);
     let session = cluster.create(0, |_| {});
     cluster.run_for(Duration::from_secs(5));
     let exported = cluster.engine(0).export(&session).expect("it is known");
@@ -340,13 +427,7 @@ fn a_bad_partial_is_soon_known_also_where_another_is_missing() {
 #[test]
 fn a_proof_outlives_restarts_and_a_crash() {
     let mut cluster = cluster(4, false);
-    corrupt(&mut cluster, |_, envelope| match envelope.content() {
-        Content::Partial { attempt, transcript, partials } => {
-            let partials = vec![9; partials.len()];
-            Some(vec![Content::Partial { attempt: *attempt, transcript: *transcript, partials }])
-        }
-        _ => None,
-    });
+    corrupt(&mut cluster, mutators::flipped_partial, Reach::All);
     let session = cluster.create(0, |_| {});
     while cluster.count(1, &session, "SessionReady") == 0 {
         cluster.run_for(Duration::from_millis(1));
@@ -381,52 +462,6 @@ fn a_proof_outlives_restarts_and_a_crash() {
 }
 
 #[test]
-fn content_that_breaks_a_rule_is_a_proof() {
-    type Change = fn(&Envelope) -> Option<Content>;
-    let changes: [(&str, Change); 6] = [
-        ("too few nonces", |envelope| match envelope.content() {
-            Content::Nonces { attempt, nonces } => {
-                Some(Content::Nonces { attempt: *attempt, nonces: nonces[1..].to_vec() })
-            }
-            _ => None,
-        }),
-        ("an attempt that cannot be", |envelope| match envelope.content() {
-            Content::Nonces { nonces, .. } => Some(Content::Nonces { attempt: 10, nonces: nonces.clone() }),
-            _ => None,
-        }),
-        ("the last attempt there is", |envelope| match envelope.content() {
-            Content::Nonces { nonces, .. } => {
-                Some(Content::Nonces { attempt: u32::MAX, nonces: nonces.clone() })
-            }
-            _ => None,
-        }),
-        ("too many partials", |envelope| match envelope.content() {
-            Content::Partial { attempt, transcript, partials } => Some(Content::Partial {
-                attempt: *attempt,
-                transcript: *transcript,
-                partials: [&partials[..], &[0; 32]].concat(),
-            }),
-            _ => None,
-        }),
-        ("a fourth restart", |envelope| match envelope.content() {
-            Content::Nonces { .. } => Some(Content::Restart { ordinal: 4 }),
-            _ => None,
-        }),
-        ("another proposal", |envelope| match envelope.content() {
-            Content::Nonces { .. } => Some(Content::Proposal(b"terms".to_vec())),
-            _ => None,
-        }),
-    ];
-    for (name, change) in changes {
-        let mut cluster = cluster(3, true);
-        corrupt(&mut cluster, move |_, envelope| change(envelope).map(|content| vec![content]));
-        let session = cluster.create(0, |_| {});
-        cluster.run_for(Duration::from_secs(30));
-        convicted(&mut cluster, &session, name);
-    }
-}
-
-#[test]
 fn a_false_proposal_hides_the_session_from_nobody() {
     let mut cluster = cluster(3, false);
     for other in 0..2 {
@@ -453,43 +488,6 @@ fn a_false_proposal_hides_the_session_from_nobody() {
     cluster.cut(1, 2, false);
     cluster.run_for(Duration::from_secs(5));
     assert_eq!(cluster.status(2, &session).phase, Phase::Failed, "it hears of the session, and of the proof");
-}
-
-#[test]
-fn a_lie_about_the_transcript_is_no_proof_and_its_signer_is_missing() {
-    for real in [false, true] {
-        for n in [3, 5] {
-            let mut cluster = cluster(n, real);
-            corrupt(&mut cluster, |_, envelope| match envelope.content() {
-                Content::Partial { attempt, partials, .. } => {
-                    let (transcript, partials) = ([7; 32], partials.clone());
-                    Some(vec![Content::Partial { attempt: *attempt, transcript, partials }])
-                }
-                _ => None,
-            });
-            let session = cluster.create(0, |_| {});
-            cluster.run_for(Duration::from_secs(30));
-            missing(&mut cluster, &session, "a lie");
-        }
-    }
-}
-
-#[test]
-fn a_withholder_is_missing() {
-    type Withheld = fn(&Content) -> bool;
-    let kinds: [(&str, Withheld); 3] = [
-        ("everything", |_| true),
-        ("nonces", |content| matches!(content, Content::Nonces { .. })),
-        ("partial", |content| matches!(content, Content::Partial { .. })),
-    ];
-    for (name, withheld) in kinds {
-        let mut cluster = cluster(5, false);
-        corrupt(&mut cluster, move |_, envelope| withheld(envelope.content()).then(Vec::new));
-        let session = cluster.create(0, |_| {});
-        cluster.run_for(Duration::from_secs(30));
-        missing(&mut cluster, &session, name);
-        assert!((0..5).all(|node| node == BAD || !cluster.holds(node, &session)), "{name}");
-    }
 }
 
 #[test]
