@@ -6,7 +6,7 @@ use std::time::Duration;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::dial::peer_of;
+use super::address::peer_of;
 
 /// What this node does in the distributed hash table in which signers' nodes find each other by their keys. It is
 /// libmusig's own (`/musig/kad/1`); other networks of libp2p have no part in it.

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId};
 
+use super::address::peer_of;
+use super::backoff::backoff;
 use super::config::NetworkConfig;
 use super::presence::PresenceRecord;
 use crate::types::SignerKey;
@@ -214,23 +215,7 @@ impl Dialler {
 
 impl Target {
     fn fail(&mut self, min: Duration, max: Duration) {
-        self.due = Instant::now() + pause(min, max, self.failures);
+        self.due = Instant::now() + backoff(min, max, self.failures);
         self.failures = self.failures.saturating_add(1);
-    }
-}
-
-/// How long to wait after so many failures.
-pub(super) fn pause(min: Duration, max: Duration, failures: u32) -> Duration {
-    let pause = min.saturating_mul(1 << failures.min(20)).min(max);
-    // Between half of it and all, so that many nodes do not act in step.
-    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    pause.mul_f64(0.5 + 0.5 * random)
-}
-
-/// The peer that an address ends with.
-pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
-    match address.iter().last() {
-        Some(Protocol::P2p(peer)) => Some(peer),
-        _ => None,
     }
 }

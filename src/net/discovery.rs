@@ -11,14 +11,14 @@ use libp2p::swarm::StreamProtocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId, identify};
 
-use super::NetEvent;
+use super::backoff::backoff;
 use super::config::{DhtMode, NetworkConfig};
 use super::counters::count;
-use super::dial::pause;
+use super::driver::Driver;
 use super::mdns::{Finder, Found};
+use super::message::NetEvent;
 use super::presence::PresenceRecord;
 use super::records::{PresenceStore, presence_key};
-use super::swarm::Driver;
 use crate::types::SignerKey;
 
 /// The name of the distributed hash table. IPFS's has another one.
@@ -293,7 +293,7 @@ impl Driver {
         let config = &self.shared.config;
         if discovery.ask.0 <= now {
             finder.ask();
-            let wait = pause(config.lookup_min, config.lookup_max, discovery.ask.1);
+            let wait = backoff(config.lookup_min, config.lookup_max, discovery.ask.1);
             discovery.ask = (now + wait, discovery.ask.1.saturating_add(1));
         }
         let (mut next, mut dials) = (discovery.ask.0, Vec::new());
@@ -395,7 +395,7 @@ impl Driver {
         {
             let config = &self.shared.config;
             lookup.running = false;
-            lookup.due = Instant::now() + pause(config.lookup_min, config.lookup_max, lookup.before);
+            lookup.due = Instant::now() + backoff(config.lookup_min, config.lookup_max, lookup.before);
             lookup.before = lookup.before.saturating_add(1);
         }
         self.discovery.changed = true;
@@ -422,7 +422,7 @@ impl Driver {
             count(&self.shared.counters.publications, 1);
             (own.due, own.failures) = (now + self.shared.config.publish_interval, 0);
         } else {
-            own.due = now + pause(PUBLISH_AGAIN.0, PUBLISH_AGAIN.1, own.failures);
+            own.due = now + backoff(PUBLISH_AGAIN.0, PUBLISH_AGAIN.1, own.failures);
             own.failures = own.failures.saturating_add(1);
         }
     }

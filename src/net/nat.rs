@@ -5,7 +5,7 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::{PeerId, autonat, dcutr, relay};
 
 use super::counters::count;
-use super::swarm::Driver;
+use super::driver::Driver;
 
 /// See the module.
 #[derive(NetworkBehaviour)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::config::NetworkConfig;
-use super::swarm::Driver;
+use super::driver::Driver;
 
 pub(super) struct Discovery;
 

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
-use libp2p::{Multiaddr, PeerId};
 use tokio::sync::watch;
 
+use super::address::relay_of;
 use super::liveness::Activity;
-use super::stream::Outbox;
+use super::outbox::Outbox;
 use crate::types::SignerKey;
 
 /// Two connections this close together were dialled by both sides at once.
@@ -102,17 +102,4 @@ impl Connection {
             passing: dialled && !ours,
         }
     }
-}
-
-/// The relay in an address.
-fn relay_of(address: &Multiaddr) -> Option<PeerId> {
-    let mut relay = None;
-    for part in address.iter() {
-        match part {
-            Protocol::P2p(peer) => relay = Some(peer),
-            Protocol::P2pCircuit => return relay,
-            _ => {}
-        }
-    }
-    None
 }

@@ -10,8 +10,8 @@ use libp2p::PeerId;
 use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{KBucketKey, ProviderRecord, Record, RecordKey};
 
-use super::liveness::Allowance;
 use super::presence::PresenceRecord;
+use super::rate::Allowance;
 use crate::protocol::limits;
 use crate::types::{SignerKey, tagged_hash};
 

@@ -6,20 +6,22 @@
 //! session frames only after a presence. With several connections each side writes on one at a time, and ends the old
 //! stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::counters::count;
-use super::liveness::{Activity, Pace};
+use super::liveness::Activity;
+use super::message::{NetEvent, Received};
+use super::outbox::{Next, Outbox};
 use super::presence::PresenceRecord;
-use super::{NetEvent, Received, Shared};
+use super::rate::Pace;
+use super::shared::Shared;
 use crate::protocol::limits;
 use crate::types::SignerKey;
 
@@ -34,123 +36,10 @@ const TIMED: usize = 256 << 10;
 const HURRY: u32 = 16;
 /// Frames that are written together if they wait together.
 const BATCH: usize = 16 << 10;
-/// Memory that a waiting frame costs beside its bytes.
-const OVERHEAD: usize = 64;
 /// What a presence costs of a peer's pace: it is a signature to verify.
 const PRESENCE_COST: f64 = 10.0;
 /// How long a stream waits for the frames before its own. On a dead connection they do not come.
 const PREDECESSOR: Duration = Duration::from_millis(500);
-
-/// What waits to be sent to one peer.
-pub(super) struct Outbox {
-    state: Mutex<Waiting>,
-    changed: Notify,
-    most: usize,
-}
-
-#[derive(Default)]
-struct Waiting {
-    presence: Option<Arc<[u8]>>,
-    frames: VecDeque<Arc<[u8]>>,
-    bytes: usize,
-    /// Frames that a writer has taken.
-    taken: u64,
-    /// Whose turn it is to write.
-    writer: u64,
-    /// Writers that have not ended.
-    writing: usize,
-    closed: bool,
-}
-
-enum Next {
-    Frame(u8, Arc<[u8]>),
-    Nothing,
-    End,
-}
-
-impl Outbox {
-    pub(super) fn new(most: usize) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), most }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a session frame; `false`, and nothing changed, if there is no room or the peer is gone.
-    pub(super) fn push(&self, frame: Arc<[u8]>) -> bool {
-        let mut waiting = self.lock();
-        let bytes = waiting.bytes + frame.len() + OVERHEAD;
-        if waiting.closed || bytes > self.most {
-            return false;
-        }
-        waiting.bytes = bytes;
-        waiting.frames.push_back(frame);
-        drop(waiting);
-        self.changed.notify_one();
-        true
-    }
-
-    /// Sends this presence next, in place of one that still waits.
-    pub(super) fn present(&self, presence: Arc<[u8]>) {
-        self.lock().presence = Some(presence);
-        self.changed.notify_one();
-    }
-
-    /// Ends the present writer. The one with this number goes on, after as many frames as are returned.
-    pub(super) fn take_over(&self, writer: u64) -> u64 {
-        let mut waiting = self.lock();
-        waiting.writer = writer;
-        let taken = waiting.taken;
-        drop(waiting);
-        self.wake();
-        taken
-    }
-
-    /// No frame is taken any more; the writer ends after those that wait.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.wake();
-    }
-
-    /// Like [`Outbox::close`], and drops those that wait.
-    pub(super) fn discard(&self) -> usize {
-        let mut waiting = self.lock();
-        waiting.closed = true;
-        waiting.presence = None;
-        waiting.bytes = 0;
-        let dropped = std::mem::take(&mut waiting.frames).len();
-        drop(waiting);
-        self.wake();
-        dropped
-    }
-
-    /// True while a writer has not ended.
-    pub(super) fn is_writing(&self) -> bool {
-        self.lock().writing > 0
-    }
-
-    fn wake(&self) {
-        self.changed.notify_waiters();
-        self.changed.notify_one();
-    }
-
-    fn next(&self, writer: u64, presented: bool) -> Next {
-        let mut waiting = self.lock();
-        if waiting.writer != writer {
-            return Next::End;
-        }
-        if let Some(presence) = waiting.presence.take() {
-            return Next::Frame(PRESENCE, presence);
-        }
-        if presented && let Some(frame) = waiting.frames.pop_front() {
-            waiting.bytes -= frame.len() + OVERHEAD;
-            waiting.taken += 1;
-            return Next::Frame(SESSION, frame);
-        }
-        if waiting.closed { Next::End } else { Next::Nothing }
-    }
-}
 
 /// What the tasks of the streams tell the driver.
 pub(super) enum Report {
@@ -180,13 +69,13 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) async fn run<S: AsyncWrite + Unpin>(self, mut stream: S) {
-        self.outbox.lock().writing += 1;
+        self.outbox.writer_began();
         let written = self.write(&mut stream).await;
         let closed = match written {
             Ok(()) => stream.close().await,
             Err(error) => Err(error),
         };
-        self.outbox.lock().writing -= 1;
+        self.outbox.writer_ended();
         if closed.is_err() {
             let report = Report::WriterFailed { peer: self.peer, connection: self.connection };
             let _ = self.reports.send(report).await;
@@ -199,30 +88,32 @@ impl Writer {
         append(&mut batch, PRESENCE, first);
         let mut presented = !first.is_empty();
         loop {
-            let changed = self.outbox.changed.notified();
-            match self.outbox.next(self.number, presented) {
-                Next::Frame(kind, frame) => {
-                    match kind {
-                        PRESENCE => presented = true,
-                        _ => {
-                            count(&self.shared.counters.frames_out, 1);
-                            count(&self.shared.counters.bytes_out, frame.len());
-                        }
-                    }
+            let changed = self.outbox.changed();
+            let next = self.outbox.next(self.number, presented);
+            match next {
+                Next::Presence(ref frame) | Next::Frame(ref frame) => {
+                    let kind = if let Next::Presence(_) = next {
+                        presented = true;
+                        PRESENCE
+                    } else {
+                        count(&self.shared.counters.frames_out, 1);
+                        count(&self.shared.counters.bytes_out, frame.len());
+                        SESSION
+                    };
                     if frame.len() < BATCH {
-                        append(&mut batch, kind, &frame);
+                        append(&mut batch, kind, frame);
                     } else {
                         batch.extend_from_slice(&header(kind, frame.len()));
                         self.put(stream, &batch).await?;
                         batch.clear();
-                        self.put(stream, &frame).await?;
+                        self.put(stream, frame).await?;
                     }
                     if batch.len() >= BATCH {
                         self.put(stream, &batch).await?;
                         batch.clear();
                     }
                 }
-                next => {
+                Next::Wait | Next::End => {
                     self.put(stream, &batch).await?;
                     batch.clear();
                     stream.flush().await?;

@@ -1,7 +1,6 @@
 //! What connections are made of, and where this node listens.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncWrite};
@@ -12,9 +11,11 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, Transport, dns, noise, tcp, yamux};
 
-use super::dial::pause;
-use super::swarm::{Driver, Item};
-use super::{NetError, NetEvent};
+use super::address::{is_relayed, reach};
+use super::backoff::backoff;
+use super::driver::{Driver, Item};
+use super::identity::NetError;
+use super::message::NetEvent;
 use crate::protocol::limits;
 
 /// Streams of a connection that the other side opened: ours, ping's and identify's in both directions, some lookups,
@@ -157,7 +158,7 @@ impl Driver {
         let config = &self.shared.config;
         let (min, max) = (config.redial_min, config.redial_max.min(LISTEN_AGAIN));
         let listener = &mut self.listeners[at];
-        let wait = if listener.relayed { pause(min, max, listener.failures) } else { LISTEN_AGAIN };
+        let wait = if listener.relayed { backoff(min, max, listener.failures) } else { LISTEN_AGAIN };
         (listener.id, listener.due) = (None, Instant::now() + wait);
         let first = listener.failures == 0;
         listener.failures = listener.failures.saturating_add(1);
@@ -207,26 +208,4 @@ impl Driver {
         }
         self.tell(NetEvent::Listening(addresses));
     }
-}
-
-/// From how far an address can be reached: 0 everywhere, 1 through a relay, 2 in a private network, 3 on this machine.
-fn reach(address: &Multiaddr) -> u8 {
-    if is_relayed(address) {
-        return 1;
-    }
-    let ip = address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
-        _ => None,
-    });
-    match ip {
-        Some(ip) if ip.is_loopback() => 3,
-        Some(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() => 2,
-        Some(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => 2,
-        _ => 0,
-    }
-}
-
-fn is_relayed(address: &Multiaddr) -> bool {
-    address.iter().any(|part| part == Protocol::P2pCircuit)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU8;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{AsyncWriteExt, StreamExt};
@@ -19,11 +19,14 @@ use super::config::{DhtMode, Surroundings};
 use super::counters::count;
 use super::dial::Dialler;
 use super::discovery::Discovery;
+use super::identity::NetError;
+use super::message::{NetCommand, NetEvent};
 use super::peers::{Connection, Peer};
 use super::presence::{Book, PresenceRecord};
-use super::stream::{Outbox, Reader, Report, Writer};
+use super::routes::Routes;
+use super::shared::Shared;
+use super::stream::{Reader, Report, Writer};
 use super::transport::{Listener, transport};
-use super::{NetCommand, NetError, NetEvent, Shared};
 use crate::types::SignerKey;
 
 /// Events that wait for the application before the swarm itself is left waiting.
@@ -43,6 +46,7 @@ const STRIKES: usize = 1024;
 pub(super) fn start(
     runtime: &tokio::runtime::Handle,
     shared: Arc<Shared>,
+    routes: Arc<Routes>,
     identity: &Keypair,
     presence: Option<Vec<u8>>,
     events: mpsc::Sender<NetEvent>,
@@ -90,6 +94,7 @@ pub(super) fn start(
         writers: 0,
         tasks: JoinSet::new(),
         shared,
+        routes,
     };
     runtime.spawn(driver.run(commands, reports).with_current_subscriber());
     Ok(())
@@ -105,6 +110,7 @@ pub(super) enum Item {
 /// See the module.
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
+    routes: Arc<Routes>,
     pub(super) swarm: Swarm<Behaviour>,
     events: mpsc::Sender<NetEvent>,
     reporter: mpsc::Sender<Report>,
@@ -167,7 +173,7 @@ impl Driver {
         for peer in self.peers.values() {
             peer.outbox.close();
         }
-        self.routes().clear();
+        self.routes.clear();
         let outboxes: Vec<_> = self.peers.values().map(|peer| peer.outbox.clone()).collect();
         let until = tokio::time::Instant::now() + LAST_WORDS;
         while outboxes.iter().any(|outbox| outbox.is_writing()) {
@@ -187,10 +193,6 @@ impl Driver {
                 () = tokio::time::sleep_until(until) => break,
             }
         }
-    }
-
-    fn routes(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<SignerKey, Vec<Arc<Outbox>>>> {
-        self.shared.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn tell(&mut self, event: NetEvent) {
@@ -372,13 +374,8 @@ impl Driver {
                 peers.retain(|other| *other != id);
                 peers.len()
             });
-            let mut routes = self.routes();
-            if let Some(outboxes) = routes.get_mut(&key) {
-                outboxes.retain(|outbox| !Arc::ptr_eq(outbox, &peer.outbox));
-            }
+            self.routes.remove(&key, &peer.outbox);
             if rest == 0 {
-                routes.remove(&key);
-                drop(routes);
                 self.signers.remove(&key);
                 self.tell(NetEvent::SignerDisconnected { key });
                 self.dialler.lost(&key);
@@ -467,8 +464,7 @@ impl Driver {
             Some(_) => {}
             None => {
                 peer.signer = Some(key);
-                let outbox = peer.outbox.clone();
-                self.routes().entry(key).or_default().push(outbox);
+                self.routes.add(key, peer.outbox.clone());
                 let peers = self.signers.entry(key).or_default();
                 peers.push(id);
                 if peers.len() == 1 {

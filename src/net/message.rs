@@ -1,0 +1,120 @@
+//! The commands that the network layer takes and the events that it reports.
+
+use std::fmt;
+use std::ops::Deref;
+
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::types::SignerKey;
+
+/// What the network layer is told. Frames go by [`Network::send`](super::Network::send).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum NetCommand {
+    /// This node's own signed presence, from [`seal_presence`](super::seal_presence): goes to everybody who is connected, and comes first
+    /// on each new connection. Without one, nothing is sent.
+    SetPresence(Vec<u8>),
+    /// Presences from the store. Invalid ones are ignored, and so is what goes beyond
+    /// [`NetworkConfig::max_presences`](super::NetworkConfig::max_presences), which is told as [`NetEvent::PresencesForgotten`].
+    LearnPresences(Vec<Vec<u8>>),
+    /// Dial this address, and again whenever it is not connected.
+    AddPeer(Multiaddr),
+    /// Find these signers and stay connected with them. Replaces the ones before.
+    Seek(Vec<SignerKey>),
+    /// Close the connections of this signer. If it is sought, it is dialled again.
+    Disconnect(SignerKey),
+    /// Close all connections and dial again at once: for a device that slept or changed its network.
+    Reconnect,
+    /// Send what waits, for half a second at most, and end. The events end too.
+    Shutdown,
+}
+
+/// What the network layer tells. For each signer: `SignerConnected`, then its frames, in their order for each
+/// of its peers. A frame that came before the end of a connection may be told after `SignerDisconnected`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NetEvent {
+    /// All addresses under which others may reach this node, the most public first, without `/p2p`; at most
+    /// [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES). Told again when they change: time to sign a new presence.
+    Listening(Vec<Multiaddr>),
+    /// A signer's first peer is connected and has proved that it speaks for the signer.
+    SignerConnected {
+        /// The signer.
+        key: SignerKey,
+        /// Its peer.
+        peer: PeerId,
+    },
+    /// A signer's last peer is disconnected. What waited to be sent to it is dropped.
+    SignerDisconnected {
+        /// The signer.
+        key: SignerKey,
+    },
+    /// Bytes came from a signer, or it answered a ping. At most about once a second; may be left out when the
+    /// application is slow.
+    Heard {
+        /// The signer.
+        key: SignerKey,
+    },
+    /// A session frame.
+    Frame {
+        /// Whose peer sent it.
+        from: SignerKey,
+        /// Its bytes; at most [`limits::FRAME`](crate::protocol::limits::FRAME).
+        frame: Received,
+    },
+    /// The first connection with a peer, whoever it is.
+    PeerConnected {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The last connection with a peer ended.
+    PeerDisconnected {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A valid presence that is newer than the one known: to be stored.
+    PresenceLearned {
+        /// Whose.
+        key: SignerKey,
+        /// As [`NetCommand::LearnPresences`] takes it.
+        bytes: Vec<u8>,
+    },
+    /// Too many presences are known, and these signers' are of no use at present: to be dropped from the store.
+    PresencesForgotten {
+        /// Whose.
+        keys: Vec<SignerKey>,
+    },
+    /// Something does not work, and the rest goes on: for people.
+    Degraded(String),
+}
+
+/// The bytes of a received frame. A large one holds back others until it is dropped.
+pub struct Received {
+    bytes: Vec<u8>,
+    _budget: Option<OwnedSemaphorePermit>,
+}
+
+impl Received {
+    pub(super) fn new(bytes: Vec<u8>, budget: Option<OwnedSemaphorePermit>) -> Self {
+        Self { bytes, _budget: budget }
+    }
+
+    /// The bytes, no longer counted.
+    pub fn into_vec(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Deref for Received {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Received({} bytes)", self.bytes.len())
+    }
+}
