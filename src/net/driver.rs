@@ -1,6 +1,6 @@
 //! The driver: one task that owns the swarm, the peers and their streams.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,28 +9,28 @@ use futures::{AsyncWriteExt, StreamExt};
 use libp2p::core::ConnectedPoint;
 use libp2p::identity::Keypair;
 use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
+use libp2p::{PeerId, Swarm, identify, ping};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber;
 
+use super::backlog::Backlog;
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
 use super::config::{DhtMode, Surroundings};
 use super::counters::count;
 use super::dial::Dialler;
 use super::discovery::Discovery;
 use super::identity::NetError;
+use super::listeners::Listeners;
 use super::message::{NetCommand, NetEvent};
 use super::peers::{Connection, Peer};
 use super::presence::{Book, PresenceRecord};
 use super::routes::Routes;
 use super::shared::Shared;
 use super::stream::{Reader, Report, Writer};
-use super::transport::{Listener, transport};
+use super::transport::transport;
 use crate::types::SignerKey;
 
-/// Events that wait for the application before the swarm itself is left waiting.
-const BACKLOG: usize = 1024;
 /// Streams that one peer may have opened on a connection at once, and during its life.
 const INBOUND: (usize, usize) = (4, 64);
 /// How long a connection that neither side writes on stays.
@@ -66,21 +66,25 @@ pub(super) fn start(
         swarm.add_external_address(address.clone());
     }
 
+    let (own, now) = (*swarm.local_peer_id(), Instant::now());
     let (reporter, reports) = mpsc::channel(256);
     let mut dialler = Dialler::new(config);
     let surroundings = Surroundings::new(config);
     for address in config.peers.iter().chain(&surroundings.dialled) {
         dialler.add(address.clone());
     }
-    let mut discovery = Discovery::new(config, *swarm.local_peer_id());
+    let mut discovery = Discovery::new(config, own);
     discovery.present(presence.as_deref().unwrap_or_default());
-    let problems = degraded.into_iter().chain(surroundings.problems);
+    let mut backlog = Backlog::default();
+    for problem in degraded.into_iter().chain(surroundings.problems) {
+        backlog.push(NetEvent::Degraded(problem));
+    }
     let driver = Driver {
-        listeners: config.listen.iter().chain(&surroundings.places).cloned().map(Listener::new).collect(),
+        listeners: Listeners::new(config, &surroundings.places, own, now),
         swarm,
         events,
         reporter,
-        backlog: problems.map(|text| Item::Event(NetEvent::Degraded(text))).collect(),
+        backlog,
         peers: HashMap::new(),
         signers: HashMap::new(),
         sought: HashSet::new(),
@@ -90,7 +94,6 @@ pub(super) fn start(
         servers: surroundings.servers,
         strikes: HashMap::new(),
         presence: presence.map(Arc::from),
-        announced: None,
         writers: 0,
         tasks: JoinSet::new(),
         shared,
@@ -100,13 +103,6 @@ pub(super) fn start(
     Ok(())
 }
 
-/// What waits for room among the events.
-pub(super) enum Item {
-    Event(NetEvent),
-    /// Lets a reader go on, once everything before it was told.
-    GoOn(oneshot::Sender<()>),
-}
-
 /// See the module.
 pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
@@ -114,7 +110,7 @@ pub(super) struct Driver {
     pub(super) swarm: Swarm<Behaviour>,
     events: mpsc::Sender<NetEvent>,
     reporter: mpsc::Sender<Report>,
-    pub(super) backlog: VecDeque<Item>,
+    backlog: Backlog,
     pub(super) peers: HashMap<PeerId, Peer>,
     pub(super) signers: HashMap<SignerKey, Vec<PeerId>>,
     pub(super) sought: HashSet<SignerKey>,
@@ -123,10 +119,9 @@ pub(super) struct Driver {
     pub(super) discovery: Discovery,
     /// Bootstrap peers and relays: they need not speak for anybody.
     servers: HashSet<PeerId>,
-    pub(super) listeners: Vec<Listener>,
+    listeners: Listeners,
     strikes: HashMap<PeerId, (u32, Instant)>,
     presence: Option<Arc<[u8]>>,
-    pub(super) announced: Option<Vec<Multiaddr>>,
     writers: u64,
     tasks: JoinSet<()>,
 }
@@ -139,7 +134,7 @@ impl Driver {
         loop {
             let wake = self.keep_house();
             // A slow application makes peers wait, and is never waited for where a command would have to wait too.
-            let room = self.backlog.len() < BACKLOG;
+            let room = self.backlog.has_room();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -148,14 +143,7 @@ impl Driver {
                 },
                 permit = &mut place, if !self.backlog.is_empty() => {
                     let Ok(permit) = permit else { break };
-                    if let Some(Item::Event(event)) = self.backlog.pop_front() {
-                        permit.send(event);
-                    }
-                    while let Some(Item::GoOn(_)) = self.backlog.front() {
-                        if let Some(Item::GoOn(reader)) = self.backlog.pop_front() {
-                            let _ = reader.send(());
-                        }
-                    }
+                    self.backlog.hand_out(|event| drop(permit.send(event)));
                     place.set(events.clone().reserve_owned());
                 }
                 Some(report) = reports.recv(), if room => self.report(report),
@@ -196,7 +184,13 @@ impl Driver {
     }
 
     pub(super) fn tell(&mut self, event: NetEvent) {
-        self.backlog.push_back(Item::Event(event));
+        self.backlog.push(event);
+    }
+
+    fn degraded(&mut self, report: impl IntoIterator<Item = String>) {
+        for text in report {
+            self.tell(NetEvent::Degraded(text));
+        }
     }
 
     fn command(&mut self, command: NetCommand) {
@@ -237,7 +231,9 @@ impl Driver {
                 }
                 self.dialler.hurry();
                 self.discovery.hurry();
-                self.renew_places();
+                for id in self.listeners.renew(Instant::now()) {
+                    self.swarm.remove_listener(id);
+                }
             }
             NetCommand::Shutdown => {}
         }
@@ -313,7 +309,7 @@ impl Driver {
                 self.dial_failed(connection_id, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, .. } => {
-                self.listener_works(listener_id);
+                self.listeners.works(listener_id);
                 self.announce();
             }
             SwarmEvent::ExpiredListenAddr { .. }
@@ -322,10 +318,8 @@ impl Driver {
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 let text =
                     reason.err().map_or_else(|| "it was closed".to_string(), |error| error.to_string());
-                if let Some(at) = self.listeners.iter().position(|listener| listener.id == Some(listener_id))
-                {
-                    self.listener_failed(at, &text);
-                }
+                let report = self.listeners.closed(listener_id, &text, Instant::now());
+                self.degraded(report);
                 self.announce();
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -476,10 +470,7 @@ impl Driver {
         if self.learn(record) {
             self.tell(NetEvent::PresenceLearned { key, bytes });
         }
-        match self.backlog.is_empty() {
-            true => drop(go_on.send(())),
-            false => self.backlog.push_back(Item::GoOn(go_on)),
-        }
+        self.backlog.resume(go_on);
     }
 
     /// A connection with a peer.
@@ -560,11 +551,34 @@ impl Driver {
             self.swarm.close_connection(connection);
         }
 
-        let listen =
-            self.listeners.iter().filter(|listener| listener.id.is_none()).map(|listener| listener.due);
+        let listen = self.listeners.next_due().into_iter();
         let soon = (!self.peers.is_empty()).then_some(now + tick);
         let next = listen.chain(self.dialler.next_due()).chain(soon).chain(search).min();
         next.unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    fn listen(&mut self, now: Instant) {
+        for (number, address) in self.listeners.take_due(now) {
+            match self.swarm.listen_on(address) {
+                Ok(id) => self.listeners.started(number, id),
+                Err(error) => {
+                    let report = self.listeners.failed(number, &error.to_string(), now);
+                    self.degraded(report);
+                }
+            }
+        }
+        if self.listeners.announces_none() {
+            self.announce();
+        }
+    }
+
+    /// Reports the addresses of this node, if they changed.
+    fn announce(&mut self) {
+        let own: Vec<_> = self.swarm.listeners().cloned().collect();
+        self.discovery.listening(own.clone());
+        if let Some(addresses) = self.listeners.announce(self.swarm.external_addresses(), own) {
+            self.backlog.push_listening(addresses);
+        }
     }
 
     fn dial(&mut self, now: Instant) {

@@ -1,6 +1,7 @@
 //! Peers: libp2p. Moves opaque frames between signers, and decides nothing about them.
 
 mod address;
+mod backlog;
 mod backoff;
 mod behaviour;
 mod budget;
@@ -11,6 +12,7 @@ mod dial;
 mod discovery;
 mod driver;
 mod identity;
+mod listeners;
 mod liveness;
 #[cfg(feature = "discovery")]
 mod mdns;
