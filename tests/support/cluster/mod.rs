@@ -31,9 +31,11 @@ mod applications;
 mod cast;
 mod network;
 mod questions;
+mod trace;
 
 pub use cast::*;
 pub use questions::{kind_of, name_of};
+pub use trace::Trace;
 
 enum What {
     Frame { from: usize, to: usize, connection: u64, frame: Arc<[u8]> },
@@ -159,6 +161,8 @@ pub struct Cluster {
     pub dropped: Option<u64>,
     /// All frames, with their numbers, if they are logged.
     pub log: Option<Vec<LoggedFrame>>,
+    /// A digest of all that the nodes do, if it is wanted.
+    pub trace: Option<Trace>,
     /// Every envelope that was ever on the wire, if they are audited.
     pub audited: HashMap<Vec<u8>, Envelope>,
     now: Duration,
@@ -246,6 +250,7 @@ impl Cluster {
             reorders: false,
             dropped: None,
             log: None,
+            trace: None,
             audited: HashMap::new(),
             now: Duration::ZERO,
             agenda: Agenda::default(),
@@ -355,7 +360,7 @@ impl Cluster {
                 }
             }
             What::Synced { node, life, session, commit } if self.nodes[node].life == life => {
-                self.nodes[node].disk.sync(commit);
+                self.sync(node, commit);
                 let held = self.nodes[node].held.remove(&session).unwrap_or_default();
                 for output in held {
                     self.output(node, output);
@@ -410,6 +415,9 @@ impl Cluster {
     fn pump(&mut self, node: usize) {
         let life = self.nodes[node].life;
         while let Some(output) = self.nodes[node].engine.as_mut().and_then(Engine::poll_output) {
+            if let Some(trace) = &mut self.trace {
+                trace.output(node, self.now, &output);
+            }
             self.output(node, output);
             if self.nodes[node].life != life {
                 return;
@@ -460,7 +468,7 @@ impl Cluster {
                 let commit = self.nodes[node].disk.write(session, changes, self.now);
                 if durability == Durability::Synced {
                     if self.options.sync.is_zero() {
-                        self.nodes[node].disk.sync(commit);
+                        self.sync(node, commit);
                     } else {
                         self.nodes[node].held.insert(session, VecDeque::new());
                         self.push(self.options.sync, What::Synced { node, life, session, commit });
@@ -501,6 +509,13 @@ impl Cluster {
                 self.nodes[node].done.push((request, result));
             }
         }
+    }
+
+    fn sync(&mut self, node: usize, commit: u64) {
+        if let Some(trace) = &mut self.trace {
+            trace.sync(node, commit);
+        }
+        self.nodes[node].disk.sync(commit);
     }
 
     fn sign(&mut self, node: usize, output: Output) {

@@ -133,6 +133,9 @@ impl Cluster {
         }
         let connection = link.connection;
         let twice = self.duplicates > 0 && self.random.chance(self.duplicates);
+        if let Some(trace) = &mut self.trace {
+            trace.bytes(&frame);
+        }
         if let Some(log) = &mut self.log {
             log.push((self.frames, self.now, frame.clone()));
         }
