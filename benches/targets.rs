@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use libmusig::event::Event;
 use libmusig::node::{Node, SessionRequest};
+use libmusig::protocol::crypto::Scheme;
+use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::election::{ElectionMethod, priority_list};
 use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms};
-use libmusig::protocol::scheme::Scheme;
-use libmusig::protocol::signing::Musig2;
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::store::redb::RedbStore;
 use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};

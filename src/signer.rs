@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::error::SignerError;
+use crate::protocol::crypto::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use crate::protocol::proposal::Proposal;
-use crate::protocol::scheme::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::types::{SessionId, Signature, SignerKey};
 
 #[cfg(feature = "node")]

@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
 use libmusig::protocol::proposal::{KeyOrder, Tiers};
-use libmusig::protocol::roster::{TweakForest, aggregate_key};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SignerKey, to_hex};
 use serde_json::{Value, json};

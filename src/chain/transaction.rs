@@ -10,8 +10,8 @@ use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 
 use crate::error::ProposalError;
+use crate::protocol::crypto::SessionKeys;
 use crate::protocol::proposal::{Message, Proposal, SighashType, SpentOutput, TransactionTerms};
-use crate::protocol::scheme::SessionKeys;
 pub use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
 use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::error::WireError;
+use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::presence::Presence;
-use crate::protocol::signing::Musig2;
 use crate::types::SignerKey;
 
 /// Where a signer's node is to be found. `musig.proto` has its form on the wire.

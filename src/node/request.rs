@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::error::{Error, ProposalError, SignerError};
+use crate::protocol::crypto::key_set::{TweakForest, aggregate_key};
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{
     FailoverPolicy, KeyOrder, Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms, Tweak,
 };
-use crate::protocol::roster::{TweakForest, aggregate_key};
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
 enum Content {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::error::WireError;
+use crate::protocol::crypto::Scheme;
 use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
-use crate::protocol::scheme::Scheme;
 use crate::protocol::wire::{self, pb};
 use crate::types::{EnvelopeId, SessionId, Signature, Txid, envelope_hash, tagged_hash};
 
@@ -274,10 +274,10 @@ impl Envelope {
             }
             Content::Accept | Content::Claim { .. } => true,
             Content::Nonces { attempt, nonces } => {
-                *attempt <= last_attempt && nonces.len() == messages * super::scheme::NONCE
+                *attempt <= last_attempt && nonces.len() == messages * super::crypto::NONCE
             }
             Content::Partial { attempt, partials, .. } => {
-                *attempt <= last_attempt && partials.len() == messages * super::scheme::PARTIAL
+                *attempt <= last_attempt && partials.len() == messages * super::crypto::PARTIAL
             }
             Content::Restart { ordinal } => (1..=limits::RESTARTS).contains(ordinal),
             Content::Decline { reason } | Content::Abort { reason } | Content::Nack { reason } => {

@@ -15,28 +15,21 @@ use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerK
 
 pub use crate::store::Durability;
 
-pub mod bounds;
+pub mod crypto;
 pub mod election;
-mod ended;
 pub mod engine;
 pub mod envelope;
+mod envelope_set;
 pub mod event;
 pub mod failover;
-mod held;
-mod index;
 pub mod limits;
 #[cfg(not(feature = "mutations"))]
 mod mutation;
 #[cfg(feature = "mutations")]
 pub mod mutation;
-pub mod nonce;
 pub mod presence;
 pub mod proposal;
-pub mod roster;
-pub mod scheme;
 mod session;
-mod set;
-pub mod signing;
 pub mod status;
 pub mod transaction;
 pub mod wire;

@@ -2,8 +2,8 @@
 //! and addresses; here they are bytes.
 
 use crate::error::WireError;
+use crate::protocol::crypto::Scheme;
 use crate::protocol::limits;
-use crate::protocol::scheme::Scheme;
 use crate::protocol::wire::{self, pb};
 use crate::types::{Signature, SignerKey, tagged_hash};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{ProposalError, WireError};
-use crate::protocol::bounds;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::limits;
+use crate::protocol::wire::bounds;
 use crate::protocol::wire::{self, pb};
 use crate::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
 

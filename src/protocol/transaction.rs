@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::error::ProposalError;
+use crate::protocol::crypto::SessionKeys;
 use crate::protocol::proposal::Proposal;
-use crate::protocol::scheme::SessionKeys;
 use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
 
 /// The transaction of a checked proposal.

@@ -2,8 +2,8 @@
 
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
-use crate::protocol::scheme::{NONCE, PARTIAL, Scheme};
-use crate::protocol::signing::Musig2;
+use crate::protocol::crypto::musig2::Musig2;
+use crate::protocol::crypto::{NONCE, PARTIAL, Scheme};
 use crate::types::{SessionId, Signature, SignerKey};
 
 /// A signer whose faults must not become this node's: a signature that does not verify would fill the place of a good

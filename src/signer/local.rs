@@ -11,12 +11,12 @@ use zeroize::{Zeroizing, zeroize_stack};
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
 use crate::platform::Locked;
+use crate::protocol::crypto::key_set::Roster;
+use crate::protocol::crypto::musig2::{Musig2Keys, Musig2Round, sessions};
+use crate::protocol::crypto::nonce::{Purpose, SCRUBBED_STACK, SecretNonce};
+use crate::protocol::crypto::{NONCE, PARTIAL, SessionKeys};
 use crate::protocol::limits;
-use crate::protocol::nonce::{Purpose, SCRUBBED_STACK, SecretNonce};
 use crate::protocol::proposal::Proposal;
-use crate::protocol::roster::Roster;
-use crate::protocol::scheme::{NONCE, PARTIAL, SessionKeys};
-use crate::protocol::signing::{Musig2Keys, Musig2Round, sessions};
 use crate::types::{SessionId, Signature, SignerKey};
 
 /// Sessions whose attempts are remembered, so that none is begun twice. The oldest is forgotten first, and its

@@ -5,8 +5,8 @@ use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, transaction};
 use libmusig::chain::transaction::messages;
+use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
 use libmusig::protocol::proposal::{KeyOrder, SighashType, SpentOutput, Terms, TransactionTerms};
-use libmusig::protocol::roster::{TweakForest, aggregate_key};
 use libmusig::types::{OutPoint, Signature, Txid};
 
 use crate::party::{Party, key_of, slices};

@@ -4,6 +4,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use libmusig::protocol::crypto::musig2::Musig2;
+use libmusig::protocol::crypto::{Scheme, SessionKeys};
 use libmusig::protocol::election::elect;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Envelope, Proof, envelope_id};
@@ -11,8 +13,6 @@ use libmusig::protocol::failover::Turns;
 use libmusig::protocol::limits;
 use libmusig::protocol::presence::Presence;
 use libmusig::protocol::proposal::{Proposal, Terms};
-use libmusig::protocol::scheme::{Scheme, SessionKeys};
-use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Output, Settings, Time};
 use libmusig::signer::Signer;

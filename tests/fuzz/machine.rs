@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use libmusig::protocol::crypto::{NONCE, PARTIAL, Scheme};
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Content, Envelope, Proof};
 use libmusig::protocol::event::Event;
 use libmusig::protocol::proposal::Tiers;
-use libmusig::protocol::scheme::{NONCE, PARTIAL, Scheme};
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, Certificate, pb};
 use libmusig::protocol::{Output, RequestId, Time, limits};

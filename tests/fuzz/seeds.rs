@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, transcript_hash};
 use libmusig::protocol::presence::{Presence, seal};
 use libmusig::protocol::proposal::{KeyOrder, Message, Proposal, Tiers, Tweak};
-use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::wire::{self, Certificate, pb};
 use libmusig::signer::{NonceRequest, PartialRequest, SignTask};
 use libmusig::types::{SessionId, Signature, Txid};

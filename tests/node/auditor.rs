@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use libmusig::protocol::crypto::musig2::Musig2;
+use libmusig::protocol::crypto::{NONCE, Scheme};
 use libmusig::protocol::envelope::{Content, Envelope, transcript_hash};
 use libmusig::protocol::proposal::Proposal;
-use libmusig::protocol::scheme::{NONCE, Scheme};
-use libmusig::protocol::signing::Musig2;
 use libmusig::types::EnvelopeId;
 
 /// What the auditor found.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use libmusig::event::Event;
 use libmusig::node::{Node, Session, SessionRequest};
+use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, envelope_id};
 use libmusig::protocol::proposal::FailoverPolicy;
-use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};

@@ -10,9 +10,9 @@ use libmusig::chain::{
 use libmusig::error::SignerError;
 use libmusig::event::Event;
 use libmusig::node::{Node, NodeBuilder, Session, SessionRequest};
+use libmusig::protocol::crypto::{NONCE, PARTIAL};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::FailoverPolicy;
-use libmusig::protocol::scheme::{NONCE, PARTIAL};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SessionId, Signature, SignerKey, Txid};

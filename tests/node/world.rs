@@ -7,8 +7,8 @@ use libmusig::chain::{
     Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
 };
 use libmusig::node::SessionRequest;
+use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
 use libmusig::protocol::proposal::{KeyOrder, SpentOutput};
-use libmusig::protocol::roster::{TweakForest, aggregate_key};
 use libmusig::types::{OutPoint, SignerKey};
 
 use crate::chain_support::chain::{Chain, RejectReason};

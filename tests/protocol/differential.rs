@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key, sort_keys};
+use libmusig::protocol::crypto::musig2::Musig2;
+use libmusig::protocol::crypto::{PARTIAL, Scheme, SessionKeys};
 use libmusig::protocol::proposal::{KeyOrder, Message, Proposal, Tweak};
-use libmusig::protocol::roster::{TweakForest, aggregate_key, sort_keys};
-use libmusig::protocol::scheme::{PARTIAL, Scheme, SessionKeys};
-use libmusig::protocol::signing::Musig2;
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::types::SignerKey;
 use musig2::secp::{MaybeScalar, Point, Scalar};

@@ -1,12 +1,12 @@
 //! Envelopes have one form each, and proofs convict the guilty only.
 
 use libmusig::error::WireError;
+use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::envelope::{
     Body, Content, Culprit, Envelope, Place, Proof, envelope_id, transcript_hash,
 };
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Message;
-use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::Signer;
 use libmusig::types::{EnvelopeId, SessionId, Txid, tagged_hash};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 #[test]
 fn the_generated_code_is_that_of_the_schema() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protocol");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protocol/wire");
     let schema = protox::compile([folder.join("musig.proto")], [&folder]).expect("the schema is valid");
     let out = tempfile::tempdir().expect("a directory");
     let mut config = prost_build::Config::new();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libmusig::error::{Error, ProposalError, WireError};
+use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::Proof;
 use libmusig::protocol::presence::Presence;
 use libmusig::protocol::proposal::Proposal;
-use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::transaction::NoTransactions;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Settings, Time, limits};

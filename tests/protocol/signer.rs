@@ -4,12 +4,12 @@ use std::any::Any;
 use std::sync::Arc;
 
 use libmusig::error::{ProposalError, SignerError};
+use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key, taproot_tweak};
+use libmusig::protocol::crypto::musig2::Musig2;
+use libmusig::protocol::crypto::nonce::SecretNonce;
+use libmusig::protocol::crypto::{NONCE, Round, Scheme, SessionKeys};
 use libmusig::protocol::envelope::{Content, envelope_id};
-use libmusig::protocol::nonce::SecretNonce;
 use libmusig::protocol::proposal::{KeyOrder, Message, Proposal, Tweak};
-use libmusig::protocol::roster::{TweakForest, aggregate_key, taproot_tweak};
-use libmusig::protocol::scheme::{NONCE, Round, Scheme, SessionKeys};
-use libmusig::protocol::signing::Musig2;
 use libmusig::signer::{LocalSigner, PartialRequest, SignTask, Signer};
 use libmusig::types::{SessionId, Signature, SignerKey};
 

@@ -4,12 +4,12 @@ use std::any::Any;
 use std::sync::Arc;
 
 use libmusig::error::{ProposalError, SignerError};
-use libmusig::protocol::proposal::{KeyOrder, Proposal};
-use libmusig::protocol::roster::{
+use libmusig::protocol::crypto::key_set::{
     BIP328_CHAIN_CODE, TweakForest, aggregate_key, sort_keys, synthetic_xpub, taproot_tweak,
 };
-use libmusig::protocol::scheme::{NONCE, Round, Scheme, SessionKeys};
-use libmusig::protocol::signing::Musig2;
+use libmusig::protocol::crypto::musig2::Musig2;
+use libmusig::protocol::crypto::{NONCE, Round, Scheme, SessionKeys};
+use libmusig::protocol::proposal::{KeyOrder, Proposal};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::types::{Signature, SignerKey, to_hex};

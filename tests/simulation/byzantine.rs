@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use libmusig::protocol::crypto::{NONCE, PARTIAL};
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Proposal;
-use libmusig::protocol::scheme::{NONCE, PARTIAL};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SessionId, Signature, Txid};

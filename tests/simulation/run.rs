@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use libmusig::error::Error;
+use libmusig::protocol::crypto::Scheme;
+use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::Content;
 use libmusig::protocol::proposal::{FailoverPolicy, Proposal};
-use libmusig::protocol::scheme::Scheme;
-use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::{Settings, Time, limits};
 use libmusig::types::{OutPoint, SessionId, Txid};
 

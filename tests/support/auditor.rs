@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use libmusig::protocol::crypto::{NONCE, Scheme};
 use libmusig::protocol::envelope::{Content, Envelope, Place, transcript_hash};
 use libmusig::protocol::proposal::Proposal;
-use libmusig::protocol::scheme::{NONCE, Scheme};
 
 /// What an auditor found.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::proposal::Proposal;
-use libmusig::protocol::scheme::Scheme;
 use libmusig::protocol::transaction::TransactionCodec;
 use libmusig::types::{ChainQuery, ChainStatus, OutPoint, SessionId, SubmitOutcome, Txid};
 

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use libmusig::error::{ProposalError, SignerError};
+use libmusig::protocol::crypto::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use libmusig::protocol::proposal::{Message, Proposal, SpentOutput, TransactionTerms};
-use libmusig::protocol::scheme::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use libmusig::protocol::transaction::{TransactionCodec, TransactionInfo};
 use libmusig::signer::{NonceRequest, PartialRequest, Signer};
 use libmusig::types::{OutPoint, SessionId, Signature, SignedTransaction, SignerKey, Txid};

@@ -9,10 +9,11 @@ use super::error::musig_error;
 use super::proposal::KEY_ORDERS;
 use super::status::{musig_status, musig_status_code};
 use crate::error::Error;
+use crate::protocol::crypto::key_set;
+use crate::protocol::crypto::key_set::TweakForest;
 use crate::protocol::election::{Election, ElectionMethod, elect};
+use crate::protocol::limits;
 use crate::protocol::proposal::Tweak;
-use crate::protocol::roster::TweakForest;
-use crate::protocol::{limits, roster};
 
 /// The result of an election: which signer broadcasts, and who follows.
 pub struct musig_election {
@@ -291,7 +292,7 @@ pub unsafe extern "C" fn musig_aggregate_key(
         let bytes = total(signers_length, 33, limits::SIGNERS, "signers_length")?;
         let signers = signer_keys(array!(signers, bytes))?;
         let order = choice(order, &KEY_ORDERS, "order")?;
-        out.write(roster::aggregate_key(&signers, order)?.as_bytes())
+        out.write(key_set::aggregate_key(&signers, order)?.as_bytes())
     })
 }
 
@@ -316,7 +317,7 @@ pub unsafe extern "C" fn musig_taproot_tweak(
     fallible!(error, {
         let (out, key) = (out!(out, 32), array!(internal_key, 32));
         let root = if merkle_root.is_null() { None } else { Some(fixed(array!(merkle_root, 32))) };
-        out.write(&roster::taproot_tweak(&fixed(key), root).scalar)
+        out.write(&key_set::taproot_tweak(&fixed(key), root).scalar)
     })
 }
 

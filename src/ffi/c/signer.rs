@@ -8,7 +8,7 @@ use super::callback::{UserData, musig_destroy};
 use super::error::musig_error;
 use super::status::{musig_status, musig_status_code};
 use crate::error::SignerError;
-use crate::protocol::scheme::{NONCE, PARTIAL};
+use crate::protocol::crypto::{NONCE, PARTIAL};
 use crate::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use crate::types::{SessionId, Signature, SignerKey};
 
@@ -116,7 +116,7 @@ impl Foreign {
     fn ask(
         &self,
         request: (&crate::protocol::proposal::Proposal, u32, usize),
-        keys: &dyn crate::protocol::scheme::SessionKeys,
+        keys: &dyn crate::protocol::crypto::SessionKeys,
         nonces: Option<&[u8]>,
         call: impl FnOnce(*mut c_void, *const musig_signing_request) -> musig_status,
     ) -> Result<(), SignerError> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::error::MusigError;
 use super::live::Live;
 use super::values::{KeyOrder, Tweak, array, index};
-use crate::protocol::roster as core;
+use crate::protocol::crypto::key_set as core;
 use crate::types::SignerKey;
 
 /// BIP-327 `KeyAgg` without tweaks, with the parity of the point: 1 to 128 keys.

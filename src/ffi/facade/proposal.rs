@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use super::election::ElectionMethod;
 use super::error::MusigError;
 use super::values::{FailoverPolicy, KeyOrder, SighashType, SpentOutput, Tweak, index, moment};
+use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::envelope::Proof;
 use crate::protocol::proposal as core;
-use crate::protocol::signing::Musig2;
 use crate::types::{SessionId, SignerKey};
 
 /// Everything that all signers agree on. It cannot be changed.

@@ -9,7 +9,7 @@ use super::live::{InUse, Live};
 use super::proposal::Proposal;
 use super::values::{array, index};
 use crate::error::SignerError;
-use crate::protocol::scheme::{NONCE, PARTIAL};
+use crate::protocol::crypto::{NONCE, PARTIAL};
 use crate::signer::{self as core, Signer as _};
 use crate::types::{SessionId, Signature, SignerKey};
 

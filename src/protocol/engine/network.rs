@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::error::{Error, WireError};
+use crate::protocol::engine::session_table::Held as Slot;
 use crate::protocol::envelope::{Content, Envelope};
-use crate::protocol::held::Held as Slot;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::compare;
 use crate::protocol::wire::{self, Certificate, pb};

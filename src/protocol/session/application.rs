@@ -3,8 +3,8 @@
 use super::{Context, Ending, Purpose, Session};
 use crate::error::{Error, WireError};
 use crate::protocol::envelope::Content;
+use crate::protocol::envelope_set::Fact;
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::set::Fact;
 use crate::protocol::{Record, RequestId};
 
 impl Session {

@@ -3,10 +3,10 @@
 use super::{Ending, Session};
 use crate::protocol::Time;
 use crate::protocol::envelope::Content;
+use crate::protocol::envelope_set::Fact;
 use crate::protocol::event::{Depth, DurableKind, Event};
 use crate::protocol::failover::{Evidence, Watch};
 use crate::protocol::limits;
-use crate::protocol::set::Fact;
 use crate::types::Txid;
 
 impl Session {

@@ -3,9 +3,9 @@
 use super::{Ending, Session};
 use crate::protocol::Time;
 use crate::protocol::envelope::Place;
+use crate::protocol::envelope_set::Fact;
 use crate::protocol::failover::Turns;
 use crate::protocol::mutation::{self, Mutation};
-use crate::protocol::set::Fact;
 use crate::protocol::status::{FailoverStatus, Phase, SessionStatus};
 
 impl Session {

@@ -18,15 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, WireError};
+use crate::protocol::crypto::{Scheme, SessionKeys};
 use crate::protocol::election::{Election, elect};
 use crate::protocol::envelope::{Content, Envelope, Place};
+use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::Watch;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
-use crate::protocol::scheme::{Scheme, SessionKeys};
 use crate::protocol::session::compare::Comparisons;
-use crate::protocol::set::{EnvelopeSet, Fact};
 use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
 use crate::protocol::wire::Certificate;
 use crate::protocol::{Output, Record, RequestId, Settings, Ticket, Time};
@@ -135,7 +135,7 @@ pub(super) struct Session {
     /// The nonces of the attempt before that were looked at, by their hash.
     looked_at: Option<[u8; 32]>,
     tried: Option<(u32, usize)>,
-    round: Option<(u32, [u8; 32], Arc<dyn crate::protocol::scheme::Round>)>,
+    round: Option<(u32, [u8; 32], Arc<dyn crate::protocol::crypto::Round>)>,
     holder_at: Duration,
     claimed_txid: Option<Txid>,
 

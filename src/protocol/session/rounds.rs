@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Ending, Purpose, RECOVERY, Session};
+use crate::protocol::crypto::Round;
 use crate::protocol::envelope::{Content, Envelope, Place, Proof};
+use crate::protocol::envelope_set::Fact;
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::mutation::{self, Mutation};
-use crate::protocol::scheme::Round;
-use crate::protocol::set::Fact;
 use crate::protocol::wire::Certificate;
 use crate::signer::{NonceRequest, PartialRequest, SignTask};
 

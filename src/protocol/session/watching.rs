@@ -9,7 +9,7 @@ use crate::protocol::envelope::Content;
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Action, Evidence, Surroundings, Watch};
 
-use crate::protocol::set::Fact;
+use crate::protocol::envelope_set::Fact;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate};
 use crate::protocol::{Output, Record, RequestId};

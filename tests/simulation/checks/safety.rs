@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libmusig::protocol::crypto::Scheme;
+use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Content, Envelope, Place, Proof};
 use libmusig::protocol::event::Event;
-use libmusig::protocol::scheme::Scheme;
-use libmusig::protocol::signing::Musig2;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Settings, Time};

@@ -92,7 +92,7 @@ fn count(bytes: &[u8], lists: &[List], what: &'static str) -> Result<(), WireErr
 }
 
 /// Takes the next field: its number, and its bytes if it has a length.
-pub(super) fn field<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
+pub(in crate::protocol) fn field<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
     let key = varint(rest)?;
     let length = match key & 7 {
         0 => {

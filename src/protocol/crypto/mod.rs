@@ -1,4 +1,4 @@
-//! What the state machine asks of cryptography. [`Musig2`](super::signing::Musig2) answers with BIP-327 by
+//! What the state machine asks of cryptography. [`Musig2`](musig2::Musig2) answers with BIP-327 by
 //! libsecp256k1; the simulator may put a fast double in its place.
 
 use std::any::Any;
@@ -8,6 +8,10 @@ use std::sync::Arc;
 use crate::error::ProposalError;
 use crate::protocol::proposal::Proposal;
 use crate::types::{Signature, SignerKey};
+
+pub mod key_set;
+pub mod musig2;
+pub mod nonce;
 
 /// Bytes of a public nonce (BIP-327 `pubnonce`) and of an aggregate one.
 pub const NONCE: usize = 66;

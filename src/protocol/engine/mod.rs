@@ -2,18 +2,21 @@
 
 mod application;
 mod network;
+mod purged;
+mod session_index;
+mod session_table;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ProposalError, SignerError};
-use crate::protocol::ended::Ended;
+use crate::protocol::crypto::Scheme;
+use crate::protocol::engine::purged::Ended;
+use crate::protocol::engine::session_index::Index;
+use crate::protocol::engine::session_table::{Held as Slot, Sessions, View};
 use crate::protocol::envelope::Envelope;
-use crate::protocol::held::{Held as Slot, Sessions, View};
-use crate::protocol::index::Index;
 use crate::protocol::proposal::Proposal;
-use crate::protocol::scheme::Scheme;
 use crate::protocol::session::{Context, Session};
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Record, Settings, StoredSession, Ticket, Time};

@@ -7,9 +7,9 @@ use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNon
 use secp256k1::schnorr;
 
 use crate::error::ProposalError;
+use crate::protocol::crypto::key_set::Roster;
+use crate::protocol::crypto::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use crate::protocol::proposal::Proposal;
-use crate::protocol::roster::Roster;
-use crate::protocol::scheme::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use crate::types::{Signature, SignerKey};
 
 /// BIP-327 and BIP-340 by libsecp256k1.

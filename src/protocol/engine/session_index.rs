@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::proposal::Proposal;
-use super::session::Session;
+use crate::protocol::proposal::Proposal;
+use crate::protocol::session::Session;
 use crate::types::{SessionId, SignerKey};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

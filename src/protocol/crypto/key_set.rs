@@ -179,7 +179,7 @@ fn base58check(payload: &[u8]) -> String {
 }
 
 /// Collects the tweaks of a proposal, a shared prefix once. What its methods return names a tweaked key: put it
-/// into [`Message::tweak`](super::proposal::Message::tweak).
+/// into [`Message::tweak`](crate::protocol::proposal::Message::tweak).
 #[derive(Clone, Debug)]
 pub struct TweakForest {
     aggregate_key: SignerKey,
@@ -245,7 +245,7 @@ impl TweakForest {
         Ok(index)
     }
 
-    /// What goes into [`Terms::tweaks`](super::proposal::Terms::tweaks).
+    /// What goes into [`Terms::tweaks`](crate::protocol::proposal::Terms::tweaks).
     pub fn into_tweaks(self) -> Vec<Tweak> {
         self.tweaks
     }

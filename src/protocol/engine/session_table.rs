@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::session::Session;
-use super::session::packed::Packed;
-use super::transaction::TransactionCodec;
+use crate::protocol::session::Session;
+use crate::protocol::session::packed::Packed;
+use crate::protocol::transaction::TransactionCodec;
 use crate::types::{SessionId, SignerKey};
 
 /// One session.

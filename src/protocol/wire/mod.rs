@@ -5,16 +5,17 @@
 
 use prost::Message;
 
+use self::bounds::Bounded;
 use crate::error::WireError;
-use crate::protocol::bounds::{self, Bounded};
 use crate::protocol::limits;
 use crate::types::{SessionId, Signature};
 
+pub mod bounds;
 /// The messages of `musig.proto`, as prost generates them.
 #[allow(missing_docs, clippy::all)]
-pub mod pb {
-    include!("musig.v1.rs");
-}
+#[path = "musig.v1.rs"]
+#[rustfmt::skip]
+pub mod pb;
 
 /// Encodes a message.
 pub fn encode<M: Message>(message: &M) -> Vec<u8> {

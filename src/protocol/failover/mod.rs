@@ -3,7 +3,7 @@
 //! Turns open and never close. What cannot be checked here (claims, NACKs, silence) opens turns sooner, never later.
 //! Only what this node's own observer saw, or its application said, makes it wait.
 
-mod answers;
+mod inputs;
 pub(super) mod packed;
 mod turns;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::limits;
+use crate::protocol::limits;
 use crate::types::{SessionId, UnixMillis};
 
 /// Those that expire last, with all that expire before them once there are [`limits::ENDED`].
