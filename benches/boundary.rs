@@ -25,8 +25,8 @@ use libmusig::ffi::c::session::{musig_session_free, musig_session_id};
 use libmusig::ffi::c::signer::{musig_signer_free, musig_signer_new};
 use libmusig::types::SessionId;
 
-use crate::support::{builder, keys, secret};
 use crate::{median, report};
+use test_support::nodes::{builder, keys, secret};
 
 pub fn run() {
     getters();

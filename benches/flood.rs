@@ -15,7 +15,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SessionId, Signature};
 
-use crate::support::address;
+use test_support::nodes::address;
 
 /// Floods a node while it is switched on, from a thread of its own.
 pub struct Flood {

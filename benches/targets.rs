@@ -4,9 +4,6 @@
 #[cfg(feature = "capi")]
 mod boundary;
 mod flood;
-#[path = "../tests/support/nodes.rs"]
-#[allow(dead_code)]
-mod support;
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -26,7 +23,7 @@ use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
 use secp256k1::musig::{
     AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session, SessionSecretRand, new_nonce_pair,
 };
-use support::{builder, connect, keys, secret};
+use test_support::nodes::{builder, connect, keys, secret};
 
 fn main() {
     println!("{:<58} {:>12} {:>12}", "", "measured", "target");

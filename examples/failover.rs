@@ -10,8 +10,6 @@ mod arguments;
 mod parent;
 #[path = "failover/signer.rs"]
 mod signer;
-#[path = "support/mod.rs"]
-mod support;
 #[path = "failover/timeline.rs"]
 mod timeline;
 

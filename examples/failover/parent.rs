@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use crate::arguments::Options;
 use crate::signer::FLAG;
-use crate::support::chain::Chain;
-use crate::support::http::Server;
 use crate::timeline::{Timeline, Tone};
+use test_support::backend::chain::Chain;
+use test_support::backend::http::Server;
 
 /// A block, while the demo runs.
 const BLOCK_EVERY: Duration = Duration::from_millis(300);

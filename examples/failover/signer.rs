@@ -16,7 +16,7 @@ use libmusig::signer::LocalSigner;
 use libmusig::types::{SignerKey, from_hex, to_hex};
 use serde_json::{Value, json};
 
-use crate::support::esplora::Esplora;
+use test_support::backend::esplora::Esplora;
 
 /// The first argument of a signer's process. Then follow: the store's path and the chain's address.
 pub const FLAG: &str = "--signer";

@@ -10,8 +10,8 @@ use libmusig::protocol::election::{ElectionMethod, priority_list};
 use libmusig::types::{SessionId, to_hex};
 
 use crate::header::root;
-use crate::nodes::{keys, secret};
 use crate::programs::{compile, start};
+use test_support::nodes::{keys, secret};
 
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -6,8 +6,5 @@ mod header;
 mod installed;
 mod killed;
 mod layout;
-#[path = "../support/nodes.rs"]
-#[allow(dead_code)]
-mod nodes;
 mod programs;
 mod together;

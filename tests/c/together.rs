@@ -8,8 +8,8 @@ use libmusig::node::Node;
 use libmusig::types::{Txid, to_hex};
 
 use crate::header::root;
-use crate::nodes::{address, builder, connect, join_next, keys, secret, wait_complete, wait_for};
 use crate::programs::{compile, finish, start};
+use test_support::nodes::{address, builder, connect, join_next, keys, secret, wait_complete, wait_for};
 
 /// A process that says where it listens, with what it writes from then on.
 fn listening(mut child: Child) -> (String, Child) {

@@ -6,7 +6,7 @@ use bitcoin::{Amount, Sequence, Transaction};
 use libmusig::types::{OutPoint, Txid};
 
 use crate::payment::{anybody_pays, anybody_script, anybody_witness, txid};
-use crate::support::chain::{Chain, FIRST_HEIGHT, RejectReason, Spend, Submissions};
+use test_support::backend::chain::{Chain, FIRST_HEIGHT, RejectReason, Spend, Submissions};
 
 fn funded(chain: &Chain, count: usize) -> Vec<OutPoint> {
     (0..count).map(|_| chain.fund(&anybody_script(), 10_000)).collect()

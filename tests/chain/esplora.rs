@@ -13,9 +13,9 @@ use libmusig::protocol::proposal::SighashType;
 use libmusig::types::{OutPoint, Txid};
 
 use crate::payment::{Payment, anybody_pays, anybody_script, anybody_witness, sign, txid};
-use crate::support::chain::{Chain, FIRST_HEIGHT};
-use crate::support::esplora::Esplora;
-use crate::support::http::{Kind, Server, read_message};
+use test_support::backend::chain::{Chain, FIRST_HEIGHT};
+use test_support::backend::esplora::Esplora;
+use test_support::backend::http::{Kind, Server, read_message};
 
 fn signed(transaction: &Transaction) -> SignedTransaction {
     SignedTransaction { txid: txid(transaction), bytes: serialize(transaction) }

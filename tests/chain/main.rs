@@ -5,9 +5,3 @@ mod esplora;
 mod payment;
 mod server;
 mod transaction;
-
-#[path = "../protocol/support.rs"]
-#[allow(dead_code)] // the other half is for the other tests
-mod party;
-#[path = "../../examples/support/mod.rs"]
-mod support;

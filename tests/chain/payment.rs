@@ -9,8 +9,8 @@ use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
 use libmusig::protocol::proposal::{KeyOrder, SighashType, SpentOutput, Terms, TransactionTerms};
 use libmusig::types::{OutPoint, Signature, Txid};
 
-use crate::party::{Party, key_of, slices};
-use crate::support::chain::Chain;
+use test_support::backend::chain::Chain;
+use test_support::party::{Party, key_of, slices};
 
 /// An output script of a Taproot key.
 pub fn taproot_script(key: &[u8; 32]) -> Vec<u8> {

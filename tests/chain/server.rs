@@ -9,8 +9,8 @@ use bitcoin::consensus::serialize;
 use libmusig::types::to_hex;
 
 use crate::payment::{anybody_pays, anybody_script, txid};
-use crate::support::chain::{Chain, FIRST_HEIGHT};
-use crate::support::http::Server;
+use test_support::backend::chain::{Chain, FIRST_HEIGHT};
+use test_support::backend::http::Server;
 
 /// Sends bytes as they are; the answer's status and body.
 fn exchange(server: &Server, request: &[u8]) -> (u16, String) {

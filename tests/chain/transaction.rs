@@ -10,9 +10,9 @@ use libmusig::protocol::proposal::{Message, Proposal, SighashType, SpentOutput, 
 use libmusig::types::{OutPoint, Signature, Txid, to_hex};
 use serde_json::Value;
 
-use crate::party::{Party, vectors_folder};
 use crate::payment::{Payment, SIGNERS, anybody_script, sign, taproot_script, txid};
-use crate::support::chain::{Chain, RejectReason, verify_scripts};
+use test_support::backend::chain::{Chain, RejectReason, verify_scripts};
+use test_support::party::{Party, vectors_folder};
 
 fn check(party: &Party) -> Result<libmusig::chain::transaction::TransactionInfo, ProposalError> {
     BitcoinTransactions.check(&party.proposal, party.keys.as_ref())

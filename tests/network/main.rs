@@ -14,7 +14,13 @@ mod poison;
 mod reconnect;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod relay;
-#[cfg(all(feature = "discovery", feature = "nat"))]
-#[path = "../support/server.rs"]
-mod server;
 mod support;
+
+/// The process of a relay; see `test_support::relay`.
+#[cfg(all(feature = "discovery", feature = "nat"))]
+mod server {
+    #[test]
+    fn child() {
+        test_support::relay::child();
+    }
+}

@@ -6,8 +6,8 @@ use libmusig::net::{Multiaddr, NetCommand, NetEvent, NetworkConfig, generate_ide
 use libp2p::multiaddr::Protocol;
 
 use crate::discovery::{knowing, published};
-use crate::server::Server;
 use crate::support::{Node, Signer, eventually};
+use test_support::relay::Server;
 
 /// Settings of a node that only the relay leads to.
 fn behind(relay: &Server) -> NetworkConfig {

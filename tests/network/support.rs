@@ -13,11 +13,8 @@ use libmusig::types::{Signature, SignerKey};
 use libp2p::swarm::SwarmEvent;
 use tokio::sync::mpsc;
 
-#[path = "../support/outsider.rs"]
-mod outsider;
-
-use outsider::PROTOCOL;
-pub use outsider::raw_frame;
+pub use test_support::outsider::raw_frame;
+use test_support::outsider::{self, PROTOCOL};
 
 /// No condition takes longer than this.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -176,7 +173,7 @@ pub async fn pair(first: NetworkConfig, second: NetworkConfig) -> (Node, Node) {
 /// A raw peer. It accepts the node's streams, and reads or ignores them.
 pub struct Outsider {
     pub peer: PeerId,
-    control: libp2p_stream::Control,
+    control: test_support::libp2p_stream::Control,
     closed: mpsc::UnboundedReceiver<()>,
     failed: mpsc::UnboundedReceiver<()>,
     dial: mpsc::UnboundedSender<Multiaddr>,

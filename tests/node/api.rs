@@ -18,7 +18,7 @@ use libmusig::store::redb::RedbStore;
 use libmusig::store::{Change, Durability, Entry, Store};
 use libmusig::types::{SessionId, Txid};
 
-use crate::support::*;
+use test_support::nodes::*;
 
 fn offline(index: usize) -> Node {
     builder(secret(index)).offline().start().expect("starts")

@@ -22,9 +22,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::outsider_support::{PROTOCOL, raw_frame, swarm};
 use crate::process::Cluster;
-use crate::support::key;
+use test_support::nodes::key;
+use test_support::outsider::{PROTOCOL, raw_frame, swarm};
 
 const N: usize = 3;
 /// Settings of the node that is attacked.
@@ -69,7 +69,7 @@ impl Target {
 /// One connection of one identity.
 struct Attacker {
     peer: PeerId,
-    control: libp2p_stream::Control,
+    control: test_support::libp2p_stream::Control,
     signer: LocalSigner,
 }
 

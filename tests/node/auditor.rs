@@ -87,7 +87,7 @@ mod tests {
     use libmusig::signer::{LocalSigner, Signer};
 
     use super::*;
-    use crate::support::*;
+    use test_support::nodes::*;
 
     /// A session of two, finished without a network, as the auditor gets it.
     fn finished() -> Vec<Envelope> {

@@ -16,9 +16,9 @@ use libmusig::signer::{LocalSigner, Signer};
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::SessionId;
 
-use crate::chain_support::chain::Chain;
-use crate::support::*;
 use crate::world::{Direct, Spend};
+use test_support::backend::chain::Chain;
+use test_support::nodes::*;
 
 fn offline(n: usize) -> Vec<Node> {
     (0..n).map(|index| builder(secret(index)).offline().start().expect("starts")).collect()

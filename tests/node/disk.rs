@@ -23,11 +23,11 @@ use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::auditor::audit;
-use crate::chain_support::chain::Chain;
 use crate::process::{Cluster, lexicographic};
 use crate::recovery::{N, finish, finish_from_elsewhere, holds};
-use crate::support::*;
 use crate::world::{Direct, Spend};
+use test_support::backend::chain::Chain;
+use test_support::nodes::*;
 
 /// What a failing disk refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SessionId, SignedTransaction};
 
-use crate::chain_support::chain::Chain;
-use crate::support::*;
 use crate::world::{Direct, Spend};
+use test_support::backend::chain::Chain;
+use test_support::nodes::*;
 
 const N: usize = 5;
 /// Not the coordinator, which is the one with the lowest key.

@@ -8,7 +8,7 @@ use libmusig::types::{SessionId, Txid};
 use serde_json::{Value, json};
 
 use crate::process::Cluster;
-use crate::support::keys;
+use test_support::nodes::keys;
 
 /// What happens to the first signers of the list when they hold the finished transaction and are to submit it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

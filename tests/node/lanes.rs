@@ -17,9 +17,9 @@ use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SessionId, Signature, SignerKey, Txid};
 
-use crate::chain_support::chain::Chain;
-use crate::support::*;
 use crate::world::{Direct, Spend};
+use test_support::backend::chain::Chain;
+use test_support::nodes::*;
 
 const N: usize = 3;
 /// How long a turn lasts. What hangs, hangs for longer than all turns together.

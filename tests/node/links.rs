@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::process::network::{self, Link, Network};
 use crate::process::{Cluster, lexicographic};
 use crate::recovery::{N, finish};
-use crate::support::{key, skip};
+use test_support::nodes::{key, skip};
 
 /// `false`, and said so, if there can be no such network here.
 fn possible(test: &str) -> bool {

@@ -9,7 +9,7 @@ use libmusig::node::{Node, SessionRequest};
 use libmusig::signer::LocalSigner;
 use libmusig::types::{SessionId, Signature};
 
-use crate::support::*;
+use test_support::nodes::*;
 
 const N: usize = 5;
 /// KiB that a closed session may keep resident at one node.

@@ -4,8 +4,6 @@ mod api;
 #[cfg(target_os = "linux")]
 mod attack;
 mod auditor;
-#[path = "../../examples/support/mod.rs"]
-mod chain_support;
 mod defects;
 mod disk;
 mod events;
@@ -15,16 +13,18 @@ mod lanes;
 mod links;
 mod load;
 mod outsider;
-#[path = "../support/outsider.rs"]
-mod outsider_support;
 mod process;
 mod recovery;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod remote;
-#[cfg(all(feature = "discovery", feature = "nat"))]
-#[path = "../support/server.rs"]
-mod server;
 mod signing;
-#[path = "../support/nodes.rs"]
-mod support;
 mod world;
+
+/// The process of a relay; see `test_support::relay`.
+#[cfg(all(feature = "discovery", feature = "nat"))]
+mod server {
+    #[test]
+    fn child() {
+        test_support::relay::child();
+    }
+}

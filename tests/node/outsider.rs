@@ -18,7 +18,7 @@ use libmusig::types::{SessionId, Signature, SignerKey, Txid};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 
-use crate::support::*;
+use test_support::nodes::*;
 
 const N: usize = 3;
 

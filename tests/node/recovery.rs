@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::auditor::audit;
 use crate::process::{Cluster, Export, lexicographic};
-use crate::support::*;
+use test_support::nodes::*;
 
 pub const N: usize = 3;
 

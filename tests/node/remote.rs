@@ -8,8 +8,8 @@ use libmusig::store::Store;
 use libmusig::store::redb::RedbStore;
 use libmusig::store::schema::Key;
 
-use crate::server::Server;
-use crate::support::*;
+use test_support::nodes::*;
+use test_support::relay::Server;
 
 fn network(server: &Server) -> NetworkConfig {
     NetworkConfig {

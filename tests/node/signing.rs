@@ -2,7 +2,7 @@
 
 use libmusig::node::{Node, SessionRequest};
 
-use crate::support::*;
+use test_support::nodes::*;
 
 #[test]
 fn five_signers_finish_over_libp2p() {

@@ -11,7 +11,7 @@ use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
 use libmusig::protocol::proposal::{KeyOrder, SpentOutput};
 use libmusig::types::{OutPoint, SignerKey};
 
-use crate::chain_support::chain::{Chain, RejectReason};
+use test_support::backend::chain::{Chain, RejectReason};
 
 /// What an output of the world is worth.
 const VALUE: u64 = 100_000;

@@ -17,8 +17,8 @@ use libmusig::protocol::{Settings, Time};
 use libmusig::signer::Signer;
 use libmusig::types::SessionId;
 
-use crate::simulated::cluster::{Cluster, EPOCH, Options, key, secret};
-use crate::simulated::double::{Double, DoubleCodec, DoubleSigner};
+use test_support::cluster::{Cluster, EPOCH, Options, key, secret};
+use test_support::double::{Double, DoubleCodec, DoubleSigner};
 
 /// The byzantine signer.
 const BAD: usize = 2;
@@ -36,7 +36,7 @@ fn sign_again(real: bool, envelope: &Envelope, content: Content) -> Envelope {
     let signature = if real {
         libmusig::signer::LocalSigner::new(secret(BAD)).expect("a key").sign(&digest)
     } else {
-        DoubleSigner::new(crate::simulated::cluster::key(BAD), 0).sign(&digest)
+        DoubleSigner::new(test_support::cluster::key(BAD), 0).sign(&digest)
     };
     Envelope::new(body, signature.expect("not locked"))
 }

@@ -8,8 +8,8 @@ use libmusig::protocol::proposal::Message;
 use libmusig::protocol::status::Phase;
 use libmusig::types::{OutPoint, SessionId, Txid};
 
-use crate::simulated::cluster::{Cluster, Consent, Options, key};
-use crate::simulated::double::transaction;
+use test_support::cluster::{Cluster, Consent, Options, key};
+use test_support::double::transaction;
 
 /// The bytes of the sessions at a node, as an export counts them.
 fn bytes(cluster: &Cluster, node: usize) -> usize {

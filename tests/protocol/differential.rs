@@ -11,7 +11,7 @@ use libmusig::types::SignerKey;
 use musig2::secp::{MaybeScalar, Point, Scalar};
 use musig2::{AggNonce, KeyAggContext, PubNonce, SecNonce};
 
-use crate::support::{Choices, slices, terms};
+use test_support::party::{Choices, slices, terms};
 
 const SESSIONS: u64 = 500;
 

@@ -5,7 +5,7 @@ use libmusig::protocol::election::{ElectionMethod, elect};
 use libmusig::types::{SessionId, SignerKey, tagged_hash};
 use serde_json::Value;
 
-use crate::support::{Choices, key_of};
+use test_support::party::{Choices, key_of};
 
 const SESSION: SessionId = SessionId([5; 32]);
 

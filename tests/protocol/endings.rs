@@ -10,7 +10,7 @@ use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, UnixMillis};
 
-use crate::simulated::cluster::{Cluster, Consent, EPOCH, Fate, Options};
+use test_support::cluster::{Cluster, Consent, EPOCH, Fate, Options};
 
 fn cluster(signers: usize) -> Cluster {
     let mut cluster = Cluster::new(Options { audit: true, ..Options::new(signers) });

@@ -11,7 +11,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::Signer;
 use libmusig::types::{EnvelopeId, SessionId, Txid, tagged_hash};
 
-use crate::support::{Party, local, seal};
+use test_support::party::{Party, local, seal};
 
 fn contents(party: &Party) -> Vec<Content> {
     vec![

@@ -5,7 +5,7 @@ use std::time::Duration;
 use libmusig::protocol::event::Event;
 use libmusig::types::SessionId;
 
-use crate::simulated::cluster::{Cluster, Duty, Options};
+use test_support::cluster::{Cluster, Duty, Options};
 
 fn run(change: impl FnOnce(&mut Options), raw: bool) -> (Cluster, SessionId) {
     let mut options = Options::new(5);

@@ -9,7 +9,7 @@ use libmusig::protocol::election::{Election, ElectionMethod, elect};
 use libmusig::protocol::event::Event;
 use libmusig::types::{SessionId, SignerKey};
 
-use crate::simulated::cluster::{Broadcaster, Cluster, Options, key};
+use test_support::cluster::{Broadcaster, Cluster, Options, key};
 
 const SESSION: SessionId = SessionId([3; 32]);
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use libmusig::protocol::failover::Turns;
 use libmusig::protocol::proposal::{Proposal, Tiers};
 use libmusig::types::SessionId;
 
-use crate::simulated::cluster::{Broadcaster, Cluster, Duty, Fate, Options};
+use test_support::cluster::{Broadcaster, Cluster, Duty, Fate, Options};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TIERS: [Tiers; 3] = [Tiers::Single, Tiers::Fixed(3), Tiers::Doubling];

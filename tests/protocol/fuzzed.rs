@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::seeds::seeds;
-use crate::targets::{TARGETS, run};
+use test_support::fuzz::seeds::seeds;
+use test_support::fuzz::{TARGETS, run};
 
 #[test]
 fn the_corpora_break_no_promise() {

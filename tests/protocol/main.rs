@@ -19,16 +19,4 @@ mod messages;
 mod proposal;
 mod recovery;
 mod signer;
-mod support;
 mod vectors;
-
-#[path = "../fuzz/decoders.rs"]
-mod decoders;
-#[path = "../fuzz/machine.rs"]
-mod machine;
-#[path = "../fuzz/seeds.rs"]
-mod seeds;
-#[path = "../support/mod.rs"]
-mod simulated;
-#[path = "../fuzz/targets.rs"]
-mod targets;

@@ -17,7 +17,7 @@ use libmusig::protocol::{Settings, Time, limits};
 
 use libmusig::types::SessionId;
 
-use crate::simulated::cluster::{Cluster, Consent, EPOCH, Options, key};
+use test_support::cluster::{Cluster, Consent, EPOCH, Options, key};
 
 /// Counts what each thread holds.
 struct Counting;

@@ -8,7 +8,7 @@ use libmusig::protocol::envelope::Content;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, Txid};
 
-use crate::simulated::cluster::{Broadcaster, Cluster, Options};
+use test_support::cluster::{Broadcaster, Cluster, Options};
 
 fn sent(signers: usize, silent: usize) -> (BTreeMap<&'static str, u64>, u64, Vec<usize>) {
     let mut options = Options { audit: true, ..Options::new(signers) };

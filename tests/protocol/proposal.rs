@@ -11,7 +11,7 @@ use libmusig::protocol::proposal::{
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
 
-use crate::support::{chain, key_of, terms};
+use test_support::party::{chain, key_of, terms};
 
 fn small(n: u8) -> Terms {
     terms((1..=n).map(key_of).collect())

@@ -10,7 +10,7 @@ use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::{Durability, Output, Record};
 use libmusig::types::SessionId;
 
-use crate::simulated::cluster::{Cluster, Fate, Options, kind_of};
+use test_support::cluster::{Cluster, Fate, Options, kind_of};
 
 fn cluster(signers: usize, real: bool, seed: u64) -> Cluster {
     let mut cluster = Cluster::new(Options { real, seed, audit: true, ..Options::new(signers) });

@@ -13,7 +13,7 @@ use libmusig::protocol::proposal::{KeyOrder, Message, Proposal, Tweak};
 use libmusig::signer::{LocalSigner, PartialRequest, SignTask, Signer};
 use libmusig::types::{SessionId, Signature, SignerKey};
 
-use crate::support::{Choices, Party, chain, key_of, local, slices, terms};
+use test_support::party::{Choices, Party, chain, key_of, local, slices, terms};
 
 fn secret(number: u8) -> [u8; 32] {
     let mut secret = [0; 32];

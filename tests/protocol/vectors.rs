@@ -18,7 +18,7 @@ use secp256k1::{Keypair, PublicKey, Scalar, SecretKey};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::support::{slices, vectors_folder};
+use test_support::party::{slices, vectors_folder};
 
 /// What libsecp256k1 cannot take, so neither can this library: file, list, position, reason.
 const NOT_APPLICABLE: &[(&str, &str, usize, &str)] = &[
@@ -230,7 +230,7 @@ fn bip327_key_sort() {
 #[test]
 fn bip327_nonce_agg() {
     let Some(mut file) = File::open("bip327_nonce_agg", "bip327/nonce_agg_vectors") else { return };
-    let signers: Vec<_> = [1, 2].map(|n| crate::support::key_of(n).as_bytes().to_vec()).into();
+    let signers: Vec<_> = [1, 2].map(|n| test_support::party::key_of(n).as_bytes().to_vec()).into();
     let keys = keys_of(&proposal(&signers, &[], &[0; 32]).expect("valid"));
     for case in file.cases("valid_test_cases", 2) {
         let nonces = file.pick("pnonces", &case["pnonce_indices"]);
@@ -485,7 +485,7 @@ fn bip328_derivation_known_answer() {
 fn bip328_derivation_is_bip32() {
     use bitcoin::bip32::{ChildNumber, Xpub};
     let context = bitcoin::secp256k1::Secp256k1::verification_only();
-    let mut choices = crate::support::Choices::new(328);
+    let mut choices = test_support::party::Choices::new(328);
     for _ in 0..50 {
         let secret = SecretKey::from_secret_bytes(choices.scalar()).expect("in range");
         let aggregate = SignerKey::from(PublicKey::from_secret_key(&secret));

@@ -13,8 +13,8 @@ use libmusig::types::{SessionId, Signature, Txid};
 
 use crate::run::Run;
 use crate::scenario::{Attack, Byzantine, Scenario};
-use crate::simulated::cluster::{Cluster, EPOCH, Random, key, kind_of, secret};
-use crate::simulated::double::DoubleSigner;
+use test_support::cluster::{Cluster, EPOCH, Random, key, kind_of, secret};
+use test_support::double::DoubleSigner;
 
 /// The key of a signer, for forgeries.
 fn signer(index: usize, real: bool) -> Arc<dyn Signer> {

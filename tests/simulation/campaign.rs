@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::checks::{Checker, RULES, Violation, without_a_message};
 use crate::run::{EXPIRY, Run};
 use crate::scenario::Scenario;
-use crate::simulated::cluster::Trace;
+use test_support::cluster::Trace;
 
 /// Of how many seeds one is also run without a message (S9): it takes several runs.
 pub const METAMORPHIC: u64 = 8;

@@ -7,7 +7,7 @@ use libmusig::protocol::proposal::Tiers;
 
 use crate::run::EXPIRY;
 use crate::scenario::{Attack, Byzantine, Fault, Part, Plan, Scenario};
-use crate::simulated::cluster::{Broadcaster, Consent, Duty, Random};
+use test_support::cluster::{Broadcaster, Consent, Duty, Random};
 
 const DAY: i64 = 86_400_000;
 

@@ -11,8 +11,6 @@ mod mutations;
 mod report;
 mod run;
 mod scenario;
-#[path = "../support/mod.rs"]
-mod simulated;
 mod speed;
 mod timeline;
 mod trace;
@@ -24,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use campaign::Total;
 use scenario::Scenario;
-use simulated::memory::Allocator;
+use test_support::memory::Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;

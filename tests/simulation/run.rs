@@ -16,10 +16,10 @@ use libmusig::types::{OutPoint, SessionId, Txid};
 
 use crate::byzantine;
 use crate::scenario::{Fault, Plan, Scenario};
-use crate::simulated::cluster::{Broadcaster, Cluster, Consent, EPOCH, Fate, Options};
-use crate::simulated::disk::Snapshot;
-use crate::simulated::double::{Double, transaction};
 use crate::timeline::Track;
+use test_support::cluster::{Broadcaster, Cluster, Consent, EPOCH, Fate, Options};
+use test_support::disk::Snapshot;
+use test_support::double::{Double, transaction};
 
 /// When all sessions of a run have expired.
 pub const EXPIRY: Duration = Duration::from_secs(3 * 86_400);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::Tiers;
 
-use crate::simulated::cluster::{Broadcaster, Consent, Duty};
+use test_support::cluster::{Broadcaster, Consent, Duty};
 
 /// What a byzantine signer does all the time. What it does once is an [`Attack`].
 #[derive(Clone, Debug, Default)]

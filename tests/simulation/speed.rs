@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::number;
-use crate::simulated::cluster::{Broadcaster, Cluster, EPOCH, Options};
-use crate::simulated::memory::in_use;
+use test_support::cluster::{Broadcaster, Cluster, EPOCH, Options};
+use test_support::memory::in_use;
 
 /// How long after its proposal a session expires, and is forgotten.
 const EXPIRY: Duration = Duration::from_secs(60);

@@ -20,8 +20,8 @@ use libmusig::store::{Change, Durability, Entry, Store};
 use libmusig::types::{SignerKey, from_hex, to_hex};
 use serde_json::{Value, json};
 
-use crate::chain_support::esplora::Esplora;
-use crate::support::{keys, node_builder, wait_until};
+use test_support::backend::esplora::Esplora;
+use test_support::nodes::{keys, node_builder, wait_until};
 
 /// Set in a child: its settings.
 pub const SETTINGS: &str = "LIBMUSIG_TEST_SIGNER";

@@ -23,10 +23,10 @@ use libmusig::types::{SignerKey, to_hex};
 use serde_json::{Value, json};
 
 use self::child::{SETTINGS, bytes};
-use crate::chain_support::chain::Chain;
-use crate::chain_support::http::Server;
-use crate::support::{key, keys, secret, wait_until};
 use crate::world::Spend;
+use test_support::backend::chain::Chain;
+use test_support::backend::http::Server;
+use test_support::nodes::{key, keys, secret, wait_until};
 
 /// How long a turn lasts, if nothing else is said: long enough for a busy machine to submit in.
 pub const TURN: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use libmusig::protocol::status::Phase;
 use libmusig::types::Txid;
 
 use super::{TIMEOUT, all_broadcasters, held, txid};
-use crate::simulated::cluster::Broadcaster;
+use test_support::cluster::Broadcaster;
 
 #[test]
 fn a_lost_transaction_starts_a_new_watch() {

@@ -6,7 +6,7 @@ use libmusig::protocol::envelope::Content;
 use libmusig::types::Txid;
 
 use super::{TIMEOUT, all_broadcasters, held, submissions, txid};
-use crate::simulated::cluster::{Broadcaster, Cluster, Options};
+use test_support::cluster::{Broadcaster, Cluster, Options};
 
 #[test]
 fn a_forged_claim_delays_nothing() {

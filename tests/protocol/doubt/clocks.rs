@@ -5,7 +5,7 @@ use std::time::Duration;
 use libmusig::types::SessionId;
 
 use super::{TIMEOUT, held, submissions};
-use crate::simulated::cluster::{Broadcaster, Cluster};
+use test_support::cluster::{Broadcaster, Cluster};
 
 fn jump(millis: i64) -> (Cluster, SessionId) {
     let (mut cluster, session) = held(4, |cluster| {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use libmusig::types::{SessionId, Txid};
 
-use crate::simulated::cluster::{Broadcaster, Cluster, Options};
+use test_support::cluster::{Broadcaster, Cluster, Options};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

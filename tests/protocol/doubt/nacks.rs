@@ -6,7 +6,7 @@ use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::Event;
 
 use super::{TIMEOUT, all_broadcasters, held, submissions};
-use crate::simulated::cluster::{Broadcaster, Cluster, Duty, Options};
+use test_support::cluster::{Broadcaster, Cluster, Duty, Options};
 
 #[test]
 fn a_nack_opens_the_next_turn_at_once() {

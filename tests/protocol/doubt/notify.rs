@@ -7,7 +7,7 @@ use libmusig::protocol::status::Phase;
 use libmusig::types::{SessionId, Txid};
 
 use super::{TIMEOUT, held};
-use crate::simulated::cluster::{Broadcaster, Cluster, Consent, Duty, Options};
+use test_support::cluster::{Broadcaster, Cluster, Consent, Duty, Options};
 
 fn applications(observer: bool, duty: Duty) -> (Cluster, SessionId) {
     let mut options = Options { sync: Duration::ZERO, ..Options::new(3) };

@@ -6,8 +6,8 @@ use libmusig::protocol::status::Phase;
 use libmusig::types::SessionId;
 
 use super::{TIMEOUT, all_broadcasters, txid};
-use crate::simulated::cluster::{Broadcaster, Cluster, Options};
-use crate::simulated::double::transaction;
+use test_support::cluster::{Broadcaster, Cluster, Options};
+use test_support::double::transaction;
 
 fn two(change: impl FnOnce(&mut Cluster)) -> (Cluster, SessionId, SessionId) {
     let mut cluster = Cluster::new(Options { sync: Duration::ZERO, ..Options::new(3) });

@@ -6,7 +6,7 @@ use libmusig::protocol::event::Event;
 use libmusig::types::SessionId;
 
 use super::{TIMEOUT, all_broadcasters, held, submissions, txid};
-use crate::simulated::cluster::{Broadcaster, Cluster};
+use test_support::cluster::{Broadcaster, Cluster};
 
 fn session_of(cluster: &Cluster) -> SessionId {
     cluster.engine(0).ids()[0]

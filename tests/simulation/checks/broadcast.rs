@@ -80,7 +80,7 @@ impl Checker {
             let lies = |signer: usize| {
                 let part = &run.scenario.parts[signer];
                 part.byzantine.is_some()
-                    || part.duty == crate::simulated::cluster::Duty::OnlySays
+                    || part.duty == test_support::cluster::Duty::OnlySays
                     || !run.broadcasts[signer].holds(Duration::ZERO, due.by)
             };
             let parted = !run.whole.holds(due.from, due.by);

@@ -9,7 +9,7 @@ use libmusig::protocol::wire::{self, pb};
 use super::{Checker, answers, pauses};
 use crate::run::Run;
 use crate::scenario::{Fault, Scenario};
-use crate::simulated::cluster::{Consent, Duty, Random};
+use test_support::cluster::{Consent, Duty, Random};
 
 /// How many messages are left out, each in a run of its own.
 const MESSAGES: usize = 2;

@@ -11,7 +11,7 @@ use libmusig::protocol::proposal::FailoverPolicy;
 use libmusig::types::ChainStatus;
 
 use crate::run::{Begun, Run};
-use crate::simulated::cluster::{Duty, key};
+use test_support::cluster::{Duty, key};
 
 mod broadcast;
 mod doubt;

@@ -16,8 +16,8 @@ use libmusig::protocol::{Settings, Time};
 use super::Checker;
 use super::memory::ENVELOPES_OF_SIGNER;
 use crate::run::{Begun, Run};
-use crate::simulated::cluster::EPOCH;
-use crate::simulated::double::{Double, DoubleCodec};
+use test_support::cluster::EPOCH;
+use test_support::double::{Double, DoubleCodec};
 
 impl Checker {
     pub(super) fn signing(&mut self, run: &Run) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::{FailoverPolicy, Tiers};
 
-use crate::simulated::cluster::{Broadcaster, Cluster, Options};
+use test_support::cluster::{Broadcaster, Cluster, Options};
 
 /// The default of the proposal.
 pub const TIMEOUT: Duration = Duration::from_secs(300);

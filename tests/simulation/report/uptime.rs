@@ -6,7 +6,7 @@ use libmusig::protocol::proposal::{FailoverPolicy, Tiers};
 
 use super::all;
 use super::failover::{SUBMISSION, TIERS, TIMEOUT};
-use crate::simulated::cluster::{Cluster, Options, Random};
+use test_support::cluster::{Cluster, Options, Random};
 
 /// The mean time for which a signer is away; it is there nine times as long. Only the ratio to the time limits matters.
 const ABSENCE: Duration = Duration::from_secs(60);

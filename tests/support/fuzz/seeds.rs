@@ -11,9 +11,9 @@ use libmusig::protocol::wire::{self, Certificate, pb};
 use libmusig::signer::{NonceRequest, PartialRequest, SignTask};
 use libmusig::types::{SessionId, Signature, Txid};
 
-use crate::decoders::{fixed_proposal, fixed_terms};
-use crate::simulated::cluster::key;
-use crate::simulated::double::{Double, DoubleSigner};
+use super::decoders::{fixed_proposal, fixed_terms};
+use crate::cluster::key;
+use crate::double::{Double, DoubleSigner};
 
 /// An input of a target, and its name.
 pub type Seed = (&'static str, String, Vec<u8>);

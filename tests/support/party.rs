@@ -1,4 +1,4 @@
-//! What several of these tests need.
+//! Sessions whose signers are all here, and what tests of keys and messages need.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ impl Choices {
 
 /// The vectors folder, or `None` after a line that says what was skipped.
 pub fn vectors_folder(test: &str) -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
     let folder = std::env::var_os("MUSIG_VECTORS").map_or(default, PathBuf::from);
     if folder.is_dir() {
         return Some(folder);

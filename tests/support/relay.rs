@@ -1,18 +1,18 @@
-//! `examples/relay.rs` as a process of its own: this test binary, started again as one of its "tests".
+//! `examples/relay.rs` as a process of its own: the test binary, started again as its
+//! "test" `server::child`, which calls [`child`].
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-#[allow(dead_code)]
+#[allow(dead_code)] // its main
 #[path = "../../examples/relay.rs"]
 mod program;
 
 /// Set in a child: its arguments, one a line.
 const ARGUMENTS: &str = "LIBMUSIG_TEST_RELAY";
 
-/// Not a test: what this program does when a test starts it as a relay.
-#[test]
-fn child() {
+/// Serves, if this process was started as a relay.
+pub fn child() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let code = program::run(arguments.lines().map(String::from));
     assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS));
@@ -33,10 +33,8 @@ impl Server {
 
     /// Starts one with these options, and waits until it listens.
     pub fn with(options: &[&str]) -> Self {
-        let name = concat!(module_path!(), "::child");
-        let name = name.split_once("::").expect("is a module of a test binary").1;
         let mut process = Command::new(std::env::current_exe().expect("runs"))
-            .args([name, "--exact", "--nocapture", "--test-threads=1"])
+            .args(["server::child", "--exact", "--nocapture", "--test-threads=1"])
             .env(ARGUMENTS, options.join("\n"))
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -16,9 +16,9 @@ use libmusig::protocol::wire::{self, Certificate, pb};
 use libmusig::protocol::{Output, RequestId, Time, limits};
 use libmusig::types::{ChainStatus, SessionId, Signature, SubmitOutcome, Txid};
 
-use crate::simulated::cluster::{Broadcaster, Cluster, Consent, Duty, EPOCH, Fate, Options};
-use crate::simulated::disk::Snapshot;
-use crate::simulated::double::Double;
+use crate::cluster::{Broadcaster, Cluster, Consent, Duty, EPOCH, Fate, Options};
+use crate::disk::Snapshot;
+use crate::double::Double;
 
 /// More actions than this are not looked at: each input is to take milliseconds.
 const ACTIONS: usize = 48;

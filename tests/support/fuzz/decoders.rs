@@ -18,9 +18,9 @@ use libmusig::protocol::{Output, Settings, Time};
 use libmusig::signer::Signer;
 use libmusig::types::{OutPoint, SessionId, Signature, SignerKey, Txid, UnixMillis};
 
-use crate::simulated::cluster::{Cluster, EPOCH, Options, key};
-use crate::simulated::disk::Disk;
-use crate::simulated::double::{Double, DoubleCodec, DoubleSigner, transaction};
+use crate::cluster::{Cluster, EPOCH, Options, key};
+use crate::disk::Disk;
+use crate::double::{Double, DoubleCodec, DoubleSigner, transaction};
 
 /// The double of cryptography, but every signature of an envelope is good.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
-//! The targets by name.
+//! The targets of `tests/fuzz`, by name.
 
-use crate::{decoders, machine};
+mod decoders;
+mod machine;
+pub mod seeds;
 
 /// What is done with an input. Panics if it breaks a promise.
 type Target = fn(&[u8]);

@@ -1,0 +1,22 @@
+//! What the tests share: a simulated cluster of signers with doubles for cryptography, disk and chain; sessions and real
+//! nodes that are ready to use; and an embedded Bitcoin backend for the demo.
+
+pub mod auditor;
+#[cfg(feature = "bitcoin")]
+pub mod backend;
+pub mod chain;
+pub mod cluster;
+pub mod disk;
+pub mod double;
+pub mod fuzz;
+pub mod memory;
+#[cfg(feature = "node")]
+pub mod nodes;
+#[cfg(feature = "node")]
+pub mod outsider;
+pub mod party;
+#[cfg(feature = "relay")]
+pub mod relay;
+
+#[cfg(feature = "node")]
+pub use libp2p_stream;
