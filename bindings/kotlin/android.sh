@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds target/kotlin/musig.aar for Android 7 (API level 24) and newer. NOT RUN by the project's own tests, which have
+# Builds target/kotlin/libmusig.aar for Android 7 (API level 24) and newer. NOT RUN by the project's own tests, which have
 # no Android NDK. They run its check of alignment only, on this machine's library, which is linked the same way.
 #
 #   bindings/kotlin/android.sh              needs cargo-ndk, ANDROID_NDK_HOME, the four Rust targets, and a run of
 #                                           bindings/kotlin/test.sh before it, which compiles the classes
 #   bindings/kotlin/android.sh check FILE…  only checks that libraries can be loaded where pages have 16 KiB
 #
-# musig.aar:  AndroidManifest.xml  classes.jar  R.txt  proguard.txt (consumer-rules.pro)  jni/ABI/libmusig_uniffi.so
+# libmusig.aar:  AndroidManifest.xml  classes.jar  R.txt  proguard.txt (consumer-rules.pro)  jni/ABI/libmusig_uniffi.so
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -62,5 +62,5 @@ MANIFEST
 cp bindings/kotlin/consumer-rules.pro "$aar/proguard.txt"
 : >"$aar/R.txt"
 jar --create --file "$aar/classes.jar" -C "$target/kotlin/build/classes" org
-jar --create --no-manifest --file "$target/kotlin/musig.aar" -C "$aar" .
-echo "$target/kotlin/musig.aar"
+jar --create --no-manifest --file "$target/kotlin/libmusig.aar" -C "$aar" .
+echo "$target/kotlin/libmusig.aar"

@@ -20,11 +20,12 @@ rm -rf "$work/wheel" "$work/venv"
         --target-dir "$target" --out "$work/wheel")
 
 "$python" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/wheel/musig-*.whl pytest mypy
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/wheel/libmusig-*.whl pytest mypy
 
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" examples/python/failover.py
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" --follow-imports silent \
-    -m musig -m musig._node -m musig._exit -m musig.chain -m musig.cli -m musig.events -m musig.signer
+    -m libmusig -m libmusig._node -m libmusig._exit -m libmusig.chain -m libmusig.cli -m libmusig.events \
+    -m libmusig.signer
 
 # From elsewhere, so that nothing but the installed package can be imported.
 export MUSIG_REPOSITORY=$PWD

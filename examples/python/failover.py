@@ -1,7 +1,7 @@
 """Three signers; the elected coordinator stops before it broadcasts; the next one does, by a Broadcaster in Python.
 
-    pip install musig
-    python failover.py
+    pip install ./bindings/python        # from a checkout: nothing is published yet
+    python examples/python/failover.py
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import musig
-from musig import chain, events
+import libmusig
+from libmusig import chain, events
 
 VALUE = 10_000
 
 
-class Mempool(musig.Broadcaster, musig.ChainObserver):
+class Mempool(libmusig.Broadcaster, libmusig.ChainObserver):
     """Stands for a Bitcoin node. In an application these two methods ask a real one."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.transactions: set[str] = set()
 
-    def submit(self, transaction: musig.SignedTransaction) -> musig.SubmitOutcome:
+    def submit(self, transaction: libmusig.SignedTransaction) -> libmusig.SubmitOutcome:
         with self.lock:
             self.transactions.add(transaction.txid)
         print(f"submitted   {transaction.txid}", flush=True)
-        return musig.Accepted()
+        return libmusig.Accepted()
 
-    def status(self, query: musig.ChainQuery) -> musig.ChainStatus:
+    def status(self, query: libmusig.ChainQuery) -> libmusig.ChainStatus:
         with self.lock:
             if query.txid not in self.transactions:
                 return chain.Unknown()
@@ -42,16 +42,16 @@ def unsigned_transaction(script: bytes) -> bytes:
     return b"\x02\0\0\0" + b"\x01" + outpoint + b"\0" + b"\xfd\xff\xff\xff" + b"\x01" + output + bytes(4)
 
 
-async def address(node: musig.Node) -> str:
+async def address(node: libmusig.Node) -> str:
     while not (addresses := await node.listen_addresses()):
         await asyncio.sleep(0.01)
     return addresses[0]
 
 
-async def join_everything(node: musig.Node, complete: asyncio.Event, confirmed: asyncio.Event) -> None:
+async def join_everything(node: libmusig.Node, complete: asyncio.Event, confirmed: asyncio.Event) -> None:
     """What an application does with events. A wallet would show the proposal to its user before it joins."""
 
-    async def handle(event: musig.NodeEvent) -> None:
+    async def handle(event: libmusig.NodeEvent) -> None:
         match event.data:
             case events.SessionProposed(proposal=proposal):
                 await node.session(proposal.session).join()
@@ -68,10 +68,10 @@ async def join_everything(node: musig.Node, complete: asyncio.Event, confirmed: 
 
 async def main() -> None:
     mempool = Mempool()
-    signers = [musig.LocalSigner.generate() for _ in range(3)]
+    signers = [libmusig.LocalSigner.generate() for _ in range(3)]
     keys = [signer.public_key() for signer in signers]
     nodes = [
-        musig.Node(
+        libmusig.Node(
             signer=signer,
             store=":memory:",
             listen=["/ip4/127.0.0.1/tcp/0"],
@@ -80,9 +80,9 @@ async def main() -> None:
         )
         for signer in signers
     ]
-    order = musig.elect(keys, musig.ElectionMethod.LEXICOGRAPHIC).priority_list
+    order = libmusig.elect(keys, libmusig.ElectionMethod.LEXICOGRAPHIC).priority_list
     # The coordinator has no way to the chain in this example, so that it certainly does not broadcast.
-    nodes[order[0]] = musig.Node(
+    nodes[order[0]] = libmusig.Node(
         signer=signers[order[0]], store=":memory:", listen=["/ip4/127.0.0.1/tcp/0"], without_observer=True
     )
     for node in nodes:
@@ -96,12 +96,12 @@ async def main() -> None:
         asyncio.create_task(join_everything(node, *flags))
         for node, flags in zip(nodes, zip(complete, confirmed))
     ]
-    forest = musig.TweakForest(musig.aggregate_key(keys, musig.KeyOrder.SORTED))
+    forest = libmusig.TweakForest(libmusig.aggregate_key(keys, libmusig.KeyOrder.SORTED))
     script = bytes.fromhex("5120" + forest.key(forest.taproot())[2:])
     await nodes[0].create_session(
         keys,
         transaction=unsigned_transaction(script),
-        spent=[musig.SpentOutput(value=VALUE, script=script)],
+        spent=[libmusig.SpentOutput(value=VALUE, script=script)],
         broadcast_timeout=1,
     )
     await asyncio.gather(*(flag.wait() for flag in complete))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import musig
-from musig import events
+import libmusig
+from libmusig import events
 
 
-async def handle(node: musig.Node, event: musig.NodeEvent) -> None:
+async def handle(node: libmusig.Node, event: libmusig.NodeEvent) -> None:
     if event.session is None:
         return
     session = node.session(event.session)
@@ -26,7 +26,7 @@ async def handle(node: musig.Node, event: musig.NodeEvent) -> None:
             print(f"confirmed {event.session}", flush=True)
 
 
-async def orders(node: musig.Node) -> None:
+async def orders(node: libmusig.Node) -> None:
     while line := await asyncio.to_thread(sys.stdin.readline):
         match line.split():
             case ["peer", address]:
@@ -35,7 +35,7 @@ async def orders(node: musig.Node) -> None:
                 await node.create_session(
                     keys,
                     messages=[bytes.fromhex(digest)],
-                    election_method=musig.ElectionMethod.FIRST_SIGNER,
+                    election_method=libmusig.ElectionMethod.FIRST_SIGNER,
                     broadcast_timeout=int(milliseconds) / 1000,
                 )
             case ["broadcast", session]:
@@ -46,8 +46,8 @@ async def orders(node: musig.Node) -> None:
 
 async def main() -> None:
     secret = bytes.fromhex(sys.stdin.readline().removeprefix("secret ").strip())
-    async with musig.Node(
-        signer=musig.LocalSigner(secret),
+    async with libmusig.Node(
+        signer=libmusig.LocalSigner(secret),
         store=sys.argv[1],
         listen=["/ip4/127.0.0.1/tcp/0"],
         without_observer=True,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import support
-from musig._ffi import musig as generated
+from libmusig._ffi import musig as generated
 
 PREFIX = "uniffi_libmusig_fn_"
 NAMES = sorted(

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, Awaitable, Callable, TypeVar
 
-import musig
-from musig import _ffi, chain, events
+import libmusig
+from libmusig import _ffi, chain, events
 
 REPOSITORY = Path(os.environ["MUSIG_REPOSITORY"])
 PATIENCE = float(os.environ.get("MUSIG_PATIENCE", "30"))
@@ -25,7 +25,7 @@ def secret(index: int) -> bytes:
 
 
 def key(index: int) -> str:
-    return musig.LocalSigner(secret(index)).public_key()
+    return libmusig.LocalSigner(secret(index)).public_key()
 
 
 def keys(count: int) -> list[str]:
@@ -37,19 +37,19 @@ def ranked(count: int) -> list[int]:
     return sorted(range(count), key=key)
 
 
-def make(index: int, **options: Any) -> musig.Node:
+def make(index: int, **options: Any) -> libmusig.Node:
     """A node on loopback, with a memory store and no observer, unless the options say otherwise."""
     chosen = {
-        "signer": musig.LocalSigner(secret(index)),
+        "signer": libmusig.LocalSigner(secret(index)),
         "store": ":memory:",
         "listen": ["/ip4/127.0.0.1/tcp/0"],
         "without_observer": "observer" not in options,
         **options,
     }
-    return musig.Node(**chosen)
+    return libmusig.Node(**chosen)
 
 
-def offline(index: int, **options: Any) -> musig.Node:
+def offline(index: int, **options: Any) -> libmusig.Node:
     return make(index, offline=True, listen=[], **options)
 
 
@@ -67,30 +67,30 @@ def until_now(what: str, condition: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
-async def address(node: musig.Node) -> str:
+async def address(node: libmusig.Node) -> str:
     await until("it listens", node.listen_addresses)
     return (await node.listen_addresses())[0]
 
 
-async def connect(*nodes: musig.Node) -> None:
+async def connect(*nodes: libmusig.Node) -> None:
     for position, node in enumerate(nodes):
         for other in nodes[:position]:
             await node.add_peer(await address(other))
     for node in nodes:
 
-        async def connected(node: musig.Node = node) -> bool:
+        async def connected(node: libmusig.Node = node) -> bool:
             return len(await node.connected_signers()) == len(nodes) - 1
 
         await until("all are connected", connected)
 
 
 async def wait_event(
-    node: musig.Node, kind: type[T], fits: Callable[[T], bool] = lambda _: True, ack: bool = True
-) -> tuple[musig.NodeEvent, T]:
+    node: libmusig.Node, kind: type[T], fits: Callable[[T], bool] = lambda _: True, ack: bool = True
+) -> tuple[libmusig.NodeEvent, T]:
     """Takes events until one is of this kind, and acknowledges all (but that one, if `ack` is false)."""
     seen = []
 
-    async def search() -> tuple[musig.NodeEvent, T]:
+    async def search() -> tuple[libmusig.NodeEvent, T]:
         async for event in node.events():
             seen.append(event)
             if isinstance(event.data, kind) and fits(event.data):
@@ -106,7 +106,7 @@ async def wait_event(
         raise AssertionError(f"waited too long for {kind}; the node said {seen}") from None
 
 
-async def join_next(node: musig.Node) -> musig.Session:
+async def join_next(node: libmusig.Node) -> libmusig.Session:
     event, _ = await wait_event(node, events.SessionProposed)
     assert event.session is not None
     session = node.session(event.session)
@@ -114,7 +114,7 @@ async def join_next(node: musig.Node) -> musig.Session:
     return session
 
 
-async def sign(nodes: list[musig.Node], **content: Any) -> str:
+async def sign(nodes: list[libmusig.Node], **content: Any) -> str:
     """Proposes at the first node, joins at the others, waits until all hold the signatures; the session's id."""
     given = content if "transaction" in content else {"messages": [bytes([7] * 32)], **content}
     session = await nodes[0].create_session([node.signer_key for node in nodes], **given)
@@ -124,7 +124,7 @@ async def sign(nodes: list[musig.Node], **content: Any) -> str:
 
 
 def taproot_script(signers: list[str]) -> bytes:
-    forest = musig.TweakForest(musig.aggregate_key(signers, musig.KeyOrder.SORTED))
+    forest = libmusig.TweakForest(libmusig.aggregate_key(signers, libmusig.KeyOrder.SORTED))
     return bytes.fromhex("5120" + forest.key(forest.taproot())[2:])
 
 
@@ -144,7 +144,7 @@ def spend(signers: list[str], salt: int = 1) -> dict[str, Any]:
         + script
         + (0).to_bytes(4, "little")
     )
-    return {"transaction": transaction, "spent": [musig.SpentOutput(value=10_000, script=script)]}
+    return {"transaction": transaction, "spent": [libmusig.SpentOutput(value=10_000, script=script)]}
 
 
 class FakeChain:
@@ -164,26 +164,26 @@ class FakeChain:
             return sum(1 for name, _ in self.submitted if name == who)
 
 
-class FakeBroadcaster(musig.Broadcaster):
+class FakeBroadcaster(libmusig.Broadcaster):
     def __init__(self, fake: FakeChain, who: str, before: Callable[[], object] = lambda: None) -> None:
         self.fake, self.who, self.before = fake, who, before
         self.calls = 0
 
-    def submit(self, transaction: musig.SignedTransaction) -> musig.SubmitOutcome:
+    def submit(self, transaction: libmusig.SignedTransaction) -> libmusig.SubmitOutcome:
         covered("broadcaster_submit")
         self.calls += 1
         self.before()
         with self.fake.lock:
             self.fake.submitted.append((self.who, transaction.txid))
-        return musig.Accepted()
+        return libmusig.Accepted()
 
 
-class FakeObserver(musig.ChainObserver):
+class FakeObserver(libmusig.ChainObserver):
     def __init__(self, fake: FakeChain, before: Callable[[], object] = lambda: None) -> None:
         self.fake, self.before = fake, before
         self.calls = 0
 
-    def status(self, query: musig.ChainQuery) -> musig.ChainStatus:
+    def status(self, query: libmusig.ChainQuery) -> libmusig.ChainStatus:
         covered("chainobserver_status")
         self.calls += 1
         self.before()
@@ -196,11 +196,11 @@ class FakeObserver(musig.ChainObserver):
             return chain.Seen()
 
 
-class WrappingSigner(musig.Signer):
+class WrappingSigner(libmusig.Signer):
     """A signer of the application's own, which asks a LocalSigner."""
 
     def __init__(self, index: int, before: Callable[[str], object] = lambda _: None) -> None:
-        self.inner = musig.LocalSigner(secret(index))
+        self.inner = libmusig.LocalSigner(secret(index))
         self.before = before
 
     def public_key(self) -> str:
@@ -213,7 +213,7 @@ class WrappingSigner(musig.Signer):
         self.before("sign")
         return self.inner.sign(digest)
 
-    def make_nonces(self, request: musig.NonceRequest) -> list[bytes]:
+    def make_nonces(self, request: libmusig.NonceRequest) -> list[bytes]:
         covered("signer_make_nonces")
         assert request.proposal().signers[request.signer()] == self.inner.public_key()
         assert len(request.output_keys()) == len(request.proposal().messages)
@@ -221,7 +221,7 @@ class WrappingSigner(musig.Signer):
         self.before("make_nonces")
         return self.inner.make_nonces(request)
 
-    def make_partials(self, request: musig.PartialRequest) -> list[bytes]:
+    def make_partials(self, request: libmusig.PartialRequest) -> list[bytes]:
         covered("signer_make_partials")
         assert request.proposal().signers[request.signer()] == self.inner.public_key()
         assert [len(part) for part in request.output_keys()] == [32] * len(request.proposal().messages)

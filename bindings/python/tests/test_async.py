@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import musig
-from musig import errors, events
+import libmusig
+from libmusig import errors, events
 from support import assert_nothing_lives, connect, keys, make, offline, sign, until, wait_event
 
 
@@ -23,7 +23,7 @@ def test_a_handler_acknowledges_by_returning_and_keeps_by_raising() -> None:
             calls: list[str] = []
             complete = asyncio.Event()
 
-            async def handler(event: musig.NodeEvent) -> None:
+            async def handler(event: libmusig.NodeEvent) -> None:
                 # Calling back into the node from the handler.
                 await node.metrics()
                 calls.append(type(event.data).__name__)
@@ -176,7 +176,7 @@ def test_cancelling_what_changes_something_does_not_undo_it(tmp_path: Path) -> N
             await cancel_early(handle.close_session())
 
             async def closed() -> bool:
-                return (await handle.status()).phase is musig.Phase.CLOSED
+                return (await handle.status()).phase is libmusig.Phase.CLOSED
 
             await until("the cancelled close is done", closed)
             await cancel_early(a.stop())
@@ -290,10 +290,10 @@ def test_the_interpreter_ends_right_after_a_node(tmp_path: Path) -> None:
     """A thread that just brought an answer must be outside before the interpreter goes: CPython would abort."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import asyncio, musig, os\n"
+        "import asyncio, libmusig, os\n"
         "async def main():\n"
-        "    signer = musig.LocalSigner.generate()\n"
-        "    async with musig.Node(signer=signer, store=':memory:', offline=True, without_observer=True) as node:\n"
+        "    signer = libmusig.LocalSigner.generate()\n"
+        "    async with libmusig.Node(signer=signer, store=':memory:', offline=True, without_observer=True) as node:\n"
         "        await node.metrics()\n"
         "asyncio.run(main())\n"
     )

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-import musig
-from musig import ElectionMethod, errors
+import libmusig
+from libmusig import ElectionMethod, errors
 from support import REPOSITORY, keys
 
 PATH = next(path for path in (REPOSITORY / "vectors", REPOSITORY / "tests/vectors") if path.exists()) / "election.json"
@@ -17,35 +17,35 @@ def test_reference_vectors() -> None:
     assert {case["method"] for case in CASES} == set(METHODS) - {"session-salted"}
     for case in CASES:
         signers = case["pubkeys"]
-        election = musig.elect(signers, METHODS[case["method"]])
+        election = libmusig.elect(signers, METHODS[case["method"]])
         assert election.coordinator == case["coordinatorIndex"], case["name"]
         assert signers[election.coordinator] == case["coordinatorPublicKey"]
         assert election.proof == case["electionProof"]
         assert election.priority_list == case["priorityList"]
-        backups = [musig.backup_after(election, index) for index in election.priority_list]
-        indexed = [musig.backup_after(election, index) for index in range(len(signers))]
+        backups = [libmusig.backup_after(election, index) for index in election.priority_list]
+        indexed = [libmusig.backup_after(election, index) for index in range(len(signers))]
         assert case["backups"] in (backups, indexed), case
-        assert musig.verify_election(election, signers)
+        assert libmusig.verify_election(election, signers)
         election.proof = "00" * 32
-        assert not musig.verify_election(election, signers)
+        assert not libmusig.verify_election(election, signers)
 
 
 def test_session_salted() -> None:
     signers = keys(8)
-    lists = {tuple(musig.elect(signers, ElectionMethod.SESSION_SALTED, f"{n:064x}").priority_list) for n in range(20)}
+    lists = {tuple(libmusig.elect(signers, ElectionMethod.SESSION_SALTED, f"{n:064x}").priority_list) for n in range(20)}
     assert len(lists) > 10 and all(sorted(each) == list(range(8)) for each in lists)
     with pytest.raises(errors.InvalidArgument):
-        musig.elect(signers, ElectionMethod.SESSION_SALTED)
+        libmusig.elect(signers, ElectionMethod.SESSION_SALTED)
 
 
 def test_errors_are_typed() -> None:
     with pytest.raises(errors.NoSigners):
-        musig.elect([], ElectionMethod.FIRST_SIGNER)
+        libmusig.elect([], ElectionMethod.FIRST_SIGNER)
     with pytest.raises(errors.InvalidArgument) as refused:
-        musig.elect(["02" + "ff" * 32], ElectionMethod.FIRST_SIGNER)
+        libmusig.elect(["02" + "ff" * 32], ElectionMethod.FIRST_SIGNER)
     assert refused.value.what == "signer key"
-    election = musig.elect(keys(2), ElectionMethod.FIRST_SIGNER)
+    election = libmusig.elect(keys(2), ElectionMethod.FIRST_SIGNER)
     with pytest.raises(errors.IndexOutOfRange) as beyond:
-        musig.backup_after(election, 2)
+        libmusig.backup_after(election, 2)
     assert (beyond.value.index, beyond.value.signers) == (2, 2)
     assert str(beyond.value) == "there is no signer 2 among 2"

@@ -10,8 +10,8 @@ from typing import Any, Callable
 
 import pytest
 
-import musig
-from musig import Phase, chain, errors, events
+import libmusig
+from libmusig import Phase, chain, errors, events
 from support import (
     FakeBroadcaster,
     FakeChain,
@@ -76,7 +76,7 @@ def test_broadcaster_and_observer() -> None:
         fake.mine(3)
         for node in (a, b):
 
-            async def final(node: musig.Node = node) -> bool:
+            async def final(node: libmusig.Node = node) -> bool:
                 return (await node.session(session).status()).phase is Phase.FINAL
 
             await until("the watch ends", final)
@@ -131,8 +131,8 @@ def test_a_slow_broadcaster_delays_no_other_session() -> None:
 
 
 def test_a_rejection_is_an_event() -> None:
-    class Refusing(musig.Broadcaster):
-        def submit(self, transaction: musig.SignedTransaction) -> musig.SubmitOutcome:
+    class Refusing(libmusig.Broadcaster):
+        def submit(self, transaction: libmusig.SignedTransaction) -> libmusig.SubmitOutcome:
             covered("broadcaster_submit")
             return chain.Rejected("min relay fee not met")
 
@@ -174,7 +174,7 @@ def test_an_observer_that_does_not_answer_delays_no_broadcast(kind: str) -> None
 @pytest.mark.parametrize("call", ["none", "sign", "make_nonces", "make_partials"])
 def test_a_foreign_signer(call: str) -> None:
     """Works; and when it raises once, that is said, and the session goes on."""
-    fail = failing(1, lambda: errors.SignerFailed(musig.SignerProblem.OTHER(), "the device is busy"))
+    fail = failing(1, lambda: errors.SignerFailed(libmusig.SignerProblem.OTHER(), "the device is busy"))
 
     async def main() -> None:
         signer = WrappingSigner(1)
@@ -224,11 +224,11 @@ def test_a_slow_signer_blocks_nothing_else() -> None:
 
 def test_a_signer_that_cannot_say_its_key() -> None:
     def fail(_: str) -> None:
-        raise errors.SignerFailed(musig.SignerProblem.LOCKED(), "enter the PIN")
+        raise errors.SignerFailed(libmusig.SignerProblem.LOCKED(), "enter the PIN")
 
     with pytest.raises(errors.SignerFailed) as refused:
         asyncio.run(offline(0, signer=WrappingSigner(0, fail)).start())
-    assert isinstance(refused.value.problem, musig.SignerProblem.LOCKED)
+    assert isinstance(refused.value.problem, libmusig.SignerProblem.LOCKED)
 
     def bug(_: str) -> None:
         raise KeyError("a bug")
@@ -240,7 +240,7 @@ def test_a_signer_that_cannot_say_its_key() -> None:
 def test_calling_back_from_every_foreign_object() -> None:
     """Broadcaster, observer, signer and log sink ask the node that calls them."""
     asked: set[str] = set()
-    node_of: list[musig.Node] = []
+    node_of: list[libmusig.Node] = []
 
     def ask(who: str) -> Callable[..., None]:
         def call(*_: object) -> None:
@@ -252,8 +252,8 @@ def test_calling_back_from_every_foreign_object() -> None:
 
         return call
 
-    class Log(musig.LogSink):
-        def log(self, record: musig.LogRecord) -> None:
+    class Log(libmusig.LogSink):
+        def log(self, record: libmusig.LogRecord) -> None:
             covered("logsink_log")
             assert record.target and record.text
             ask("log")()
@@ -267,7 +267,7 @@ def test_calling_back_from_every_foreign_object() -> None:
             "broadcaster": FakeBroadcaster(fake, "a", ask("broadcaster")),
             "observer": FakeObserver(fake, ask("observer")),
             "log_sink": Log(),
-            "log_level": musig.LogLevel.TRACE,
+            "log_level": libmusig.LogLevel.TRACE,
         }
         a = make(first, **mine)
         async with a, make(ranked(2)[1]) as b:

@@ -10,10 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
-import musig
+import libmusig
 from support import PATIENCE, REPOSITORY, key, keys, secret
 
-MUSIG = [sys.executable, "-m", "musig"]
+MUSIG = [sys.executable, "-m", "libmusig"]
 
 
 def run(*words: object, expect: int = 0) -> str:
@@ -33,10 +33,10 @@ def test_keys_and_elections(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
     public = run("keygen", "--out", path).strip()
     assert path.stat().st_mode & 0o077 == 0
-    assert musig.LocalSigner(bytes.fromhex(path.read_text().strip())).public_key() == public
+    assert libmusig.LocalSigner(bytes.fromhex(path.read_text().strip())).public_key() == public
     assert "exists" in run("keygen", "--out", path, expect=1)
     made = json.loads(run("aggregate", "--json", *keys(3)))
-    assert made["aggregate_key"] == musig.aggregate_key(keys(3), musig.KeyOrder.SORTED)
+    assert made["aggregate_key"] == libmusig.aggregate_key(keys(3), libmusig.KeyOrder.SORTED)
     assert made["script_pubkey"] == "5120" + made["taproot_output_key"]
     assert made["xpub"] in run("aggregate", *keys(3))
     found = json.loads(run("elect", "--json", "--method", "last-signer", *keys(3)))

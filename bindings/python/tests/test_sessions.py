@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import musig
-from musig import Phase, errors, events
+import libmusig
+from libmusig import Phase, errors, events
 from support import (
     FakeBroadcaster,
     FakeChain,
@@ -56,7 +56,7 @@ def test_three_of_three() -> None:
 
 def test_signers_are_found_by_their_keys() -> None:
     async def main() -> None:
-        async with make(2, dht=musig.DhtMode.SERVER) as server:
+        async with make(2, dht=libmusig.DhtMode.SERVER) as server:
             known = {"bootstrap_peers": [f"{await address(server)}/p2p/{server.peer_id}"]}
             # One is set up as on a phone: it listens nowhere, so it looks for the other.
             async with make(0, **known) as a, make(1, listen=[], mobile=True, **known) as b:
@@ -76,7 +76,7 @@ def test_a_server_is_named_with_its_peer_id() -> None:
             with pytest.raises(errors.InvalidConfig, match="/p2p/"):
                 async with make(0, **options):
                     pass
-        async with make(0, dht=musig.DhtMode.OFF, mdns=False):
+        async with make(0, dht=libmusig.DhtMode.OFF, mdns=False):
             pass
 
     asyncio.run(main())
@@ -93,17 +93,17 @@ def test_terms_are_shown_before_consent() -> None:
                 broadcast_timeout=90,
                 expires_in=timedelta(hours=2),
                 metadata=b"rent",
-                election_method=musig.ElectionMethod.LAST_SIGNER,
+                election_method=libmusig.ElectionMethod.LAST_SIGNER,
             )
             _, proposed = await wait_event(b, events.SessionProposed, ack=False)
             terms = proposed.proposal
             assert terms.session == session.id() and terms.signers == keys(2) and terms.proposer == 0
             assert terms.metadata == b"rent" and terms.messages[0].digest == bytes(32)
             assert terms.failover.broadcast_timeout == timedelta(seconds=90)
-            assert isinstance(terms.failover.tiers, musig.Tiers.DOUBLING)
+            assert isinstance(terms.failover.tiers, libmusig.Tiers.DOUBLING)
             left = proposed.expires_at - datetime.now(timezone.utc)
             assert timedelta(hours=1, minutes=59) < left <= timedelta(hours=2)
-            assert musig.decode_proposal(terms.encoded) == await session.proposal()
+            assert libmusig.decode_proposal(terms.encoded) == await session.proposal()
             await b.session(session.id()).decline("too dear")
             event, aborted = await wait_event(a, events.SessionAborted)
             assert event.durable and (aborted.by, aborted.reason, aborted.declined) == (1, "too dear", True)
@@ -153,7 +153,7 @@ def test_restart_from_the_store(tmp_path: Path) -> None:
             session = (await a.create_session(keys(2), messages=[bytes(32)])).id()
             with pytest.raises(errors.StoreFailed) as in_use:
                 await make(0, store=stores[0]).start()
-            assert isinstance(in_use.value.problem, musig.StoreProblem.IN_USE)
+            assert isinstance(in_use.value.problem, libmusig.StoreProblem.IN_USE)
             async with make(1, store=stores[1]) as b:
                 await connect(a, b)
                 event, _ = await wait_event(b, events.SessionProposed, ack=False)
@@ -266,7 +266,7 @@ def test_abort_and_states() -> None:
                 await a.create_session(keys(2))
             with pytest.raises(errors.ProposalRefused) as refused:
                 await a.create_session([key(1), key(2)], messages=[bytes(32)])
-            assert isinstance(refused.value.problem, musig.ProposalProblem.NOT_A_SIGNER)
+            assert isinstance(refused.value.problem, libmusig.ProposalProblem.NOT_A_SIGNER)
             with pytest.raises(errors.InvalidConfig):
                 await a.add_peer("nowhere")
 
@@ -275,7 +275,7 @@ def test_abort_and_states() -> None:
 
 def test_suspend_and_a_locked_signer(tmp_path: Path) -> None:
     async def main() -> None:
-        signer = musig.LocalSigner(secret(0))
+        signer = libmusig.LocalSigner(secret(0))
         async with offline(0, signer=signer, store=tmp_path / "node.redb") as node:
             signer.lock()
             with pytest.raises(errors.SignerFailed):

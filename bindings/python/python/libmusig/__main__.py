@@ -1,4 +1,4 @@
-"""``python -m musig``."""
+"""``python -m libmusig``."""
 
 from .cli import main
 

@@ -64,7 +64,7 @@ async def _finish(call: Coroutine[Any, Any, T]) -> T:
 
 
 class NodeEvent:
-    """An event. ``data`` says what happened; see ``musig.events``."""
+    """An event. ``data`` says what happened; see ``libmusig.events``."""
 
     __slots__ = ("_node", "data", "durable", "id", "session")
 
@@ -227,7 +227,7 @@ class Node:
                 if inspect.isawaitable(result):
                     await result
             except Exception:
-                logging.getLogger("musig").exception("the handler kept %r", event)
+                logging.getLogger("libmusig").exception("the handler kept %r", event)
             else:
                 event.ack()
 
