@@ -1,13 +1,15 @@
 """Keys, tweaks, the signer, what is written in the package."""
 
+import asyncio
 import inspect
+from collections.abc import Callable
 from importlib.metadata import files
 
 import pytest
 
 import libmusig
-from libmusig import KeyOrder, SignerProblem, errors
-from support import key, keys, secret
+from libmusig import ElectionMethod, KeyOrder, SignerProblem, errors
+from support import key, keys, offline, secret
 
 
 def test_aggregation() -> None:
@@ -34,6 +36,54 @@ def test_tweaks() -> None:
     assert isinstance(hardened.value.problem, libmusig.ProposalProblem.INDEX)
     with pytest.raises(errors.InvalidArgument):
         forest.taproot(merkle_root=b"short")
+
+
+def test_every_function_that_takes_an_identifier_raises_on_text_that_is_none() -> None:
+    async def main() -> None:
+        good, signer = keys(2), libmusig.LocalSigner(secret(0))
+        election = libmusig.elect(good, ElectionMethod.FIRST_SIGNER)
+        async with offline(0) as node:
+            session = await node.create_session(good, messages=[bytes(32)])
+            for bad in ("", "zz", "02", good[0] + "00", "é"):
+                signers = [good[0], bad]
+                calls: list[tuple[str, str, Callable[[], object]]] = [
+                    ("aggregate_key", "signer key", lambda: libmusig.aggregate_key(signers, KeyOrder.SORTED)),
+                    ("sort_keys", "signer key", lambda: libmusig.sort_keys(signers)),
+                    ("synthetic_xpub", "signer key", lambda: libmusig.synthetic_xpub(bad)),
+                    ("taproot_tweak", "signer key", lambda: libmusig.taproot_tweak(bad)),
+                    ("TweakForest", "signer key", lambda: libmusig.TweakForest(bad)),
+                    ("elect", "signer key", lambda: libmusig.elect(signers, ElectionMethod.FIRST_SIGNER)),
+                    ("elect", "session id", lambda: libmusig.elect(good, ElectionMethod.SESSION_SALTED, bad)),
+                    ("verify_election", "signer key", lambda: libmusig.verify_election(election, signers)),
+                    ("verify_election", "session id", lambda: libmusig.verify_election(election, good, bad)),
+                    ("LocalSigner.forget", "session id", lambda: signer.forget(bad, 0)),
+                    ("Node.session", "session id", lambda: node.session(bad)),
+                    (
+                        "Node.create_session",
+                        "signer key",
+                        lambda: node.create_session(signers, messages=[bytes(32)]),
+                    ),
+                    (
+                        "Node.create_session",
+                        "session id",
+                        lambda: node.create_session(good, messages=[bytes(32)], replaces=bad),
+                    ),
+                    (
+                        "Session.notify_broadcast_complete",
+                        "transaction id",
+                        lambda: session.notify_broadcast_complete(bad),
+                    ),
+                ]
+                for name, what, call in calls:
+                    with pytest.raises(errors.InvalidArgument) as refused:
+                        result = call()
+                        if inspect.isawaitable(result):
+                            await result
+                        pytest.fail(f"{name} took {bad!r}")
+                    assert (refused.value.what, refused.value.reason != "") == (what, True), name
+            assert [status.session for status in await node.sessions()] == [session.id()]
+
+    asyncio.run(main())
 
 
 def test_local_signer() -> None:

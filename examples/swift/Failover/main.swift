@@ -34,7 +34,7 @@ func startSigner(_ name: String, chain: Chain?) async throws -> Node {
 
 /// An output of 100,000 satoshis that belongs to all signers together, and an unsigned transaction that spends it.
 func payment(_ signers: [SignerKey]) throws -> SessionContent {
-    let forest = TweakForest(aggregateKey: try aggregateKey(signers: signers, order: .sorted))
+    let forest = try TweakForest(aggregateKey: aggregateKey(signers: signers, order: .sorted))
     let key = try forest.key(after: try forest.taproot())
     let bytes = Array(key.utf8)
     let xOnly = stride(from: 2, to: bytes.count, by: 2).map {

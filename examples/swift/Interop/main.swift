@@ -26,7 +26,7 @@ let node = try await Node.start(
 let events = Task.detached { [node] in
     try await node.handleEvents { event in
         guard let id = event.session else { return }
-        let session = node.session(id: id)
+        let session = try node.session(id: id)
         switch event.event {
         case .sessionProposed: try await session.join()
         case .sessionComplete(let signatures, _, _, _):

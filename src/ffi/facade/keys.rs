@@ -16,14 +16,14 @@ pub fn aggregate_key(signers: Vec<SignerKey>, order: KeyOrder) -> Result<SignerK
 
 /// BIP-327 `KeySort`: by compressed form, ascending.
 #[uniffi::export]
-pub fn sort_keys(signers: Vec<SignerKey>) -> Vec<SignerKey> {
-    core::sort_keys(&signers)
+pub fn sort_keys(signers: Vec<SignerKey>) -> Result<Vec<SignerKey>, MusigError> {
+    Ok(core::sort_keys(&signers))
 }
 
 /// BIP-328's synthetic extended public key of an aggregate key (`xpub…`).
 #[uniffi::export]
-pub fn synthetic_xpub(aggregate_key: SignerKey) -> String {
-    core::synthetic_xpub(&aggregate_key)
+pub fn synthetic_xpub(aggregate_key: SignerKey) -> Result<String, MusigError> {
+    Ok(core::synthetic_xpub(&aggregate_key))
 }
 
 /// The BIP-341 tweak of an internal key, with the Merkle root of its scripts (32 bytes) if there are any.
@@ -55,9 +55,9 @@ impl TweakForest {
 impl TweakForest {
     /// Begins with an aggregate key.
     #[uniffi::constructor]
-    pub fn new(aggregate_key: SignerKey) -> Arc<Self> {
+    pub fn new(aggregate_key: SignerKey) -> Result<Arc<Self>, MusigError> {
         let forest = Mutex::new(core::TweakForest::new(aggregate_key));
-        Arc::new(Self { forest, _live: Live::new("TweakForest") })
+        Ok(Arc::new(Self { forest, _live: Live::new("TweakForest") }))
     }
 
     /// The key after a tweak; without one, the aggregate key.

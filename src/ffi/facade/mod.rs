@@ -2,6 +2,9 @@
 //!
 //! - Identifiers (session ids, keys, transaction ids) are hexadecimal text, everything else that is made of bytes is
 //!   bytes. A transaction id is written as Bitcoin writes it.
+//! - Identifiers are parsed inside the call that takes them, so every function that takes one returns a `Result`, if
+//!   only for that. In a function that does not, malformed text would be a fault of the process in Swift and an internal
+//!   error elsewhere; the Python suite looks at each function of the interface.
 //! - Waiting calls need no runtime: any executor may drive them. Operations that change something go on when their
 //!   caller is cancelled; questions have no effect either way.
 //! - Foreign objects are called on a thread of their own, one call at a time. They may block, and they may call the

@@ -319,8 +319,8 @@ impl Node {
     }
 
     /// A handle for a session, whether or not it exists.
-    pub fn session(&self, id: SessionId) -> Arc<Session> {
-        Session::wrap(self.node.session(id))
+    pub fn session(&self, id: SessionId) -> Result<Arc<Session>, MusigError> {
+        Ok(Session::wrap(self.node.session(id)))
     }
 
     /// All sessions that the node holds, closed ones too.

@@ -191,8 +191,9 @@ impl LocalSigner {
     }
 
     /// What a Signer does, for one that wraps this: wipes unused nonces.
-    pub fn forget(&self, session: SessionId, attempt: u32) {
+    pub fn forget(&self, session: SessionId, attempt: u32) -> Result<(), MusigError> {
         self.signer.forget(&session, attempt);
+        Ok(())
     }
 }
 

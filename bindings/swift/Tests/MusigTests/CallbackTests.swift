@@ -28,7 +28,7 @@ final class CallbackTests: MusigTestCase {
                 guard let node else { return }
                 // One call that the actor answers, one that it does not, and one that changes something.
                 _ = try blocking { try await node.sessions() }
-                _ = node.session(id: String(repeating: "00", count: 32)).id()
+                _ = try node.session(id: String(repeating: "00", count: 32)).id()
                 try blocking { try await node.redeliver() }
                 called.with { $0[name, default: 0] += 1 }
             }

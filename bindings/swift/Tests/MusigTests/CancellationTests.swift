@@ -98,7 +98,7 @@ final class CancellationTests: MusigTestCase {
         let there = watch(peer, join: false)
         let here = watch(node)
         try await waitUntil("it is proposed") { there.seen.contains { $0.session == session.id() } }
-        let other = peer.session(id: session.id())
+        let other = try peer.session(id: session.id())
         try await cancelled { try await other.join() }
         for watcher in [here, there] { try await watcher.complete(session.id()) }
         let counts = try await cancelled {

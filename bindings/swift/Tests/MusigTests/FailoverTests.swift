@@ -31,7 +31,7 @@ final class FailoverTests: MusigTestCase {
         }
         XCTAssertTrue((failed, next, turn) == ([0], [1], 1))
         try await waitUntil("the backup broadcasts") { !chain.submissions.isEmpty }
-        let own = nodes[1].session(id: session.id())
+        let own = try nodes[1].session(id: session.id())
         let transaction = try await own.finalTransaction()
         XCTAssertEqual(chain.submissions.first, transaction?.txid)
         chain.mine(chain.submissions[0], depth: 1)

@@ -63,7 +63,7 @@ final class OwnSigner: Signer, @unchecked Sendable {
 
     func forget(session: SessionId, attempt: UInt32) throws {
         try enter("forget")
-        local.forget(session: session, attempt: attempt)
+        try local.forget(session: session, attempt: attempt)
     }
 }
 

@@ -12,14 +12,14 @@ final class KeysTests: MusigTestCase {
         let key = try aggregateKey(signers: signers, order: .asGiven)
         XCTAssertEqual(key, "0354240c76b8f2999143301a99c7f721ee57eee0bce401df3afeaa9ae218c70f23")
         XCTAssertEqual(
-            syntheticXpub(aggregateKey: key),
+            try syntheticXpub(aggregateKey: key),
             "xpub661MyMwAqRbcFt6tk3uaczE1y6EvM1TqXvawXcYmFEWijEM4PDBnuCXwwXEKGEouzXE6QLLRxjatMcLLzJ5LV5Nib1BN7vJg6yp45yHHRbm")
-        XCTAssertEqual(sortKeys(signers: signers), signers.reversed())
+        XCTAssertEqual(try sortKeys(signers: signers), signers.reversed())
     }
 
     func testTweakForest() throws {
         let aggregate = try aggregateKey(signers: keys(3), order: .sorted)
-        let forest = TweakForest(aggregateKey: aggregate)
+        let forest = try TweakForest(aggregateKey: aggregate)
         XCTAssertEqual(try forest.key(), aggregate)
         XCTAssertNil(try forest.derive(path: []))
         let child = try XCTUnwrap(forest.derive(path: [0, 7]))
@@ -34,10 +34,56 @@ final class KeysTests: MusigTestCase {
         XCTAssertThrowsError(try forest.key(after: 99))
     }
 
-    func testWrongTextIsAnArgumentError() async throws {
-        await assertThrows({ if case .InvalidArgument = $0 { true } else { false } }) {
-            _ = try aggregateKey(signers: ["02zz"], order: .sorted)
+    /// Every function that takes a key, a session id or a transaction id throws on text that is none.
+    func testMalformedIdentifiersThrow() async throws {
+        let node = try await start(0, offline: true)
+        let session = try await node.createSession(request: SessionRequest(signers: keys(2), content: digests(1)))
+        let good = try keys(2)
+        let election = try elect(signers: good, method: .firstSigner)
+        let signer = try localSigner(0)
+        func refuses(_ name: String, _ expected: String, _ call: () async throws -> Void) async {
+            do {
+                try await call()
+                XCTFail("\(name) took it")
+            } catch MusigError.InvalidArgument(let what, let reason) {
+                XCTAssertEqual(what, expected, name)
+                XCTAssertFalse(reason.isEmpty, name)
+            } catch {
+                XCTFail("\(name): \(error)")
+            }
         }
+        for bad in ["", "zz", "02", good[0] + "00", "é"] {
+            let signers = [good[0], bad]
+            await refuses("aggregateKey", "signer key") { _ = try aggregateKey(signers: signers, order: .sorted) }
+            await refuses("sortKeys", "signer key") { _ = try sortKeys(signers: signers) }
+            await refuses("syntheticXpub", "signer key") { _ = try syntheticXpub(aggregateKey: bad) }
+            await refuses("taprootTweak", "signer key") { _ = try taprootTweak(internalKey: bad) }
+            await refuses("TweakForest", "signer key") { _ = try TweakForest(aggregateKey: bad) }
+            await refuses("elect", "signer key") { _ = try elect(signers: signers, method: .firstSigner) }
+            await refuses("elect", "session id") {
+                _ = try elect(signers: good, method: .sessionSalted, session: bad)
+            }
+            await refuses("verifyElection", "signer key") {
+                _ = try verifyElection(election: election, signers: signers)
+            }
+            await refuses("verifyElection", "session id") {
+                _ = try verifyElection(election: election, signers: good, session: bad)
+            }
+            await refuses("LocalSigner.forget", "session id") { try signer.forget(session: bad, attempt: 0) }
+            await refuses("Node.session", "session id") { _ = try node.session(id: bad) }
+            await refuses("Node.createSession", "signer key") {
+                _ = try await node.createSession(request: SessionRequest(signers: signers, content: digests(1)))
+            }
+            await refuses("Node.createSession", "session id") {
+                _ = try await node.createSession(
+                    request: SessionRequest(signers: good, content: digests(1), replaces: bad))
+            }
+            await refuses("Session.notifyBroadcastComplete", "transaction id") {
+                try await session.notifyBroadcastComplete(txid: bad)
+            }
+        }
+        let sessions = try await node.sessions()
+        XCTAssertEqual(sessions.map(\.session), [session.id()], "nothing changed")
     }
 
     func testBytesThatAreNoProposalAndNoProof() async throws {

@@ -7,8 +7,8 @@ final class LifecycleTests: MusigTestCase {
         let chain = Chain()
         let signer = try OwnSigner(0)
         let node = try await start(0, signer: .foreign(signer: signer), broadcaster: chain, observer: chain)
-        let session = node.session(id: String(repeating: "00", count: 32))
-        let forest = TweakForest(aggregateKey: try keys(1)[0])
+        let session = try node.session(id: String(repeating: "00", count: 32))
+        let forest = try TweakForest(aggregateKey: keys(1)[0])
         let counts = liveObjects()
         for kind in ["Node", "Session", "TweakForest", "LocalSigner", "Signer", "Broadcaster", "ChainObserver"] {
             XCTAssertGreaterThan(counts[kind, default: 0], 0, kind)

@@ -33,7 +33,7 @@ final class SigningTests: MusigTestCase {
         XCTAssertEqual(election.coordinator, 2)
         let priorityList = try await session.priorityList()
         XCTAssertEqual(priorityList, [2, 1, 0])
-        let elected = nodes[2].session(id: session.id())
+        let elected = try nodes[2].session(id: session.id())
         let flags = try await (
             session.isCoordinator(), elected.isCoordinator(), session.isCurrentCoordinator(),
             elected.isCurrentCoordinator()
@@ -141,7 +141,7 @@ final class SigningTests: MusigTestCase {
             try await waitUntil("it is proposed") {
                 watchers[1].seen.contains { $0.session == session.id() }
             }
-            let other = nodes[1].session(id: session.id())
+            let other = try nodes[1].session(id: session.id())
             if abort { try await session.abort(reason: "changed my mind") } else { try await other.decline(reason: "no") }
             try await waitUntil("both know") {
                 watchers.allSatisfy { watcher in
@@ -153,7 +153,7 @@ final class SigningTests: MusigTestCase {
                 }
             }
         }
-        let unknown = nodes[0].session(id: String(repeating: "00", count: 32))
+        let unknown = try nodes[0].session(id: String(repeating: "00", count: 32))
         await assertThrows({ if case .UnknownSession = $0 { true } else { false } }) { try await unknown.join() }
         await assertThrows({ if case .ProposalRefused(.duplicateKey(0, 1), _) = $0 { true } else { false } }) {
             let key = try keys(1)[0]

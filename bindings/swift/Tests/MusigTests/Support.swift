@@ -90,7 +90,7 @@ func digests(_ bytes: UInt8...) -> SessionContent {
 
 /// A transaction that spends one Taproot output of the signers' aggregate key.
 func transaction(_ signers: [SignerKey], seed: UInt8) throws -> SessionContent {
-    let forest = TweakForest(aggregateKey: try aggregateKey(signers: signers, order: .sorted))
+    let forest = try TweakForest(aggregateKey: aggregateKey(signers: signers, order: .sorted))
     let output = try forest.key(after: try forest.taproot())
     let script = Data([0x51, 0x20]) + data(output).dropFirst()
     func little<T: FixedWidthInteger>(_ value: T) -> Data {

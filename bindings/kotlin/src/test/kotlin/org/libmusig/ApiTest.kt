@@ -8,6 +8,7 @@ import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import org.libmusig.ffi.ElectionMethod
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.KeyOrder
 import org.libmusig.ffi.LocalSigner
@@ -22,10 +23,12 @@ import org.libmusig.ffi.Tweak
 import org.libmusig.ffi.TweakForest
 import org.libmusig.ffi.aggregateKey
 import org.libmusig.ffi.decodeProposal
+import org.libmusig.ffi.elect
 import org.libmusig.ffi.libraryVersion
 import org.libmusig.ffi.sortKeys
 import org.libmusig.ffi.syntheticXpub
 import org.libmusig.ffi.taprootTweak
+import org.libmusig.ffi.verifyElection
 import org.libmusig.ffi.verifyProof
 import java.nio.file.Files
 import java.util.concurrent.CopyOnWriteArrayList
@@ -75,6 +78,49 @@ class ApiTest {
             LocalSigner.generate().use { other -> assertTrue(one.publicKey() != other.publicKey()) }
         }
         held.close()
+    }
+
+    @Test
+    fun `every function that takes an identifier throws on text that is none`() = runBlocking {
+        val node = MusigNode.start(config(offline = true), signer(0))
+        val good = keys(2)
+        val session = node.createSession(messageRequest(good))
+        val election = elect(good, ElectionMethod.FIRST_SIGNER)
+        val signer = signer(0)
+        suspend fun refuses(name: String, expected: String, call: suspend () -> Unit) {
+            val error = try {
+                call()
+                null
+            } catch (failure: Exception) {
+                failure
+            }
+            assertTrue(error is MusigException.InvalidArgument, "$name: $error")
+            assertEquals(expected, (error as MusigException.InvalidArgument).what, name)
+            assertTrue(error.reason.isNotEmpty(), name)
+        }
+        for (bad in listOf("", "zz", "02", good[0] + "00", "é")) {
+            val signers = listOf(good[0], bad)
+            refuses("aggregateKey", "signer key") { aggregateKey(signers, KeyOrder.SORTED) }
+            refuses("sortKeys", "signer key") { sortKeys(signers) }
+            refuses("syntheticXpub", "signer key") { syntheticXpub(bad) }
+            refuses("taprootTweak", "signer key") { taprootTweak(bad) }
+            refuses("TweakForest", "signer key") { TweakForest(bad) }
+            refuses("elect", "signer key") { elect(signers, ElectionMethod.FIRST_SIGNER) }
+            refuses("elect", "session id") { elect(good, ElectionMethod.SESSION_SALTED, bad) }
+            refuses("verifyElection", "signer key") { verifyElection(election, signers) }
+            refuses("verifyElection", "session id") { verifyElection(election, good, bad) }
+            refuses("LocalSigner.forget", "session id") { signer.forget(bad, 0u) }
+            refuses("Node.session", "session id") { node.session(bad) }
+            refuses("Node.createSession", "signer key") { node.createSession(messageRequest(signers)) }
+            refuses("Node.createSession", "session id") {
+                node.createSession(messageRequest(good).copy(replaces = bad))
+            }
+            refuses("Session.notifyBroadcastComplete", "transaction id") { session.notifyBroadcastComplete(bad) }
+        }
+        assertEquals(listOf(session.id()), node.sessions().map { it.session })
+        signer.close()
+        session.close()
+        closeAll(listOf(node))
     }
 
     @Test
