@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import libmusig
+from libmusig import ElectionMethod
 from libmusig._ffi import musig as generated
+from support import keys
 
 MODULE = ast.parse(Path(generated.__file__).read_text())
 CONVERTER = "_UniffiFfiConverter"
@@ -70,3 +73,24 @@ def test_every_function_that_parses_an_argument_can_raise() -> None:
     assert len(taking) >= 11 and len(calls()) > 60
     silent = [symbol for symbol, errors in taking if f"{CONVERTER}TypeMusigError" not in errors]
     assert silent == [], "these trap in Swift, and are internal errors elsewhere, if their text is malformed"
+
+
+INDICES = {
+    *("coordinator", "priority_list", "proposer", "own_index", "accepted", "missing", "current", "failed", "next"),
+    *("culprits", "by", "first", "second"),
+}
+NUMBERS = {"rank", "turn", "turns", "attempt", "follows", "tweak", "input", "joined", "signers", "watch"}
+
+
+def test_signer_indices_have_a_type_of_their_own_and_other_numbers_have_not() -> None:
+    seen = set()
+    for node in ast.walk(MODULE):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            for argument in node.args.args + node.args.kwonlyargs:
+                if argument.annotation is not None and argument.arg in INDICES | NUMBERS:
+                    typed = "SignerIndex" in names(argument.annotation)
+                    assert typed == (argument.arg in INDICES), f"{argument.arg}, line {node.lineno}"
+                    seen.add(argument.arg)
+    assert seen == INDICES | NUMBERS
+    assert libmusig.SignerIndex is int
+    assert isinstance(libmusig.elect(keys(2), ElectionMethod.FIRST_SIGNER).coordinator, libmusig.SignerIndex)

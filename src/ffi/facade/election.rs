@@ -1,7 +1,7 @@
 //! Elections without a node.
 
 use super::error::MusigError;
-use super::values::{index, indices, invalid};
+use super::values::{SignerIndex, indices, invalid};
 use crate::protocol::election as core;
 use crate::types::{SessionId, SignerKey};
 
@@ -50,9 +50,9 @@ pub struct Election {
     /// How it was made.
     pub method: ElectionMethod,
     /// The signer index of the elected coordinator: the first of the list.
-    pub coordinator: u32,
+    pub coordinator: SignerIndex,
     /// All signer indices, in the order in which they take their turn.
-    pub priority_list: Vec<u32>,
+    pub priority_list: Vec<SignerIndex>,
     /// Hexadecimal SHA-256 of the sorted hexadecimal keys: equal at signers with equal sets.
     pub proof: String,
 }
@@ -61,7 +61,7 @@ impl From<core::Election> for Election {
     fn from(election: core::Election) -> Self {
         Self {
             method: election.method.into(),
-            coordinator: index(election.coordinator),
+            coordinator: election.coordinator.into(),
             priority_list: indices(election.priority_list),
             proof: election.proof,
         }
@@ -72,8 +72,8 @@ impl From<Election> for core::Election {
     fn from(election: Election) -> Self {
         Self {
             method: election.method.into(),
-            coordinator: election.coordinator as usize,
-            priority_list: election.priority_list.into_iter().map(|index| index as usize).collect(),
+            coordinator: election.coordinator.to_usize(),
+            priority_list: election.priority_list.into_iter().map(SignerIndex::to_usize).collect(),
             proof: election.proof,
         }
     }
@@ -104,9 +104,9 @@ pub fn elect(
 /// The signer that follows an index in the list. After the last one: the first again for the lexicographic and the
 /// hash-based method, nobody for the others. Nobody if there is one signer.
 #[uniffi::export]
-pub fn backup_after(election: Election, index: u32) -> Result<Option<u32>, MusigError> {
-    let backup = core::Election::from(election).backup_after(index as usize)?;
-    Ok(backup.map(super::values::index))
+pub fn backup_after(election: Election, index: SignerIndex) -> Result<Option<SignerIndex>, MusigError> {
+    let backup = core::Election::from(election).backup_after(index.to_usize())?;
+    Ok(backup.map(SignerIndex::from))
 }
 
 /// Whether this is the election of these signers: method, coordinator, list and proof.

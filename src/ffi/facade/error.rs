@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use uniffi::UnexpectedUniFFICallbackError;
 
-use super::values::{index, moment};
+use super::values::{SignerIndex, moment, number};
 use crate::error::{ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
 use crate::types::{SessionId, SignerKey};
 
@@ -59,7 +59,7 @@ pub enum MusigError {
     #[error("{reason}")]
     IndexOutOfRange {
         /// The index given.
-        index: u32,
+        index: SignerIndex,
         /// How many signers there are.
         signers: u32,
         /// The same, for people.
@@ -188,14 +188,14 @@ pub enum ProposalProblem {
     /// A signer key is no point of the curve.
     Key {
         /// Which signer.
-        signer: u32,
+        signer: SignerIndex,
     },
     /// Two signers are equal, or equal but for the parity byte.
     DuplicateKey {
         /// The earlier one.
-        first: u32,
+        first: SignerIndex,
         /// The later one.
-        second: u32,
+        second: SignerIndex,
     },
     /// Something points to what does not exist.
     Index {
@@ -302,12 +302,12 @@ impl From<ProposalError> for ProposalProblem {
             ProposalError::Limit { what, actual, least, most } => {
                 Self::Limit { what: what.into(), actual, least, most }
             }
-            ProposalError::Key { index: signer, .. } => Self::Key { signer: index(signer) },
+            ProposalError::Key { index: signer, .. } => Self::Key { signer: signer.into() },
             ProposalError::DuplicateKey { first, second } => {
-                Self::DuplicateKey { first: index(first), second: index(second) }
+                Self::DuplicateKey { first: first.into(), second: second.into() }
             }
             ProposalError::Index { what, index } => Self::Index { what: what.into(), index },
-            ProposalError::Tweak { index: tweak } => Self::Tweak { index: index(tweak) },
+            ProposalError::Tweak { index: tweak } => Self::Tweak { index: number(tweak) },
             ProposalError::BroadcastTimeout { actual } => Self::BroadcastTimeout { actual },
             ProposalError::Expiry { expires_at, now } => {
                 Self::Expiry { expires_at: moment(expires_at), now: moment(now) }
@@ -371,7 +371,7 @@ impl From<ElectionError> for MusigError {
         match error {
             ElectionError::NoSigners => Self::NoSigners { reason },
             ElectionError::IndexOutOfRange { index: given, signers } => {
-                Self::IndexOutOfRange { index: index(given), signers: index(signers), reason }
+                Self::IndexOutOfRange { index: given.into(), signers: number(signers), reason }
             }
         }
     }

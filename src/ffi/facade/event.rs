@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::error::{SignerProblem, StoreProblem};
 use super::proposal::Proposal;
-use super::values::{SignedTransaction, index, indices, moment, signature_bytes};
+use super::values::{SignedTransaction, SignerIndex, indices, moment, number, signature_bytes};
 use crate::event;
 use crate::protocol::event as core;
 use crate::types::{SessionId, SignerKey, Txid};
@@ -39,7 +39,7 @@ pub enum Event {
         /// The terms.
         proposal: Proposal,
         /// The proposer's signer index.
-        proposer: u32,
+        proposer: SignerIndex,
         /// When the proposal expires.
         expires_at: SystemTime,
     },
@@ -48,7 +48,7 @@ pub enum Event {
     /// A signer accepted.
     SessionJoined {
         /// Which one.
-        signer: u32,
+        signer: SignerIndex,
         /// How many did so far.
         joined: u32,
         /// How many there are.
@@ -68,14 +68,14 @@ pub enum Event {
         /// The finished transaction, if the proposal is of one.
         transaction: Option<SignedTransaction>,
         /// All signer indices, the elected coordinator first.
-        priority_list: Vec<u32>,
+        priority_list: Vec<SignerIndex>,
         /// This node's position in the list.
         rank: u32,
     },
     /// It is this node's turn to broadcast. With a broadcaster the node submits by itself. Durable.
     ShouldBroadcast {
         /// This node's own signer index.
-        signer: u32,
+        signer: SignerIndex,
         /// Its turn, from 0 on.
         turn: u32,
         /// When the next turn opens, by this node's clock; none for the last turn.
@@ -88,9 +88,9 @@ pub enum Event {
     /// A turn opened, for the signers before did not broadcast in time.
     CoordinatorFailed {
         /// The signers of the turns before it that were not reported yet. Turns missed while asleep come as one.
-        failed: Vec<u32>,
+        failed: Vec<SignerIndex>,
         /// The signers of this turn.
-        next: Vec<u32>,
+        next: Vec<SignerIndex>,
         /// Which turn.
         turn: u32,
     },
@@ -103,7 +103,7 @@ pub enum Event {
         /// The last refusal of the transaction, if there was one.
         rejection: Option<String>,
         /// Signers that claimed to have broadcast.
-        claims: Vec<u32>,
+        claims: Vec<SignerIndex>,
         /// The finished transaction, if the proposal is of one.
         transaction: Option<SignedTransaction>,
     },
@@ -112,7 +112,7 @@ pub enum Event {
         /// What it claims to have broadcast.
         txid: Txid,
         /// Its signer index.
-        by: u32,
+        by: SignerIndex,
     },
     /// The observer sees the transaction.
     BroadcastSeen {
@@ -144,14 +144,14 @@ pub enum Event {
     /// Nothing happened for a while.
     SessionStalled {
         /// The signers that everybody waits for.
-        missing: Vec<u32>,
+        missing: Vec<SignerIndex>,
         /// For how long.
         since: Duration,
     },
     /// A signer provably broke a rule. Durable.
     SessionFailed {
         /// Their signer indices.
-        culprits: Vec<u32>,
+        culprits: Vec<SignerIndex>,
         /// A proof against each, for `verify_proof`.
         proofs: Vec<Vec<u8>>,
         /// Whether this node's partial signature is out, so that others may finish.
@@ -160,7 +160,7 @@ pub enum Event {
     /// A signer declined or aborted. Durable.
     SessionAborted {
         /// Its signer index.
-        by: u32,
+        by: SignerIndex,
         /// Its words.
         reason: String,
         /// Whether it refused before it took part.
@@ -201,7 +201,7 @@ pub enum Event {
     /// A signer of this session is gone.
     ParticipantDisconnected {
         /// Its signer index.
-        signer: u32,
+        signer: SignerIndex,
     },
     /// The store does not take commits: nothing is signed or sent until it does. It is tried again.
     StoreFailed {
@@ -229,43 +229,45 @@ impl From<core::Event> for Event {
         match event {
             E::SessionProposed { proposal, proposer, expires_at } => Self::SessionProposed {
                 proposal: (&proposal).into(),
-                proposer: index(proposer),
+                proposer: proposer.into(),
                 expires_at: moment(expires_at),
             },
             E::SessionCreated => Self::SessionCreated,
-            E::SessionJoined { signer, joined, signers } => {
-                Self::SessionJoined { signer: index(signer), joined: index(joined), signers: index(signers) }
-            }
+            E::SessionJoined { signer, joined, signers } => Self::SessionJoined {
+                signer: signer.into(),
+                joined: number(joined),
+                signers: number(signers),
+            },
             E::SessionReady => Self::SessionReady,
             E::NoncesComplete { attempt } => Self::NoncesComplete { attempt },
             E::SessionComplete { signatures, transaction, priority_list, rank } => Self::SessionComplete {
                 signatures: signature_bytes(signatures),
                 transaction: transaction.map(SignedTransaction::from),
                 priority_list: indices(priority_list),
-                rank: index(rank),
+                rank: number(rank),
             },
             E::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction } => {
                 Self::ShouldBroadcast {
-                    signer: index(signer),
-                    turn: index(turn),
+                    signer: signer.into(),
+                    turn: number(turn),
                     next_turn_at: next_turn_at.map(moment),
                     signatures: signature_bytes(signatures),
                     transaction: transaction.map(SignedTransaction::from),
                 }
             }
             E::CoordinatorFailed { failed, next, turn } => {
-                Self::CoordinatorFailed { failed: indices(failed), next: indices(next), turn: index(turn) }
+                Self::CoordinatorFailed { failed: indices(failed), next: indices(next), turn: number(turn) }
             }
             E::FailoverExhausted { turns, submissions, rejection, claims, transaction } => {
                 Self::FailoverExhausted {
-                    turns: index(turns),
+                    turns: number(turns),
                     submissions,
                     rejection,
                     claims: indices(claims),
                     transaction: transaction.map(SignedTransaction::from),
                 }
             }
-            E::BroadcastClaimed { txid, by } => Self::BroadcastClaimed { txid, by: index(by) },
+            E::BroadcastClaimed { txid, by } => Self::BroadcastClaimed { txid, by: by.into() },
             E::BroadcastSeen { txid } => Self::BroadcastSeen { txid },
             E::BroadcastConfirmed { txid, depth } => {
                 let depth =
@@ -280,7 +282,7 @@ impl From<core::Event> for Event {
                 Self::SessionFailed { culprits: indices(culprits), proofs, may_still_complete }
             }
             E::SessionAborted { by, reason, declined, may_still_complete } => {
-                Self::SessionAborted { by: index(by), reason, declined, may_still_complete }
+                Self::SessionAborted { by: by.into(), reason, declined, may_still_complete }
             }
             E::SessionExpired { may_still_complete } => Self::SessionExpired { may_still_complete },
             E::SessionClosed => Self::SessionClosed,
@@ -290,7 +292,7 @@ impl From<core::Event> for Event {
             }
             E::PeerConnected { peer, signer } => Self::PeerConnected { peer, signer },
             E::PeerDisconnected { peer, signer } => Self::PeerDisconnected { peer, signer },
-            E::ParticipantDisconnected { signer } => Self::ParticipantDisconnected { signer: index(signer) },
+            E::ParticipantDisconnected { signer } => Self::ParticipantDisconnected { signer: signer.into() },
             E::StoreFailed { error } => {
                 Self::StoreFailed { reason: error.to_string(), problem: error.into() }
             }

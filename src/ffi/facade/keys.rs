@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::MusigError;
 use super::live::Live;
-use super::values::{KeyOrder, Tweak, array, index};
+use super::values::{KeyOrder, Tweak, array, number};
 use crate::protocol::crypto::key_set as core;
 use crate::types::SignerKey;
 
@@ -69,19 +69,19 @@ impl TweakForest {
     /// Derives along unhardened steps (BIP-32) from the synthetic extended key (BIP-328). Of the empty path there is
     /// no tweak.
     pub fn derive(&self, path: Vec<u32>) -> Result<Option<u32>, MusigError> {
-        Ok(self.forest().derive(&path)?.map(index))
+        Ok(self.forest().derive(&path)?.map(number))
     }
 
     /// Makes a Taproot output key (BIP-341) of the key after a tweak.
     #[uniffi::method(default(after = None, merkle_root = None))]
     pub fn taproot(&self, after: Option<u32>, merkle_root: Option<Vec<u8>>) -> Result<u32, MusigError> {
         let root = root(merkle_root)?;
-        Ok(index(self.forest().taproot(after.map(|index| index as usize), root)?))
+        Ok(number(self.forest().taproot(after.map(|index| index as usize), root)?))
     }
 
     /// Adds any tweak, unless it is there already.
     pub fn push(&self, tweak: Tweak) -> Result<u32, MusigError> {
-        Ok(index(self.forest().push(tweak.try_into()?)?))
+        Ok(number(self.forest().push(tweak.try_into()?)?))
     }
 
     /// What goes into a request's `tweaks`.

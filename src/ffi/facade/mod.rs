@@ -39,4 +39,6 @@ pub use self::request::{Message, SessionContent, SessionRequest};
 pub use self::session::Session;
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer, SignerChoice};
 pub use self::status::{Evidence, FailoverStatus, Phase, SessionStatus};
-pub use self::values::{FailoverPolicy, KeyOrder, SighashType, SignedTransaction, SpentOutput, Tiers, Tweak};
+pub use self::values::{
+    FailoverPolicy, KeyOrder, SighashType, SignedTransaction, SignerIndex, SpentOutput, Tiers, Tweak,
+};

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::election::ElectionMethod;
 use super::error::MusigError;
-use super::values::{FailoverPolicy, KeyOrder, SighashType, SpentOutput, Tweak, index, moment};
+use super::values::{FailoverPolicy, KeyOrder, SighashType, SignerIndex, SpentOutput, Tweak, moment, number};
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::envelope::Proof;
 use crate::protocol::proposal as core;
@@ -18,7 +18,7 @@ pub struct Proposal {
     /// The encoded terms, of which the session's id is a hash.
     pub encoded: Vec<u8>,
     /// The signer index of whoever proposes.
-    pub proposer: u32,
+    pub proposer: SignerIndex,
     /// The signers; a position here is a signer index.
     pub signers: Vec<SignerKey>,
     /// The order of key aggregation.
@@ -60,7 +60,7 @@ impl From<core::Message> for ProposalMessage {
     fn from(part: core::Message) -> Self {
         Self {
             digest: part.digest.to_vec(),
-            tweak: part.tweak.map(index),
+            tweak: part.tweak.map(number),
             input: part.input,
             sighash_type: part.sighash_type.into(),
         }
@@ -77,7 +77,7 @@ impl From<&core::Proposal> for Proposal {
         Self {
             session: proposal.id(),
             encoded: proposal.as_bytes().to_vec(),
-            proposer: index(terms.proposer),
+            proposer: terms.proposer.into(),
             signers: terms.signers,
             key_order: terms.key_order.into(),
             tweaks: terms.tweaks.into_iter().map(Tweak::from).collect(),
@@ -105,12 +105,12 @@ pub struct Culprit {
     /// The session.
     pub session: SessionId,
     /// The signer's index.
-    pub signer: u32,
+    pub signer: SignerIndex,
 }
 
 /// Checks a proof of a SessionFailed event from its bytes alone, and says whom it convicts.
 #[uniffi::export]
 pub fn verify_proof(proof: Vec<u8>) -> Result<Culprit, MusigError> {
     let culprit = Proof::verify(&Musig2, &proof)?;
-    Ok(Culprit { session: culprit.session, signer: index(culprit.signer) })
+    Ok(Culprit { session: culprit.session, signer: culprit.signer.into() })
 }

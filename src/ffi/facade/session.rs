@@ -7,7 +7,7 @@ use super::error::MusigError;
 use super::live::Live;
 use super::proposal::Proposal;
 use super::status::SessionStatus;
-use super::values::{SignedTransaction, indices, signature_bytes};
+use super::values::{SignedTransaction, SignerIndex, indices, signature_bytes};
 use crate::node;
 use crate::types::{SessionId, Txid};
 
@@ -79,7 +79,7 @@ impl Session {
     }
 
     /// All signer indices, in the order in which they take their turn.
-    pub async fn priority_list(&self) -> Result<Vec<u32>, MusigError> {
+    pub async fn priority_list(&self) -> Result<Vec<SignerIndex>, MusigError> {
         Ok(indices(self.session.priority_list().await?))
     }
 

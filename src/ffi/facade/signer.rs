@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::error::{MusigError, SignerProblem};
 use super::live::{InUse, Live};
 use super::proposal::Proposal;
-use super::values::{array, index};
+use super::values::{SignerIndex, array};
 use crate::error::SignerError;
 use crate::protocol::crypto::{NONCE, PARTIAL};
 use crate::signer::{self as core, Signer as _};
@@ -69,8 +69,8 @@ impl NonceRequest {
     }
 
     /// The signer index of the key.
-    pub fn signer(&self) -> u32 {
-        index(self.request.signer)
+    pub fn signer(&self) -> SignerIndex {
+        self.request.signer.into()
     }
 
     /// The x-only keys (32 bytes) that the messages are signed with.
@@ -100,8 +100,8 @@ impl PartialRequest {
     }
 
     /// The signer index of the key.
-    pub fn signer(&self) -> u32 {
-        index(self.request.signer)
+    pub fn signer(&self) -> SignerIndex {
+        self.request.signer.into()
     }
 
     /// The x-only keys (32 bytes) that the messages are signed with.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::values::{index, indices, moment};
+use super::values::{SignerIndex, indices, moment, number};
 use crate::protocol::{failover, status as core};
 use crate::types::{SessionId, Txid};
 
@@ -56,13 +56,13 @@ pub struct SessionStatus {
     /// How far it is.
     pub phase: Phase,
     /// This node's own signer index.
-    pub own_index: u32,
+    pub own_index: SignerIndex,
     /// How many signers there are.
     pub signers: u32,
     /// The signers that accepted.
-    pub accepted: Vec<u32>,
+    pub accepted: Vec<SignerIndex>,
     /// The signers that everybody waits for.
-    pub missing: Vec<u32>,
+    pub missing: Vec<SignerIndex>,
     /// The current attempt, from 0 on.
     pub attempt: u32,
     /// Whether this node's partial signature went out.
@@ -77,9 +77,9 @@ pub struct SessionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct FailoverStatus {
     /// The elected coordinator.
-    pub coordinator: u32,
+    pub coordinator: SignerIndex,
     /// The signers of the last turn that opened.
-    pub current: Vec<u32>,
+    pub current: Vec<SignerIndex>,
     /// The last turn that opened, from 0 on.
     pub turn: u32,
     /// How long until the next turn opens. None: this is the last one.
@@ -137,9 +137,9 @@ impl From<failover::Evidence> for Evidence {
 impl From<core::FailoverStatus> for FailoverStatus {
     fn from(status: core::FailoverStatus) -> Self {
         Self {
-            coordinator: index(status.coordinator),
+            coordinator: status.coordinator.into(),
             current: indices(status.current),
-            turn: index(status.turn),
+            turn: number(status.turn),
             until_next_turn: status.until_next_turn,
             evidence: status.evidence.into(),
             submissions: status.submissions,
@@ -153,8 +153,8 @@ impl From<core::SessionStatus> for SessionStatus {
         Self {
             session: status.session,
             phase: status.phase.into(),
-            own_index: index(status.own_index),
-            signers: index(status.signers),
+            own_index: status.own_index.into(),
+            signers: number(status.signers),
             accepted: indices(status.accepted),
             missing: indices(status.missing),
             attempt: status.attempt,

@@ -18,27 +18,57 @@ where
     Ok(text.parse().map_err(|error: T::Err| invalid(what, error))?)
 }
 
-uniffi::custom_type!(SessionId, String, {
+uniffi::custom_type!(
+    /// Id of a session: the tagged hash `musig/session` of its encoded proposal, as 64 hexadecimal digits.
+    SessionId, String, {
     lower: |id| id.to_string(),
     try_lift: |text| read("session id", &text),
 });
-uniffi::custom_type!(SignerKey, String, {
+uniffi::custom_type!(
+    /// Public key: the 33-byte compressed form of a point of secp256k1, as 66 hexadecimal digits.
+    SignerKey, String, {
     lower: |key| key.to_string(),
     try_lift: |text| read("signer key", &text),
 });
-uniffi::custom_type!(Txid, String, {
+uniffi::custom_type!(
+    /// Id of a transaction: 64 hexadecimal digits, in the byte order in which Bitcoin shows them.
+    Txid, String, {
     lower: |txid| txid.to_string(),
     try_lift: |text| read("transaction id", &text),
 });
 
-/// Indices and counts are far below the limit of 32 bits (`protocol::limits`); what an application makes up is not,
-/// and names nothing either way.
-pub(super) fn index(value: usize) -> u32 {
+/// Position of a signer in the proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignerIndex(u32);
+
+uniffi::custom_type!(
+    /// Position of a signer in the proposal, from 0 on. Elections, turns and events name signers by it. Ranks in a
+    /// priority list, turns, attempts and numbers of messages are no signer indices.
+    SignerIndex, u32, {
+    lower: |index| index.0,
+    try_lift: |number| Ok(SignerIndex(number)),
+});
+
+impl SignerIndex {
+    pub(super) fn to_usize(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl From<usize> for SignerIndex {
+    fn from(index: usize) -> Self {
+        Self(number(index))
+    }
+}
+
+/// A count, rank, turn or position. All are far below the limit of 32 bits (`protocol::limits`); what an application
+/// makes up is not, and names nothing either way.
+pub(super) fn number(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-pub(super) fn indices(values: Vec<usize>) -> Vec<u32> {
-    values.into_iter().map(index).collect()
+pub(super) fn indices(values: Vec<usize>) -> Vec<SignerIndex> {
+    values.into_iter().map(SignerIndex::from).collect()
 }
 
 /// A moment by this machine's clock. The end of time is cut to the year 2242, which all languages can write.
@@ -134,7 +164,7 @@ impl TryFrom<Tweak> for core::Tweak {
 
 impl From<core::Tweak> for Tweak {
     fn from(tweak: core::Tweak) -> Self {
-        Self { scalar: tweak.scalar.to_vec(), x_only: tweak.x_only, follows: tweak.follows.map(index) }
+        Self { scalar: tweak.scalar.to_vec(), x_only: tweak.x_only, follows: tweak.follows.map(number) }
     }
 }
 

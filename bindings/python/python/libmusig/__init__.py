@@ -1,6 +1,7 @@
 """MuSig2 signing sessions over libp2p in which no coordinator can censor or lose the transaction.
 
-Keys, session ids and transaction ids are hexadecimal text; signatures, digests and transactions are bytes.
+Keys, session ids and transaction ids are hexadecimal text; signatures, digests and transactions are bytes. A
+``SignerIndex`` is an ``int``: the position of a signer in the proposal, from 0 on.
 """
 
 from . import chain, errors, events, signer
@@ -42,6 +43,7 @@ from ._ffi import (
     verify_election,
     verify_proof,
 )
+from ._ffi.musig import SignerIndex
 from ._node import Node, NodeEvent
 from .chain import (
     Accepted,
@@ -99,6 +101,7 @@ __all__ = [
     "SighashType",
     "SignedTransaction",
     "Signer",
+    "SignerIndex",
     "SignerProblem",
     "SpentOutput",
     "StoreProblem",

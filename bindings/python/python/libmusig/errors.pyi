@@ -1,4 +1,5 @@
 from ._ffi import ProposalProblem, SignerProblem, StoreProblem
+from ._ffi.musig import SignerIndex
 
 class MusigError(Exception):
     reason: str
@@ -27,9 +28,9 @@ class StoreFailed(MusigError):
 class NoSigners(_Plain): ...
 
 class IndexOutOfRange(MusigError):
-    index: int
+    index: SignerIndex
     signers: int
-    def __init__(self, index: int, signers: int, reason: str) -> None: ...
+    def __init__(self, index: SignerIndex, signers: int, reason: str) -> None: ...
 
 class UnknownSession(MusigError):
     session: str

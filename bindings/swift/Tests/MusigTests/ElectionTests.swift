@@ -7,10 +7,10 @@ final class ElectionTests: MusigTestCase {
         struct Case: Decodable {
             let name, method: String
             let pubkeys: [String]
-            let coordinatorIndex: UInt32
+            let coordinatorIndex: SignerIndex
             let coordinatorPublicKey, electionProof: String
-            let priorityList: [UInt32]
-            let backups: [UInt32?]
+            let priorityList: [SignerIndex]
+            let backups: [SignerIndex?]
         }
         let cases: [Case]
     }
@@ -32,7 +32,7 @@ final class ElectionTests: MusigTestCase {
             XCTAssertEqual(election.priorityList, vector.priorityList, vector.name)
             XCTAssertEqual(election.proof, vector.electionProof)
             for (index, backup) in vector.backups.enumerated() {
-                XCTAssertEqual(try backupAfter(election: election, index: UInt32(index)), backup, vector.name)
+                XCTAssertEqual(try backupAfter(election: election, index: SignerIndex(index)), backup, vector.name)
             }
             XCTAssertTrue(try verifyElection(election: election, signers: vector.pubkeys))
             var other = election
@@ -45,7 +45,8 @@ final class ElectionTests: MusigTestCase {
         let signers = try keys(3)
         let id = String(repeating: "ab", count: 32)
         let election = try elect(signers: signers, method: .sessionSalted, session: id)
-        XCTAssertEqual(election.priorityList.sorted(), [0, 1, 2])
+        let indices: [SignerIndex] = election.priorityList
+        XCTAssertEqual(indices.sorted(), [0, 1, 2])
         XCTAssertTrue(try verifyElection(election: election, signers: signers, session: id))
         await assertThrows({ if case .InvalidArgument = $0 { true } else { false } }) {
             _ = try elect(signers: signers, method: .sessionSalted)

@@ -9,6 +9,7 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.ElectionMethod
 import org.libmusig.ffi.MusigException
+import org.libmusig.ffi.SignerIndex
 import org.libmusig.ffi.backupAfter
 import org.libmusig.ffi.elect
 import org.libmusig.ffi.verifyElection
@@ -56,6 +57,8 @@ class ElectionTest {
     fun `errors carry their data`() {
         assertThrows(MusigException.NoSigners::class.java) { elect(emptyList(), ElectionMethod.LEXICOGRAPHIC) }
         val election = elect(keys(3), ElectionMethod.LEXICOGRAPHIC)
+        val indices: List<SignerIndex> = election.priorityList
+        assertEquals(listOf<SignerIndex>(0u, 1u, 2u), indices.sorted())
         val error = assertThrows(MusigException.IndexOutOfRange::class.java) { backupAfter(election, 3u) }
         assertEquals(3u to 3u, error.index to error.signers)
         val key = assertThrows(MusigException.InvalidArgument::class.java) { elect(listOf("02"), ElectionMethod.LEXICOGRAPHIC) }
