@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::error::MusigError;
 use super::live::{InUse, Live};
-use super::values::SignedTransaction;
 use crate::chain;
-use crate::types::{self, ChainError, Txid};
+use crate::types::{ChainError, SignedTransaction, Txid};
+pub use crate::types::{ChainQuery, ChainStatus, OutPoint, SubmitOutcome};
 
 /// Submits transactions. Called on a thread of its own, one call at a time; it may block.
 #[uniffi::export(rust, foreign)]
@@ -24,19 +24,20 @@ pub trait ChainObserver: Send + Sync {
 }
 
 /// What became of a submission.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum SubmitOutcome {
     /// The network's node took it, or knew it (or the same transaction with another witness) already.
     Accepted,
     /// It refuses the transaction itself (fee, policy, inputs). Nobody is excused by that.
-    Rejected {
+    Rejected(
         /// Its words.
-        reason: String,
-    },
+        #[uniffi(name = "reason")]
+        String,
+    ),
 }
 
 /// An output that a transaction spends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
+#[uniffi::remote(Record)]
 pub struct OutPoint {
     /// The transaction that made the output.
     pub txid: Txid,
@@ -45,7 +46,7 @@ pub struct OutPoint {
 }
 
 /// What an observer is asked about.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+#[uniffi::remote(Record)]
 pub struct ChainQuery {
     /// The transaction.
     pub txid: Txid,
@@ -54,7 +55,7 @@ pub struct ChainQuery {
 }
 
 /// What the chain says about a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum ChainStatus {
     /// Neither it nor a conflicting spend is known.
     Unknown,
@@ -93,12 +94,8 @@ impl ForeignBroadcaster {
 }
 
 impl chain::Broadcaster for ForeignBroadcaster {
-    fn submit(&self, transaction: &types::SignedTransaction) -> Result<types::SubmitOutcome, ChainError> {
-        match self.object.submit(transaction.clone().into()) {
-            Ok(SubmitOutcome::Accepted) => Ok(types::SubmitOutcome::Accepted),
-            Ok(SubmitOutcome::Rejected { reason }) => Ok(types::SubmitOutcome::Rejected(reason)),
-            Err(error) => Err(unreachable(error)),
-        }
+    fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
+        self.object.submit(transaction.clone()).map_err(unreachable)
     }
 }
 
@@ -115,18 +112,7 @@ impl ForeignObserver {
 }
 
 impl chain::ChainObserver for ForeignObserver {
-    fn status(&self, query: &types::ChainQuery) -> Result<types::ChainStatus, ChainError> {
-        let spends = query.spends.iter().map(|point| OutPoint { txid: point.txid, vout: point.vout });
-        let query = ChainQuery { txid: query.txid, spends: spends.collect() };
-        match self.object.status(query).map_err(unreachable)? {
-            ChainStatus::Unknown => Ok(types::ChainStatus::Unknown),
-            ChainStatus::Seen => Ok(types::ChainStatus::Seen),
-            ChainStatus::Confirmed { height, confirmations } => {
-                Ok(types::ChainStatus::Confirmed { height, confirmations })
-            }
-            ChainStatus::Conflict { txid, confirmations } => {
-                Ok(types::ChainStatus::Conflict { txid, confirmations })
-            }
-        }
+    fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
+        self.object.status(query.clone()).map_err(unreachable)
     }
 }

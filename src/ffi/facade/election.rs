@@ -3,10 +3,11 @@
 use super::error::MusigError;
 use super::values::{SignerIndex, indices, invalid};
 use crate::protocol::election as core;
+pub use crate::protocol::election::ElectionMethod;
 use crate::types::{SessionId, SignerKey};
 
 /// How the coordinator is elected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum ElectionMethod {
     /// Signers by their compressed keys, ascending.
     Lexicographic,
@@ -18,30 +19,6 @@ pub enum ElectionMethod {
     LastSigner,
     /// Rotates with every session: ascending hash of session id and key.
     SessionSalted,
-}
-
-impl From<ElectionMethod> for core::ElectionMethod {
-    fn from(method: ElectionMethod) -> Self {
-        match method {
-            ElectionMethod::Lexicographic => Self::Lexicographic,
-            ElectionMethod::HashBased => Self::HashBased,
-            ElectionMethod::FirstSigner => Self::FirstSigner,
-            ElectionMethod::LastSigner => Self::LastSigner,
-            ElectionMethod::SessionSalted => Self::SessionSalted,
-        }
-    }
-}
-
-impl From<core::ElectionMethod> for ElectionMethod {
-    fn from(method: core::ElectionMethod) -> Self {
-        match method {
-            core::ElectionMethod::Lexicographic => Self::Lexicographic,
-            core::ElectionMethod::HashBased => Self::HashBased,
-            core::ElectionMethod::FirstSigner => Self::FirstSigner,
-            core::ElectionMethod::LastSigner => Self::LastSigner,
-            core::ElectionMethod::SessionSalted => Self::SessionSalted,
-        }
-    }
 }
 
 /// The result of an election.
@@ -60,7 +37,7 @@ pub struct Election {
 impl From<core::Election> for Election {
     fn from(election: core::Election) -> Self {
         Self {
-            method: election.method.into(),
+            method: election.method,
             coordinator: election.coordinator.into(),
             priority_list: indices(election.priority_list),
             proof: election.proof,
@@ -71,7 +48,7 @@ impl From<core::Election> for Election {
 impl From<Election> for core::Election {
     fn from(election: Election) -> Self {
         Self {
-            method: election.method.into(),
+            method: election.method,
             coordinator: election.coordinator.to_usize(),
             priority_list: election.priority_list.into_iter().map(SignerIndex::to_usize).collect(),
             proof: election.proof,
@@ -98,7 +75,7 @@ pub fn elect(
     method: ElectionMethod,
     session: Option<SessionId>,
 ) -> Result<Election, MusigError> {
-    Ok(core::elect(&signers, method.into(), &session_for(method, session)?)?.into())
+    Ok(core::elect(&signers, method, &session_for(method, session)?)?.into())
 }
 
 /// The signer that follows an index in the list. After the last one: the first again for the lexicographic and the

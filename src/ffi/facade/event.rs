@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use super::error::{SignerProblem, StoreProblem};
 use super::proposal::Proposal;
-use super::values::{SignedTransaction, SignerIndex, indices, moment, number, signature_bytes};
+use super::values::{SignerIndex, indices, moment, number, signature_bytes};
 use crate::event;
 use crate::protocol::event as core;
-use crate::types::{SessionId, SignerKey, Txid};
+pub use crate::protocol::event::Depth;
+use crate::types::{SessionId, SignedTransaction, SignerKey, Txid};
 
 /// An event, as the application gets it.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
@@ -23,7 +24,7 @@ pub struct NodeEvent {
 }
 
 /// How deep a transaction lies in the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
+#[uniffi::remote(Record)]
 pub struct Depth {
     /// The block's height.
     pub height: u32,
@@ -242,7 +243,7 @@ impl From<core::Event> for Event {
             E::NoncesComplete { attempt } => Self::NoncesComplete { attempt },
             E::SessionComplete { signatures, transaction, priority_list, rank } => Self::SessionComplete {
                 signatures: signature_bytes(signatures),
-                transaction: transaction.map(SignedTransaction::from),
+                transaction,
                 priority_list: indices(priority_list),
                 rank: number(rank),
             },
@@ -252,7 +253,7 @@ impl From<core::Event> for Event {
                     turn: number(turn),
                     next_turn_at: next_turn_at.map(moment),
                     signatures: signature_bytes(signatures),
-                    transaction: transaction.map(SignedTransaction::from),
+                    transaction,
                 }
             }
             E::CoordinatorFailed { failed, next, turn } => {
@@ -264,16 +265,12 @@ impl From<core::Event> for Event {
                     submissions,
                     rejection,
                     claims: indices(claims),
-                    transaction: transaction.map(SignedTransaction::from),
+                    transaction,
                 }
             }
             E::BroadcastClaimed { txid, by } => Self::BroadcastClaimed { txid, by: by.into() },
             E::BroadcastSeen { txid } => Self::BroadcastSeen { txid },
-            E::BroadcastConfirmed { txid, depth } => {
-                let depth =
-                    depth.map(|depth| Depth { height: depth.height, confirmations: depth.confirmations });
-                Self::BroadcastConfirmed { txid, depth }
-            }
+            E::BroadcastConfirmed { txid, depth } => Self::BroadcastConfirmed { txid, depth },
             E::BroadcastConflict { txid } => Self::BroadcastConflict { txid },
             E::BroadcastLost { txid } => Self::BroadcastLost { txid },
             E::BroadcastRejected { reason } => Self::BroadcastRejected { reason },

@@ -11,7 +11,7 @@ use crate::types::SignerKey;
 /// BIP-327 `KeyAgg` without tweaks, with the parity of the point: 1 to 128 keys.
 #[uniffi::export]
 pub fn aggregate_key(signers: Vec<SignerKey>, order: KeyOrder) -> Result<SignerKey, MusigError> {
-    Ok(core::aggregate_key(&signers, order.into())?)
+    Ok(core::aggregate_key(&signers, order)?)
 }
 
 /// BIP-327 `KeySort`: by compressed form, ascending.

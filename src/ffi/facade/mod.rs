@@ -5,6 +5,9 @@
 //! - Identifiers are parsed inside the call that takes them, so every function that takes one returns a `Result`, if
 //!   only for that. In a function that does not, malformed text would be a fault of the process in Swift and an internal
 //!   error elsewhere; the Python suite looks at each function of the interface.
+//! - A type whose fields UniFFI can carry as they are is the library's own, declared by `uniffi::remote`: a difference
+//!   does not compile. The others have twins here, with conversions: those that hold `usize` (signer indices, counts),
+//!   arrays of bytes, a wall clock time or an error, and those whose fields may be left out.
 //! - Waiting calls need no runtime: any executor may drive them. Operations that change something go on when their
 //!   caller is cancelled; questions have no effect either way.
 //! - Foreign objects are called on a thread of their own, one call at a time. They may block, and they may call the

@@ -17,6 +17,7 @@ use super::session::Session;
 use super::signer::{ForeignSigner, SignerChoice};
 use super::status::SessionStatus;
 use crate::node::{self as core, NodeBuilder, Reply};
+pub use crate::node::{DhtMode, RuntimeProfile};
 use crate::store::memory::MemoryStore;
 use crate::types::{SessionId, SignerKey};
 
@@ -33,7 +34,7 @@ pub enum StoreChoice {
 }
 
 /// How many threads the nodes of this process share for their own work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum RuntimeProfile {
     /// Two worker threads.
     Default,
@@ -42,7 +43,7 @@ pub enum RuntimeProfile {
 }
 
 /// What a node does in the distributed hash table, in which signers find each other by their keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum DhtMode {
     /// Nothing.
     Off,
@@ -136,11 +137,7 @@ impl NodeConfig {
             builder = builder.relay(address);
         }
         if let Some(mode) = self.dht {
-            builder = builder.dht(match mode {
-                DhtMode::Off => core::DhtMode::Off,
-                DhtMode::Client => core::DhtMode::Client,
-                DhtMode::Server => core::DhtMode::Server,
-            });
+            builder = builder.dht(mode);
         }
         if self.mdns {
             builder = builder.mdns(true);
@@ -164,10 +161,7 @@ impl NodeConfig {
             builder = builder.max_sessions(sessions as usize);
         }
         if let Some(profile) = self.runtime {
-            builder = builder.runtime(match profile {
-                RuntimeProfile::Default => core::RuntimeProfile::Default,
-                RuntimeProfile::Small => core::RuntimeProfile::Small,
-            });
+            builder = builder.runtime(profile);
         }
         builder.claims(self.claims).nacks(self.nacks)
     }

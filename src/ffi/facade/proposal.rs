@@ -62,7 +62,7 @@ impl From<core::Message> for ProposalMessage {
             digest: part.digest.to_vec(),
             tweak: part.tweak.map(number),
             input: part.input,
-            sighash_type: part.sighash_type.into(),
+            sighash_type: part.sighash_type,
         }
     }
 }
@@ -79,12 +79,12 @@ impl From<&core::Proposal> for Proposal {
             encoded: proposal.as_bytes().to_vec(),
             proposer: terms.proposer.into(),
             signers: terms.signers,
-            key_order: terms.key_order.into(),
+            key_order: terms.key_order,
             tweaks: terms.tweaks.into_iter().map(Tweak::from).collect(),
             messages: terms.messages.into_iter().map(ProposalMessage::from).collect(),
             unsigned_transaction: unsigned,
-            spent_outputs: spent.into_iter().map(SpentOutput::from).collect(),
-            election_method: terms.election_method.into(),
+            spent_outputs: spent,
+            election_method: terms.election_method,
             failover: terms.failover.into(),
             expires_at: moment(terms.expires_at),
             metadata: terms.metadata,

@@ -86,18 +86,17 @@ impl TryFrom<SessionRequest> for node::SessionRequest {
                 Self::messages(request.signers, messages)
             }
             SessionContent::Transaction { unsigned, spent, sighash_type } => {
-                let spent = spent.into_iter().map(core::SpentOutput::from).collect();
-                Self::transaction(request.signers, unsigned, spent).sighash_type(sighash_type.into())
+                Self::transaction(request.signers, unsigned, spent).sighash_type(sighash_type)
             }
         };
         if let Some(order) = request.key_order {
-            made = made.key_order(order.into());
+            made = made.key_order(order);
         }
         if let Some(tweaks) = request.tweaks {
             made = made.tweaks(tweaks.into_iter().map(core::Tweak::try_from).collect::<Result<_, _>>()?);
         }
         if let Some(method) = request.election_method {
-            made = made.election_method(method.into());
+            made = made.election_method(method);
         }
         if let Some(policy) = request.failover {
             made = made.failover(policy.into());

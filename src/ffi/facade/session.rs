@@ -7,9 +7,9 @@ use super::error::MusigError;
 use super::live::Live;
 use super::proposal::Proposal;
 use super::status::SessionStatus;
-use super::values::{SignedTransaction, SignerIndex, indices, signature_bytes};
+use super::values::{SignerIndex, indices, signature_bytes};
 use crate::node;
-use crate::types::{SessionId, Txid};
+use crate::types::{SessionId, SignedTransaction, Txid};
 
 /// A session of a node. It keeps the node's memory, not the node running. Operations go on when their caller is
 /// cancelled.
@@ -70,7 +70,7 @@ impl Session {
 
     /// The finished transaction; none until it exists, and in sessions over messages.
     pub async fn final_transaction(&self) -> Result<Option<SignedTransaction>, MusigError> {
-        Ok(self.session.final_transaction().await?.map(SignedTransaction::from))
+        Ok(self.session.final_transaction().await?)
     }
 
     /// The election: coordinator, priority list, proof.

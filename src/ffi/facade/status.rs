@@ -3,11 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use super::values::{SignerIndex, indices, moment, number};
-use crate::protocol::{failover, status as core};
+pub use crate::protocol::failover::Evidence;
+use crate::protocol::status as core;
+pub use crate::protocol::status::Phase;
 use crate::types::{SessionId, Txid};
 
 /// How far a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum Phase {
     /// Proposed by another signer; waits for join or decline.
     Proposed,
@@ -29,23 +31,6 @@ pub enum Phase {
     Expired,
     /// Closed by the application.
     Closed,
-}
-
-impl From<core::Phase> for Phase {
-    fn from(phase: core::Phase) -> Self {
-        match phase {
-            core::Phase::Proposed => Self::Proposed,
-            core::Phase::Joined => Self::Joined,
-            core::Phase::Signing => Self::Signing,
-            core::Phase::Watching => Self::Watching,
-            core::Phase::Final => Self::Final,
-            core::Phase::Failed => Self::Failed,
-            core::Phase::Aborted => Self::Aborted,
-            core::Phase::Declined => Self::Declined,
-            core::Phase::Expired => Self::Expired,
-            core::Phase::Closed => Self::Closed,
-        }
-    }
 }
 
 /// A session, as this node sees it now.
@@ -93,10 +78,11 @@ pub struct FailoverStatus {
 }
 
 /// What a node knows of a transaction's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum Evidence {
     /// Nothing, or only what others claim.
-    Nothing,
+    #[uniffi(name = "Nothing")]
+    None,
     /// The own submission was accepted, or the application said so.
     Submitted,
     /// The observer sees it.
@@ -119,21 +105,6 @@ pub enum Evidence {
     Notified,
 }
 
-impl From<failover::Evidence> for Evidence {
-    fn from(evidence: failover::Evidence) -> Self {
-        match evidence {
-            failover::Evidence::None => Self::Nothing,
-            failover::Evidence::Submitted => Self::Submitted,
-            failover::Evidence::Seen => Self::Seen,
-            failover::Evidence::Confirmed { height, confirmations } => {
-                Self::Confirmed { height, confirmations }
-            }
-            failover::Evidence::Conflict { txid, confirmations } => Self::Conflict { txid, confirmations },
-            failover::Evidence::Notified => Self::Notified,
-        }
-    }
-}
-
 impl From<core::FailoverStatus> for FailoverStatus {
     fn from(status: core::FailoverStatus) -> Self {
         Self {
@@ -141,7 +112,7 @@ impl From<core::FailoverStatus> for FailoverStatus {
             current: indices(status.current),
             turn: number(status.turn),
             until_next_turn: status.until_next_turn,
-            evidence: status.evidence.into(),
+            evidence: status.evidence,
             submissions: status.submissions,
             watch: status.watch,
         }
@@ -152,7 +123,7 @@ impl From<core::SessionStatus> for SessionStatus {
     fn from(status: core::SessionStatus) -> Self {
         Self {
             session: status.session,
-            phase: status.phase.into(),
+            phase: status.phase,
             own_index: status.own_index.into(),
             signers: number(status.signers),
             accepted: indices(status.accepted),

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::MusigError;
 use crate::protocol::proposal as core;
-use crate::types::{self, SessionId, Signature, SignerKey, Txid, UnixMillis};
+pub use crate::protocol::proposal::{KeyOrder, SighashType, SpentOutput, Tiers};
+pub use crate::types::SignedTransaction;
+use crate::types::{SessionId, Signature, SignerKey, Txid, UnixMillis};
 
 /// A refused argument.
 pub(super) fn invalid(what: &str, reason: impl ToString) -> MusigError {
@@ -86,7 +88,7 @@ pub(super) fn signature_bytes(signatures: Vec<Signature>) -> Vec<Vec<u8>> {
 }
 
 /// The order in which keys are aggregated. It changes the aggregate key and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum KeyOrder {
     /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
     Sorted,
@@ -94,49 +96,13 @@ pub enum KeyOrder {
     AsGiven,
 }
 
-impl From<KeyOrder> for core::KeyOrder {
-    fn from(order: KeyOrder) -> Self {
-        match order {
-            KeyOrder::Sorted => Self::Sorted,
-            KeyOrder::AsGiven => Self::AsGiven,
-        }
-    }
-}
-
-impl From<core::KeyOrder> for KeyOrder {
-    fn from(order: core::KeyOrder) -> Self {
-        match order {
-            core::KeyOrder::Sorted => Self::Sorted,
-            core::KeyOrder::AsGiven => Self::AsGiven,
-        }
-    }
-}
-
 /// BIP-341 hash types that leave the transaction fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum SighashType {
     /// `SIGHASH_DEFAULT`: a signature of 64 bytes.
     Default,
     /// `SIGHASH_ALL`: a signature of 65 bytes in the witness.
     All,
-}
-
-impl From<SighashType> for core::SighashType {
-    fn from(value: SighashType) -> Self {
-        match value {
-            SighashType::Default => Self::Default,
-            SighashType::All => Self::All,
-        }
-    }
-}
-
-impl From<core::SighashType> for SighashType {
-    fn from(value: core::SighashType) -> Self {
-        match value {
-            core::SighashType::Default => Self::Default,
-            core::SighashType::All => Self::All,
-        }
-    }
 }
 
 /// One step from a key to a tweaked key (BIP-327 `ApplyTweak`).
@@ -169,7 +135,7 @@ impl From<core::Tweak> for Tweak {
 }
 
 /// An output that a transaction spends.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+#[uniffi::remote(Record)]
 pub struct SpentOutput {
     /// Its value in satoshis.
     pub value: u64,
@@ -177,28 +143,17 @@ pub struct SpentOutput {
     pub script: Vec<u8>,
 }
 
-impl From<SpentOutput> for core::SpentOutput {
-    fn from(output: SpentOutput) -> Self {
-        Self { value: output.value, script: output.script }
-    }
-}
-
-impl From<core::SpentOutput> for SpentOutput {
-    fn from(output: core::SpentOutput) -> Self {
-        Self { value: output.value, script: output.script }
-    }
-}
-
 /// How signers are grouped into turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+#[uniffi::remote(Enum)]
 pub enum Tiers {
     /// One signer each: the classical order.
     Single,
     /// The same number of signers in each.
-    Fixed {
+    Fixed(
         /// How many, at least 1.
-        signers: u16,
-    },
+        #[uniffi(name = "signers")]
+        u16,
+    ),
     /// 1, 2, 4, 8, … signers.
     Doubling,
 }
@@ -223,12 +178,7 @@ impl From<FailoverPolicy> for core::FailoverPolicy {
         Self {
             enabled: policy.enabled,
             broadcast_timeout: policy.broadcast_timeout.unwrap_or(default.broadcast_timeout),
-            tiers: match policy.tiers {
-                None => default.tiers,
-                Some(Tiers::Single) => core::Tiers::Single,
-                Some(Tiers::Fixed { signers }) => core::Tiers::Fixed(signers),
-                Some(Tiers::Doubling) => core::Tiers::Doubling,
-            },
+            tiers: policy.tiers.unwrap_or(default.tiers),
         }
     }
 }
@@ -238,26 +188,16 @@ impl From<core::FailoverPolicy> for FailoverPolicy {
         Self {
             enabled: policy.enabled,
             broadcast_timeout: Some(policy.broadcast_timeout),
-            tiers: Some(match policy.tiers {
-                core::Tiers::Single => Tiers::Single,
-                core::Tiers::Fixed(signers) => Tiers::Fixed { signers },
-                core::Tiers::Doubling => Tiers::Doubling,
-            }),
+            tiers: Some(policy.tiers),
         }
     }
 }
 
 /// A finished transaction.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+#[uniffi::remote(Record)]
 pub struct SignedTransaction {
     /// Its id.
     pub txid: Txid,
     /// Consensus encoding with witnesses.
     pub bytes: Vec<u8>,
-}
-
-impl From<types::SignedTransaction> for SignedTransaction {
-    fn from(transaction: types::SignedTransaction) -> Self {
-        Self { txid: transaction.txid, bytes: transaction.bytes }
-    }
 }
