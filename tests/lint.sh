@@ -27,6 +27,6 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 # Arrows point down only: the protocol stands alone.
 cargo check --quiet --no-default-features
 # What is left out is missed by nobody else.
-for features in node discovery nat; do
+for features in node discovery nat uniffi; do
 	cargo check --quiet --no-default-features --features "$features"
 done
