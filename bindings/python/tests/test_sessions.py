@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import libmusig
 from libmusig import Phase, errors, events
 from support import (
+    PATIENCE,
     FakeBroadcaster,
     FakeChain,
     FakeObserver,
@@ -117,7 +119,11 @@ def test_failover_with_a_dead_coordinator() -> None:
         fake = FakeChain()
         first, second, third = ranked(3)
         coordinator = make(first, claims=False)
-        backup = make(second, broadcaster=FakeBroadcaster(fake, "backup"), observer=FakeObserver(fake), final_depth=2)
+        # The two do not start their clocks at the same moment: the last one is to see the turn open before it sees
+        # the transaction.
+        reported = threading.Event()
+        way = FakeBroadcaster(fake, "backup", before=lambda: reported.wait(PATIENCE))
+        backup = make(second, broadcaster=way, observer=FakeObserver(fake), final_depth=2)
         last = make(third, broadcaster=FakeBroadcaster(fake, "last"), observer=FakeObserver(fake), final_depth=2)
         async with backup, last:
             await coordinator.start()
@@ -126,6 +132,7 @@ def test_failover_with_a_dead_coordinator() -> None:
             session = await sign([nodes[index] for index in range(3)], **spend(keys(3)), broadcast_timeout=2)
             await coordinator.stop()
             _, failed = await wait_event(last, events.CoordinatorFailed)
+            reported.set()
             assert (failed.failed, failed.next, failed.turn) == ([first], [second], 1)
             _, turn = await wait_event(backup, events.ShouldBroadcast)
             assert (turn.signer, turn.turn) == (second, 1) and turn.transaction is not None
