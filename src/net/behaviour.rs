@@ -40,7 +40,7 @@ pub(super) struct Behaviour {
 impl Behaviour {
     pub(super) fn new(config: &NetworkConfig, key: PublicKey, traversal: Traversal) -> Self {
         #[cfg(feature = "discovery")]
-        let kad = super::discovery::of_node(key.to_peer_id(), config).into();
+        let kad = super::dht::of_node(key.to_peer_id(), config).into();
         #[cfg(feature = "nat")]
         let nat = super::nat::Nat::new(key.to_peer_id(), traversal);
         #[cfg(not(feature = "nat"))]

@@ -173,20 +173,20 @@ impl Default for NetworkConfig {
     }
 }
 
-/// What the configured bootstrap peers and relays come to.
+/// The configured bootstrap peers and relays, checked.
 #[derive(Default)]
-pub(super) struct Surroundings {
-    /// Who they are.
-    pub(super) servers: HashSet<PeerId>,
-    /// Those that are dialled. A relay is dialled by whatever listens there.
+pub(super) struct Servers {
+    /// Their peer ids.
+    pub(super) peers: HashSet<PeerId>,
+    /// The addresses to dial. A relay is dialled by the listener there.
     pub(super) dialled: Vec<Multiaddr>,
-    /// Where to listen at relays.
-    pub(super) places: Vec<Multiaddr>,
+    /// The addresses to listen on at relays.
+    pub(super) reservations: Vec<Multiaddr>,
     /// What cannot be used, and why.
     pub(super) problems: Vec<String>,
 }
 
-impl Surroundings {
+impl Servers {
     pub(super) fn new(config: &NetworkConfig) -> Self {
         let mut this = Self::default();
         let built = |wanted: bool, there: bool, what: &str, feature: &str| {
@@ -205,15 +205,15 @@ impl Surroundings {
         for address in config.relays.iter().filter(|_| nat) {
             match peer_of(address) {
                 Some(peer) => {
-                    this.servers.insert(peer);
-                    this.places.push(address.clone().with(Protocol::P2pCircuit));
+                    this.peers.insert(peer);
+                    this.reservations.push(address.clone().with(Protocol::P2pCircuit));
                 }
                 None => this.problems.push(nameless("relay", address)),
             }
         }
         for address in config.bootstrap_peers.iter().filter(|_| discovery && config.dht != DhtMode::Off) {
             match peer_of(address) {
-                Some(peer) if this.servers.insert(peer) => this.dialled.push(address.clone()),
+                Some(peer) if this.peers.insert(peer) => this.dialled.push(address.clone()),
                 Some(_) => {}
                 None => this.problems.push(nameless("bootstrap peer", address)),
             }

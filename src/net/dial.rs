@@ -1,4 +1,4 @@
-//! Whom to dial, and when: configured addresses and sought signers, with back-off.
+//! The dialler: configured addresses and sought signers that are to be dialled, and when, with back-off.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const TARGETS: usize = 4096;
 /// A connection that lasted this long was a good one: its end is no failure.
 const GOOD: Duration = Duration::from_secs(2);
 
-/// What is dialled.
+/// The identity of a target.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Name {
     Address(Multiaddr),
@@ -28,9 +28,9 @@ enum Name {
 #[derive(Debug)]
 struct Target {
     addresses: Vec<Multiaddr>,
-    /// Who is there: given, or learnt by the first connection.
+    /// The peer at the addresses: given, or learnt by the first connection.
     peer: Option<PeerId>,
-    /// Whose node it is, if it is dialled because its signer is sought.
+    /// The signer, if it is dialled because that is sought.
     signer: Option<SignerKey>,
     failures: u32,
     due: Instant,
@@ -52,13 +52,13 @@ impl Dialler {
     }
 
     /// Dials an address from now on; `false` if there are too many.
-    pub(super) fn add(&mut self, address: Multiaddr) -> bool {
+    pub(super) fn add(&mut self, address: Multiaddr, now: Instant) -> bool {
         let peer = peer_of(&address);
-        self.insert(Name::Address(address.clone()), vec![address], peer, None)
+        self.insert(Name::Address(address.clone()), vec![address], peer, None, now)
     }
 
     /// Dials exactly the nodes of these records, beside the configured addresses.
-    pub(super) fn seek<'a>(&mut self, records: impl Iterator<Item = &'a PresenceRecord>) {
+    pub(super) fn seek<'a>(&mut self, records: impl Iterator<Item = &'a PresenceRecord>, now: Instant) {
         let records: Vec<_> = records.collect();
         self.targets.retain(|name, _| match name {
             Name::Address(_) => true,
@@ -66,7 +66,7 @@ impl Dialler {
         });
         for record in records {
             let name = Name::Peer(record.peer);
-            self.insert(name, record.addresses.clone(), Some(record.peer), Some(record.signer));
+            self.insert(name, record.addresses.clone(), Some(record.peer), Some(record.signer), now);
         }
     }
 
@@ -76,8 +76,8 @@ impl Dialler {
         addresses: Vec<Multiaddr>,
         peer: Option<PeerId>,
         signer: Option<SignerKey>,
+        now: Instant,
     ) -> bool {
-        let now = Instant::now();
         if let Some(target) = self.targets.get_mut(&name) {
             if target.addresses != addresses {
                 (target.addresses, target.failures, target.due) = (addresses, 0, now);
@@ -92,7 +92,7 @@ impl Dialler {
         true
     }
 
-    /// What to dial now. Targets that are connected by now are looked at again later.
+    /// The dials that are due. Targets that are connected by now are checked again later.
     pub(super) fn take_due(
         &mut self,
         now: Instant,
@@ -132,19 +132,19 @@ impl Dialler {
         dials
     }
 
-    /// The next moment at which something may be to dial.
+    /// When the next dial is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.targets.values().filter(|target| target.dialling.is_none()).map(|target| target.due).min()
     }
 
     /// A connection exists. True if it was dialled from here.
-    pub(super) fn established(&mut self, connection: ConnectionId, peer: PeerId) -> bool {
+    pub(super) fn established(&mut self, connection: ConnectionId, peer: PeerId, now: Instant) -> bool {
         let mut ours = false;
         for target in self.targets.values_mut() {
             if target.dialling == Some(connection) {
                 target.dialling = None;
                 target.peer = Some(peer);
-                target.due = Instant::now() + self.max;
+                target.due = now + self.max;
                 ours = true;
             }
         }
@@ -157,36 +157,41 @@ impl Dialler {
     }
 
     /// The last connection with a peer ended, after so long: dials it at once if that was a good one.
-    pub(super) fn disconnected(&mut self, peer: &PeerId, lasted: Duration) {
+    pub(super) fn disconnected(&mut self, peer: &PeerId, lasted: Duration, now: Instant) {
         let (min, max) = (self.min, self.max);
         for target in self.targets.values_mut().filter(|target| target.peer == Some(*peer)) {
             if lasted >= GOOD {
                 target.failures = 0;
-                target.due = Instant::now();
+                target.due = now;
             } else {
-                target.fail(min, max);
+                target.fail(min, max, now);
             }
         }
     }
 
     /// The last peer of a signer is gone: any other node of it is dialled now.
-    pub(super) fn lost(&mut self, signer: &SignerKey) {
+    pub(super) fn lost(&mut self, signer: &SignerKey, now: Instant) {
         for target in self.targets.values_mut() {
             if target.signer == Some(*signer) && target.failures == 0 {
-                target.due = Instant::now();
+                target.due = now;
             }
         }
     }
 
     /// A dial failed. `Some` if the target is given up: it is this node itself.
-    pub(super) fn failed(&mut self, connection: ConnectionId, error: &DialError) -> Option<Vec<Multiaddr>> {
+    pub(super) fn failed(
+        &mut self,
+        connection: ConnectionId,
+        error: &DialError,
+        now: Instant,
+    ) -> Option<Vec<Multiaddr>> {
         let (name, target) =
             self.targets.iter_mut().find(|(_, target)| target.dialling == Some(connection))?;
         target.dialling = None;
         let (min, max) = (self.min, self.max);
         match error {
             // Somebody else dials it, or it connected meanwhile.
-            DialError::DialPeerConditionFalse(_) => target.due = Instant::now() + min,
+            DialError::DialPeerConditionFalse(_) => target.due = now + min,
             DialError::LocalPeerId { .. } => {
                 let name = name.clone();
                 return self.targets.remove(&name).map(|target| target.addresses);
@@ -198,24 +203,144 @@ impl Dialler {
                 {
                     target.peer = None;
                 }
-                target.fail(min, max);
+                target.fail(min, max, now);
             }
-            _ => target.fail(min, max),
+            _ => target.fail(min, max, now),
         }
         None
     }
 
-    /// Forgets all failures: everything that is not connected is dialled now.
-    pub(super) fn hurry(&mut self) {
+    /// Forgets all back-off: everything that is not connected is dialled now.
+    pub(super) fn reset_backoff(&mut self, now: Instant) {
         for target in self.targets.values_mut() {
-            (target.failures, target.due) = (0, Instant::now());
+            (target.failures, target.due) = (0, now);
         }
     }
 }
 
 impl Target {
-    fn fail(&mut self, min: Duration, max: Duration) {
-        self.due = Instant::now() + backoff(min, max, self.failures);
+    fn fail(&mut self, min: Duration, max: Duration, now: Instant) {
+        self.due = now + backoff(min, max, self.failures);
         self.failures = self.failures.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::multiaddr::Protocol;
+
+    use super::*;
+    use crate::net::testing::{presence_of, signer};
+
+    fn dialler() -> Dialler {
+        Dialler::new(&NetworkConfig::default())
+    }
+
+    fn address(peer: Option<PeerId>) -> Multiaddr {
+        let address: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        match peer {
+            Some(peer) => address.with(Protocol::P2p(peer)),
+            None => address,
+        }
+    }
+
+    fn due(dialler: &mut Dialler, now: Instant) -> Vec<DialOpts> {
+        dialler.take_due(now, |_| false, |_| false)
+    }
+
+    fn record(number: u8, peer: PeerId, addresses: Vec<Multiaddr>) -> PresenceRecord {
+        PresenceRecord::decode(&presence_of(number, peer, addresses, 1)).unwrap()
+    }
+
+    #[test]
+    fn an_address_that_fails_is_dialled_again_with_growing_pauses() {
+        let (mut dialler, now) = (dialler(), Instant::now());
+        assert!(dialler.add(address(None), now));
+        let mut at = now;
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            let dials = due(&mut dialler, at);
+            assert_eq!(dials.len(), 1);
+            assert!(due(&mut dialler, at).is_empty() && dialler.next_due().is_none());
+            assert_eq!(dialler.failed(dials[0].connection_id(), &DialError::Aborted, at), None);
+            let next = dialler.next_due().unwrap();
+            pauses.push(next - at);
+            at = next;
+        }
+        let config = NetworkConfig::default();
+        assert!(pauses[0] <= config.redial_min && pauses[11] >= config.redial_max / 2);
+        assert!(pauses.iter().all(|pause| *pause <= config.redial_max));
+        dialler.reset_backoff(at);
+        assert_eq!(due(&mut dialler, at).len(), 1);
+    }
+
+    #[test]
+    fn a_connected_target_is_not_dialled_and_dialled_at_once_when_a_good_connection_ends() {
+        let (mut dialler, now, peer) = (dialler(), Instant::now(), PeerId::random());
+        dialler.add(address(None), now);
+        let dials = due(&mut dialler, now);
+        assert!(!dialler.aims_at(&peer));
+        assert!(dialler.established(dials[0].connection_id(), peer, now));
+        assert!(!dialler.established(ConnectionId::new_unchecked(usize::MAX), peer, now));
+        assert!(dialler.aims_at(&peer));
+        let later = now + NetworkConfig::default().redial_max;
+        assert!(dialler.take_due(later, |connected| *connected == peer, |_| false).is_empty());
+        dialler.disconnected(&peer, GOOD, later);
+        assert_eq!(due(&mut dialler, later).len(), 1);
+    }
+
+    #[test]
+    fn a_short_connection_counts_as_a_failure() {
+        let (mut dialler, now, peer) = (dialler(), Instant::now(), PeerId::random());
+        dialler.add(address(Some(peer)), now);
+        let dials = due(&mut dialler, now);
+        assert_eq!(dials[0].get_peer_id(), Some(peer));
+        dialler.established(dials[0].connection_id(), peer, now);
+        dialler.disconnected(&peer, Duration::ZERO, now);
+        assert!(due(&mut dialler, now).is_empty());
+    }
+
+    #[test]
+    fn the_nodes_of_sought_signers_are_dialled_and_no_others() {
+        let (mut dialler, now) = (dialler(), Instant::now());
+        let (one, two) = (PeerId::random(), PeerId::random());
+        let records = [record(1, one, vec![address(None)]), record(2, two, vec![])];
+        dialler.seek(records.iter(), now);
+        let dials = due(&mut dialler, now);
+        assert_eq!(dials.len(), 1, "one has no address");
+        assert_eq!(dials[0].get_peer_id(), Some(one));
+        dialler.established(dials[0].connection_id(), one, now);
+        dialler.lost(&signer(1), now);
+        assert_eq!(due(&mut dialler, now).len(), 1);
+        dialler.seek([].iter(), now);
+        assert!(!dialler.aims_at(&one) && dialler.next_due().is_none());
+    }
+
+    #[test]
+    fn a_signer_that_is_connected_elsewhere_is_not_dialled() {
+        let (mut dialler, now) = (dialler(), Instant::now());
+        let records = [record(1, PeerId::random(), vec![address(None)])];
+        dialler.seek(records.iter(), now);
+        assert!(dialler.take_due(now, |_| false, |key| *key == signer(1)).is_empty());
+    }
+
+    #[test]
+    fn this_node_itself_is_given_up() {
+        let (mut dialler, now) = (dialler(), Instant::now());
+        dialler.add(address(None), now);
+        let dials = due(&mut dialler, now);
+        let error = DialError::LocalPeerId { address: address(None) };
+        assert_eq!(dialler.failed(dials[0].connection_id(), &error, now), Some(vec![address(None)]));
+        assert_eq!(dialler.next_due(), None);
+    }
+
+    #[test]
+    fn the_number_of_targets_is_limited() {
+        let (mut dialler, now) = (dialler(), Instant::now());
+        let target =
+            |number: usize| -> Multiaddr { format!("/ip4/192.0.2.1/tcp/{}", number + 1).parse().unwrap() };
+        assert!((0..TARGETS).all(|number| dialler.add(target(number), now)));
+        assert!(!dialler.add(target(TARGETS), now));
+        assert!(dialler.add(target(0), now));
     }
 }

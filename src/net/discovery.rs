@@ -1,79 +1,59 @@
-//! Finding sought signers by their keys: in the distributed hash table (Kademlia), and on the local network (mDNS).
+//! Discovery: which sought signers are to be looked up in the distributed hash table or on the local network, and when
+//! the own presence is published.
 //!
 //! Whatever is found is a claim until its signature was verified. A neighbour's signer is not known before it is
 //! connected, so neighbours are dialled, but only while a sought signer is missing, and left again if they are others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use libp2p::kad::{self, GetRecordOk, InboundRequest, PutRecordError, QueryId, QueryResult, Quorum};
-use libp2p::swarm::StreamProtocol;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::{Multiaddr, PeerId, identify};
+use libp2p::{Multiaddr, PeerId};
 
 use super::backoff::backoff;
-use super::config::{DhtMode, NetworkConfig};
-use super::counters::count;
-use super::driver::Driver;
-use super::mdns::{Finder, Found};
-use super::message::NetEvent;
-use super::presence::PresenceRecord;
-use super::records::{PresenceStore, presence_key};
+use super::config::NetworkConfig;
+use super::peers::Peers;
+use super::presence::{AddressBook, PresenceRecord};
 use crate::types::SignerKey;
 
-/// The name of the distributed hash table. IPFS's has another one.
-pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/musig/kad/1");
-
-/// After which a presence that is not published again is forgotten.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// How often servers give what they keep to those that are nearer by now.
-const REPLICATION: Duration = Duration::from_secs(3600);
-/// For one lookup or publication.
-const QUERY: Duration = Duration::from_secs(20);
 /// Lookups that run at once.
 const LOOKUPS: usize = 4;
-/// Addresses of one server that are taken from what it says of itself, and kept altogether.
+/// Addresses of one neighbour that are kept.
 const ADDRESSES: usize = 8;
 /// How long a publication that failed waits, the first time and at most.
-const PUBLISH_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const PUBLISH_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Neighbours that are remembered.
 const NEIGHBOURS: usize = 256;
 /// How long a neighbour that was dialled is left alone.
-const NEIGHBOUR_AGAIN: Duration = Duration::from_secs(600);
+const NEIGHBOUR_RETRY: Duration = Duration::from_secs(600);
 
-/// A node's part in the distributed hash table of presences, for programs with a libp2p swarm of their own; see
-/// `examples/relay.rs`.
-///
-/// What others want to have kept comes as [`kad::InboundRequest::PutRecord`]. Put it into
-/// [`store_mut`](kad::Behaviour::store_mut), which takes valid presences only.
-pub fn dht(own: PeerId, mode: kad::Mode, max_records: usize) -> kad::Behaviour<PresenceStore> {
-    behaviour(own, mode, max_records, REPLICATION)
+/// What the driver does for [`Discovery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DiscoveryAction {
+    /// Publish this presence of the signer in the hash table, then call [`Discovery::published`].
+    Publish(SignerKey, Vec<u8>),
+    /// Look up a signer in the hash table, then call [`Discovery::lookup_ended`].
+    LookUp(SignerKey),
+    /// Ask who is on the local network.
+    AskNeighbours,
+    /// Dial a peer on the local network.
+    Dial(PeerId, Vec<Multiaddr>),
 }
 
-fn behaviour(own: PeerId, mode: kad::Mode, most: usize, refresh: Duration) -> kad::Behaviour<PresenceStore> {
-    let mut config = kad::Config::new(PROTOCOL);
-    config
-        .set_query_timeout(QUERY)
-        .set_record_ttl(Some(KEPT))
-        .set_record_filtering(kad::StoreInserts::FilterBoth)
-        // The own presence is published from here, and only servers have anything else.
-        .set_publication_interval(None)
-        .set_replication_interval((mode == kad::Mode::Server).then_some(REPLICATION))
-        .set_provider_publication_interval(None)
-        .set_caching(kad::Caching::Disabled)
-        .set_periodic_bootstrap_interval(Some(refresh));
-    let mut behaviour = kad::Behaviour::with_config(own, PresenceStore::new(own, most), config);
-    behaviour.set_mode(Some(mode));
-    behaviour
+/// What [`Discovery`] asks of the rest of the node.
+pub(super) struct Surroundings<'a> {
+    pub(super) sought: &'a HashSet<SignerKey>,
+    pub(super) peers: &'a Peers,
+    pub(super) book: &'a AddressBook,
+    /// A server of the hash table is known.
+    pub(super) dht: bool,
+    /// The local network can be asked.
+    pub(super) mdns: bool,
 }
 
-/// The behaviour of a node of this library.
-pub(super) fn of_node(own: PeerId, config: &NetworkConfig) -> Option<kad::Behaviour<PresenceStore>> {
-    let refresh = config.publish_interval.max(Duration::from_secs(1));
-    match config.dht {
-        DhtMode::Off => None,
-        DhtMode::Client => Some(behaviour(own, kad::Mode::Client, 1, refresh)),
-        DhtMode::Server => Some(behaviour(own, kad::Mode::Server, config.max_dht_records, refresh)),
+impl Surroundings<'_> {
+    /// Whether a signer is sought and not connected.
+    fn is_missing(&self, signer: &SignerKey) -> bool {
+        self.sought.contains(signer) && !self.peers.has_signer(signer)
     }
 }
 
@@ -85,13 +65,6 @@ struct Lookup {
     running: bool,
 }
 
-/// A query of this node.
-#[derive(Debug)]
-enum Query {
-    Lookup(SignerKey),
-    Publish,
-}
-
 /// A peer on the local network.
 #[derive(Debug)]
 struct Neighbour {
@@ -100,39 +73,43 @@ struct Neighbour {
     due: Instant,
 }
 
-/// The own presence, and whether it is published.
+/// The own presence, and when it is published.
 #[derive(Debug)]
 struct Own {
-    record: kad::Record,
+    signer: SignerKey,
+    presence: Vec<u8>,
     due: Instant,
     failures: u32,
 }
 
-/// What is under way.
+/// See the module.
+#[derive(Debug)]
 pub(super) struct Discovery {
+    lookup: (Duration, Duration),
+    publish_interval: Duration,
+    redial_max: Duration,
     lookups: HashMap<SignerKey, Lookup>,
-    queries: HashMap<QueryId, Query>,
     own: Option<Own>,
     publishing: bool,
-    finder: Option<Finder>,
     neighbours: HashMap<PeerId, Neighbour>,
     /// When the local network is asked again, and how often it was.
     ask: (Instant, u32),
-    /// Something changed, so that all is looked at.
+    /// Something changed: [`Discovery::poll`] is due, whatever `next` says.
     changed: bool,
     next: Option<Instant>,
 }
 
 impl Discovery {
-    pub(super) fn new(config: &NetworkConfig, own: PeerId) -> Self {
+    pub(super) fn new(config: &NetworkConfig, now: Instant) -> Self {
         Self {
+            lookup: (config.lookup_min, config.lookup_max),
+            publish_interval: config.publish_interval,
+            redial_max: config.redial_max,
             lookups: HashMap::new(),
-            queries: HashMap::new(),
             own: None,
             publishing: false,
-            finder: config.mdns.then(|| Finder::start(own)),
             neighbours: HashMap::new(),
-            ask: (Instant::now(), 0),
+            ask: (now, 0),
             changed: true,
             next: None,
         }
@@ -144,25 +121,26 @@ impl Discovery {
     }
 
     /// Other signers are sought.
-    pub(super) fn sought(&mut self) {
-        self.ask = (Instant::now(), 0);
+    pub(super) fn sought(&mut self, now: Instant) {
+        self.ask = (now, 0);
         self.changed = true;
     }
 
-    /// Publishes this from now on, as soon as may be.
-    pub(super) fn present(&mut self, presence: &[u8]) {
+    /// Publishes a presence of this node from now on. Bytes that are none are ignored.
+    pub(super) fn set_presence(&mut self, presence: &[u8], now: Instant) {
         let Ok(record) = PresenceRecord::decode(presence) else { return };
         // Nobody is found by a presence without an address.
-        self.own = (!record.addresses.is_empty()).then(|| {
-            let record = kad::Record::new(presence_key(&record.signer).to_vec(), presence.to_vec());
-            Own { record, due: Instant::now(), failures: 0 }
+        self.own = (!record.addresses.is_empty()).then(|| Own {
+            signer: record.signer,
+            presence: presence.to_vec(),
+            due: now,
+            failures: 0,
         });
         self.changed = true;
     }
 
-    /// Looks for everybody, and publishes, at once: for a device that slept or changed its network.
-    pub(super) fn hurry(&mut self) {
-        let now = Instant::now();
+    /// Forgets all back-off: looks for everybody, and publishes, at once.
+    pub(super) fn reset_backoff(&mut self, now: Instant) {
         for lookup in self.lookups.values_mut() {
             (lookup.due, lookup.before) = (now, 0);
         }
@@ -172,26 +150,11 @@ impl Discovery {
         if let Some(own) = &mut self.own {
             (own.due, own.failures) = (now, 0);
         }
-        self.sought();
+        self.sought(now);
     }
 
-    /// Where this node listens: to be told on the local network.
-    pub(super) fn listening(&mut self, addresses: Vec<Multiaddr>) {
-        if let Some(finder) = &self.finder {
-            finder.announce(addresses);
-        }
-    }
-
-    /// The next thing that is seen on the local network; never, if nobody looks.
-    pub(super) async fn next_found(&mut self) -> Found {
-        match &mut self.finder {
-            Some(finder) => finder.next().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn neighbour(&mut self, peer: PeerId, address: Multiaddr) {
-        let now = Instant::now();
+    /// A peer was seen on the local network.
+    pub(super) fn neighbour(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
         if self.neighbours.len() >= NEIGHBOURS && !self.neighbours.contains_key(&peer) {
             let oldest = self.neighbours.iter().min_by_key(|(_, neighbour)| neighbour.seen);
             if let Some(oldest) = oldest.map(|(peer, _)| *peer) {
@@ -211,219 +174,350 @@ impl Discovery {
         neighbour.due = now;
         self.changed = true;
     }
-}
 
-impl Driver {
-    /// Begins the lookups and publications that are due, and says when to come again.
-    pub(super) fn discover(&mut self, now: Instant) -> Option<Instant> {
-        let Discovery { changed, next, .. } = self.discovery;
-        if !changed && next.is_none_or(|next| next > now) {
-            return next;
+    /// A lookup of a signer ended.
+    pub(super) fn lookup_ended(&mut self, signer: &SignerKey, now: Instant) {
+        let (min, max) = self.lookup;
+        if let Some(lookup) = self.lookups.get_mut(signer) {
+            lookup.running = false;
+            lookup.due = now + backoff(min, max, lookup.before);
+            lookup.before = lookup.before.saturating_add(1);
         }
-        self.discovery.changed = false;
-        self.discovery.next =
-            [self.publish(now), self.look_up(now), self.call_on_neighbours(now)].into_iter().flatten().min();
-        self.discovery.next
+        self.changed = true;
     }
 
-    fn publish(&mut self, now: Instant) -> Option<Instant> {
-        let kad = self.swarm.behaviour_mut().kad.as_mut()?;
-        let own = self.discovery.own.as_mut()?;
-        // Without anybody to ask, the first one that comes is waited for: the table's change is an event.
-        if self.discovery.publishing || kad.kbuckets().next().is_none() {
+    /// A publication ended; `stored`: somebody keeps the presence.
+    pub(super) fn published(&mut self, stored: bool, now: Instant) {
+        self.publishing = false;
+        self.changed = true;
+        let Some(own) = &mut self.own else { return };
+        if stored {
+            (own.due, own.failures) = (now + self.publish_interval, 0);
+        } else {
+            own.due = now + backoff(PUBLISH_RETRY.0, PUBLISH_RETRY.1, own.failures);
+            own.failures = own.failures.saturating_add(1);
+        }
+    }
+
+    /// A publication could not be started.
+    pub(super) fn publish_refused(&mut self, now: Instant) {
+        self.publishing = false;
+        self.changed = true;
+        if let Some(own) = &mut self.own {
+            own.due = now + PUBLISH_RETRY.1;
+        }
+    }
+
+    /// Whether [`Discovery::poll`] has anything to do.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.changed || self.next.is_some_and(|next| next <= now)
+    }
+
+    /// When [`Discovery::poll`] is due again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Starts the lookups, publications and dials that are due.
+    pub(super) fn poll(&mut self, now: Instant, around: &Surroundings<'_>) -> Vec<DiscoveryAction> {
+        self.changed = false;
+        let mut actions = Vec::new();
+        let next = [
+            self.publish(now, around, &mut actions),
+            self.look_up(now, around, &mut actions),
+            self.dial_neighbours(now, around, &mut actions),
+        ];
+        self.next = next.into_iter().flatten().min();
+        actions
+    }
+
+    fn publish(
+        &mut self,
+        now: Instant,
+        around: &Surroundings<'_>,
+        actions: &mut Vec<DiscoveryAction>,
+    ) -> Option<Instant> {
+        let own = self.own.as_ref()?;
+        // With nobody to ask, the first server that comes is waited for: the table's change is an event.
+        if self.publishing || !around.dht {
             return None;
         }
         if own.due > now {
             return Some(own.due);
         }
-        // All that are near it are to keep it; some suffice.
-        match kad.put_record(own.record.clone(), Quorum::All) {
-            Ok(query) => {
-                self.discovery.queries.insert(query, Query::Publish);
-                self.discovery.publishing = true;
-                None
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the own presence cannot be published");
-                own.due = now + PUBLISH_AGAIN.1;
-                Some(own.due)
-            }
-        }
+        actions.push(DiscoveryAction::Publish(own.signer, own.presence.clone()));
+        self.publishing = true;
+        None
     }
 
-    fn look_up(&mut self, now: Instant) -> Option<Instant> {
-        let kad = self.swarm.behaviour_mut().kad.as_mut()?;
-        let (sought, signers) = (&self.sought, &self.signers);
-        let discovery = &mut self.discovery;
-        discovery.lookups.retain(|key, _| sought.contains(key) && !signers.contains_key(key));
-        for key in sought.iter().filter(|key| !signers.contains_key(key)) {
+    fn look_up(
+        &mut self,
+        now: Instant,
+        around: &Surroundings<'_>,
+        actions: &mut Vec<DiscoveryAction>,
+    ) -> Option<Instant> {
+        self.lookups.retain(|key, _| around.is_missing(key));
+        for key in around.sought.iter().filter(|key| around.is_missing(key)) {
             // Where it was last is tried first.
-            let known = !self.book.of(key).is_empty();
-            let wait = if known { self.shared.config.lookup_min } else { Duration::ZERO };
+            let known = !around.book.of(key).is_empty();
+            let wait = if known { self.lookup.0 } else { Duration::ZERO };
             let new = || Lookup { due: now + wait, before: 0, running: false };
-            discovery.lookups.entry(*key).or_insert_with(new);
+            self.lookups.entry(*key).or_insert_with(new);
         }
         // Somebody must be there to be asked.
-        kad.kbuckets().next()?;
-        let running = discovery.lookups.values().filter(|lookup| lookup.running).count();
-        let mut waiting: Vec<_> =
-            discovery.lookups.iter_mut().filter(|(_, lookup)| !lookup.running).collect();
+        if !around.dht {
+            return None;
+        }
+        let running = self.lookups.values().filter(|lookup| lookup.running).count();
+        let mut waiting: Vec<_> = self.lookups.iter_mut().filter(|(_, lookup)| !lookup.running).collect();
         waiting.sort_unstable_by_key(|(_, lookup)| lookup.due);
         // When one of those that run has ended, that is an event.
         for (key, lookup) in waiting.into_iter().take(LOOKUPS.saturating_sub(running)) {
             if lookup.due > now {
                 return Some(lookup.due);
             }
-            let query = kad.get_record(presence_key(key).to_vec().into());
-            discovery.queries.insert(query, Query::Lookup(*key));
-            count(&self.shared.counters.lookups, 1);
+            actions.push(DiscoveryAction::LookUp(*key));
             lookup.running = true;
         }
         None
     }
 
     /// Dials neighbours that may speak for a sought signer.
-    fn call_on_neighbours(&mut self, now: Instant) -> Option<Instant> {
-        let missing = |key: &SignerKey| self.sought.contains(key) && !self.signers.contains_key(key);
-        if !self.sought.iter().any(missing) {
+    fn dial_neighbours(
+        &mut self,
+        now: Instant,
+        around: &Surroundings<'_>,
+        actions: &mut Vec<DiscoveryAction>,
+    ) -> Option<Instant> {
+        if !around.mdns || !around.sought.iter().any(|key| around.is_missing(key)) {
             return None;
         }
-        let discovery = &mut self.discovery;
-        let finder = discovery.finder.as_ref()?;
-        let config = &self.shared.config;
-        if discovery.ask.0 <= now {
-            finder.ask();
-            let wait = backoff(config.lookup_min, config.lookup_max, discovery.ask.1);
-            discovery.ask = (now + wait, discovery.ask.1.saturating_add(1));
+        if self.ask.0 <= now {
+            actions.push(DiscoveryAction::AskNeighbours);
+            let wait = backoff(self.lookup.0, self.lookup.1, self.ask.1);
+            self.ask = (now + wait, self.ask.1.saturating_add(1));
         }
-        let (mut next, mut dials) = (discovery.ask.0, Vec::new());
-        for (peer, neighbour) in &mut discovery.neighbours {
-            let signer = self.book.signer_of(peer);
-            if self.peers.contains_key(peer) || signer.is_some_and(|key| !missing(&key)) {
+        let mut next = self.ask.0;
+        for (peer, neighbour) in &mut self.neighbours {
+            let signer = around.book.signer_of(peer);
+            if around.peers.is_connected(peer) || signer.is_some_and(|key| !around.is_missing(&key)) {
                 continue;
             }
             if neighbour.due <= now {
-                neighbour.due = now
-                    + match signer {
-                        Some(_) => config.redial_max,
-                        None => NEIGHBOUR_AGAIN,
-                    };
-                let options = DialOpts::peer_id(*peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
-                    .addresses(neighbour.addresses.clone())
-                    .allocate_new_port();
-                dials.push(options.build());
+                let wait = if signer.is_some() { self.redial_max } else { NEIGHBOUR_RETRY };
+                neighbour.due = now + wait;
+                actions.push(DiscoveryAction::Dial(*peer, neighbour.addresses.clone()));
             }
             next = next.min(neighbour.due);
         }
-        for options in dials {
-            count(&self.shared.counters.dials, 1);
-            let connection = options.connection_id();
-            if let Err(error) = self.swarm.dial(options) {
-                self.dial_failed(connection, &error);
-            }
-        }
         Some(next)
     }
+}
 
-    pub(super) fn found(&mut self, found: Found) {
-        match found {
-            Found::Peer(peer, address) => self.discovery.neighbour(peer, address),
-            Found::Degraded(text) => self.tell(NetEvent::Degraded(text)),
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use libp2p::core::ConnectedPoint;
+    use libp2p::swarm::ConnectionId;
+
+    use super::*;
+    use crate::net::routes::Routes;
+    use crate::net::testing::{presence_of, signer};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn presence(number: u8, peer: PeerId, address: &str) -> Vec<u8> {
+        presence_of(number, peer, vec![address.parse().unwrap()], 1)
+    }
+
+    /// A node's discovery, and what it asks of the rest.
+    struct Fixture {
+        discovery: Discovery,
+        sought: HashSet<SignerKey>,
+        peers: Peers,
+        book: AddressBook,
+        dht: bool,
+        mdns: bool,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new(dht: bool, mdns: bool) -> Self {
+            let (config, now) = (NetworkConfig::default(), Instant::now());
+            let routes = Arc::new(Routes::default());
+            Self {
+                discovery: Discovery::new(&config, now),
+                sought: HashSet::new(),
+                peers: Peers::new(&config, PeerId::random(), HashSet::new(), routes),
+                book: AddressBook::default(),
+                dht,
+                mdns,
+                now,
+            }
+        }
+
+        fn seek(&mut self, signers: impl IntoIterator<Item = SignerKey>) {
+            self.sought = signers.into_iter().collect();
+            self.discovery.sought(self.now);
+        }
+
+        fn connect(&mut self, signer: SignerKey) {
+            let (peer, address) = (PeerId::random(), Multiaddr::empty());
+            let endpoint = ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address };
+            self.peers.established(peer, ConnectionId::new_unchecked(1), &endpoint, false);
+            self.peers.presented(peer, signer);
+            self.discovery.changed();
+        }
+
+        fn poll(&mut self) -> Vec<DiscoveryAction> {
+            let Self { sought, peers, book, dht, mdns, .. } = self;
+            let around = Surroundings { sought, peers, book, dht: *dht, mdns: *mdns };
+            self.discovery.poll(self.now, &around)
+        }
+
+        /// Lets time pass until there is something to do.
+        fn wait(&mut self) -> Duration {
+            let next = self.discovery.next_due().expect("something is to come");
+            let waited = next.saturating_duration_since(self.now);
+            self.now = next;
+            assert!(self.discovery.is_due(next));
+            waited
         }
     }
 
-    /// A server of the hash table told where it listens.
-    pub(super) fn identified(&mut self, peer: PeerId, info: &identify::Info) {
-        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
-        if !info.protocols.contains(&PROTOCOL) {
-            return;
-        }
-        for address in info.listen_addrs.iter().take(ADDRESSES) {
-            let known = kad.kbucket(peer).and_then(|bucket| {
-                let mut entries = bucket.iter();
-                entries.find(|entry| *entry.node.key.preimage() == peer).map(|entry| entry.node.value.len())
-            });
-            if known.is_none_or(|known| known < ADDRESSES) {
-                kad.add_address(&peer, address.clone());
-            }
-        }
+    #[test]
+    fn a_missing_signer_is_looked_up_again_and_again_with_longer_pauses() {
+        let mut node = Fixture::new(true, false);
+        let key = signer(1);
+        node.seek([key]);
+        assert_eq!(node.poll(), [DiscoveryAction::LookUp(key)]);
+        // One lookup at a time.
+        assert_eq!(node.poll(), []);
+        node.discovery.lookup_ended(&key, node.now);
+        assert_eq!(node.poll(), []);
+        let first = node.wait();
+        assert!(first >= SECOND / 2 && first <= SECOND, "{first:?}");
+        assert_eq!(node.poll(), [DiscoveryAction::LookUp(key)]);
+        node.discovery.lookup_ended(&key, node.now);
+        node.poll();
+        let second = node.wait();
+        assert!(second >= SECOND && second <= 2 * SECOND, "{second:?}");
+
+        // Connected: no more.
+        node.connect(key);
+        assert_eq!(node.poll(), []);
+        assert_eq!(node.discovery.next_due(), None);
     }
 
-    pub(super) fn kad_event(&mut self, event: kad::Event) {
-        match event {
-            kad::Event::InboundRequest {
-                request: InboundRequest::PutRecord { record: Some(record), .. },
-            } => {
-                use kad::store::RecordStore;
-                let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
-                if kad.store_mut().put(record).is_err() {
-                    count(&self.shared.counters.records_refused, 1);
-                }
-            }
-            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
-                self.progress(id, result, step.last)
-            }
-            kad::Event::RoutingUpdated { .. } => self.discovery.changed = true,
-            _ => {}
-        }
+    #[test]
+    fn only_some_lookups_run_at_once() {
+        let mut node = Fixture::new(true, false);
+        node.seek((1..=LOOKUPS as u8 + 3).map(signer));
+        let begun = node.poll();
+        assert_eq!(begun.len(), LOOKUPS);
+        let DiscoveryAction::LookUp(key) = begun[0] else { panic!("{begun:?}") };
+        assert_eq!(node.poll(), []);
+        node.discovery.lookup_ended(&key, node.now);
+        let next = node.poll();
+        assert!(matches!(next[..], [DiscoveryAction::LookUp(next)] if next != key), "{next:?}");
     }
 
-    fn progress(&mut self, id: QueryId, result: QueryResult, last: bool) {
-        match (self.discovery.queries.get(&id), &result) {
-            (Some(Query::Lookup(key)), QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found)))) => {
-                let key = *key;
-                self.looked_up(key, &found.record.value);
-            }
-            (Some(Query::Publish), QueryResult::PutRecord(result)) => {
-                let stored = match result {
-                    Ok(_) => true,
-                    Err(
-                        PutRecordError::QuorumFailed { success, .. }
-                        | PutRecordError::Timeout { success, .. },
-                    ) => !success.is_empty(),
-                };
-                self.published(stored);
-            }
-            _ => {}
-        }
-        if !last {
-            return;
-        }
-        if let Some(Query::Lookup(key)) = self.discovery.queries.remove(&id)
-            && let Some(lookup) = self.discovery.lookups.get_mut(&key)
-        {
-            let config = &self.shared.config;
-            lookup.running = false;
-            lookup.due = Instant::now() + backoff(config.lookup_min, config.lookup_max, lookup.before);
-            lookup.before = lookup.before.saturating_add(1);
-        }
-        self.discovery.changed = true;
+    #[test]
+    fn nobody_is_looked_up_without_a_server_and_everybody_once_there_is_one() {
+        let mut node = Fixture::new(false, false);
+        node.seek([signer(1)]);
+        node.discovery.set_presence(&presence(2, PeerId::random(), "/ip4/192.0.2.1/tcp/1"), node.now);
+        assert_eq!(node.poll(), []);
+        assert_eq!(node.discovery.next_due(), None);
+        node.dht = true;
+        node.discovery.changed();
+        assert!(node.discovery.is_due(node.now));
+        assert!(matches!(node.poll()[..], [DiscoveryAction::Publish(..), DiscoveryAction::LookUp(_)]));
     }
 
-    /// Takes what somebody keeps under a signer's key, if it is the signer's own word.
-    fn looked_up(&mut self, key: SignerKey, bytes: &[u8]) {
-        match PresenceRecord::decode(bytes) {
-            Ok(record) if record.signer == key => {
-                count(&self.shared.counters.lookups_answered, 1);
-                if record.peer != *self.swarm.local_peer_id() && self.learn(record) {
-                    self.tell(NetEvent::PresenceLearned { key, bytes: bytes.to_vec() });
-                }
-            }
-            _ => count(&self.shared.counters.records_refused, 1),
-        }
+    #[test]
+    fn the_presence_is_published_again_after_the_interval_and_sooner_after_a_failure() {
+        let mut node = Fixture::new(true, false);
+        let own = presence(1, PeerId::random(), "/ip4/192.0.2.1/tcp/1");
+        node.discovery.set_presence(&own, node.now);
+        let publish = [DiscoveryAction::Publish(signer(1), own)];
+        assert_eq!(node.poll(), publish);
+        assert_eq!(node.poll(), []);
+        node.discovery.published(false, node.now);
+        assert_eq!(node.poll(), []);
+        assert!(node.wait() <= PUBLISH_RETRY.0);
+        assert_eq!(node.poll(), publish);
+        node.discovery.published(true, node.now);
+        assert_eq!(node.poll(), []);
+        assert_eq!(node.wait(), NetworkConfig::default().publish_interval);
+        assert_eq!(node.poll(), publish);
+        node.discovery.publish_refused(node.now);
+        assert_eq!(node.poll(), []);
+        assert_eq!(node.wait(), PUBLISH_RETRY.1);
+        node.discovery.reset_backoff(node.now);
+        assert_eq!(node.poll(), publish);
     }
 
-    fn published(&mut self, stored: bool) {
-        self.discovery.publishing = false;
-        let Some(own) = &mut self.discovery.own else { return };
-        let now = Instant::now();
-        if stored {
-            count(&self.shared.counters.publications, 1);
-            (own.due, own.failures) = (now + self.shared.config.publish_interval, 0);
-        } else {
-            own.due = now + backoff(PUBLISH_AGAIN.0, PUBLISH_AGAIN.1, own.failures);
-            own.failures = own.failures.saturating_add(1);
+    #[test]
+    fn a_presence_without_an_address_or_signature_is_not_published() {
+        let mut node = Fixture::new(true, false);
+        node.discovery.set_presence(&presence(1, PeerId::random(), "/ip4/192.0.2.1/tcp/1")[1..], node.now);
+        assert_eq!(node.poll(), []);
+        node.discovery.set_presence(&presence_of(1, PeerId::random(), vec![], 1), node.now);
+        assert_eq!(node.poll(), []);
+    }
+
+    #[test]
+    fn neighbours_are_dialled_only_while_a_sought_signer_is_missing() {
+        let mut node = Fixture::new(false, true);
+        let (peer, address): (_, Multiaddr) = (PeerId::random(), "/ip4/10.0.0.1/tcp/1".parse().unwrap());
+        node.discovery.neighbour(peer, address.clone(), node.now);
+        assert_eq!(node.poll(), []);
+        node.seek([signer(1)]);
+        let dial = DiscoveryAction::Dial(peer, vec![address.clone()]);
+        assert_eq!(node.poll(), [DiscoveryAction::AskNeighbours, dial.clone()]);
+        // It is left alone for long, unless it has another address.
+        node.wait();
+        assert_eq!(node.poll(), [DiscoveryAction::AskNeighbours]);
+        node.discovery.neighbour(peer, address.clone(), node.now);
+        assert_eq!(node.poll(), []);
+        let other: Multiaddr = "/ip4/10.0.0.2/tcp/1".parse().unwrap();
+        node.discovery.neighbour(peer, other.clone(), node.now);
+        assert_eq!(node.poll(), [DiscoveryAction::Dial(peer, vec![address, other])]);
+        node.connect(signer(1));
+        node.discovery.reset_backoff(node.now);
+        assert_eq!(node.poll(), []);
+    }
+
+    #[test]
+    fn a_neighbour_that_is_known_as_another_signers_is_not_dialled() {
+        let mut node = Fixture::new(false, true);
+        let (peer, address): (_, Multiaddr) = (PeerId::random(), "/ip4/10.0.0.1/tcp/1".parse().unwrap());
+        let known = PresenceRecord::decode(&presence(2, peer, "/ip4/10.0.0.1/tcp/1")).unwrap();
+        node.book.learn(known);
+        node.discovery.neighbour(peer, address, node.now);
+        node.seek([signer(1)]);
+        assert_eq!(node.poll(), [DiscoveryAction::AskNeighbours]);
+        node.seek([signer(1), signer(2)]);
+        assert_eq!(node.poll().len(), 2);
+    }
+
+    #[test]
+    fn neighbours_and_their_addresses_are_limited() {
+        let mut node = Fixture::new(false, true);
+        let address = |number: usize| -> Multiaddr { format!("/ip4/10.0.0.1/tcp/{number}").parse().unwrap() };
+        let peer = PeerId::random();
+        for number in 0..2 * ADDRESSES {
+            node.discovery.neighbour(peer, address(number), node.now);
         }
+        let kept = &node.discovery.neighbours[&peer].addresses;
+        assert_eq!((kept.len(), kept.last()), (ADDRESSES, Some(&address(2 * ADDRESSES - 1))));
+        for number in 0..NEIGHBOURS {
+            node.now += SECOND;
+            node.discovery.neighbour(PeerId::random(), address(number), node.now);
+        }
+        assert_eq!(node.discovery.neighbours.len(), NEIGHBOURS);
+        assert!(!node.discovery.neighbours.contains_key(&peer));
     }
 }

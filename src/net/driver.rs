@@ -1,6 +1,6 @@
-//! The driver: one task that owns the swarm, the peers and their streams.
+//! The driver: one task that owns the swarm, hands what happens to the parts that own a state, and does what they answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,39 +8,40 @@ use std::time::{Duration, Instant};
 use futures::{AsyncWriteExt, StreamExt};
 use libp2p::core::ConnectedPoint;
 use libp2p::identity::Keypair;
-use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
-use libp2p::{PeerId, Swarm, identify, ping};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError, Stream, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber;
 
 use super::backlog::Backlog;
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
-use super::config::{DhtMode, Surroundings};
+use super::config::{DhtMode, Servers};
 use super::counters::count;
+#[cfg(feature = "discovery")]
+use super::dht::{self, DhtEvent, Queries};
 use super::dial::Dialler;
-use super::discovery::Discovery;
+use super::discovery::{Discovery, DiscoveryAction, Surroundings};
 use super::identity::NetError;
 use super::listeners::Listeners;
+use super::local_network::LocalNetwork;
 use super::message::{NetCommand, NetEvent};
-use super::peers::{Connection, Peer};
-use super::presence::{Book, PresenceRecord};
+#[cfg(feature = "nat")]
+use super::nat::{NatAction, NatEvent};
+use super::peers::{Inbound, Outbound, PeerAction, Peers, Presented};
+use super::presence::{AddressBook, PresenceRecord};
 use super::routes::Routes;
 use super::shared::Shared;
 use super::stream::{Reader, Report, Writer};
+use super::strikes::Strikes;
 use super::transport::transport;
 use crate::types::SignerKey;
 
-/// Streams that one peer may have opened on a connection at once, and during its life.
-const INBOUND: (usize, usize) = (4, 64);
-/// How long a connection that neither side writes on stays.
-const SURPLUS: Duration = Duration::from_secs(1);
-/// How often short deadlines are looked at.
-const TICK: Duration = Duration::from_millis(250);
+/// The longest time between two checks of what is due.
+const IDLE: Duration = Duration::from_secs(3600);
 /// How long a shutdown sends what waits, and then closes.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Peers whose violations are remembered.
-const STRIKES: usize = 1024;
+const SHUTDOWN: Duration = Duration::from_millis(500);
 
 /// Builds the swarm and starts the driver.
 pub(super) fn start(
@@ -69,60 +70,60 @@ pub(super) fn start(
     let (own, now) = (*swarm.local_peer_id(), Instant::now());
     let (reporter, reports) = mpsc::channel(256);
     let mut dialler = Dialler::new(config);
-    let surroundings = Surroundings::new(config);
-    for address in config.peers.iter().chain(&surroundings.dialled) {
-        dialler.add(address.clone());
+    let servers = Servers::new(config);
+    for address in config.peers.iter().chain(&servers.dialled) {
+        dialler.add(address.clone(), now);
     }
-    let mut discovery = Discovery::new(config, own);
-    discovery.present(presence.as_deref().unwrap_or_default());
+    let mut discovery = Discovery::new(config, now);
+    discovery.set_presence(presence.as_deref().unwrap_or_default(), now);
     let mut backlog = Backlog::default();
-    for problem in degraded.into_iter().chain(surroundings.problems) {
+    for problem in degraded.into_iter().chain(servers.problems) {
         backlog.push(NetEvent::Degraded(problem));
     }
     let driver = Driver {
-        listeners: Listeners::new(config, &surroundings.places, own, now),
+        listeners: Listeners::new(config, &servers.reservations, own, now),
+        peers: Peers::new(config, own, servers.peers, routes),
+        local_network: LocalNetwork::new(config, own),
+        strikes: Strikes::new(config.ban_after, config.ban_duration),
         swarm,
         events,
         reporter,
         backlog,
-        peers: HashMap::new(),
-        signers: HashMap::new(),
         sought: HashSet::new(),
-        book: Book::default(),
+        book: AddressBook::default(),
         dialler,
         discovery,
-        servers: surroundings.servers,
-        strikes: HashMap::new(),
+        #[cfg(feature = "discovery")]
+        queries: Queries::default(),
         presence: presence.map(Arc::from),
-        writers: 0,
         tasks: JoinSet::new(),
         shared,
-        routes,
     };
     runtime.spawn(driver.run(commands, reports).with_current_subscriber());
     Ok(())
 }
 
 /// See the module.
-pub(super) struct Driver {
-    pub(super) shared: Arc<Shared>,
-    routes: Arc<Routes>,
-    pub(super) swarm: Swarm<Behaviour>,
+struct Driver {
+    shared: Arc<Shared>,
+    swarm: Swarm<Behaviour>,
     events: mpsc::Sender<NetEvent>,
     reporter: mpsc::Sender<Report>,
     backlog: Backlog,
-    pub(super) peers: HashMap<PeerId, Peer>,
-    pub(super) signers: HashMap<SignerKey, Vec<PeerId>>,
-    pub(super) sought: HashSet<SignerKey>,
-    pub(super) book: Book,
-    dialler: Dialler,
-    pub(super) discovery: Discovery,
-    /// Bootstrap peers and relays: they need not speak for anybody.
-    servers: HashSet<PeerId>,
     listeners: Listeners,
-    strikes: HashMap<PeerId, (u32, Instant)>,
+    dialler: Dialler,
+    peers: Peers,
+    strikes: Strikes,
+    discovery: Discovery,
+    local_network: LocalNetwork,
+    #[cfg(feature = "discovery")]
+    queries: Queries,
+    book: AddressBook,
+    /// Signers to stay connected with.
+    sought: HashSet<SignerKey>,
+    /// This node's own.
     presence: Option<Arc<[u8]>>,
-    writers: u64,
+    /// Readers and writers of streams.
     tasks: JoinSet<()>,
 }
 
@@ -132,7 +133,7 @@ impl Driver {
         // Kept from turn to turn: it has its place among the readers that wait for room too.
         let mut place = std::pin::pin!(events.clone().reserve_owned());
         loop {
-            let wake = self.keep_house();
+            let wake = self.run_due();
             // A slow application makes peers wait, and is never waited for where a command would have to wait too.
             let room = self.backlog.has_room();
             tokio::select! {
@@ -148,7 +149,10 @@ impl Driver {
                 }
                 Some(report) = reports.recv(), if room => self.report(report),
                 event = self.swarm.select_next_some(), if room => self.swarm_event(event),
-                found = self.discovery.next_found(), if room => self.found(found),
+                found = self.local_network.next(), if room => match found {
+                    Ok((peer, address)) => self.discovery.neighbour(peer, address, Instant::now()),
+                    Err(text) => self.degraded(Some(text)),
+                },
                 Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -158,12 +162,8 @@ impl Driver {
 
     /// Sends what waits and closes the connections, as far as there is time.
     async fn finish(mut self) {
-        for peer in self.peers.values() {
-            peer.outbox.close();
-        }
-        self.routes.clear();
-        let outboxes: Vec<_> = self.peers.values().map(|peer| peer.outbox.clone()).collect();
-        let until = tokio::time::Instant::now() + LAST_WORDS;
+        let outboxes = self.peers.close();
+        let until = tokio::time::Instant::now() + SHUTDOWN;
         while outboxes.iter().any(|outbox| outbox.is_writing()) {
             tokio::select! {
                 _ = self.swarm.select_next_some() => {}
@@ -171,10 +171,8 @@ impl Driver {
                 () = tokio::time::sleep_until(until) => break,
             }
         }
-        for peer in self.peers.keys() {
-            let _ = self.swarm.disconnect_peer_id(*peer);
-        }
-        let until = tokio::time::Instant::now() + LAST_WORDS;
+        self.disconnect(self.peers.connected());
+        let until = tokio::time::Instant::now() + SHUTDOWN;
         while self.swarm.connected_peers().next().is_some() {
             tokio::select! {
                 _ = self.swarm.select_next_some() => {}
@@ -183,24 +181,42 @@ impl Driver {
         }
     }
 
-    pub(super) fn tell(&mut self, event: NetEvent) {
+    /// Does what is due, and returns when the next is.
+    fn run_due(&mut self) -> Instant {
+        let now = Instant::now();
+        self.listen(now);
+        self.dial_due(now);
+        self.discover(now);
+        let (sought, dialler) = (&self.sought, &self.dialler);
+        let wanted = |peer: &PeerId, signer: Option<&SignerKey>| {
+            signer.is_some_and(|key| sought.contains(key)) || dialler.aims_at(peer)
+        };
+        let expired = self.peers.expired(now, wanted);
+        for connection in expired.close {
+            self.swarm.close_connection(connection);
+        }
+        let due =
+            [self.listeners.next_due(), self.dialler.next_due(), self.discovery.next_due(), expired.next];
+        due.into_iter().flatten().min().unwrap_or(now + IDLE)
+    }
+
+    fn emit(&mut self, event: NetEvent) {
         self.backlog.push(event);
     }
 
-    fn degraded(&mut self, report: impl IntoIterator<Item = String>) {
-        for text in report {
-            self.tell(NetEvent::Degraded(text));
+    fn degraded(&mut self, text: Option<String>) {
+        if let Some(text) = text {
+            self.emit(NetEvent::Degraded(text));
         }
     }
 
     fn command(&mut self, command: NetCommand) {
+        let now = Instant::now();
         match command {
             NetCommand::SetPresence(bytes) => {
-                self.discovery.present(&bytes);
+                self.discovery.set_presence(&bytes, now);
                 let presence: Arc<[u8]> = bytes.into();
-                for peer in self.peers.values() {
-                    peer.outbox.present(presence.clone());
-                }
+                self.peers.present(&presence);
                 self.presence = Some(presence);
             }
             NetCommand::LearnPresences(presences) => {
@@ -209,29 +225,21 @@ impl Driver {
                 }
             }
             NetCommand::AddPeer(address) => {
-                if !self.dialler.add(address.clone()) {
-                    self.tell(NetEvent::Degraded(format!(
-                        "too many addresses to dial; {address} is left out"
-                    )));
+                if !self.dialler.add(address.clone(), now) {
+                    self.degraded(Some(format!("too many addresses to dial; {address} is left out")));
                 }
             }
             NetCommand::Seek(keys) => {
                 self.sought = keys.into_iter().collect();
-                self.discovery.sought();
+                self.discovery.sought(now);
                 self.seek();
             }
-            NetCommand::Disconnect(key) => {
-                for peer in self.signers.get(&key).cloned().unwrap_or_default() {
-                    let _ = self.swarm.disconnect_peer_id(peer);
-                }
-            }
+            NetCommand::Disconnect(key) => self.disconnect(self.peers.of_signer(&key)),
             NetCommand::Reconnect => {
-                for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-                    let _ = self.swarm.disconnect_peer_id(peer);
-                }
-                self.dialler.hurry();
-                self.discovery.hurry();
-                for id in self.listeners.renew(Instant::now()) {
+                self.disconnect(self.peers.connected());
+                self.dialler.reset_backoff(now);
+                self.discovery.reset_backoff(now);
+                for id in self.listeners.renew(now) {
                     self.swarm.remove_listener(id);
                 }
             }
@@ -239,25 +247,30 @@ impl Driver {
         }
     }
 
+    fn disconnect(&mut self, peers: Vec<PeerId>) {
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
     fn seek(&mut self) {
         self.discovery.changed();
         let own = *self.swarm.local_peer_id();
         let records = self.sought.iter().flat_map(|key| self.book.of(key));
-        self.dialler.seek(records.filter(|record| record.peer != own));
+        self.dialler.seek(records.filter(|record| record.peer != own), Instant::now());
     }
 
-    /// True if the record is newer than what was known.
-    pub(super) fn learn(&mut self, record: PresenceRecord) -> bool {
+    /// Takes an authentic record. True if it is newer than what was known.
+    fn learn(&mut self, record: PresenceRecord) -> bool {
         let key = record.signer;
         let newer = self.book.learn(record);
         if newer {
-            let (sought, signers) = (&self.sought, &self.signers);
-            let most = self.shared.config.max_presences;
+            let (sought, peers) = (&self.sought, &self.peers);
             let needed =
-                |other: &SignerKey| *other == key || sought.contains(other) || signers.contains_key(other);
-            let forgotten = self.book.trim(most, needed);
-            if !forgotten.is_empty() {
-                self.tell(NetEvent::PresencesForgotten { keys: forgotten });
+                |other: &SignerKey| *other == key || sought.contains(other) || peers.has_signer(other);
+            let keys = self.book.evict(self.shared.config.max_presences, needed);
+            if !keys.is_empty() {
+                self.emit(NetEvent::PresencesForgotten { keys });
             }
             if self.sought.contains(&key) {
                 self.seek();
@@ -268,42 +281,14 @@ impl Driver {
 
     fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Frames(FramesEvent { peer, connection, offer })) => {
-                match offer {
-                    Offer::Outbound(stream) => self.outbound(peer, connection, stream),
-                    Offer::Inbound(stream) => self.inbound(peer, connection, stream),
-                    Offer::Failed => {
-                        tracing::debug!(%peer, "the peer does not speak the protocol");
-                        if !self.may_be_silent(&peer, connection) {
-                            self.swarm.close_connection(connection);
-                        }
-                    }
-                }
-            }
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
-                peer_id,
-                info,
-                ..
-            })) => self.identified(peer_id, &info),
-            #[cfg(feature = "discovery")]
-            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.kad_event(event),
-            #[cfg(feature = "nat")]
-            SwarmEvent::Behaviour(BehaviourEvent::Nat(event)) => self.nat_event(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(_) })) => {
-                let Some(peer) = self.peers.get(&peer) else { return };
-                let heard = peer.connections.get(&connection).is_some_and(|there| there.activity.heard());
-                if heard
-                    && self.backlog.is_empty()
-                    && let Some(key) = peer.signer
-                {
-                    let _ = self.events.try_send(NetEvent::Heard { key });
-                }
-            }
+            SwarmEvent::Behaviour(event) => self.behaviour_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.connected(peer_id, connection_id, &endpoint);
+                self.established(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
-                self.disconnected(peer_id, connection_id);
+                count(&self.shared.counters.connections_closed, 1);
+                let actions = self.peers.closed(peer_id, connection_id);
+                self.act_on_peers(actions);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.dial_failed(connection_id, &error);
@@ -318,8 +303,8 @@ impl Driver {
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 let text =
                     reason.err().map_or_else(|| "it was closed".to_string(), |error| error.to_string());
-                let report = self.listeners.closed(listener_id, &text, Instant::now());
-                self.degraded(report);
+                let problem = self.listeners.closed(listener_id, &text, Instant::now());
+                self.degraded(problem);
                 self.announce();
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -329,232 +314,158 @@ impl Driver {
         }
     }
 
-    fn connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
-        count(&self.shared.counters.connections_opened, 1);
-        let ours = self.dialler.established(connection, peer);
-        if !self.peers.contains_key(&peer) {
-            self.tell(NetEvent::PeerConnected { peer });
-            let most = self.shared.config.max_pending_bytes_per_peer;
-            self.peers.insert(peer, Peer::new(most));
-        }
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.connections.insert(connection, Connection::new(endpoint, ours));
-        }
-    }
-
-    fn disconnected(&mut self, id: PeerId, connection: ConnectionId) {
-        count(&self.shared.counters.connections_closed, 1);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.connections.remove(&connection);
-        if !peer.connections.is_empty() {
-            if peer.chosen == Some(connection) {
-                // The stream on the other one was given back when this one was chosen.
-                peer.chosen = None;
-                self.writers += 1;
-                peer.outbox.take_over(self.writers);
-                let newest = peer.connections.iter().max_by_key(|(_, there)| there.activity.begin());
-                if let Some((newest, _)) = newest {
-                    self.swarm.behaviour_mut().frames.open(id, *newest);
+    fn behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Frames(FramesEvent { peer, connection, offer }) => match offer {
+                Offer::Outbound(stream) => self.outbound(peer, connection, stream),
+                Offer::Inbound(stream) => self.inbound(peer, connection, stream),
+                Offer::Failed => {
+                    tracing::debug!(%peer, "the peer does not speak the protocol");
+                    if !self.peers.may_be_silent(&peer, connection) {
+                        self.swarm.close_connection(connection);
+                    }
+                }
+            },
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.identified(peer_id, &info);
+            }
+            BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(_) }) => {
+                let heard = self.peers.heard(&peer, connection);
+                if self.backlog.is_empty()
+                    && let Some(key) = heard
+                {
+                    let _ = self.events.try_send(NetEvent::Heard { key });
                 }
             }
-            return;
+            #[cfg(feature = "discovery")]
+            BehaviourEvent::Kad(event) => {
+                for event in self.queries.event(event) {
+                    self.dht_event(event);
+                }
+            }
+            #[cfg(feature = "nat")]
+            BehaviourEvent::Nat(event) => self.nat_event(event),
+            _ => {}
         }
+    }
 
-        let Some(peer) = self.peers.remove(&id) else { return };
-        count(&self.shared.counters.dropped, peer.outbox.discard());
-        self.dialler.disconnected(&id, peer.since.elapsed());
-        if let Some(key) = peer.signer {
-            let rest = self.signers.get_mut(&key).map_or(0, |peers| {
-                peers.retain(|other| *other != id);
-                peers.len()
-            });
-            self.routes.remove(&key, &peer.outbox);
-            if rest == 0 {
-                self.signers.remove(&key);
-                self.tell(NetEvent::SignerDisconnected { key });
-                self.dialler.lost(&key);
-                self.discovery.changed();
+    fn established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        count(&self.shared.counters.connections_opened, 1);
+        let wanted = self.dialler.established(connection, peer, Instant::now());
+        let action = self.peers.established(peer, connection, endpoint, wanted);
+        self.act_on_peers(action);
+    }
+
+    fn act_on_peers(&mut self, actions: impl IntoIterator<Item = PeerAction>) {
+        for action in actions {
+            match action {
+                PeerAction::PeerConnected(peer) => self.emit(NetEvent::PeerConnected { peer }),
+                PeerAction::Redial { peer, lasted, dropped } => {
+                    count(&self.shared.counters.dropped, dropped);
+                    self.dialler.disconnected(&peer, lasted, Instant::now());
+                }
+                PeerAction::SignerDisconnected(key) => {
+                    self.emit(NetEvent::SignerDisconnected { key });
+                    self.dialler.lost(&key, Instant::now());
+                    self.discovery.changed();
+                }
+                PeerAction::PeerDisconnected(peer) => self.emit(NetEvent::PeerDisconnected { peer }),
+                PeerAction::OpenStream(peer, connection) => {
+                    self.swarm.behaviour_mut().frames.open(peer, connection);
+                }
             }
         }
-        self.tell(NetEvent::PeerDisconnected { peer: id });
     }
 
-    fn outbound(&mut self, id: PeerId, connection: ConnectionId, mut stream: Stream) {
-        let own = *self.swarm.local_peer_id();
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(there) = peer.connections.get(&connection) else { return };
-        if !peer.prefers(there, own < id) {
-            self.tasks.spawn(async move {
-                let _ = stream.close().await;
-            });
-            return peer.note_surplus(connection);
-        }
-
-        self.writers += 1;
-        let start = peer.outbox.take_over(self.writers);
-        let writer = Writer {
-            start,
-            peer: id,
-            connection,
-            number: self.writers,
-            presence: self.presence.clone(),
-            outbox: peer.outbox.clone(),
-            activity: there.activity.clone(),
-            shared: self.shared.clone(),
-            reports: self.reporter.clone(),
-        };
-        let before = peer.chosen.replace(connection);
-        self.tasks.spawn(writer.run(stream));
-        if let Some(before) = before {
-            peer.note_surplus(before);
+    fn outbound(&mut self, peer: PeerId, connection: ConnectionId, mut stream: Stream) {
+        match self.peers.outbound(peer, connection) {
+            Outbound::Gone => {}
+            Outbound::Unused => {
+                self.tasks.spawn(async move {
+                    let _ = stream.close().await;
+                });
+            }
+            Outbound::Write { number, start, outbox, activity } => {
+                let writer = Writer {
+                    start,
+                    peer,
+                    connection,
+                    number,
+                    presence: self.presence.clone(),
+                    outbox,
+                    activity,
+                    shared: self.shared.clone(),
+                    reports: self.reporter.clone(),
+                };
+                self.tasks.spawn(writer.run(stream));
+            }
         }
     }
 
-    fn inbound(&mut self, id: PeerId, connection: ConnectionId, stream: Stream) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(there) = peer.connections.get_mut(&connection) else { return };
-        let (open, ever) = &mut there.inbound;
-        (*open, *ever) = (*open + 1, *ever + 1);
-        if *open > INBOUND.0 || *ever > INBOUND.1 {
-            return self.violation(id, "too many streams");
+    fn inbound(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream) {
+        match self.peers.inbound(peer, connection) {
+            Inbound::Gone => {}
+            Inbound::TooMany => self.violation(peer, "too many streams"),
+            Inbound::Read { delivered, activity } => {
+                let reader = Reader {
+                    peer,
+                    connection,
+                    delivered,
+                    activity,
+                    shared: self.shared.clone(),
+                    events: self.events.clone(),
+                    reports: self.reporter.clone(),
+                };
+                self.tasks.spawn(reader.run(stream));
+            }
         }
-        there.surplus = None;
-        let reader = Reader {
-            peer: id,
-            connection,
-            delivered: peer.delivered.clone(),
-            activity: there.activity.clone(),
-            shared: self.shared.clone(),
-            events: self.events.clone(),
-            reports: self.reporter.clone(),
-        };
-        self.tasks.spawn(reader.run(stream));
     }
 
     fn report(&mut self, report: Report) {
         match report {
-            Report::Presence { peer, record, bytes, go_on } => self.presence(peer, record, bytes, go_on),
+            Report::Presence { peer, record, bytes, resume } => self.presented(peer, record, bytes, resume),
             Report::Violation { peer, what } => self.violation(peer, what),
-            Report::ReaderEnded { peer, connection } => {
-                let Some(peer) = self.peers.get_mut(&peer) else { return };
-                if let Some(there) = peer.connections.get_mut(&connection) {
-                    there.inbound.0 = there.inbound.0.saturating_sub(1);
-                }
-                peer.note_surplus(connection);
-            }
+            Report::ReaderEnded { peer, connection } => self.peers.reader_ended(peer, connection),
             Report::WriterFailed { peer, connection } => {
-                if self.peers.get(&peer).is_some_and(|peer| peer.chosen == Some(connection)) {
+                if self.peers.writes_on(&peer, connection) {
                     self.swarm.close_connection(connection);
                 }
             }
         }
     }
 
-    fn presence(&mut self, id: PeerId, record: PresenceRecord, bytes: Vec<u8>, go_on: oneshot::Sender<()>) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+    fn presented(
+        &mut self,
+        peer: PeerId,
+        record: PresenceRecord,
+        bytes: Vec<u8>,
+        resume: oneshot::Sender<()>,
+    ) {
         let key = record.signer;
-        match peer.signer {
-            Some(before) if before != key => return self.violation(id, "another signer than before"),
-            Some(_) => {}
-            None => {
-                peer.signer = Some(key);
-                self.routes.add(key, peer.outbox.clone());
-                let peers = self.signers.entry(key).or_default();
-                peers.push(id);
-                if peers.len() == 1 {
-                    self.tell(NetEvent::SignerConnected { key, peer: id });
-                    self.discovery.changed();
-                }
+        match self.peers.presented(peer, key) {
+            Presented::Gone => return,
+            Presented::AnotherSigner => return self.violation(peer, "another signer than before"),
+            Presented::Joined { first: true } => {
+                self.emit(NetEvent::SignerConnected { key, peer });
+                self.discovery.changed();
             }
+            Presented::Joined { first: false } | Presented::Again => {}
         }
         if self.learn(record) {
-            self.tell(NetEvent::PresenceLearned { key, bytes });
+            self.emit(NetEvent::PresenceLearned { key, bytes });
         }
-        self.backlog.resume(go_on);
-    }
-
-    /// A connection with a peer.
-    #[cfg(feature = "nat")]
-    pub(super) fn connection(&mut self, peer: &PeerId, connection: ConnectionId) -> Option<&mut Connection> {
-        self.peers.get_mut(peer)?.connections.get_mut(&connection)
-    }
-
-    /// Whether a connection is of use, for a while at least, with a peer that does not speak for a signer.
-    fn may_be_silent(&self, peer: &PeerId, connection: ConnectionId) -> bool {
-        let there = self.peers.get(peer).and_then(|peer| peer.connections.get(&connection));
-        // Servers of the hash table are called upon by others of them.
-        self.servers.contains(peer)
-            || self.shared.config.dht == DhtMode::Server
-            || there.is_some_and(|there| there.passing)
+        self.backlog.resume(resume);
     }
 
     /// Closes the connections of a peer that broke the protocol, and bans it if it did so before.
     fn violation(&mut self, peer: PeerId, what: &'static str) {
         count(&self.shared.counters.violations, 1);
         tracing::debug!(%peer, what, "the peer broke the protocol");
-        let (now, memory) = (Instant::now(), self.shared.config.ban_duration);
-        if self.strikes.len() >= STRIKES {
-            self.strikes.retain(|_, (_, last)| now.duration_since(*last) < memory);
-        }
-        if self.strikes.len() < STRIKES || self.strikes.contains_key(&peer) {
-            let (strikes, last) = self.strikes.entry(peer).or_insert((0, now));
-            *strikes = if now.duration_since(*last) < memory { *strikes + 1 } else { 1 };
-            *last = now;
-            if *strikes >= self.shared.config.ban_after.max(1) {
-                self.strikes.remove(&peer);
-                count(&self.shared.counters.bans, 1);
-                self.swarm.behaviour_mut().frames.ban(peer, memory);
-            }
+        if self.strikes.strike(peer, Instant::now()) {
+            count(&self.shared.counters.bans, 1);
+            self.swarm.behaviour_mut().frames.ban(peer, self.shared.config.ban_duration);
         }
         let _ = self.swarm.disconnect_peer_id(peer);
-    }
-
-    /// Does what is due, and says when to look again.
-    fn keep_house(&mut self) -> Instant {
-        let now = Instant::now();
-        self.listen(now);
-        self.dial(now);
-        let search = self.discover(now);
-
-        let config = &self.shared.config;
-        let relays: HashSet<_> = self
-            .peers
-            .values()
-            .flat_map(|peer| peer.connections.values())
-            .filter_map(|there| there.relay)
-            .collect();
-        let mut close = Vec::new();
-        let mut tick = config.ping_interval.max(TICK);
-        for (id, peer) in &self.peers {
-            let serves = self.servers.contains(id) || relays.contains(id);
-            let anonymous = peer.signer.is_none() && !serves;
-            let late = anonymous && now.saturating_duration_since(peer.since) > config.presence_timeout;
-            let wanted = || {
-                serves
-                    || peer.signer.is_some_and(|key| self.sought.contains(&key))
-                    || self.dialler.aims_at(id)
-            };
-            for (connection, there) in &peer.connections {
-                let surplus =
-                    there.surplus.is_some_and(|since| now.saturating_duration_since(since) > SURPLUS);
-                let age = now.saturating_duration_since(there.activity.begin());
-                let passed = there.passing && age > config.presence_timeout && !wanted();
-                if late || surplus || passed || there.activity.idle() > config.dead_after {
-                    close.push(*connection);
-                }
-                if anonymous || there.surplus.is_some() {
-                    tick = TICK;
-                }
-            }
-        }
-        for connection in close {
-            self.swarm.close_connection(connection);
-        }
-
-        let listen = self.listeners.next_due().into_iter();
-        let soon = (!self.peers.is_empty()).then_some(now + tick);
-        let next = listen.chain(self.dialler.next_due()).chain(soon).chain(search).min();
-        next.unwrap_or(now + Duration::from_secs(3600))
     }
 
     fn listen(&mut self, now: Instant) {
@@ -562,8 +473,8 @@ impl Driver {
             match self.swarm.listen_on(address) {
                 Ok(id) => self.listeners.started(number, id),
                 Err(error) => {
-                    let report = self.listeners.failed(number, &error.to_string(), now);
-                    self.degraded(report);
+                    let problem = self.listeners.failed(number, &error.to_string(), now);
+                    self.degraded(problem);
                 }
             }
         }
@@ -575,35 +486,154 @@ impl Driver {
     /// Reports the addresses of this node, if they changed.
     fn announce(&mut self) {
         let own: Vec<_> = self.swarm.listeners().cloned().collect();
-        self.discovery.listening(own.clone());
+        self.local_network.announce(own.clone());
         if let Some(addresses) = self.listeners.announce(self.swarm.external_addresses(), own) {
             self.backlog.push_listening(addresses);
         }
     }
 
-    fn dial(&mut self, now: Instant) {
-        let (peers, signers) = (&self.peers, &self.signers);
-        let due = self.dialler.take_due(
-            now,
-            |peer| peers.contains_key(peer),
-            |signer| signers.contains_key(signer),
-        );
+    fn dial_due(&mut self, now: Instant) {
+        let peers = &self.peers;
+        let due =
+            self.dialler.take_due(now, |peer| peers.is_connected(peer), |signer| peers.has_signer(signer));
         for options in due {
-            let connection = options.connection_id();
-            count(&self.shared.counters.dials, 1);
-            if let Err(error) = self.swarm.dial(options) {
-                self.dial_failed(connection, &error);
+            self.dial(options);
+        }
+    }
+
+    fn dial(&mut self, options: DialOpts) {
+        let connection = options.connection_id();
+        count(&self.shared.counters.dials, 1);
+        if let Err(error) = self.swarm.dial(options) {
+            self.dial_failed(connection, &error);
+        }
+    }
+
+    fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        count(&self.shared.counters.dial_failures, 1);
+        tracing::debug!(%error, "a dial failed");
+        if let Some(addresses) = self.dialler.failed(connection, error, Instant::now()) {
+            let text = format!("{addresses:?} is this node itself and is not dialled again");
+            self.degraded(Some(text));
+        }
+    }
+
+    /// Starts the lookups, publications and dials of neighbours that are due.
+    fn discover(&mut self, now: Instant) {
+        if !self.discovery.is_due(now) {
+            return;
+        }
+        let around = Surroundings {
+            dht: knows_dht_server(&mut self.swarm),
+            mdns: self.local_network.is_on(),
+            sought: &self.sought,
+            peers: &self.peers,
+            book: &self.book,
+        };
+        for action in self.discovery.poll(now, &around) {
+            match action {
+                DiscoveryAction::Publish(signer, presence) => self.publish(&signer, presence),
+                DiscoveryAction::LookUp(signer) => self.look_up(signer),
+                DiscoveryAction::AskNeighbours => self.local_network.ask(),
+                DiscoveryAction::Dial(peer, addresses) => self.dial_neighbour(peer, addresses),
             }
         }
     }
 
-    pub(super) fn dial_failed(&mut self, connection: ConnectionId, error: &libp2p::swarm::DialError) {
-        count(&self.shared.counters.dial_failures, 1);
-        tracing::debug!(%error, "a dial failed");
-        if let Some(addresses) = self.dialler.failed(connection, error) {
-            self.tell(NetEvent::Degraded(format!(
-                "{addresses:?} is this node itself and is not dialled again"
-            )));
+    fn dial_neighbour(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(addresses)
+            .allocate_new_port();
+        self.dial(options.build());
+    }
+}
+
+#[cfg(feature = "nat")]
+impl Driver {
+    fn nat_event(&mut self, event: NatEvent) {
+        match event.action() {
+            Some(NatAction::Keep(peer, connection)) => {
+                count(&self.shared.counters.holes_punched, 1);
+                self.peers.keep(&peer, connection);
+            }
+            Some(NatAction::CountConfirmed) => count(&self.shared.counters.addresses_confirmed, 1),
+            None => {}
         }
     }
+}
+
+/// Whether the hash table is on, and a server of it is known.
+#[cfg(feature = "discovery")]
+fn knows_dht_server(swarm: &mut Swarm<Behaviour>) -> bool {
+    swarm.behaviour_mut().kad.as_mut().is_some_and(|kad| kad.kbuckets().next().is_some())
+}
+
+#[cfg(feature = "discovery")]
+impl Driver {
+    fn publish(&mut self, signer: &SignerKey, presence: Vec<u8>) {
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+        if let Err(error) = self.queries.publish(kad, signer, presence) {
+            tracing::warn!(%error, "the own presence cannot be published");
+            self.discovery.publish_refused(Instant::now());
+        }
+    }
+
+    fn look_up(&mut self, signer: SignerKey) {
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+        self.queries.look_up(kad, signer);
+        count(&self.shared.counters.lookups, 1);
+    }
+
+    fn identified(&mut self, peer: PeerId, info: &identify::Info) {
+        if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
+            dht::add_server(kad, peer, info);
+        }
+    }
+
+    fn dht_event(&mut self, event: DhtEvent) {
+        match event {
+            DhtEvent::Found { signer, presence } => self.looked_up(signer, presence),
+            DhtEvent::LookupEnded(signer) => self.discovery.lookup_ended(&signer, Instant::now()),
+            DhtEvent::Published { stored } => {
+                count(&self.shared.counters.publications, usize::from(stored));
+                self.discovery.published(stored, Instant::now());
+            }
+            DhtEvent::Keep(record) => {
+                let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+                if !dht::keep(kad, record) {
+                    count(&self.shared.counters.records_refused, 1);
+                }
+            }
+            DhtEvent::Changed => self.discovery.changed(),
+        }
+    }
+
+    /// Takes what a server keeps under a signer's key, if it is a presence that the signer signed.
+    fn looked_up(&mut self, key: SignerKey, bytes: Vec<u8>) {
+        match PresenceRecord::decode(&bytes) {
+            Ok(record) if record.signer == key => {
+                count(&self.shared.counters.lookups_answered, 1);
+                if record.peer != *self.swarm.local_peer_id() && self.learn(record) {
+                    self.emit(NetEvent::PresenceLearned { key, bytes });
+                }
+            }
+            _ => count(&self.shared.counters.records_refused, 1),
+        }
+    }
+}
+
+#[cfg(not(feature = "discovery"))]
+fn knows_dht_server(_: &mut Swarm<Behaviour>) -> bool {
+    false
+}
+
+/// There is no hash table in this build.
+#[cfg(not(feature = "discovery"))]
+impl Driver {
+    fn publish(&mut self, _: &SignerKey, _: Vec<u8>) {}
+
+    fn look_up(&mut self, _: SignerKey) {}
+
+    fn identified(&mut self, _: PeerId, _: &identify::Info) {}
 }

@@ -1,7 +1,7 @@
-//! Who else is on the local network (multicast DNS).
+//! Multicast DNS: peers on the local network.
 //!
 //! It has a thread and a runtime of its own: libp2p's tasks for it end with their runtime only, and keep whatever anybody
-//! on the network claims, so they are started anew when that is too much.
+//! on the network claims, so they are restarted when that is too much.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,31 +19,25 @@ use libp2p::{Multiaddr, PeerId};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-/// How often others are asked for.
-const QUERY: Duration = Duration::from_secs(60);
-/// How long what is said of somebody holds.
-const KEPT: Duration = Duration::from_secs(5 * 60);
+/// How often the network is queried.
+const QUERY_INTERVAL: Duration = Duration::from_secs(60);
+/// The time to live of an announcement.
+const TIME_TO_LIVE: Duration = Duration::from_secs(5 * 60);
 /// How long to wait when it cannot start, or when too much was claimed.
-const AGAIN: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(60);
 /// Addresses that are claimed at once before it counts as too much.
 const CLAIMS: usize = 1024;
-/// What was seen and waits for the node; more is dropped, and seen again.
-const WAITING: usize = 256;
+/// Peers that were seen and wait for the node; more are dropped, and seen again.
+const BACKLOG: usize = 256;
 const PORT: u16 = 5353;
 
-/// What is seen.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// Somebody says that this peer is there.
-    Peer(PeerId, Multiaddr),
-    /// Nothing can be seen, and why.
-    Degraded(String),
-}
+/// A peer that is said to be there, or why none can be seen.
+type Found = Result<(PeerId, Multiaddr), String>;
 
 enum Order {
     /// Announce these addresses, and no others.
     Listening(Vec<Multiaddr>),
-    /// Ask who is there. Once somebody answered, libp2p does so every [`QUERY`] only.
+    /// Query the network. Once somebody answered, libp2p does so every [`QUERY_INTERVAL`] only.
     Ask,
 }
 
@@ -56,9 +50,9 @@ pub(super) struct Finder {
 impl Finder {
     pub(super) fn start(own: PeerId) -> Self {
         let (sender, orders) = mpsc::unbounded_channel();
-        let (tell, found) = mpsc::channel(WAITING);
-        let failed = tell.clone();
-        let search = Search { own, orders, tell, listening: HashSet::new(), complained: false };
+        let (sink, found) = mpsc::channel(BACKLOG);
+        let failed = sink.clone();
+        let search = Search { own, orders, sink, listening: HashSet::new(), reported: false };
         if let Err(error) = thread::Builder::new().name("musig-mdns".into()).spawn(move || search.run()) {
             let _ = failed.try_send(cannot(&error));
         }
@@ -70,7 +64,7 @@ impl Finder {
         let _ = self.orders.send(Order::Listening(addresses));
     }
 
-    /// Asks who is there.
+    /// Queries the network.
     pub(super) fn ask(&self) {
         let _ = self.orders.send(Order::Ask);
     }
@@ -84,14 +78,14 @@ impl Finder {
 }
 
 fn cannot(error: &io::Error) -> Found {
-    Found::Degraded(format!("signers on the local network are not found: mDNS does not start ({error})"))
+    Err(format!("signers on the local network are not found: mDNS does not start ({error})"))
 }
 
 enum Ended {
-    /// Nobody wants to know any more.
+    /// The node ended.
     Node,
-    /// To be begun anew.
-    Again,
+    /// To be restarted, which queries the network at once.
+    Restart,
     Failed(io::Error),
     Flooded,
 }
@@ -99,9 +93,9 @@ enum Ended {
 struct Search {
     own: PeerId,
     orders: mpsc::UnboundedReceiver<Order>,
-    tell: mpsc::Sender<Found>,
+    sink: mpsc::Sender<Found>,
     listening: HashSet<Multiaddr>,
-    complained: bool,
+    reported: bool,
 }
 
 impl Search {
@@ -110,24 +104,24 @@ impl Search {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => {
-                    let _ = self.tell.try_send(cannot(&error));
+                    let _ = self.sink.try_send(cannot(&error));
                     return;
                 }
             };
             let text = match runtime.block_on(self.search()) {
                 Ended::Node => return,
-                Ended::Again => continue,
+                Ended::Restart => continue,
                 Ended::Failed(error) => cannot(&error),
-                Ended::Flooded => Found::Degraded(
+                Ended::Flooded => Err(
                     "somebody floods the local network with mDNS: signers on it are not found for a minute"
                         .into(),
                 ),
             };
-            if !std::mem::replace(&mut self.complained, true) {
-                let _ = self.tell.try_send(text);
+            if !std::mem::replace(&mut self.reported, true) {
+                let _ = self.sink.try_send(text);
             }
             let ended = runtime.block_on(async {
-                let until = tokio::time::Instant::now() + AGAIN;
+                let until = tokio::time::Instant::now() + RETRY;
                 while let Ok(order) = tokio::time::timeout_at(until, self.orders.recv()).await {
                     match order {
                         Some(Order::Listening(addresses)) => self.listening = addresses.into_iter().collect(),
@@ -145,9 +139,9 @@ impl Search {
 
     async fn search(&mut self) -> Ended {
         // libp2p only logs a socket that it cannot have, so one like its own is tried before.
-        let config = mdns::Config { ttl: KEPT, query_interval: QUERY, enable_ipv6: false };
-        let begun = probe().and_then(|()| mdns::tokio::Behaviour::new(config, self.own));
-        let mut behaviour = match begun {
+        let config = mdns::Config { ttl: TIME_TO_LIVE, query_interval: QUERY_INTERVAL, enable_ipv6: false };
+        let started = probe().and_then(|()| mdns::tokio::Behaviour::new(config, self.own));
+        let mut behaviour = match started {
             Ok(behaviour) => behaviour,
             Err(error) => return Ended::Failed(error),
         };
@@ -156,13 +150,13 @@ impl Search {
         for addr in &self.listening {
             behaviour.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }));
         }
-        self.complained = false;
+        self.reported = false;
         loop {
             tokio::select! {
                 order = self.orders.recv() => {
                     let addresses = match order {
                         Some(Order::Listening(addresses)) => addresses,
-                        Some(Order::Ask) => return Ended::Again,
+                        Some(Order::Ask) => return Ended::Restart,
                         None => return Ended::Node,
                     };
                     let addresses: HashSet<_> = addresses.into_iter().collect();
@@ -186,7 +180,7 @@ impl Search {
                         return Ended::Flooded;
                     }
                     for (peer, address) in found {
-                        let _ = self.tell.try_send(Found::Peer(peer, address));
+                        let _ = self.sink.try_send(Ok((peer, address)));
                     }
                 }
             }

@@ -7,13 +7,17 @@ mod behaviour;
 mod budget;
 mod config;
 mod counters;
+#[cfg(feature = "discovery")]
+mod dht;
 mod dial;
-#[cfg_attr(not(feature = "discovery"), path = "no_discovery.rs")]
+// Without the feature nothing is found, and nobody reports it.
+#[cfg_attr(not(feature = "discovery"), allow(dead_code))]
 mod discovery;
 mod driver;
 mod identity;
 mod listeners;
 mod liveness;
+mod local_network;
 #[cfg(feature = "discovery")]
 mod mdns;
 mod message;
@@ -29,6 +33,7 @@ mod records;
 mod routes;
 mod shared;
 mod stream;
+mod strikes;
 #[cfg(test)]
 mod testing;
 mod transport;
@@ -39,7 +44,7 @@ pub(crate) use self::address::has_peer;
 pub use self::config::{DhtMode, NetworkConfig};
 pub use self::counters::NetworkCounters;
 #[cfg(feature = "discovery")]
-pub use self::discovery::{PROTOCOL as DHT_PROTOCOL, dht};
+pub use self::dht::{PROTOCOL as DHT_PROTOCOL, dht};
 pub use self::identity::{NetError, generate_identity, peer_id};
 pub use self::message::{NetCommand, NetEvent, Received};
 pub use self::network::Network;

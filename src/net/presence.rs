@@ -1,4 +1,4 @@
-//! Presence records: where a signer's node is to be found, signed by the signer's key; and the book of them.
+//! Presence records: where a signer's node is to be found, signed by the signer's key; and the address book of them.
 
 use std::collections::HashMap;
 
@@ -43,7 +43,7 @@ impl PresenceRecord {
         Self::from_presence(Presence::decode(&Musig2, bytes)?)
     }
 
-    /// Reads a presence without looking at its signature: what it returns is nobody's word yet.
+    /// Reads a presence without verifying its signature: what it returns is a claim.
     #[cfg(feature = "discovery")]
     pub(super) fn decode_unverified(bytes: &[u8]) -> Result<Self, WireError> {
         Self::from_presence(Presence::decode_unverified(bytes)?)
@@ -67,11 +67,11 @@ const PEERS_PER_SIGNER: usize = 2;
 
 /// The newest presence of each known signer and peer.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct AddressBook {
     records: HashMap<SignerKey, Vec<PresenceRecord>>,
 }
 
-impl Book {
+impl AddressBook {
     /// Takes an authentic record, unless it is not newer than what is there.
     pub(super) fn learn(&mut self, record: PresenceRecord) -> bool {
         let known = self.records.entry(record.signer).or_default();
@@ -90,24 +90,62 @@ impl Book {
         self.records.get(signer).map_or(&[], Vec::as_slice)
     }
 
-    /// The signer that a peer spoke for when it was last heard of.
-    #[cfg(feature = "discovery")]
+    /// The signer that a peer spoke for in its last presence.
     pub(super) fn signer_of(&self, peer: &PeerId) -> Option<SignerKey> {
         let mut records = self.records.values().flatten();
         records.find(|record| record.peer == *peer).map(|record| record.signer)
     }
 
-    /// Forgets signers that nobody needs until at most `most` are left, or only needed ones. Returns whom.
-    pub(super) fn trim(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) -> Vec<SignerKey> {
+    /// Evicts signers that nobody needs until at most `most` are left, or only needed ones. Returns them.
+    pub(super) fn evict(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) -> Vec<SignerKey> {
         let surplus = self.records.len().saturating_sub(most);
         if surplus == 0 {
             return Vec::new();
         }
-        let forgotten: Vec<_> =
-            self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
-        for key in &forgotten {
+        let evicted: Vec<_> = self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
+        for key in &evicted {
             self.records.remove(key);
         }
-        forgotten
+        evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::testing::{presence_of, signer};
+
+    fn record(number: u8, peer: PeerId, sequence: u64) -> PresenceRecord {
+        PresenceRecord::decode(&presence_of(number, peer, vec![], sequence)).unwrap()
+    }
+
+    #[test]
+    fn a_record_replaces_an_older_one_of_its_peer_and_the_newest_come_first() {
+        let mut book = AddressBook::default();
+        let peers: Vec<_> = (0..3).map(|_| PeerId::random()).collect();
+        assert!(book.learn(record(1, peers[0], 5)));
+        assert!(!book.learn(record(1, peers[0], 5)) && !book.learn(record(1, peers[0], 4)));
+        assert!(book.learn(record(1, peers[1], 6)));
+        assert!(book.learn(record(1, peers[0], 7)));
+        let sequences =
+            |book: &AddressBook| book.of(&signer(1)).iter().map(|known| known.sequence).collect::<Vec<_>>();
+        assert_eq!(sequences(&book), [7, 6]);
+        assert!(book.learn(record(1, peers[2], 8)));
+        assert_eq!(sequences(&book), [8, 7]);
+        assert_eq!(book.signer_of(&peers[0]), Some(signer(1)));
+        assert_eq!(book.signer_of(&peers[1]), None);
+    }
+
+    #[test]
+    fn signers_that_nobody_needs_are_evicted_and_needed_ones_never() {
+        let mut book = AddressBook::default();
+        for number in 1..=4 {
+            book.learn(record(number, PeerId::random(), 1));
+        }
+        assert!(book.evict(4, |_| false).is_empty());
+        let evicted = book.evict(1, |key| *key == signer(1) || *key == signer(2));
+        assert_eq!(evicted.len(), 2);
+        assert!(!evicted.contains(&signer(1)) && !evicted.contains(&signer(2)));
+        assert!(book.of(&evicted[0]).is_empty() && !book.of(&signer(1)).is_empty());
     }
 }

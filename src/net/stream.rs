@@ -44,7 +44,7 @@ const PREDECESSOR: Duration = Duration::from_millis(500);
 /// What the tasks of the streams tell the driver.
 pub(super) enum Report {
     /// An authentic presence of the peer itself. The reader goes on after the answer.
-    Presence { peer: PeerId, record: PresenceRecord, bytes: Vec<u8>, go_on: oneshot::Sender<()> },
+    Presence { peer: PeerId, record: PresenceRecord, bytes: Vec<u8>, resume: oneshot::Sender<()> },
     /// The peer broke the protocol.
     Violation { peer: PeerId, what: &'static str },
     /// The stream was read to its end.
@@ -249,8 +249,10 @@ impl Reader {
         if record.peer != self.peer {
             return Err(Ended::Violation("the presence of another peer"));
         }
-        let (go_on, answer) = oneshot::channel();
-        self.reports.send(Report::Presence { peer: self.peer, record: record.clone(), bytes, go_on }).await?;
+        let (resume, answer) = oneshot::channel();
+        self.reports
+            .send(Report::Presence { peer: self.peer, record: record.clone(), bytes, resume })
+            .await?;
         answer.await.map_err(|_| Ended::Stream)?;
         Ok(record)
     }
