@@ -1,4 +1,4 @@
-//! What runs on every connection: the frame streams, ping, identify, the limits, and what features add.
+//! The libp2p behaviours of every connection: the frame streams, ping, identify, limits, and what features add.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll};
@@ -23,7 +23,7 @@ use super::transport::Traversal;
 /// The name of the frame protocol. `net/stream.rs` describes it.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/musig/1");
 
-/// Everything together. Those that refuse connections come first.
+/// All behaviours. Those that refuse connections come first.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
@@ -49,8 +49,8 @@ impl Behaviour {
             .with_max_pending_incoming(Some(config.max_connections.clamp(1, 64)))
             .with_max_established_incoming(Some(config.max_connections))
             .with_max_established_per_peer(Some(config.max_connections_per_peer.max(2)));
-        // The addresses go out in the signed presence, so identify tells only what others see of themselves. But servers
-        // of the hash table are told of to each other by peer id, not by signer.
+        // The addresses go out in the signed presence, so identify sends only those that it observed. But servers of
+        // the hash table are found by peer id, not by signer.
         let identify = identify::Config::new("musig/1".into(), key)
             .with_agent_version(concat!("libmusig/", env!("CARGO_PKG_VERSION")).into())
             .with_hide_listen_addrs(config.dht != DhtMode::Server)
@@ -76,11 +76,11 @@ pub(super) struct Frames {
     banned: HashMap<PeerId, Instant>,
 }
 
-/// Asks the handler of a connection for another outbound stream.
+/// The request for another outbound stream, to the handler of a connection.
 #[derive(Debug)]
 pub(super) struct Open;
 
-/// Something about a stream of a connection.
+/// An event of the handler of a connection.
 #[derive(Debug)]
 pub(super) struct FramesEvent {
     pub(super) peer: PeerId,
@@ -88,7 +88,7 @@ pub(super) struct FramesEvent {
     pub(super) offer: Offer,
 }
 
-/// What the handler of a connection has.
+/// An offer of the handler of a connection.
 #[derive(Debug)]
 pub(super) enum Offer {
     /// A stream to write to.
@@ -99,7 +99,7 @@ pub(super) enum Offer {
     Failed,
 }
 
-/// Banned peers that are remembered.
+/// Bans that are remembered.
 const BANS: usize = 1024;
 
 impl Frames {

@@ -1,4 +1,4 @@
-//! The bytes that received frames may take, of all peers together. Who holds room and does not fill it gives way.
+//! The budget of bytes that received frames of all peers together may take. A slow frame yields its share to others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Room for frames. First come, first served.
+/// The free bytes, granted in the order of the requests.
 pub(super) struct Budget {
     room: Arc<Semaphore>,
     waiting: AtomicUsize,
     changed: Notify,
 }
 
-/// Somebody waits for room, until this is dropped.
+/// Counts one that waits, until it is dropped.
 struct Waits<'a>(&'a Budget);
 
 impl Drop for Waits<'_> {
@@ -28,7 +28,7 @@ impl Budget {
         Self { room, waiting: AtomicUsize::new(0), changed: Notify::new() }
     }
 
-    /// Takes room for a frame, once there is any. It is given back when what this answers is dropped.
+    /// Takes bytes for a frame, once there are enough. They are given back when the permit is dropped.
     pub(super) async fn take(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         if let Ok(room) = self.room.clone().try_acquire_many_owned(bytes) {
             return Some(room);
@@ -39,7 +39,7 @@ impl Budget {
         self.room.clone().acquire_many_owned(bytes).await.ok()
     }
 
-    /// Ends when others wait for room, but not before `grace` is over.
+    /// Resolves when others wait for bytes, but not before `grace` is over.
     pub(super) async fn wanted_after(&self, grace: Duration) {
         tokio::time::sleep(grace).await;
         loop {

@@ -8,20 +8,20 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::address::peer_of;
 
-/// What this node does in the distributed hash table in which signers' nodes find each other by their keys. It is
+/// The part of this node in the distributed hash table in which signers' nodes find each other by their keys. It is
 /// libmusig's own (`/musig/kad/1`); other networks of libp2p have no part in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DhtMode {
-    /// Nothing: it is neither asked nor told where this node is.
+    /// None: the table is not queried, and this node does not publish its presence there.
     Off,
-    /// Asks for others, and publishes its own presence. Right wherever others cannot always reach this node.
+    /// Queries the table, and publishes its own presence. Right wherever others cannot always reach this node.
     #[default]
     Client,
-    /// Keeps presences for others too, and answers for them. For nodes that run all the time and can be reached.
+    /// Stores the presences of others too, and answers queries. For nodes that run all the time and can be reached.
     Server,
 }
 
-/// How the network layer listens, dials and limits. Everything has a default.
+/// Settings of the network layer. Each has a default.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// Addresses to listen on. Default: TCP on a free port of every IPv4 and IPv6 interface.
@@ -30,72 +30,72 @@ pub struct NetworkConfig {
     pub external: Vec<Multiaddr>,
     /// Addresses that are dialled from the start, and again for as long as they are not connected.
     pub peers: Vec<Multiaddr>,
-    /// Where the distributed hash table is entered: servers of it, each with its peer id at the end (`/p2p/...`). They
-    /// are dialled from the start, and again for as long as they are not connected. They need not be signers.
+    /// Bootstrap peers: servers of the distributed hash table, each with its peer id at the end (`/p2p/...`). They are
+    /// dialled from the start, and again for as long as they are not connected. They need not be signers.
     pub bootstrap_peers: Vec<Multiaddr>,
-    /// Relays through which others reach this node, each with its peer id at the end (`/p2p/...`). A place is reserved
-    /// at each of them, and renewed. The addresses that come of it are this node's like any other.
+    /// Relays through which others reach this node, each with its peer id at the end (`/p2p/...`). A reservation is
+    /// made at each of them, and renewed. The addresses that come of it are announced like any other.
     pub relays: Vec<Multiaddr>,
-    /// What this node does in the distributed hash table. Without a bootstrap peer it does nothing until a connected
-    /// peer happens to be a server of it.
+    /// The part of this node in the distributed hash table. Without a bootstrap peer it has none until a connected peer
+    /// happens to be a server of the table.
     pub dht: DhtMode,
     /// Whether to announce this node's peer id and addresses on the local network (mDNS), and to look there for signers
-    /// that are sought. Off by default: everybody on the network can read it, systems ask their users about it, and
-    /// it is of no use unless signers do meet in one network.
+    /// that are sought. Off by default: everybody on the network can read it, systems ask their users for permission,
+    /// and it is of no use unless signers do meet in one network.
     pub mdns: bool,
     /// How long to wait before a sought signer that is not connected is looked up again; it doubles each time.
     pub lookup_min: Duration,
     /// The longest wait between two lookups of one signer.
     pub lookup_max: Duration,
     /// How often the own presence is published again, and the table of peers refreshed. It is published at once when
-    /// it changes. The others forget it after a day.
+    /// it changes. Its time to live there is a day.
     pub publish_interval: Duration,
-    /// Presences that a server of the distributed hash table keeps for others.
+    /// Presences that a server of the distributed hash table stores for others.
     pub max_dht_records: usize,
     /// Connections that others may open to this node. Its own dials are not counted.
     pub max_connections: u32,
     /// Connections with one peer. Two are normal for a moment, when both dial at once.
     pub max_connections_per_peer: u32,
-    /// Bytes that wait to be sent to one peer; what comes on top is dropped.
+    /// Bytes that wait to be sent to one peer; frames above that are dropped.
     pub max_pending_bytes_per_peer: usize,
     /// Bytes of received frames above 64 KiB that are being read or wait for the application, of all peers together.
     /// At least one frame of the largest size always fits.
     pub max_received_bytes: usize,
     /// Resident bytes of this whole process above which no connection is accepted or dialled; `None`: no limit.
     pub max_memory: Option<usize>,
-    /// Frames that one peer's stream is read at per second; a faster one is slowed down. Four seconds' worth may
-    /// come at once.
+    /// Frames per second that are read from one peer's stream; a faster peer is slowed down. Bursts of four seconds'
+    /// worth are allowed.
     pub frames_per_second: u32,
-    /// Within which every started 256 KiB of a frame must arrive. While other peers' frames wait for room
+    /// Time limit for each started 256 KiB of a frame to arrive. While other peers' frames wait for room
     /// ([`NetworkConfig::max_received_bytes`]), a frame above 64 KiB has a sixteenth of that.
     pub frame_timeout: Duration,
-    /// Within which a connected peer must have presented its signer. A connection that was only opened to look for
-    /// somebody stays as long.
+    /// Time limit for a connected peer to present its signer. A connection that was opened for a lookup only stays as
+    /// long.
     pub presence_timeout: Duration,
-    /// For connecting and the handshakes.
+    /// Time limit for connecting and the handshakes together.
     pub dial_timeout: Duration,
-    /// First pause between two dials of one peer; it doubles with each failure.
+    /// Shortest pause between two dials of one peer; it doubles with each failure.
     pub redial_min: Duration,
     /// Longest pause between two dials of one peer.
     pub redial_max: Duration,
-    /// How often each connection is pinged.
+    /// Interval of the pings on each connection.
     pub ping_interval: Duration,
-    /// A connection on which nothing moved for this long is closed (and dialled again).
+    /// Idle time after which a connection counts as dead: it is closed, and dialled again.
     pub dead_after: Duration,
-    /// Violations of the protocol after which a peer is banned.
+    /// Violations of the protocol that lead to a ban of the peer.
     pub ban_after: u32,
-    /// How long a ban holds, and how long a violation is remembered.
+    /// Duration of a ban, and of the memory of a violation.
     pub ban_duration: Duration,
-    /// Signers whose presence is remembered. Sought and connected ones are never forgotten.
+    /// Signers whose presence is kept in memory. Sought and connected ones are never evicted.
     pub max_presences: usize,
     /// Events that wait for the application before peers have to wait.
     pub event_capacity: usize,
 }
 
 impl NetworkConfig {
-    /// For phones: does not listen (add an address to `listen` if it should, for peers in one network), asks the
-    /// distributed hash table and serves nobody, no mDNS, fewer connections, and longer intervals, for each packet
-    /// wakes the radio. Give it `bootstrap_peers`, and `relays` so that others reach it.
+    /// The settings for phones: no listening (add an address to `listen` for peers in one network), client of the
+    /// distributed hash table, no mDNS, fewer connections, and longer intervals, for each packet wakes the radio. Give
+    /// it `bootstrap_peers`, and `relays` so that others reach it.
     pub fn mobile() -> Self {
         Self {
             listen: Vec::new(),
@@ -115,7 +115,7 @@ impl NetworkConfig {
         }
     }
 
-    /// Durations that can be added to any moment: a hundred years mean "never" as well as the longest ones do.
+    /// Limits the durations to what can be added to any moment: a hundred years mean "never" as well as the longest do.
     pub(super) fn within_limits(mut self) -> Self {
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         for duration in [
@@ -208,21 +208,21 @@ impl Servers {
                     this.peers.insert(peer);
                     this.reservations.push(address.clone().with(Protocol::P2pCircuit));
                 }
-                None => this.problems.push(nameless("relay", address)),
+                None => this.problems.push(without_peer_id("relay", address)),
             }
         }
         for address in config.bootstrap_peers.iter().filter(|_| discovery && config.dht != DhtMode::Off) {
             match peer_of(address) {
                 Some(peer) if this.peers.insert(peer) => this.dialled.push(address.clone()),
                 Some(_) => {}
-                None => this.problems.push(nameless("bootstrap peer", address)),
+                None => this.problems.push(without_peer_id("bootstrap peer", address)),
             }
         }
         this
     }
 }
 
-/// What is wrong with the address of a server.
-fn nameless(what: &str, address: &Multiaddr) -> String {
-    format!("the {what} {address} is left out: its address must end with its peer id (/p2p/12D3Koo...)")
+/// The report of a server whose address has no peer id.
+fn without_peer_id(what: &str, address: &Multiaddr) -> String {
+    format!("the {what} {address} is left out: it has no peer id; append /p2p/<peer id>")
 }

@@ -1,4 +1,4 @@
-//! What the network layer counts.
+//! Counters of the network layer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,11 +27,11 @@ macro_rules! counters {
 counters! {
     /// Session frames received.
     frames_in,
-    /// Their bytes.
+    /// Bytes of the session frames received.
     bytes_in,
     /// Session frames written to a stream.
     frames_out,
-    /// Their bytes.
+    /// Bytes of the session frames written.
     bytes_out,
     /// Session frames dropped because too many waited for the same peer, or because they were too large.
     dropped,
@@ -41,19 +41,19 @@ counters! {
     violations,
     /// Peers banned.
     bans,
-    /// Dials begun.
+    /// Dials started.
     dials,
     /// Dials that failed.
     dial_failures,
     /// Connections established, in either direction.
     connections_opened,
-    /// Connections that ended.
+    /// Connections closed.
     connections_closed,
     /// Lookups of signers in the distributed hash table.
     lookups,
-    /// Valid presences that came of them.
+    /// Valid presences that lookups found.
     lookups_answered,
-    /// Times that the own presence was published in the distributed hash table.
+    /// Publications of the own presence in the distributed hash table.
     publications,
     /// Records of the distributed hash table that were forged, out of place, out of date or too many.
     records_refused,

@@ -1,4 +1,5 @@
-//! The driver: one task that owns the swarm, hands what happens to the parts that own a state, and does what they answer.
+//! The driver: one task that owns the swarm, hands what happens to the parts that own a state, and does what they
+//! answer.
 
 use std::collections::HashSet;
 use std::num::NonZeroU8;

@@ -7,20 +7,21 @@ use libp2p::identity::Keypair;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetError {
-    /// The identity is not one.
+    /// The bytes are no libp2p identity.
     #[error("the network identity is damaged ({0}); pass bytes that `generate_identity` made")]
     Identity(String),
-    /// The handshake could not be set up.
+    /// The encryption of connections (noise) could not be set up.
     #[error("the encryption of connections could not be set up: {0}")]
     Encryption(String),
 }
 
-/// Makes a new libp2p identity (ed25519): a secret, to be stored and passed to [`Network::start`](super::Network::start).
+/// Makes a new libp2p identity (ed25519): a secret, to be stored and passed to
+/// [`Network::start`](super::Network::start).
 pub fn generate_identity() -> Vec<u8> {
     Keypair::generate_ed25519().to_protobuf_encoding().expect("an ed25519 key has an encoding")
 }
 
-/// The peer that an identity is. Errors: it is none.
+/// The peer id of an identity. Errors: the bytes are no identity.
 pub fn peer_id(identity: &[u8]) -> Result<PeerId, NetError> {
     Ok(decode_identity(identity)?.public().to_peer_id())
 }

@@ -1,7 +1,7 @@
 //! Multicast DNS: peers on the local network.
 //!
-//! It has a thread and a runtime of its own: libp2p's tasks for it end with their runtime only, and keep whatever anybody
-//! on the network claims, so they are restarted when that is too much.
+//! It has a thread and a runtime of its own: libp2p's tasks for it end with their runtime only, and keep whatever
+//! anybody on the network claims, so they are restarted when that is too much.
 
 use std::collections::HashSet;
 use std::io;

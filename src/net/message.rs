@@ -8,35 +8,37 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::types::SignerKey;
 
-/// What the network layer is told. Frames go by [`Network::send`](super::Network::send).
+/// A command to the network layer. Frames go by [`Network::send`](super::Network::send).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum NetCommand {
-    /// This node's own signed presence, from [`seal_presence`](super::seal_presence): goes to everybody who is connected, and comes first
-    /// on each new connection. Without one, nothing is sent.
+    /// Sets this node's own signed presence, from [`seal_presence`](super::seal_presence): it goes to all connected
+    /// peers, and comes first on each new connection. Without one, nothing is sent.
     SetPresence(Vec<u8>),
-    /// Presences from the store. Invalid ones are ignored, and so is what goes beyond
-    /// [`NetworkConfig::max_presences`](super::NetworkConfig::max_presences), which is told as [`NetEvent::PresencesForgotten`].
+    /// Takes presences from the store. Invalid ones are ignored, and so is what goes beyond
+    /// [`NetworkConfig::max_presences`](super::NetworkConfig::max_presences), which is reported as
+    /// [`NetEvent::PresencesForgotten`].
     LearnPresences(Vec<Vec<u8>>),
-    /// Dial this address, and again whenever it is not connected.
+    /// Dials this address, and again whenever it is not connected.
     AddPeer(Multiaddr),
-    /// Find these signers and stay connected with them. Replaces the ones before.
+    /// Finds these signers and stays connected with them. Replaces the ones before.
     Seek(Vec<SignerKey>),
-    /// Close the connections of this signer. If it is sought, it is dialled again.
+    /// Closes the connections of this signer. If it is sought, it is dialled again.
     Disconnect(SignerKey),
-    /// Close all connections and dial again at once: for a device that slept or changed its network.
+    /// Closes all connections and dials again at once: for a device that slept or changed its network.
     Reconnect,
-    /// Send what waits, for half a second at most, and end. The events end too.
+    /// Sends what waits, for half a second at most, and ends. The events end too.
     Shutdown,
 }
 
-/// What the network layer tells. For each signer: `SignerConnected`, then its frames, in their order for each
-/// of its peers. A frame that came before the end of a connection may be told after `SignerDisconnected`.
+/// An event of the network layer. For each signer: `SignerConnected`, then its frames, in their order for each
+/// of its peers. A frame that came before the end of a connection may be reported after `SignerDisconnected`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NetEvent {
     /// All addresses under which others may reach this node, the most public first, without `/p2p`; at most
-    /// [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES). Told again when they change: time to sign a new presence.
+    /// [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES). Reported again when they change: time to sign a new
+    /// presence.
     Listening(Vec<Multiaddr>),
     /// A signer's first peer is connected and has proved that it speaks for the signer.
     SignerConnected {
@@ -45,7 +47,7 @@ pub enum NetEvent {
         /// Its peer.
         peer: PeerId,
     },
-    /// A signer's last peer is disconnected. What waited to be sent to it is dropped.
+    /// A signer's last peer is disconnected. Frames that waited to be sent to it are dropped.
     SignerDisconnected {
         /// The signer.
         key: SignerKey,
@@ -58,12 +60,12 @@ pub enum NetEvent {
     },
     /// A session frame.
     Frame {
-        /// Whose peer sent it.
+        /// The signer for which the sending peer speaks.
         from: SignerKey,
         /// Its bytes; at most [`limits::FRAME`](crate::protocol::limits::FRAME).
         frame: Received,
     },
-    /// The first connection with a peer, whoever it is.
+    /// The first connection with a peer, a signer's or not.
     PeerConnected {
         /// The peer.
         peer: PeerId,
@@ -75,17 +77,17 @@ pub enum NetEvent {
     },
     /// A valid presence that is newer than the one known: to be stored.
     PresenceLearned {
-        /// Whose.
+        /// The signer.
         key: SignerKey,
         /// As [`NetCommand::LearnPresences`] takes it.
         bytes: Vec<u8>,
     },
-    /// Too many presences are known, and these signers' are of no use at present: to be dropped from the store.
+    /// Presences that were evicted, for there are too many, and these are not needed: to be deleted from the store.
     PresencesForgotten {
-        /// Whose.
+        /// The signers.
         keys: Vec<SignerKey>,
     },
-    /// Something does not work, and the rest goes on: for people.
+    /// Something that does not work while the rest does, in words for people.
     Degraded(String),
 }
 

@@ -1,4 +1,10 @@
-//! Peers: libp2p. Moves opaque frames between signers, and decides nothing about them.
+//! The network: libp2p. Moves opaque frames between signers, and decides nothing about them.
+//!
+//! [`Network`] is the handle. Behind it `driver.rs` owns the libp2p swarm and is the only file with `impl Driver`: it
+//! hands what happens to the parts, each of which owns its state without doing I/O, and does what they answer. The
+//! parts are the dialler (`dial.rs`), `listeners.rs`, `peers.rs`, `discovery.rs`, `strikes.rs`, the address book
+//! (`presence.rs`) and `backlog.rs`. `stream.rs` is the protocol `/musig/1`, `transport.rs` and `behaviour.rs` are what
+//! libp2p is made of.
 
 mod address;
 mod backlog;

@@ -1,4 +1,4 @@
-//! The handle of a running network layer.
+//! The handle: starts the network layer, gives it frames and commands.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::shared::Shared;
 use crate::protocol::limits;
 use crate::types::SignerKey;
 
-/// A running network layer. Dropping it ends it like [`NetCommand::Shutdown`].
+/// The handle of a running network layer. Dropping it ends the network layer like [`NetCommand::Shutdown`].
 pub struct Network {
     shared: Arc<Shared>,
     routes: Arc<Routes>,
@@ -30,11 +30,11 @@ const COMMANDS: usize = 1024;
 impl Network {
     /// Starts listening and dialling on a runtime, which must have its I/O and time drivers enabled.
     ///
-    /// `identity` is from [`generate_identity`](super::generate_identity); `presence` is this node's own, as in [`NetCommand::SetPresence`].
-    /// The events must be taken: when `event_capacity` of them wait, peers wait too. An address that cannot be
-    /// listened on, or names that cannot be resolved, are told as [`NetEvent::Degraded`].
+    /// `identity` is from [`generate_identity`](super::generate_identity); `presence` is this node's own, as in
+    /// [`NetCommand::SetPresence`]. The events must be taken: when `event_capacity` of them wait, peers wait too. An
+    /// address that cannot be listened on, or names that cannot be resolved, are reported as [`NetEvent::Degraded`].
     ///
-    /// Errors: the identity is none, or the handshake cannot be set up.
+    /// Errors: the bytes are no identity, or the encryption cannot be set up.
     pub fn start(
         runtime: &tokio::runtime::Handle,
         config: NetworkConfig,

@@ -23,7 +23,7 @@ struct Waiting {
     bytes: usize,
     /// Frames that a writer has taken.
     taken: u64,
-    /// Whose turn it is to write.
+    /// The number of the writer that may write.
     writer: u64,
     /// Writers that have not ended.
     writing: usize,

@@ -9,14 +9,14 @@ use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::presence::Presence;
 use crate::types::SignerKey;
 
-/// Where a signer's node is to be found. `musig.proto` has its form on the wire.
+/// The record of where a signer's node is to be found. `musig.proto` has its form on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceRecord {
     /// The signer.
     pub signer: SignerKey,
     /// The libp2p identity of its node.
     pub peer: PeerId,
-    /// Where that node listens; at most [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES).
+    /// The addresses of that node; at most [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES).
     pub addresses: Vec<Multiaddr>,
     /// A later record of the same signer and peer replaces an earlier one.
     pub sequence: u64,
@@ -62,7 +62,7 @@ impl PresenceRecord {
     }
 }
 
-/// Peers remembered of one signer: it may run two nodes, or have changed its identity.
+/// Peers that are kept of one signer: it may run two nodes, or have changed its identity.
 const PEERS_PER_SIGNER: usize = 2;
 
 /// The newest presence of each known signer and peer.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Slows a stream down to a number of frames per second, with four seconds' worth at once.
+/// The pace of a stream: a number of frames per second, with bursts of four seconds' worth.
 #[derive(Debug)]
 pub(super) struct Pace {
     per_second: f64,
@@ -16,7 +16,7 @@ impl Pace {
         Self { per_second, tokens: 4.0 * per_second, at: Instant::now() }
     }
 
-    /// Spends `cost` and says how long to wait before the next read.
+    /// Spends `cost` and returns how long to wait before the next read.
     pub(super) fn spend(&mut self, cost: f64, now: Instant) -> Duration {
         let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
@@ -25,7 +25,7 @@ impl Pace {
     }
 }
 
-/// So many things per second, and a number at once.
+/// An allowance of so many things per second, and a number at once.
 #[cfg(feature = "discovery")]
 #[derive(Debug)]
 pub(super) struct Allowance {

@@ -1,5 +1,5 @@
-//! The presences that a server of the distributed hash table keeps for others: authentic ones, the newest of each
-//! signer, and not too many.
+//! The records of the distributed hash table that a server stores: authentic presences, the newest of each signer, and
+//! a limited number.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,15 +15,15 @@ use super::rate::Allowance;
 use crate::protocol::limits;
 use crate::types::{SignerKey, tagged_hash};
 
-/// Signatures of strangers' records that are verified per second, and at once.
+/// Signatures of records that are verified per second, and at once.
 const VERIFIED: (u32, u32) = (200, 1000);
 
-/// Where in the distributed hash table the presence of a signer is: the tagged hash `musig/presence-key` of its key.
+/// The key of a signer's presence in the distributed hash table: the tagged hash `musig/presence-key` of its key.
 pub fn presence_key(signer: &SignerKey) -> [u8; 32] {
     tagged_hash("musig/presence-key", &[signer.as_bytes()])
 }
 
-/// See the module. Whatever is put into it was checked.
+/// The record store of a server. It takes valid presences only.
 #[derive(Debug)]
 pub struct PresenceStore {
     own: KBucketKey<PeerId>,
@@ -33,14 +33,14 @@ pub struct PresenceStore {
 }
 
 impl PresenceStore {
-    /// An empty one of the node `own`, for at most so many records (and at least one, the node's own).
+    /// An empty store of the node `own`, for at most so many records (and at least one, the node's own).
     pub fn new(own: PeerId, most: usize) -> Self {
         let verified = Allowance::new(VERIFIED.0, VERIFIED.1);
         Self { own: own.into(), most: most.max(1), records: HashMap::new(), verified }
     }
 
-    /// Makes room for a record: what is out of date goes, then what is farthest from this node, if that is farther than
-    /// the new one, or that is this node's own.
+    /// Makes room for a record: evicts expired ones, then the farthest from this node, if that is farther than the new
+    /// one, or the new one is this node's own.
     fn make_room(&mut self, record: &Record) -> Result<()> {
         if self.records.len() < self.most {
             return Ok(());
@@ -88,7 +88,7 @@ impl RecordStore for PresenceStore {
             }
             return Ok(());
         }
-        // What costs little comes first.
+        // Cheap checks come first.
         let claimed = PresenceRecord::decode_unverified(&record.value).map_err(|_| wrong.clone())?;
         if presence_key(&claimed.signer)[..] != *record.key.as_ref() {
             return Err(wrong);

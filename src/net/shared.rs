@@ -1,4 +1,4 @@
-//! What the handle, the driver and the tasks of the streams share.
+//! State that the handle, the driver and the tasks of the streams share.
 
 use super::budget::Budget;
 use super::config::NetworkConfig;

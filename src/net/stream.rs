@@ -1,10 +1,10 @@
 //! The protocol `/musig/1`: frames on one long-lived stream for each direction.
 //!
 //! A frame is a 4-byte big-endian length of the payload, one byte of kind (0 presence, 1 session frame), and the
-//! payload. Each side opens one stream on each connection. It begins with 8 bytes, big-endian: how many session frames
-//! it sent to this peer before, on other streams. Then comes its presence (an empty one, if it has none yet), and
-//! session frames only after a presence. With several connections each side writes on one at a time, and ends the old
-//! stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
+//! payload. Each side opens one stream on each connection. It begins with 8 bytes, big-endian: the number of session
+//! frames that it sent to this peer before, on other streams. Then comes its presence (an empty one, if it has none
+//! yet), and session frames only after a presence. With several connections each side writes on one at a time, and ends
+//! the old stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,18 +32,18 @@ const HEADER: usize = 5;
 const CHUNK: usize = 64 << 10;
 /// Bytes that may take one `frame_timeout`.
 const TIMED: usize = 256 << 10;
-/// How many times faster a frame must arrive while others wait for the room that it takes.
-const HURRY: u32 = 16;
+/// How many times faster a frame must arrive while others wait for the bytes of the budget that it takes.
+const CONTENDED_SPEED: u32 = 16;
 /// Frames that are written together if they wait together.
 const BATCH: usize = 16 << 10;
-/// What a presence costs of a peer's pace: it is a signature to verify.
+/// The cost of a presence in a peer's pace: it is a signature to verify.
 const PRESENCE_COST: f64 = 10.0;
-/// How long a stream waits for the frames before its own. On a dead connection they do not come.
-const PREDECESSOR: Duration = Duration::from_millis(500);
+/// How long a stream waits for the frames of earlier streams. On a dead connection they do not come.
+const PREDECESSORS: Duration = Duration::from_millis(500);
 
-/// What the tasks of the streams tell the driver.
+/// A report of a stream's task to the driver.
 pub(super) enum Report {
-    /// An authentic presence of the peer itself. The reader goes on after the answer.
+    /// An authentic presence of the peer itself. The reader waits until it is resumed.
     Presence { peer: PeerId, record: PresenceRecord, bytes: Vec<u8>, resume: oneshot::Sender<()> },
     /// The peer broke the protocol.
     Violation { peer: PeerId, what: &'static str },
@@ -53,7 +53,7 @@ pub(super) enum Report {
     WriterFailed { peer: PeerId, connection: ConnectionId },
 }
 
-/// Writes what waits for a peer to a stream, until another writer takes over or the peer is gone.
+/// The task that writes what waits for a peer to a stream, until another writer takes over or the peer is gone.
 pub(super) struct Writer {
     pub(super) peer: PeerId,
     pub(super) connection: ConnectionId,
@@ -126,8 +126,8 @@ impl Writer {
         }
     }
 
-    /// Room that is there at once says nothing of the other side: what is written to a dead connection goes into
-    /// buffers. Only room that had to be waited for is a sign of life.
+    /// Writes bytes. A write that succeeds at once proves nothing about the other side: on a dead connection it goes
+    /// into buffers. Only one that had to wait is activity.
     async fn put<S: AsyncWrite + Unpin>(&self, stream: &mut S, mut bytes: &[u8]) -> std::io::Result<()> {
         while !bytes.is_empty() {
             let chunk = &bytes[..bytes.len().min(CHUNK)];
@@ -160,7 +160,7 @@ fn append(batch: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     batch.extend_from_slice(payload);
 }
 
-/// Reads the frames of one stream of a peer.
+/// The task that reads the frames of one stream of a peer.
 pub(super) struct Reader {
     pub(super) peer: PeerId,
     pub(super) connection: ConnectionId,
@@ -241,7 +241,7 @@ impl Reader {
     async fn predecessors(&self, start: u64) {
         let mut delivered = self.delivered.subscribe();
         let all = delivered.wait_for(|delivered| *delivered >= start);
-        let _ = tokio::time::timeout(PREDECESSOR, all).await;
+        let _ = tokio::time::timeout(PREDECESSORS, all).await;
     }
 
     async fn accept(&self, bytes: Vec<u8>) -> Result<PresenceRecord, Ended> {
@@ -264,7 +264,7 @@ impl Reader {
         signer: Option<SignerKey>,
     ) -> Result<(u8, Received), Ended> {
         let mut header = [0; HEADER];
-        // A stream may be silent for ever between frames, and only there.
+        // A stream may be idle for ever between frames, and only there.
         stream.read_exact(&mut header[..1]).await?;
         self.moved(signer);
         self.timely(Duration::ZERO, stream.read_exact(&mut header[1..])).await?;
@@ -279,7 +279,7 @@ impl Reader {
             return Err(Ended::Violation("a frame above the limit"));
         }
 
-        // A claim alone takes no room: the first bytes come before.
+        // An announced length alone takes nothing of the budget: the first bytes must come before.
         let mut bytes = Vec::new();
         let begin = self.read_payload(stream, &mut bytes, length.min(CHUNK), signer);
         self.timely(Duration::ZERO, begin).await?;
@@ -293,7 +293,7 @@ impl Reader {
         let rest = self.read_payload(stream, &mut bytes, length, signer);
         tokio::select! {
             read = self.timely(more, rest) => read?,
-            () = self.shared.budget.wanted_after(timeout.saturating_add(more) / HURRY) => {
+            () = self.shared.budget.wanted_after(timeout.saturating_add(more) / CONTENDED_SPEED) => {
                 return Err(Ended::Violation("a slow frame that holds up others"));
             }
         }

@@ -1,4 +1,4 @@
-//! The transport: what connections are made of.
+//! The transport: TCP, names, relays, noise and yamux.
 
 use std::time::Duration;
 

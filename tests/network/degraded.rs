@@ -9,18 +9,18 @@ use crate::support::{DEADLINE, Node, config, pair};
 pub async fn degradations(settings: NetworkConfig, count: usize) -> Vec<String> {
     let runtime = tokio::runtime::Handle::current();
     let (_net, mut events) = Network::start(&runtime, settings, &generate_identity(), None).unwrap();
-    let mut told = Vec::new();
-    while told.len() < count {
+    let mut reports = Vec::new();
+    while reports.len() < count {
         let event = tokio::time::timeout(DEADLINE, events.recv()).await.expect("in time");
         if let NetEvent::Degraded(text) = event.expect("it runs") {
-            told.push(text);
+            reports.push(text);
         }
     }
-    told
+    reports
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bootstrap_peer_that_is_not_there_is_no_obstacle() {
+async fn unreachable_bootstrap_peers_hinder_nothing_else() {
     // A port on which nobody listens, and an address that leads nowhere.
     let nobody: Multiaddr =
         "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN".parse().unwrap();
@@ -36,16 +36,16 @@ async fn a_bootstrap_peer_that_is_not_there_is_no_obstacle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_without_a_peer_id_are_left_out() {
-    let nameless: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+async fn servers_without_a_peer_id_are_reported_and_left_out() {
+    let without_id: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
     let settings = NetworkConfig {
-        bootstrap_peers: vec![nameless.clone()],
-        relays: if cfg!(feature = "nat") { vec![nameless] } else { vec![] },
+        bootstrap_peers: vec![without_id.clone()],
+        relays: if cfg!(feature = "nat") { vec![without_id] } else { vec![] },
         ..config()
     };
-    let told = degradations(settings, if cfg!(feature = "nat") { 2 } else { 1 }).await;
-    assert!(told.iter().all(|text| text.contains("/p2p/")), "{told:?}");
-    assert!(told.iter().any(|text| text.contains("bootstrap peer")), "{told:?}");
+    let reports = degradations(settings, if cfg!(feature = "nat") { 2 } else { 1 }).await;
+    assert!(reports.iter().all(|text| text.contains("/p2p/")), "{reports:?}");
+    assert!(reports.iter().any(|text| text.contains("bootstrap peer")), "{reports:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +64,7 @@ async fn a_node_that_listens_nowhere_reaches_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_cannot_listen_has_a_presence_all_the_same() {
+async fn a_node_that_cannot_listen_reports_it_and_announces_no_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
     let settings = NetworkConfig { listen: vec![address.parse().unwrap()], ..config() };
@@ -82,7 +82,7 @@ async fn a_node_that_cannot_listen_has_a_presence_all_the_same() {
 }
 
 #[test]
-fn settings_for_phones() {
+fn the_settings_for_phones_do_not_listen_and_ping_less() {
     let mobile = NetworkConfig::mobile();
     assert!(mobile.listen.is_empty() && !mobile.mdns);
     assert_eq!(mobile.dht, libmusig::net::DhtMode::Client);

@@ -52,7 +52,7 @@ async fn signers_that_know_one_bootstrap_address_find_each_other() {
         _ => None,
     })
     .await;
-    assert!(learnt, "what the hash table knows is told, to be stored");
+    assert!(learnt, "what the hash table knows is reported, to be stored");
     b.connected_to(a.key()).await;
     assert!(a.send(b.key(), b"found"));
     assert_eq!(b.frame().await.1, b"found");
@@ -122,8 +122,8 @@ async fn nobody_is_found_with_the_hash_table_off_and_nothing_published() {
     let bootstrap = full_address(&server);
     let off = || NetworkConfig { dht: DhtMode::Off, ..knowing(&bootstrap) };
     let (mut a, b) = (Node::new(off()).await, Node::new(off()).await);
-    let told = crate::degraded::degradations(off(), 1).await;
-    assert!(told[0].contains("bootstrap"), "{told:?}");
+    let reports = crate::degraded::degradations(off(), 1).await;
+    assert!(reports[0].contains("bootstrap"), "{reports:?}");
     a.net.command(NetCommand::Seek(vec![b.key()])).await;
     tokio::time::timeout(Duration::from_millis(500), a.connected_to(b.key()))
         .await
@@ -133,7 +133,7 @@ async fn nobody_is_found_with_the_hash_table_off_and_nothing_published() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_was_opened_for_a_lookup_is_closed_again() {
+async fn a_connection_opened_for_a_lookup_is_closed_again() {
     // The second server is a signer that nobody seeks, and becomes known by the first one alone.
     let first = Node::new(serving()).await;
     let second = Node::new(NetworkConfig { dht: DhtMode::Server, ..knowing(&full_address(&first)) }).await;
@@ -150,7 +150,7 @@ async fn a_connection_that_was_opened_for_a_lookup_is_closed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn presences_that_nobody_needs_are_forgotten_and_that_is_told() {
+async fn presences_that_nobody_needs_are_evicted_and_reported() {
     let mut a = Node::new(NetworkConfig { max_presences: 3, ..config() }).await;
     let sought = Node::new(config()).await;
     a.net.command(NetCommand::Seek(vec![sought.key()])).await;

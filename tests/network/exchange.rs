@@ -116,7 +116,7 @@ async fn presences_are_learnt_and_replaced_by_later_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_presence_nothing_is_sent_and_then_everything() {
+async fn frames_wait_for_the_presence_and_all_follow_it() {
     let runtime = tokio::runtime::Handle::current();
     let mut a = Node::new(config()).await;
     let (silent, mut events) = Network::start(
@@ -141,7 +141,7 @@ async fn without_a_presence_nothing_is_sent_and_then_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_instances_of_one_key_both_get_everything() {
+async fn both_nodes_of_one_signer_get_every_frame() {
     let signer = Signer::new();
     let mut a = Node::new(config()).await;
     let mut first = Node::with(config(), signer.clone(), generate_identity(), 1).await;
@@ -205,13 +205,13 @@ async fn simultaneous_dials_end_in_one_connection_without_loss_or_order_broken()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_sent_before_a_shutdown_arrives() {
+async fn frames_sent_before_a_shutdown_arrive() {
     let (a, mut b) = pair(config(), config()).await;
     for number in 0..1000 {
         assert!(a.send(b.key(), &numbered(number)));
     }
     a.net.command(NetCommand::Shutdown).await;
-    // The end of the connection may be told before the last frames.
+    // The end of the connection may be reported before the last frames.
     let (mut number, mut ended) = (0, false);
     while number < 1000 || !ended {
         match b.next().await {

@@ -35,7 +35,7 @@ fn presence(outsider: &Outsider) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn oversized_frames() {
+async fn a_frame_above_the_limit_is_a_violation() {
     // Above the limit before a presence, though below the one after it.
     is_refused(|_| raw_frame(0, &vec![0; limits::PRESENCE + 1])).await;
     // The claim alone is refused; its bytes need not come.
@@ -45,7 +45,7 @@ async fn oversized_frames() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage() {
+async fn bytes_that_are_no_frame_are_a_violation() {
     is_refused(|_| b"GET / HTTP/1.1\r\n\r\n".to_vec()).await;
     is_refused(|outsider| [presence(outsider), raw_frame(2, b"unknown kind")].concat()).await;
     is_refused(|_| raw_frame(1, b"before the presence")).await;
@@ -54,7 +54,7 @@ async fn garbage() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn false_presences() {
+async fn a_presence_of_another_peer_or_signer_is_a_violation() {
     is_refused(|outsider| {
         let mut bytes = presence(outsider);
         *bytes.last_mut().unwrap() ^= 1;
@@ -124,7 +124,7 @@ async fn a_frame_in_single_bytes_is_read_and_one_that_stops_is_not_waited_for() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_presents_nobody_is_disconnected() {
+async fn a_peer_without_a_presence_is_disconnected() {
     let mut a = Node::new(NetworkConfig { presence_timeout: Duration::from_millis(300), ..config() }).await;
     let mut outsider = Outsider::new();
     let mut stream = outsider.open(&mut a).await;
@@ -134,7 +134,7 @@ async fn a_peer_that_presents_nobody_is_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_many_streams() {
+async fn a_peer_that_opens_too_many_streams_is_disconnected() {
     let mut a = Node::new(config()).await;
     let mut outsider = Outsider::new();
     let mut streams = vec![outsider.open(&mut a).await];
@@ -187,7 +187,7 @@ async fn repeated_offenders_are_banned_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_so_many_may_connect() {
+async fn inbound_connections_are_limited() {
     let mut a = Node::new(NetworkConfig { max_connections: 3, ..config() }).await;
     let mut outsiders: Vec<_> = (0..5).map(|_| Outsider::new()).collect();
     let mut streams = Vec::new();
@@ -206,7 +206,7 @@ async fn only_so_many_may_connect() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bytes_on_the_wire() {
+async fn the_bytes_on_the_wire_are_as_documented() {
     let mut a = Node::new(config()).await;
     let mut outsider = Outsider::new();
     let signer = Signer::new();
@@ -221,7 +221,7 @@ async fn the_bytes_on_the_wire() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_waits_for_the_frames_before_it_but_not_for_ever() {
+async fn a_stream_waits_for_the_frames_of_earlier_streams_for_a_limited_time() {
     let mut a = Node::new(config()).await;
     let mut outsider = Outsider::new();
     let signer = Signer::new();

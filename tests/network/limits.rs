@@ -83,7 +83,7 @@ async fn slow(node: &mut Node, bytes: usize) -> (Outsider, Stream) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_claim_of_a_large_frame_takes_no_room() {
+async fn the_announced_length_of_a_large_frame_takes_nothing_of_the_budget() {
     let receiver = NetworkConfig { max_received_bytes: 0, ..config() };
     let (a, mut b) = pair(config(), receiver).await;
     let mut slow_ones = Vec::new();
@@ -96,7 +96,7 @@ async fn the_claim_of_a_large_frame_takes_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_large_frame_gives_way_to_others() {
+async fn a_slow_large_frame_is_dropped_when_others_wait() {
     // Alone it would have 68 s.
     let receiver = NetworkConfig { max_received_bytes: 0, frame_timeout: Duration::from_secs(4), ..config() };
     let (a, mut b) = pair(config(), receiver).await;

@@ -75,21 +75,21 @@ async fn a_sought_signer_on_the_local_network_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_port_that_somebody_keeps_is_told_and_the_rest_works() {
-    if runs_inside("a_port_that_somebody_keeps_is_told_and_the_rest_works") {
+async fn a_taken_mdns_port_is_reported_and_the_rest_works() {
+    if runs_inside("a_taken_mdns_port_is_reported_and_the_rest_works") {
         return;
     }
     let _kept = std::net::UdpSocket::bind("0.0.0.0:5353").expect("nobody else is here");
-    let told = crate::degraded::degradations(local(), 1).await;
-    assert!(told[0].contains("mDNS"), "{told:?}");
+    let reports = crate::degraded::degradations(local(), 1).await;
+    assert!(reports[0].contains("mDNS"), "{reports:?}");
     let (mut a, b) = (Node::new(local()).await, Node::new(NetworkConfig { mdns: false, ..local() }).await);
     a.dial(&b).await;
     a.connected_to(b.key()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_ended_does_not_answer_any_more() {
-    if runs_inside("a_node_that_ended_does_not_answer_any_more") {
+async fn a_stopped_node_does_not_answer_mdns_queries() {
+    if runs_inside("a_stopped_node_does_not_answer_mdns_queries") {
         return;
     }
     let threads = || {

@@ -169,7 +169,7 @@ async fn a_server_keeps_only_the_newest_valid_presence_of_a_signer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_lying_server_answers_is_not_believed() {
+async fn forged_answers_of_a_server_are_refused() {
     let (mut liar, b) = (hostile(Mode::Server), Node::new(crate::support::config()).await);
     let lies = address(&mut liar).await;
     // Somebody else's node, where the attacker waits for whoever is led there.
@@ -221,7 +221,7 @@ async fn an_older_presence_does_not_replace_a_newer_one() {
 }
 
 #[test]
-fn a_full_store_keeps_what_is_nearest() {
+fn a_full_store_keeps_the_nearest_records() {
     let own = PeerId::random();
     let distance =
         |key: &kad::RecordKey| kad::KBucketKey::new(key.clone()).distance(&kad::KBucketKey::from(own));
@@ -251,7 +251,7 @@ fn a_full_store_keeps_what_is_nearest() {
 }
 
 #[test]
-fn a_record_of_this_node_is_not_pushed_out() {
+fn the_record_of_this_node_itself_is_never_evicted() {
     let own = PeerId::random();
     let signer = Signer::new();
     let mut store = PresenceStore::new(own, 1);

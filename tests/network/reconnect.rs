@@ -94,7 +94,7 @@ async fn reconnect_makes_new_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn its_own_address_is_given_up() {
+async fn the_address_of_the_node_itself_is_given_up() {
     // Another address of the same listener, so that it is not recognised before the handshake.
     let listen = vec!["/ip4/0.0.0.0/tcp/0".parse().unwrap()];
     let mut a = Node::new(NetworkConfig { listen, ..config() }).await;
@@ -167,10 +167,10 @@ fn freeze(switch: &std::sync::Mutex<Arc<AtomicBool>>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_on_which_nothing_moves_is_replaced() {
+async fn an_idle_connection_is_replaced() {
     let (mut a, mut b, switch) = freezable_pair().await;
 
-    // Pings keep it alive for longer than `dead_after`, and are told once a second.
+    // Pings keep it alive for longer than `dead_after`, and are reported once a second.
     let begin = Instant::now();
     let mut heard = 0;
     while begin.elapsed() < Duration::from_secs(3) {
@@ -191,7 +191,7 @@ async fn a_connection_on_which_nothing_moves_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_connection_is_not_kept_by_what_is_written_to_it() {
+async fn a_dead_connection_is_closed_although_this_node_writes_to_it() {
     let (mut a, mut b, switch) = freezable_pair().await;
     freeze(&switch);
     // As an unfinished session does: a few bytes now and then, for which there is always room in some buffer.

@@ -102,7 +102,7 @@ async fn a_node_learns_that_it_can_be_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn places_are_taken_again_at_a_relay_that_was_restarted() {
+async fn reservations_are_made_again_at_a_relay_that_was_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let identity = folder.path().join("identity").display().to_string();
     let relay = Server::with(&["--listen", "/ip4/127.0.0.1/tcp/0", "--identity", &identity]);
