@@ -1874,6 +1874,40 @@ musig_status musig_config_add_peer_address(const struct musig_config *config,
                                            struct musig_error **error);
 
 /**
+ * Adds a server of the distributed hash table, in which signers find each other by their keys.
+ *
+ * It is connected to from the start, and again whenever it is not connected. It need not be a signer.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ *          MUSIG_STATUS_CONFIG_USED.
+ * Out:     error: why it failed; may be NULL.
+ * In:      config: the configuration.
+ *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+musig_status musig_config_add_bootstrap_address(const struct musig_config *config,
+                                                const char *address,
+                                                struct musig_error **error);
+
+/**
+ * Adds a relay through which others reach this node.
+ *
+ * A place is reserved at each relay, and renewed. For nodes that others cannot dial.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ *          MUSIG_STATUS_CONFIG_USED.
+ * Out:     error: why it failed; may be NULL.
+ * In:      config: the configuration.
+ *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+musig_status musig_config_add_relay_address(const struct musig_config *config,
+                                            const char *address,
+                                            struct musig_error **error);
+
+/**
  * Starts without a network: sessions go by musig_session_export and musig_node_import alone.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
@@ -1979,6 +2013,23 @@ musig_status musig_config_set_log_sink(const struct musig_config *config,
                                        struct musig_error **error);
 
 /**
+ * Sets a number.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such option, or the value cannot be;
+ *          MUSIG_STATUS_CONFIG_USED.
+ * Out:     error: why it failed; may be NULL.
+ * In:      config: the configuration.
+ *          option: a musig_option, which says what it is for.
+ *          value: the number.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+musig_status musig_config_set_number(const struct musig_config *config,
+                                     int32_t option,
+                                     uint64_t value,
+                                     struct musig_error **error);
+
+/**
  * Takes one more reference to a configuration.
  *
  * Returns: the same pointer.
@@ -1997,57 +2048,6 @@ struct musig_config *musig_config_ref(struct musig_config *config);
  * Blocks:  never.
  */
 void musig_config_free(struct musig_config *config);
-
-/**
- * Sets a number.
- *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such option, or the value cannot be;
- *          MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
- * In:      config: the configuration.
- *          option: a musig_option, which says what it is for.
- *          value: the number.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
- */
-musig_status musig_config_set_number(const struct musig_config *config,
-                                     int32_t option,
-                                     uint64_t value,
-                                     struct musig_error **error);
-
-/**
- * Adds a server of the distributed hash table, in which signers find each other by their keys.
- *
- * It is connected to from the start, and again whenever it is not connected. It need not be a signer.
- *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
- *          MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
- * In:      config: the configuration.
- *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
- * Threads: any, inside callbacks too.
- * Blocks:  never.
- */
-musig_status musig_config_add_bootstrap_address(const struct musig_config *config,
-                                                const char *address,
-                                                struct musig_error **error);
-
-/**
- * Adds a relay through which others reach this node.
- *
- * A place is reserved at each relay, and renewed. For nodes that others cannot dial.
- *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
- *          MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
- * In:      config: the configuration.
- *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
- * Threads: any, inside callbacks too.
- * Blocks:  never.
- */
-musig_status musig_config_add_relay_address(const struct musig_config *config,
-                                            const char *address,
-                                            struct musig_error **error);
 
 /**
  * Elects a coordinator among signers.

@@ -20,6 +20,8 @@ pub use self::handle::Session;
 pub use self::metrics::{Metrics, NetworkCounters, Refused, StoreCounters};
 use self::reply::Health;
 pub use self::reply::Reply;
+#[cfg(feature = "capi")]
+pub(crate) use self::request::Content;
 pub use self::request::SessionRequest;
 pub use self::runtime::RuntimeProfile;
 use crate::error::Error;

@@ -10,22 +10,25 @@ use crate::protocol::proposal::{
 };
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
-enum Content {
+/// What is to be signed.
+#[derive(Clone)]
+pub(crate) enum Content {
     Messages(Vec<Message>),
     Transaction { unsigned: Vec<u8>, spent: Vec<SpentOutput>, sighash_type: SighashType },
 }
 
 /// The terms of a session to be: see [`Terms`] for what each means.
+#[derive(Clone)]
 pub struct SessionRequest {
     signers: Vec<SignerKey>,
-    key_order: KeyOrder,
-    tweaks: Option<Vec<Tweak>>,
-    content: Content,
-    election_method: ElectionMethod,
-    failover: FailoverPolicy,
-    expires_in: Duration,
-    metadata: Vec<u8>,
-    replaces: Option<SessionId>,
+    pub(crate) key_order: KeyOrder,
+    pub(crate) tweaks: Option<Vec<Tweak>>,
+    pub(crate) content: Content,
+    pub(crate) election_method: ElectionMethod,
+    pub(crate) failover: FailoverPolicy,
+    pub(crate) expires_in: Duration,
+    pub(crate) metadata: Vec<u8>,
+    pub(crate) replaces: Option<SessionId>,
 }
 
 impl SessionRequest {

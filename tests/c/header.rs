@@ -5,24 +5,25 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 20] = [
+const FILES: [&str; 21] = [
     "version",
     "status",
     "error",
     "bytes",
     "callback",
+    "enums",
     "signer",
     "chain",
     "log",
     "config",
-    "option",
-    "network",
     "election",
+    "keys",
     "proposal",
     "terms",
     "session",
     "session_status",
     "event",
+    "start",
     "node",
     "delivery",
     "metrics",
@@ -349,4 +350,40 @@ fn the_version_is_the_one_of_the_package() {
     assert_eq!(number("MUSIG_VERSION_MINOR"), package[1]);
     assert_eq!(number("MUSIG_VERSION_PATCH"), package[2]);
     assert_eq!(number("MUSIG_VERSION_NUMBER"), package[0] * 1_000_000 + package[1] * 1_000 + package[2]);
+}
+
+/// The modules of `src/ffi/c` that a file names.
+fn imports(file: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let text = read(&format!("src/ffi/c/{file}.rs"));
+    let mut found = BTreeSet::new();
+    for mark in ["super::", "crate::ffi::c::"] {
+        for (position, _) in text.match_indices(mark) {
+            let name = text[position + mark.len()..].split(|c: char| !c.is_ascii_lowercase() && c != '_');
+            found.extend(
+                name.take(1).filter(|name| modules.contains(*name) && *name != file).map(str::to_owned),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn no_two_files_import_each_other_in_a_circle() {
+    let folder = fs::read_dir(root().join("src/ffi/c")).expect("can be read");
+    let names = folder.map(|entry| entry.expect("can be read").file_name().to_string_lossy().into_owned());
+    let modules: BTreeSet<String> =
+        names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect();
+    let mut left: Vec<(String, BTreeSet<String>)> = modules
+        .iter()
+        .filter(|name| *name != "mod")
+        .map(|name| (name.clone(), imports(name, &modules)))
+        .collect();
+    assert!(left.iter().any(|(name, imports)| name == "config" && imports.contains("settings")));
+    // Take away whatever imports only what is gone; a circle stays.
+    while let Some(index) =
+        left.iter().position(|(_, imports)| imports.iter().all(|name| !left.iter().any(|(n, _)| n == name)))
+    {
+        left.remove(index);
+    }
+    assert!(left.is_empty(), "these import each other: {left:#?}");
 }

@@ -1,4 +1,4 @@
-//! Where C comes in: NULL checks, lengths, panics, statuses, handles.
+//! The entry from C: NULL checks, lengths, panics, statuses.
 //!
 //! A pointer from C is read by one of the macros here and nowhere else. Their safety is the caller's side of the
 //! header: a pointer is NULL, or points to what the header says for as long as it says.
@@ -6,31 +6,13 @@
 use std::ffi::{CStr, c_char};
 use std::mem::size_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
 
+use super::enums::Enumeration;
 use super::error::musig_error;
+use super::failure::{Failure, Outcome};
+use super::handle::into_handle;
 use super::status::{musig_status, musig_status_code};
-use crate::platform::ForkGuard;
 use crate::types::{SessionId, SignerKey};
-
-/// Why a call fails: its status, and words for people.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub status: musig_status_code,
-    pub message: String,
-}
-
-impl Failure {
-    pub(super) fn new(status: musig_status_code, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
-    }
-
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(musig_status_code::INVALID_ARGUMENT, message)
-    }
-}
-
-pub(super) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Runs the body of a fallible function: no panic leaves it, and the error is always written.
 ///
@@ -59,44 +41,6 @@ pub(super) unsafe fn enter(error: *mut *mut musig_error, body: impl FnOnce() -> 
         unsafe { error.write(object) };
     }
     status as musig_status
-}
-
-/// Runs the body of a function that cannot fail; a panic in it gives `otherwise`.
-pub(super) fn simple<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
-        std::mem::forget(payload);
-        otherwise
-    })
-}
-
-/// Hands an object to C, with one reference. Any thread may use it and give it up.
-pub(super) fn into_handle<T: Send + Sync>(object: T) -> *mut T {
-    Arc::into_raw(Arc::new(object)).cast_mut()
-}
-
-/// One more reference. NULL stays NULL.
-///
-/// # Safety
-/// `handle` is NULL, or came from [`into_handle`] and has a reference.
-pub(super) unsafe fn add_reference<T>(handle: *mut T) -> *mut T {
-    if !handle.is_null() {
-        // SAFETY: it came from Arc::into_raw, and its count is at least one.
-        unsafe { Arc::increment_strong_count(handle.cast_const()) };
-    }
-    handle
-}
-
-/// One reference less; the last one drops the object. Nothing for NULL.
-///
-/// # Safety
-/// `handle` is NULL, or came from [`into_handle`] and has a reference, which the caller gives up.
-pub(super) unsafe fn release<T>(handle: *mut T) {
-    if !handle.is_null() {
-        simple((), || {
-            // SAFETY: it came from Arc::into_raw, and the caller gives its reference up.
-            unsafe { Arc::decrement_strong_count(handle.cast_const()) }
-        });
-    }
 }
 
 /// Refuses NULL, and an address at which there can be no `T`.
@@ -273,32 +217,22 @@ pub(super) fn session_id(bytes: &[u8]) -> SessionId {
     SessionId(fixed(bytes))
 }
 
-/// One of an enumeration's values, by its number.
-pub(super) fn choice<T: Copy>(number: i32, all: &[(i32, T)], name: &str) -> Outcome<T> {
-    let found = all.iter().find(|(value, _)| *value == number);
-    found
-        .map(|(_, value)| *value)
-        .ok_or_else(|| Failure::invalid(format!("{name} is {number}, which is none of its values")))
-}
-
 /// 0 or 1.
 pub(super) fn flag(number: i32, name: &str) -> Outcome<bool> {
-    choice(number, &[(0, false), (1, true)], name)
-}
-
-static PROCESS: OnceLock<ForkGuard> = OnceLock::new();
-
-/// Refuses in a child of the process that first started a node: the library's threads are not there.
-pub(super) fn check_process() -> Outcome {
-    match PROCESS.get_or_init(ForkGuard::new).check() {
-        Ok(()) => Ok(()),
-        Err(_) => Err(crate::error::Error::Forked.into()),
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(none_of(number, name)),
     }
 }
 
-/// Whether this is a child of the process that first started a node.
-pub(super) fn is_forked() -> bool {
-    PROCESS.get().is_some_and(|process| process.check().is_err())
+/// One of an enumeration's values, by its number.
+pub(super) fn choice<T: Enumeration>(number: i32, name: &str) -> Outcome<T> {
+    T::of_number(number).ok_or_else(|| none_of(number, name))
+}
+
+fn none_of(number: i32, name: &str) -> Failure {
+    Failure::invalid(format!("{name} is {number}, which is none of its values"))
 }
 
 /// Reads a handle or another object that C lends.
@@ -356,7 +290,7 @@ macro_rules! sized {
 /// The body of a fallible function.
 macro_rules! fallible {
     ($error:ident, $body:block) => {{
-        let body = || -> crate::ffi::c::boundary::Outcome { $body };
+        let body = || -> crate::ffi::c::failure::Outcome { $body };
         // SAFETY: the header asks for an error that may be written to, or NULL.
         unsafe { crate::ffi::c::boundary::enter($error, body) }
     }};

@@ -1,6 +1,6 @@
 //! Bytes that the library hands out.
 
-use super::boundary::{add_reference, release, simple};
+use super::handle::{add_reference, release};
 
 /// Bytes, or a text, that the library hands out. They never change.
 pub struct musig_bytes {
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn musig_bytes_length(bytes: *const musig_bytes) -> usize 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_ref(bytes: *mut musig_bytes) -> *mut musig_bytes {
     // SAFETY: the header asks for bytes with a reference, or NULL.
-    simple(bytes, || unsafe { add_reference(bytes) })
+    unsafe { add_reference(bytes) }
 }
 
 /// Gives up one reference to bytes; the last one frees them.

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use super::callback::UserData;
+use super::enums::{Enumeration, musig_chain_state, musig_submit};
 use crate::chain::{
     Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
 };
@@ -11,19 +12,6 @@ use crate::types::Txid;
 
 /// Room for the words of a callback, with the NUL behind them.
 const REASON: usize = 512;
-
-/// What a broadcaster's callback returns.
-/// cbindgen:rename-all=prefix:MUSIG_SUBMIT_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_submit {
-    /// The network's node took the transaction, or knew it (or the same with another witness) already.
-    ACCEPTED = 0,
-    /// It refuses the transaction itself: fee, policy, inputs. Nobody is excused by that.
-    REJECTED = 1,
-    /// It cannot be reached: the next signers take over. So does every other number.
-    UNREACHABLE = 2,
-}
 
 /// Submits transactions. The callback is entered on a thread of the library, one call at a time. It may block; after
 /// 30 s its answer counts as MUSIG_SUBMIT_UNREACHABLE. No exception may leave it.
@@ -68,21 +56,6 @@ pub struct musig_chain_query {
     pub txid: *const u8,
     /// What it spends: a conflicting transaction spends one of these.
     pub spends: *const musig_outpoint,
-}
-
-/// What the chain says about a transaction.
-/// cbindgen:rename-all=prefix:MUSIG_CHAIN_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_chain_state {
-    /// Neither it nor a conflicting spend is known.
-    UNKNOWN = 0,
-    /// It is in the mempool.
-    SEEN = 1,
-    /// It is in a block: set height and confirmations.
-    CONFIRMED = 2,
-    /// Another transaction that spends the same is in a block: set conflict_txid and confirmations.
-    CONFLICT = 3,
 }
 
 /// An observer's answer. All zeros when the callback gets it.
@@ -147,12 +120,12 @@ impl Broadcaster for ForeignBroadcaster {
                 REASON,
             )
         };
-        match answer {
-            0 => Ok(SubmitOutcome::Accepted),
-            1 => Ok(SubmitOutcome::Rejected(words(&reason))),
-            number => {
+        match musig_submit::of_number(answer) {
+            Some(musig_submit::ACCEPTED) => Ok(SubmitOutcome::Accepted),
+            Some(musig_submit::REJECTED) => Ok(SubmitOutcome::Rejected(words(&reason))),
+            Some(musig_submit::UNREACHABLE) | None => {
                 let words = words(&reason);
-                let words = if words.is_empty() { format!("the callback returned {number}") } else { words };
+                let words = if words.is_empty() { format!("the callback returned {answer}") } else { words };
                 Err(unreachable(words))
             }
         }
@@ -191,12 +164,13 @@ impl ChainObserver for ForeignObserver {
             return Err(unreachable(format!("the callback returned {result}")));
         }
         let confirmations = answer.confirmations.max(1);
-        match answer.state {
-            0 => Ok(ChainStatus::Unknown),
-            1 => Ok(ChainStatus::Seen),
-            2 => Ok(ChainStatus::Confirmed { height: answer.height, confirmations }),
-            3 => Ok(ChainStatus::Conflict { txid: Txid(answer.conflict_txid), confirmations }),
-            state => Err(unreachable(format!("the callback answered the state {state}"))),
+        use musig_chain_state::*;
+        match musig_chain_state::of_number(answer.state) {
+            Some(UNKNOWN) => Ok(ChainStatus::Unknown),
+            Some(SEEN) => Ok(ChainStatus::Seen),
+            Some(CONFIRMED) => Ok(ChainStatus::Confirmed { height: answer.height, confirmations }),
+            Some(CONFLICT) => Ok(ChainStatus::Conflict { txid: Txid(answer.conflict_txid), confirmations }),
+            None => Err(unreachable(format!("the callback answered the state {}", answer.state))),
         }
     }
 }

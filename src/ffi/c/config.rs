@@ -1,61 +1,25 @@
 //! What a node is started with.
 
 use std::ffi::{c_char, c_void};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::boundary::{Failure, Outcome, add_reference, into_handle, release, simple};
+use super::boundary::{choice, flag};
 use super::callback::{UserData, musig_destroy};
 use super::chain::{ForeignBroadcaster, ForeignObserver, musig_broadcaster, musig_chain_observer};
+use super::delivery::musig_event_handler;
+use super::enums::{Enumeration, musig_log_level, musig_option};
 use super::error::musig_error;
-use super::event::musig_event;
-use super::log::{LINES, Sink, musig_log_sink};
-use super::network::Network;
-use super::node::musig_node;
-use super::option::Numbers;
-use super::signer::{Kind, musig_signer};
+use super::failure::{Failure, Outcome};
+use super::handle::{add_reference, release};
+use super::log::musig_log_sink;
+use super::settings::{Settings, Store};
+use super::signer::musig_signer;
 use super::status::{musig_status, musig_status_code};
-use crate::error::Error;
-use crate::event::KeepEvent;
-use crate::event::lane::Lane;
-use crate::net::Multiaddr;
-use crate::node::{Node, NodeBuilder, runtime};
-use crate::store::memory::MemoryStore;
+use crate::net::{self, Multiaddr};
 
 /// What a node is started with. It can be filled by any thread, and is used up by the node that starts with it.
 pub struct musig_config(Mutex<Option<Settings>>);
-
-/// Gets each event of a node, one at a time, in order, on a thread of the library. The node and the event live for the
-/// length of the call; take references to keep them. Returning 0 acknowledges the event; any other number keeps a
-/// durable one, which comes again after a restart or musig_node_redeliver. Should be idempotent. It may block, which
-/// delays no signing, and may call every function, but musig_node_stop of this node returns
-/// MUSIG_STATUS_WOULD_DEADLOCK. No exception may leave it.
-pub type musig_event_handler = Option<
-    unsafe extern "C" fn(user_data: *mut c_void, node: *mut musig_node, event: *mut musig_event) -> i32,
->;
-
-#[derive(Clone)]
-enum Store {
-    Path(String),
-    Memory,
-}
-
-/// Plain data, so that a start that fails leaves the configuration as it was.
-#[derive(Clone, Default)]
-struct Settings {
-    signer: Option<Kind>,
-    store: Option<Store>,
-    listen: Vec<String>,
-    peers: Vec<String>,
-    network: Network,
-    offline: bool,
-    without_observer: bool,
-    broadcaster: Option<Arc<ForeignBroadcaster>>,
-    observer: Option<Arc<ForeignObserver>>,
-    handler: Option<(musig_event_handler, Arc<UserData>)>,
-    log: Option<(musig_log_sink, Arc<UserData>)>,
-    numbers: Numbers,
-}
 
 impl musig_config {
     fn lock(&self) -> MutexGuard<'_, Option<Settings>> {
@@ -72,12 +36,15 @@ impl musig_config {
         Ok(())
     }
 
-    pub(super) fn change_numbers(&self, change: impl FnOnce(&mut Numbers)) -> Outcome {
-        self.change(|settings| change(&mut settings.numbers))
-    }
-
-    pub(super) fn change_network(&self, change: impl FnOnce(&mut Network)) -> Outcome {
-        self.change(|settings| change(&mut settings.network))
+    /// Starts something with the settings, which are used up if that succeeds.
+    pub(super) fn use_up<T>(&self, start: impl FnOnce(&Settings) -> Outcome<T>) -> Outcome<T> {
+        // Taken out meanwhile, so that they start one node; and not under the lock, for callbacks may use it.
+        let settings = self.lock().take().ok_or_else(used)?;
+        let started = start(&settings);
+        if started.is_err() {
+            *self.lock() = Some(settings);
+        }
+        started
     }
 }
 
@@ -94,121 +61,13 @@ pub(super) fn multiaddress(address: &str) -> Outcome<String> {
     }
 }
 
-/// What the node of C keeps beside the node, to end it.
-pub(super) struct Started {
-    pub node: Node,
-    pub foreign: Vec<Arc<UserData>>,
-    pub log: Option<Arc<Lane>>,
-}
-
-/// Where a node's log goes, and the thread that it goes by.
-type Log = (tracing::Dispatch, Arc<Lane>);
-
-/// A node to be, what is destroyed after it, and its log.
-type Prepared = (NodeBuilder, Vec<Arc<UserData>>, Option<Log>);
-
-/// Where a handler finds the node that it belongs to.
-pub(super) type Slot = Arc<OnceLock<Weak<musig_node>>>;
-
-impl Settings {
-    fn builder(&self, slot: &Slot) -> Outcome<Prepared> {
-        let mut builder = Node::builder();
-        let mut foreign = Vec::new();
-        builder = match &self.signer {
-            Some(Kind::Local(signer)) => builder.shared_signer(signer.clone()),
-            Some(Kind::Foreign(signer)) => builder.foreign_signer(signer.clone()),
-            None => builder,
-        };
-        builder = match &self.store {
-            Some(Store::Path(path)) => builder.store_path(path),
-            Some(Store::Memory) => builder.store(MemoryStore::new()),
-            None => builder,
-        };
-        builder = self.network.begin(builder);
-        for address in &self.listen {
-            builder = builder.listen(address);
-        }
-        for address in &self.peers {
-            builder = builder.peer(address);
-        }
-        builder = self.network.apply(builder);
-        if self.offline {
-            builder = builder.offline();
-        }
-        if self.without_observer {
-            builder = builder.without_observer();
-        }
-        if let Some(object) = &self.broadcaster {
-            foreign.push(object.data.clone());
-            builder = builder.broadcaster(object.clone());
-        }
-        if let Some(object) = &self.observer {
-            foreign.push(object.data.clone());
-            builder = builder.observer(object.clone());
-        }
-        if let Some((Some(handler), data)) = &self.handler {
-            foreign.push(data.clone());
-            let (handler, data, slot) = (*handler, data.clone(), slot.clone());
-            builder = builder.event_handler(move |event| {
-                // Set as soon as the node has started. When its last reference is gone, the node is about to stop.
-                let Some(node) = slot.wait().upgrade() else { return Err(KeepEvent) };
-                let event = into_handle(musig_event::new(event.clone()));
-                // SAFETY: the handler is of this type, and node and event live for the call.
-                let result = unsafe { handler(data.pointer(), Arc::as_ptr(&node).cast_mut(), event) };
-                // SAFETY: the reference that was made above.
-                unsafe { release(event) };
-                if result == 0 { Ok(()) } else { Err(KeepEvent) }
-            });
-        }
-        builder = self.numbers.apply(builder);
-        let profile = self.numbers.profile();
-        let mut log = None;
-        if let Some((table, data)) = &self.log {
-            let lane = Lane::spawn("log", LINES, runtime::handle(profile)?)
-                .map_err(|error| Error::Config(format!("no thread could be started: {error}")))?;
-            let lane = Arc::new(lane);
-            foreign.push(data.clone());
-            let sink =
-                Sink { table: *table, data: data.clone(), lane: lane.clone(), spans: AtomicU64::new(1) };
-            let dispatch = tracing::Dispatch::new(sink);
-            builder = builder.tracing(dispatch.clone());
-            log = Some((dispatch, lane));
-        }
-        Ok((builder, foreign, log))
+fn server(address: &str) -> Outcome<String> {
+    let checked = multiaddress(address)?;
+    if !address.parse::<Multiaddr>().is_ok_and(|address| net::has_peer(&address)) {
+        let hint = "add its peer id at the end, like /p2p/12D3KooW...";
+        return Err(Failure::invalid(format!("{address} does not say who is there; {hint}")));
     }
-}
-
-/// Starts a node. The configuration is used up if that succeeds.
-pub(super) fn start(config: &musig_config, slot: &Slot) -> Outcome<Started> {
-    // Taken out meanwhile, so that a configuration starts one node; and not under its lock, for callbacks may use it.
-    let settings = config.lock().take().ok_or_else(used)?;
-    let started = start_with(&settings, slot);
-    if started.is_err() {
-        *config.lock() = Some(settings);
-    }
-    started
-}
-
-fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
-    let (builder, foreign, log) = settings.builder(slot)?;
-    match builder.start() {
-        Ok(node) => {
-            let log = log.map(|(dispatch, lane)| {
-                tracing::dispatcher::with_default(&dispatch, || {
-                    tracing::info!(signer = %node.signer_key(), peer = node.peer_id(), "the node started");
-                });
-                lane
-            });
-            Ok(Started { node, foreign, log })
-        }
-        Err(error) => {
-            // The sink may be used again, by another node.
-            if let Some((_, lane)) = log {
-                let _ = lane.stop_and_join();
-            }
-            Err(error.into())
-        }
-    }
+    Ok(checked)
 }
 
 /// Makes an empty configuration.
@@ -330,6 +189,52 @@ pub unsafe extern "C" fn musig_config_add_peer_address(
     fallible!(error, {
         let (config, address) = (get!(config), multiaddress(text!(address))?);
         config.change(|settings| settings.peers.push(address))
+    })
+}
+
+/// Adds a server of the distributed hash table, in which signers find each other by their keys.
+///
+/// It is connected to from the start, and again whenever it is not connected. It need not be a signer.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+///          MUSIG_STATUS_CONFIG_USED.
+/// Out:     error: why it failed; may be NULL.
+/// In:      config: the configuration.
+///          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_config_add_bootstrap_address(
+    config: *const musig_config,
+    address: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (config, address) = (get!(config), server(text!(address))?);
+        config.change(|settings| settings.bootstrap_peers.push(address))
+    })
+}
+
+/// Adds a relay through which others reach this node.
+///
+/// A place is reserved at each relay, and renewed. For nodes that others cannot dial.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+///          MUSIG_STATUS_CONFIG_USED.
+/// Out:     error: why it failed; may be NULL.
+/// In:      config: the configuration.
+///          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_config_add_relay_address(
+    config: *const musig_config,
+    address: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (config, address) = (get!(config), server(text!(address))?);
+        config.change(|settings| settings.relays.push(address))
     })
 }
 
@@ -484,10 +389,85 @@ pub unsafe extern "C" fn musig_config_set_log_sink(
         if table.log.is_none() {
             return Err(Failure::invalid("sink lacks log"));
         }
-        if !(1..=5).contains(&table.level) {
+        if musig_log_level::of_number(table.level).is_none() {
             return Err(Failure::invalid("sink has a level that is no musig_log_level"));
         }
         config.change(|settings| settings.log.replace((table, Arc::new(UserData::new(user_data, destroy)))))
+    })
+}
+
+/// Sets a number.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such option, or the value cannot be;
+///          MUSIG_STATUS_CONFIG_USED.
+/// Out:     error: why it failed; may be NULL.
+/// In:      config: the configuration.
+///          option: a musig_option, which says what it is for.
+///          value: the number.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_config_set_number(
+    config: *const musig_config,
+    option: i32,
+    value: u64,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        use musig_option::*;
+        let config = get!(config);
+        let option = choice(option, "option")?;
+        let most = u64::from(u32::MAX);
+        let within = |least: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(value);
+            }
+            Err(Failure::invalid(format!("value is {value}; {least} to {most} are allowed")))
+        };
+        let switch = || flag(i32::try_from(value).unwrap_or(-1), "value");
+        match option {
+            FINAL_DEPTH => {
+                let depth = within(1)? as u32;
+                config.change(|settings| settings.final_depth = Some(depth))
+            }
+            DEAD_AFTER => {
+                let silence = within(0)?;
+                let silence = (silence > 0).then(|| Duration::from_millis(silence));
+                config.change(|settings| settings.dead_after = silence)
+            }
+            CLAIMS => {
+                let send = switch()?;
+                config.change(|settings| settings.claims = Some(send))
+            }
+            NACKS => {
+                let send = switch()?;
+                config.change(|settings| settings.nacks = Some(send))
+            }
+            STALL_AFTER => {
+                let silence = Duration::from_millis(within(1)?);
+                config.change(|settings| settings.stall_after = Some(silence))
+            }
+            MAX_SESSIONS => {
+                let sessions = within(1)? as usize;
+                config.change(|settings| settings.max_sessions = Some(sessions))
+            }
+            SMALL_RUNTIME => {
+                let small = switch()?;
+                config.change(|settings| settings.small_runtime = small)
+            }
+            DHT => {
+                let mode = choice(i32::try_from(value).unwrap_or(-1), "value")?;
+                config.change(|settings| settings.dht = Some(mode))
+            }
+            MDNS => {
+                let on = switch()?;
+                config.change(|settings| settings.mdns = on)
+            }
+            MOBILE => {
+                let mobile = switch()?;
+                config.change(|settings| settings.mobile = mobile)
+            }
+        }
     })
 }
 
@@ -500,7 +480,7 @@ pub unsafe extern "C" fn musig_config_set_log_sink(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_ref(config: *mut musig_config) -> *mut musig_config {
     // SAFETY: the header asks for a configuration with a reference, or NULL.
-    simple(config, || unsafe { add_reference(config) })
+    unsafe { add_reference(config) }
 }
 
 /// Gives up one reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no

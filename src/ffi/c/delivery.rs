@@ -1,12 +1,22 @@
-//! Taking the events of a node: by waiting, or in a loop of the application's own.
+//! The delivery of a node's events: to a handler, by waiting, or in a loop of the application's own.
 
+use std::ffi::c_void;
 use std::time::Duration;
 
-use super::boundary::Failure;
 use super::error::musig_error;
 use super::event::musig_event;
+use super::failure::Failure;
 use super::node::musig_node;
 use super::status::{musig_status, musig_status_code};
+
+/// Gets each event of a node, one at a time, in order, on a thread of the library. The node and the event live for the
+/// length of the call; take references to keep them. Returning 0 acknowledges the event; any other number keeps a
+/// durable one, which comes again after a restart or musig_node_redeliver. Should be idempotent. It may block, which
+/// delays no signing, and may call every function, but musig_node_stop of this node returns
+/// MUSIG_STATUS_WOULD_DEADLOCK. No exception may leave it.
+pub type musig_event_handler = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, node: *mut musig_node, event: *mut musig_event) -> i32,
+>;
 
 /// Takes the next event.
 ///

@@ -1,19 +1,16 @@
-//! Elections, which need no node, and what else is computed from keys alone.
+//! Elections, which need no node.
 
 use std::ffi::{CString, c_char};
 
-use super::boundary::{
-    Failure, add_reference, choice, fixed, flag, release, session_id, signer_keys, simple, total,
-};
+use super::boundary::{choice, session_id, signer_keys, total};
+use super::enums::{Enumeration, musig_election_method};
 use super::error::musig_error;
-use super::proposal::KEY_ORDERS;
+use super::failure::Failure;
+use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 use crate::error::Error;
-use crate::protocol::crypto::key_set;
-use crate::protocol::crypto::key_set::TweakForest;
-use crate::protocol::election::{Election, ElectionMethod, elect};
+use crate::protocol::election::{Election, elect};
 use crate::protocol::limits;
-use crate::protocol::proposal::Tweak;
 
 /// The result of an election: which signer broadcasts, and who follows.
 pub struct musig_election {
@@ -27,31 +24,6 @@ impl musig_election {
         Self { election, proof }
     }
 }
-
-/// How the coordinator is elected.
-/// cbindgen:rename-all=prefix:MUSIG_ELECTION_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_election_method {
-    /// Signers by their compressed keys, ascending. The default.
-    LEXICOGRAPHIC = 0,
-    /// Index order, wrapping, from a start that the hash of all keys gives.
-    HASH_BASED = 1,
-    /// 0, 1, …, n-1.
-    FIRST_SIGNER = 2,
-    /// n-1, …, 1, 0.
-    LAST_SIGNER = 3,
-    /// By the hash of session id and key: rotates with every session.
-    SESSION_SALTED = 4,
-}
-
-pub(super) const METHODS: [(i32, ElectionMethod); 5] = [
-    (musig_election_method::LEXICOGRAPHIC as i32, ElectionMethod::Lexicographic),
-    (musig_election_method::HASH_BASED as i32, ElectionMethod::HashBased),
-    (musig_election_method::FIRST_SIGNER as i32, ElectionMethod::FirstSigner),
-    (musig_election_method::LAST_SIGNER as i32, ElectionMethod::LastSigner),
-    (musig_election_method::SESSION_SALTED as i32, ElectionMethod::SessionSalted),
-];
 
 /// Elects a coordinator among signers.
 ///
@@ -80,8 +52,8 @@ pub unsafe extern "C" fn musig_election_new(
         let (out, id) = (out!(out), session_id(array!(id, 32)));
         let bytes = total(signers_length, 33, limits::SIGNERS, "signers_length")?;
         let signers = signer_keys(array!(signers, bytes))?;
-        let method = choice(method, &METHODS, "method")?;
-        let election = elect(&signers, method, &id).map_err(Error::from)?;
+        let method = choice::<musig_election_method>(method, "method")?;
+        let election = elect(&signers, method.into(), &id).map_err(Error::from)?;
         out.give(musig_election::new(election));
         Ok(())
     })
@@ -97,7 +69,7 @@ pub unsafe extern "C" fn musig_election_new(
 pub unsafe extern "C" fn musig_election_method_of(election: *const musig_election) -> i32 {
     // SAFETY: the header asks for an election or NULL.
     let election = unsafe { election.as_ref() };
-    election.map_or(-1, |election| election.election.method.number() as i32)
+    election.map_or(-1, |election| musig_election_method::from(election.election.method).number())
 }
 
 /// Tells the signer index of the elected coordinator: the first of the priority list.
@@ -226,11 +198,11 @@ pub unsafe extern "C" fn musig_election_verify(
         let (id, proof) = (session_id(array!(id, 32)), text!(proof));
         let bytes = total(signers_length, 33, limits::SIGNERS, "signers_length")?;
         let signers = signer_keys(array!(signers, bytes))?;
-        let method = choice(method, &METHODS, "method")?;
+        let method = choice::<musig_election_method>(method, "method")?;
         let length = total(priority_list_length, 1, limits::SIGNERS, "priority_list_length")?;
         let list = array!(priority_list, length);
         let election = Election {
-            method,
+            method: method.into(),
             coordinator: coordinator as usize,
             priority_list: list.iter().map(|index| *index as usize).collect(),
             proof: proof.to_owned(),
@@ -252,7 +224,7 @@ pub unsafe extern "C" fn musig_election_verify(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_election_ref(election: *mut musig_election) -> *mut musig_election {
     // SAFETY: the header asks for an election with a reference, or NULL.
-    simple(election, || unsafe { add_reference(election) })
+    unsafe { add_reference(election) }
 }
 
 /// Gives up one reference to an election; the last one frees it.
@@ -264,90 +236,4 @@ pub unsafe extern "C" fn musig_election_ref(election: *mut musig_election) -> *m
 pub unsafe extern "C" fn musig_election_free(election: *mut musig_election) {
     // SAFETY: the header asks for an election with a reference, or NULL.
     unsafe { release(election) }
-}
-
-/// Aggregates public keys by BIP-327, without tweaks.
-///
-/// Needs no node.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
-///          are no signers.
-/// Out:     out: gets the 33 bytes of the aggregate key (GetPlainPubkey); its last 32 are the x-only key.
-///          error: why it failed; may be NULL.
-/// In:      signers: the compressed public keys, 33 bytes each.
-///          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
-///          order: a musig_key_order.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_aggregate_key(
-    out: *mut u8,
-    signers: *const u8,
-    signers_length: usize,
-    order: i32,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        let out = out!(out, 33);
-        let bytes = total(signers_length, 33, limits::SIGNERS, "signers_length")?;
-        let signers = signer_keys(array!(signers, bytes))?;
-        let order = choice(order, &KEY_ORDERS, "order")?;
-        out.write(key_set::aggregate_key(&signers, order)?.as_bytes())
-    })
-}
-
-/// Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only.
-///
-/// Needs no node.
-///
-/// Returns: MUSIG_STATUS_OK.
-/// Out:     out: gets the 32 bytes of the tweak.
-///          error: why it failed; may be NULL.
-/// In:      internal_key: the 32 bytes of the x-only internal key.
-///          merkle_root: the 32 bytes of the root of the scripts; may be NULL for none.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_taproot_tweak(
-    out: *mut u8,
-    internal_key: *const u8,
-    merkle_root: *const u8,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        let (out, key) = (out!(out, 32), array!(internal_key, 32));
-        let root = if merkle_root.is_null() { None } else { Some(fixed(array!(merkle_root, 32))) };
-        out.write(&key_set::taproot_tweak(&fixed(key), root).scalar)
-    })
-}
-
-/// Applies a tweak to a public key (BIP-327 ApplyTweak).
-///
-/// Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key:
-/// the script 51 20 and these bytes pays to it.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
-///          scalar is no number below the order of secp256k1, or leads to infinity.
-/// Out:     out: gets the 33 bytes of the tweaked key.
-///          error: why it failed; may be NULL.
-/// In:      key: the 33 bytes of the compressed public key.
-///          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
-///          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_tweak_key(
-    out: *mut u8,
-    key: *const u8,
-    x_only: i32,
-    scalar: *const u8,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        let (out, key, scalar) = (out!(out, 33), array!(key, 33), fixed(array!(scalar, 32)));
-        let x_only = flag(x_only, "x_only")?;
-        let mut forest = TweakForest::new(signer_keys(key)?[0]);
-        let index = forest.push(Tweak { follows: None, x_only, scalar })?;
-        out.write(forest.key(Some(index))?.as_bytes())
-    })
 }

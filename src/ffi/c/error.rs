@@ -2,7 +2,8 @@
 
 use std::ffi::{CString, c_char};
 
-use super::boundary::{Failure, add_reference, release, simple};
+use super::failure::Failure;
+use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 
 /// What went wrong in one call: a status, and words that tell what to do next.
@@ -58,7 +59,7 @@ pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *cons
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_ref(error: *mut musig_error) -> *mut musig_error {
     // SAFETY: the header asks for an error with a reference, or NULL.
-    simple(error, || unsafe { add_reference(error) })
+    unsafe { add_reference(error) }
 }
 
 /// Gives up one reference to an error; the last one frees it.

@@ -1,169 +1,34 @@
 //! Events.
 
-use super::boundary::{Failure, Outcome, add_reference, choice, release, simple};
+use super::boundary::{Out, choice};
+use super::enums::Enumeration;
 use super::error::musig_error;
+use super::failure::{Failure, Outcome};
 use super::fields::Fields;
+use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 use super::terms::musig_terms;
 use crate::event::NodeEvent;
+use crate::types::SessionId;
 
 /// Something that happened. It never changes.
 pub struct musig_event {
-    event: NodeEvent,
+    id: u64,
+    session: Option<SessionId>,
+    durable: bool,
     fields: Fields,
 }
 
 impl musig_event {
+    /// Takes the event apart: what it carries is moved, not copied.
     pub(super) fn new(event: NodeEvent) -> Self {
-        let fields = Fields::of(&event.event);
-        Self { event, fields }
+        let NodeEvent { id, session, event, durable } = event;
+        Self { id, session, durable, fields: Fields::of(event) }
     }
 }
 
-/// What happened, with the fields that each kind has beside its session. Durable ones come again after a restart until
-/// they are acknowledged. Later versions may add kinds: acknowledge those that you do not know.
-/// cbindgen:rename-all=prefix:MUSIG_EVENT_
-#[repr(i32)]
-#[derive(Clone, Copy, PartialEq)]
-pub enum musig_event_kind {
-    /// Durable. Somebody proposed a session: answer with musig_session_join or musig_session_decline. SIGNER is the
-    /// proposer; EXPIRES_AT; musig_event_terms.
-    SESSION_PROPOSED = 1,
-    /// This node's own proposal is stored and on its way.
-    SESSION_CREATED = 2,
-    /// A signer accepted: SIGNER, JOINED of SIGNERS.
-    SESSION_JOINED = 3,
-    /// All signers accepted.
-    SESSION_READY = 4,
-    /// All nonces of ATTEMPT are here.
-    NONCES_COMPLETE = 5,
-    /// Durable. The signatures are finished: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if it is of one.
-    SESSION_COMPLETE = 6,
-    /// Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES; NEXT_TURN_AT unless it is the
-    /// last turn; TXID and TRANSACTION if it is of one. With a broadcaster the node submits by itself.
-    SHOULD_BROADCAST = 7,
-    /// A turn opened, for the signers before did not broadcast in time: TURN, FAILED, NEXT.
-    COORDINATOR_FAILED = 8,
-    /// Durable. Every signer had its turn; this node goes on submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
-    /// transaction was refused; TXID and TRANSACTION if it is of one.
-    FAILOVER_EXHAUSTED = 9,
-    /// Durable without an observer. SIGNER claims to have broadcast TXID: look, and notify.
-    BROADCAST_CLAIMED = 10,
-    /// The observer sees TXID.
-    BROADCAST_SEEN = 11,
-    /// Durable. The transaction is in a block, at HEIGHT with CONFIRMATIONS, or without these two the application said
-    /// so: TXID if it is known.
-    BROADCAST_CONFIRMED = 12,
-    /// Durable. Another transaction that spends the same is in a block: TXID is that one.
-    BROADCAST_CONFLICT = 13,
-    /// Durable. TXID was seen and is gone: a new watch begins.
-    BROADCAST_LOST = 14,
-    /// Durable. The network's node refuses the transaction: REASON.
-    BROADCAST_REJECTED = 15,
-    /// Nothing happened for SINCE milliseconds: MISSING.
-    SESSION_STALLED = 16,
-    /// Durable. Signers provably broke a rule: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
-    SESSION_FAILED = 17,
-    /// Durable. SIGNER declined or aborted: DECLINED, REASON, MAY_STILL_COMPLETE.
-    SESSION_ABORTED = 18,
-    /// Durable. The proposal expired: MAY_STILL_COMPLETE.
-    SESSION_EXPIRED = 19,
-    /// The session was closed here.
-    SESSION_CLOSED = 20,
-    /// Durable. There is an envelope of this node's key that this node did not make: an old backup, or a second
-    /// instance.
-    KEY_IN_USE_ELSEWHERE = 21,
-    /// The signer could not do what a session needs; it is asked again: REASON.
-    SIGNER_FAILED = 22,
-    /// A peer connected: PEER; SIGNER_KEY once it proved it.
-    PEER_CONNECTED = 23,
-    /// A peer is gone: PEER; SIGNER_KEY if it had proved it.
-    PEER_DISCONNECTED = 24,
-    /// SIGNER of this session is gone.
-    PARTICIPANT_DISCONNECTED = 25,
-    /// The store does not take commits: nothing is signed or sent until it does. It is tried again: REASON.
-    STORE_FAILED = 26,
-    /// A part of the network does not work; the node goes on without it: REASON.
-    NETWORK_DEGRADED = 27,
-}
-
-/// Numbers of an event.
-/// cbindgen:rename-all=prefix:MUSIG_EVENT_NUMBER_
-#[repr(i32)]
-#[derive(Clone, Copy, PartialEq)]
-pub enum musig_event_number_field {
-    /// A signer index.
-    SIGNER = 1,
-    /// How many signers accepted so far.
-    JOINED = 2,
-    /// How many signers there are.
-    SIGNERS = 3,
-    /// An attempt, from 0 on.
-    ATTEMPT = 4,
-    /// This node's position in the priority list.
-    RANK = 5,
-    /// A turn, from 0 on.
-    TURN = 6,
-    /// How many turns there were.
-    TURNS = 7,
-    /// When the next turn opens, in milliseconds since 1970-01-01 00:00 UTC.
-    NEXT_TURN_AT = 8,
-    /// When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
-    EXPIRES_AT = 9,
-    /// How often this node submitted.
-    SUBMISSIONS = 10,
-    /// The height of a block.
-    HEIGHT = 11,
-    /// Confirmations; the block itself counts as one.
-    CONFIRMATIONS = 12,
-    /// Milliseconds.
-    SINCE = 13,
-    /// 1 if the signer refused before it took part.
-    DECLINED = 14,
-    /// 1 if this node's partial signature is out, so that others may finish.
-    MAY_STILL_COMPLETE = 15,
-}
-
-/// Lists of signer indices of an event.
-/// cbindgen:rename-all=prefix:MUSIG_EVENT_LIST_
-#[repr(i32)]
-#[derive(Clone, Copy, PartialEq)]
-pub enum musig_event_list_field {
-    /// All signers, the elected coordinator first.
-    PRIORITY_LIST = 1,
-    /// The signers of earlier turns that were not reported yet.
-    FAILED = 2,
-    /// The signers of this turn.
-    NEXT = 3,
-    /// The signers that everybody waits for.
-    MISSING = 4,
-    /// Signers that provably broke a rule.
-    CULPRITS = 5,
-    /// Signers that claimed to have broadcast.
-    CLAIMS = 6,
-}
-
-/// Bytes and texts of an event.
-/// cbindgen:rename-all=prefix:MUSIG_EVENT_BYTES_
-#[repr(i32)]
-#[derive(Clone, Copy, PartialEq)]
-pub enum musig_event_bytes_field {
-    /// A transaction's id: 32 bytes in the order in which they are hashed; they are shown reversed.
-    TXID = 1,
-    /// The finished transaction in consensus encoding.
-    TRANSACTION = 2,
-    /// BIP-340 signatures, 64 bytes for each message.
-    SIGNATURES = 3,
-    /// Somebody's words, a text.
-    REASON = 4,
-    /// A libp2p peer id, a text.
-    PEER = 5,
-    /// A compressed public key, 33 bytes.
-    SIGNER_KEY = 6,
-}
-
 fn missing(event: &musig_event) -> Failure {
-    let message = format!("an event of kind {} has no such field here", event.fields.kind);
+    let message = format!("an event of kind {} has no such field here", event.fields.kind.number());
     Failure::new(musig_status_code::NO_SUCH_FIELD, message)
 }
 
@@ -179,7 +44,7 @@ fn missing(event: &musig_event) -> Failure {
 pub unsafe extern "C" fn musig_event_id(event: *const musig_event) -> u64 {
     // SAFETY: the header asks for an event or NULL.
     let event = unsafe { event.as_ref() };
-    event.map_or(0, |event| event.event.id)
+    event.map_or(0, |event| event.id)
 }
 
 /// Tells what happened.
@@ -192,7 +57,7 @@ pub unsafe extern "C" fn musig_event_id(event: *const musig_event) -> u64 {
 pub unsafe extern "C" fn musig_event_kind_of(event: *const musig_event) -> i32 {
     // SAFETY: the header asks for an event or NULL.
     let event = unsafe { event.as_ref() };
-    event.map_or(0, |event| event.fields.kind)
+    event.map_or(0, |event| event.fields.kind.number())
 }
 
 /// Tells whether an event comes again after a restart until it is acknowledged.
@@ -205,7 +70,7 @@ pub unsafe extern "C" fn musig_event_kind_of(event: *const musig_event) -> i32 {
 pub unsafe extern "C" fn musig_event_is_durable(event: *const musig_event) -> i32 {
     // SAFETY: the header asks for an event or NULL.
     let event = unsafe { event.as_ref() };
-    event.map_or(0, |event| event.event.durable.into())
+    event.map_or(0, |event| event.durable.into())
 }
 
 /// Tells the session of an event.
@@ -224,7 +89,7 @@ pub unsafe extern "C" fn musig_event_session_id(
 ) -> musig_status {
     fallible!(error, {
         let (event, out) = (get!(event), out!(out, 32));
-        out.write(&event.event.session.ok_or_else(|| missing(event))?.0)
+        out.write(&event.session.ok_or_else(|| missing(event))?.0)
     })
 }
 
@@ -246,26 +111,8 @@ pub unsafe extern "C" fn musig_event_number(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        use musig_event_number_field::*;
         let (event, out) = (get!(event), out!(out));
-        let all = [
-            SIGNER,
-            JOINED,
-            SIGNERS,
-            ATTEMPT,
-            RANK,
-            TURN,
-            TURNS,
-            NEXT_TURN_AT,
-            EXPIRES_AT,
-            SUBMISSIONS,
-            HEIGHT,
-            CONFIRMATIONS,
-            SINCE,
-            DECLINED,
-            MAY_STILL_COMPLETE,
-        ];
-        let field = choice(field, &all.map(|field| (field as i32, field)), "field")?;
+        let field = choice(field, "field")?;
         out.set(event.fields.number(field).ok_or_else(|| missing(event))?);
         Ok(())
     })
@@ -291,10 +138,8 @@ pub unsafe extern "C" fn musig_event_list(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        use musig_event_list_field::*;
         let (event, out, out_length) = (get!(event), out!(out), out!(out_length));
-        let all = [PRIORITY_LIST, FAILED, NEXT, MISSING, CULPRITS, CLAIMS];
-        let field = choice(field, &all.map(|field| (field as i32, field)), "field")?;
+        let field = choice(field, "field")?;
         let list = event.fields.list(field).ok_or_else(|| missing(event))?;
         out.set(list.as_ptr());
         out_length.set(list.len());
@@ -302,7 +147,7 @@ pub unsafe extern "C" fn musig_event_list(
     })
 }
 
-fn lend(bytes: &[u8], out: &super::boundary::Out<*const u8>, out_length: &super::boundary::Out<usize>) {
+fn lend(bytes: &[u8], out: &Out<*const u8>, out_length: &Out<usize>) {
     out.set(bytes.as_ptr());
     out_length.set(bytes.len());
 }
@@ -329,10 +174,8 @@ pub unsafe extern "C" fn musig_event_bytes(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        use musig_event_bytes_field::*;
         let (event, out, out_length) = (get!(event), out!(out), out!(out_length));
-        let all = [TXID, TRANSACTION, SIGNATURES, REASON, PEER, SIGNER_KEY];
-        let field = choice(field, &all.map(|field| (field as i32, field)), "field")?;
+        let field = choice(field, "field")?;
         lend(event.fields.bytes(field).ok_or_else(|| missing(event))?, &out, &out_length);
         Ok(())
     })
@@ -404,7 +247,7 @@ pub unsafe extern "C" fn musig_event_terms(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_ref(event: *mut musig_event) -> *mut musig_event {
     // SAFETY: the header asks for an event with a reference, or NULL.
-    simple(event, || unsafe { add_reference(event) })
+    unsafe { add_reference(event) }
 }
 
 /// Gives up one reference to an event; the last one frees it.

@@ -7,30 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::span;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::callback::UserData;
+use super::enums::{Enumeration, musig_log_level};
 use crate::event::lane::Lane;
 
 /// Lines that wait for the callback; what comes on top is dropped.
 pub(super) const LINES: usize = 1024;
-
-/// How important a line of the log is.
-/// cbindgen:rename-all=prefix:MUSIG_LOG_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_log_level {
-    /// Something does not work.
-    ERROR = 1,
-    /// Something may not work.
-    WARN = 2,
-    /// What happens.
-    INFO = 3,
-    /// How it happens.
-    DEBUG = 4,
-    /// Everything.
-    TRACE = 5,
-}
 
 /// Takes the log of one node. The callback is entered on a thread of the library, one line at a time; lines that come
 /// too fast are dropped. No exception may leave it.
@@ -60,16 +44,6 @@ pub(super) struct Sink {
     pub spans: AtomicU64,
 }
 
-fn number(level: &Level) -> i32 {
-    match *level {
-        Level::ERROR => 1,
-        Level::WARN => 2,
-        Level::INFO => 3,
-        Level::DEBUG => 4,
-        Level::TRACE => 5,
-    }
-}
-
 struct Line(String);
 
 impl Visit for Line {
@@ -83,7 +57,7 @@ impl Visit for Line {
 
 impl Subscriber for Sink {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        number(metadata.level()) <= self.table.level
+        musig_log_level::from(*metadata.level()).number() <= self.table.level
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -98,7 +72,7 @@ impl Subscriber for Sink {
         let Some(log) = self.table.log else { return };
         let mut line = Line(String::new());
         event.record(&mut line);
-        let level = number(event.metadata().level());
+        let level = musig_log_level::from(*event.metadata().level()).number();
         let text = |text: &str| CString::new(text.replace('\0', " ")).unwrap_or_default();
         let (target, message) = (text(event.metadata().target()), text(line.0.trim_start()));
         let data = self.data.clone();

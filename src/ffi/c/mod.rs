@@ -3,6 +3,8 @@
 #![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
 
 #[macro_use]
+mod enums;
+#[macro_use]
 mod boundary;
 pub mod bytes;
 pub mod callback;
@@ -12,17 +14,21 @@ pub mod delivery;
 pub mod election;
 pub mod error;
 pub mod event;
+mod failure;
 mod fields;
+mod handle;
+pub mod keys;
 pub mod log;
 pub mod metrics;
-pub mod network;
 pub mod node;
-pub mod option;
+mod process;
 pub mod proposal;
 mod reaper;
 pub mod session;
 pub mod session_status;
+mod settings;
 pub mod signer;
+pub mod start;
 pub mod status;
 pub mod terms;
 pub mod version;

@@ -2,23 +2,34 @@
 
 use std::ffi::c_char;
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use super::boundary::{Outcome, add_reference, check_process, is_forked, release, session_id, simple};
+use super::boundary::{session_id, total};
 use super::bytes::musig_bytes;
-use super::config::{Started, musig_config, start};
+use super::callback::UserData;
 use super::error::musig_error;
+use super::failure::Outcome;
+use super::handle::{add_reference, release};
+use super::process::{check_process, is_forked};
 use super::proposal::musig_proposal;
 use super::reaper;
 use super::session::musig_session;
 use super::status::musig_status;
 use crate::error::Error;
+use crate::event::lane::Lane;
 use crate::node::Node;
 
 /// A running node: one signer's sessions, its peers, its store and its way to the chain.
 pub struct musig_node {
     parts: ManuallyDrop<Parts>,
+}
+
+/// A node, and what ends with it.
+pub(super) struct Started {
+    pub node: Node,
+    pub foreign: Vec<Arc<UserData>>,
+    pub log: Option<Arc<Lane>>,
 }
 
 struct Parts {
@@ -48,6 +59,10 @@ impl Parts {
 }
 
 impl musig_node {
+    pub(super) fn new(started: Started) -> Self {
+        Self { parts: ManuallyDrop::new(Parts { started, stopped: AtomicBool::new(false) }) }
+    }
+
     pub(super) fn node(&self) -> Outcome<&Node> {
         check_process()?;
         Ok(&self.parts.started.node)
@@ -69,38 +84,6 @@ impl Drop for musig_node {
             reaper::run(move || drop(parts.stop()));
         }
     }
-}
-
-/// Starts a node: opens its store, takes up its sessions, and connects.
-///
-/// Durable events that were not acknowledged come again. A handler may be called before this function returns.
-///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if something is missing or contradicts itself;
-///          MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_STORE_IN_USE and other statuses of the store;
-///          MUSIG_STATUS_NETWORK; MUSIG_STATUS_FORKED. If it fails, the configuration can be corrected and used again.
-/// Out:     out: the node; give it up with musig_node_free.
-///          error: why it failed; may be NULL.
-/// In:      config: what to start with. It is used up.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the store is read, and for one commit.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_node_start(
-    out: *mut *mut musig_node,
-    config: *const musig_config,
-    error: *mut *mut musig_error,
-) -> musig_status {
-    fallible!(error, {
-        let (out, config) = (out!(out), get!(config));
-        check_process()?;
-        reaper::start()?;
-        let slot = Arc::new(OnceLock::new());
-        let started = start(config, &slot)?;
-        let parts = Parts { started, stopped: AtomicBool::new(false) };
-        let node = Arc::new(musig_node { parts: ManuallyDrop::new(parts) });
-        let _ = slot.set(Arc::downgrade(&node));
-        out.set(Arc::into_raw(node).cast_mut());
-        Ok(())
-    })
 }
 
 /// Stops a node, and ends its callbacks.
@@ -239,7 +222,7 @@ pub unsafe extern "C" fn musig_node_import(
     fallible!(error, {
         let (node, out) = (get!(node), out!(out));
         let most = crate::protocol::limits::EXPORT;
-        let length = super::boundary::total(data_length, 1, most, "data_length")?;
+        let length = total(data_length, 1, most, "data_length")?;
         let data = array!(data, length);
         let sessions = node.node()?.import(data.to_vec()).wait()?;
         out.give(musig_bytes::new(sessions.iter().flat_map(|session| session.id().0).collect()));
@@ -429,7 +412,7 @@ pub unsafe extern "C" fn musig_test_panic(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_ref(node: *mut musig_node) -> *mut musig_node {
     // SAFETY: the header asks for a node with a reference, or NULL.
-    simple(node, || unsafe { add_reference(node) })
+    unsafe { add_reference(node) }
 }
 
 /// Gives up one reference to a node; the last one asks it to stop.

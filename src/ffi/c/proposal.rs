@@ -3,74 +3,19 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::boundary::{
-    Failure, Outcome, add_reference, choice, fixed, flag, release, session_id, signer_keys, simple, total,
-};
-use super::election::METHODS;
+use super::boundary::{choice, fixed, flag, session_id, signer_keys, total};
+use super::enums::{musig_election_method, musig_key_order, musig_sighash, musig_tiers};
 use super::error::musig_error;
+use super::failure::{Failure, Outcome};
+use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 use super::version::MUSIG_NO_TWEAK;
-use crate::node::SessionRequest;
-use crate::protocol::election::ElectionMethod;
+use crate::node::{Content, SessionRequest};
 use crate::protocol::limits;
-use crate::protocol::proposal::{FailoverPolicy, KeyOrder, Message, SighashType, SpentOutput, Tiers, Tweak};
-use crate::types::{SessionId, SignerKey};
+use crate::protocol::proposal::{FailoverPolicy, Message, SpentOutput, Tiers, Tweak};
 
 /// The terms of a session to be. What is not set has a default.
-pub struct musig_proposal(Mutex<Data>);
-
-struct Data {
-    signers: Vec<SignerKey>,
-    content: Content,
-    key_order: KeyOrder,
-    tweaks: Vec<Tweak>,
-    sighash_type: SighashType,
-    method: ElectionMethod,
-    failover: FailoverPolicy,
-    expires_in: Option<Duration>,
-    metadata: Vec<u8>,
-    replaces: Option<SessionId>,
-}
-
-enum Content {
-    Messages(Vec<Message>),
-    Transaction { unsigned: Vec<u8>, spent: Vec<SpentOutput> },
-}
-
-/// The order of key aggregation. Signer indices are positions in the proposal in both.
-/// cbindgen:rename-all=prefix:MUSIG_KEY_ORDER_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_key_order {
-    /// Sorted, as BIP-390's musig() descriptor asks for. The default.
-    SORTED = 0,
-    /// As the proposal lists them.
-    AS_GIVEN = 1,
-}
-
-/// BIP-341 hash types that leave the transaction fixed.
-/// cbindgen:rename-all=prefix:MUSIG_SIGHASH_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_sighash {
-    /// SIGHASH_DEFAULT. The default.
-    DEFAULT = 0,
-    /// SIGHASH_ALL.
-    ALL = 1,
-}
-
-/// How signers are grouped into turns.
-/// cbindgen:rename-all=prefix:MUSIG_TIERS_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_tiers {
-    /// One signer in each turn. The default.
-    SINGLE = 0,
-    /// A fixed number of signers in each turn.
-    FIXED = 1,
-    /// 1, 2, 4, 8, … signers.
-    DOUBLING = 2,
-}
+pub struct musig_proposal(Mutex<SessionRequest>);
 
 /// An output that a transaction spends.
 #[repr(C)]
@@ -84,56 +29,18 @@ pub struct musig_spent_output {
     pub script_length: usize,
 }
 
-pub(super) const KEY_ORDERS: [(i32, KeyOrder); 2] = [
-    (musig_key_order::SORTED as i32, KeyOrder::Sorted),
-    (musig_key_order::AS_GIVEN as i32, KeyOrder::AsGiven),
-];
-
 impl musig_proposal {
-    fn new(signers: Vec<SignerKey>, content: Content) -> Self {
-        Self(Mutex::new(Data {
-            signers,
-            content,
-            key_order: KeyOrder::default(),
-            tweaks: Vec::new(),
-            sighash_type: SighashType::default(),
-            method: ElectionMethod::default(),
-            failover: FailoverPolicy::default(),
-            expires_in: None,
-            metadata: Vec::new(),
-            replaces: None,
-        }))
+    fn new(request: SessionRequest) -> Self {
+        Self(Mutex::new(request))
     }
 
-    fn data(&self) -> MutexGuard<'_, Data> {
+    fn lock(&self) -> MutexGuard<'_, SessionRequest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The request that these terms make.
     pub(super) fn request(&self) -> SessionRequest {
-        let data = self.data();
-        let mut request = match &data.content {
-            Content::Messages(messages) => SessionRequest::messages(data.signers.clone(), messages.clone()),
-            Content::Transaction { unsigned, spent } => {
-                SessionRequest::transaction(data.signers.clone(), unsigned.clone(), spent.clone())
-                    .sighash_type(data.sighash_type)
-            }
-        };
-        request = request
-            .key_order(data.key_order)
-            .election_method(data.method)
-            .failover(data.failover)
-            .metadata(data.metadata.clone());
-        if !data.tweaks.is_empty() {
-            request = request.tweaks(data.tweaks.clone());
-        }
-        if let Some(time) = data.expires_in {
-            request = request.expires_in(time);
-        }
-        if let Some(session) = data.replaces {
-            request = request.replaces(session);
-        }
-        request
+        self.lock().clone()
     }
 }
 
@@ -173,7 +80,7 @@ pub unsafe extern "C" fn musig_proposal_new_messages(
         let bytes = total(messages_length, 32, limits::MESSAGES, "messages_length")?;
         let messages = array!(messages, bytes);
         let messages = messages.chunks_exact(32).map(|digest| Message::raw(fixed(digest), None)).collect();
-        out.give(musig_proposal::new(signers, Content::Messages(messages)));
+        out.give(musig_proposal::new(SessionRequest::messages(signers, messages)));
         Ok(())
     })
 }
@@ -219,7 +126,7 @@ pub unsafe extern "C" fn musig_proposal_new_transaction(
             let script = array!(optional script, length).to_vec();
             outputs.push(SpentOutput { value: output.value, script });
         }
-        out.give(musig_proposal::new(signers, Content::Transaction { unsigned, spent: outputs }));
+        out.give(musig_proposal::new(SessionRequest::transaction(signers, unsigned, outputs)));
         Ok(())
     })
 }
@@ -239,8 +146,8 @@ pub unsafe extern "C" fn musig_proposal_set_key_order(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (proposal, order) = (get!(proposal), choice(order, &KEY_ORDERS, "order")?);
-        proposal.data().key_order = order;
+        let (proposal, order) = (get!(proposal), choice::<musig_key_order>(order, "order")?);
+        proposal.lock().key_order = order.into();
         Ok(())
     })
 }
@@ -261,17 +168,12 @@ pub unsafe extern "C" fn musig_proposal_set_sighash(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let all = [
-            (musig_sighash::DEFAULT as i32, SighashType::Default),
-            (musig_sighash::ALL as i32, SighashType::All),
-        ];
-        let (proposal, chosen) = (get!(proposal), choice(sighash, &all, "sighash")?);
-        let mut data = proposal.data();
-        if matches!(data.content, Content::Messages(_)) {
+        let (proposal, chosen) = (get!(proposal), choice::<musig_sighash>(sighash, "sighash")?);
+        let Content::Transaction { sighash_type, .. } = &mut proposal.lock().content else {
             let message = "messages have no hash type; propose a transaction to set one";
             return Err(Failure::new(musig_status_code::NO_SUCH_FIELD, message));
-        }
-        data.sighash_type = chosen;
+        };
+        *sighash_type = chosen.into();
         Ok(())
     })
 }
@@ -291,8 +193,8 @@ pub unsafe extern "C" fn musig_proposal_set_election_method(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (proposal, method) = (get!(proposal), choice(method, &METHODS, "method")?);
-        proposal.data().method = method;
+        let (proposal, method) = (get!(proposal), choice::<musig_election_method>(method, "method")?);
+        proposal.lock().election_method = method.into();
         Ok(())
     })
 }
@@ -327,18 +229,14 @@ pub unsafe extern "C" fn musig_proposal_set_failover(
             return Err(Failure::invalid(message));
         }
         use musig_tiers::{DOUBLING, FIXED, SINGLE};
-        let tiers = choice(
-            tiers,
-            &[(SINGLE as i32, SINGLE), (FIXED as i32, FIXED), (DOUBLING as i32, DOUBLING)],
-            "tiers",
-        )?;
+        let tiers = choice(tiers, "tiers")?;
         let tiers = match (tiers, width) {
             (SINGLE, 0) => Tiers::Single,
             (DOUBLING, 0) => Tiers::Doubling,
             (FIXED, 1..=128) => Tiers::Fixed(width as u16),
             _ => return Err(Failure::invalid(format!("width is {width}, which does not fit these tiers"))),
         };
-        proposal.data().failover = FailoverPolicy { enabled, broadcast_timeout: timeout, tiers };
+        proposal.lock().failover = FailoverPolicy { enabled, broadcast_timeout: timeout, tiers };
         Ok(())
     })
 }
@@ -362,7 +260,7 @@ pub unsafe extern "C" fn musig_proposal_set_expires_in(
         if duration.is_zero() || duration > limits::EXPIRY {
             return Err(Failure::invalid(format!("time is {time} ms; choose 1 ms to 30 days")));
         }
-        proposal.data().expires_in = Some(duration);
+        proposal.lock().expires_in = duration;
         Ok(())
     })
 }
@@ -387,7 +285,7 @@ pub unsafe extern "C" fn musig_proposal_set_metadata(
         let proposal = get!(proposal);
         let length = total(metadata_length, 1, limits::METADATA, "metadata_length")?;
         let metadata = array!(metadata, length).to_vec();
-        proposal.data().metadata = metadata;
+        proposal.lock().metadata = metadata;
         Ok(())
     })
 }
@@ -408,7 +306,7 @@ pub unsafe extern "C" fn musig_proposal_set_replaces(
 ) -> musig_status {
     fallible!(error, {
         let (proposal, id) = (get!(proposal), array!(id, 32));
-        proposal.data().replaces = Some(session_id(id));
+        proposal.lock().replaces = Some(session_id(id));
         Ok(())
     })
 }
@@ -439,13 +337,13 @@ pub unsafe extern "C" fn musig_proposal_add_tweak(
     fallible!(error, {
         let (proposal, out, scalar) = (get!(proposal), out!(out), fixed(array!(scalar, 32)));
         let x_only = flag(x_only, "x_only")?;
-        let mut data = proposal.data();
-        let index = data.tweaks.len();
+        let mut request = proposal.lock();
+        let index = request.tweaks.as_ref().map_or(0, Vec::len);
         let follows = tweak_index(follows, index, "follows")?;
         if index >= limits::TWEAKS {
             return Err(Failure::invalid(format!("a proposal has at most {} tweaks", limits::TWEAKS)));
         }
-        data.tweaks.push(Tweak { follows, x_only, scalar });
+        request.tweaks.get_or_insert_default().push(Tweak { follows, x_only, scalar });
         out.set(index as u32);
         Ok(())
     })
@@ -478,9 +376,9 @@ pub unsafe extern "C" fn musig_proposal_set_message_tweak(
 ) -> musig_status {
     fallible!(error, {
         let proposal = get!(proposal);
-        let mut data = proposal.data();
-        let tweak = tweak_index(tweak, data.tweaks.len(), "tweak")?;
-        let Content::Messages(messages) = &mut data.content else {
+        let mut request = proposal.lock();
+        let tweak = tweak_index(tweak, request.tweaks.as_ref().map_or(0, Vec::len), "tweak")?;
+        let Content::Messages(messages) = &mut request.content else {
             let message = "the inputs of a transaction find their tweaks themselves";
             return Err(Failure::new(musig_status_code::NO_SUCH_FIELD, message));
         };
@@ -503,7 +401,7 @@ pub unsafe extern "C" fn musig_proposal_set_message_tweak(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_ref(proposal: *mut musig_proposal) -> *mut musig_proposal {
     // SAFETY: the header asks for a proposal with a reference, or NULL.
-    simple(proposal, || unsafe { add_reference(proposal) })
+    unsafe { add_reference(proposal) }
 }
 
 /// Gives up one reference to a proposal; the last one frees it.

@@ -4,7 +4,8 @@
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::boundary::{Outcome, is_forked, simple};
+use super::failure::{Outcome, guarded};
+use super::process::is_forked;
 use crate::error::Error;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -34,11 +35,11 @@ fn run_apart(job: Job) {
     let job = Arc::new(Mutex::new(Some(job)));
     let shared = job.clone();
     let take = |job: &Mutex<Option<Job>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let work = move || simple((), || take(&shared).map_or((), |job| job()));
+    let work = move || guarded((), || take(&shared).map_or((), |job| job()));
     if std::thread::Builder::new().name("musig-end".into()).spawn(work).is_err()
         && let Some(job) = take(&job)
     {
-        simple((), job);
+        guarded((), job);
     }
 }
 

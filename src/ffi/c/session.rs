@@ -3,10 +3,13 @@
 use std::ffi::c_char;
 use std::mem::ManuallyDrop;
 
-use super::boundary::{Failure, Outcome, add_reference, check_process, fixed, is_forked, release, simple};
+use super::boundary::fixed;
 use super::bytes::musig_bytes;
 use super::election::musig_election;
 use super::error::musig_error;
+use super::failure::{Failure, Outcome};
+use super::handle::{add_reference, release};
+use super::process::{check_process, is_forked};
 use super::status::{musig_status, musig_status_code};
 use super::terms::musig_terms;
 use crate::node::Session;
@@ -417,7 +420,7 @@ pub unsafe extern "C" fn musig_session_export(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_ref(session: *mut musig_session) -> *mut musig_session {
     // SAFETY: the header asks for a session with a reference, or NULL.
-    simple(session, || unsafe { add_reference(session) })
+    unsafe { add_reference(session) }
 }
 
 /// Gives up one reference to a session; the last one frees the handle.

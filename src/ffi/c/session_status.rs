@@ -1,57 +1,11 @@
 //! How a session stands.
 
-use super::boundary::Outcome;
+use super::enums::{Enumeration, musig_evidence, musig_phase};
 use super::error::musig_error;
 use super::session::musig_session;
 use super::status::musig_status;
 use crate::protocol::failover::Evidence;
-use crate::protocol::status::{Phase, SessionStatus};
-
-/// How far a session is.
-/// cbindgen:rename-all=prefix:MUSIG_PHASE_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_phase {
-    /// Proposed by another signer; waits for join or decline.
-    PROPOSED = 1,
-    /// Joined; waits for the others' consent or nonces.
-    JOINED = 2,
-    /// All nonces of the attempt are here; waits for partial signatures.
-    SIGNING = 3,
-    /// The signatures are finished, and the transaction's way to the chain is watched.
-    WATCHING = 4,
-    /// The watch ended.
-    FINAL = 5,
-    /// A signer provably broke a rule.
-    FAILED = 6,
-    /// A signer aborted.
-    ABORTED = 7,
-    /// A signer declined.
-    DECLINED = 8,
-    /// The proposal expired.
-    EXPIRED = 9,
-    /// Closed by the application.
-    CLOSED = 10,
-}
-
-/// What is known of a session's transaction.
-/// cbindgen:rename-all=prefix:MUSIG_EVIDENCE_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_evidence {
-    /// Nothing, or only what others claim.
-    NONE = 0,
-    /// The own submission was accepted.
-    SUBMITTED = 1,
-    /// The observer sees it.
-    SEEN = 2,
-    /// It is in a block.
-    CONFIRMED = 3,
-    /// A conflicting spend is in a block.
-    CONFLICT = 4,
-    /// The application, which is the observer, said that it is broadcast.
-    NOTIFIED = 5,
-}
+use crate::protocol::status::SessionStatus;
 
 /// A session, as its node sees it now. Lists of signers have one byte, 1 or 0, for each signer index.
 #[repr(C)]
@@ -106,22 +60,10 @@ fn marks(indices: &[usize]) -> [u8; 128] {
     marks
 }
 
-fn status_of(status: &SessionStatus) -> Outcome<musig_session_status> {
-    let phase = match status.phase {
-        Phase::Proposed => musig_phase::PROPOSED,
-        Phase::Joined => musig_phase::JOINED,
-        Phase::Signing => musig_phase::SIGNING,
-        Phase::Watching => musig_phase::WATCHING,
-        Phase::Final => musig_phase::FINAL,
-        Phase::Failed => musig_phase::FAILED,
-        Phase::Aborted => musig_phase::ABORTED,
-        Phase::Declined => musig_phase::DECLINED,
-        Phase::Expired => musig_phase::EXPIRED,
-        Phase::Closed => musig_phase::CLOSED,
-    };
+fn status_of(status: &SessionStatus) -> musig_session_status {
     let mut out = musig_session_status {
         struct_size: size_of::<musig_session_status>() as u32,
-        phase: phase as i32,
+        phase: musig_phase::from(status.phase).number(),
         own_index: status.own_index as u32,
         signers: status.signers as u32,
         attempt: status.attempt,
@@ -130,7 +72,7 @@ fn status_of(status: &SessionStatus) -> Outcome<musig_session_status> {
         has_failover: 0,
         coordinator: 0,
         turn: 0,
-        evidence: musig_evidence::NONE as i32,
+        evidence: musig_evidence::NONE.number(),
         until_next_turn: 0,
         height: 0,
         confirmations: 0,
@@ -162,9 +104,9 @@ fn status_of(status: &SessionStatus) -> Outcome<musig_session_status> {
             }
             Evidence::Notified => musig_evidence::NOTIFIED,
         };
-        out.evidence = evidence as i32;
+        out.evidence = evidence.number();
     }
-    Ok(out)
+    out
 }
 
 /// Tells how a session stands.
@@ -183,7 +125,7 @@ pub unsafe extern "C" fn musig_session_get_status(
 ) -> musig_status {
     fallible!(error, {
         let (session, out) = (get!(session), out!(sized out));
-        out.set(status_of(&session.session()?.status().wait()?)?);
+        out.set(status_of(&session.session()?.status().wait()?));
         Ok(())
     })
 }

@@ -3,9 +3,11 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use super::boundary::{Failure, Outcome, add_reference, fixed, release, simple};
+use super::boundary::{fixed, signer_keys};
 use super::callback::{UserData, musig_destroy};
 use super::error::musig_error;
+use super::failure::{Failure, Outcome};
+use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 use crate::error::SignerError;
 use crate::protocol::crypto::{NONCE, PARTIAL};
@@ -257,7 +259,7 @@ pub unsafe extern "C" fn musig_signer_from_callbacks(
 ) -> musig_status {
     fallible!(error, {
         let (out, key, table) = (out!(out), array!(public_key, 33), sized!(callbacks));
-        let key = super::boundary::signer_keys(key)?[0];
+        let key = signer_keys(key)?[0];
         if table.sign.is_none() || table.make_nonces.is_none() || table.make_partials.is_none() {
             return Err(Failure::invalid("callbacks lacks sign, make_nonces or make_partials"));
         }
@@ -364,7 +366,7 @@ pub unsafe extern "C" fn musig_signer_is_locked(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_ref(signer: *mut musig_signer) -> *mut musig_signer {
     // SAFETY: the header asks for a signer with a reference, or NULL.
-    simple(signer, || unsafe { add_reference(signer) })
+    unsafe { add_reference(signer) }
 }
 
 /// Gives up one reference to a signer; the last one, nodes included, wipes it.

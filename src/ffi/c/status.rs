@@ -1,9 +1,8 @@
 //! Statuses.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
-use super::boundary::Failure;
-use crate::error::{Error, ProposalError, SignerError, StoreError};
+use super::enums::{Enumeration, nul_terminated};
 
 /// What a fallible function returns: a musig_status_code. Zero is success; numbers never change their meaning, and
 /// later versions may return new ones.
@@ -96,50 +95,47 @@ pub enum musig_status_code {
     INTERNAL = 900,
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        use musig_status_code::*;
-        let status = match &error {
-            Error::Proposal(ProposalError::Key { .. }) => INVALID_KEY,
-            Error::Proposal(_) => PROPOSAL,
-            Error::Wire(_) => WIRE,
-            Error::Signer(SignerError::Locked) => SIGNER_LOCKED,
-            Error::Signer(SignerError::WrongSecret { .. } | SignerError::InvalidSecret) => WRONG_SECRET,
-            Error::Signer(_) => SIGNER,
-            Error::Store(StoreError::InUse { .. }) => STORE_IN_USE,
-            Error::Store(StoreError::Schema { .. }) => STORE_SCHEMA,
-            Error::Store(StoreError::Corrupt { .. }) => STORE_CORRUPT,
-            Error::Store(StoreError::Suspended) => STORE_SUSPENDED,
-            Error::Store(_) => STORE,
-            Error::Election(_) => ELECTION,
-            Error::UnknownSession(_) => UNKNOWN_SESSION,
-            Error::SessionExists(_) => SESSION_EXISTS,
-            Error::WrongState { .. } => WRONG_STATE,
-            Error::Limit { .. } => LIMIT,
-            Error::Config(_) => CONFIG,
-            Error::Network(_) => NETWORK,
-            Error::NodeStopped => NODE_STOPPED,
-            Error::Suspended => SUSPENDED,
-            Error::ConsumerExists => CONSUMER_EXISTS,
-            Error::WouldDeadlock => WOULD_DEADLOCK,
-            Error::Forked => FORKED,
-            Error::Internal(_) => INTERNAL,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
-impl From<ProposalError> for Failure {
-    fn from(error: ProposalError) -> Self {
-        Error::from(error).into()
-    }
-}
-
-impl From<SignerError> for Failure {
-    fn from(error: SignerError) -> Self {
-        Error::from(error).into()
-    }
-}
+enumeration!(musig_status_code {
+    OK,
+    NULL_ARGUMENT,
+    INVALID_ARGUMENT,
+    INVALID_KEY,
+    BUFFER_TOO_SMALL,
+    NO_SUCH_FIELD,
+    INDEX_OUT_OF_RANGE,
+    STRUCT_SIZE,
+    CONFIG,
+    WOULD_DEADLOCK,
+    FORKED,
+    NODE_STOPPED,
+    SUSPENDED,
+    CONSUMER_EXISTS,
+    NO_EVENT,
+    UNKNOWN_EVENT,
+    NOT_READY,
+    CONFIG_USED,
+    NETWORK,
+    PROPOSAL,
+    WIRE,
+    UNKNOWN_SESSION,
+    SESSION_EXISTS,
+    WRONG_STATE,
+    LIMIT,
+    ELECTION,
+    ELECTION_MISMATCH,
+    SIGNER,
+    SIGNER_LOCKED,
+    WRONG_SECRET,
+    NOT_LOCAL,
+    NONCE_GONE,
+    STORE,
+    STORE_IN_USE,
+    STORE_SCHEMA,
+    STORE_CORRUPT,
+    STORE_SUSPENDED,
+    CHAIN,
+    INTERNAL
+});
 
 /// Gives a status a short English name.
 ///
@@ -151,47 +147,48 @@ impl From<SignerError> for Failure {
 /// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
-    let text = match status {
-        0 => c"ok",
-        1 => c"an argument is NULL",
-        2 => c"invalid argument",
-        3 => c"not a public key",
-        4 => c"buffer too small",
-        5 => c"no such field",
-        6 => c"index out of range",
-        7 => c"struct_size is not set",
-        8 => c"the configuration cannot work",
-        9 => c"would wait for its own thread",
-        10 => c"the process was forked",
-        11 => c"the node is stopped",
-        12 => c"the node is suspended",
-        13 => c"events have a consumer already",
-        14 => c"no event",
-        15 => c"unknown event",
-        16 => c"not ready yet",
-        17 => c"the configuration is used up",
-        100 => c"the network failed",
-        200 => c"the proposal is refused",
-        201 => c"the bytes are refused",
-        202 => c"unknown session",
-        203 => c"the session exists already",
-        204 => c"wrong state of the session",
-        205 => c"a limit is reached",
-        206 => c"the election has no answer",
-        207 => c"not the election of these signers",
-        208 => c"the signer failed",
-        209 => c"the signer is locked",
-        210 => c"wrong secret",
-        211 => c"the signer is not local",
-        212 => c"the nonces are gone",
-        300 => c"the store failed",
-        301 => c"the store is in use",
-        302 => c"the store is of another version",
-        303 => c"the store is damaged",
-        304 => c"the store is suspended",
-        400 => c"the chain cannot be reached",
-        900 => c"internal error",
-        _ => c"unknown status",
+    use musig_status_code::*;
+    let Some(code) = musig_status_code::of_number(status) else { return c"unknown status".as_ptr() };
+    let text = match code {
+        OK => c"ok",
+        NULL_ARGUMENT => c"an argument is NULL",
+        INVALID_ARGUMENT => c"invalid argument",
+        INVALID_KEY => c"not a public key",
+        BUFFER_TOO_SMALL => c"buffer too small",
+        NO_SUCH_FIELD => c"no such field",
+        INDEX_OUT_OF_RANGE => c"index out of range",
+        STRUCT_SIZE => c"struct_size is not set",
+        CONFIG => c"the configuration cannot work",
+        WOULD_DEADLOCK => c"would wait for its own thread",
+        FORKED => c"the process was forked",
+        NODE_STOPPED => c"the node is stopped",
+        SUSPENDED => c"the node is suspended",
+        CONSUMER_EXISTS => c"events have a consumer already",
+        NO_EVENT => c"no event",
+        UNKNOWN_EVENT => c"unknown event",
+        NOT_READY => c"not ready yet",
+        CONFIG_USED => c"the configuration is used up",
+        NETWORK => c"the network failed",
+        PROPOSAL => c"the proposal is refused",
+        WIRE => c"the bytes are refused",
+        UNKNOWN_SESSION => c"unknown session",
+        SESSION_EXISTS => c"the session exists already",
+        WRONG_STATE => c"wrong state of the session",
+        LIMIT => c"a limit is reached",
+        ELECTION => c"the election has no answer",
+        ELECTION_MISMATCH => c"not the election of these signers",
+        SIGNER => c"the signer failed",
+        SIGNER_LOCKED => c"the signer is locked",
+        WRONG_SECRET => c"wrong secret",
+        NOT_LOCAL => c"the signer is not local",
+        NONCE_GONE => c"the nonces are gone",
+        STORE => c"the store failed",
+        STORE_IN_USE => c"the store is in use",
+        STORE_SCHEMA => c"the store is of another version",
+        STORE_CORRUPT => c"the store is damaged",
+        STORE_SUSPENDED => c"the store is suspended",
+        CHAIN => c"the chain cannot be reached",
+        INTERNAL => c"internal error",
     };
     text.as_ptr()
 }

@@ -1,11 +1,16 @@
 //! The terms of a session, to be read.
 
-use super::boundary::{Failure, add_reference, choice, release, simple, total};
+use super::boundary::{choice, total};
+use super::enums::{
+    Enumeration, musig_election_method, musig_key_order, musig_sighash, musig_terms_field, musig_tiers,
+};
 use super::error::musig_error;
-use super::proposal::{musig_key_order, musig_sighash, musig_spent_output, musig_tiers};
+use super::failure::Failure;
+use super::handle::{add_reference, release};
+use super::proposal::musig_spent_output;
 use super::status::{musig_status, musig_status_code};
 use crate::protocol::limits;
-use crate::protocol::proposal::{KeyOrder, Proposal, SighashType, Tiers};
+use crate::protocol::proposal::{Proposal, Tiers};
 
 /// The terms of a session: what its application is asked to consent to. They never change.
 pub struct musig_terms {
@@ -78,23 +83,6 @@ pub struct musig_tweak {
     pub x_only: i32,
 }
 
-/// Bytes of a session's terms.
-/// cbindgen:rename-all=prefix:MUSIG_TERMS_
-#[repr(i32)]
-#[derive(Clone, Copy)]
-pub enum musig_terms_field {
-    /// The encoded terms, whose hash is the session id.
-    ENCODED = 1,
-    /// The compressed public keys of the signers, 33 bytes each.
-    SIGNERS = 2,
-    /// What is signed, 32 bytes for each message.
-    DIGESTS = 3,
-    /// The proposer's own words.
-    METADATA = 4,
-    /// The unsigned transaction.
-    TRANSACTION = 5,
-}
-
 fn no_index(what: &str, index: u32, count: usize) -> Failure {
     let message = format!("there is no {what} {index} among {count}");
     Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
@@ -153,13 +141,10 @@ pub unsafe extern "C" fn musig_terms_get_info(
             signers: terms.signers.len() as u32,
             messages: terms.messages.len() as u32,
             spent: terms.transaction.as_ref().map_or(0, |transaction| transaction.spent.len() as u32),
-            key_order: match terms.key_order {
-                KeyOrder::Sorted => musig_key_order::SORTED as i32,
-                KeyOrder::AsGiven => musig_key_order::AS_GIVEN as i32,
-            },
-            election_method: terms.election_method.number() as i32,
+            key_order: musig_key_order::from(terms.key_order).number(),
+            election_method: musig_election_method::from(terms.election_method).number(),
             failover_enabled: terms.failover.enabled.into(),
-            tiers: tiers as i32,
+            tiers: tiers.number(),
             tier_width,
             broadcast_timeout: terms.failover.broadcast_timeout.as_millis() as u64,
             expires_at: terms.expires_at.0,
@@ -193,8 +178,7 @@ pub unsafe extern "C" fn musig_terms_bytes(
     fallible!(error, {
         use musig_terms_field::*;
         let (terms, out, out_length) = (get!(terms), out!(out), out!(out_length));
-        let all = [ENCODED, SIGNERS, DIGESTS, METADATA, TRANSACTION].map(|field| (field as i32, field));
-        let bytes = match choice(field, &all, "field")? {
+        let bytes = match choice(field, "field")? {
             ENCODED => terms.proposal.as_bytes(),
             SIGNERS => &terms.signers,
             DIGESTS => &terms.digests,
@@ -263,11 +247,11 @@ pub unsafe extern "C" fn musig_terms_message(
         let messages = &terms.proposal.messages;
         let message =
             messages.get(index as usize).ok_or_else(|| no_index("message", index, messages.len()))?;
-        let sighash = match message.sighash_type {
-            SighashType::Default => musig_sighash::DEFAULT,
-            SighashType::All => musig_sighash::ALL,
-        };
-        out.set(musig_message { digest: message.digest, input: message.input, sighash: sighash as i32 });
+        out.set(musig_message {
+            digest: message.digest,
+            input: message.input,
+            sighash: musig_sighash::from(message.sighash_type).number(),
+        });
         Ok(())
     })
 }
@@ -318,7 +302,7 @@ pub unsafe extern "C" fn musig_terms_message_tweaks(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_ref(terms: *mut musig_terms) -> *mut musig_terms {
     // SAFETY: the header asks for terms with a reference, or NULL.
-    simple(terms, || unsafe { add_reference(terms) })
+    unsafe { add_reference(terms) }
 }
 
 /// Gives up one reference to terms; the last one frees them.

@@ -1,0 +1,45 @@
+//! What a configuration holds: plain data. `start.rs` makes a node of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::callback::UserData;
+use super::chain::{ForeignBroadcaster, ForeignObserver};
+use super::delivery::musig_event_handler;
+use super::enums::musig_dht_mode;
+use super::log::musig_log_sink;
+use super::signer::Kind;
+
+/// Where a node keeps its sessions.
+#[derive(Clone)]
+pub(super) enum Store {
+    Path(String),
+    Memory,
+}
+
+/// The settings of a node to be. What is `None` has the default of [`NodeBuilder`](crate::node::NodeBuilder).
+#[derive(Clone, Default)]
+pub(super) struct Settings {
+    pub signer: Option<Kind>,
+    pub store: Option<Store>,
+    pub broadcaster: Option<Arc<ForeignBroadcaster>>,
+    pub observer: Option<Arc<ForeignObserver>>,
+    pub without_observer: bool,
+    pub handler: Option<(musig_event_handler, Arc<UserData>)>,
+    pub log: Option<(musig_log_sink, Arc<UserData>)>,
+    pub offline: bool,
+    pub mobile: bool,
+    pub listen: Vec<String>,
+    pub peers: Vec<String>,
+    pub bootstrap_peers: Vec<String>,
+    pub relays: Vec<String>,
+    pub dht: Option<musig_dht_mode>,
+    pub mdns: bool,
+    pub final_depth: Option<u32>,
+    pub dead_after: Option<Duration>,
+    pub claims: Option<bool>,
+    pub nacks: Option<bool>,
+    pub stall_after: Option<Duration>,
+    pub max_sessions: Option<usize>,
+    pub small_runtime: bool,
+}
