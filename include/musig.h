@@ -2890,6 +2890,17 @@ musig_status musig_session_get_status(const struct musig_session *session,
                                       struct musig_error **error);
 
 /**
+ * Names a phase of a session, for logs.
+ *
+ * Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SIGNING"; "UNKNOWN" for a number
+ *          that this version does not have.
+ * In:      phase: any number.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+const char *musig_phase_string(int32_t phase);
+
+/**
  * Tells the number that names an event for musig_node_event_handled.
  *
  * The same event has another one after a restart.
@@ -2910,6 +2921,17 @@ uint64_t musig_event_id(const struct musig_event *event);
  * Blocks:  never.
  */
 int32_t musig_event_kind_of(const struct musig_event *event);
+
+/**
+ * Names a kind of event, for logs.
+ *
+ * Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SESSION_PROPOSED"; "UNKNOWN" for a
+ *          number that this version does not have.
+ * In:      kind: any number.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ */
+const char *musig_event_kind_string(int32_t kind);
 
 /**
  * Tells whether an event comes again after a restart until it is acknowledged.

@@ -52,6 +52,11 @@ static void versions(void) {
     REQUIRE(strcmp(musig_version_string(), "0.1.0") == 0);
     REQUIRE(strcmp(musig_status_string(MUSIG_STATUS_OK), "ok") == 0);
     REQUIRE(strcmp(musig_status_string(12345), "unknown status") == 0);
+    REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_SESSION_PROPOSED), "SESSION_PROPOSED") == 0);
+    REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_NETWORK_DEGRADED), "NETWORK_DEGRADED") == 0);
+    REQUIRE(strcmp(musig_event_kind_string(0), "UNKNOWN") == 0);
+    REQUIRE(strcmp(musig_phase_string(MUSIG_PHASE_WATCHING), "WATCHING") == 0);
+    REQUIRE(strcmp(musig_phase_string(-1), "UNKNOWN") == 0);
 }
 
 static void errors(void) {

@@ -1,7 +1,9 @@
 //! Events.
 
+use std::ffi::c_char;
+
 use super::boundary::{Out, choice};
-use super::enums::Enumeration;
+use super::enums::{Enumeration, musig_event_kind};
 use super::error::musig_error;
 use super::failure::{Failure, Outcome};
 use super::fields::Fields;
@@ -58,6 +60,18 @@ pub unsafe extern "C" fn musig_event_kind_of(event: *const musig_event) -> i32 {
     // SAFETY: the header asks for an event or NULL.
     let event = unsafe { event.as_ref() };
     event.map_or(0, |event| event.fields.kind.number())
+}
+
+/// Names a kind of event, for logs.
+///
+/// Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SESSION_PROPOSED"; "UNKNOWN" for a
+///          number that this version does not have.
+/// In:      kind: any number.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub extern "C" fn musig_event_kind_string(kind: i32) -> *const c_char {
+    musig_event_kind::of_number(kind).map_or(c"UNKNOWN", musig_event_kind::name).as_ptr()
 }
 
 /// Tells whether an event comes again after a restart until it is acknowledged.

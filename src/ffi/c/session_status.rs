@@ -1,5 +1,7 @@
 //! How a session stands.
 
+use std::ffi::c_char;
+
 use super::enums::{Enumeration, musig_evidence, musig_phase};
 use super::error::musig_error;
 use super::session::musig_session;
@@ -128,4 +130,16 @@ pub unsafe extern "C" fn musig_session_get_status(
         out.set(status_of(&session.session()?.status().wait()?));
         Ok(())
     })
+}
+
+/// Names a phase of a session, for logs.
+///
+/// Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SIGNING"; "UNKNOWN" for a number
+///          that this version does not have.
+/// In:      phase: any number.
+/// Threads: any, inside callbacks too.
+/// Blocks:  never.
+#[unsafe(no_mangle)]
+pub extern "C" fn musig_phase_string(phase: i32) -> *const c_char {
+    musig_phase::of_number(phase).map_or(c"UNKNOWN", musig_phase::name).as_ptr()
 }

@@ -13,7 +13,6 @@ pub type musig_status = i32;
 /// cbindgen:rename-all=prefix:MUSIG_STATUS_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::upper_case_acronyms)]
 pub enum musig_status_code {
     /// Done.
     OK = 0,
