@@ -14,15 +14,17 @@ use libmusig::ffi::c::config::{
     musig_config_set_signer, musig_config_set_store_memory, musig_config_set_store_path,
     musig_config_set_without_observer,
 };
+use libmusig::ffi::c::enums::musig_event_kind;
 use libmusig::ffi::c::error::musig_error;
-use libmusig::ffi::c::event::{musig_event, musig_event_kind, musig_event_kind_of};
+use libmusig::ffi::c::event::{musig_event, musig_event_kind_of};
 use libmusig::ffi::c::node::{
     musig_node, musig_node_create_session, musig_node_free, musig_node_session, musig_node_signer_key,
-    musig_node_start, musig_node_stop,
+    musig_node_stop,
 };
 use libmusig::ffi::c::proposal::{musig_proposal_free, musig_proposal_new_messages};
 use libmusig::ffi::c::session::{musig_session_free, musig_session_id};
 use libmusig::ffi::c::signer::{musig_signer_free, musig_signer_new};
+use libmusig::ffi::c::start::musig_node_start;
 use libmusig::types::SessionId;
 
 use crate::{median, report};

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc, clippy::upper_case_acronyms)]
 
 #[macro_use]
-mod enums;
+pub mod enums;
 #[macro_use]
 mod boundary;
 pub mod bytes;
