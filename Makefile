@@ -16,9 +16,9 @@ demo: ## five processes sign; the coordinator and its first backup are killed; t
 	@target/debug/examples/failover $(ARGS)
 
 test: ## every test, with a table of the seconds of each suite
-	@tests/run.sh rust sim c python kotlin swift interop
+	@tests/run.sh lint rust sim c python kotlin swift interop
 
-test-rust: ## the Rust tests, with formatting, lints and documentation
+test-rust: ## the Rust tests, and the demo
 	@tests/run.sh rust
 
 test-sim: ## the simulator
@@ -72,7 +72,7 @@ size: ## the size of the shared library in release (many minutes)
 fmt: ## format
 	@$(CARGO) fmt
 
-lint: ## formatting, clippy, documentation, as the tests check them
+lint: ## formatting, clippy, documentation, spelling, dependencies, layers
 	@tests/lint.sh
 
 bindings: ## what UniFFI generates for Python, Kotlin and Swift, in target/bindings

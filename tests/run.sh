@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Runs test suites, and closes with a table of their seconds and a line `test: N passed, N failed`.
+# Runs test suites, and closes with a table of their seconds beside their budgets, and a line `test: N passed, N failed`.
 # A suite is a script tests/suites/NAME.sh whose last line is `NAME: N passed, N failed[, N skipped]`. One that cannot
 # run here exits with 77 and says why; with MUSIG_REQUIRE_ALL=1 that is a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p target
+# Minutes that a suite may take on two cores after a build. One that takes longer is marked, and fails nothing.
+declare -A budget=(
+	[lint]=2 [rust]=10 [sim]=3 [c]=4 [python]=3 [kotlin]=3 [swift]=4 [interop]=2 [bitcoin]=7 [platforms]=5
+)
 passed=0 failed=0 skipped=0 table=""
 for suite in "$@"; do
 	script="tests/suites/$suite.sh"
@@ -35,7 +39,11 @@ for suite in "$@"; do
 		[ "$f" -gt 0 ] || f=1
 	fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-	table+=$(printf '%-8s %5s s  %5s passed  %3s failed  %3s skipped  %s' "$suite" "$seconds" "$p" "$f" "$s" "$result")$'\n'
+	limit=$((${budget[$suite]:-0} * 60))
+	over=""
+	[ "$limit" -eq 0 ] || [ "$seconds" -le "$limit" ] || over=", over its budget"
+	table+=$(printf '%-9s %5s s of %4s  %5s passed  %3s failed  %3s skipped  %s' \
+		"$suite" "$seconds" "$limit" "$p" "$f" "$s" "$result$over")$'\n'
 done
 printf '\n%s' "$table"
 if [ "$skipped" -gt 0 ]; then
