@@ -1,6 +1,10 @@
 //! The way to the network: who submits transactions, and who sees what became of them.
 
 #[cfg(feature = "bitcoin")]
+pub mod keys;
+#[cfg(feature = "bitcoin")]
+pub mod psbt;
+#[cfg(feature = "bitcoin")]
 pub mod transaction;
 
 pub use crate::types::{ChainError, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome};

@@ -1,7 +1,11 @@
-//! Transactions: signature hashes, checks and completion; the chain, server and client of the examples.
+//! Transactions: signature hashes, checks and completion; PSBTs and descriptors; the chain, server and client of the examples.
 
 mod embedded;
 mod esplora;
 mod payment;
+mod psbt;
 mod server;
 mod transaction;
+
+#[global_allocator]
+static COUNTING: test_support::counting::Counting = test_support::counting::Counting;

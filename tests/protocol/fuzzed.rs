@@ -8,7 +8,7 @@ use test_support::fuzz::{TARGETS, run};
 #[test]
 fn the_corpora_break_no_promise() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
-    for (target, _) in TARGETS {
+    for (target, _) in TARGETS.iter() {
         let folder = corpora.join(target);
         let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
         let mut paths: Vec<_> = files.map(|file| file.expect("can be listed").path()).collect();

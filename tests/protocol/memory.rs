@@ -1,7 +1,5 @@
 //! What a stranger's bytes cost: messages with lists without end are refused before memory is taken for them.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,53 +16,10 @@ use libmusig::protocol::{Settings, Time, limits};
 use libmusig::types::SessionId;
 
 use test_support::cluster::{Cluster, Consent, EPOCH, Options, key};
-
-/// Counts what each thread holds.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(more: isize) {
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + more);
-        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
-    });
-}
-
-// SAFETY: everything is done by the system's allocator; what is counted has no destructor and takes no memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
-        // SAFETY: as the caller promises.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
+use test_support::counting::{Counting, cost, held};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-/// The most bytes that `act` held at once, beyond what was there.
-fn cost<R>(act: impl FnOnce() -> R) -> (isize, R) {
-    let before = HELD.get();
-    MOST.set(before);
-    let result = act();
-    (MOST.get() - before, result)
-}
 
 /// A message that ends with a list of this many empty entries.
 fn with_list(message: Vec<u8>, field: u8, entries: usize) -> Vec<u8> {
@@ -183,9 +138,9 @@ fn kept(mut cluster: Cluster, sessions: &[SessionId]) -> usize {
     let proposal = |id| cluster.engine(0).proposal(id).expect("it is known").as_bytes().len();
     let proposals: usize = sessions.iter().map(proposal).sum();
     cluster.nodes[0].events.clear();
-    let before = HELD.get();
+    let before = held();
     cluster.nodes[0].engine = None;
-    ((before - HELD.get()) as usize - proposals) / sessions.len()
+    ((before - held()) as usize - proposals) / sessions.len()
 }
 
 /// Sessions whose signatures are finished and whose transaction is submitted, but in no block.

@@ -6,6 +6,7 @@ pub mod auditor;
 pub mod backend;
 pub mod chain;
 pub mod cluster;
+pub mod counting;
 pub mod disk;
 pub mod double;
 pub mod fuzz;

@@ -131,7 +131,7 @@ pub fn synthetic_xpub(aggregate_key: &SignerKey) -> String {
 }
 
 /// BIP-32 `CKDpub`: what makes the child's key a plain tweak of its parent's, and the child's chain code.
-fn child(
+pub(crate) fn child(
     parent: &SignerKey,
     chain_code: &[u8; 32],
     number: u32,

@@ -9,6 +9,7 @@ use crate::error::ProposalError;
 use crate::protocol::proposal::Proposal;
 use crate::types::{Signature, SignerKey};
 
+pub mod aggregate;
 pub mod key_set;
 pub mod musig2;
 pub mod nonce;

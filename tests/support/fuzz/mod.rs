@@ -1,5 +1,7 @@
 //! The targets of `tests/fuzz`, by name.
 
+#[cfg(feature = "bitcoin")]
+mod chain;
 mod decoders;
 mod machine;
 pub mod seeds;
@@ -8,7 +10,7 @@ pub mod seeds;
 type Target = fn(&[u8]);
 
 /// Each name is that of a folder in `corpus` and of a program in `targets`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", decoders::envelope),
     ("frame", decoders::frame),
     ("import", decoders::import),
@@ -16,6 +18,8 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("presence", decoders::presence),
     ("proof", decoders::proof),
     ("proposal", decoders::proposal),
+    #[cfg(feature = "bitcoin")]
+    ("psbt", chain::psbt),
 ];
 
 /// Runs a target on an input. Panics if the input breaks a promise.

@@ -47,6 +47,11 @@ pub fn seeds() -> Vec<Seed> {
     for (name, script) in SCRIPTS {
         add("machine", name, script.to_vec());
     }
+    // They hold aggregate keys, which Miri cannot make.
+    #[cfg(all(feature = "bitcoin", not(miri)))]
+    for (name, bytes) in super::chain::psbt_seeds() {
+        add("psbt", &name, bytes);
+    }
     seeds
 }
 
