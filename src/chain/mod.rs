@@ -1,5 +1,7 @@
 //! The way to the network: who submits transactions, and who sees what became of them.
 
+#[cfg(feature = "http")]
+pub mod sources;
 #[cfg(feature = "bitcoin")]
 pub mod keys;
 #[cfg(feature = "bitcoin")]

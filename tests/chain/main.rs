@@ -5,6 +5,7 @@ mod esplora;
 mod payment;
 mod psbt;
 mod server;
+mod sources;
 mod transaction;
 
 #[global_allocator]

@@ -1,0 +1,203 @@
+//! What every backend offers, and what is the same for all of them.
+
+use bitcoin::Transaction;
+use bitcoin::consensus::encode;
+use bitcoin::hashes::Hash;
+
+use super::options::{Deadline, Failure};
+use super::outcome::{BackendAnswer, BroadcastAnswer, RejectionKind, classify_broadcast_answer, shown};
+use crate::chain::{
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+};
+use crate::types::{OutPoint, Txid};
+
+/// A backend: it submits, and it looks at the chain.
+///
+/// Every call blocks for at most the time limit of the backend's [`SourceOptions`](super::SourceOptions).
+pub trait Source: Broadcaster + ChainObserver {
+    /// Submits, and says more about the answer than [`Broadcaster::submit`]. An ambiguous rejection was looked into
+    /// already: if the transaction is in the chain or in the mempool, this is [`BroadcastAnswer::AlreadyKnown`]; if
+    /// another one spends its coins, the words name it.
+    fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastAnswer;
+
+    /// The state of an output.
+    ///
+    /// Errors: the backend cannot be reached, or its answer makes no sense.
+    fn coin(&self, outpoint: &OutPoint) -> Result<CoinStatus, ChainError>;
+
+    /// The last block of the backend's chain.
+    ///
+    /// Errors: the backend cannot be reached, or its answer makes no sense.
+    fn tip(&self) -> Result<ChainTip, ChainError>;
+
+    /// The kind of backend and its address, for people, without a password.
+    fn name(&self) -> String;
+}
+
+/// The state of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoinStatus {
+    /// In a block and spent by nothing, not even in the mempool. `confirmations` is at least 1.
+    Unspent {
+        /// The block itself counts as one.
+        confirmations: u32,
+    },
+    /// Its transaction is in the mempool, and nothing there spends it.
+    InMempool,
+    /// A transaction in a block or in the mempool spends it.
+    Spent,
+    /// The backend does not know it. Without an index of transactions a backend cannot tell an output that was spent in
+    /// a block from one that never was.
+    Unknown,
+}
+
+/// The last block of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChainTip {
+    /// Its height.
+    pub height: u32,
+    /// The median of the times of the last eleven blocks, in seconds since 1970 (BIP-113): what lock times by time are
+    /// compared with.
+    pub median_time: u32,
+}
+
+/// The answer for a [`Broadcaster`], which has fewer words.
+pub(super) fn outcome(answer: BroadcastAnswer) -> Result<SubmitOutcome, ChainError> {
+    match answer {
+        BroadcastAnswer::Accepted | BroadcastAnswer::AlreadyKnown => Ok(SubmitOutcome::Accepted),
+        BroadcastAnswer::Rejected { words, .. } => Ok(SubmitOutcome::Rejected(words)),
+        // Neither taken nor refused: it is submitted again.
+        BroadcastAnswer::NotYetFinal { words } => {
+            Err(ChainError { reason: format!("the transaction is not final yet: {words}") })
+        }
+        BroadcastAnswer::Unreachable { words } | BroadcastAnswer::Misconfigured { words } => {
+            Err(ChainError { reason: words })
+        }
+    }
+}
+
+/// The answer of a backend named `name` to a submission, which `ask` makes; after an ambiguous rejection, `look` looks
+/// for the transaction.
+pub(super) fn submit(
+    name: &str,
+    transaction: &SignedTransaction,
+    ask: impl FnOnce() -> Result<(Option<u16>, String), Failure>,
+    look: impl FnOnce(&ChainQuery) -> Result<ChainStatus, Failure>,
+) -> BroadcastAnswer {
+    let answer = match ask() {
+        Ok((http_status, words)) => classify_broadcast_answer(&BackendAnswer {
+            http_status,
+            code: None,
+            words: &words,
+            txid: Some(transaction.txid),
+        }),
+        Err(failure) => return unanswered(name, &failure),
+    };
+    match answer {
+        BroadcastAnswer::Rejected { kind, words, ambiguous: true } => {
+            let query = decode(&transaction.bytes).map(|decoded| ChainQuery {
+                txid: transaction.txid,
+                spends: decoded.input.iter().map(|input| outpoint(&input.previous_output)).collect(),
+            });
+            let found = query.map(|query| look(&query));
+            judged(name, kind, words, found)
+        }
+        BroadcastAnswer::Unreachable { words } => {
+            BroadcastAnswer::Unreachable { words: format!("{name}: {words}") }
+        }
+        BroadcastAnswer::Misconfigured { words } => {
+            BroadcastAnswer::Misconfigured { words: format!("{name}: {words}") }
+        }
+        answer => answer,
+    }
+}
+
+/// What an ambiguous rejection means once the chain was looked at.
+fn judged(
+    name: &str,
+    kind: RejectionKind,
+    words: String,
+    found: Option<Result<ChainStatus, Failure>>,
+) -> BroadcastAnswer {
+    match found {
+        Some(Ok(ChainStatus::Seen | ChainStatus::Confirmed { .. })) => BroadcastAnswer::AlreadyKnown,
+        Some(Ok(ChainStatus::Conflict { txid, confirmations })) => BroadcastAnswer::Rejected {
+            kind: RejectionKind::MissingInputs,
+            words: format!(
+                "{words} (transaction {txid}, {confirmations} deep in the chain, spends a coin of it)"
+            ),
+            ambiguous: false,
+        },
+        Some(Ok(ChainStatus::Unknown)) | None => BroadcastAnswer::Rejected { kind, words, ambiguous: false },
+        Some(Err(failure)) => BroadcastAnswer::Unreachable {
+            words: format!(
+                "it refused the transaction ({words}), and whether it is in the chain could not be found out: {}",
+                failure.told_by(name)
+            ),
+        },
+    }
+}
+
+fn unanswered(name: &str, failure: &Failure) -> BroadcastAnswer {
+    let words = failure.told_by(name);
+    match failure {
+        Failure::Unreachable(_) => BroadcastAnswer::Unreachable { words },
+        Failure::Misconfigured(_) => BroadcastAnswer::Misconfigured { words },
+        Failure::Rpc { code, message } => {
+            let answer = BackendAnswer { code: Some(*code), words: message, ..Default::default() };
+            classify_broadcast_answer(&answer)
+        }
+    }
+}
+
+/// A failure for a [`ChainObserver`].
+pub(super) fn failed(name: &str, failure: &Failure) -> ChainError {
+    ChainError { reason: failure.told_by(name) }
+}
+
+/// Reads a transaction that is nothing but that.
+pub(super) fn decode(bytes: &[u8]) -> Option<Transaction> {
+    encode::deserialize(bytes).ok()
+}
+
+/// Reads hexadecimal digits.
+pub(super) fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    digits.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+pub(super) fn outpoint(outpoint: &bitcoin::OutPoint) -> OutPoint {
+    OutPoint { txid: Txid(outpoint.txid.to_byte_array()), vout: outpoint.vout }
+}
+
+pub(super) fn txid(transaction: &Transaction) -> Txid {
+    Txid(transaction.compute_txid().to_byte_array())
+}
+
+/// How deep a block at `height` is below a tip.
+pub(super) fn confirmations(tip: u32, height: u32, question: &str) -> Result<u32, Failure> {
+    let above = tip.checked_sub(height).and_then(|above| above.checked_add(1));
+    above.ok_or_else(|| Failure::nonsense(question, "a block is above the tip"))
+}
+
+/// A whole number up to 2^32 - 1.
+pub(super) fn number(value: &serde_json::Value) -> Option<u32> {
+    value.as_u64().and_then(|number| u32::try_from(number).ok())
+}
+
+/// What a server says for people.
+pub(super) fn said(status: u16, body: &[u8]) -> String {
+    format!("HTTP status {status}: {}", shown(&String::from_utf8_lossy(body)))
+}
+
+/// One attempt within a time limit.
+pub(super) fn within<R>(
+    limit: std::time::Duration,
+    question: impl FnOnce(&Deadline) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    question(&Deadline::after(limit))
+}
