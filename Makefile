@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .PHONY: help demo sim sim-mutations sim-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
-	test-sim test-interop test-full bench size \
+	test-sim test-bitcoin test-interop test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -16,13 +16,16 @@ demo: ## five processes sign; the coordinator and its first backup are killed; t
 	@target/debug/examples/failover $(ARGS)
 
 test: ## every test, with a table of the seconds of each suite
-	@tests/run.sh lint rust sim c python kotlin swift interop
+	@tests/run.sh lint rust sim bitcoin c python kotlin swift interop
 
 test-rust: ## the Rust tests, and the demo
 	@tests/run.sh rust
 
 test-sim: ## the simulator
 	@tests/run.sh sim
+
+test-bitcoin: ## what needs a real Bitcoin node; it is fetched once (tests/bitcoin/fetch.sh)
+	@tests/run.sh bitcoin
 
 test-c: ## the C and C++ tests
 	@tests/run.sh c

@@ -1,0 +1,14 @@
+//! Everything that needs a real Bitcoin node: it is fetched by `fetch.sh` beside this file, and runs on regtest.
+//!
+//! What became of a transaction is read by the tests' own requests to the node, never through the sources under test.
+
+mod child;
+mod coins;
+mod evidence;
+mod faults;
+mod regtest;
+mod signers;
+mod signing;
+#[path = "../support/nodes.rs"]
+#[allow(dead_code)] // the other half is for the other tests
+mod support;
