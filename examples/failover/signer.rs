@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
+use libmusig::chain::sources::Esplora;
 use libmusig::chain::transaction::describe;
 use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
 use libmusig::event::{Event, KeepEvent, NodeEvent};
@@ -16,14 +17,12 @@ use libmusig::signer::LocalSigner;
 use libmusig::types::{SignerKey, from_hex, to_hex};
 use serde_json::{Value, json};
 
-use test_support::backend::esplora::Esplora;
-
 /// The first argument of a signer's process. Then follow: the store's path and the chain's address.
 pub const FLAG: &str = "--signer";
 
 /// Waits for the parent's word before it submits, so that the parent can kill this process exactly then.
 struct Gate {
-    inner: Esplora,
+    inner: Arc<Esplora>,
     open: Mutex<bool>,
     changed: Condvar,
 }
@@ -61,7 +60,7 @@ fn serve(store: &str, chain: &str) -> Result<(), String> {
     let secret = lines.next().ok_or("no secret key came")?;
     let secret = from_hex(&secret).map_err(|error| error.to_string())?;
     let signer = LocalSigner::new(secret).map_err(|error| error.to_string())?;
-    let esplora = Esplora::new(chain).map_err(|error| error.to_string())?;
+    let esplora = Arc::new(Esplora::new(chain).map_err(|error| error.to_string())?);
     let gate = Arc::new(Gate { inner: esplora.clone(), open: Mutex::new(false), changed: Condvar::new() });
 
     let slot: Arc<OnceLock<Node>> = Arc::default();
@@ -71,7 +70,7 @@ fn serve(store: &str, chain: &str) -> Result<(), String> {
         .store_path(store)
         .listen("/ip4/127.0.0.1/tcp/0")
         .broadcaster(gate.clone())
-        .observer(Arc::new(esplora))
+        .observer(esplora)
         .final_depth(3)
         .event_handler(move |event| handle(own.wait(), event))
         .start()

@@ -16,7 +16,7 @@ use libmusig::event::Event;
 
 use crate::regtest::Regtest;
 use crate::signers::signer_builder;
-use crate::support::{PATIENCE, address};
+use test_support::nodes::{PATIENCE, address};
 
 /// Set in a child: its index, the node's address and its cookie file, one on each line.
 const SETTINGS: &str = "LIBMUSIG_TEST_BITCOIN_SIGNER";

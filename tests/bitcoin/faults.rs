@@ -17,7 +17,7 @@ use libmusig::types::SessionId;
 use crate::coins::{anybody_pays, anybody_script, fund, query, signed, txid};
 use crate::regtest::{Regtest, eventually};
 use crate::signers::{complete, confirmed, script_of, seen, sign, signer, spend};
-use crate::support::*;
+use test_support::nodes::*;
 
 #[test]
 fn regtest_backend_that_is_down_first_and_comes_back_later() {

@@ -9,6 +9,3 @@ mod faults;
 mod regtest;
 mod signers;
 mod signing;
-#[path = "../support/nodes.rs"]
-#[allow(dead_code)] // the other half is for the other tests
-mod support;

@@ -12,7 +12,7 @@ use libmusig::chain::sources::{BitcoinCore, CoreAuth, SourceOptions};
 use libmusig::types::{Txid, to_hex};
 use serde_json::{Value, json};
 
-use crate::support::{skip, wait_until};
+use test_support::nodes::{skip, wait_until};
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(30);

@@ -10,14 +10,14 @@ use libmusig::chain::{
 };
 use libmusig::event::Event;
 use libmusig::node::{Node, NodeBuilder, Session, SessionRequest};
+use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
 use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, SpentOutput};
-use libmusig::protocol::roster::{TweakForest, aggregate_key};
 use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SignerKey, Txid};
 
 use crate::coins::{Coin, txid, unsigned};
-use crate::support::*;
+use test_support::nodes::*;
 
 /// How long a turn lasts: long enough for a busy machine to submit in.
 pub const TURN: Duration = Duration::from_secs(3);

@@ -11,7 +11,7 @@ use crate::child::Process;
 use crate::coins::fund;
 use crate::regtest::{Regtest, eventually};
 use crate::signers::{Counted, complete, confirmed, script_of, seen, sign, signer, spend};
-use crate::support::*;
+use test_support::nodes::*;
 
 /// n signers spend this many coins in one transaction.
 fn spend_and_mine(node: &Regtest, n: usize, inputs: u32) {

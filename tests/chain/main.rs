@@ -1,7 +1,7 @@
-//! Transactions: signature hashes, checks and completion; PSBTs and descriptors; the chain, server and client of the examples.
+//! Transactions: signature hashes, checks and completion; PSBTs and descriptors; the chain and server of the examples; the
+//! sources.
 
 mod embedded;
-mod esplora;
 mod payment;
 mod psbt;
 mod server;

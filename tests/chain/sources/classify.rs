@@ -4,7 +4,7 @@ use libmusig::chain::sources::{BackendAnswer, BroadcastAnswer, RejectionKind, cl
 use libmusig::types::Txid;
 use serde_json::Value;
 
-use crate::party::vectors_folder;
+use test_support::party::vectors_folder;
 
 /// What an answer is to mean.
 #[derive(Clone, Copy, Debug, PartialEq)]

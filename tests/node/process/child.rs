@@ -5,6 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
+use libmusig::chain::sources::Esplora;
 use libmusig::chain::{
     Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
 };
@@ -20,7 +21,6 @@ use libmusig::store::{Change, Durability, Entry, Store};
 use libmusig::types::{SignerKey, from_hex, to_hex};
 use serde_json::{Value, json};
 
-use test_support::backend::esplora::Esplora;
 use test_support::nodes::{keys, node_builder, wait_until};
 
 /// Set in a child: its settings.

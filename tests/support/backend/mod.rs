@@ -1,5 +1,4 @@
-//! A chain in this process, an Esplora-style server over it, and a client: for examples and tests.
+//! A chain in this process, and an Esplora-style server over it: for examples and tests.
 
 pub mod chain;
-pub mod esplora;
 pub mod http;
