@@ -1,11 +1,11 @@
 //! The way to the network: who submits transactions, and who sees what became of them.
 
-#[cfg(feature = "http")]
-pub mod sources;
 #[cfg(feature = "bitcoin")]
 pub mod keys;
 #[cfg(feature = "bitcoin")]
 pub mod psbt;
+#[cfg(feature = "http")]
+pub mod sources;
 #[cfg(feature = "bitcoin")]
 pub mod transaction;
 
