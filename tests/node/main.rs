@@ -18,6 +18,7 @@ mod recovery;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod remote;
 mod signing;
+mod stored;
 mod world;
 
 /// The process of a relay; see `test_support::relay`.

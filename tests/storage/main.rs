@@ -4,6 +4,7 @@ mod crash;
 mod group;
 mod lane;
 mod platform;
+mod records;
 mod store;
 
 use std::time::{Duration, Instant};

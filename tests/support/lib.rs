@@ -16,6 +16,7 @@ pub mod nodes;
 #[cfg(feature = "node")]
 pub mod outsider;
 pub mod party;
+pub mod records;
 #[cfg(feature = "relay")]
 pub mod relay;
 

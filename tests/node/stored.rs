@@ -1,0 +1,146 @@
+//! A node over the records of a session in each phase takes it up where it was, and keeps what was there.
+
+use std::sync::Arc;
+
+use libmusig::chain::{ChainError, ChainObserver, ChainQuery, ChainStatus};
+use libmusig::node::Node;
+use libmusig::protocol::envelope::Envelope;
+use libmusig::protocol::proposal::Proposal;
+use libmusig::protocol::status::Phase;
+use libmusig::signer::LocalSigner;
+use libmusig::store::memory::MemoryStore;
+use libmusig::store::schema::{Key, SessionPart};
+use libmusig::store::{Change, Durability, Entry, Store};
+
+use test_support::nodes::*;
+use test_support::records::{COMMITTED, parse};
+
+/// The node whose records they are, and how far the session is. As in tests/storage.
+const PHASES: [(&str, usize, Option<Phase>); 10] = [
+    ("proposed", 1, Some(Phase::Proposed)),
+    ("joined", 0, Some(Phase::Joined)),
+    ("nonces", 0, Some(Phase::Joined)),
+    ("watching, raw message", 0, Some(Phase::Watching)),
+    ("failed", 0, Some(Phase::Failed)),
+    ("aborted", 1, Some(Phase::Aborted)),
+    ("declined", 0, Some(Phase::Declined)),
+    ("expired", 1, Some(Phase::Expired)),
+    ("closed", 1, Some(Phase::Closed)),
+    ("purged", 1, None),
+];
+
+/// An observer that cannot be asked.
+struct Away;
+
+impl ChainObserver for Away {
+    fn status(&self, _: &ChainQuery) -> Result<ChainStatus, ChainError> {
+        Err(ChainError { reason: "away".into() })
+    }
+}
+
+fn store_of(entries: &[Entry]) -> MemoryStore {
+    let changes: Vec<Change> =
+        entries.iter().map(|(key, value)| Change::Put(key.clone(), value.clone())).collect();
+    let store = MemoryStore::new();
+    store.clone().commit(&changes, Durability::Synced).expect("memory takes it");
+    store
+}
+
+fn start(signer: usize, store: &MemoryStore) -> Node {
+    let mut secret = [0; 32];
+    secret[31] = signer as u8 + 1;
+    let signer = LocalSigner::new(secret).expect("a small number");
+    let builder = node_builder().signer(signer).store(store.clone()).offline().observer(Arc::new(Away));
+    builder.start().expect("starts")
+}
+
+/// Each value belongs to its key, whoever wrote it.
+fn check(entries: &[Entry], phase: &str) {
+    for (key, value) in entries {
+        match Key::decode(key).expect("a key of the schema") {
+            Key::Session { id, part: SessionPart::Proposal } => {
+                assert_eq!(Proposal::decode(value).expect("a proposal").id(), id, "{phase}");
+            }
+            Key::Envelope { session, id } => {
+                let envelope = Envelope::decode(value).expect("an envelope");
+                assert_eq!((envelope.body().session, envelope.id()), (session, id), "{phase}");
+            }
+            Key::Ended(_) => assert_eq!(value.len(), 8, "{phase}"),
+            Key::Session { .. } | Key::Identity | Key::Presence(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_node_takes_up_a_session_of_each_phase() {
+    let mut phases = parse(COMMITTED);
+    for (name, signer, phase) in PHASES {
+        let before = phases.remove(name).expect("is there");
+        check(&before, name);
+        let store = store_of(&before);
+        let node = start(signer, &store);
+        let sessions = node.sessions().wait().expect("runs");
+        assert_eq!(sessions.iter().map(|status| status.phase).next(), phase, "{name}");
+        assert_eq!(sessions.len(), usize::from(phase.is_some()), "{name}");
+        node.stop().expect("stops");
+
+        let after = store.clone().load().expect("memory");
+        check(&after, name);
+        let kept = |key: &[u8]| {
+            let state = matches!(Key::decode(key), Some(Key::Session { part: SessionPart::Record, .. }));
+            !state && phase != Some(Phase::Failed)
+        };
+        for entry in before.iter().filter(|(key, _)| kept(key)) {
+            assert!(after.contains(entry), "{name}: {:?} is gone", Key::decode(&entry.0));
+        }
+
+        // And again, from what that node left.
+        let node = start(signer, &store);
+        let sessions = node.sessions().wait().expect("runs");
+        assert_eq!(sessions.iter().map(|status| status.phase).next(), phase, "{name}");
+        node.stop().expect("stops");
+    }
+    // With partial signatures, or transactions, which are the simulator's.
+    let others = ["final", "key in use elsewhere", "partial", "second attempt", "watching"];
+    let others = [&others[..], &["watching, exhausted", "watching, lost once"]].concat();
+    assert_eq!(phases.keys().collect::<Vec<_>>(), others);
+}
+
+/// The kinds of entries that a store has, in the order of their keys.
+fn kinds(store: &MemoryStore) -> Vec<&'static str> {
+    let kind = |(key, _): Entry| match Key::decode(&key).expect("a key of the schema") {
+        Key::Identity => "identity",
+        Key::Presence(_) => "presence",
+        Key::Session { part: SessionPart::Proposal, .. } => "proposal",
+        Key::Session { part: SessionPart::Record, .. } => "record",
+        Key::Session { part: SessionPart::Certificate, .. } => "certificate",
+        Key::Envelope { .. } => "envelope",
+        Key::Ended(_) => "ended",
+    };
+    store.clone().load().expect("memory").into_iter().map(kind).collect()
+}
+
+#[test]
+fn a_node_writes_under_the_keys_that_it_reads() {
+    let phases = parse(COMMITTED);
+    let store = store_of(&phases["proposed"]);
+    let node = start(1, &store);
+    let session = node.sessions().wait().expect("runs")[0].session;
+    let envelopes = |store: &MemoryStore| kinds(store).iter().filter(|kind| **kind == "envelope").count();
+    let before = envelopes(&store);
+    node.session(session).decline("no").wait().expect("is open");
+    assert_eq!(envelopes(&store), before + 1);
+    check(&store.clone().load().expect("memory"), "declined");
+    node.session(session).close_session().wait().expect("is known");
+    node.stop().expect("stops");
+    check(&store.clone().load().expect("memory"), "closed");
+    assert!(kinds(&store).contains(&"record") && kinds(&store).contains(&"proposal"));
+    assert_eq!(node_phase(&store), [Phase::Closed]);
+}
+
+fn node_phase(store: &MemoryStore) -> Vec<Phase> {
+    let node = start(1, store);
+    let phases = node.sessions().wait().expect("runs").iter().map(|status| status.phase).collect();
+    node.stop().expect("stops");
+    phases
+}
