@@ -9,6 +9,8 @@ mod boundary;
 pub mod bytes;
 pub mod callback;
 pub mod chain;
+#[cfg(test)]
+mod codes;
 pub mod config;
 pub mod delivery;
 pub mod election;
