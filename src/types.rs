@@ -228,6 +228,15 @@ impl UnixMillis {
     }
 }
 
+/// A moment, by two clocks of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Time {
+    /// The calendar's time. May be wrong, may jump.
+    pub wall: UnixMillis,
+    /// Time since some moment of this process. Never goes back, and counts sleep where the system can.
+    pub monotonic: std::time::Duration,
+}
+
 /// The tagged hash of BIP-340: `SHA-256(SHA-256(tag) ‖ SHA-256(tag) ‖ parts…)`.
 pub fn tagged_hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
     finish_tagged_hash(start_tagged_hash(tag), parts)

@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::signer::SignTask;
 use crate::error::Error;
-use crate::signer::SignTask;
 use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerKey, UnixMillis};
 
-pub use crate::store::Durability;
+pub use crate::types::Time;
 
 pub mod crypto;
 pub mod election;
@@ -30,17 +30,18 @@ pub mod mutation;
 pub mod presence;
 pub mod proposal;
 mod session;
+pub mod signer;
 pub mod status;
 pub mod transaction;
 pub mod wire;
 
-/// A moment, by two clocks of this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Time {
-    /// The calendar's time. May be wrong, may jump.
-    pub wall: UnixMillis,
-    /// Time since some moment of this process. Never goes back, and counts sleep where the system can.
-    pub monotonic: Duration,
+/// How safe a change must be before what follows it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Written soon; a crash may lose it, but never something older and not it.
+    Eventual,
+    /// On the disk before anything that follows it, together with everything before it.
+    Synced,
 }
 
 /// Names a request of the application until its [`Output::Done`].

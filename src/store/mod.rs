@@ -9,14 +9,7 @@ pub mod schema;
 #[cfg(feature = "node")]
 pub mod thread;
 
-/// Whether a commit waits for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Durability {
-    /// Written soon; a crash may lose it, but never something older and not it.
-    Eventual,
-    /// On the disk when the call returns, together with everything before it.
-    Synced,
-}
+pub use crate::protocol::Durability;
 
 /// One change of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]

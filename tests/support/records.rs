@@ -7,9 +7,12 @@ use libmusig::types::from_hex;
 /// `[phase]`, then `key = value` for each entry of the store, in hexadecimal digits.
 pub const COMMITTED: &str = include_str!("../vectors/records.txt");
 
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// The entries of each phase.
-pub fn parse(text: &str) -> BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut phases = BTreeMap::<_, Vec<_>>::new();
+pub fn parse(text: &str) -> BTreeMap<String, Vec<Entry>> {
+    let mut phases = BTreeMap::<_, Vec<Entry>>::new();
     let mut phase = String::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {

@@ -43,7 +43,7 @@ pub trait SessionKeys: fmt::Debug + Send + Sync {
     /// BIP-340 verification of finished signatures, one for each message, under the tweaked keys.
     fn verify_signatures(&self, signatures: &[Signature]) -> bool;
 
-    /// For a [`Signer`](crate::signer::Signer) that knows the scheme.
+    /// For a [`Signer`](crate::protocol::signer::Signer) that knows the scheme.
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -61,6 +61,6 @@ pub trait Round: fmt::Debug + Send + Sync {
     /// `None` if any does not come out: then at least one signer's do not verify.
     fn aggregate(&self, partials: &[&[u8]]) -> Option<Vec<Signature>>;
 
-    /// For a [`Signer`](crate::signer::Signer) that knows the scheme.
+    /// For a [`Signer`](crate::protocol::signer::Signer) that knows the scheme.
     fn as_any(&self) -> &dyn Any;
 }

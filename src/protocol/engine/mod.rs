@@ -19,8 +19,7 @@ use crate::protocol::envelope::Envelope;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::{Context, Session};
 use crate::protocol::transaction::TransactionCodec;
-use crate::protocol::{Output, Record, Settings, StoredSession, Ticket, Time};
-use crate::store::Durability;
+use crate::protocol::{Durability, Output, Record, Settings, StoredSession, Ticket, Time};
 use crate::types::{ChainStatus, SessionId, SignerKey, SubmitOutcome, UnixMillis};
 
 /// Input that was refused, by kind. Bad input never changes anything else.

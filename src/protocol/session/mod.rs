@@ -516,8 +516,11 @@ impl Session {
         }
         let session = self.id();
         if !self.records.is_empty() && !self.set.is_empty() {
-            let durability =
-                if self.sync { crate::store::Durability::Synced } else { crate::store::Durability::Eventual };
+            let durability = if self.sync {
+                crate::protocol::Durability::Synced
+            } else {
+                crate::protocol::Durability::Eventual
+            };
             let changes = std::mem::take(&mut self.records);
             context.outputs.push_back(Output::Persist { session, changes, durability });
         }

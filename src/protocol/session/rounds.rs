@@ -9,8 +9,8 @@ use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::envelope_set::Fact;
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::mutation::{self, Mutation};
+use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask};
 use crate::protocol::wire::Certificate;
-use crate::signer::{NonceRequest, PartialRequest, SignTask};
 
 impl Session {
     /// Does what follows from the set and the time. Precedence: certificate, proof, abort, decline, expiry.

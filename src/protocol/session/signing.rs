@@ -5,8 +5,8 @@ use crate::error::{Error, SignerError};
 use crate::protocol::envelope::{Body, Content, Envelope};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::mutation::{self, Mutation};
+use crate::protocol::signer::SignTask;
 use crate::protocol::{Output, RequestId, Ticket};
-use crate::signer::SignTask;
 
 impl Session {
     pub(super) fn in_flight(&self, purpose: Purpose) -> bool {

@@ -13,8 +13,7 @@ use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::protocol::Time;
-use crate::types::UnixMillis;
+use crate::types::{Time, UnixMillis};
 
 /// Both clocks, now.
 ///

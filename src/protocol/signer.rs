@@ -1,4 +1,4 @@
-//! Who holds a signer's secret key: [`Signer`], and [`LocalSigner`] in this process's memory.
+//! [`Signer`], the holder of a secret key, and what the protocol asks of it.
 
 use std::sync::Arc;
 
@@ -7,14 +7,6 @@ use crate::protocol::crypto::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use crate::protocol::proposal::Proposal;
 use crate::types::{SessionId, Signature, SignerKey};
-
-#[cfg(feature = "node")]
-mod checked;
-mod local;
-
-#[cfg(feature = "node")]
-pub(crate) use checked::Checked;
-pub use local::LocalSigner;
 
 /// Asks for public nonces: one for each message of a session.
 #[derive(Clone, Debug)]

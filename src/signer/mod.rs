@@ -1,0 +1,11 @@
+//! Holders of a signer's secret key: [`LocalSigner`] keeps it in this process's memory; others implement [`Signer`].
+
+#[cfg(feature = "node")]
+mod checked;
+mod local;
+
+#[cfg(feature = "node")]
+pub(crate) use checked::Checked;
+pub use local::LocalSigner;
+
+pub use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask, Signer};
