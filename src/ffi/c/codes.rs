@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fmt::Write, fs};
 
-use super::boundary::Failure;
+use super::failure::Failure;
 use crate::error::{ElectionError, Error, InvalidKey, ProposalError, SignerError, StoreError, WireError};
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
