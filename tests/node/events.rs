@@ -162,7 +162,7 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn with_an_observer() {
+fn events_with_an_observer() {
     let chain = Arc::new(Chain::new());
     // The observers look by themselves after two seconds; the coordinator's claim comes long before.
     let (id, mut watched) = begin(&chain, Duration::from_secs(8), |index| with_chain(index, &chain));
@@ -189,7 +189,7 @@ fn with_an_observer() {
 /// The application of the coordinator broadcasts and says so; the claim reaches the others; their applications look,
 /// and say so too.
 #[test]
-fn without_an_observer() {
+fn events_without_an_observer() {
     let chain = Arc::new(Chain::new());
     let (id, mut watched) = begin(&chain, Duration::from_secs(8), |index| builder(secret(index)));
     let event = watched[0].until(|event| matches!(event, Event::ShouldBroadcast { .. }));
@@ -230,7 +230,7 @@ fn submit(chain: &Arc<Chain>, transaction: &SignedTransaction) {
 
 /// Nobody broadcasts: everybody hears of every turn, is asked in its own, and is alarmed once, at the end.
 #[test]
-fn nobody_broadcasts() {
+fn events_when_nobody_broadcasts() {
     let chain = Arc::new(Chain::new());
     let (id, mut watched) = begin(&chain, Duration::from_millis(1500), |index| builder(secret(index)));
     let list: Vec<usize> = watched.iter().map(|one| one.index).collect();

@@ -10,7 +10,7 @@ use test_support::party::{Choices, key_of};
 const SESSION: SessionId = SessionId([5; 32]);
 
 #[test]
-fn reference_vectors() {
+fn elections_match_the_reference_vectors() {
     let vectors: Value = serde_json::from_str(include_str!("../vectors/election.json")).expect("JSON");
     let cases = vectors["cases"].as_array().expect("a list");
     assert_eq!(cases.len(), 80);
@@ -130,7 +130,7 @@ fn equal_keys_keep_their_order() {
 }
 
 #[test]
-fn questions_without_an_answer() {
+fn invalid_election_queries_are_errors() {
     for method in ElectionMethod::ALL {
         assert_eq!(elect(&[], method, &SESSION), Err(ElectionError::NoSigners));
         let alone = elect(&[key_of(1)], method, &SESSION).expect("one signer");

@@ -170,7 +170,7 @@ fn expiry_ends_what_has_no_other_end() {
 }
 
 #[test]
-fn an_ended_session_is_forgotten_after_its_expiry() {
+fn an_ended_session_is_purged_after_its_expiry() {
     let mut cluster = cluster(3);
     cluster.nodes[1].application.consent = Consent::Declines;
     let session = cluster.create(0, |terms| terms.expires_at = EPOCH.saturating_add(Duration::from_secs(60)));
@@ -189,7 +189,7 @@ fn an_ended_session_is_forgotten_after_its_expiry() {
 }
 
 #[test]
-fn a_clock_that_goes_back_brings_no_forgotten_session_back() {
+fn a_clock_set_back_revives_no_purged_session() {
     let mut cluster = cluster(3);
     cluster.nodes[1].application.consent = Consent::Waits;
     let session = cluster.create(0, |terms| terms.expires_at = EPOCH.saturating_add(Duration::from_secs(60)));
@@ -272,7 +272,7 @@ mod closed {
     }
 
     #[test]
-    fn says_nothing_more() {
+    fn a_closed_session_sends_nothing() {
         let mut cluster = cluster(3);
         let session = cluster.create(0, |_| {});
         cluster.complete(&session);
@@ -287,7 +287,7 @@ mod closed {
     }
 
     #[test]
-    fn during_signing_it_signs_no_more() {
+    fn a_session_closed_during_signing_signs_no_more() {
         let mut options = Options { audit: true, sign: Duration::from_millis(30), ..Options::new(3) };
         options.sync = Duration::ZERO;
         let mut cluster = Cluster::new(options);
@@ -304,7 +304,7 @@ mod closed {
     }
 
     #[test]
-    fn is_opened_again_and_finishes() {
+    fn a_closed_session_is_reopened_and_finishes() {
         for restart in [false, true] {
             let mut cluster = cluster(3);
             withhold(&mut cluster);
@@ -326,7 +326,7 @@ mod closed {
     }
 
     #[test]
-    fn still_accepts_a_certificate() {
+    fn a_closed_session_accepts_a_certificate() {
         let mut cluster = cluster(3);
         withhold(&mut cluster);
         let session = cluster.create(0, |_| {});
@@ -342,7 +342,7 @@ mod closed {
     }
 
     #[test]
-    fn is_never_begun_anew() {
+    fn a_closed_session_is_never_started_again() {
         let mut cluster = cluster(3);
         withhold(&mut cluster);
         let session = cluster.create(1, |_| {});
@@ -360,7 +360,7 @@ mod closed {
     }
 
     #[test]
-    fn is_not_begun_anew_by_a_clock_that_went_back() {
+    fn a_clock_set_back_does_not_start_a_closed_session_again() {
         let mut cluster = cluster(2);
         let session =
             cluster.create(1, |terms| terms.expires_at = EPOCH.saturating_add(Duration::from_secs(3600)));
@@ -399,7 +399,7 @@ mod arrivals {
     }
 
     #[test]
-    fn a_proposal_twice_is_as_once() {
+    fn a_repeated_proposal_changes_nothing() {
         let mut cluster = cluster(3);
         cluster.on_envelope = Some(Box::new(|_, _, envelope| vec![envelope.clone(), envelope.clone()]));
         let session = cluster.create(0, |_| {});
@@ -413,7 +413,7 @@ mod arrivals {
     }
 
     #[test]
-    fn everything_backwards_and_twice_gives_the_same() {
+    fn envelopes_reversed_and_duplicated_give_the_same_result() {
         let mut cluster = cluster(3);
         let session = cluster.create(0, |_| {});
         cluster.complete(&session);

@@ -114,7 +114,7 @@ fn values_of_the_wrong_length_are_refused() {
 }
 
 #[test]
-fn too_long_is_said_before_anything_is_read() {
+fn oversized_bytes_are_refused_before_they_are_read() {
     let party = Party::new(1, |_| ());
     let large = vec![0; limits::FRAME + 1];
     assert!(matches!(Envelope::decode(&large), Err(WireError::TooLong { .. })));

@@ -44,7 +44,7 @@ fn check(cluster: &Cluster, session: &SessionId, coordinator: &[&str], others: &
 }
 
 #[test]
-fn with_an_observer_and_a_broadcaster() {
+fn events_with_an_observer_and_a_broadcaster() {
     let (cluster, session) = run(|_| {}, false);
     check(
         &cluster,
@@ -68,7 +68,7 @@ fn with_an_observer_and_a_broadcaster() {
 }
 
 #[test]
-fn with_an_observer_and_without_a_broadcaster() {
+fn events_with_an_observer_and_without_a_broadcaster() {
     let (cluster, session) = run(|options| options.settings.broadcaster = false, false);
     check(
         &cluster,
@@ -80,7 +80,7 @@ fn with_an_observer_and_without_a_broadcaster() {
 }
 
 #[test]
-fn with_an_observer_and_without_claims() {
+fn events_with_an_observer_and_without_claims() {
     let (cluster, session) = run(|options| options.settings.claims = false, false);
     check(
         &cluster,

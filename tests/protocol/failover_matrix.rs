@@ -222,32 +222,32 @@ fn matrix(method: ElectionMethod) {
 }
 
 #[test]
-fn lexicographic() {
+fn lexicographic_takes_over_in_order() {
     matrix(ElectionMethod::Lexicographic);
 }
 
 #[test]
-fn hash_based() {
+fn hash_based_takes_over_in_order() {
     matrix(ElectionMethod::HashBased);
 }
 
 #[test]
-fn first_signer() {
+fn first_signer_takes_over_in_order() {
     matrix(ElectionMethod::FirstSigner);
 }
 
 #[test]
-fn last_signer() {
+fn last_signer_takes_over_in_order() {
     matrix(ElectionMethod::LastSigner);
 }
 
 #[test]
-fn session_salted() {
+fn session_salted_takes_over_in_order() {
     matrix(ElectionMethod::SessionSalted);
 }
 
 #[test]
-fn applications_that_broadcast_by_themselves() {
+fn applications_that_broadcast_by_themselves_take_over_in_order() {
     let method = ElectionMethod::SessionSalted;
     for signers in [1, 3, 5] {
         for bad in 0..=signers {
@@ -261,7 +261,7 @@ fn applications_that_broadcast_by_themselves() {
 }
 
 #[test]
-fn with_the_real_cryptography() {
+fn real_cryptography_takes_over_in_order() {
     for (signers, bad, tiers) in [(1, 0, Tiers::Single), (3, 2, Tiers::Single), (5, 4, Tiers::Doubling)] {
         for kind in KINDS {
             let method = ElectionMethod::Lexicographic;

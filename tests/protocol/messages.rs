@@ -109,7 +109,7 @@ fn a_session_completes_by_export_and_import_alone() {
 }
 
 #[test]
-fn also_if_every_node_restarts_between_any_two_steps() {
+fn a_session_completes_by_export_and_import_with_restarts_between_all_steps() {
     for signers in [2, 3] {
         let mut cluster = offline(signers, false);
         let session = cluster.create(0, |_| {});
@@ -155,7 +155,7 @@ fn what_cannot_be_imported_changes_nothing() {
 }
 
 #[test]
-fn two_finish_through_a_third() {
+fn two_signers_finish_through_a_third() {
     for real in [false, true] {
         let mut cluster = Cluster::new(Options { real, audit: true, ..Options::new(3) });
         cluster.cut(0, 2, true);

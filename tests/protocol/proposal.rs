@@ -112,7 +112,7 @@ fn each_field_enters_the_session_id() {
 }
 
 #[test]
-fn terms_that_are_refused() {
+fn invalid_terms_are_refused() {
     type Case = (&'static str, fn(&mut Terms), fn(&ProposalError) -> bool);
     fn limit(error: &ProposalError, expected: &str) -> bool {
         matches!(error, ProposalError::Limit { what, .. } if *what == expected)
@@ -253,7 +253,7 @@ fn terms_that_are_refused() {
 }
 
 #[test]
-fn terms_at_the_limits_are_taken() {
+fn terms_at_the_limits_are_accepted() {
     let mut terms = terms(many(128));
     terms.messages = vec![Message::raw([1; 32], Some(15)); 64];
     terms.metadata = vec![0; limits::METADATA];
@@ -269,7 +269,7 @@ fn terms_at_the_limits_are_taken() {
 }
 
 #[test]
-fn bytes_that_are_refused() {
+fn invalid_bytes_are_refused() {
     type Case = (&'static str, fn(&mut pb::Proposal), fn(&ProposalError) -> bool);
     fn unknown(error: &ProposalError, expected: &str) -> bool {
         matches!(error, ProposalError::Unknown { what, .. } if *what == expected)

@@ -80,7 +80,7 @@ fn finishes(cluster: &mut Cluster, session: &SessionId, name: &str) {
 }
 
 #[test]
-fn killed_after_it_became_a_holder() {
+fn a_node_killed_as_a_holder_recovers() {
     for (real, fate) in [
         (false, Fate::CrashBefore),
         (false, Fate::CrashAfter),
@@ -101,7 +101,7 @@ fn killed_after_it_became_a_holder() {
 }
 
 #[test]
-fn killed_between_the_rounds() {
+fn a_node_killed_between_the_rounds_recovers() {
     for real in [false, true] {
         for node in 0..3 {
             let mut cluster = cluster(3, real, 1);
@@ -115,7 +115,7 @@ fn killed_between_the_rounds() {
 }
 
 #[test]
-fn killed_before_the_first_round() {
+fn a_node_killed_before_the_first_round_recovers() {
     for real in [false, true] {
         for node in 0..3 {
             let mut cluster = cluster(3, real, 1);
@@ -128,7 +128,7 @@ fn killed_before_the_first_round() {
 }
 
 #[test]
-fn killed_after_its_partial_left_before_that_was_synced() {
+fn a_node_killed_after_its_unsynced_partial_left_recovers() {
     for real in [false, true] {
         for node in 0..3 {
             let mut cluster = cluster(3, real, 1);
@@ -148,7 +148,7 @@ fn killed_after_its_partial_left_before_that_was_synced() {
 
 /// As above, and nobody can finish meanwhile.
 #[test]
-fn its_own_partial_comes_back_before_it_makes_anything_anew() {
+fn the_own_partial_is_fetched_before_another_is_made() {
     for real in [false, true] {
         let mut cluster = cluster(3, real, 1);
         crash_once(
@@ -183,7 +183,7 @@ fn carries(frame: &[u8], kind: &str) -> bool {
 
 /// Kills a node before or after each of its outputs, with and without what was not synced.
 #[test]
-fn killed_at_every_step() {
+fn a_node_killed_at_any_step_recovers() {
     for node in 0..3 {
         for keep in [0, 1, 100] {
             let mut step = 0;
@@ -229,7 +229,7 @@ fn killed_at_every_step() {
 
 /// A phone's backup is older than what it sent.
 #[test]
-fn an_older_backup_comes_back() {
+fn a_node_with_an_older_backup_recovers() {
     for real in [false, true] {
         for taken in [0, 22, 25, 29, 31, 34, 36, 38, 43, 60] {
             for lost in [30, 34, 38, 45, 500] {
@@ -265,7 +265,7 @@ fn an_older_backup_comes_back() {
 }
 
 #[test]
-fn an_older_backup_says_that_the_key_was_used() {
+fn an_older_backup_raises_key_in_use_elsewhere() {
     let mut cluster = cluster(3, false, 1);
     let empty = cluster.nodes[1].disk.snapshot();
     // Signer 2 withholds what it has, so that the session stays open.
@@ -320,7 +320,7 @@ fn two_instances_with_one_key_are_found_out_and_reuse_no_nonce() {
 }
 
 #[test]
-fn three_restarts_of_each_and_then_it_is_missing() {
+fn a_signer_is_missing_after_three_restarts() {
     let mut cluster = cluster(2, false, 1);
     // Signer 1 dies each time before it says its partial signature.
     cluster.on_output = Some(Box::new(|node, output| {

@@ -202,7 +202,7 @@ fn a_wrong_secret_leaves_an_unlocked_signer_as_it_is() {
 }
 
 #[test]
-fn secrets_that_are_no_keys() {
+fn secrets_that_are_no_keys_are_refused() {
     let order = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
     for bytes in [[0; 32], [0xff; 32], libmusig::types::from_hex(order).expect("hex")] {
         assert_eq!(LocalSigner::new(bytes).err(), Some(SignerError::InvalidSecret));
@@ -334,7 +334,7 @@ fn partials_of_the_wrong_form_do_not_verify() {
 }
 
 #[test]
-fn tweaks_that_cannot_be_applied() {
+fn tweaks_that_cannot_be_applied_are_refused() {
     let order = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
     let order: [u8; 32] = libmusig::types::from_hex(order).expect("hex");
     let aggregate = |tweaks: Vec<Tweak>, used: Option<usize>| {
