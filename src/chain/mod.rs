@@ -1,6 +1,8 @@
 //! The way to the network: who submits transactions, and who sees what became of them.
 
 #[cfg(feature = "bitcoin")]
+pub mod descriptor;
+#[cfg(feature = "bitcoin")]
 pub mod keys;
 #[cfg(feature = "bitcoin")]
 pub mod psbt;

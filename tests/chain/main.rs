@@ -1,6 +1,7 @@
 //! Transactions: signature hashes, checks and completion; PSBTs and descriptors; the chain and server of the examples; the
 //! sources.
 
+mod descriptor;
 mod embedded;
 mod payment;
 mod psbt;

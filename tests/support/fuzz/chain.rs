@@ -1,7 +1,9 @@
 //! Targets of what comes from other wallets, and seeds for them.
 
+use libmusig::chain::descriptor::Descriptor;
 use libmusig::chain::keys::{Derivation, KeySet, Participant, TaprootTweak, fingerprint};
 use libmusig::chain::psbt::Psbt;
+use libmusig::protocol::crypto::key_set::synthetic_xpub;
 use libmusig::protocol::proposal::KeyOrder;
 use libmusig::types::SignerKey;
 
@@ -35,6 +37,43 @@ pub fn psbt(bytes: &[u8]) {
         }
         Err(_) => assert_eq!(finalized, psbt, "an error changes nothing"),
     }
+}
+
+pub fn descriptor(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(descriptor) = text.parse::<Descriptor>() else { return };
+    let printed = descriptor.to_string();
+    assert!(!printed.contains("prv"), "it shows public keys alone");
+    assert_eq!(printed.parse().as_ref(), Ok(&descriptor), "what is written can be read");
+    let branches = descriptor.branches();
+    for (branch, index) in [(0, 0), (branches - 1, 1), (branches, 0), (0, 1 << 31)] {
+        let script = descriptor.output_script(branch, index);
+        if let Ok(keys) = descriptor.keys(branch, index) {
+            assert_eq!(keys.key_set.final_key(&keys.derivation), Ok(keys.key));
+            assert_eq!(script.expect("what signs has an output")[2..], *keys.key.x_only());
+        }
+    }
+}
+
+/// Descriptors with each kind of key and derivation: (name, text).
+pub fn descriptor_seeds() -> Vec<(String, Vec<u8>)> {
+    let (one, other) = (key(0), key(1));
+    // The synthetic extended keys of single keys, which anybody can make.
+    let (first, second) = (synthetic_xpub(&one), synthetic_xpub(&other));
+    [
+        ("keys", format!("tr(musig({one},{other}))")),
+        ("raw", format!("rawtr(musig({one},[01020304/86h/0h/5]{other}))")),
+        ("derived-later", format!("tr(musig({first},[01020304/87'/0'/0']{second})/<0;1>/*)")),
+        ("derived-first", format!("rawtr(musig({first}/<0;1>/7/*,{second}/<2;3>/*))")),
+        ("both", format!("tr(musig({first}/1,{second}/<4;5>)/2/3/*)")),
+        ("with-scripts", format!("tr(musig({first},{second})/0/*,pk({one}))")),
+    ]
+    .into_iter()
+    .map(|(name, text)| {
+        let checked = text.parse::<Descriptor>().map_or(text, |descriptor| descriptor.to_string());
+        (name.to_owned(), checked.into_bytes())
+    })
+    .collect()
 }
 
 fn compact(bytes: &mut Vec<u8>, part: &[u8]) {

@@ -11,6 +11,8 @@ type Target = fn(&[u8]);
 
 /// Each name is that of a folder in `corpus` and of a program in `targets`.
 pub const TARGETS: &[(&str, Target)] = &[
+    #[cfg(feature = "bitcoin")]
+    ("descriptor", chain::descriptor),
     ("envelope", decoders::envelope),
     ("frame", decoders::frame),
     ("import", decoders::import),

@@ -49,8 +49,10 @@ pub fn seeds() -> Vec<Seed> {
     }
     // They hold aggregate keys, which Miri cannot make.
     #[cfg(all(feature = "bitcoin", not(miri)))]
-    for (name, bytes) in super::chain::psbt_seeds() {
-        add("psbt", &name, bytes);
+    for (target, of_target) in
+        [("descriptor", super::chain::descriptor_seeds()), ("psbt", super::chain::psbt_seeds())]
+    {
+        of_target.into_iter().for_each(|(name, bytes)| add(target, &name, bytes));
     }
     seeds
 }
