@@ -28,6 +28,7 @@ check format cargo fmt --all --check
 check names tests/lint/names.sh
 check spelling tests/lint/spelling.sh
 check dependencies script dependencies
+check layers script layers
 check clippy cargo clippy --quiet --all-targets -- -D warnings
 check rustdoc env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 # Arrows point down only: the protocol stands alone.
