@@ -8,32 +8,39 @@
  *    consent: nothing is signed without it.
  * 4. The nodes sign. Each gets MUSIG_EVENT_SESSION_COMPLETE with the signatures.
  * 5. The elected coordinator broadcasts: by its musig_broadcaster, or its application does on MUSIG_EVENT_SHOULD_BROADCAST.
- *    If that is not seen in time, the next signer gets its turn too, and so on.
+ *    If the transaction is not seen in time, the turn of the next signer opens, and so on.
  * 6. A node watches until its musig_chain_observer sees the transaction deep enough in the chain, or its application says
  *    so by musig_session_notify_broadcast_complete.
  *
  * Objects are opaque and reference-counted. What a function writes to an out-parameter of handle type has one
- * reference, which the caller gives up by the type's _free function, whenever it wants, inside callbacks too. Whoever calls
- * a function with an object keeps a reference to it until the call returns.
+ * reference, which the caller gives up by the type's _free function, inside callbacks too. A caller keeps its reference to
+ * each object that it passes until the call returns.
  *
- * Fallible functions return a musig_status, which is MUSIG_STATUS_OK (0) on success. Their last parameter takes a
- * musig_error with words for people: it is always written, and NULL on success; pass NULL not to have it. All other
- * out-parameters are written on success only. No pointer parameter may be NULL unless its description says so: then the
- * call returns MUSIG_STATUS_NULL_ARGUMENT and does nothing.
+ * Fallible functions return a musig_status, which is MUSIG_STATUS_OK (0) on success. Out-parameters are written on success
+ * only. No pointer parameter may be NULL unless its description says so: the call then returns MUSIG_STATUS_NULL_ARGUMENT
+ * and does nothing. MUSIG_MUST_USE makes compilers warn where an ignored status loses something.
  *
- * "Returns" names the statuses that tell something about the call. Beside them every fallible function may return
- * MUSIG_STATUS_NULL_ARGUMENT, MUSIG_STATUS_INVALID_ARGUMENT for what cannot be (an address that is not aligned for its
- * type, a text that is not UTF-8), and MUSIG_STATUS_INTERNAL. "Statuses of the node" are MUSIG_STATUS_NODE_STOPPED,
- * MUSIG_STATUS_SUSPENDED, MUSIG_STATUS_FORKED, MUSIG_STATUS_INTERNAL, and those of the store while it takes no commits.
+ * Each description names the parameters in the order of the prototype, under "In:" what is read and under "Out:" what is
+ * written. Unless it says otherwise, these hold for every function:
  *
- * Every function may be called from every thread at any time, unless its "Threads" says otherwise. "Blocks" says what it
- * may wait for: never for the network, and never for a callback unless it says so. After fork() the functions of nodes and
- * sessions return MUSIG_STATUS_FORKED in the child, and _free does nothing there.
+ * Threads: any, inside callbacks too.
+ * Blocks:  never.
+ * error:   why the call failed; always written, NULL on success; may be NULL.
+ *
+ * What a function may block for is never the network, and never a callback unless it says so.
+ *
+ * "Returns:" names the statuses that are specific to a function. Every fallible function may also return
+ * MUSIG_STATUS_NULL_ARGUMENT, MUSIG_STATUS_INVALID_ARGUMENT (a misaligned pointer, text that is not UTF-8, a number out of
+ * range) and MUSIG_STATUS_INTERNAL. "Statuses of the node" are MUSIG_STATUS_NODE_STOPPED, MUSIG_STATUS_SUSPENDED,
+ * MUSIG_STATUS_FORKED, MUSIG_STATUS_INTERNAL, and those of the store while it cannot commit. After fork() the functions of
+ * nodes and sessions return MUSIG_STATUS_FORKED in the child, and _free does nothing there.
+ *
+ * A name that ends with _length is a length in bytes; one that ends with _count is a number of elements.
  *
  * Public keys are compressed (33 bytes), signatures are BIP-340's (64 bytes), ids of transactions stand in the order in
  * which they are hashed (they are shown reversed), times are milliseconds, and texts are NUL-terminated UTF-8.
  *
- * docs/c-api.md tells the rest: callbacks, user_data, events, versions, platforms.
+ * docs/c-api.md has the rest: callbacks, user_data, the fields of each event, versions, platforms.
  */
 
 
@@ -45,18 +52,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** Warns when the result of a function is ignored, where the compiler can. */
+#if defined(__GNUC__) || defined(__clang__)
+#define MUSIG_MUST_USE __attribute__((warn_unused_result))
+#else
+#define MUSIG_MUST_USE
+#endif
+
 /**
- * First number of the version of this header: changes break programs.
+ * Major version of this header: changes break programs.
  */
 #define MUSIG_VERSION_MAJOR 0
 
 /**
- * Second number of the version of this header. While the first is 0, it may break programs too.
+ * Minor version of this header. While the major version is 0, it may break programs too.
  */
 #define MUSIG_VERSION_MINOR 1
 
 /**
- * Third number of the version of this header.
+ * Patch version of this header.
  */
 #define MUSIG_VERSION_PATCH 0
 
@@ -66,28 +80,28 @@
 #define MUSIG_VERSION_NUMBER 1000
 
 /**
- * The binary interface that this header describes: see musig_abi_version.
+ * The version of the binary interface of this header: see musig_abi_version.
  */
 #define MUSIG_ABI_VERSION 1
 
 /**
- * Most signers of a session.
+ * Maximum number of signers of a session.
  */
 #define MUSIG_MAX_SIGNERS 128
 
 /**
- * Most messages of a session.
+ * Maximum number of messages of a session.
  */
 #define MUSIG_MAX_MESSAGES 256
 
 /**
- * Stands for no tweak, where the index of a tweak is asked for.
+ * The index that stands for no tweak.
  */
 #define MUSIG_NO_TWEAK 4294967295
 
 /**
- * The values of musig_status. 1 to 99: the call; 100 to 199: the network; 200 to 299: the protocol; 300 to 399: the
- * store; 400 to 499: the chain; 900 and above: libmusig itself.
+ * The values of musig_status. 1 to 99: the caller; 100 to 199: the network; 200 to 299: the protocol; 300 to 399: the
+ * store; 400 to 499: the Bitcoin backend; 900 and above: internal.
  */
 enum musig_status_code
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -95,47 +109,47 @@ enum musig_status_code
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Done.
+   * Success.
    */
   MUSIG_STATUS_OK = 0,
   /**
-   * A pointer is NULL that must not be.
+   * A required pointer is NULL.
    */
   MUSIG_STATUS_NULL_ARGUMENT = 1,
   /**
-   * A number, length or text cannot be what it is.
+   * An argument is out of range, malformed, or not valid UTF-8.
    */
   MUSIG_STATUS_INVALID_ARGUMENT = 2,
   /**
-   * Bytes that are no compressed public key.
+   * The bytes are not a valid compressed public key.
    */
   MUSIG_STATUS_INVALID_KEY = 3,
   /**
-   * A buffer has less room than is needed. Nothing was written.
+   * The caller's buffer is too small. Nothing was written.
    */
   MUSIG_STATUS_BUFFER_TOO_SMALL = 4,
   /**
-   * This event, or these terms, have no such field.
+   * The event, the terms or the proposal does not have this field.
    */
   MUSIG_STATUS_NO_SUCH_FIELD = 5,
   /**
-   * An index is not below the number of elements.
+   * An index is not less than the number of elements.
    */
   MUSIG_STATUS_INDEX_OUT_OF_RANGE = 6,
   /**
-   * The struct_size of a structure is not set, or is of no version of this library.
+   * The struct_size member of a structure is unset, or smaller than this version of the library requires.
    */
   MUSIG_STATUS_STRUCT_SIZE = 7,
   /**
-   * Something is missing in the configuration, or contradicts itself.
+   * The configuration is incomplete or contradicts itself.
    */
   MUSIG_STATUS_CONFIG = 8,
   /**
-   * The call would wait for its own thread.
+   * musig_node_stop was called from a callback of the same node and would deadlock.
    */
   MUSIG_STATUS_WOULD_DEADLOCK = 9,
   /**
-   * The process was forked; nodes work in the process that started the first one.
+   * The process is a fork; a node works only in the process that started it.
    */
   MUSIG_STATUS_FORKED = 10,
   /**
@@ -147,63 +161,63 @@ enum musig_status_code
    */
   MUSIG_STATUS_SUSPENDED = 12,
   /**
-   * Events have a consumer already.
+   * The node's events already have a consumer: a handler, or a thread in musig_node_next_event.
    */
   MUSIG_STATUS_CONSUMER_EXISTS = 13,
   /**
-   * No event came in time.
+   * No event arrived before the timeout.
    */
   MUSIG_STATUS_NO_EVENT = 14,
   /**
-   * There is no event of this number, or it was acknowledged before.
+   * No durable event with this id is waiting for acknowledgement.
    */
   MUSIG_STATUS_UNKNOWN_EVENT = 15,
   /**
-   * It does not exist yet: the signatures are not finished, or the peer is not connected.
+   * The result is not available: the signatures are incomplete, the peer is not connected, or no signer follows.
    */
   MUSIG_STATUS_NOT_READY = 16,
   /**
-   * The configuration has been used up by a node.
+   * The configuration was already used to start a node.
    */
   MUSIG_STATUS_CONFIG_USED = 17,
   /**
-   * The network part failed.
+   * The network layer failed, or the node is offline.
    */
   MUSIG_STATUS_NETWORK = 100,
   /**
-   * The proposal is refused.
+   * The proposal is invalid.
    */
   MUSIG_STATUS_PROPOSAL = 200,
   /**
-   * The bytes are refused.
+   * The bytes are malformed, exceed a limit, or fail verification.
    */
   MUSIG_STATUS_WIRE = 201,
   /**
-   * There is no such session.
+   * The session is unknown to this node.
    */
   MUSIG_STATUS_UNKNOWN_SESSION = 202,
   /**
-   * The session exists already.
+   * A session with this id already exists.
    */
   MUSIG_STATUS_SESSION_EXISTS = 203,
   /**
-   * The session is not in a state in which this can be done.
+   * The session's phase does not allow the operation.
    */
   MUSIG_STATUS_WRONG_STATE = 204,
   /**
-   * A limit is reached.
+   * A limit is exceeded.
    */
   MUSIG_STATUS_LIMIT = 205,
   /**
-   * The election question has no answer.
+   * Invalid election query: no signers, or index out of range.
    */
   MUSIG_STATUS_ELECTION = 206,
   /**
-   * This is not the election of these signers.
+   * The election does not match these signers.
    */
   MUSIG_STATUS_ELECTION_MISMATCH = 207,
   /**
-   * The signer did not sign.
+   * The signer failed to sign.
    */
   MUSIG_STATUS_SIGNER = 208,
   /**
@@ -211,31 +225,31 @@ enum musig_status_code
    */
   MUSIG_STATUS_SIGNER_LOCKED = 209,
   /**
-   * The secret is no secret key, or not the one of this signer.
+   * The bytes are not a valid secret key, or not the key of this signer.
    */
   MUSIG_STATUS_WRONG_SECRET = 210,
   /**
-   * This signer is elsewhere, so its key cannot be locked or unlocked here.
+   * The signer consists of callbacks; its key cannot be locked or unlocked by this library.
    */
   MUSIG_STATUS_NOT_LOCAL = 211,
   /**
-   * A foreign signer's nonces of this attempt are gone. The session goes on with a new attempt.
+   * The signer has lost the secret nonces of this attempt; the session continues with a new attempt.
    */
   MUSIG_STATUS_NONCE_GONE = 212,
   /**
-   * The store failed.
+   * The store could not be read or written.
    */
   MUSIG_STATUS_STORE = 300,
   /**
-   * Another node has the store open.
+   * The store is open in another node.
    */
   MUSIG_STATUS_STORE_IN_USE = 301,
   /**
-   * The store is of another version.
+   * The store was written with another schema version.
    */
   MUSIG_STATUS_STORE_SCHEMA = 302,
   /**
-   * The store is damaged, or is none.
+   * The file is damaged, or not a libmusig store.
    */
   MUSIG_STATUS_STORE_CORRUPT = 303,
   /**
@@ -243,11 +257,12 @@ enum musig_status_code
    */
   MUSIG_STATUS_STORE_SUSPENDED = 304,
   /**
-   * The chain failed. No function returns it; callbacks may, to say that they could not reach their node.
+   * The Bitcoin backend cannot be reached. Returned by callbacks only, never by a function of the library.
    */
   MUSIG_STATUS_CHAIN = 400,
   /**
-   * A fault of libmusig. If it is a node's, the node has failed: stop it and start a new one.
+   * An internal error of libmusig. If a node's function returns it, the node has failed: stop it and start a new
+   * one.
    */
   MUSIG_STATUS_INTERNAL = 900,
 };
@@ -260,7 +275,7 @@ typedef int32_t musig_status_code;
 #endif // __cplusplus
 
 /**
- * Numbers of a configuration.
+ * Numeric options of a configuration.
  */
 enum musig_option
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -268,45 +283,44 @@ enum musig_option
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Confirmations after which a watch ends, at least 1. Default 6.
+   * Confirmations at which a watch ends, at least 1. Default: 6.
    */
   MUSIG_OPTION_FINAL_DEPTH = 1,
   /**
-   * Milliseconds of silence after which a signer counts as down, which opens turns sooner; 0 for never, the default.
+   * Milliseconds without traffic after which a signer counts as down, so that turns open sooner. Default: 0, never.
    */
   MUSIG_OPTION_DEAD_AFTER = 2,
   /**
-   * 1 to tell the others that this node broadcast, which is the default, or 0.
+   * 1 to report this node's broadcasts to the other signers, or 0. Default: 1.
    */
   MUSIG_OPTION_CLAIMS = 3,
   /**
-   * 1 to tell the others that this node cannot reach the chain, which is the default, or 0.
+   * 1 to report to the other signers that this node cannot broadcast, or 0. Default: 1.
    */
   MUSIG_OPTION_NACKS = 4,
   /**
-   * Milliseconds without progress after which a session is reported as stalled. Default 10000.
+   * Milliseconds without progress after which a session counts as stalled. Default: 10000.
    */
   MUSIG_OPTION_STALL_AFTER = 5,
   /**
-   * Sessions that may be open at once. Default 4096.
+   * Maximum number of open sessions. Default: 4096.
    */
   MUSIG_OPTION_MAX_SESSIONS = 6,
   /**
-   * 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
+   * 1 for one worker thread shared by all nodes, for phones; 0 for two. Default: 0.
    */
   MUSIG_OPTION_SMALL_RUNTIME = 7,
   /**
-   * A musig_dht_mode. Default MUSIG_DHT_CLIENT.
+   * A musig_dht_mode. Default: MUSIG_DHT_CLIENT.
    */
   MUSIG_OPTION_DHT = 8,
   /**
-   * 1 to announce the node on the local network, where everybody can read it, and to look for signers there; 0, the
-   * default, not to.
+   * 1 to announce the node and discover signers on the local network by mDNS, in the clear, or 0. Default: 0.
    */
   MUSIG_OPTION_MDNS = 9,
   /**
-   * 1 for settings of the network that suit phones: it does not listen unless an address is added, and wakes the
-   * radio less often; 0, the default, not to.
+   * 1 for network settings that suit phones (no listening unless an address is added, fewer radio wake-ups), or 0.
+   * Default: 0.
    */
   MUSIG_OPTION_MOBILE = 10,
 };
@@ -319,7 +333,7 @@ typedef int32_t musig_option;
 #endif // __cplusplus
 
 /**
- * What a node does in the distributed hash table, in which signers find each other by their keys.
+ * The role of a node in the distributed hash table in which signers find each other by their keys.
  */
 enum musig_dht_mode
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -327,15 +341,15 @@ enum musig_dht_mode
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Nothing.
+   * None.
    */
   MUSIG_DHT_OFF = 0,
   /**
-   * Asks for others, and publishes where it is. The default.
+   * Looks up signers and publishes its own addresses. The default.
    */
   MUSIG_DHT_CLIENT = 1,
   /**
-   * Also keeps for others where they are: for nodes that run all the time and can be reached.
+   * Also stores records of other signers: for nodes that are always on and reachable.
    */
   MUSIG_DHT_SERVER = 2,
 };
@@ -348,8 +362,8 @@ typedef int32_t musig_dht_mode;
 #endif // __cplusplus
 
 /**
- * What happened, with the fields that each kind has beside its session. Durable ones come again after a restart until
- * they are acknowledged. Later versions may add kinds: acknowledge those that you do not know.
+ * The kind of an event, with its fields. A durable event is redelivered after a restart until it is acknowledged.
+ * Later versions may add kinds: acknowledge those that you do not know. docs/c-api.md has a table of kinds and fields.
  */
 enum musig_event_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -357,46 +371,48 @@ enum musig_event_kind
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Durable. Somebody proposed a session: answer with musig_session_join or musig_session_decline. SIGNER is the
-   * proposer; EXPIRES_AT; musig_event_terms.
+   * Durable. Another signer proposed a session: answer with musig_session_join or musig_session_decline. SIGNER is
+   * the proposer; EXPIRES_AT; musig_event_terms.
    */
   MUSIG_EVENT_SESSION_PROPOSED = 1,
   /**
-   * This node's own proposal is stored and on its way.
+   * This node's own proposal is stored and being sent.
    */
   MUSIG_EVENT_SESSION_CREATED = 2,
   /**
-   * A signer accepted: SIGNER, JOINED of SIGNERS.
+   * A signer joined: SIGNER, JOINED of SIGNERS.
    */
   MUSIG_EVENT_SESSION_JOINED = 3,
   /**
-   * All signers accepted.
+   * All signers joined.
    */
   MUSIG_EVENT_SESSION_READY = 4,
   /**
-   * All nonces of ATTEMPT are here.
+   * All nonces of ATTEMPT arrived.
    */
   MUSIG_EVENT_NONCES_COMPLETE = 5,
   /**
-   * Durable. The signatures are finished: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if it is of one.
+   * Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if a transaction was
+   * signed.
    */
   MUSIG_EVENT_SESSION_COMPLETE = 6,
   /**
    * Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES; NEXT_TURN_AT unless it is the
-   * last turn; TXID and TRANSACTION if it is of one. With a broadcaster the node submits by itself.
+   * last turn; TXID and TRANSACTION if a transaction was signed. With a broadcaster the node submits by itself.
    */
   MUSIG_EVENT_SHOULD_BROADCAST = 7,
   /**
-   * A turn opened, for the signers before did not broadcast in time: TURN, FAILED, NEXT.
+   * A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, NEXT.
    */
   MUSIG_EVENT_COORDINATOR_FAILED = 8,
   /**
-   * Durable. Every signer had its turn; this node goes on submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
-   * transaction was refused; TXID and TRANSACTION if it is of one.
+   * Durable. All turns have passed; this node keeps submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
+   * transaction was rejected; TXID and TRANSACTION if a transaction was signed.
    */
   MUSIG_EVENT_FAILOVER_EXHAUSTED = 9,
   /**
-   * Durable without an observer. SIGNER claims to have broadcast TXID: look, and notify.
+   * Durable if there is no observer. SIGNER claims to have broadcast TXID: verify that, then call
+   * musig_session_notify_broadcast_complete.
    */
   MUSIG_EVENT_BROADCAST_CLAIMED = 10,
   /**
@@ -404,28 +420,28 @@ enum musig_event_kind
    */
   MUSIG_EVENT_BROADCAST_SEEN = 11,
   /**
-   * Durable. The transaction is in a block, at HEIGHT with CONFIRMATIONS, or without these two the application said
-   * so: TXID if it is known.
+   * Durable. The transaction is in a block, at HEIGHT with CONFIRMATIONS (both absent if the application reported
+   * it); TXID if it is known.
    */
   MUSIG_EVENT_BROADCAST_CONFIRMED = 12,
   /**
-   * Durable. Another transaction that spends the same is in a block: TXID is that one.
+   * Durable. A conflicting transaction, TXID, is in a block.
    */
   MUSIG_EVENT_BROADCAST_CONFLICT = 13,
   /**
-   * Durable. TXID was seen and is gone: a new watch begins.
+   * Durable. TXID was seen and has disappeared (evicted or reorganised): a new watch starts.
    */
   MUSIG_EVENT_BROADCAST_LOST = 14,
   /**
-   * Durable. The network's node refuses the transaction: REASON.
+   * Durable. The Bitcoin backend rejects the transaction: REASON.
    */
   MUSIG_EVENT_BROADCAST_REJECTED = 15,
   /**
-   * Nothing happened for SINCE milliseconds: MISSING.
+   * No progress for SINCE milliseconds; MISSING lists the signers being waited for.
    */
   MUSIG_EVENT_SESSION_STALLED = 16,
   /**
-   * Durable. Signers provably broke a rule: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
+   * Durable. Signers provably violated the protocol: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
    */
   MUSIG_EVENT_SESSION_FAILED = 17,
   /**
@@ -437,36 +453,35 @@ enum musig_event_kind
    */
   MUSIG_EVENT_SESSION_EXPIRED = 19,
   /**
-   * The session was closed here.
+   * This node closed the session.
    */
   MUSIG_EVENT_SESSION_CLOSED = 20,
   /**
-   * Durable. There is an envelope of this node's key that this node did not make: an old backup, or a second
-   * instance.
+   * Durable. Another instance signs with this node's key: a restored backup, or a second node.
    */
   MUSIG_EVENT_KEY_IN_USE_ELSEWHERE = 21,
   /**
-   * The signer could not do what a session needs; it is asked again: REASON.
+   * The signer failed and will be retried: REASON.
    */
   MUSIG_EVENT_SIGNER_FAILED = 22,
   /**
-   * A peer connected: PEER; SIGNER_KEY once it proved it.
+   * A peer connected: PEER; SIGNER_KEY if it has proved one.
    */
   MUSIG_EVENT_PEER_CONNECTED = 23,
   /**
-   * A peer is gone: PEER; SIGNER_KEY if it had proved it.
+   * A peer disconnected: PEER; SIGNER_KEY if it had proved one.
    */
   MUSIG_EVENT_PEER_DISCONNECTED = 24,
   /**
-   * SIGNER of this session is gone.
+   * SIGNER of this session disconnected.
    */
   MUSIG_EVENT_PARTICIPANT_DISCONNECTED = 25,
   /**
-   * The store does not take commits: nothing is signed or sent until it does. It is tried again: REASON.
+   * The store cannot commit; nothing is signed until it can. The node retries: REASON.
    */
   MUSIG_EVENT_STORE_FAILED = 26,
   /**
-   * A part of the network does not work; the node goes on without it: REASON.
+   * Part of the network layer failed; the node continues without it: REASON.
    */
   MUSIG_EVENT_NETWORK_DEGRADED = 27,
 };
@@ -479,7 +494,7 @@ typedef int32_t musig_event_kind;
 #endif // __cplusplus
 
 /**
- * Numbers of an event.
+ * Numeric fields of an event.
  */
 enum musig_event_number_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -491,15 +506,15 @@ enum musig_event_number_field
    */
   MUSIG_EVENT_NUMBER_SIGNER = 1,
   /**
-   * How many signers accepted so far.
+   * Number of signers that have joined.
    */
   MUSIG_EVENT_NUMBER_JOINED = 2,
   /**
-   * How many signers there are.
+   * Number of signers.
    */
   MUSIG_EVENT_NUMBER_SIGNERS = 3,
   /**
-   * An attempt, from 0 on.
+   * The attempt, counted from 0.
    */
   MUSIG_EVENT_NUMBER_ATTEMPT = 4,
   /**
@@ -507,23 +522,23 @@ enum musig_event_number_field
    */
   MUSIG_EVENT_NUMBER_RANK = 5,
   /**
-   * A turn, from 0 on.
+   * The turn, counted from 0.
    */
   MUSIG_EVENT_NUMBER_TURN = 6,
   /**
-   * How many turns there were.
+   * Number of turns.
    */
   MUSIG_EVENT_NUMBER_TURNS = 7,
   /**
-   * When the next turn opens, in milliseconds since 1970-01-01 00:00 UTC.
+   * Start of the next turn, in milliseconds since 1970-01-01 00:00 UTC.
    */
   MUSIG_EVENT_NUMBER_NEXT_TURN_AT = 8,
   /**
-   * When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+   * Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
    */
   MUSIG_EVENT_NUMBER_EXPIRES_AT = 9,
   /**
-   * How often this node submitted.
+   * Number of submissions by this node.
    */
   MUSIG_EVENT_NUMBER_SUBMISSIONS = 10,
   /**
@@ -535,15 +550,15 @@ enum musig_event_number_field
    */
   MUSIG_EVENT_NUMBER_CONFIRMATIONS = 12,
   /**
-   * Milliseconds.
+   * Time without progress, in milliseconds.
    */
   MUSIG_EVENT_NUMBER_SINCE = 13,
   /**
-   * 1 if the signer refused before it took part.
+   * 1 if the signer declined before joining, 0 if it aborted after.
    */
   MUSIG_EVENT_NUMBER_DECLINED = 14,
   /**
-   * 1 if this node's partial signature is out, so that others may finish.
+   * 1 if this node's partial signature was sent, so the other signers may still complete the session.
    */
   MUSIG_EVENT_NUMBER_MAY_STILL_COMPLETE = 15,
 };
@@ -556,7 +571,7 @@ typedef int32_t musig_event_number_field;
 #endif // __cplusplus
 
 /**
- * Lists of signer indices of an event.
+ * Fields of an event that are lists of signer indices.
  */
 enum musig_event_list_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -564,23 +579,23 @@ enum musig_event_list_field
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * All signers, the elected coordinator first.
+   * All signers in order of their turns, the elected coordinator first.
    */
   MUSIG_EVENT_LIST_PRIORITY_LIST = 1,
   /**
-   * The signers of earlier turns that were not reported yet.
+   * Coordinators of earlier turns that were not reported before.
    */
   MUSIG_EVENT_LIST_FAILED = 2,
   /**
-   * The signers of this turn.
+   * Coordinators of this turn.
    */
   MUSIG_EVENT_LIST_NEXT = 3,
   /**
-   * The signers that everybody waits for.
+   * Signers that the session waits for.
    */
   MUSIG_EVENT_LIST_MISSING = 4,
   /**
-   * Signers that provably broke a rule.
+   * Signers that provably violated the protocol.
    */
   MUSIG_EVENT_LIST_CULPRITS = 5,
   /**
@@ -597,7 +612,7 @@ typedef int32_t musig_event_list_field;
 #endif // __cplusplus
 
 /**
- * Bytes and texts of an event.
+ * Fields of an event that are bytes or text.
  */
 enum musig_event_bytes_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -605,23 +620,23 @@ enum musig_event_bytes_field
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * A transaction's id: 32 bytes in the order in which they are hashed; they are shown reversed.
+   * A transaction id: 32 bytes in internal byte order (displayed reversed).
    */
   MUSIG_EVENT_BYTES_TXID = 1,
   /**
-   * The finished transaction in consensus encoding.
+   * The signed transaction in consensus encoding.
    */
   MUSIG_EVENT_BYTES_TRANSACTION = 2,
   /**
-   * BIP-340 signatures, 64 bytes for each message.
+   * BIP-340 signatures, 64 bytes per message.
    */
   MUSIG_EVENT_BYTES_SIGNATURES = 3,
   /**
-   * Somebody's words, a text.
+   * The reason, as text.
    */
   MUSIG_EVENT_BYTES_REASON = 4,
   /**
-   * A libp2p peer id, a text.
+   * A libp2p peer id, as text.
    */
   MUSIG_EVENT_BYTES_PEER = 5,
   /**
@@ -638,7 +653,7 @@ typedef int32_t musig_event_bytes_field;
 #endif // __cplusplus
 
 /**
- * What a broadcaster's callback returns.
+ * The result of musig_broadcaster.submit.
  */
 enum musig_submit
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -646,15 +661,16 @@ enum musig_submit
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * The network's node took the transaction, or knew it (or the same with another witness) already.
+   * The Bitcoin backend accepted the transaction, or already had it (or the same one with another witness).
    */
   MUSIG_SUBMIT_ACCEPTED = 0,
   /**
-   * It refuses the transaction itself: fee, policy, inputs. Nobody is excused by that.
+   * The Bitcoin backend rejects the transaction itself: fee, policy, inputs. This does not skip the coordinator's
+   * turn.
    */
   MUSIG_SUBMIT_REJECTED = 1,
   /**
-   * It cannot be reached: the next signers take over. So does every other number.
+   * The Bitcoin backend cannot be reached: the next turn opens. Any other value means the same.
    */
   MUSIG_SUBMIT_UNREACHABLE = 2,
 };
@@ -667,7 +683,7 @@ typedef int32_t musig_submit;
 #endif // __cplusplus
 
 /**
- * What the chain says about a transaction.
+ * The state of a transaction on the chain.
  */
 enum musig_chain_state
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -675,7 +691,7 @@ enum musig_chain_state
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Neither it nor a conflicting spend is known.
+   * Neither it nor a conflicting transaction is known.
    */
   MUSIG_CHAIN_UNKNOWN = 0,
   /**
@@ -687,7 +703,7 @@ enum musig_chain_state
    */
   MUSIG_CHAIN_CONFIRMED = 2,
   /**
-   * Another transaction that spends the same is in a block: set conflict_txid and confirmations.
+   * A conflicting transaction is in a block: set conflict_txid and confirmations.
    */
   MUSIG_CHAIN_CONFLICT = 3,
 };
@@ -700,7 +716,7 @@ typedef int32_t musig_chain_state;
 #endif // __cplusplus
 
 /**
- * How important a line of the log is.
+ * The level of a log line.
  */
 enum musig_log_level
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -708,19 +724,19 @@ enum musig_log_level
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Something does not work.
+   * A failure.
    */
   MUSIG_LOG_ERROR = 1,
   /**
-   * Something may not work.
+   * A possible failure.
    */
   MUSIG_LOG_WARN = 2,
   /**
-   * What happens.
+   * Protocol events.
    */
   MUSIG_LOG_INFO = 3,
   /**
-   * How it happens.
+   * Details.
    */
   MUSIG_LOG_DEBUG = 4,
   /**
@@ -787,7 +803,7 @@ typedef int32_t musig_sighash;
 #endif // __cplusplus
 
 /**
- * How signers are grouped into turns.
+ * The grouping of signers into turns.
  */
 enum musig_tiers
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -795,11 +811,11 @@ enum musig_tiers
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * One signer in each turn. The default.
+   * One signer per turn. The default.
    */
   MUSIG_TIERS_SINGLE = 0,
   /**
-   * A fixed number of signers in each turn.
+   * A fixed number of signers per turn.
    */
   MUSIG_TIERS_FIXED = 1,
   /**
@@ -816,7 +832,7 @@ typedef int32_t musig_tiers;
 #endif // __cplusplus
 
 /**
- * How the coordinator is elected.
+ * The election method.
  */
 enum musig_election_method
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -824,11 +840,11 @@ enum musig_election_method
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Signers by their compressed keys, ascending. The default.
+   * Ascending compressed public keys. The default.
    */
   MUSIG_ELECTION_LEXICOGRAPHIC = 0,
   /**
-   * Index order, wrapping, from a start that the hash of all keys gives.
+   * Index order, wrapping, starting at a hash of all keys modulo the number of signers.
    */
   MUSIG_ELECTION_HASH_BASED = 1,
   /**
@@ -840,7 +856,7 @@ enum musig_election_method
    */
   MUSIG_ELECTION_LAST_SIGNER = 3,
   /**
-   * By the hash of session id and key: rotates with every session.
+   * Ascending hash of session id and key: rotates with every session.
    */
   MUSIG_ELECTION_SESSION_SALTED = 4,
 };
@@ -853,7 +869,7 @@ typedef int32_t musig_election_method;
 #endif // __cplusplus
 
 /**
- * Bytes of a session's terms.
+ * Fields of a session's terms that are bytes.
  */
 enum musig_terms_field
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -869,11 +885,11 @@ enum musig_terms_field
    */
   MUSIG_TERMS_SIGNERS = 2,
   /**
-   * What is signed, 32 bytes for each message.
+   * The digests that are signed, 32 bytes per message.
    */
   MUSIG_TERMS_DIGESTS = 3,
   /**
-   * The proposer's own words.
+   * The proposer's metadata.
    */
   MUSIG_TERMS_METADATA = 4,
   /**
@@ -890,7 +906,7 @@ typedef int32_t musig_terms_field;
 #endif // __cplusplus
 
 /**
- * How far a session is.
+ * The phase of a session.
  */
 enum musig_phase
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -898,19 +914,19 @@ enum musig_phase
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Proposed by another signer; waits for join or decline.
+   * Proposed by another signer; waiting for musig_session_join or musig_session_decline.
    */
   MUSIG_PHASE_PROPOSED = 1,
   /**
-   * Joined; waits for the others' consent or nonces.
+   * Joined; waiting for the other signers to join, or for their nonces.
    */
   MUSIG_PHASE_JOINED = 2,
   /**
-   * All nonces of the attempt are here; waits for partial signatures.
+   * All nonces of the attempt arrived; waiting for partial signatures.
    */
   MUSIG_PHASE_SIGNING = 3,
   /**
-   * The signatures are finished, and the transaction's way to the chain is watched.
+   * The signatures are complete; the broadcast is being watched.
    */
   MUSIG_PHASE_WATCHING = 4,
   /**
@@ -918,7 +934,7 @@ enum musig_phase
    */
   MUSIG_PHASE_FINAL = 5,
   /**
-   * A signer provably broke a rule.
+   * A signer provably violated the protocol.
    */
   MUSIG_PHASE_FAILED = 6,
   /**
@@ -947,7 +963,7 @@ typedef int32_t musig_phase;
 #endif // __cplusplus
 
 /**
- * What is known of a session's transaction.
+ * The evidence that a session's transaction was broadcast.
  */
 enum musig_evidence
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -955,27 +971,27 @@ enum musig_evidence
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * Nothing, or only what others claim.
+   * None, or only claims of other signers.
    */
   MUSIG_EVIDENCE_NONE = 0,
   /**
-   * The own submission was accepted.
+   * This node's submission was accepted.
    */
   MUSIG_EVIDENCE_SUBMITTED = 1,
   /**
-   * The observer sees it.
+   * The observer sees the transaction.
    */
   MUSIG_EVIDENCE_SEEN = 2,
   /**
-   * It is in a block.
+   * The transaction is in a block.
    */
   MUSIG_EVIDENCE_CONFIRMED = 3,
   /**
-   * A conflicting spend is in a block.
+   * A conflicting transaction is in a block.
    */
   MUSIG_EVIDENCE_CONFLICT = 4,
   /**
-   * The application, which is the observer, said that it is broadcast.
+   * The application, as the observer, reported it.
    */
   MUSIG_EVIDENCE_NOTIFIED = 5,
 };
@@ -988,74 +1004,73 @@ typedef int32_t musig_evidence;
 #endif // __cplusplus
 
 /**
- * Bytes, or a text, that the library hands out. They never change.
+ * An immutable byte string, or text, that the library returns.
  */
 typedef struct musig_bytes musig_bytes;
 
 /**
- * What a node is started with. It can be filled by any thread, and is used up by the node that starts with it.
+ * The configuration of a node. Any thread may fill it; starting a node consumes it.
  */
 typedef struct musig_config musig_config;
 
 /**
- * The result of an election: which signer broadcasts, and who follows.
+ * The result of an election: the coordinator, and the order of those that follow.
  */
 typedef struct musig_election musig_election;
 
 /**
- * What went wrong in one call: a status, and words that tell what to do next.
+ * The error of one call: its status, and a message that says what to do next.
  *
- * A fallible function writes one to its last parameter, if that is not NULL: always, and NULL on success. It is the
- * caller's to free.
+ * A fallible function writes one to its last parameter if that is not NULL, and NULL on success. The caller frees it.
  */
 typedef struct musig_error musig_error;
 
 /**
- * Something that happened. It never changes.
+ * An event: something that happened at a node. Immutable.
  */
 typedef struct musig_event musig_event;
 
 /**
- * A running node: one signer's sessions, its peers, its store and its way to the chain.
+ * A running node: one signer's sessions, peers, store and Bitcoin backend.
  */
 typedef struct musig_node musig_node;
 
 /**
- * The terms of a session to be. What is not set has a default.
+ * A proposal: the terms of a session to be created. Terms that are not set have defaults.
  */
 typedef struct musig_proposal musig_proposal;
 
 /**
- * A session of a node. It keeps memory alive, not the node running.
+ * A handle for a session of a node. It does not keep the node running.
  */
 typedef struct musig_session musig_session;
 
 /**
- * Holds one secret key, and signs with it.
+ * A signer: one secret key, in memory or behind callbacks.
  */
 typedef struct musig_signer musig_signer;
 
 /**
- * The terms of a session: what its application is asked to consent to. They never change.
+ * The terms of a session, to which the application consents. Immutable.
  */
 typedef struct musig_terms musig_terms;
 
 /**
- * What a fallible function returns: a musig_status_code. Zero is success; numbers never change their meaning, and
+ * The result of a fallible function: a musig_status_code. Zero is success; numbers never change their meaning, and
  * later versions may return new ones.
  */
 typedef int32_t musig_status;
 
 /**
- * What a signer of callbacks is asked to sign. Everything lives for the length of the call.
+ * A request to a signer of callbacks. All pointers are valid during the call.
  */
 typedef struct musig_signing_request {
   /**
-   * The size of this structure in the library that calls.
+   * sizeof this structure in the calling library.
    */
   uint32_t struct_size;
   /**
-   * The attempt, from 0 on. Nonces are made once for each attempt of a session.
+   * The attempt, counted from 0. Nonces are made once per attempt of a session.
    */
   uint32_t attempt;
   /**
@@ -1063,11 +1078,11 @@ typedef struct musig_signing_request {
    */
   uint32_t signer;
   /**
-   * How many messages there are.
+   * Number of messages.
    */
-  uint32_t messages_length;
+  uint32_t messages_count;
   /**
-   * The session, 32 bytes.
+   * The session id, 32 bytes.
    */
   const uint8_t *session_id;
   /**
@@ -1075,27 +1090,27 @@ typedef struct musig_signing_request {
    */
   const uint8_t *proposal;
   /**
-   * Bytes of the encoded proposal.
+   * Length of the encoded proposal in bytes.
    */
   size_t proposal_length;
   /**
-   * What is signed: 32 bytes for each message.
+   * The digests to sign, 32 bytes per message.
    */
   const uint8_t *digests;
   /**
-   * The x-only keys that the signatures will verify under: 32 bytes for each message.
+   * The x-only keys under which the signatures verify, 32 bytes per message.
    */
   const uint8_t *output_keys;
   /**
-   * BIP-327 aggregate nonces: 66 bytes for each message. NULL when nonces are asked for.
+   * BIP-327 aggregate nonces, 66 bytes per message; NULL in make_nonces.
    */
   const uint8_t *aggregate_nonces;
 } musig_signing_request;
 
 /**
- * A signer in another process or a device. Callbacks are entered one at a time on a thread of the library; they may
- * block for up to a minute. They return MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or
- * any other number for a failure. No exception may leave them.
+ * The callbacks of a signer in another process or a device. They run one at a time on a thread of the library; they
+ * may block for up to a minute. They return MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or
+ * any other value for a failure. No exception may leave them.
  */
 typedef struct musig_signer_callbacks {
   /**
@@ -1109,15 +1124,15 @@ typedef struct musig_signer_callbacks {
                        const uint8_t *digest,
                        uint8_t *signature);
   /**
-   * Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes for each message.
-   * Never twice for one attempt: then it returns MUSIG_STATUS_NONCE_GONE, and the session goes on with a new attempt.
+   * Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes per message. Never
+   * twice for one attempt: it then returns MUSIG_STATUS_NONCE_GONE, and the session continues with a new attempt.
    */
   musig_status (*make_nonces)(void *user_data,
                               const struct musig_signing_request *request,
                               uint8_t *nonces);
   /**
-   * Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message. Without these
-   * nonces, as after a restart, it returns MUSIG_STATUS_NONCE_GONE.
+   * Consumes the nonces of (session, attempt) and writes partial signatures: 32 bytes per message. If the nonces are
+   * lost, as after a restart, it returns MUSIG_STATUS_NONCE_GONE.
    */
   musig_status (*make_partials)(void *user_data,
                                 const struct musig_signing_request *request,
@@ -1132,13 +1147,13 @@ typedef struct musig_signer_callbacks {
 
 /**
  * Frees the user_data of callbacks. Called exactly once, after the last callback: inside the first musig_node_stop,
- * inside the function that gives the last reference up, or on a thread of the library. May be NULL.
+ * inside the _free of the last reference, or on a thread of the library. May be NULL.
  */
 typedef void (*musig_destroy)(void *user_data);
 
 /**
- * Submits transactions. The callback is entered on a thread of the library, one call at a time. It may block; after
- * 30 s its answer counts as MUSIG_SUBMIT_UNREACHABLE. No exception may leave it.
+ * The callbacks of a broadcaster, which submits transactions. They run on a thread of the library, one call at a
+ * time. They may block; after 30 s the result counts as MUSIG_SUBMIT_UNREACHABLE. No exception may leave them.
  */
 typedef struct musig_broadcaster {
   /**
@@ -1146,9 +1161,9 @@ typedef struct musig_broadcaster {
    */
   uint32_t struct_size;
   /**
-   * Submits a transaction in consensus encoding, and returns a musig_submit. It may be called again with the same
-   * one. txid has 32 bytes in the order in which they are hashed. Words of a refusal go to reason, as a text of at
-   * most reason_capacity bytes with its NUL.
+   * Submits a transaction in consensus encoding and returns a musig_submit. The same transaction may be submitted
+   * again. txid has 32 bytes in internal byte order. The reason of a rejection is written to reason, as text of at
+   * most reason_capacity bytes including its NUL.
    */
   int32_t (*submit)(void *user_data,
                     const uint8_t *txid,
@@ -1159,47 +1174,47 @@ typedef struct musig_broadcaster {
 } musig_broadcaster;
 
 /**
- * An output of a transaction.
+ * A reference to an output of a transaction.
  */
 typedef struct musig_outpoint {
   /**
-   * The transaction that made it, in the order in which it is hashed.
+   * The transaction id, in internal byte order.
    */
   uint8_t txid[32];
   /**
-   * Its position there.
+   * The index of the output.
    */
   uint32_t vout;
 } musig_outpoint;
 
 /**
- * What an observer is asked about. Everything lives for the length of the call.
+ * A query to a chain observer. All pointers are valid during the call.
  */
 typedef struct musig_chain_query {
   /**
-   * The size of this structure in the library that calls.
+   * sizeof this structure in the calling library.
    */
   uint32_t struct_size;
   /**
-   * How many outputs the transaction spends.
+   * Number of outputs that the transaction spends.
    */
-  uint32_t spends_length;
+  uint32_t spends_count;
   /**
-   * The transaction, 32 bytes in the order in which they are hashed.
+   * The transaction id, 32 bytes in internal byte order.
    */
   const uint8_t *txid;
   /**
-   * What it spends: a conflicting transaction spends one of these.
+   * The outputs that it spends. A conflicting transaction spends one of them.
    */
   const struct musig_outpoint *spends;
 } musig_chain_query;
 
 /**
- * An observer's answer. All zeros when the callback gets it.
+ * The answer of a chain observer, zeroed before the call.
  */
 typedef struct musig_chain_answer {
   /**
-   * The size of this structure in the library that calls.
+   * sizeof this structure in the calling library.
    */
   uint32_t struct_size;
   /**
@@ -1211,18 +1226,18 @@ typedef struct musig_chain_answer {
    */
   uint32_t height;
   /**
-   * The block itself counts as one.
+   * Confirmations; 1 for the latest block.
    */
   uint32_t confirmations;
   /**
-   * The conflicting transaction, in the order in which it is hashed.
+   * The id of the conflicting transaction, in internal byte order.
    */
   uint8_t conflict_txid[32];
 } musig_chain_answer;
 
 /**
- * Looks at the chain. The callback is entered on a thread of the library, one call at a time. It may block; after
- * 30 s its answer is discarded. No exception may leave it.
+ * The callbacks of a chain observer. They run on a thread of the library, one call at a time. They may block; after
+ * 30 s the answer is discarded. No exception may leave them.
  */
 typedef struct musig_chain_observer {
   /**
@@ -1230,7 +1245,7 @@ typedef struct musig_chain_observer {
    */
   uint32_t struct_size;
   /**
-   * Fills the answer, and returns 0; or returns any other number if the chain cannot be looked at now.
+   * Fills answer and returns 0, or returns another value if the Bitcoin backend cannot be reached.
    */
   int32_t (*status)(void *user_data,
                     const struct musig_chain_query *query,
@@ -1238,10 +1253,10 @@ typedef struct musig_chain_observer {
 } musig_chain_observer;
 
 /**
- * Gets each event of a node, one at a time, in order, on a thread of the library. The node and the event live for the
- * length of the call; take references to keep them. Returning 0 acknowledges the event; any other number keeps a
- * durable one, which comes again after a restart or musig_node_redeliver. Should be idempotent. It may block, which
- * delays no signing, and may call every function, but musig_node_stop of this node returns
+ * Handles the events of a node, one at a time, in order, on a thread of the library. The node and the event are valid
+ * during the call; add references to keep them. Returning 0 acknowledges the event; any other value keeps a durable
+ * event, which is redelivered after a restart or musig_node_redeliver. Handlers should be idempotent. A handler may
+ * block, which delays no signing, and may call every function, except that musig_node_stop of this node returns
  * MUSIG_STATUS_WOULD_DEADLOCK. No exception may leave it.
  */
 typedef int32_t (*musig_event_handler)(void *user_data,
@@ -1249,8 +1264,8 @@ typedef int32_t (*musig_event_handler)(void *user_data,
                                        struct musig_event *event);
 
 /**
- * Takes the log of one node. The callback is entered on a thread of the library, one line at a time; lines that come
- * too fast are dropped. No exception may leave it.
+ * The log sink of one node. The callback runs on a thread of the library, one line at a time; lines are dropped if it
+ * is too slow. No exception may leave it.
  */
 typedef struct musig_log_sink {
   /**
@@ -1258,12 +1273,12 @@ typedef struct musig_log_sink {
    */
   uint32_t struct_size;
   /**
-   * Least important musig_log_level that is wanted.
+   * The most verbose musig_log_level that is logged.
    */
   int32_t level;
   /**
-   * Takes a line: its musig_log_level, the part of the library it comes from, and its words. Both texts are UTF-8
-   * and live for the length of the call. They hold no secrets.
+   * Logs a line: its musig_log_level, its module, and its message. Both strings are UTF-8 and valid during the call.
+   * They contain no secrets.
    */
   void (*log)(void *user_data,
               int32_t level,
@@ -1284,13 +1299,13 @@ typedef struct musig_spent_output {
    */
   const uint8_t *script;
   /**
-   * Bytes of its script.
+   * Length of its script in bytes.
    */
   size_t script_length;
 } musig_spent_output;
 
 /**
- * The numbers of a session's terms.
+ * The numeric terms of a session.
  */
 typedef struct musig_terms_info {
   /**
@@ -1298,21 +1313,21 @@ typedef struct musig_terms_info {
    */
   uint32_t struct_size;
   /**
-   * The signer index of whoever proposes.
+   * The signer index of the proposer.
    */
   uint32_t proposer;
   /**
-   * How many signers there are.
+   * Number of signers.
    */
-  uint32_t signers;
+  uint32_t signers_count;
   /**
-   * How many messages there are.
+   * Number of messages.
    */
-  uint32_t messages;
+  uint32_t messages_count;
   /**
-   * How many outputs the transaction spends; 0 for a proposal of messages.
+   * Number of outputs that the transaction spends; 0 for a proposal of messages.
    */
-  uint32_t spent;
+  uint32_t spent_count;
   /**
    * A musig_key_order.
    */
@@ -1322,7 +1337,7 @@ typedef struct musig_terms_info {
    */
   int32_t election_method;
   /**
-   * 0 if only the elected coordinator is asked to broadcast.
+   * 1, or 0 if only the elected coordinator is to broadcast.
    */
   int32_t failover_enabled;
   /**
@@ -1330,23 +1345,23 @@ typedef struct musig_terms_info {
    */
   int32_t tiers;
   /**
-   * Signers in each turn with MUSIG_TIERS_FIXED, else 0.
+   * Signers per turn with MUSIG_TIERS_FIXED, else 0.
    */
   uint32_t tier_width;
   /**
-   * How many milliseconds a turn lasts before the next one opens.
+   * Milliseconds after which the next turn opens.
    */
   uint64_t broadcast_timeout;
   /**
-   * When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+   * Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
    */
   uint64_t expires_at;
   /**
-   * 1 if it replaces an older session.
+   * 1 if the session replaces an older one, else 0.
    */
   int32_t has_replaces;
   /**
-   * The older session that it replaces, or zeros.
+   * The id of the older session, or zeros.
    */
   uint8_t replaces[32];
   /**
@@ -1360,15 +1375,19 @@ typedef struct musig_terms_info {
  */
 typedef struct musig_message {
   /**
-   * What is signed; for a transaction its BIP-341 signature hash.
+   * sizeof(musig_message); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * The digest that is signed; for a transaction the BIP-341 signature hash.
    */
   uint8_t digest[32];
   /**
-   * For a transaction: the input that the signature is for. Else 0.
+   * The index of the signed input of a transaction, else 0.
    */
   uint32_t input;
   /**
-   * For a transaction: a musig_sighash. Else MUSIG_SIGHASH_DEFAULT.
+   * A musig_sighash; MUSIG_SIGHASH_DEFAULT without a transaction.
    */
   int32_t sighash;
 } musig_message;
@@ -1378,7 +1397,7 @@ typedef struct musig_message {
  */
 typedef struct musig_tweak {
   /**
-   * A number below the order of secp256k1, big-endian.
+   * A scalar less than the order of secp256k1, big-endian.
    */
   uint8_t scalar[32];
   /**
@@ -1388,7 +1407,7 @@ typedef struct musig_tweak {
 } musig_tweak;
 
 /**
- * A session, as its node sees it now. Lists of signers have one byte, 1 or 0, for each signer index.
+ * The status of a session at its node. Lists of signers have one byte, 1 or 0, for each signer index.
  */
 typedef struct musig_session_status {
   /**
@@ -1404,23 +1423,23 @@ typedef struct musig_session_status {
    */
   uint32_t own_index;
   /**
-   * How many signers there are.
+   * Number of signers.
    */
-  uint32_t signers;
+  uint32_t signers_count;
   /**
-   * The current attempt, from 0 on.
+   * The current attempt, counted from 0.
    */
   uint32_t attempt;
   /**
-   * 1 if this node's partial signature went out.
+   * 1 if this node's partial signature was sent.
    */
   int32_t partial_sent;
   /**
-   * When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+   * Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
    */
   uint64_t expires_at;
   /**
-   * 1 once the signatures are finished: the members below are set then, else 0.
+   * 1 once the signatures are complete; the members up to `watch`, and `current`, are set only then.
    */
   int32_t has_failover;
   /**
@@ -1428,7 +1447,7 @@ typedef struct musig_session_status {
    */
   uint32_t coordinator;
   /**
-   * The last turn that opened, from 0 on.
+   * The last turn that opened, counted from 0.
    */
   uint32_t turn;
   /**
@@ -1444,33 +1463,33 @@ typedef struct musig_session_status {
    */
   uint32_t height;
   /**
-   * With MUSIG_EVIDENCE_CONFIRMED or MUSIG_EVIDENCE_CONFLICT: the block itself counts as one.
+   * With MUSIG_EVIDENCE_CONFIRMED or MUSIG_EVIDENCE_CONFLICT: confirmations, 1 for the latest block.
    */
   uint32_t confirmations;
   /**
-   * How often this node submitted.
+   * Number of submissions by this node.
    */
   uint32_t submissions;
   /**
-   * Watches that came before, each lost.
+   * Number of earlier watches, each ended by a lost transaction.
    */
   uint32_t watch;
   /**
-   * The signers that accepted.
+   * The signers that joined.
    */
   uint8_t accepted[128];
   /**
-   * The signers that everybody waits for.
+   * Signers that the session waits for.
    */
   uint8_t missing[128];
   /**
-   * The signers of the last turn that opened.
+   * The coordinators of the last turn that opened.
    */
   uint8_t current[128];
 } musig_session_status;
 
 /**
- * Numbers about a node. Counters begin with its start.
+ * Metrics of a node. Counters start at zero with the node.
  */
 typedef struct musig_metrics {
   /**
@@ -1478,31 +1497,31 @@ typedef struct musig_metrics {
    */
   uint32_t struct_size;
   /**
-   * 1 if the node ended by a fault of libmusig.
+   * 1 if the node failed with an internal error.
    */
   int32_t failed;
   /**
-   * Sessions that the node holds, closed ones too.
+   * Sessions, including closed ones.
    */
   uint64_t sessions;
   /**
-   * Frames handed to the network.
+   * Frames sent.
    */
   uint64_t frames_sent;
   /**
-   * Input that was refused.
+   * Messages and calls that were refused.
    */
   uint64_t refused;
   /**
-   * Commits of the store.
+   * Store commits.
    */
   uint64_t commits;
   /**
-   * Those that were synced.
+   * Store commits that were synced.
    */
   uint64_t syncs;
   /**
-   * Calls of the store that failed.
+   * Store operations that failed.
    */
   uint64_t store_failures;
   /**
@@ -1514,11 +1533,11 @@ typedef struct musig_metrics {
    */
   uint64_t bytes_out;
   /**
-   * Events that wait for the application.
+   * Events waiting for the application.
    */
   uint64_t events_waiting;
   /**
-   * Notices that were dropped, for the application did not take them in time.
+   * Notices dropped because the application did not take them in time.
    */
   uint64_t notices_dropped;
 } musig_metrics;
@@ -1528,178 +1547,148 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Tells the version of the library that is loaded.
+ * Gets the version of the loaded library.
  *
- * Compare with MUSIG_VERSION_NUMBER, which is the version that the program was compiled with.
+ * Compare it with MUSIG_VERSION_NUMBER, the version that the program was compiled with.
  *
  * Returns: major * 1000000 + minor * 1000 + patch.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 uint32_t musig_version(void);
 
 /**
- * Tells the binary interface of the library that is loaded.
+ * Gets the version of the loaded library's binary interface.
  *
- * It grows by one when programs have to be compiled again. A program works with a library of its own
- * MUSIG_ABI_VERSION only.
+ * It increases when programs have to be compiled again. A program works only with a library of the MUSIG_ABI_VERSION
+ * that it was compiled with.
  *
- * Returns: the number of the binary interface.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Returns: the version of the binary interface.
  */
 uint32_t musig_abi_version(void);
 
 /**
- * Tells the version of the library that is loaded, as a text.
+ * Gets the version of the loaded library, as text.
  *
- * Returns: a static, NUL-terminated text such as "0.1.0".
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Returns: static, NUL-terminated text such as "0.1.0".
  */
 const char *musig_version_string(void);
 
 /**
- * Gives a status a short English name.
+ * Names a status in a few English words.
  *
- * The text is static. What went wrong in one call is said by its musig_error.
+ * The musig_error of a call describes what went wrong in it.
  *
- * Returns: a NUL-terminated text; "unknown status" for a number that this version does not have.
+ * Returns: a static, NUL-terminated text; "unknown status" for a number that this version does not define.
  * In:      status: any number.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 const char *musig_status_string(musig_status status);
 
 /**
- * Tells the status of an error.
+ * Gets the status of an error.
  *
- * Returns: what the failed call returned; MUSIG_STATUS_NULL_ARGUMENT for NULL.
+ * Returns: the status that the call returned; MUSIG_STATUS_NULL_ARGUMENT for NULL.
  * In:      error: the error.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 musig_status musig_error_status(const struct musig_error *error);
 
 /**
- * Tells what went wrong, for people.
+ * Gets the message of an error, for logs and users.
  *
- * The words may change with any version. They name values such as keys, paths and session ids, and no secrets.
+ * The wording may change with any version. It contains values such as keys, paths and session ids, never secrets.
  *
  * Returns: a NUL-terminated text in UTF-8 that lives as long as the error; "" for NULL.
  * In:      error: the error.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 const char *musig_error_message(const struct musig_error *error);
 
 /**
- * Takes one more reference to an error.
+ * Adds a reference to an error.
  *
  * Returns: the same pointer.
  * In:      error: the error; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_error *musig_error_ref(struct musig_error *error);
 
 /**
- * Gives up one reference to an error; the last one frees it.
+ * Releases a reference to an error; the last one frees it.
  *
- * In:      error: the error; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      error: the error; NULL is ignored.
  */
 void musig_error_free(struct musig_error *error);
 
 /**
- * Points to the bytes.
+ * Gets a pointer to the bytes.
  *
- * A NUL follows them that is not counted, so that a text can be used as it is.
+ * A NUL follows that is not counted, so text can be used as a C string.
  *
- * Returns: a pointer that lives as long as the object; NULL for NULL.
- * In:      bytes: the object.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Returns: a pointer that is valid as long as the byte string; NULL for NULL.
+ * In:      bytes: the byte string.
  */
 const uint8_t *musig_bytes_data(const struct musig_bytes *bytes);
 
 /**
- * Counts the bytes.
+ * Gets the length of the bytes.
  *
- * Returns: how many there are, without the NUL behind them; 0 for NULL.
- * In:      bytes: the object.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Returns: the length in bytes, without the trailing NUL; 0 for NULL.
+ * In:      bytes: the byte string.
  */
 size_t musig_bytes_length(const struct musig_bytes *bytes);
 
 /**
- * Takes one more reference to bytes.
+ * Adds a reference to bytes.
  *
  * Returns: the same pointer.
- * In:      bytes: the object; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      bytes: the byte string; NULL stays NULL.
  */
 struct musig_bytes *musig_bytes_ref(struct musig_bytes *bytes);
 
 /**
- * Gives up one reference to bytes; the last one frees them.
+ * Releases a reference to bytes; the last one frees them.
  *
- * In:      bytes: the object; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      bytes: the byte string; NULL is ignored.
  */
 void musig_bytes_free(struct musig_bytes *bytes);
 
 /**
- * Makes a signer of a secret key, in this process's memory.
+ * Creates a signer from a secret key, kept in this process's memory.
  *
- * The key lies in a page that is not swapped and not part of a core dump, where the system allows that. Wipe your own
- * copy afterwards.
+ * The key is kept in a page that is not swapped and excluded from core dumps, where the system allows that. Wipe your
+ * own copy afterwards.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET for zero or a number not below the order of secp256k1.
- * Out:     out: the signer; give it up with musig_signer_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is zero or not less than the order of secp256k1.
+ * Out:     out: the signer; release it with musig_signer_free.
  * In:      secret: the 32 bytes of the secret key.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_signer_new(struct musig_signer **out,
                               const uint8_t *secret,
                               struct musig_error **error);
 
 /**
- * Makes a signer of a new random key, which cannot be read back.
+ * Creates a signer with a new random key, which cannot be read back.
  *
- * For tests, and for sessions that nobody has to repeat.
+ * For tests, and for ephemeral signers.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER if the system gives no random bytes.
- * Out:     out: the signer; give it up with musig_signer_free.
- *          error: why it failed; may be NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER if the system has no random bytes.
+ * Out:     out: the signer; release it with musig_signer_free.
  */
+MUSIG_MUST_USE
 musig_status musig_signer_generate(struct musig_signer **out,
                                    struct musig_error **error);
 
 /**
- * Makes a signer of callbacks, for a key in another process or a device that speaks MuSig2 (BIP-327).
+ * Creates a signer from callbacks, for a key in another process or a device that supports MuSig2 (BIP-327).
  *
- * What it answers is verified before it is stored or sent: signatures, public nonces, partial signatures.
+ * Its signatures, public nonces and partial signatures are verified before they are stored or sent.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is missing. Only
- *          with MUSIG_STATUS_OK does user_data pass over.
- * Out:     out: the signer; give it up with musig_signer_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is NULL. The
+ *          library takes ownership of user_data only with MUSIG_STATUS_OK.
+ * Out:     out: the signer; release it with musig_signer_free.
  * In:      public_key: the 33 bytes of the compressed public key.
  *          callbacks: the table, which is copied.
- *          user_data: handed to each callback; may be NULL.
+ *          user_data: passed to each callback; may be NULL.
  *          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_signer_from_callbacks(struct musig_signer **out,
                                          const uint8_t *public_key,
                                          const struct musig_signer_callbacks *callbacks,
@@ -1708,94 +1697,83 @@ musig_status musig_signer_from_callbacks(struct musig_signer **out,
                                          struct musig_error **error);
 
 /**
- * Tells the public key of a signer.
+ * Gets the public key of a signer.
  *
  * Returns: MUSIG_STATUS_OK.
- * Out:     out: gets the 33 bytes of the compressed public key.
- *          error: why it failed; may be NULL.
  * In:      signer: the signer.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the 33 bytes of the compressed public key.
  */
+MUSIG_MUST_USE
 musig_status musig_signer_public_key(const struct musig_signer *signer,
                                      uint8_t *out,
                                      struct musig_error **error);
 
 /**
- * Wipes the key of a signer, and all its secret nonces.
+ * Locks a signer: wipes its key and all its secret nonces.
  *
- * A node with a locked signer watches, relays and broadcasts. Attempts whose nonces were not used yet are begun anew.
+ * A node with a locked signer watches, relays and broadcasts. Attempts with unused nonces are restarted.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
- * Out:     error: why it failed; may be NULL.
  * In:      signer: the signer.
- * Threads: any, inside callbacks too.
- * Blocks:  until a signature that is being made is finished.
+ * Blocks:  until a signature in progress is complete.
  */
+MUSIG_MUST_USE
 musig_status musig_signer_lock(const struct musig_signer *signer,
                                struct musig_error **error);
 
 /**
- * Gives a locked signer its secret key again.
+ * Unlocks a signer with its secret key.
  *
  * Call musig_node_announce afterwards.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is the key of another signer: nothing changes then;
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is not the key of this signer, which stays locked;
  *          MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
- * Out:     error: why it failed; may be NULL.
  * In:      signer: the signer.
  *          secret: the 32 bytes of the secret key.
- * Threads: any, inside callbacks too.
- * Blocks:  until a signature that is being made is finished.
+ * Blocks:  until a signature in progress is complete.
  */
+MUSIG_MUST_USE
 musig_status musig_signer_unlock(const struct musig_signer *signer,
                                  const uint8_t *secret,
                                  struct musig_error **error);
 
 /**
- * Tells whether a signer is locked.
+ * Checks whether a signer is locked.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
- * Out:     out: 1 if it is locked, else 0.
- *          error: why it failed; may be NULL.
  * In:      signer: the signer.
- * Threads: any, inside callbacks too.
- * Blocks:  until a signature that is being made is finished.
+ * Out:     out: 1 if it is locked, else 0.
+ * Blocks:  until a signature in progress is complete.
  */
+MUSIG_MUST_USE
 musig_status musig_signer_is_locked(const struct musig_signer *signer,
                                     int32_t *out,
                                     struct musig_error **error);
 
 /**
- * Takes one more reference to a signer.
+ * Adds a reference to a signer.
  *
  * Returns: the same pointer.
  * In:      signer: the signer; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_signer *musig_signer_ref(struct musig_signer *signer);
 
 /**
- * Gives up one reference to a signer; the last one, nodes included, wipes it.
+ * Releases a reference to a signer; the last one, those of nodes included, wipes its key.
  *
- * In:      signer: the signer; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      signer: the signer; NULL is ignored.
  */
 void musig_signer_free(struct musig_signer *signer);
 
 /**
- * Makes an empty configuration.
+ * Creates an empty configuration.
  *
  * A node needs a signer, a store, and an observer or musig_config_set_without_observer.
  *
  * Returns: MUSIG_STATUS_OK.
- * Out:     out: the configuration; give it up with musig_config_free.
- *          error: why it failed; may be NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the configuration; release it with musig_config_free.
  */
+MUSIG_MUST_USE
 musig_status musig_config_new(struct musig_config **out,
                               struct musig_error **error);
 
@@ -1803,137 +1781,119 @@ musig_status musig_config_new(struct musig_config **out,
  * Sets the signer of a node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          signer: the signer; the configuration takes a reference of its own.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_signer(const struct musig_config *config,
                                      const struct musig_signer *signer,
                                      struct musig_error **error);
 
 /**
- * Sets the file in which a node keeps its sessions.
+ * Sets the file that stores a node's sessions.
  *
- * One node at a time may have it open. It is made if it does not exist.
+ * Only one node at a time can open it. It is created if it does not exist.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          path: the path of the file, in UTF-8.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_store_path(const struct musig_config *config,
                                          const char *path,
                                          struct musig_error **error);
 
 /**
- * Keeps sessions in memory only.
+ * Keeps sessions in memory only, for tests.
  *
- * A node that restarts without its store can sign, but not take up its sessions. For tests.
+ * After a restart without its store a node can sign, but not resume its sessions.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_store_memory(const struct musig_config *config,
                                            struct musig_error **error);
 
 /**
  * Adds an address to listen on.
  *
- * The first one replaces the default, a free port on every interface.
+ * The first one replaces the default, an ephemeral port on all interfaces.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress; MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress; MUSIG_STATUS_CONFIG_USED.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/ip4/0.0.0.0/tcp/4001".
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_add_listen_address(const struct musig_config *config,
                                              const char *address,
                                              struct musig_error **error);
 
 /**
- * Adds the address of a peer to connect to, and to connect to again whenever it is not connected.
+ * Adds the address of a peer to dial, and to redial whenever it is disconnected.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress; MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress; MUSIG_STATUS_CONFIG_USED.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_add_peer_address(const struct musig_config *config,
                                            const char *address,
                                            struct musig_error **error);
 
 /**
- * Adds a server of the distributed hash table, in which signers find each other by their keys.
+ * Adds a bootstrap peer: a server of the distributed hash table in which signers find each other by their keys.
  *
- * It is connected to from the start, and again whenever it is not connected. It need not be a signer.
+ * The node dials it at the start, and redials it whenever it is disconnected. It need not be a signer.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress that ends with a peer id;
  *          MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_add_bootstrap_address(const struct musig_config *config,
                                                 const char *address,
                                                 struct musig_error **error);
 
 /**
- * Adds a relay through which others reach this node.
+ * Adds a circuit relay through which other signers reach this node.
  *
- * A place is reserved at each relay, and renewed. For nodes that others cannot dial.
+ * The node keeps a reservation at each relay. For nodes that cannot be dialed directly.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress that ends with a peer id;
  *          MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
  *          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_add_relay_address(const struct musig_config *config,
                                             const char *address,
                                             struct musig_error **error);
 
 /**
- * Starts without a network: sessions go by musig_session_export and musig_node_import alone.
+ * Disables the network: sessions are exchanged by musig_session_export and musig_node_import only.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_offline(const struct musig_config *config,
                                       struct musig_error **error);
 
 /**
- * Sets what submits transactions when this node's turn comes.
+ * Sets the broadcaster, which submits transactions when this node's turn opens.
  *
- * Without one the application acts on MUSIG_EVENT_SHOULD_BROADCAST.
+ * Without one the application broadcasts on MUSIG_EVENT_SHOULD_BROADCAST.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is missing; MUSIG_STATUS_CONFIG_USED. Only
- *          with MUSIG_STATUS_OK does user_data pass over.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is NULL; MUSIG_STATUS_CONFIG_USED. The
+ *          library takes ownership of user_data only with MUSIG_STATUS_OK.
  * In:      config: the configuration.
  *          broadcaster: the table, which is copied.
- *          user_data: handed to each callback; may be NULL.
+ *          user_data: passed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_broadcaster(const struct musig_config *config,
                                           const struct musig_broadcaster *broadcaster,
                                           void *user_data,
@@ -1941,18 +1901,16 @@ musig_status musig_config_set_broadcaster(const struct musig_config *config,
                                           struct musig_error **error);
 
 /**
- * Sets what looks at the chain, and so decides when a watch pauses and ends.
+ * Sets the chain observer, which decides when a watch pauses and ends.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is missing; MUSIG_STATUS_CONFIG_USED. Only
- *          with MUSIG_STATUS_OK does user_data pass over.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is NULL; MUSIG_STATUS_CONFIG_USED. The
+ *          library takes ownership of user_data only with MUSIG_STATUS_OK.
  * In:      config: the configuration.
  *          observer: the table, which is copied.
- *          user_data: handed to each callback; may be NULL.
+ *          user_data: passed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_observer(const struct musig_config *config,
                                        const struct musig_chain_observer *observer,
                                        void *user_data,
@@ -1960,31 +1918,28 @@ musig_status musig_config_set_observer(const struct musig_config *config,
                                        struct musig_error **error);
 
 /**
- * Makes the application the observer: it looks at the chain, and calls musig_session_notify_broadcast_complete.
+ * Declares the application the observer: it watches the chain and calls musig_session_notify_broadcast_complete.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_without_observer(const struct musig_config *config,
                                                struct musig_error **error);
 
 /**
- * Sets the handler of events.
+ * Sets the event handler.
  *
- * Without one, events are taken by musig_node_next_event.
+ * Without one, the application takes events with musig_node_next_event.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED. Only with MUSIG_STATUS_OK does user_data pass over.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED. The library takes ownership of
+ *          user_data only with MUSIG_STATUS_OK.
  * In:      config: the configuration.
  *          handler: the callback.
- *          user_data: handed to each callback; may be NULL.
+ *          user_data: passed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_event_handler(const struct musig_config *config,
                                             musig_event_handler handler,
                                             void *user_data,
@@ -1992,20 +1947,19 @@ musig_status musig_config_set_event_handler(const struct musig_config *config,
                                             struct musig_error **error);
 
 /**
- * Sets where the log of a node goes.
+ * Sets the log sink of a node.
  *
- * Without one there is none. The library never writes to a stream of the process.
+ * Without one nothing is logged. The library never writes to stdout or stderr.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is missing or the level is none;
- *          MUSIG_STATUS_CONFIG_USED. Only with MUSIG_STATUS_OK does user_data pass over.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is NULL or the level invalid;
+ *          MUSIG_STATUS_CONFIG_USED. The library takes ownership of
+ *          user_data only with MUSIG_STATUS_OK.
  * In:      config: the configuration.
  *          sink: the table, which is copied.
- *          user_data: handed to each callback; may be NULL.
+ *          user_data: passed to each callback; may be NULL.
  *          destroy: called with user_data after the last callback; may be NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_log_sink(const struct musig_config *config,
                                        const struct musig_log_sink *sink,
                                        void *user_data,
@@ -2013,185 +1967,160 @@ musig_status musig_config_set_log_sink(const struct musig_config *config,
                                        struct musig_error **error);
 
 /**
- * Sets a number.
+ * Sets a numeric option.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such option, or the value cannot be;
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the option is unknown or the value out of range;
  *          MUSIG_STATUS_CONFIG_USED.
- * Out:     error: why it failed; may be NULL.
  * In:      config: the configuration.
- *          option: a musig_option, which says what it is for.
- *          value: the number.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          option: a musig_option.
+ *          value: the value, in the unit that the option states.
  */
+MUSIG_MUST_USE
 musig_status musig_config_set_number(const struct musig_config *config,
                                      int32_t option,
                                      uint64_t value,
                                      struct musig_error **error);
 
 /**
- * Takes one more reference to a configuration.
+ * Adds a reference to a configuration.
  *
  * Returns: the same pointer.
  * In:      config: the configuration; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_config *musig_config_ref(struct musig_config *config);
 
 /**
- * Gives up one reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no
+ * Releases a reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no
  * node took over.
  *
- * In:      config: the configuration; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      config: the configuration; NULL is ignored.
  */
 void musig_config_free(struct musig_config *config);
 
 /**
  * Elects a coordinator among signers.
  *
- * Needs no node. The same input gives the same election everywhere.
+ * Needs no node, and is deterministic.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_ELECTION if there
- *          are no signers.
- * Out:     out: the election; give it up with musig_election_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_ELECTION if
+ *          there are no signers.
+ * Out:     out: the election; release it with musig_election_free.
  * In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
- *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
+ *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
  *          method: a musig_election_method.
- *          id: the 32 bytes of the session id, which only MUSIG_ELECTION_SESSION_SALTED looks at.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          id: the 32 bytes of the session id, used by MUSIG_ELECTION_SESSION_SALTED only.
  */
+MUSIG_MUST_USE
 musig_status musig_election_new(struct musig_election **out,
                                 const uint8_t *signers,
-                                size_t signers_length,
+                                size_t signers_count,
                                 int32_t method,
                                 const uint8_t *id,
                                 struct musig_error **error);
 
 /**
- * Tells how an election was made.
+ * Gets the method of an election.
  *
  * Returns: a musig_election_method; -1 for NULL.
  * In:      election: the election.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 int32_t musig_election_method_of(const struct musig_election *election);
 
 /**
- * Tells the signer index of the elected coordinator: the first of the priority list.
+ * Gets the signer index of the elected coordinator, the first of the priority list.
  *
  * Returns: the index; UINT32_MAX for NULL.
  * In:      election: the election.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 uint32_t musig_election_coordinator(const struct musig_election *election);
 
 /**
- * Counts the signers of an election.
+ * Gets the number of signers of an election.
  *
- * Returns: how many there are; 0 for NULL.
+ * Returns: the number of signers; 0 for NULL.
  * In:      election: the election.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 size_t musig_election_signers(const struct musig_election *election);
 
 /**
- * Tells all signer indices in the order in which they take their turn.
+ * Gets the priority list: all signer indices in the order of their turns.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_BUFFER_TOO_SMALL.
- * Out:     out: gets as many indices as there are signers.
- *          error: why it failed; may be NULL.
  * In:      election: the election.
- *          out_length: how many indices there is room for; MUSIG_MAX_SIGNERS always suffices.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the indices, as many as there are signers.
+ * In:      out_capacity: room in out, in indices; MUSIG_MAX_SIGNERS always suffices.
  */
+MUSIG_MUST_USE
 musig_status musig_election_priority_list(const struct musig_election *election,
                                           uint32_t *out,
-                                          size_t out_length,
+                                          size_t out_capacity,
                                           struct musig_error **error);
 
 /**
- * Tells the signer that follows another one in the priority list.
+ * Gets the signer that follows another one in the priority list.
  *
- * After the last one it is the first again for the lexicographic and the hash-based method, and nobody for the others.
+ * The lexicographic and the hash-based method wrap after the last one; with the others nobody follows it.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if nobody follows; MUSIG_STATUS_ELECTION if there is no signer of
- *          this index.
- * Out:     out: a signer index.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if nobody follows; MUSIG_STATUS_ELECTION if the index is out of
+ *          range.
  * In:      election: the election.
- *          index: a signer index.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: a signer index.
+ * In:      index: a signer index.
  */
+MUSIG_MUST_USE
 musig_status musig_election_backup_after(const struct musig_election *election,
                                          uint32_t *out,
                                          uint32_t index,
                                          struct musig_error **error);
 
 /**
- * Tells the election proof: what signers compare to know that they have the same set of keys.
+ * Gets the election proof, a hash of the set of keys that signers compare.
  *
- * Returns: 64 lower-case hexadecimal digits and a NUL, which live as long as the election; "" for NULL.
+ * Returns: 64 lower-case hexadecimal digits and a NUL, which are valid as long as the election; "" for NULL.
  * In:      election: the election.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 const char *musig_election_proof(const struct musig_election *election);
 
 /**
- * Checks what somebody says that an election is: method, coordinator, list and proof.
+ * Verifies a claimed election: method, coordinator, priority list and proof.
  *
  * Needs no node.
  *
- * Returns: MUSIG_STATUS_OK if it is the election of these signers; MUSIG_STATUS_ELECTION_MISMATCH if not;
+ * Returns: MUSIG_STATUS_OK if it is the election of these signers; MUSIG_STATUS_ELECTION_MISMATCH if
+ *          not;
  *          MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
- * Out:     error: why it failed; may be NULL.
  * In:      signers: the compressed public keys, 33 bytes each.
- *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
+ *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
  *          method: a musig_election_method.
  *          id: the 32 bytes of the session id.
- *          coordinator: the signer index that is said to be elected.
- *          priority_list: the signer indices that are said to be the list.
- *          priority_list_length: how many there are.
- *          proof: the election proof, a text.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          coordinator: the claimed coordinator, a signer index.
+ *          priority_list: the claimed priority list, signer indices.
+ *          priority_list_count: number of indices in priority_list.
+ *          proof: the claimed election proof, as text.
  */
+MUSIG_MUST_USE
 musig_status musig_election_verify(const uint8_t *signers,
-                                   size_t signers_length,
+                                   size_t signers_count,
                                    int32_t method,
                                    const uint8_t *id,
                                    uint32_t coordinator,
                                    const uint32_t *priority_list,
-                                   size_t priority_list_length,
+                                   size_t priority_list_count,
                                    const char *proof,
                                    struct musig_error **error);
 
 /**
- * Takes one more reference to an election.
+ * Adds a reference to an election.
  *
  * Returns: the same pointer.
  * In:      election: the election; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_election *musig_election_ref(struct musig_election *election);
 
 /**
- * Gives up one reference to an election; the last one frees it.
+ * Releases a reference to an election; the last one frees it.
  *
- * In:      election: the election; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      election: the election; NULL is ignored.
  */
 void musig_election_free(struct musig_election *election);
 
@@ -2202,17 +2131,15 @@ void musig_election_free(struct musig_election *election);
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
  *          are no signers.
- * Out:     out: gets the 33 bytes of the aggregate key (GetPlainPubkey); its last 32 are the x-only key.
- *          error: why it failed; may be NULL.
+ * Out:     out: the 33 bytes of the aggregate key (GetPlainPubkey); its last 32 are the x-only key.
  * In:      signers: the compressed public keys, 33 bytes each.
- *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
+ *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
  *          order: a musig_key_order.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_aggregate_key(uint8_t *out,
                                  const uint8_t *signers,
-                                 size_t signers_length,
+                                 size_t signers_count,
                                  int32_t order,
                                  struct musig_error **error);
 
@@ -2222,13 +2149,11 @@ musig_status musig_aggregate_key(uint8_t *out,
  * Needs no node.
  *
  * Returns: MUSIG_STATUS_OK.
- * Out:     out: gets the 32 bytes of the tweak.
- *          error: why it failed; may be NULL.
+ * Out:     out: the 32 bytes of the tweak.
  * In:      internal_key: the 32 bytes of the x-only internal key.
  *          merkle_root: the 32 bytes of the root of the scripts; may be NULL for none.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_taproot_tweak(uint8_t *out,
                                  const uint8_t *internal_key,
                                  const uint8_t *merkle_root,
@@ -2237,19 +2162,17 @@ musig_status musig_taproot_tweak(uint8_t *out,
 /**
  * Applies a tweak to a public key (BIP-327 ApplyTweak).
  *
- * Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key:
- * the script 51 20 and these bytes pays to it.
+ * Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output
+ * key: the script 51 20 and these bytes pays to it.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
- *          scalar is no number below the order of secp256k1, or leads to infinity.
- * Out:     out: gets the 33 bytes of the tweaked key.
- *          error: why it failed; may be NULL.
+ *          scalar is not less than the order of secp256k1, or the result is the point at infinity.
+ * Out:     out: the 33 bytes of the tweaked key.
  * In:      key: the 33 bytes of the compressed public key.
- *          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
- *          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          x_only: is_xonly_t of BIP-327: 1 for BIP-341, 0 for BIP-32 (BIP-328).
+ *          scalar: the 32 bytes of a scalar less than the order of secp256k1, big-endian.
  */
+MUSIG_MUST_USE
 musig_status musig_tweak_key(uint8_t *out,
                              const uint8_t *key,
                              int32_t x_only,
@@ -2257,113 +2180,103 @@ musig_status musig_tweak_key(uint8_t *out,
                              struct musig_error **error);
 
 /**
- * Begins a proposal to sign 32-byte messages with the signers' aggregate key, or with tweaked ones.
+ * Creates a proposal to sign 32-byte messages with the signers' aggregate key, optionally tweaked.
  *
- * The nodes hand out signatures and turns; the applications build and broadcast.
+ * The session yields signatures and turns; the applications build and broadcast the transaction.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT for too many signers or messages.
- * Out:     out: the proposal; give it up with musig_proposal_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if there are too many signers or
+ *          messages.
+ * Out:     out: the proposal; release it with musig_proposal_free.
  * In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
- *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
- *          messages: what is to be signed, 32 bytes each.
- *          messages_length: how many messages there are, 1 to MUSIG_MAX_MESSAGES.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
+ *          messages: the messages to sign, 32 bytes each.
+ *          messages_count: number of messages (not bytes), 1 to MUSIG_MAX_MESSAGES.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_new_messages(struct musig_proposal **out,
                                          const uint8_t *signers,
-                                         size_t signers_length,
+                                         size_t signers_count,
                                          const uint8_t *messages,
-                                         size_t messages_length,
+                                         size_t messages_count,
                                          struct musig_error **error);
 
 /**
- * Begins a proposal to sign all inputs of a transaction that the signers' key owns, by the Taproot key path (BIP-341).
+ * Creates a proposal to sign all inputs of a transaction that pay to the signers' key, by the Taproot key path
+ * (BIP-341).
  *
  * Every node computes the signature hashes itself. Without musig_proposal_add_tweak the key is the aggregate key with
  * the BIP-341 tweak and no scripts.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT for too many or too long things.
- *          What the transaction itself is refused for is said by musig_node_create_session.
- * Out:     out: the proposal; give it up with musig_proposal_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a limit is exceeded. The
+ *          transaction itself is checked by musig_node_create_session.
+ * Out:     out: the proposal; release it with musig_proposal_free.
  * In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
- *          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
- *          transaction: its consensus encoding, in which inputs of others carry their final witnesses.
- *          transaction_length: bytes of the transaction.
- *          spent: the outputs that it spends, one for each input.
- *          spent_length: how many spent outputs there are.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
+ *          transaction: the transaction in consensus encoding; inputs of others carry their final witnesses.
+ *          transaction_length: length of the transaction in bytes.
+ *          spent: the outputs that it spends, one per input.
+ *          spent_count: number of spent outputs.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_new_transaction(struct musig_proposal **out,
                                             const uint8_t *signers,
-                                            size_t signers_length,
+                                            size_t signers_count,
                                             const uint8_t *transaction,
                                             size_t transaction_length,
                                             const struct musig_spent_output *spent,
-                                            size_t spent_length,
+                                            size_t spent_count,
                                             struct musig_error **error);
 
 /**
  * Sets the order of key aggregation.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such order.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the order is unknown.
  * In:      proposal: the proposal.
  *          order: a musig_key_order.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_key_order(const struct musig_proposal *proposal,
                                           int32_t order,
                                           struct musig_error **error);
 
 /**
- * Sets the hash type of a transaction's signatures.
+ * Sets the signature hash type of a transaction.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such type; MUSIG_STATUS_NO_SUCH_FIELD for a
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the type is unknown; MUSIG_STATUS_NO_SUCH_FIELD for a
  *          proposal of messages.
- * Out:     error: why it failed; may be NULL.
  * In:      proposal: the proposal.
  *          sighash: a musig_sighash.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_sighash(const struct musig_proposal *proposal,
                                         int32_t sighash,
                                         struct musig_error **error);
 
 /**
- * Sets how the coordinator is elected.
+ * Sets the election method.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such method.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the method is unknown.
  * In:      proposal: the proposal.
  *          method: a musig_election_method.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_election_method(const struct musig_proposal *proposal,
                                                 int32_t method,
                                                 struct musig_error **error);
 
 /**
- * Sets when the next signers are to broadcast.
+ * Sets the failover policy: when the next coordinators are to broadcast.
  *
- * By default they are, one after the other, after five minutes each.
+ * By default each turn has one coordinator and lasts five minutes.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value cannot be.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value is out of range.
  * In:      proposal: the proposal.
- *          enabled: 1, or 0 to ask only the elected coordinator to broadcast.
- *          broadcast_timeout: how many milliseconds a turn lasts before the next one opens: 1000 to 86400000.
+ *          enabled: 1, or 0 if only the elected coordinator is to broadcast.
+ *          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000.
  *          tiers: a musig_tiers.
- *          width: signers in each turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          width: signers per turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_failover(const struct musig_proposal *proposal,
                                          int32_t enabled,
                                          uint64_t broadcast_timeout,
@@ -2372,65 +2285,57 @@ musig_status musig_proposal_set_failover(const struct musig_proposal *proposal,
                                          struct musig_error **error);
 
 /**
- * Sets after how long the session ends if it has no other end.
+ * Sets the time to live of the session, after which it expires.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for zero, or for more than 30 days.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is zero, or more than 30 days.
  * In:      proposal: the proposal.
- *          time: milliseconds. Default: 24 hours.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          time: the time to live in milliseconds. Default: 24 hours.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_expires_in(const struct musig_proposal *proposal,
                                            uint64_t time,
                                            struct musig_error **error);
 
 /**
- * Sets the application's own words to the other signers.
+ * Sets the metadata: bytes of the application for the other signers.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for more than 4096 bytes.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is longer than 4096 bytes.
  * In:      proposal: the proposal.
- *          metadata: any bytes.
- *          metadata_length: how many there are, at most 4096.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          metadata: the bytes.
+ *          metadata_length: length of metadata in bytes, at most 4096.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_metadata(const struct musig_proposal *proposal,
                                          const uint8_t *metadata,
                                          size_t metadata_length,
                                          struct musig_error **error);
 
 /**
- * Names an older session whose transaction this one replaces: a fee bump.
+ * Sets the older session whose transaction this one replaces, for a fee bump.
  *
  * Returns: MUSIG_STATUS_OK.
- * Out:     error: why it failed; may be NULL.
  * In:      proposal: the proposal.
  *          id: the 32 bytes of the older session's id.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_replaces(const struct musig_proposal *proposal,
                                          const uint8_t *id,
                                          struct musig_error **error);
 
 /**
- * Adds a tweak that keys may have (BIP-327 ApplyTweak).
+ * Adds a tweak (BIP-327 ApplyTweak).
  *
- * In a proposal of a transaction the keys with tweaks are compared with what its inputs pay to; in one of messages,
- * musig_proposal_set_message_tweak says which message has which.
+ * In a proposal of a transaction the tweaked keys are matched with the outputs that its inputs spend; in one of
+ * messages, musig_proposal_set_message_tweak assigns tweaks to messages.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if follows names no earlier tweak, or there are too many.
- * Out:     out: the index of the tweak.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if follows is not an earlier tweak, or there are too many.
  * In:      proposal: the proposal.
- *          follows: the index of the tweak that this one is applied after, or MUSIG_NO_TWEAK.
- *          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
- *          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the index of the tweak.
+ * In:      follows: the index of the preceding tweak, or MUSIG_NO_TWEAK.
+ *          x_only: is_xonly_t of BIP-327: 1 for BIP-341, 0 for BIP-32 (BIP-328).
+ *          scalar: the 32 bytes of a scalar less than the order of secp256k1, big-endian.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_add_tweak(const struct musig_proposal *proposal,
                                       uint32_t *out,
                                       uint32_t follows,
@@ -2441,86 +2346,75 @@ musig_status musig_proposal_add_tweak(const struct musig_proposal *proposal,
 /**
  * Sets the last tweak of the key that a message is signed with.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if there is no such message; MUSIG_STATUS_INVALID_ARGUMENT
- *          if there is no such tweak; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of a transaction.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the message does not exist;
+ *          MUSIG_STATUS_INVALID_ARGUMENT if the tweak does not exist; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of a
+ *          transaction.
  * In:      proposal: the proposal.
  *          message: the index of the message.
  *          tweak: the index of the tweak, or MUSIG_NO_TWEAK for the aggregate key itself.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
+MUSIG_MUST_USE
 musig_status musig_proposal_set_message_tweak(const struct musig_proposal *proposal,
                                               uint32_t message,
                                               uint32_t tweak,
                                               struct musig_error **error);
 
 /**
- * Takes one more reference to a proposal.
+ * Adds a reference to a proposal.
  *
  * Returns: the same pointer.
  * In:      proposal: the proposal; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_proposal *musig_proposal_ref(struct musig_proposal *proposal);
 
 /**
- * Gives up one reference to a proposal; the last one frees it.
+ * Releases a reference to a proposal; the last one frees it.
  *
- * Sessions are not touched by that.
+ * Sessions created from it are not affected.
  *
- * In:      proposal: the proposal; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      proposal: the proposal; NULL is ignored.
  */
 void musig_proposal_free(struct musig_proposal *proposal);
 
 /**
- * Decodes and checks encoded terms.
+ * Decodes and validates encoded terms.
  *
  * Needs no node.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are refused.
- * Out:     out: the terms; give them up with musig_terms_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are invalid.
+ * Out:     out: the terms; release them with musig_terms_free.
  * In:      data: the encoded terms.
- *          data_length: how many bytes there are, at most 4 MiB.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          data_length: length of data in bytes, at most 4 MiB.
  */
+MUSIG_MUST_USE
 musig_status musig_terms_decode(struct musig_terms **out,
                                 const uint8_t *data,
                                 size_t data_length,
                                 struct musig_error **error);
 
 /**
- * Tells the numbers of a session's terms.
+ * Gets the numeric terms of a session.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE.
- * Out:     out: gets the numbers. Set its struct_size before.
- *          error: why it failed; may be NULL.
  * In:      terms: the terms.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the values. Set its struct_size before the call.
  */
+MUSIG_MUST_USE
 musig_status musig_terms_get_info(const struct musig_terms *terms,
                                   struct musig_terms_info *out,
                                   struct musig_error **error);
 
 /**
- * Points to bytes of a session's terms.
+ * Gets a pointer to a bytes field of a session's terms.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such field; MUSIG_STATUS_NO_SUCH_FIELD for the
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown; MUSIG_STATUS_NO_SUCH_FIELD for the
  *          transaction of a proposal of messages.
- * Out:     out: a pointer that lives as long as the terms.
- *          out_length: how many bytes there are.
- *          error: why it failed; may be NULL.
  * In:      terms: the terms.
- *          field: a musig_terms_field.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: a pointer that is valid as long as the terms.
+ *          out_length: its length in bytes.
+ * In:      field: a musig_terms_field.
  */
+MUSIG_MUST_USE
 musig_status musig_terms_bytes(const struct musig_terms *terms,
                                const uint8_t **out,
                                size_t *out_length,
@@ -2528,363 +2422,331 @@ musig_status musig_terms_bytes(const struct musig_terms *terms,
                                struct musig_error **error);
 
 /**
- * Tells an output that the transaction of a session's terms spends.
+ * Gets an output that the transaction of a session's terms spends.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
- * Out:     out: the output; its script lives as long as the terms.
- *          error: why it failed; may be NULL.
  * In:      terms: the terms.
- *          index: the input that spends it.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the output; its script is valid as long as the terms.
+ * In:      index: the index of the input that spends it.
  */
+MUSIG_MUST_USE
 musig_status musig_terms_spent_output(const struct musig_terms *terms,
                                       struct musig_spent_output *out,
                                       uint32_t index,
                                       struct musig_error **error);
 
 /**
- * Tells a message of a session's terms.
+ * Gets a message of a session's terms.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
- * Out:     out: the message.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_STRUCT_SIZE.
  * In:      terms: the terms.
- *          index: the index of the message.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the message. Set its struct_size before the call.
+ * In:      index: the index of the message.
  */
+MUSIG_MUST_USE
 musig_status musig_terms_message(const struct musig_terms *terms,
                                  struct musig_message *out,
                                  uint32_t index,
                                  struct musig_error **error);
 
 /**
- * Tells the tweaks of the key that a message is signed with, in the order in which they are applied.
+ * Gets the tweaks of the key that a message is signed with, in the order of application.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_BUFFER_TOO_SMALL.
- * Out:     out: gets the tweaks.
- *          count: how many there are; 0 for the aggregate key itself.
- *          error: why it failed; may be NULL.
  * In:      terms: the terms.
- *          out_length: how many tweaks there is room for; 16 always suffice.
- *          index: the index of the message.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the tweaks.
+ * In:      out_capacity: room in out, in tweaks; 16 always suffice.
+ * Out:     out_count: number of tweaks written; 0 if the key is the aggregate key itself.
+ * In:      index: the index of the message.
  */
+MUSIG_MUST_USE
 musig_status musig_terms_message_tweaks(const struct musig_terms *terms,
                                         struct musig_tweak *out,
-                                        size_t out_length,
-                                        size_t *count,
+                                        size_t out_capacity,
+                                        size_t *out_count,
                                         uint32_t index,
                                         struct musig_error **error);
 
 /**
- * Takes one more reference to terms.
+ * Adds a reference to terms.
  *
  * Returns: the same pointer.
  * In:      terms: the terms; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_terms *musig_terms_ref(struct musig_terms *terms);
 
 /**
- * Gives up one reference to terms; the last one frees them.
+ * Releases a reference to terms; the last one frees them.
  *
- * In:      terms: the terms; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      terms: the terms; NULL is ignored.
  */
 void musig_terms_free(struct musig_terms *terms);
 
 /**
- * Tells the id of a session.
+ * Gets the id of a session.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
- * Out:     out: gets the 32 bytes of the session id.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the 32 bytes of the session id.
  */
+MUSIG_MUST_USE
 musig_status musig_session_id(const struct musig_session *session,
                               uint8_t *out,
                               struct musig_error **error);
 
 /**
- * Consents to the proposal: this node will sign.
+ * Joins a session: consents to its terms, so that this node signs.
  *
- * Opens a closed session again.
+ * Reopens a closed session.
  *
- * Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE if it has ended;
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
  *          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_session_join(const struct musig_session *session,
                                 struct musig_error **error);
 
 /**
- * Refuses the proposal, which ends the session for everybody.
+ * Declines a session, which ends it for all signers.
  *
- * Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE after a join; MUSIG_STATUS_LIMIT for too
- *          long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE after a join; MUSIG_STATUS_LIMIT if
+ *          the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
  * In:      session: the session.
- *          reason: words to the other signers, a text of at most 256 bytes.
- * Threads: any, inside callbacks too.
+ *          reason: the reason for the other signers, text of at most 256 bytes.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_session_decline(const struct musig_session *session,
                                    const char *reason,
                                    struct musig_error **error);
 
 /**
- * Stops taking part.
+ * Aborts a session.
  *
- * If this node's partial signature is out, others may still finish.
+ * If this node's partial signature was already sent, the other signers may still complete the session.
  *
- * Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE if it has ended; MUSIG_STATUS_LIMIT for
- *          too long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
+ *          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
  * In:      session: the session.
- *          reason: words to the other signers, a text of at most 256 bytes.
- * Threads: any, inside callbacks too.
+ *          reason: the reason for the other signers, text of at most 256 bytes.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_session_abort(const struct musig_session *session,
                                  const char *reason,
                                  struct musig_error **error);
 
 /**
- * Forgets the session, but for a tombstone until its expiry.
+ * Closes a session: deletes its data, except for a tombstone until its expiry.
  *
- * The handle stays valid, and is still to be given up.
+ * The handle stays valid, and must still be released.
  *
- * Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
  * Blocks:  for one commit.
  */
 musig_status musig_session_close(const struct musig_session *session,
                                  struct musig_error **error);
 
 /**
- * Gives the terms of a session.
+ * Gets the terms of a session.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: the terms; give them up with musig_terms_free.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the terms; release them with musig_terms_free.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_terms(const struct musig_session *session,
                                  struct musig_terms **out,
                                  struct musig_error **error);
 
 /**
- * Gives the finished signatures.
+ * Gets the final signatures.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until they exist; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: 64 bytes for each message; give them up with musig_bytes_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until they are complete; MUSIG_STATUS_UNKNOWN_SESSION; statuses of
+ *          the node.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the signatures, 64 bytes per message; release them with musig_bytes_free.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_final_signatures(const struct musig_session *session,
                                             struct musig_bytes **out,
                                             struct musig_error **error);
 
 /**
- * Gives the finished transaction of a session over one.
+ * Gets the signed transaction of a session over a transaction.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until it exists, and always in a session over messages;
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until it is complete, and always in a session over messages;
  *          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: its consensus encoding; give it up with musig_bytes_free.
- *          txid: gets its id: 32 bytes in the order in which they are hashed.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the transaction in consensus encoding; release it with musig_bytes_free.
+ *          txid: the 32 bytes of its id, in internal byte order.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_final_transaction(const struct musig_session *session,
                                              struct musig_bytes **out,
                                              uint8_t *txid,
                                              struct musig_error **error);
 
 /**
- * Gives the election of a session: coordinator, priority list, proof.
+ * Gets the election of a session: coordinator, priority list, proof.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: the election; give it up with musig_election_free.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the election; release it with musig_election_free.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_election(const struct musig_session *session,
                                     struct musig_election **out,
                                     struct musig_error **error);
 
 /**
- * Tells all signer indices in the order in which they take their turn.
+ * Gets the priority list: all signer indices in the order of their turns.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_BUFFER_TOO_SMALL; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: gets the indices.
- *          count: how many there are.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- *          out_length: how many indices there is room for; MUSIG_MAX_SIGNERS always suffices.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the signer indices.
+ * In:      out_capacity: room in out, in indices; MUSIG_MAX_SIGNERS always suffices.
+ * Out:     out_count: number of indices written.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_priority_list(const struct musig_session *session,
                                          uint32_t *out,
-                                         size_t out_length,
-                                         size_t *count,
+                                         size_t out_capacity,
+                                         size_t *out_count,
                                          struct musig_error **error);
 
 /**
- * Tells whether this node's signer was elected: the first of the priority list.
+ * Checks whether this node's signer is the elected coordinator, the first of the priority list.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: 1 or 0.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: 1 or 0.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_is_coordinator(const struct musig_session *session,
                                           int32_t *out,
                                           struct musig_error **error);
 
 /**
- * Tells whether this node's own turn is open.
+ * Checks whether this node's own turn is open.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: 1 or 0.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: 1 or 0.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_is_current_coordinator(const struct musig_session *session,
                                                   int32_t *out,
                                                   struct musig_error **error);
 
 /**
- * Tells the libp2p peer id of the elected coordinator.
+ * Gets the libp2p peer id of the elected coordinator.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if it is not connected; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: a text; give it up with musig_bytes_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if it is not connected; MUSIG_STATUS_UNKNOWN_SESSION; statuses of
+ *          the node.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the peer id, as text; release it with musig_bytes_free.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_coordinator_peer_id(const struct musig_session *session,
                                                struct musig_bytes **out,
                                                struct musig_error **error);
 
 /**
- * Says that the transaction was broadcast, or seen.
+ * Reports that the transaction was broadcast, or seen.
  *
- * Without an observer that ends this node's watch.
+ * Without an observer this ends the node's watch.
  *
- * Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
  *          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     error: why it failed; may be NULL.
  * In:      session: the session.
- *          txid: 32 bytes in the order in which they are hashed, needed only in sessions over messages, to tell the
- *          others; may be NULL.
- * Threads: any, inside callbacks too.
+ *          txid: the 32 bytes of the transaction id in internal byte order, needed only in sessions over messages;
+ *          may be NULL.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_session_notify_broadcast_complete(const struct musig_session *session,
                                                      const uint8_t *txid,
                                                      struct musig_error **error);
 
 /**
- * Says that this node cannot reach the chain: the next signers take over at once.
+ * Reports that this node cannot broadcast, so that the next turn opens at once.
  *
- * Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
- *          MUSIG_STATUS_LIMIT for too long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
+ *          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
  * In:      session: the session.
- *          reason: words to the other signers, a text of at most 256 bytes.
- * Threads: any, inside callbacks too.
+ *          reason: the reason for the other signers, text of at most 256 bytes.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_session_report_broadcast_failed(const struct musig_session *session,
                                                    const char *reason,
                                                    struct musig_error **error);
 
 /**
- * Broadcasts now, whoever's turn it is.
+ * Broadcasts now, regardless of turns.
  *
- * Returns: MUSIG_STATUS_OK once that is begun; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
+ * Returns: MUSIG_STATUS_OK once it has started; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
  *          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_session_broadcast_now(const struct musig_session *session,
                                          struct musig_error **error);
 
 /**
- * Gives everything that a session holds, for musig_node_import: push, QR code, mailbox or file instead of the network.
+ * Exports the messages of a session, for musig_node_import: push, QR code, mailbox or file instead of the network.
  *
- * Nothing in it is secret but the terms.
+ * The export contains the terms, and no secrets beyond them.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: the bytes; give them up with musig_bytes_free.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
+ * Out:     out: the bytes; release them with musig_bytes_free.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_session_export(const struct musig_session *session,
                                   struct musig_bytes **out,
                                   struct musig_error **error);
 
 /**
- * Takes one more reference to a session.
+ * Adds a reference to a session.
  *
  * Returns: the same pointer.
  * In:      session: the session; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_session *musig_session_ref(struct musig_session *session);
 
 /**
- * Gives up one reference to a session; the last one frees the handle.
+ * Releases a reference to a session; the last one frees the handle.
  *
- * The session itself goes on.
+ * The session itself continues.
  *
- * In:      session: the session; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      session: the session; NULL is ignored.
  */
 void musig_session_free(struct musig_session *session);
 
 /**
- * Tells how a session stands.
+ * Gets the status of a session.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
- * Out:     out: gets the status. Set its struct_size before.
- *          error: why it failed; may be NULL.
  * In:      session: the session.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the status. Set its struct_size before the call.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_session_get_status(const struct musig_session *session,
                                       struct musig_session_status *out,
                                       struct musig_error **error);
@@ -2893,121 +2755,103 @@ musig_status musig_session_get_status(const struct musig_session *session,
  * Names a phase of a session, for logs.
  *
  * Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SIGNING"; "UNKNOWN" for a number
- *          that this version does not have.
+ *          that this version does not define.
  * In:      phase: any number.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 const char *musig_phase_string(int32_t phase);
 
 /**
- * Tells the number that names an event for musig_node_event_handled.
+ * Gets the id of an event, for musig_node_event_handled.
  *
- * The same event has another one after a restart.
+ * A redelivered event has a new id.
  *
- * Returns: the number; 0 for NULL.
+ * Returns: the id; 0 for NULL.
  * In:      event: the event.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 uint64_t musig_event_id(const struct musig_event *event);
 
 /**
- * Tells what happened.
+ * Gets the kind of an event.
  *
  * Returns: a musig_event_kind; 0 for NULL.
  * In:      event: the event.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 int32_t musig_event_kind_of(const struct musig_event *event);
 
 /**
  * Names a kind of event, for logs.
  *
- * Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SESSION_PROPOSED"; "UNKNOWN" for a
- *          number that this version does not have.
+ * Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SESSION_PROPOSED"; "UNKNOWN"
+ *          for a number that this version does not define.
  * In:      kind: any number.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 const char *musig_event_kind_string(int32_t kind);
 
 /**
- * Tells whether an event comes again after a restart until it is acknowledged.
+ * Checks whether an event is durable: redelivered after a restart until it is acknowledged.
  *
  * Returns: 1 or 0; 0 for NULL.
  * In:      event: the event.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 int32_t musig_event_is_durable(const struct musig_event *event);
 
 /**
- * Tells the session of an event.
+ * Gets the session id of an event.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD for an event of the network or the store.
- * Out:     out: gets the 32 bytes of the session id.
- *          error: why it failed; may be NULL.
  * In:      event: the event.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the 32 bytes of the session id.
  */
+MUSIG_MUST_USE
 musig_status musig_event_session_id(const struct musig_event *event,
                                     uint8_t *out,
                                     struct musig_error **error);
 
 /**
- * Tells a number of an event.
+ * Gets a numeric field of an event.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event has none such; MUSIG_STATUS_INVALID_ARGUMENT if no
- *          event has.
- * Out:     out: the number.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event does not have the field;
+ *          MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown.
  * In:      event: the event.
- *          field: a musig_event_number_field.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the value.
+ * In:      field: a musig_event_number_field.
  */
+MUSIG_MUST_USE
 musig_status musig_event_number(const struct musig_event *event,
                                 uint64_t *out,
                                 int32_t field,
                                 struct musig_error **error);
 
 /**
- * Points to a list of signer indices of an event.
+ * Gets a pointer to a list field of an event.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event has none such; MUSIG_STATUS_INVALID_ARGUMENT if no
- *          event has.
- * Out:     out: a pointer that lives as long as the event.
- *          out_length: how many indices there are.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event does not have the field;
+ *          MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown.
  * In:      event: the event.
- *          field: a musig_event_list_field.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: a pointer that is valid as long as the event.
+ *          out_count: number of indices.
+ * In:      field: a musig_event_list_field.
  */
+MUSIG_MUST_USE
 musig_status musig_event_list(const struct musig_event *event,
                               const uint32_t **out,
-                              size_t *out_length,
+                              size_t *out_count,
                               int32_t field,
                               struct musig_error **error);
 
 /**
- * Points to bytes, or a text, of an event.
+ * Gets a pointer to a bytes or text field of an event.
  *
- * A NUL follows them that is not counted, so that a text can be used as it is.
+ * A NUL follows that is not counted, so text can be used as a C string.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event has none such; MUSIG_STATUS_INVALID_ARGUMENT if no
- *          event has.
- * Out:     out: a pointer that lives as long as the event.
- *          out_length: how many bytes there are.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event does not have the field;
+ *          MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown.
  * In:      event: the event.
- *          field: a musig_event_bytes_field.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: a pointer that is valid as long as the event.
+ *          out_length: its length in bytes.
+ * In:      field: a musig_event_bytes_field.
  */
+MUSIG_MUST_USE
 musig_status musig_event_bytes(const struct musig_event *event,
                                const uint8_t **out,
                                size_t *out_length,
@@ -3015,17 +2859,15 @@ musig_status musig_event_bytes(const struct musig_event *event,
                                struct musig_error **error);
 
 /**
- * Points to the proof against a culprit of MUSIG_EVENT_SESSION_FAILED.
+ * Gets a pointer to the proof against a culprit of MUSIG_EVENT_SESSION_FAILED.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if there is none such.
- * Out:     out: a pointer that lives as long as the event.
- *          out_length: how many bytes there are.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
  * In:      event: the event.
- *          index: the position of the culprit in the list of culprits.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: a pointer that is valid as long as the event.
+ *          out_length: its length in bytes.
+ * In:      index: the position of the culprit in the list of culprits.
  */
+MUSIG_MUST_USE
 musig_status musig_event_proof(const struct musig_event *event,
                                const uint8_t **out,
                                size_t *out_length,
@@ -3033,149 +2875,134 @@ musig_status musig_event_proof(const struct musig_event *event,
                                struct musig_error **error);
 
 /**
- * Gives the terms that MUSIG_EVENT_SESSION_PROPOSED asks to consent to.
+ * Gets the terms of MUSIG_EVENT_SESSION_PROPOSED, to consent to or decline.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD for other events.
- * Out:     out: the terms; give them up with musig_terms_free.
- *          error: why it failed; may be NULL.
  * In:      event: the event.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the terms; release them with musig_terms_free.
  */
+MUSIG_MUST_USE
 musig_status musig_event_terms(const struct musig_event *event,
                                struct musig_terms **out,
                                struct musig_error **error);
 
 /**
- * Takes one more reference to an event.
+ * Adds a reference to an event.
  *
  * Returns: the same pointer.
  * In:      event: the event; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_event *musig_event_ref(struct musig_event *event);
 
 /**
- * Gives up one reference to an event; the last one frees it.
+ * Releases a reference to an event; the last one frees it.
  *
- * That does not acknowledge it.
+ * This does not acknowledge the event.
  *
- * In:      event: the event; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      event: the event; NULL is ignored.
  */
 void musig_event_free(struct musig_event *event);
 
 /**
- * Starts a node: opens its store, takes up its sessions, and connects.
+ * Starts a node: opens its store, resumes its sessions, and connects.
  *
- * Durable events that were not acknowledged come again. A handler may be called before this function returns.
+ * Unacknowledged durable events are redelivered. The handler may be called before this function returns.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if something is missing or contradicts itself;
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if the configuration is incomplete or contradicts itself;
  *          MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_STORE_IN_USE and other statuses of the store;
- *          MUSIG_STATUS_NETWORK; MUSIG_STATUS_FORKED. If it fails, the configuration can be corrected and used again.
- * Out:     out: the node; give it up with musig_node_free.
- *          error: why it failed; may be NULL.
- * In:      config: what to start with. It is used up.
- * Threads: any, inside callbacks too.
- * Blocks:  until the store is read, and for one commit.
+ *          MUSIG_STATUS_NETWORK; MUSIG_STATUS_FORKED. On failure the configuration can be corrected and used again.
+ * Out:     out: the node; release it with musig_node_free.
+ * In:      config: the configuration, which is consumed on success.
+ * Blocks:  until the store is loaded, and for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_node_start(struct musig_node **out,
                               const struct musig_config *config,
                               struct musig_error **error);
 
 /**
- * Stops a node, and ends its callbacks.
+ * Stops a node and its callbacks.
  *
- * After it returned no callback of the node runs or will run, the user_data of its callbacks is destroyed, and the
- * store is closed. Sessions and the node itself then answer MUSIG_STATUS_NODE_STOPPED. Stopping twice is allowed.
+ * Afterwards no callback of the node runs or will run, the user_data of its callbacks is destroyed, and the store is
+ * closed. Functions of the node and its sessions then return MUSIG_STATUS_NODE_STOPPED. Stopping twice is allowed.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WOULD_DEADLOCK inside a callback of this node, where nothing happens: call
- *          musig_node_request_stop there; statuses of the store if the last commit failed: the node is stopped then.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WOULD_DEADLOCK inside a callback of this node, with no effect: call
+ *          musig_node_request_stop there; statuses of the store if the last commit failed, with the node stopped.
  * In:      node: the node.
- * Threads: any but those of its callbacks.
+ * Threads: any, except inside callbacks of this node.
  * Blocks:  until running callbacks have returned and the store is closed.
  */
+MUSIG_MUST_USE
 musig_status musig_node_stop(const struct musig_node *node,
                              struct musig_error **error);
 
 /**
- * Asks a node to stop, and does not wait for that.
+ * Requests that a node stop, without waiting.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
- * Out:     error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 musig_status musig_node_request_stop(const struct musig_node *node,
                                      struct musig_error **error);
 
 /**
- * Proposes a session to its signers, and consents to it.
+ * Creates a session: proposes it to its signers and consents to it.
  *
- * What becomes of it comes as events.
+ * Its progress is reported by events.
  *
- * Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_PROPOSAL; MUSIG_STATUS_LIMIT; statuses of the node
- *          and the store.
- * Out:     out: the session; give it up with musig_session_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_PROPOSAL; MUSIG_STATUS_LIMIT; statuses of the
+ *          node and the store.
  * In:      node: the node. Its key must be among the signers.
- *          proposal: the terms. They can be used again, for another session.
- * Threads: any, inside callbacks too.
+ * Out:     out: the session; release it with musig_session_free.
+ * In:      proposal: the proposal. It can be used again, for another session.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_node_create_session(const struct musig_node *node,
                                        struct musig_session **out,
                                        const struct musig_proposal *proposal,
                                        struct musig_error **error);
 
 /**
- * Makes a handle for a session of a node, whether or not it exists.
+ * Creates a handle for a session id, whether or not the session exists.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
- * Out:     out: the session; give it up with musig_session_free.
- *          error: why it failed; may be NULL.
  * In:      node: the node.
- *          id: the 32 bytes of the session id.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the session; release it with musig_session_free.
+ * In:      id: the 32 bytes of the session id.
  */
+MUSIG_MUST_USE
 musig_status musig_node_session(const struct musig_node *node,
                                 struct musig_session **out,
                                 const uint8_t *id,
                                 struct musig_error **error);
 
 /**
- * Lists the sessions of a node, closed ones too.
+ * Lists the sessions of a node, including closed ones.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node.
- * Out:     out: session ids, 32 bytes each; give them up with musig_bytes_free.
- *          error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: session ids, 32 bytes each; release them with musig_bytes_free.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_node_sessions(const struct musig_node *node,
                                  struct musig_bytes **out,
                                  struct musig_error **error);
 
 /**
- * Takes in what musig_session_export made, from whatever way it came.
+ * Imports the output of musig_session_export.
  *
- * It passes the same checks and limits as what comes by the network.
+ * It passes the same checks and limits as messages from the network.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE or MUSIG_STATUS_PROPOSAL if the bytes are refused; statuses of the node.
- * Out:     out: the ids of the sessions in it, 32 bytes each; give them up with musig_bytes_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE or MUSIG_STATUS_PROPOSAL if the bytes are invalid; statuses of the node.
  * In:      node: the node.
- *          data: the bytes.
- *          data_length: how many there are, at most 16 MiB.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has checked them.
+ * Out:     out: the ids of the sessions in it, 32 bytes each; release them with musig_bytes_free.
+ * In:      data: the bytes.
+ *          data_length: length of data in bytes, at most 16 MiB.
+ * Blocks:  until the node has verified them.
  */
+MUSIG_MUST_USE
 musig_status musig_node_import(const struct musig_node *node,
                                struct musig_bytes **out,
                                const uint8_t *data,
@@ -3183,213 +3010,190 @@ musig_status musig_node_import(const struct musig_node *node,
                                struct musig_error **error);
 
 /**
- * Connects to an address, and again whenever it is not connected.
+ * Dials an address, and redials it whenever it is disconnected.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if it is no multiaddress; MUSIG_STATUS_NETWORK if the node is offline;
- *          statuses of the node.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if it is not a multiaddress; MUSIG_STATUS_NETWORK if the node is
+ *          offline; statuses of the node.
  * In:      node: the node.
  *          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has taken it, not until it is connected.
+ * Blocks:  until the node has accepted the request, not until it is connected.
  */
+MUSIG_MUST_USE
 musig_status musig_node_add_peer(const struct musig_node *node,
                                  const char *address,
                                  struct musig_error **error);
 
 /**
- * Lists the addresses under which others may reach a node.
+ * Lists the addresses at which a node can be dialed.
  *
- * Each is what they pass to musig_config_add_peer_address. There are none until the node listens.
+ * Each can be passed to musig_config_add_peer_address. The list is empty until the node listens.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node.
- * Out:     out: a text with one address in each line; give it up with musig_bytes_free.
- *          error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: text with one address per line; release it with musig_bytes_free.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_node_listen_addresses(const struct musig_node *node,
                                          struct musig_bytes **out,
                                          struct musig_error **error);
 
 /**
- * Lists the signers that are connected now.
+ * Lists the connected signers.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node.
- * Out:     out: their compressed public keys, 33 bytes each; give them up with musig_bytes_free.
- *          error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: their compressed public keys, 33 bytes each; release them with musig_bytes_free.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_node_connected_signers(const struct musig_node *node,
                                           struct musig_bytes **out,
                                           struct musig_error **error);
 
 /**
- * Tells the public key of a node's signer.
+ * Gets the public key of a node's signer.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
- * Out:     out: gets the 33 bytes of the compressed public key.
- *          error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the 33 bytes of the compressed public key.
  */
+MUSIG_MUST_USE
 musig_status musig_node_signer_key(const struct musig_node *node,
                                    uint8_t *out,
                                    struct musig_error **error);
 
 /**
- * Tells the libp2p peer id of a node.
+ * Gets the libp2p peer id of a node.
  *
- * It is no secret, and has nothing to do with the signer's key.
+ * It is public, and independent of the signer's key.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
- * Out:     out: a text; give it up with musig_bytes_free.
- *          error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the peer id, as text; release it with musig_bytes_free.
  */
+MUSIG_MUST_USE
 musig_status musig_node_peer_id(const struct musig_node *node,
                                 struct musig_bytes **out,
                                 struct musig_error **error);
 
 /**
- * Tells the other signers anew where a node is, after its signer was unlocked.
+ * Publishes a node's addresses again, after its signer was unlocked.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node.
- * Out:     error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has taken it.
+ * Blocks:  until the node has accepted the request.
  */
 musig_status musig_node_announce(const struct musig_node *node,
                                  struct musig_error **error);
 
 /**
- * Commits, closes the store and releases its lock, before the system suspends the application.
+ * Suspends a node: commits, closes the store and releases its lock, before the system suspends the application.
  *
- * Until musig_node_resume nothing happens, and operations answer MUSIG_STATUS_SUSPENDED.
+ * Until musig_node_resume the node does nothing, and its operations return MUSIG_STATUS_SUSPENDED.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
- * Out:     error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
  * Blocks:  for one commit.
  */
+MUSIG_MUST_USE
 musig_status musig_node_suspend(const struct musig_node *node,
                                 struct musig_error **error);
 
 /**
- * Opens the store of a suspended node again, connects, and looks at the chain before anything is submitted.
+ * Resumes a suspended node: reopens its store, reconnects, and queries the observer before it submits anything.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node and the store.
- * Out:     error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
  * Blocks:  until the store is open.
  */
+MUSIG_MUST_USE
 musig_status musig_node_resume(const struct musig_node *node,
                                struct musig_error **error);
 
 /**
- * Takes one more reference to a node.
+ * Adds a reference to a node.
  *
  * Returns: the same pointer.
  * In:      node: the node; NULL stays NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
  */
 struct musig_node *musig_node_ref(struct musig_node *node);
 
 /**
- * Gives up one reference to a node; the last one asks it to stop.
+ * Releases a reference to a node; the last one requests that it stop.
  *
- * A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
+ * A thread of the library completes that; callbacks may run until then. Call musig_node_stop first to wait.
  *
- * In:      node: the node; nothing is done for NULL.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * In:      node: the node; NULL is ignored.
  */
 void musig_node_free(struct musig_node *node);
 
 /**
  * Takes the next event.
  *
- * Each event is handed out once in a process. Acknowledge a durable one with musig_node_event_handled.
+ * Each event is returned once per process. Acknowledge a durable one with musig_node_event_handled.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_EVENT if none came in time; MUSIG_STATUS_CONSUMER_EXISTS if there is a
- *          handler, or another thread waits here; MUSIG_STATUS_NODE_STOPPED; MUSIG_STATUS_FORKED.
- * Out:     out: the event; give it up with musig_event_free.
- *          error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_EVENT on timeout; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler, or
+ *          another thread waits; MUSIG_STATUS_NODE_STOPPED; MUSIG_STATUS_FORKED.
  * In:      node: the node.
- *          timeout: how many milliseconds to wait; 0 to take only what is there, -1 to wait until the node stops.
+ * Out:     out: the event; release it with musig_event_free.
+ * In:      timeout: milliseconds to wait; 0 not to wait, -1 to wait until the node stops.
  * Threads: any, one at a time.
- * Blocks:  until an event is there, for at most the timeout.
+ * Blocks:  until an event arrives, at most for the timeout.
  */
+MUSIG_MUST_USE
 musig_status musig_node_next_event(const struct musig_node *node,
                                    struct musig_event **out,
                                    int64_t timeout,
                                    struct musig_error **error);
 
 /**
- * Acknowledges a durable event, so that it does not come again.
+ * Acknowledges a durable event, so that it is not redelivered.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_EVENT if it is no durable event of this process, or was acknowledged
- *          before; MUSIG_STATUS_FORKED.
- * Out:     error: why it failed; may be NULL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_EVENT if no durable event with this id is unacknowledged;
+ *          MUSIG_STATUS_FORKED.
  * In:      node: the node.
- *          id: the number of the event, from musig_event_id.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ *          id: the id of the event, from musig_event_id.
  */
 musig_status musig_node_event_handled(const struct musig_node *node,
                                       uint64_t id,
                                       struct musig_error **error);
 
 /**
- * Tells the event descriptor of a node, for poll, epoll or kqueue.
+ * Gets the event descriptor of a node, for poll, epoll or kqueue.
  *
- * It is readable while an event waits for musig_node_next_event, and once the node has stopped; level-triggered. It is
- * the node's: never read, write or close it. It is closed with the last reference to the node and its sessions.
+ * It is readable while an event waits for musig_node_next_event, and once the node has stopped; level-triggered. The
+ * node owns it: never read, write or close it. It is closed with the last reference to the node and its sessions.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler; MUSIG_STATUS_CONFIG if the process has
- *          no descriptor left, or on systems without descriptors; MUSIG_STATUS_FORKED.
- * Out:     out: the descriptor.
- *          error: why it failed; may be NULL.
+ *          no descriptor left, or the system has none; MUSIG_STATUS_FORKED.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  never.
+ * Out:     out: the descriptor.
  */
+MUSIG_MUST_USE
 musig_status musig_node_event_descriptor(const struct musig_node *node,
                                          int32_t *out,
                                          struct musig_error **error);
 
 /**
- * Hands out all durable events again that were not acknowledged, under new numbers.
+ * Redelivers all unacknowledged durable events, with new ids.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node.
- * Out:     error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Blocks:  until the node has answered, without I/O.
  */
 musig_status musig_node_redeliver(const struct musig_node *node,
                                   struct musig_error **error);
 
 /**
- * Tells numbers about a node.
+ * Gets the metrics of a node.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
- * Out:     out: gets the numbers. Set its struct_size before.
- *          error: why it failed; may be NULL.
  * In:      node: the node.
- * Threads: any, inside callbacks too.
- * Blocks:  until the node has answered, which does no input or output.
+ * Out:     out: the values. Set its struct_size before the call.
+ * Blocks:  until the node has answered, without I/O.
  */
+MUSIG_MUST_USE
 musig_status musig_node_metrics(const struct musig_node *node,
                                 struct musig_metrics *out,
                                 struct musig_error **error);

@@ -236,13 +236,13 @@ public:
         table.make_nonces = [](void *data, const musig_signing_request *request, std::uint8_t *nonces) {
             return detail::guard([&] {
                 detail::give(static_cast<SignerCallbacks *>(data)->make_nonces(*request), nonces,
-                             std::size_t{66} * request->messages_length);
+                             std::size_t{66} * request->messages_count);
             });
         };
         table.make_partials = [](void *data, const musig_signing_request *request, std::uint8_t *partials) {
             return detail::guard([&] {
                 detail::give(static_cast<SignerCallbacks *>(data)->make_partials(*request), partials,
-                             std::size_t{32} * request->messages_length);
+                             std::size_t{32} * request->messages_count);
             });
         };
         table.forget = [](void *data, const std::uint8_t *session, std::uint32_t attempt) {
@@ -358,6 +358,7 @@ public:
     }
     musig_message message(std::uint32_t index) const {
         musig_message message{};
+        message.struct_size = sizeof message;
         detail::call(musig_terms_message, get(), &message, index);
         return message;
     }

@@ -169,14 +169,14 @@ static secp_cache device_cache(struct device *device, const musig_terms *terms, 
     info.struct_size = sizeof info;
     OK(musig_terms_get_info(terms, &info, NULL));
     OK(musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_SIGNERS, NULL));
-    REQUIRE(length == 33 * (size_t)info.signers && length <= sizeof keys);
+    REQUIRE(length == 33 * (size_t)info.signers_count && length <= sizeof keys);
     memcpy(keys, bytes, length);
-    if (info.key_order == MUSIG_KEY_ORDER_SORTED) qsort(keys, info.signers, 33, compare_keys);
-    for (uint32_t i = 0; i < info.signers; i++) {
+    if (info.key_order == MUSIG_KEY_ORDER_SORTED) qsort(keys, info.signers_count, 33, compare_keys);
+    for (uint32_t i = 0; i < info.signers_count; i++) {
         REQUIRE(SECP(ec_pubkey_parse)(device->context, &points[i], keys + 33 * i, 33));
         pointers[i] = &points[i];
     }
-    REQUIRE(SECP(musig_pubkey_agg)(device->context, NULL, &cache, pointers, info.signers));
+    REQUIRE(SECP(musig_pubkey_agg)(device->context, NULL, &cache, pointers, info.signers_count));
     OK(musig_terms_message_tweaks(terms, tweaks, 16, &count, message, NULL));
     for (size_t i = 0; i < count; i++) {
         int done = tweaks[i].x_only
@@ -203,7 +203,7 @@ static musig_status device_make_nonces(void *user_data, const musig_signing_requ
     secp_nonce public_nonce;
     FILE *source;
     device_enter(device);
-    REQUIRE(request->struct_size == sizeof *request && request->messages_length == 1 && !request->aggregate_nonces);
+    REQUIRE(request->struct_size == sizeof *request && request->messages_count == 1 && !request->aggregate_nonces);
     if (device_fault(device, FAULT_NONCES_FAIL)) return device_leave(device, -7);
     if (device_fault(device, FAULT_NONCES_LOCKED)) return device_leave(device, MUSIG_STATUS_SIGNER_LOCKED);
     /* Never twice for one attempt. */
@@ -235,7 +235,7 @@ static musig_status device_make_partials(void *user_data, const musig_signing_re
     secp_partial partial;
     int slot;
     device_enter(device);
-    REQUIRE(request->messages_length == 1 && request->aggregate_nonces);
+    REQUIRE(request->messages_count == 1 && request->aggregate_nonces);
     if (device_fault(device, FAULT_PARTIALS_FAIL)) return device_leave(device, 9999);
     slot = device_find(device, request->session_id, request->attempt);
     if (slot < 0 || device_fault(device, FAULT_PARTIALS_GONE)) return device_leave(device, MUSIG_STATUS_NONCE_GONE);

@@ -106,6 +106,16 @@ static void signers(void) {
     musig_signer_free(signer);
 }
 
+/* The start fails, and the error names the function of C that helps. */
+static void start_needs(const musig_config *config, const char *function) {
+    musig_node *node = NULL;
+    musig_error *error = NULL;
+    IS(MUSIG_STATUS_CONFIG, musig_node_start(&node, config, &error));
+    REQUIRE(!node && strstr(musig_error_message(error), function));
+    REQUIRE(!strstr(musig_error_message(error), "()"));
+    musig_error_free(error);
+}
+
 static void configs(void) {
     musig_signer *signer = signer_of(0);
     musig_config *config;
@@ -115,8 +125,9 @@ static void configs(void) {
     musig_node *node = NULL;
     destroyed = 0;
     OK(musig_config_new(&config, NULL));
-    IS(MUSIG_STATUS_CONFIG, musig_node_start(&node, config, NULL));
+    start_needs(config, "musig_config_set_signer");
     OK(musig_config_set_signer(config, signer, NULL));
+    start_needs(config, "musig_config_set_without_observer");
     OK(musig_config_set_store_path(config, "/nonexistent/musig/store", NULL));
     OK(musig_config_set_store_memory(config, NULL));
     OK(musig_config_add_listen_address(config, "/ip4/127.0.0.1/tcp/0", NULL));
@@ -210,7 +221,7 @@ static void proposals(const musig_node *node) {
     musig_session *session;
     musig_terms *terms, *decoded;
     musig_terms_info info = {0};
-    musig_message message;
+    musig_message message = {0};
     musig_tweak tweaks[16];
     uint32_t tweak = 99;
     const uint8_t *bytes;
@@ -235,10 +246,12 @@ static void proposals(const musig_node *node) {
     OK(musig_session_terms(session, &terms, NULL));
     info.struct_size = sizeof info;
     OK(musig_terms_get_info(terms, &info, NULL));
-    REQUIRE(info.messages == 2 && info.signers == 1 && info.tier_width == 2 && info.has_replaces == 1);
+    REQUIRE(info.messages_count == 2 && info.signers_count == 1 && info.tier_width == 2 && info.has_replaces == 1);
     REQUIRE(info.key_order == MUSIG_KEY_ORDER_AS_GIVEN && info.election_method == MUSIG_ELECTION_LAST_SIGNER);
     OK(musig_session_id(session, seen, NULL));
     REQUIRE(memcmp(seen, info.session_id, 32) == 0);
+    IS(MUSIG_STATUS_STRUCT_SIZE, musig_terms_message(terms, &message, 1, NULL));
+    message.struct_size = sizeof message;
     OK(musig_terms_message(terms, &message, 1, NULL));
     REQUIRE(memcmp(message.digest, digests, 32) == 0);
     OK(musig_terms_message_tweaks(terms, tweaks, 16, &count, 1, NULL));
@@ -325,7 +338,7 @@ static void sessions(const musig_node *node) {
     memset(&status, 0, sizeof status);
     status.struct_size = sizeof status;
     OK(musig_session_get_status(session, &status, NULL));
-    REQUIRE(status.phase == MUSIG_PHASE_WATCHING && status.signers == 1 && status.accepted[0] == 1);
+    REQUIRE(status.phase == MUSIG_PHASE_WATCHING && status.signers_count == 1 && status.accepted[0] == 1);
     REQUIRE(status.has_failover == 1 && status.current[0] == 1 && status.until_next_turn == UINT64_MAX);
     OK(musig_session_final_signatures(session, &bytes, NULL));
     REQUIRE(musig_bytes_length(bytes) == 64 && musig_bytes_data(bytes));

@@ -74,7 +74,7 @@ static int32_t look(void *user_data, const musig_chain_query *query, musig_chain
     pthread_mutex_lock(&chain->lock);
     chain->queries++;
     REQUIRE(query->struct_size == sizeof *query && answer->struct_size == sizeof *answer);
-    REQUIRE(query->spends_length == 1 && query->spends[0].vout == 0 && query->txid);
+    REQUIRE(query->spends_count == 1 && query->spends[0].vout == 0 && query->txid);
     REQUIRE(answer->state == MUSIG_CHAIN_UNKNOWN && answer->confirmations == 0);
     if (chain->hang_look) hang(chain, &chain->inside_look);
     if (chain->looks > 0) {

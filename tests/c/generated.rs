@@ -95,7 +95,8 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 7] = [
+const SIZED: [&str; 8] = [
+    "musig_message",
     "musig_metrics",
     "musig_terms_info",
     "musig_session_status",
@@ -110,8 +111,9 @@ fn is_fallible(function: &Function) -> bool {
 }
 
 fn may_be_null(function: &Function, parameter: &Parameter) -> bool {
+    // The preamble says so of every error.
     let about = function.about(&parameter.name).unwrap_or_default();
-    about.contains("may be NULL")
+    parameter.kind == "musig_error**" || about.contains("may be NULL")
 }
 
 /// Where an out-parameter's place is, if this is one.
@@ -162,7 +164,7 @@ fn good(function: &Function, parameter: &Parameter) -> String {
         "const musig_spent_output*" => "&g_spent".into(),
         "void*" | "musig_destroy" => "NULL".into(),
         "musig_event_handler" => "g_handler".into(),
-        "size_t" => if parameter.name == "out_length" { "128" } else { "1" }.into(),
+        "size_t" => if parameter.name == "out_capacity" { "128" } else { "1" }.into(),
         "uint64_t" => "1000".into(),
         "int64_t" | "uint32_t" => "0".into(),
         "int32_t" | "musig_status" => "1".into(),
@@ -216,6 +218,7 @@ fn call(text: &mut String, function: &Function, index: usize, value: &str, wante
         "        if (!({wanted})) {{ fprintf(stderr, \"%s gives %d\\n\", name, (int)status); exit(1); }}"
     );
     let _ = writeln!(text, "        REQUIRE(error && musig_error_status(error) == status);");
+    let _ = writeln!(text, "        REQUIRE(!strstr(musig_error_message(error), \"()\"));");
     let _ = writeln!(text, "        musig_error_free(error);");
     for (slot, size) in &outs {
         let _ = writeln!(text, "        untouched(name, {slot}, {size});");
@@ -322,7 +325,7 @@ fn nonsense_gives_a_status_and_changes_nothing() {
                 "uint64_t" => &["UINT64_MAX", "0"],
                 // The message has no tweaks, which need no room.
                 "size_t" if function.name == "musig_terms_message_tweaks" => &[],
-                "size_t" if parameter.name == "out_length" => &["0"],
+                "size_t" if parameter.name == "out_capacity" => &["0"],
                 "size_t" => &["SIZE_MAX", "SIZE_MAX / 2", "100000000"],
                 "const char*" => &["\"\\xff\\xfe\"", "\"\\xed\\xa0\\x80\""],
                 _ => &[],

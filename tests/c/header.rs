@@ -71,6 +71,8 @@ impl Parameter {
 #[derive(Debug)]
 pub struct Function {
     pub name: String,
+    /// Whether compilers warn if the result is ignored.
+    pub must_use: bool,
     pub returns: String,
     pub parameters: Vec<Parameter>,
     pub documentation: String,
@@ -128,7 +130,8 @@ pub fn parse(header: &str) -> Vec<Function> {
         };
         functions.push(Function {
             name: head[name_at..].to_owned(),
-            returns: head[..name_at].trim().to_owned(),
+            must_use: head.contains("MUSIG_MUST_USE"),
+            returns: head[..name_at].replace("MUSIG_MUST_USE", "").trim().to_owned(),
             parameters,
             documentation: comment
                 .lines()
@@ -197,8 +200,15 @@ struct Block {
     text: String,
 }
 
-/// The names of the blocks, in their order.
-const BLOCKS: [&str; 5] = ["Returns", "Out", "In", "Threads", "Blocks"];
+/// The names of the blocks. `In` and `Out` alternate, in the order of the prototype.
+const BLOCKS: [&str; 5] = ["Returns", "In", "Out", "Threads", "Blocks"];
+
+/// What holds for every function that does not say otherwise: the preamble has it once.
+const DEFAULTS: [&str; 3] = [
+    "Threads: any, inside callbacks too.",
+    "Blocks:  never.",
+    "error:   why the call failed; always written, NULL on success; may be NULL.",
+];
 
 /// The paragraphs before the blocks, and the blocks. Lines of a block after its first are indented.
 fn blocks(documentation: &str) -> (Vec<String>, Vec<Block>) {
@@ -221,12 +231,51 @@ fn blocks(documentation: &str) -> (Vec<String>, Vec<Block>) {
     (before, blocks)
 }
 
+/// Whether the last parameter takes an error.
+fn is_fallible(function: &Function) -> bool {
+    function.parameters.last().is_some_and(|parameter| parameter.kind == "musig_error**")
+}
+
+/// `In` or `Out` with its parameters, one after the other as in the prototype; the error is the preamble's.
+fn runs(function: &Function) -> Vec<(&'static str, Vec<String>)> {
+    let mut runs: Vec<(&str, Vec<String>)> = Vec::new();
+    for parameter in function.parameters.iter().filter(|parameter| parameter.kind != "musig_error**") {
+        let block = if is_out(parameter) { "Out" } else { "In" };
+        match runs.last_mut().filter(|(name, _)| *name == block) {
+            Some((_, names)) => names.push(parameter.name.clone()),
+            None => runs.push((block, vec![parameter.name.clone()])),
+        }
+    }
+    runs
+}
+
+/// What the function's body waits for, which `Blocks` has to say.
+fn waits(name: &str) -> bool {
+    const WAITS: [&str; 8] = [
+        ".wait()",
+        ".lock();",
+        "?.unlock(",
+        "?.is_locked(",
+        "next_event_within(",
+        "parts.stop()",
+        "start_with(",
+        "inject_panic",
+    ];
+    let mark = format!("extern \"C\" fn {name}(");
+    let source = FILES.iter().map(|file| read(&format!("src/ffi/c/{file}.rs"))).find(|t| t.contains(&mark));
+    let source = source.expect("every function is in the sources");
+    let start = source.find(&mark).expect("was looked for");
+    let body = &source[start..start + source[start..].find("\n}\n").expect("a body ends")];
+    let own_lock = body.contains("proposal.lock()");
+    WAITS.iter().any(|wait| body.contains(wait)) && !own_lock
+}
+
 /// What the documentation of a function lacks.
 fn problems(function: &Function) -> Vec<String> {
     let mut problems = Vec::new();
     let (paragraphs, blocks) = blocks(&function.documentation);
     let first = paragraphs.first().map_or("", |text| text.trim());
-    // One sentence, which says what the function does: "Tells …", "Makes …".
+    // One sentence, which says what the function does: "Gets …", "Makes …".
     let inside = first.trim_end_matches('.').matches(". ").count();
     let verb = first.split(' ').next().unwrap_or("").trim_end_matches(',');
     if !first.ends_with('.') || inside > 0 || !verb.ends_with('s') || !verb.starts_with(char::is_uppercase) {
@@ -234,25 +283,30 @@ fn problems(function: &Function) -> Vec<String> {
     }
     let text = |name: &str| blocks.iter().find(|block| block.name == name).map(|block| block.text.as_str());
     let names: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
-    let (outs, ins): (Vec<_>, Vec<_>) = function.parameters.iter().partition(|parameter| is_out(parameter));
-    let wanted: Vec<&str> = BLOCKS
-        .into_iter()
-        .filter(|name| match *name {
-            "Returns" => function.returns != "void",
-            "Out" => !outs.is_empty(),
-            "In" => !ins.is_empty(),
-            _ => true,
-        })
-        .collect();
+    let runs = runs(function);
+    let mut wanted: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
+    if function.returns != "void" {
+        wanted.insert(0, "Returns");
+    }
+    // The exceptions to the preamble's defaults: there if they have to be, and never a default repeated.
+    const THREADS: [&str; 2] = ["musig_node_stop", "musig_node_next_event"];
+    wanted.extend(THREADS.contains(&function.name.as_str()).then_some("Threads"));
+    wanted.extend(waits(&function.name).then_some("Blocks"));
     if names != wanted {
         problems.push(format!("has the blocks {names:?}, not {wanted:?}"));
+    }
+    for (name, default) in [("Threads", "any, inside callbacks too."), ("Blocks", "never.")] {
+        if text(name).is_some_and(|text| text == default) {
+            problems.push(format!("repeats the default of {name}"));
+        }
     }
     if blocks.iter().any(|block| block.text.is_empty() || !block.text.ends_with('.')) {
         problems.push("has a block that is no sentence".into());
     }
-    for (block, parameters) in [("Out", outs), ("In", ins)] {
-        let explained: Vec<&str> = text(block)
-            .unwrap_or("")
+    let described = blocks.iter().filter(|block| block.name == "In" || block.name == "Out");
+    for (block, (_, all)) in described.zip(&runs) {
+        let explained: Vec<&str> = block
+            .text
             .lines()
             .filter_map(|line| {
                 let (name, words) = line.split_once(": ")?;
@@ -260,11 +314,11 @@ fn problems(function: &Function) -> Vec<String> {
                 (plain && words.len() > 3).then_some(name)
             })
             .collect();
-        let all: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-        if explained != all {
-            problems.push(format!("explains {explained:?} under {block}, not {all:?}"));
+        if explained != *all {
+            problems.push(format!("explains {explained:?} under {}, not {all:?}", block.name));
         }
     }
+    problems.extend(unit_problems(function));
     if function.returns == "musig_status" && function.name != "musig_error_status" {
         let statuses = text("Returns").unwrap_or("");
         if !statuses.starts_with("MUSIG_STATUS_") {
@@ -278,6 +332,25 @@ fn problems(function: &Function) -> Vec<String> {
         }
     }
     problems
+}
+
+/// A length is in bytes and says so, a count is a number of things, and so is the room for them.
+fn unit_problems(function: &Function) -> Vec<String> {
+    let sizes =
+        function.parameters.iter().filter(|parameter| parameter.kind.trim_end_matches('*') == "size_t");
+    sizes
+        .filter_map(|parameter| {
+            let name = parameter.name.as_str();
+            let about = function.about(name).unwrap_or_default();
+            let fits = match name.rsplit('_').next() {
+                Some("length") => about.contains("bytes"),
+                Some("count") => about.contains("number of") && !about.contains("in bytes"),
+                Some("capacity") => about.contains("room in out"),
+                _ => false,
+            };
+            (!fits).then(|| format!("does not say, or not in its name, what {name} counts: {about}"))
+        })
+        .collect()
 }
 
 /// Whether the function writes there.
@@ -321,7 +394,7 @@ fn whatever_is_missing_is_noticed() {
         for (index, line) in lines.iter().enumerate() {
             let mut rest = lines.clone();
             if index == 0 {
-                rest.drain(..lines.iter().position(|line| is_block(line)).expect("has blocks"));
+                rest.drain(..lines.iter().position(|line| is_block(line)).unwrap_or(lines.len()));
             } else if begins(line) || is_block(line) {
                 rest.remove(index);
             } else {
@@ -331,8 +404,18 @@ fn whatever_is_missing_is_noticed() {
             assert!(!problems(&function).is_empty(), "{} without: {line}", function.name);
             taken += 1;
         }
+        // A default is not repeated, and parameters do not change places.
+        for more in ["Threads: any, inside callbacks too.", "Blocks:  never."] {
+            function.documentation = format!("{whole}\n{more}");
+            assert!(!problems(&function).is_empty(), "{} with: {more}", function.name);
+        }
+        if function.parameters.len() > 2 {
+            function.documentation = whole.clone();
+            function.parameters.swap(0, 1);
+            assert!(!problems(&function).is_empty(), "{} with its parameters swapped", function.name);
+        }
     }
-    assert!(taken > 700, "{taken}");
+    assert!(taken > 500, "{taken}");
 }
 
 #[test]
@@ -386,4 +469,34 @@ fn no_two_files_import_each_other_in_a_circle() {
         left.remove(index);
     }
     assert!(left.is_empty(), "these import each other: {left:#?}");
+}
+
+#[test]
+fn the_preamble_has_the_defaults() {
+    let header = read("include/musig.h");
+    let preamble = header.split("*/").next().expect("a preamble").replace("\n * ", "\n");
+    for default in DEFAULTS {
+        assert!(preamble.contains(default), "{default}");
+    }
+    // It says what may wait, beside those that say so themselves.
+    let exceptions = functions().iter().filter(|function| function.documentation.contains("Blocks:")).count();
+    assert!(exceptions > 30 && exceptions < functions().len() / 2, "{exceptions}");
+}
+
+/// A status that says whether out-parameters were written, whose user_data it is, or whether something was agreed to must
+/// not be ignored.
+#[test]
+fn a_result_whose_loss_matters_must_be_used() {
+    const MAY_BE_IGNORED: [&str; 5] = [
+        // It comes again, or the node goes on as before.
+        "musig_node_event_handled",
+        "musig_node_redeliver",
+        "musig_node_announce",
+        "musig_node_request_stop",
+        "musig_session_close",
+    ];
+    for function in functions() {
+        let wanted = is_fallible(&function) && !MAY_BE_IGNORED.contains(&function.name.as_str());
+        assert_eq!(function.must_use, wanted, "{}", function.name);
+    }
 }

@@ -8,3 +8,4 @@ mod killed;
 mod layout;
 mod programs;
 mod together;
+mod words;

@@ -74,7 +74,7 @@ static void call_back(long turn, musig_node *node, musig_event *event) {
     case 3:
         status.struct_size = sizeof status;
         OK(musig_session_get_status(session, &status, NULL));
-        REQUIRE(status.signers == 1);
+        REQUIRE(status.signers_count == 1);
         break;
     case 4:
         OK(musig_node_listen_addresses(node, &bytes, NULL));

@@ -101,10 +101,10 @@ void sessions() {
     REQUIRE(!session.final_transaction());
     REQUIRE(session.is_coordinator() && session.is_current_coordinator());
     REQUIRE(session.status().phase == MUSIG_PHASE_WATCHING);
-    REQUIRE(session.terms().info().messages == 2);
+    REQUIRE(session.terms().info().messages_count == 2);
     auto terms = session.terms();
     REQUIRE(terms.bytes(MUSIG_TERMS_METADATA).size() == 4);
-    REQUIRE(musig::Terms::decode(terms.bytes(MUSIG_TERMS_ENCODED)).info().messages == 2);
+    REQUIRE(musig::Terms::decode(terms.bytes(MUSIG_TERMS_ENCODED)).info().messages_count == 2);
     REQUIRE(terms.tweaks(1).empty());
     REQUIRE(session.election().coordinator() == 0);
     REQUIRE(node.import_sessions(session.export_session()).at(0) == session.id());

@@ -99,7 +99,7 @@ impl<T: Copy> Buffer<T> {
         if values.len() > self.capacity {
             return Err(Failure::new(
                 musig_status_code::BUFFER_TOO_SMALL,
-                format!("{} has room for {} elements; {} are needed", self.name, self.capacity, values.len()),
+                format!("{} has room for {} elements; it needs {}", self.name, self.capacity, values.len()),
             ));
         }
         // SAFETY: `buffer` promised room for `capacity` elements, and `values` is an object of Rust, not C's.
@@ -130,7 +130,7 @@ pub(super) unsafe fn array<'a, T>(
     }
     check_pointer(pointer, name)?;
     if length > (isize::MAX as usize) / size_of::<T>().max(1) {
-        return Err(Failure::invalid(format!("the length of {name} is larger than any object")));
+        return Err(Failure::invalid(format!("the length of {name} exceeds the largest possible object")));
     }
     // SAFETY: not NULL, aligned, and the length fits an object; the rest is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
@@ -161,7 +161,7 @@ pub(super) unsafe fn sized<T: Copy>(pointer: *const T, name: &str) -> Outcome<T>
     // SAFETY: the structure says that it has `size` bytes.
     let rest = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>().add(known), size - known) };
     if rest.iter().any(|byte| *byte != 0) {
-        let message = format!("{name} sets members that this version of libmusig does not know");
+        let message = format!("{name} sets members that this version of libmusig does not define; zero them");
         return Err(Failure::invalid(message));
     }
     // SAFETY: it has at least the size of T, and T is plain data with nullable callbacks.
@@ -232,7 +232,7 @@ pub(super) fn choice<T: Enumeration>(number: i32, name: &str) -> Outcome<T> {
 }
 
 fn none_of(number: i32, name: &str) -> Failure {
-    Failure::invalid(format!("{name} is {number}, which is none of its values"))
+    Failure::invalid(format!("{name} is {number}, which is not one of its values"))
 }
 
 /// Reads a handle or another object that C lends.

@@ -1,8 +1,8 @@
-//! Bytes that the library hands out.
+//! Byte strings that the library returns.
 
 use super::handle::{add_reference, release};
 
-/// Bytes, or a text, that the library hands out. They never change.
+/// An immutable byte string, or text, that the library returns.
 pub struct musig_bytes {
     /// With a NUL behind them.
     bytes: Vec<u8>,
@@ -19,14 +19,12 @@ impl musig_bytes {
     }
 }
 
-/// Points to the bytes.
+/// Gets a pointer to the bytes.
 ///
-/// A NUL follows them that is not counted, so that a text can be used as it is.
+/// A NUL follows that is not counted, so text can be used as a C string.
 ///
-/// Returns: a pointer that lives as long as the object; NULL for NULL.
-/// In:      bytes: the object.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Returns: a pointer that is valid as long as the byte string; NULL for NULL.
+/// In:      bytes: the byte string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_data(bytes: *const musig_bytes) -> *const u8 {
     // SAFETY: the header asks for bytes or NULL.
@@ -34,12 +32,10 @@ pub unsafe extern "C" fn musig_bytes_data(bytes: *const musig_bytes) -> *const u
     bytes.map_or(std::ptr::null(), |bytes| bytes.bytes.as_ptr())
 }
 
-/// Counts the bytes.
+/// Gets the length of the bytes.
 ///
-/// Returns: how many there are, without the NUL behind them; 0 for NULL.
-/// In:      bytes: the object.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Returns: the length in bytes, without the trailing NUL; 0 for NULL.
+/// In:      bytes: the byte string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_length(bytes: *const musig_bytes) -> usize {
     // SAFETY: the header asks for bytes or NULL.
@@ -47,23 +43,19 @@ pub unsafe extern "C" fn musig_bytes_length(bytes: *const musig_bytes) -> usize 
     bytes.map_or(0, |bytes| bytes.bytes.len() - 1)
 }
 
-/// Takes one more reference to bytes.
+/// Adds a reference to bytes.
 ///
 /// Returns: the same pointer.
-/// In:      bytes: the object; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      bytes: the byte string; NULL stays NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_ref(bytes: *mut musig_bytes) -> *mut musig_bytes {
     // SAFETY: the header asks for bytes with a reference, or NULL.
     unsafe { add_reference(bytes) }
 }
 
-/// Gives up one reference to bytes; the last one frees them.
+/// Releases a reference to bytes; the last one frees them.
 ///
-/// In:      bytes: the object; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      bytes: the byte string; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_bytes_free(bytes: *mut musig_bytes) {
     // SAFETY: the header asks for bytes with a reference, or NULL.

@@ -8,7 +8,7 @@ use super::reaper;
 use crate::platform::ForkGuard;
 
 /// Frees the user_data of callbacks. Called exactly once, after the last callback: inside the first musig_node_stop,
-/// inside the function that gives the last reference up, or on a thread of the library. May be NULL.
+/// inside the _free of the last reference, or on a thread of the library. May be NULL.
 pub type musig_destroy = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 /// The user's data of one foreign object. Its last owner, or [`UserData::finish`], destroys it.

@@ -1,4 +1,4 @@
-//! The way to the chain, as tables of callbacks.
+//! Broadcasters and chain observers: tables of callbacks.
 
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::types::Txid;
 /// Room for the words of a callback, with the NUL behind them.
 const REASON: usize = 512;
 
-/// Submits transactions. The callback is entered on a thread of the library, one call at a time. It may block; after
-/// 30 s its answer counts as MUSIG_SUBMIT_UNREACHABLE. No exception may leave it.
+/// The callbacks of a broadcaster, which submits transactions. They run on a thread of the library, one call at a
+/// time. They may block; after 30 s the result counts as MUSIG_SUBMIT_UNREACHABLE. No exception may leave them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct musig_broadcaster {
     /// sizeof(musig_broadcaster).
     pub struct_size: u32,
-    /// Submits a transaction in consensus encoding, and returns a musig_submit. It may be called again with the same
-    /// one. txid has 32 bytes in the order in which they are hashed. Words of a refusal go to reason, as a text of at
-    /// most reason_capacity bytes with its NUL.
+    /// Submits a transaction in consensus encoding and returns a musig_submit. The same transaction may be submitted
+    /// again. txid has 32 bytes in internal byte order. The reason of a rejection is written to reason, as text of at
+    /// most reason_capacity bytes including its NUL.
     pub submit: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -35,52 +35,52 @@ pub struct musig_broadcaster {
     >,
 }
 
-/// An output of a transaction.
+/// A reference to an output of a transaction.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct musig_outpoint {
-    /// The transaction that made it, in the order in which it is hashed.
+    /// The transaction id, in internal byte order.
     pub txid: [u8; 32],
-    /// Its position there.
+    /// The index of the output.
     pub vout: u32,
 }
 
-/// What an observer is asked about. Everything lives for the length of the call.
+/// A query to a chain observer. All pointers are valid during the call.
 #[repr(C)]
 pub struct musig_chain_query {
-    /// The size of this structure in the library that calls.
+    /// sizeof this structure in the calling library.
     pub struct_size: u32,
-    /// How many outputs the transaction spends.
-    pub spends_length: u32,
-    /// The transaction, 32 bytes in the order in which they are hashed.
+    /// Number of outputs that the transaction spends.
+    pub spends_count: u32,
+    /// The transaction id, 32 bytes in internal byte order.
     pub txid: *const u8,
-    /// What it spends: a conflicting transaction spends one of these.
+    /// The outputs that it spends. A conflicting transaction spends one of them.
     pub spends: *const musig_outpoint,
 }
 
-/// An observer's answer. All zeros when the callback gets it.
+/// The answer of a chain observer, zeroed before the call.
 #[repr(C)]
 pub struct musig_chain_answer {
-    /// The size of this structure in the library that calls.
+    /// sizeof this structure in the calling library.
     pub struct_size: u32,
     /// A musig_chain_state.
     pub state: i32,
     /// The height of the block.
     pub height: u32,
-    /// The block itself counts as one.
+    /// Confirmations; 1 for the latest block.
     pub confirmations: u32,
-    /// The conflicting transaction, in the order in which it is hashed.
+    /// The id of the conflicting transaction, in internal byte order.
     pub conflict_txid: [u8; 32],
 }
 
-/// Looks at the chain. The callback is entered on a thread of the library, one call at a time. It may block; after
-/// 30 s its answer is discarded. No exception may leave it.
+/// The callbacks of a chain observer. They run on a thread of the library, one call at a time. They may block; after
+/// 30 s the answer is discarded. No exception may leave them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct musig_chain_observer {
     /// sizeof(musig_chain_observer).
     pub struct_size: u32,
-    /// Fills the answer, and returns 0; or returns any other number if the chain cannot be looked at now.
+    /// Fills answer and returns 0, or returns another value if the Bitcoin backend cannot be reached.
     pub status: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -147,7 +147,7 @@ impl ChainObserver for ForeignObserver {
             .collect();
         let asked = musig_chain_query {
             struct_size: size_of::<musig_chain_query>() as u32,
-            spends_length: spends.len() as u32,
+            spends_count: spends.len() as u32,
             txid: query.txid.0.as_ptr(),
             spends: spends.as_ptr(),
         };

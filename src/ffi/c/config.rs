@@ -1,4 +1,4 @@
-//! What a node is started with.
+//! The configuration of a node.
 
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use super::signer::musig_signer;
 use super::status::{musig_status, musig_status_code};
 use crate::net::{self, Multiaddr};
 
-/// What a node is started with. It can be filled by any thread, and is used up by the node that starts with it.
+/// The configuration of a node. Any thread may fill it; starting a node consumes it.
 pub struct musig_config(Mutex<Option<Settings>>);
 
 impl musig_config {
@@ -49,14 +49,17 @@ impl musig_config {
 }
 
 fn used() -> Failure {
-    Failure::new(musig_status_code::CONFIG_USED, "a node was started with this configuration; make a new one")
+    Failure::new(
+        musig_status_code::CONFIG_USED,
+        "a node was started with this configuration; create another one with musig_config_new",
+    )
 }
 
 pub(super) fn multiaddress(address: &str) -> Outcome<String> {
     match address.parse::<Multiaddr>() {
         Ok(_) => Ok(address.to_owned()),
         Err(error) => Err(Failure::invalid(format!(
-            "{address} is no multiaddress ({error}); write it like /ip4/192.0.2.1/tcp/4001"
+            "{address} is not a multiaddress ({error}); write it like /ip4/192.0.2.1/tcp/4001"
         ))),
     }
 }
@@ -64,21 +67,18 @@ pub(super) fn multiaddress(address: &str) -> Outcome<String> {
 fn server(address: &str) -> Outcome<String> {
     let checked = multiaddress(address)?;
     if !address.parse::<Multiaddr>().is_ok_and(|address| net::has_peer(&address)) {
-        let hint = "add its peer id at the end, like /p2p/12D3KooW...";
-        return Err(Failure::invalid(format!("{address} does not say who is there; {hint}")));
+        return Err(Failure::invalid(format!("{address} has no peer id; append /p2p/<peer id>")));
     }
     Ok(checked)
 }
 
-/// Makes an empty configuration.
+/// Creates an empty configuration.
 ///
 /// A node needs a signer, a store, and an observer or musig_config_set_without_observer.
 ///
 /// Returns: MUSIG_STATUS_OK.
-/// Out:     out: the configuration; give it up with musig_config_free.
-///          error: why it failed; may be NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the configuration; release it with musig_config_free.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_new(
     out: *mut *mut musig_config,
@@ -93,11 +93,9 @@ pub unsafe extern "C" fn musig_config_new(
 /// Sets the signer of a node.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          signer: the signer; the configuration takes a reference of its own.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_signer(
     config: *const musig_config,
@@ -111,16 +109,14 @@ pub unsafe extern "C" fn musig_config_set_signer(
     })
 }
 
-/// Sets the file in which a node keeps its sessions.
+/// Sets the file that stores a node's sessions.
 ///
-/// One node at a time may have it open. It is made if it does not exist.
+/// Only one node at a time can open it. It is created if it does not exist.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          path: the path of the file, in UTF-8.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_store_path(
     config: *const musig_config,
@@ -133,15 +129,13 @@ pub unsafe extern "C" fn musig_config_set_store_path(
     })
 }
 
-/// Keeps sessions in memory only.
+/// Keeps sessions in memory only, for tests.
 ///
-/// A node that restarts without its store can sign, but not take up its sessions. For tests.
+/// After a restart without its store a node can sign, but not resume its sessions.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_store_memory(
     config: *const musig_config,
@@ -152,14 +146,12 @@ pub unsafe extern "C" fn musig_config_set_store_memory(
 
 /// Adds an address to listen on.
 ///
-/// The first one replaces the default, a free port on every interface.
+/// The first one replaces the default, an ephemeral port on all interfaces.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress; MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress; MUSIG_STATUS_CONFIG_USED.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/ip4/0.0.0.0/tcp/4001".
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_listen_address(
     config: *const musig_config,
@@ -172,14 +164,12 @@ pub unsafe extern "C" fn musig_config_add_listen_address(
     })
 }
 
-/// Adds the address of a peer to connect to, and to connect to again whenever it is not connected.
+/// Adds the address of a peer to dial, and to redial whenever it is disconnected.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress; MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress; MUSIG_STATUS_CONFIG_USED.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_peer_address(
     config: *const musig_config,
@@ -192,17 +182,15 @@ pub unsafe extern "C" fn musig_config_add_peer_address(
     })
 }
 
-/// Adds a server of the distributed hash table, in which signers find each other by their keys.
+/// Adds a bootstrap peer: a server of the distributed hash table in which signers find each other by their keys.
 ///
-/// It is connected to from the start, and again whenever it is not connected. It need not be a signer.
+/// The node dials it at the start, and redials it whenever it is disconnected. It need not be a signer.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress that ends with a peer id;
 ///          MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_bootstrap_address(
     config: *const musig_config,
@@ -215,17 +203,15 @@ pub unsafe extern "C" fn musig_config_add_bootstrap_address(
     })
 }
 
-/// Adds a relay through which others reach this node.
+/// Adds a circuit relay through which other signers reach this node.
 ///
-/// A place is reserved at each relay, and renewed. For nodes that others cannot dial.
+/// The node keeps a reservation at each relay. For nodes that cannot be dialed directly.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no multiaddress, or has no peer id at its end;
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress that ends with a peer id;
 ///          MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
 ///          address: a multiaddress such as "/dns4/relay.example/tcp/4001/p2p/12D3KooW...".
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_add_relay_address(
     config: *const musig_config,
@@ -238,13 +224,11 @@ pub unsafe extern "C" fn musig_config_add_relay_address(
     })
 }
 
-/// Starts without a network: sessions go by musig_session_export and musig_node_import alone.
+/// Disables the network: sessions are exchanged by musig_session_export and musig_node_import only.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_offline(
     config: *const musig_config,
@@ -253,19 +237,17 @@ pub unsafe extern "C" fn musig_config_set_offline(
     fallible!(error, { get!(config).change(|settings| settings.offline = true) })
 }
 
-/// Sets what submits transactions when this node's turn comes.
+/// Sets the broadcaster, which submits transactions when this node's turn opens.
 ///
-/// Without one the application acts on MUSIG_EVENT_SHOULD_BROADCAST.
+/// Without one the application broadcasts on MUSIG_EVENT_SHOULD_BROADCAST.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is missing; MUSIG_STATUS_CONFIG_USED. Only
-///          with MUSIG_STATUS_OK does user_data pass over.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is NULL; MUSIG_STATUS_CONFIG_USED. The
+///          library takes ownership of user_data only with MUSIG_STATUS_OK.
 /// In:      config: the configuration.
 ///          broadcaster: the table, which is copied.
-///          user_data: handed to each callback; may be NULL.
+///          user_data: passed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_broadcaster(
     config: *const musig_config,
@@ -277,7 +259,7 @@ pub unsafe extern "C" fn musig_config_set_broadcaster(
     fallible!(error, {
         let (config, table) = (get!(config), sized!(broadcaster));
         if table.submit.is_none() {
-            return Err(Failure::invalid("broadcaster lacks submit"));
+            return Err(Failure::invalid("broadcaster->submit is NULL"));
         }
         config.change(|settings| {
             let data = Arc::new(UserData::new(user_data, destroy));
@@ -286,17 +268,15 @@ pub unsafe extern "C" fn musig_config_set_broadcaster(
     })
 }
 
-/// Sets what looks at the chain, and so decides when a watch pauses and ends.
+/// Sets the chain observer, which decides when a watch pauses and ends.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is missing; MUSIG_STATUS_CONFIG_USED. Only
-///          with MUSIG_STATUS_OK does user_data pass over.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is NULL; MUSIG_STATUS_CONFIG_USED. The
+///          library takes ownership of user_data only with MUSIG_STATUS_OK.
 /// In:      config: the configuration.
 ///          observer: the table, which is copied.
-///          user_data: handed to each callback; may be NULL.
+///          user_data: passed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_observer(
     config: *const musig_config,
@@ -308,7 +288,7 @@ pub unsafe extern "C" fn musig_config_set_observer(
     fallible!(error, {
         let (config, table) = (get!(config), sized!(observer));
         if table.status.is_none() {
-            return Err(Failure::invalid("observer lacks status"));
+            return Err(Failure::invalid("observer->status is NULL"));
         }
         config.change(|settings| {
             let data = Arc::new(UserData::new(user_data, destroy));
@@ -317,13 +297,11 @@ pub unsafe extern "C" fn musig_config_set_observer(
     })
 }
 
-/// Makes the application the observer: it looks at the chain, and calls musig_session_notify_broadcast_complete.
+/// Declares the application the observer: it watches the chain and calls musig_session_notify_broadcast_complete.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_without_observer(
     config: *const musig_config,
@@ -332,18 +310,17 @@ pub unsafe extern "C" fn musig_config_set_without_observer(
     fallible!(error, { get!(config).change(|settings| settings.without_observer = true) })
 }
 
-/// Sets the handler of events.
+/// Sets the event handler.
 ///
-/// Without one, events are taken by musig_node_next_event.
+/// Without one, the application takes events with musig_node_next_event.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED. Only with MUSIG_STATUS_OK does user_data pass over.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED. The library takes ownership of
+///          user_data only with MUSIG_STATUS_OK.
 /// In:      config: the configuration.
 ///          handler: the callback.
-///          user_data: handed to each callback; may be NULL.
+///          user_data: passed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_event_handler(
     config: *const musig_config,
@@ -363,19 +340,18 @@ pub unsafe extern "C" fn musig_config_set_event_handler(
     })
 }
 
-/// Sets where the log of a node goes.
+/// Sets the log sink of a node.
 ///
-/// Without one there is none. The library never writes to a stream of the process.
+/// Without one nothing is logged. The library never writes to stdout or stderr.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is missing or the level is none;
-///          MUSIG_STATUS_CONFIG_USED. Only with MUSIG_STATUS_OK does user_data pass over.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the callback is NULL or the level invalid;
+///          MUSIG_STATUS_CONFIG_USED. The library takes ownership of
+///          user_data only with MUSIG_STATUS_OK.
 /// In:      config: the configuration.
 ///          sink: the table, which is copied.
-///          user_data: handed to each callback; may be NULL.
+///          user_data: passed to each callback; may be NULL.
 ///          destroy: called with user_data after the last callback; may be NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_log_sink(
     config: *const musig_config,
@@ -387,25 +363,26 @@ pub unsafe extern "C" fn musig_config_set_log_sink(
     fallible!(error, {
         let (config, table) = (get!(config), sized!(sink));
         if table.log.is_none() {
-            return Err(Failure::invalid("sink lacks log"));
+            return Err(Failure::invalid("sink->log is NULL"));
         }
         if musig_log_level::of_number(table.level).is_none() {
-            return Err(Failure::invalid("sink has a level that is no musig_log_level"));
+            return Err(Failure::invalid(format!(
+                "sink->level is {}, which is not a musig_log_level",
+                table.level
+            )));
         }
         config.change(|settings| settings.log.replace((table, Arc::new(UserData::new(user_data, destroy)))))
     })
 }
 
-/// Sets a number.
+/// Sets a numeric option.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such option, or the value cannot be;
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the option is unknown or the value out of range;
 ///          MUSIG_STATUS_CONFIG_USED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      config: the configuration.
-///          option: a musig_option, which says what it is for.
-///          value: the number.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          option: a musig_option.
+///          value: the value, in the unit that the option states.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_set_number(
     config: *const musig_config,
@@ -471,24 +448,20 @@ pub unsafe extern "C" fn musig_config_set_number(
     })
 }
 
-/// Takes one more reference to a configuration.
+/// Adds a reference to a configuration.
 ///
 /// Returns: the same pointer.
 /// In:      config: the configuration; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_ref(config: *mut musig_config) -> *mut musig_config {
     // SAFETY: the header asks for a configuration with a reference, or NULL.
     unsafe { add_reference(config) }
 }
 
-/// Gives up one reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no
+/// Releases a reference to a configuration; the last one frees it, and destroys the user_data of callbacks that no
 /// node took over.
 ///
-/// In:      config: the configuration; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      config: the configuration; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_config_free(config: *mut musig_config) {
     // SAFETY: the header asks for a configuration with a reference, or NULL.

@@ -9,10 +9,10 @@ use super::failure::Failure;
 use super::node::musig_node;
 use super::status::{musig_status, musig_status_code};
 
-/// Gets each event of a node, one at a time, in order, on a thread of the library. The node and the event live for the
-/// length of the call; take references to keep them. Returning 0 acknowledges the event; any other number keeps a
-/// durable one, which comes again after a restart or musig_node_redeliver. Should be idempotent. It may block, which
-/// delays no signing, and may call every function, but musig_node_stop of this node returns
+/// Handles the events of a node, one at a time, in order, on a thread of the library. The node and the event are valid
+/// during the call; add references to keep them. Returning 0 acknowledges the event; any other value keeps a durable
+/// event, which is redelivered after a restart or musig_node_redeliver. Handlers should be idempotent. A handler may
+/// block, which delays no signing, and may call every function, except that musig_node_stop of this node returns
 /// MUSIG_STATUS_WOULD_DEADLOCK. No exception may leave it.
 pub type musig_event_handler = Option<
     unsafe extern "C" fn(user_data: *mut c_void, node: *mut musig_node, event: *mut musig_event) -> i32,
@@ -20,16 +20,16 @@ pub type musig_event_handler = Option<
 
 /// Takes the next event.
 ///
-/// Each event is handed out once in a process. Acknowledge a durable one with musig_node_event_handled.
+/// Each event is returned once per process. Acknowledge a durable one with musig_node_event_handled.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_EVENT if none came in time; MUSIG_STATUS_CONSUMER_EXISTS if there is a
-///          handler, or another thread waits here; MUSIG_STATUS_NODE_STOPPED; MUSIG_STATUS_FORKED.
-/// Out:     out: the event; give it up with musig_event_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_EVENT on timeout; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler, or
+///          another thread waits; MUSIG_STATUS_NODE_STOPPED; MUSIG_STATUS_FORKED.
 /// In:      node: the node.
-///          timeout: how many milliseconds to wait; 0 to take only what is there, -1 to wait until the node stops.
+/// Out:     out: the event; release it with musig_event_free.
+/// In:      timeout: milliseconds to wait; 0 not to wait, -1 to wait until the node stops.
 /// Threads: any, one at a time.
-/// Blocks:  until an event is there, for at most the timeout.
+/// Blocks:  until an event arrives, at most for the timeout.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_next_event(
     node: *const musig_node,
@@ -42,25 +42,27 @@ pub unsafe extern "C" fn musig_node_next_event(
         let limit = match u64::try_from(timeout) {
             Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
             Err(_) if timeout == -1 => None,
-            Err(_) => return Err(Failure::invalid(format!("timeout is {timeout}; pass -1 to wait"))),
+            Err(_) => {
+                return Err(Failure::invalid(format!(
+                    "timeout is {timeout}; pass milliseconds, or -1 to wait until the node stops"
+                )));
+            }
         };
         let event = node.node()?.next_event_within(limit)?;
-        let event =
-            event.ok_or_else(|| Failure::new(musig_status_code::NO_EVENT, "no event came in time"))?;
+        let event = event.ok_or_else(|| {
+            Failure::new(musig_status_code::NO_EVENT, "no event arrived before the timeout")
+        })?;
         out.give(musig_event::new(event));
         Ok(())
     })
 }
 
-/// Acknowledges a durable event, so that it does not come again.
+/// Acknowledges a durable event, so that it is not redelivered.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_EVENT if it is no durable event of this process, or was acknowledged
-///          before; MUSIG_STATUS_FORKED.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_EVENT if no durable event with this id is unacknowledged;
+///          MUSIG_STATUS_FORKED.
 /// In:      node: the node.
-///          id: the number of the event, from musig_event_id.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          id: the id of the event, from musig_event_id.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_event_handled(
     node: *const musig_node,
@@ -71,23 +73,21 @@ pub unsafe extern "C" fn musig_node_event_handled(
         if get!(node).node()?.event_handled(id) {
             return Ok(());
         }
-        let message = format!("no durable event {id} waits for its acknowledgement");
+        let message = format!("no durable event with id {id} is waiting for acknowledgement");
         Err(Failure::new(musig_status_code::UNKNOWN_EVENT, message))
     })
 }
 
-/// Tells the event descriptor of a node, for poll, epoll or kqueue.
+/// Gets the event descriptor of a node, for poll, epoll or kqueue.
 ///
-/// It is readable while an event waits for musig_node_next_event, and once the node has stopped; level-triggered. It is
-/// the node's: never read, write or close it. It is closed with the last reference to the node and its sessions.
+/// It is readable while an event waits for musig_node_next_event, and once the node has stopped; level-triggered. The
+/// node owns it: never read, write or close it. It is closed with the last reference to the node and its sessions.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler; MUSIG_STATUS_CONFIG if the process has
-///          no descriptor left, or on systems without descriptors; MUSIG_STATUS_FORKED.
-/// Out:     out: the descriptor.
-///          error: why it failed; may be NULL.
+///          no descriptor left, or the system has none; MUSIG_STATUS_FORKED.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the descriptor.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_event_descriptor(
     node: *const musig_node,
@@ -101,19 +101,20 @@ pub unsafe extern "C" fn musig_node_event_descriptor(
         #[cfg(not(unix))]
         {
             let (_, _) = (node, out);
-            return Err(Failure::new(musig_status_code::CONFIG, "this system has no event descriptors"));
+            return Err(Failure::new(
+                musig_status_code::CONFIG,
+                "this system has no event descriptors; use musig_node_next_event or a handler",
+            ));
         }
         Ok(())
     })
 }
 
-/// Hands out all durable events again that were not acknowledged, under new numbers.
+/// Redelivers all unacknowledged durable events, with new ids.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Blocks:  until the node has answered, without I/O.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_redeliver(
     node: *const musig_node,

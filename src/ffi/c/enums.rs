@@ -68,32 +68,31 @@ macro_rules! enumeration {
     };
 }
 
-/// Numbers of a configuration.
+/// Numeric options of a configuration.
 /// cbindgen:rename-all=prefix:MUSIG_OPTION_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_option {
-    /// Confirmations after which a watch ends, at least 1. Default 6.
+    /// Confirmations at which a watch ends, at least 1. Default: 6.
     FINAL_DEPTH = 1,
-    /// Milliseconds of silence after which a signer counts as down, which opens turns sooner; 0 for never, the default.
+    /// Milliseconds without traffic after which a signer counts as down, so that turns open sooner. Default: 0, never.
     DEAD_AFTER = 2,
-    /// 1 to tell the others that this node broadcast, which is the default, or 0.
+    /// 1 to report this node's broadcasts to the other signers, or 0. Default: 1.
     CLAIMS = 3,
-    /// 1 to tell the others that this node cannot reach the chain, which is the default, or 0.
+    /// 1 to report to the other signers that this node cannot broadcast, or 0. Default: 1.
     NACKS = 4,
-    /// Milliseconds without progress after which a session is reported as stalled. Default 10000.
+    /// Milliseconds without progress after which a session counts as stalled. Default: 10000.
     STALL_AFTER = 5,
-    /// Sessions that may be open at once. Default 4096.
+    /// Maximum number of open sessions. Default: 4096.
     MAX_SESSIONS = 6,
-    /// 1 to share one worker thread among the nodes, for phones; 0 for two, the default.
+    /// 1 for one worker thread shared by all nodes, for phones; 0 for two. Default: 0.
     SMALL_RUNTIME = 7,
-    /// A musig_dht_mode. Default MUSIG_DHT_CLIENT.
+    /// A musig_dht_mode. Default: MUSIG_DHT_CLIENT.
     DHT = 8,
-    /// 1 to announce the node on the local network, where everybody can read it, and to look for signers there; 0, the
-    /// default, not to.
+    /// 1 to announce the node and discover signers on the local network by mDNS, in the clear, or 0. Default: 0.
     MDNS = 9,
-    /// 1 for settings of the network that suit phones: it does not listen unless an address is added, and wakes the
-    /// radio less often; 0, the default, not to.
+    /// 1 for network settings that suit phones (no listening unless an address is added, fewer radio wake-ups), or 0.
+    /// Default: 0.
     MOBILE = 10,
 }
 
@@ -110,85 +109,90 @@ enumeration!(musig_option {
     MOBILE
 });
 
-/// What a node does in the distributed hash table, in which signers find each other by their keys.
+/// The role of a node in the distributed hash table in which signers find each other by their keys.
 /// cbindgen:rename-all=prefix:MUSIG_DHT_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_dht_mode {
-    /// Nothing.
+    /// None.
     OFF = 0,
-    /// Asks for others, and publishes where it is. The default.
+    /// Looks up signers and publishes its own addresses. The default.
     CLIENT = 1,
-    /// Also keeps for others where they are: for nodes that run all the time and can be reached.
+    /// Also stores records of other signers: for nodes that are always on and reachable.
     SERVER = 2,
 }
 
-enumeration!(musig_dht_mode is DhtMode { OFF: DhtMode::Off, CLIENT: DhtMode::Client, SERVER: DhtMode::Server });
+enumeration!(musig_dht_mode is DhtMode {
+    OFF: DhtMode::Off,
+    CLIENT: DhtMode::Client,
+    SERVER: DhtMode::Server,
+});
 
-/// What happened, with the fields that each kind has beside its session. Durable ones come again after a restart until
-/// they are acknowledged. Later versions may add kinds: acknowledge those that you do not know.
+/// The kind of an event, with its fields. A durable event is redelivered after a restart until it is acknowledged.
+/// Later versions may add kinds: acknowledge those that you do not know. docs/c-api.md has a table of kinds and fields.
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_event_kind {
-    /// Durable. Somebody proposed a session: answer with musig_session_join or musig_session_decline. SIGNER is the
-    /// proposer; EXPIRES_AT; musig_event_terms.
+    /// Durable. Another signer proposed a session: answer with musig_session_join or musig_session_decline. SIGNER is
+    /// the proposer; EXPIRES_AT; musig_event_terms.
     SESSION_PROPOSED = 1,
-    /// This node's own proposal is stored and on its way.
+    /// This node's own proposal is stored and being sent.
     SESSION_CREATED = 2,
-    /// A signer accepted: SIGNER, JOINED of SIGNERS.
+    /// A signer joined: SIGNER, JOINED of SIGNERS.
     SESSION_JOINED = 3,
-    /// All signers accepted.
+    /// All signers joined.
     SESSION_READY = 4,
-    /// All nonces of ATTEMPT are here.
+    /// All nonces of ATTEMPT arrived.
     NONCES_COMPLETE = 5,
-    /// Durable. The signatures are finished: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if it is of one.
+    /// Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if a transaction was
+    /// signed.
     SESSION_COMPLETE = 6,
     /// Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES; NEXT_TURN_AT unless it is the
-    /// last turn; TXID and TRANSACTION if it is of one. With a broadcaster the node submits by itself.
+    /// last turn; TXID and TRANSACTION if a transaction was signed. With a broadcaster the node submits by itself.
     SHOULD_BROADCAST = 7,
-    /// A turn opened, for the signers before did not broadcast in time: TURN, FAILED, NEXT.
+    /// A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, NEXT.
     COORDINATOR_FAILED = 8,
-    /// Durable. Every signer had its turn; this node goes on submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
-    /// transaction was refused; TXID and TRANSACTION if it is of one.
+    /// Durable. All turns have passed; this node keeps submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
+    /// transaction was rejected; TXID and TRANSACTION if a transaction was signed.
     FAILOVER_EXHAUSTED = 9,
-    /// Durable without an observer. SIGNER claims to have broadcast TXID: look, and notify.
+    /// Durable if there is no observer. SIGNER claims to have broadcast TXID: verify that, then call
+    /// musig_session_notify_broadcast_complete.
     BROADCAST_CLAIMED = 10,
     /// The observer sees TXID.
     BROADCAST_SEEN = 11,
-    /// Durable. The transaction is in a block, at HEIGHT with CONFIRMATIONS, or without these two the application said
-    /// so: TXID if it is known.
+    /// Durable. The transaction is in a block, at HEIGHT with CONFIRMATIONS (both absent if the application reported
+    /// it); TXID if it is known.
     BROADCAST_CONFIRMED = 12,
-    /// Durable. Another transaction that spends the same is in a block: TXID is that one.
+    /// Durable. A conflicting transaction, TXID, is in a block.
     BROADCAST_CONFLICT = 13,
-    /// Durable. TXID was seen and is gone: a new watch begins.
+    /// Durable. TXID was seen and has disappeared (evicted or reorganised): a new watch starts.
     BROADCAST_LOST = 14,
-    /// Durable. The network's node refuses the transaction: REASON.
+    /// Durable. The Bitcoin backend rejects the transaction: REASON.
     BROADCAST_REJECTED = 15,
-    /// Nothing happened for SINCE milliseconds: MISSING.
+    /// No progress for SINCE milliseconds; MISSING lists the signers being waited for.
     SESSION_STALLED = 16,
-    /// Durable. Signers provably broke a rule: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
+    /// Durable. Signers provably violated the protocol: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
     SESSION_FAILED = 17,
     /// Durable. SIGNER declined or aborted: DECLINED, REASON, MAY_STILL_COMPLETE.
     SESSION_ABORTED = 18,
     /// Durable. The proposal expired: MAY_STILL_COMPLETE.
     SESSION_EXPIRED = 19,
-    /// The session was closed here.
+    /// This node closed the session.
     SESSION_CLOSED = 20,
-    /// Durable. There is an envelope of this node's key that this node did not make: an old backup, or a second
-    /// instance.
+    /// Durable. Another instance signs with this node's key: a restored backup, or a second node.
     KEY_IN_USE_ELSEWHERE = 21,
-    /// The signer could not do what a session needs; it is asked again: REASON.
+    /// The signer failed and will be retried: REASON.
     SIGNER_FAILED = 22,
-    /// A peer connected: PEER; SIGNER_KEY once it proved it.
+    /// A peer connected: PEER; SIGNER_KEY if it has proved one.
     PEER_CONNECTED = 23,
-    /// A peer is gone: PEER; SIGNER_KEY if it had proved it.
+    /// A peer disconnected: PEER; SIGNER_KEY if it had proved one.
     PEER_DISCONNECTED = 24,
-    /// SIGNER of this session is gone.
+    /// SIGNER of this session disconnected.
     PARTICIPANT_DISCONNECTED = 25,
-    /// The store does not take commits: nothing is signed or sent until it does. It is tried again: REASON.
+    /// The store cannot commit; nothing is signed until it can. The node retries: REASON.
     STORE_FAILED = 26,
-    /// A part of the network does not work; the node goes on without it: REASON.
+    /// Part of the network layer failed; the node continues without it: REASON.
     NETWORK_DEGRADED = 27,
 }
 
@@ -222,40 +226,40 @@ enumeration!(musig_event_kind {
     NETWORK_DEGRADED
 });
 
-/// Numbers of an event.
+/// Numeric fields of an event.
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_NUMBER_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_event_number_field {
     /// A signer index.
     SIGNER = 1,
-    /// How many signers accepted so far.
+    /// Number of signers that have joined.
     JOINED = 2,
-    /// How many signers there are.
+    /// Number of signers.
     SIGNERS = 3,
-    /// An attempt, from 0 on.
+    /// The attempt, counted from 0.
     ATTEMPT = 4,
     /// This node's position in the priority list.
     RANK = 5,
-    /// A turn, from 0 on.
+    /// The turn, counted from 0.
     TURN = 6,
-    /// How many turns there were.
+    /// Number of turns.
     TURNS = 7,
-    /// When the next turn opens, in milliseconds since 1970-01-01 00:00 UTC.
+    /// Start of the next turn, in milliseconds since 1970-01-01 00:00 UTC.
     NEXT_TURN_AT = 8,
-    /// When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+    /// Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
     EXPIRES_AT = 9,
-    /// How often this node submitted.
+    /// Number of submissions by this node.
     SUBMISSIONS = 10,
     /// The height of a block.
     HEIGHT = 11,
     /// Confirmations; the block itself counts as one.
     CONFIRMATIONS = 12,
-    /// Milliseconds.
+    /// Time without progress, in milliseconds.
     SINCE = 13,
-    /// 1 if the signer refused before it took part.
+    /// 1 if the signer declined before joining, 0 if it aborted after.
     DECLINED = 14,
-    /// 1 if this node's partial signature is out, so that others may finish.
+    /// 1 if this node's partial signature was sent, so the other signers may still complete the session.
     MAY_STILL_COMPLETE = 15,
 }
 
@@ -277,20 +281,20 @@ enumeration!(musig_event_number_field {
     MAY_STILL_COMPLETE
 });
 
-/// Lists of signer indices of an event.
+/// Fields of an event that are lists of signer indices.
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_LIST_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_event_list_field {
-    /// All signers, the elected coordinator first.
+    /// All signers in order of their turns, the elected coordinator first.
     PRIORITY_LIST = 1,
-    /// The signers of earlier turns that were not reported yet.
+    /// Coordinators of earlier turns that were not reported before.
     FAILED = 2,
-    /// The signers of this turn.
+    /// Coordinators of this turn.
     NEXT = 3,
-    /// The signers that everybody waits for.
+    /// Signers that the session waits for.
     MISSING = 4,
-    /// Signers that provably broke a rule.
+    /// Signers that provably violated the protocol.
     CULPRITS = 5,
     /// Signers that claimed to have broadcast.
     CLAIMS = 6,
@@ -298,20 +302,20 @@ pub enum musig_event_list_field {
 
 enumeration!(musig_event_list_field { PRIORITY_LIST, FAILED, NEXT, MISSING, CULPRITS, CLAIMS });
 
-/// Bytes and texts of an event.
+/// Fields of an event that are bytes or text.
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_BYTES_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_event_bytes_field {
-    /// A transaction's id: 32 bytes in the order in which they are hashed; they are shown reversed.
+    /// A transaction id: 32 bytes in internal byte order (displayed reversed).
     TXID = 1,
-    /// The finished transaction in consensus encoding.
+    /// The signed transaction in consensus encoding.
     TRANSACTION = 2,
-    /// BIP-340 signatures, 64 bytes for each message.
+    /// BIP-340 signatures, 64 bytes per message.
     SIGNATURES = 3,
-    /// Somebody's words, a text.
+    /// The reason, as text.
     REASON = 4,
-    /// A libp2p peer id, a text.
+    /// A libp2p peer id, as text.
     PEER = 5,
     /// A compressed public key, 33 bytes.
     SIGNER_KEY = 6,
@@ -319,56 +323,63 @@ pub enum musig_event_bytes_field {
 
 enumeration!(musig_event_bytes_field { TXID, TRANSACTION, SIGNATURES, REASON, PEER, SIGNER_KEY });
 
-/// What a broadcaster's callback returns.
+/// The result of musig_broadcaster.submit.
 /// cbindgen:rename-all=prefix:MUSIG_SUBMIT_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_submit {
-    /// The network's node took the transaction, or knew it (or the same with another witness) already.
+    /// The Bitcoin backend accepted the transaction, or already had it (or the same one with another witness).
     ACCEPTED = 0,
-    /// It refuses the transaction itself: fee, policy, inputs. Nobody is excused by that.
+    /// The Bitcoin backend rejects the transaction itself: fee, policy, inputs. This does not skip the coordinator's
+    /// turn.
     REJECTED = 1,
-    /// It cannot be reached: the next signers take over. So does every other number.
+    /// The Bitcoin backend cannot be reached: the next turn opens. Any other value means the same.
     UNREACHABLE = 2,
 }
 
 enumeration!(musig_submit { ACCEPTED, REJECTED, UNREACHABLE });
 
-/// What the chain says about a transaction.
+/// The state of a transaction on the chain.
 /// cbindgen:rename-all=prefix:MUSIG_CHAIN_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_chain_state {
-    /// Neither it nor a conflicting spend is known.
+    /// Neither it nor a conflicting transaction is known.
     UNKNOWN = 0,
     /// It is in the mempool.
     SEEN = 1,
     /// It is in a block: set height and confirmations.
     CONFIRMED = 2,
-    /// Another transaction that spends the same is in a block: set conflict_txid and confirmations.
+    /// A conflicting transaction is in a block: set conflict_txid and confirmations.
     CONFLICT = 3,
 }
 
 enumeration!(musig_chain_state { UNKNOWN, SEEN, CONFIRMED, CONFLICT });
 
-/// How important a line of the log is.
+/// The level of a log line.
 /// cbindgen:rename-all=prefix:MUSIG_LOG_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_log_level {
-    /// Something does not work.
+    /// A failure.
     ERROR = 1,
-    /// Something may not work.
+    /// A possible failure.
     WARN = 2,
-    /// What happens.
+    /// Protocol events.
     INFO = 3,
-    /// How it happens.
+    /// Details.
     DEBUG = 4,
     /// Everything.
     TRACE = 5,
 }
 
-enumeration!(musig_log_level is tracing::Level { ERROR: tracing::Level::ERROR, WARN: tracing::Level::WARN, INFO: tracing::Level::INFO, DEBUG: tracing::Level::DEBUG, TRACE: tracing::Level::TRACE });
+enumeration!(musig_log_level is tracing::Level {
+    ERROR: tracing::Level::ERROR,
+    WARN: tracing::Level::WARN,
+    INFO: tracing::Level::INFO,
+    DEBUG: tracing::Level::DEBUG,
+    TRACE: tracing::Level::TRACE,
+});
 
 /// The order of key aggregation. Signer indices are positions in the proposal in both.
 /// cbindgen:rename-all=prefix:MUSIG_KEY_ORDER_
@@ -396,14 +407,14 @@ pub enum musig_sighash {
 
 enumeration!(musig_sighash is SighashType { DEFAULT: SighashType::Default, ALL: SighashType::All });
 
-/// How signers are grouped into turns.
+/// The grouping of signers into turns.
 /// cbindgen:rename-all=prefix:MUSIG_TIERS_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_tiers {
-    /// One signer in each turn. The default.
+    /// One signer per turn. The default.
     SINGLE = 0,
-    /// A fixed number of signers in each turn.
+    /// A fixed number of signers per turn.
     FIXED = 1,
     /// 1, 2, 4, 8, … signers.
     DOUBLING = 2,
@@ -411,26 +422,32 @@ pub enum musig_tiers {
 
 enumeration!(musig_tiers { SINGLE, FIXED, DOUBLING });
 
-/// How the coordinator is elected.
+/// The election method.
 /// cbindgen:rename-all=prefix:MUSIG_ELECTION_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_election_method {
-    /// Signers by their compressed keys, ascending. The default.
+    /// Ascending compressed public keys. The default.
     LEXICOGRAPHIC = 0,
-    /// Index order, wrapping, from a start that the hash of all keys gives.
+    /// Index order, wrapping, starting at a hash of all keys modulo the number of signers.
     HASH_BASED = 1,
     /// 0, 1, …, n-1.
     FIRST_SIGNER = 2,
     /// n-1, …, 1, 0.
     LAST_SIGNER = 3,
-    /// By the hash of session id and key: rotates with every session.
+    /// Ascending hash of session id and key: rotates with every session.
     SESSION_SALTED = 4,
 }
 
-enumeration!(musig_election_method is ElectionMethod { LEXICOGRAPHIC: ElectionMethod::Lexicographic, HASH_BASED: ElectionMethod::HashBased, FIRST_SIGNER: ElectionMethod::FirstSigner, LAST_SIGNER: ElectionMethod::LastSigner, SESSION_SALTED: ElectionMethod::SessionSalted });
+enumeration!(musig_election_method is ElectionMethod {
+    LEXICOGRAPHIC: ElectionMethod::Lexicographic,
+    HASH_BASED: ElectionMethod::HashBased,
+    FIRST_SIGNER: ElectionMethod::FirstSigner,
+    LAST_SIGNER: ElectionMethod::LastSigner,
+    SESSION_SALTED: ElectionMethod::SessionSalted,
+});
 
-/// Bytes of a session's terms.
+/// Fields of a session's terms that are bytes.
 /// cbindgen:rename-all=prefix:MUSIG_TERMS_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -439,9 +456,9 @@ pub enum musig_terms_field {
     ENCODED = 1,
     /// The compressed public keys of the signers, 33 bytes each.
     SIGNERS = 2,
-    /// What is signed, 32 bytes for each message.
+    /// The digests that are signed, 32 bytes per message.
     DIGESTS = 3,
-    /// The proposer's own words.
+    /// The proposer's metadata.
     METADATA = 4,
     /// The unsigned transaction.
     TRANSACTION = 5,
@@ -449,22 +466,22 @@ pub enum musig_terms_field {
 
 enumeration!(musig_terms_field { ENCODED, SIGNERS, DIGESTS, METADATA, TRANSACTION });
 
-/// How far a session is.
+/// The phase of a session.
 /// cbindgen:rename-all=prefix:MUSIG_PHASE_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_phase {
-    /// Proposed by another signer; waits for join or decline.
+    /// Proposed by another signer; waiting for musig_session_join or musig_session_decline.
     PROPOSED = 1,
-    /// Joined; waits for the others' consent or nonces.
+    /// Joined; waiting for the other signers to join, or for their nonces.
     JOINED = 2,
-    /// All nonces of the attempt are here; waits for partial signatures.
+    /// All nonces of the attempt arrived; waiting for partial signatures.
     SIGNING = 3,
-    /// The signatures are finished, and the transaction's way to the chain is watched.
+    /// The signatures are complete; the broadcast is being watched.
     WATCHING = 4,
     /// The watch ended.
     FINAL = 5,
-    /// A signer provably broke a rule.
+    /// A signer provably violated the protocol.
     FAILED = 6,
     /// A signer aborted.
     ABORTED = 7,
@@ -476,24 +493,35 @@ pub enum musig_phase {
     CLOSED = 10,
 }
 
-enumeration!(musig_phase is Phase { PROPOSED: Phase::Proposed, JOINED: Phase::Joined, SIGNING: Phase::Signing, WATCHING: Phase::Watching, FINAL: Phase::Final, FAILED: Phase::Failed, ABORTED: Phase::Aborted, DECLINED: Phase::Declined, EXPIRED: Phase::Expired, CLOSED: Phase::Closed });
+enumeration!(musig_phase is Phase {
+    PROPOSED: Phase::Proposed,
+    JOINED: Phase::Joined,
+    SIGNING: Phase::Signing,
+    WATCHING: Phase::Watching,
+    FINAL: Phase::Final,
+    FAILED: Phase::Failed,
+    ABORTED: Phase::Aborted,
+    DECLINED: Phase::Declined,
+    EXPIRED: Phase::Expired,
+    CLOSED: Phase::Closed,
+});
 
-/// What is known of a session's transaction.
+/// The evidence that a session's transaction was broadcast.
 /// cbindgen:rename-all=prefix:MUSIG_EVIDENCE_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_evidence {
-    /// Nothing, or only what others claim.
+    /// None, or only claims of other signers.
     NONE = 0,
-    /// The own submission was accepted.
+    /// This node's submission was accepted.
     SUBMITTED = 1,
-    /// The observer sees it.
+    /// The observer sees the transaction.
     SEEN = 2,
-    /// It is in a block.
+    /// The transaction is in a block.
     CONFIRMED = 3,
-    /// A conflicting spend is in a block.
+    /// A conflicting transaction is in a block.
     CONFLICT = 4,
-    /// The application, which is the observer, said that it is broadcast.
+    /// The application, as the observer, reported it.
     NOTIFIED = 5,
 }
 

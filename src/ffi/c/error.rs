@@ -6,10 +6,9 @@ use super::failure::Failure;
 use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 
-/// What went wrong in one call: a status, and words that tell what to do next.
+/// The error of one call: its status, and a message that says what to do next.
 ///
-/// A fallible function writes one to its last parameter, if that is not NULL: always, and NULL on success. It is the
-/// caller's to free.
+/// A fallible function writes one to its last parameter if that is not NULL, and NULL on success. The caller frees it.
 pub struct musig_error {
     status: musig_status_code,
     message: CString,
@@ -22,12 +21,10 @@ impl musig_error {
     }
 }
 
-/// Tells the status of an error.
+/// Gets the status of an error.
 ///
-/// Returns: what the failed call returned; MUSIG_STATUS_NULL_ARGUMENT for NULL.
+/// Returns: the status that the call returned; MUSIG_STATUS_NULL_ARGUMENT for NULL.
 /// In:      error: the error.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_status(error: *const musig_error) -> musig_status {
     // SAFETY: the header asks for an error or NULL.
@@ -35,14 +32,12 @@ pub unsafe extern "C" fn musig_error_status(error: *const musig_error) -> musig_
     error.map_or(musig_status_code::NULL_ARGUMENT, |error| error.status) as musig_status
 }
 
-/// Tells what went wrong, for people.
+/// Gets the message of an error, for logs and users.
 ///
-/// The words may change with any version. They name values such as keys, paths and session ids, and no secrets.
+/// The wording may change with any version. It contains values such as keys, paths and session ids, never secrets.
 ///
 /// Returns: a NUL-terminated text in UTF-8 that lives as long as the error; "" for NULL.
 /// In:      error: the error.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *const c_char {
     // SAFETY: the header asks for an error or NULL.
@@ -50,23 +45,19 @@ pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *cons
     error.map_or(c"".as_ptr(), |error| error.message.as_ptr())
 }
 
-/// Takes one more reference to an error.
+/// Adds a reference to an error.
 ///
 /// Returns: the same pointer.
 /// In:      error: the error; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_ref(error: *mut musig_error) -> *mut musig_error {
     // SAFETY: the header asks for an error with a reference, or NULL.
     unsafe { add_reference(error) }
 }
 
-/// Gives up one reference to an error; the last one frees it.
+/// Releases a reference to an error; the last one frees it.
 ///
-/// In:      error: the error; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      error: the error; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_free(error: *mut musig_error) {
     // SAFETY: the header asks for an error with a reference, or NULL.

@@ -13,7 +13,7 @@ use super::terms::musig_terms;
 use crate::event::NodeEvent;
 use crate::types::SessionId;
 
-/// Something that happened. It never changes.
+/// An event: something that happened at a node. Immutable.
 pub struct musig_event {
     id: u64,
     session: Option<SessionId>,
@@ -30,18 +30,17 @@ impl musig_event {
 }
 
 fn missing(event: &musig_event) -> Failure {
-    let message = format!("an event of kind {} has no such field here", event.fields.kind.number());
+    let message =
+        format!("this MUSIG_EVENT_{} has no such field", event.fields.kind.name().to_string_lossy());
     Failure::new(musig_status_code::NO_SUCH_FIELD, message)
 }
 
-/// Tells the number that names an event for musig_node_event_handled.
+/// Gets the id of an event, for musig_node_event_handled.
 ///
-/// The same event has another one after a restart.
+/// A redelivered event has a new id.
 ///
-/// Returns: the number; 0 for NULL.
+/// Returns: the id; 0 for NULL.
 /// In:      event: the event.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_id(event: *const musig_event) -> u64 {
     // SAFETY: the header asks for an event or NULL.
@@ -49,12 +48,10 @@ pub unsafe extern "C" fn musig_event_id(event: *const musig_event) -> u64 {
     event.map_or(0, |event| event.id)
 }
 
-/// Tells what happened.
+/// Gets the kind of an event.
 ///
 /// Returns: a musig_event_kind; 0 for NULL.
 /// In:      event: the event.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_kind_of(event: *const musig_event) -> i32 {
     // SAFETY: the header asks for an event or NULL.
@@ -64,22 +61,18 @@ pub unsafe extern "C" fn musig_event_kind_of(event: *const musig_event) -> i32 {
 
 /// Names a kind of event, for logs.
 ///
-/// Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SESSION_PROPOSED"; "UNKNOWN" for a
-///          number that this version does not have.
+/// Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SESSION_PROPOSED"; "UNKNOWN"
+///          for a number that this version does not define.
 /// In:      kind: any number.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_event_kind_string(kind: i32) -> *const c_char {
     musig_event_kind::of_number(kind).map_or(c"UNKNOWN", musig_event_kind::name).as_ptr()
 }
 
-/// Tells whether an event comes again after a restart until it is acknowledged.
+/// Checks whether an event is durable: redelivered after a restart until it is acknowledged.
 ///
 /// Returns: 1 or 0; 0 for NULL.
 /// In:      event: the event.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_is_durable(event: *const musig_event) -> i32 {
     // SAFETY: the header asks for an event or NULL.
@@ -87,14 +80,12 @@ pub unsafe extern "C" fn musig_event_is_durable(event: *const musig_event) -> i3
     event.map_or(0, |event| event.durable.into())
 }
 
-/// Tells the session of an event.
+/// Gets the session id of an event.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD for an event of the network or the store.
-/// Out:     out: gets the 32 bytes of the session id.
-///          error: why it failed; may be NULL.
 /// In:      event: the event.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the 32 bytes of the session id.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_session_id(
     event: *const musig_event,
@@ -107,16 +98,14 @@ pub unsafe extern "C" fn musig_event_session_id(
     })
 }
 
-/// Tells a number of an event.
+/// Gets a numeric field of an event.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event has none such; MUSIG_STATUS_INVALID_ARGUMENT if no
-///          event has.
-/// Out:     out: the number.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event does not have the field;
+///          MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown.
 /// In:      event: the event.
-///          field: a musig_event_number_field.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the value.
+/// In:      field: a musig_event_number_field.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_number(
     event: *const musig_event,
@@ -132,31 +121,29 @@ pub unsafe extern "C" fn musig_event_number(
     })
 }
 
-/// Points to a list of signer indices of an event.
+/// Gets a pointer to a list field of an event.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event has none such; MUSIG_STATUS_INVALID_ARGUMENT if no
-///          event has.
-/// Out:     out: a pointer that lives as long as the event.
-///          out_length: how many indices there are.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event does not have the field;
+///          MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown.
 /// In:      event: the event.
-///          field: a musig_event_list_field.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: a pointer that is valid as long as the event.
+///          out_count: number of indices.
+/// In:      field: a musig_event_list_field.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_list(
     event: *const musig_event,
     out: *mut *const u32,
-    out_length: *mut usize,
+    out_count: *mut usize,
     field: i32,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (event, out, out_length) = (get!(event), out!(out), out!(out_length));
+        let (event, out, out_count) = (get!(event), out!(out), out!(out_count));
         let field = choice(field, "field")?;
         let list = event.fields.list(field).ok_or_else(|| missing(event))?;
         out.set(list.as_ptr());
-        out_length.set(list.len());
+        out_count.set(list.len());
         Ok(())
     })
 }
@@ -166,19 +153,17 @@ fn lend(bytes: &[u8], out: &Out<*const u8>, out_length: &Out<usize>) {
     out_length.set(bytes.len());
 }
 
-/// Points to bytes, or a text, of an event.
+/// Gets a pointer to a bytes or text field of an event.
 ///
-/// A NUL follows them that is not counted, so that a text can be used as it is.
+/// A NUL follows that is not counted, so text can be used as a C string.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event has none such; MUSIG_STATUS_INVALID_ARGUMENT if no
-///          event has.
-/// Out:     out: a pointer that lives as long as the event.
-///          out_length: how many bytes there are.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if this event does not have the field;
+///          MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown.
 /// In:      event: the event.
-///          field: a musig_event_bytes_field.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: a pointer that is valid as long as the event.
+///          out_length: its length in bytes.
+/// In:      field: a musig_event_bytes_field.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_bytes(
     event: *const musig_event,
@@ -195,16 +180,14 @@ pub unsafe extern "C" fn musig_event_bytes(
     })
 }
 
-/// Points to the proof against a culprit of MUSIG_EVENT_SESSION_FAILED.
+/// Gets a pointer to the proof against a culprit of MUSIG_EVENT_SESSION_FAILED.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if there is none such.
-/// Out:     out: a pointer that lives as long as the event.
-///          out_length: how many bytes there are.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
 /// In:      event: the event.
-///          index: the position of the culprit in the list of culprits.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: a pointer that is valid as long as the event.
+///          out_length: its length in bytes.
+/// In:      index: the position of the culprit in the list of culprits.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_proof(
     event: *const musig_event,
@@ -230,14 +213,12 @@ fn proof(event: &musig_event, index: u32) -> Outcome<&[u8]> {
     Ok(proof)
 }
 
-/// Gives the terms that MUSIG_EVENT_SESSION_PROPOSED asks to consent to.
+/// Gets the terms of MUSIG_EVENT_SESSION_PROPOSED, to consent to or decline.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD for other events.
-/// Out:     out: the terms; give them up with musig_terms_free.
-///          error: why it failed; may be NULL.
 /// In:      event: the event.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the terms; release them with musig_terms_free.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_terms(
     event: *const musig_event,
@@ -252,25 +233,21 @@ pub unsafe extern "C" fn musig_event_terms(
     })
 }
 
-/// Takes one more reference to an event.
+/// Adds a reference to an event.
 ///
 /// Returns: the same pointer.
 /// In:      event: the event; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_ref(event: *mut musig_event) -> *mut musig_event {
     // SAFETY: the header asks for an event with a reference, or NULL.
     unsafe { add_reference(event) }
 }
 
-/// Gives up one reference to an event; the last one frees it.
+/// Releases a reference to an event; the last one frees it.
 ///
-/// That does not acknowledge it.
+/// This does not acknowledge the event.
 ///
-/// In:      event: the event; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      event: the event; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_event_free(event: *mut musig_event) {
     // SAFETY: the header asks for an event with a reference, or NULL.

@@ -15,24 +15,22 @@ use crate::protocol::proposal::Tweak;
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
 ///          are no signers.
-/// Out:     out: gets the 33 bytes of the aggregate key (GetPlainPubkey); its last 32 are the x-only key.
-///          error: why it failed; may be NULL.
+/// Out:     out: the 33 bytes of the aggregate key (GetPlainPubkey); its last 32 are the x-only key.
 /// In:      signers: the compressed public keys, 33 bytes each.
-///          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
+///          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
 ///          order: a musig_key_order.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_aggregate_key(
     out: *mut u8,
     signers: *const u8,
-    signers_length: usize,
+    signers_count: usize,
     order: i32,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
         let out = out!(out, 33);
-        let bytes = total(signers_length, 33, limits::SIGNERS, "signers_length")?;
+        let bytes = total(signers_count, 33, limits::SIGNERS, "signers_count")?;
         let signers = signer_keys(array!(signers, bytes))?;
         let order = choice::<musig_key_order>(order, "order")?;
         out.write(key_set::aggregate_key(&signers, order.into())?.as_bytes())
@@ -44,12 +42,10 @@ pub unsafe extern "C" fn musig_aggregate_key(
 /// Needs no node.
 ///
 /// Returns: MUSIG_STATUS_OK.
-/// Out:     out: gets the 32 bytes of the tweak.
-///          error: why it failed; may be NULL.
+/// Out:     out: the 32 bytes of the tweak.
 /// In:      internal_key: the 32 bytes of the x-only internal key.
 ///          merkle_root: the 32 bytes of the root of the scripts; may be NULL for none.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_taproot_tweak(
     out: *mut u8,
@@ -66,18 +62,16 @@ pub unsafe extern "C" fn musig_taproot_tweak(
 
 /// Applies a tweak to a public key (BIP-327 ApplyTweak).
 ///
-/// Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output key:
-/// the script 51 20 and these bytes pays to it.
+/// Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output
+/// key: the script 51 20 and these bytes pays to it.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
-///          scalar is no number below the order of secp256k1, or leads to infinity.
-/// Out:     out: gets the 33 bytes of the tweaked key.
-///          error: why it failed; may be NULL.
+///          scalar is not less than the order of secp256k1, or the result is the point at infinity.
+/// Out:     out: the 33 bytes of the tweaked key.
 /// In:      key: the 33 bytes of the compressed public key.
-///          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
-///          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          x_only: is_xonly_t of BIP-327: 1 for BIP-341, 0 for BIP-32 (BIP-328).
+///          scalar: the 32 bytes of a scalar less than the order of secp256k1, big-endian.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_tweak_key(
     out: *mut u8,

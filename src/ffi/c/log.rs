@@ -16,17 +16,17 @@ use crate::event::lane::Lane;
 /// Lines that wait for the callback; what comes on top is dropped.
 pub(super) const LINES: usize = 1024;
 
-/// Takes the log of one node. The callback is entered on a thread of the library, one line at a time; lines that come
-/// too fast are dropped. No exception may leave it.
+/// The log sink of one node. The callback runs on a thread of the library, one line at a time; lines are dropped if it
+/// is too slow. No exception may leave it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct musig_log_sink {
     /// sizeof(musig_log_sink).
     pub struct_size: u32,
-    /// Least important musig_log_level that is wanted.
+    /// The most verbose musig_log_level that is logged.
     pub level: i32,
-    /// Takes a line: its musig_log_level, the part of the library it comes from, and its words. Both texts are UTF-8
-    /// and live for the length of the call. They hold no secrets.
+    /// Logs a line: its musig_log_level, its module, and its message. Both strings are UTF-8 and valid during the call.
+    /// They contain no secrets.
     pub log: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,

@@ -1,46 +1,45 @@
-//! Numbers about a node.
+//! The metrics of a node.
 
 use super::error::musig_error;
 use super::node::musig_node;
 use super::status::musig_status;
 
-/// Numbers about a node. Counters begin with its start.
+/// Metrics of a node. Counters start at zero with the node.
 #[repr(C)]
 pub struct musig_metrics {
     /// sizeof(musig_metrics); the caller sets it.
     pub struct_size: u32,
-    /// 1 if the node ended by a fault of libmusig.
+    /// 1 if the node failed with an internal error.
     pub failed: i32,
-    /// Sessions that the node holds, closed ones too.
+    /// Sessions, including closed ones.
     pub sessions: u64,
-    /// Frames handed to the network.
+    /// Frames sent.
     pub frames_sent: u64,
-    /// Input that was refused.
+    /// Messages and calls that were refused.
     pub refused: u64,
-    /// Commits of the store.
+    /// Store commits.
     pub commits: u64,
-    /// Those that were synced.
+    /// Store commits that were synced.
     pub syncs: u64,
-    /// Calls of the store that failed.
+    /// Store operations that failed.
     pub store_failures: u64,
     /// Bytes received from peers.
     pub bytes_in: u64,
     /// Bytes sent to peers.
     pub bytes_out: u64,
-    /// Events that wait for the application.
+    /// Events waiting for the application.
     pub events_waiting: u64,
-    /// Notices that were dropped, for the application did not take them in time.
+    /// Notices dropped because the application did not take them in time.
     pub notices_dropped: u64,
 }
 
-/// Tells numbers about a node.
+/// Gets the metrics of a node.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
-/// Out:     out: gets the numbers. Set its struct_size before.
-///          error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the values. Set its struct_size before the call.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_metrics(
     node: *const musig_node,

@@ -34,3 +34,4 @@ pub mod start;
 pub mod status;
 pub mod terms;
 pub mod version;
+mod words;

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::event::lane::Lane;
 use crate::node::Node;
 
-/// A running node: one signer's sessions, its peers, its store and its way to the chain.
+/// A running node: one signer's sessions, peers, store and Bitcoin backend.
 pub struct musig_node {
     parts: ManuallyDrop<Parts>,
 }
@@ -86,17 +86,17 @@ impl Drop for musig_node {
     }
 }
 
-/// Stops a node, and ends its callbacks.
+/// Stops a node and its callbacks.
 ///
-/// After it returned no callback of the node runs or will run, the user_data of its callbacks is destroyed, and the
-/// store is closed. Sessions and the node itself then answer MUSIG_STATUS_NODE_STOPPED. Stopping twice is allowed.
+/// Afterwards no callback of the node runs or will run, the user_data of its callbacks is destroyed, and the store is
+/// closed. Functions of the node and its sessions then return MUSIG_STATUS_NODE_STOPPED. Stopping twice is allowed.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WOULD_DEADLOCK inside a callback of this node, where nothing happens: call
-///          musig_node_request_stop there; statuses of the store if the last commit failed: the node is stopped then.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WOULD_DEADLOCK inside a callback of this node, with no effect: call
+///          musig_node_request_stop there; statuses of the store if the last commit failed, with the node stopped.
 /// In:      node: the node.
-/// Threads: any but those of its callbacks.
+/// Threads: any, except inside callbacks of this node.
 /// Blocks:  until running callbacks have returned and the store is closed.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_stop(
     node: *const musig_node,
@@ -109,13 +109,10 @@ pub unsafe extern "C" fn musig_node_stop(
     })
 }
 
-/// Asks a node to stop, and does not wait for that.
+/// Requests that a node stop, without waiting.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
-/// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_request_stop(
     node: *const musig_node,
@@ -127,18 +124,17 @@ pub unsafe extern "C" fn musig_node_request_stop(
     })
 }
 
-/// Proposes a session to its signers, and consents to it.
+/// Creates a session: proposes it to its signers and consents to it.
 ///
-/// What becomes of it comes as events.
+/// Its progress is reported by events.
 ///
-/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_PROPOSAL; MUSIG_STATUS_LIMIT; statuses of the node
-///          and the store.
-/// Out:     out: the session; give it up with musig_session_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_PROPOSAL; MUSIG_STATUS_LIMIT; statuses of the
+///          node and the store.
 /// In:      node: the node. Its key must be among the signers.
-///          proposal: the terms. They can be used again, for another session.
-/// Threads: any, inside callbacks too.
+/// Out:     out: the session; release it with musig_session_free.
+/// In:      proposal: the proposal. It can be used again, for another session.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_create_session(
     node: *const musig_node,
@@ -154,15 +150,13 @@ pub unsafe extern "C" fn musig_node_create_session(
     })
 }
 
-/// Makes a handle for a session of a node, whether or not it exists.
+/// Creates a handle for a session id, whether or not the session exists.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
-/// Out:     out: the session; give it up with musig_session_free.
-///          error: why it failed; may be NULL.
 /// In:      node: the node.
-///          id: the 32 bytes of the session id.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the session; release it with musig_session_free.
+/// In:      id: the 32 bytes of the session id.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_session(
     node: *const musig_node,
@@ -177,14 +171,13 @@ pub unsafe extern "C" fn musig_node_session(
     })
 }
 
-/// Lists the sessions of a node, closed ones too.
+/// Lists the sessions of a node, including closed ones.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node.
-/// Out:     out: session ids, 32 bytes each; give them up with musig_bytes_free.
-///          error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: session ids, 32 bytes each; release them with musig_bytes_free.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_sessions(
     node: *const musig_node,
@@ -199,18 +192,17 @@ pub unsafe extern "C" fn musig_node_sessions(
     })
 }
 
-/// Takes in what musig_session_export made, from whatever way it came.
+/// Imports the output of musig_session_export.
 ///
-/// It passes the same checks and limits as what comes by the network.
+/// It passes the same checks and limits as messages from the network.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE or MUSIG_STATUS_PROPOSAL if the bytes are refused; statuses of the node.
-/// Out:     out: the ids of the sessions in it, 32 bytes each; give them up with musig_bytes_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE or MUSIG_STATUS_PROPOSAL if the bytes are invalid; statuses of the node.
 /// In:      node: the node.
-///          data: the bytes.
-///          data_length: how many there are, at most 16 MiB.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has checked them.
+/// Out:     out: the ids of the sessions in it, 32 bytes each; release them with musig_bytes_free.
+/// In:      data: the bytes.
+///          data_length: length of data in bytes, at most 16 MiB.
+/// Blocks:  until the node has verified them.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_import(
     node: *const musig_node,
@@ -230,15 +222,14 @@ pub unsafe extern "C" fn musig_node_import(
     })
 }
 
-/// Connects to an address, and again whenever it is not connected.
+/// Dials an address, and redials it whenever it is disconnected.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if it is no multiaddress; MUSIG_STATUS_NETWORK if the node is offline;
-///          statuses of the node.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if it is not a multiaddress; MUSIG_STATUS_NETWORK if the node is
+///          offline; statuses of the node.
 /// In:      node: the node.
 ///          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has taken it, not until it is connected.
+/// Blocks:  until the node has accepted the request, not until it is connected.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_add_peer(
     node: *const musig_node,
@@ -251,16 +242,15 @@ pub unsafe extern "C" fn musig_node_add_peer(
     })
 }
 
-/// Lists the addresses under which others may reach a node.
+/// Lists the addresses at which a node can be dialed.
 ///
-/// Each is what they pass to musig_config_add_peer_address. There are none until the node listens.
+/// Each can be passed to musig_config_add_peer_address. The list is empty until the node listens.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node.
-/// Out:     out: a text with one address in each line; give it up with musig_bytes_free.
-///          error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: text with one address per line; release it with musig_bytes_free.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_listen_addresses(
     node: *const musig_node,
@@ -275,14 +265,13 @@ pub unsafe extern "C" fn musig_node_listen_addresses(
     })
 }
 
-/// Lists the signers that are connected now.
+/// Lists the connected signers.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node.
-/// Out:     out: their compressed public keys, 33 bytes each; give them up with musig_bytes_free.
-///          error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: their compressed public keys, 33 bytes each; release them with musig_bytes_free.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_connected_signers(
     node: *const musig_node,
@@ -297,14 +286,12 @@ pub unsafe extern "C" fn musig_node_connected_signers(
     })
 }
 
-/// Tells the public key of a node's signer.
+/// Gets the public key of a node's signer.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
-/// Out:     out: gets the 33 bytes of the compressed public key.
-///          error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the 33 bytes of the compressed public key.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_signer_key(
     node: *const musig_node,
@@ -317,16 +304,14 @@ pub unsafe extern "C" fn musig_node_signer_key(
     })
 }
 
-/// Tells the libp2p peer id of a node.
+/// Gets the libp2p peer id of a node.
 ///
-/// It is no secret, and has nothing to do with the signer's key.
+/// It is public, and independent of the signer's key.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
-/// Out:     out: a text; give it up with musig_bytes_free.
-///          error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the peer id, as text; release it with musig_bytes_free.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_peer_id(
     node: *const musig_node,
@@ -340,13 +325,11 @@ pub unsafe extern "C" fn musig_node_peer_id(
     })
 }
 
-/// Tells the other signers anew where a node is, after its signer was unlocked.
+/// Publishes a node's addresses again, after its signer was unlocked.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has taken it.
+/// Blocks:  until the node has accepted the request.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_announce(
     node: *const musig_node,
@@ -355,15 +338,14 @@ pub unsafe extern "C" fn musig_node_announce(
     fallible!(error, { Ok(get!(node).node()?.announce().wait()?) })
 }
 
-/// Commits, closes the store and releases its lock, before the system suspends the application.
+/// Suspends a node: commits, closes the store and releases its lock, before the system suspends the application.
 ///
-/// Until musig_node_resume nothing happens, and operations answer MUSIG_STATUS_SUSPENDED.
+/// Until musig_node_resume the node does nothing, and its operations return MUSIG_STATUS_SUSPENDED.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node and the store.
-/// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_suspend(
     node: *const musig_node,
@@ -372,13 +354,12 @@ pub unsafe extern "C" fn musig_node_suspend(
     fallible!(error, { Ok(get!(node).node()?.suspend().wait()?) })
 }
 
-/// Opens the store of a suspended node again, connects, and looks at the chain before anything is submitted.
+/// Resumes a suspended node: reopens its store, reconnects, and queries the observer before it submits anything.
 ///
 /// Returns: MUSIG_STATUS_OK; statuses of the node and the store.
-/// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
 /// Blocks:  until the store is open.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_resume(
     node: *const musig_node,
@@ -390,9 +371,7 @@ pub unsafe extern "C" fn musig_node_resume(
 /// Panics inside a node, as a fault of libmusig would.
 ///
 /// Returns: MUSIG_STATUS_INTERNAL.
-/// Out:     error: why it failed; may be NULL.
 /// In:      node: the node.
-/// Threads: any, inside callbacks too.
 /// Blocks:  until the node has failed.
 #[cfg(feature = "test-hooks")]
 #[unsafe(no_mangle)]
@@ -403,25 +382,21 @@ pub unsafe extern "C" fn musig_test_panic(
     fallible!(error, { Ok(get!(node).node()?.inject_panic().wait()?) })
 }
 
-/// Takes one more reference to a node.
+/// Adds a reference to a node.
 ///
 /// Returns: the same pointer.
 /// In:      node: the node; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_ref(node: *mut musig_node) -> *mut musig_node {
     // SAFETY: the header asks for a node with a reference, or NULL.
     unsafe { add_reference(node) }
 }
 
-/// Gives up one reference to a node; the last one asks it to stop.
+/// Releases a reference to a node; the last one requests that it stop.
 ///
-/// A thread of the library finishes that: callbacks may still run for a while. Call musig_node_stop before to wait.
+/// A thread of the library completes that; callbacks may run until then. Call musig_node_stop first to wait.
 ///
-/// In:      node: the node; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      node: the node; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_free(node: *mut musig_node) {
     // SAFETY: the header asks for a node with a reference, or NULL.

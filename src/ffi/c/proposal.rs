@@ -1,4 +1,4 @@
-//! Proposals to be.
+//! Proposals.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::node::{Content, SessionRequest};
 use crate::protocol::limits;
 use crate::protocol::proposal::{FailoverPolicy, Message, SpentOutput, Tiers, Tweak};
 
-/// The terms of a session to be. What is not set has a default.
+/// A proposal: the terms of a session to be created. Terms that are not set have defaults.
 pub struct musig_proposal(Mutex<SessionRequest>);
 
 /// An output that a transaction spends.
@@ -25,7 +25,7 @@ pub struct musig_spent_output {
     pub value: u64,
     /// Its script (scriptPubKey).
     pub script: *const u8,
-    /// Bytes of its script.
+    /// Length of its script in bytes.
     pub script_length: usize,
 }
 
@@ -52,32 +52,31 @@ macro_rules! signers {
     }};
 }
 
-/// Begins a proposal to sign 32-byte messages with the signers' aggregate key, or with tweaked ones.
+/// Creates a proposal to sign 32-byte messages with the signers' aggregate key, optionally tweaked.
 ///
-/// The nodes hand out signatures and turns; the applications build and broadcast.
+/// The session yields signatures and turns; the applications build and broadcast the transaction.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT for too many signers or messages.
-/// Out:     out: the proposal; give it up with musig_proposal_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if there are too many signers or
+///          messages.
+/// Out:     out: the proposal; release it with musig_proposal_free.
 /// In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
-///          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
-///          messages: what is to be signed, 32 bytes each.
-///          messages_length: how many messages there are, 1 to MUSIG_MAX_MESSAGES.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
+///          messages: the messages to sign, 32 bytes each.
+///          messages_count: number of messages (not bytes), 1 to MUSIG_MAX_MESSAGES.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_new_messages(
     out: *mut *mut musig_proposal,
     signers: *const u8,
-    signers_length: usize,
+    signers_count: usize,
     messages: *const u8,
-    messages_length: usize,
+    messages_count: usize,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
         let out = out!(out);
-        let signers = signers!(signers, signers_length);
-        let bytes = total(messages_length, 32, limits::MESSAGES, "messages_length")?;
+        let signers = signers!(signers, signers_count);
+        let bytes = total(messages_count, 32, limits::MESSAGES, "messages_count")?;
         let messages = array!(messages, bytes);
         let messages = messages.chunks_exact(32).map(|digest| Message::raw(fixed(digest), None)).collect();
         out.give(musig_proposal::new(SessionRequest::messages(signers, messages)));
@@ -85,42 +84,41 @@ pub unsafe extern "C" fn musig_proposal_new_messages(
     })
 }
 
-/// Begins a proposal to sign all inputs of a transaction that the signers' key owns, by the Taproot key path (BIP-341).
+/// Creates a proposal to sign all inputs of a transaction that pay to the signers' key, by the Taproot key path
+/// (BIP-341).
 ///
 /// Every node computes the signature hashes itself. Without musig_proposal_add_tweak the key is the aggregate key with
 /// the BIP-341 tweak and no scripts.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT for too many or too long things.
-///          What the transaction itself is refused for is said by musig_node_create_session.
-/// Out:     out: the proposal; give it up with musig_proposal_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a limit is exceeded. The
+///          transaction itself is checked by musig_node_create_session.
+/// Out:     out: the proposal; release it with musig_proposal_free.
 /// In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
-///          signers_length: how many signers there are, 1 to MUSIG_MAX_SIGNERS.
-///          transaction: its consensus encoding, in which inputs of others carry their final witnesses.
-///          transaction_length: bytes of the transaction.
-///          spent: the outputs that it spends, one for each input.
-///          spent_length: how many spent outputs there are.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
+///          transaction: the transaction in consensus encoding; inputs of others carry their final witnesses.
+///          transaction_length: length of the transaction in bytes.
+///          spent: the outputs that it spends, one per input.
+///          spent_count: number of spent outputs.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_new_transaction(
     out: *mut *mut musig_proposal,
     signers: *const u8,
-    signers_length: usize,
+    signers_count: usize,
     transaction: *const u8,
     transaction_length: usize,
     spent: *const musig_spent_output,
-    spent_length: usize,
+    spent_count: usize,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
         let out = out!(out);
-        let signers = signers!(signers, signers_length);
+        let signers = signers!(signers, signers_count);
         let length = total(transaction_length, 1, limits::PROPOSAL, "transaction_length")?;
         let unsigned = array!(transaction, length).to_vec();
-        total(spent_length, 1, limits::PROPOSAL / 8, "spent_length")?;
+        total(spent_count, 1, limits::PROPOSAL / 8, "spent_count")?;
         let mut outputs = Vec::new();
-        for output in array!(spent, spent_length) {
+        for output in array!(spent, spent_count) {
             let (script, length) = (output.script, output.script_length);
             let length = total(length, 1, limits::PROPOSAL, "script_length")?;
             let script = array!(optional script, length).to_vec();
@@ -133,12 +131,10 @@ pub unsafe extern "C" fn musig_proposal_new_transaction(
 
 /// Sets the order of key aggregation.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such order.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the order is unknown.
 /// In:      proposal: the proposal.
 ///          order: a musig_key_order.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_key_order(
     proposal: *const musig_proposal,
@@ -152,15 +148,13 @@ pub unsafe extern "C" fn musig_proposal_set_key_order(
     })
 }
 
-/// Sets the hash type of a transaction's signatures.
+/// Sets the signature hash type of a transaction.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such type; MUSIG_STATUS_NO_SUCH_FIELD for a
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the type is unknown; MUSIG_STATUS_NO_SUCH_FIELD for a
 ///          proposal of messages.
-/// Out:     error: why it failed; may be NULL.
 /// In:      proposal: the proposal.
 ///          sighash: a musig_sighash.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_sighash(
     proposal: *const musig_proposal,
@@ -178,14 +172,12 @@ pub unsafe extern "C" fn musig_proposal_set_sighash(
     })
 }
 
-/// Sets how the coordinator is elected.
+/// Sets the election method.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such method.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the method is unknown.
 /// In:      proposal: the proposal.
 ///          method: a musig_election_method.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_election_method(
     proposal: *const musig_proposal,
@@ -199,19 +191,17 @@ pub unsafe extern "C" fn musig_proposal_set_election_method(
     })
 }
 
-/// Sets when the next signers are to broadcast.
+/// Sets the failover policy: when the next coordinators are to broadcast.
 ///
-/// By default they are, one after the other, after five minutes each.
+/// By default each turn has one coordinator and lasts five minutes.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value cannot be.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value is out of range.
 /// In:      proposal: the proposal.
-///          enabled: 1, or 0 to ask only the elected coordinator to broadcast.
-///          broadcast_timeout: how many milliseconds a turn lasts before the next one opens: 1000 to 86400000.
+///          enabled: 1, or 0 if only the elected coordinator is to broadcast.
+///          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000.
 ///          tiers: a musig_tiers.
-///          width: signers in each turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          width: signers per turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_failover(
     proposal: *const musig_proposal,
@@ -241,14 +231,12 @@ pub unsafe extern "C" fn musig_proposal_set_failover(
     })
 }
 
-/// Sets after how long the session ends if it has no other end.
+/// Sets the time to live of the session, after which it expires.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for zero, or for more than 30 days.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is zero, or more than 30 days.
 /// In:      proposal: the proposal.
-///          time: milliseconds. Default: 24 hours.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          time: the time to live in milliseconds. Default: 24 hours.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_expires_in(
     proposal: *const musig_proposal,
@@ -265,15 +253,13 @@ pub unsafe extern "C" fn musig_proposal_set_expires_in(
     })
 }
 
-/// Sets the application's own words to the other signers.
+/// Sets the metadata: bytes of the application for the other signers.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for more than 4096 bytes.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is longer than 4096 bytes.
 /// In:      proposal: the proposal.
-///          metadata: any bytes.
-///          metadata_length: how many there are, at most 4096.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          metadata: the bytes.
+///          metadata_length: length of metadata in bytes, at most 4096.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_metadata(
     proposal: *const musig_proposal,
@@ -290,14 +276,12 @@ pub unsafe extern "C" fn musig_proposal_set_metadata(
     })
 }
 
-/// Names an older session whose transaction this one replaces: a fee bump.
+/// Sets the older session whose transaction this one replaces, for a fee bump.
 ///
 /// Returns: MUSIG_STATUS_OK.
-/// Out:     error: why it failed; may be NULL.
 /// In:      proposal: the proposal.
 ///          id: the 32 bytes of the older session's id.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_replaces(
     proposal: *const musig_proposal,
@@ -311,20 +295,18 @@ pub unsafe extern "C" fn musig_proposal_set_replaces(
     })
 }
 
-/// Adds a tweak that keys may have (BIP-327 ApplyTweak).
+/// Adds a tweak (BIP-327 ApplyTweak).
 ///
-/// In a proposal of a transaction the keys with tweaks are compared with what its inputs pay to; in one of messages,
-/// musig_proposal_set_message_tweak says which message has which.
+/// In a proposal of a transaction the tweaked keys are matched with the outputs that its inputs spend; in one of
+/// messages, musig_proposal_set_message_tweak assigns tweaks to messages.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if follows names no earlier tweak, or there are too many.
-/// Out:     out: the index of the tweak.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if follows is not an earlier tweak, or there are too many.
 /// In:      proposal: the proposal.
-///          follows: the index of the tweak that this one is applied after, or MUSIG_NO_TWEAK.
-///          x_only: 1 for BIP-341, 0 for BIP-32 (BIP-328): BIP-327's is_xonly_t.
-///          scalar: 32 bytes of a number below the order of secp256k1, big-endian.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the index of the tweak.
+/// In:      follows: the index of the preceding tweak, or MUSIG_NO_TWEAK.
+///          x_only: is_xonly_t of BIP-327: 1 for BIP-341, 0 for BIP-32 (BIP-328).
+///          scalar: the 32 bytes of a scalar less than the order of secp256k1, big-endian.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_add_tweak(
     proposal: *const musig_proposal,
@@ -359,14 +341,13 @@ fn tweak_index(index: u32, count: usize, name: &str) -> Outcome<Option<usize>> {
 
 /// Sets the last tweak of the key that a message is signed with.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if there is no such message; MUSIG_STATUS_INVALID_ARGUMENT
-///          if there is no such tweak; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of a transaction.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the message does not exist;
+///          MUSIG_STATUS_INVALID_ARGUMENT if the tweak does not exist; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of a
+///          transaction.
 /// In:      proposal: the proposal.
 ///          message: the index of the message.
 ///          tweak: the index of the tweak, or MUSIG_NO_TWEAK for the aggregate key itself.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_message_tweak(
     proposal: *const musig_proposal,
@@ -392,25 +373,21 @@ pub unsafe extern "C" fn musig_proposal_set_message_tweak(
     })
 }
 
-/// Takes one more reference to a proposal.
+/// Adds a reference to a proposal.
 ///
 /// Returns: the same pointer.
 /// In:      proposal: the proposal; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_ref(proposal: *mut musig_proposal) -> *mut musig_proposal {
     // SAFETY: the header asks for a proposal with a reference, or NULL.
     unsafe { add_reference(proposal) }
 }
 
-/// Gives up one reference to a proposal; the last one frees it.
+/// Releases a reference to a proposal; the last one frees it.
 ///
-/// Sessions are not touched by that.
+/// Sessions created from it are not affected.
 ///
-/// In:      proposal: the proposal; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      proposal: the proposal; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_free(proposal: *mut musig_proposal) {
     // SAFETY: the header asks for a proposal with a reference, or NULL.

@@ -15,7 +15,7 @@ use super::terms::musig_terms;
 use crate::node::Session;
 use crate::types::Txid;
 
-/// A session of a node. It keeps memory alive, not the node running.
+/// A handle for a session of a node. It does not keep the node running.
 pub struct musig_session(ManuallyDrop<Session>);
 
 impl musig_session {
@@ -43,14 +43,12 @@ fn not_ready(what: &str) -> Failure {
     Failure::new(musig_status_code::NOT_READY, what)
 }
 
-/// Tells the id of a session.
+/// Gets the id of a session.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
-/// Out:     out: gets the 32 bytes of the session id.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the 32 bytes of the session id.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_id(
     session: *const musig_session,
@@ -63,16 +61,15 @@ pub unsafe extern "C" fn musig_session_id(
     })
 }
 
-/// Consents to the proposal: this node will sign.
+/// Joins a session: consents to its terms, so that this node signs.
 ///
-/// Opens a closed session again.
+/// Reopens a closed session.
 ///
-/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE if it has ended;
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
 ///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_join(
     session: *const musig_session,
@@ -81,15 +78,14 @@ pub unsafe extern "C" fn musig_session_join(
     fallible!(error, { Ok(get!(session).session()?.join().wait()?) })
 }
 
-/// Refuses the proposal, which ends the session for everybody.
+/// Declines a session, which ends it for all signers.
 ///
-/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE after a join; MUSIG_STATUS_LIMIT for too
-///          long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE after a join; MUSIG_STATUS_LIMIT if
+///          the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
 /// In:      session: the session.
-///          reason: words to the other signers, a text of at most 256 bytes.
-/// Threads: any, inside callbacks too.
+///          reason: the reason for the other signers, text of at most 256 bytes.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_decline(
     session: *const musig_session,
@@ -102,17 +98,16 @@ pub unsafe extern "C" fn musig_session_decline(
     })
 }
 
-/// Stops taking part.
+/// Aborts a session.
 ///
-/// If this node's partial signature is out, others may still finish.
+/// If this node's partial signature was already sent, the other signers may still complete the session.
 ///
-/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE if it has ended; MUSIG_STATUS_LIMIT for
-///          too long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
+///          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
 /// In:      session: the session.
-///          reason: words to the other signers, a text of at most 256 bytes.
-/// Threads: any, inside callbacks too.
+///          reason: the reason for the other signers, text of at most 256 bytes.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_abort(
     session: *const musig_session,
@@ -125,14 +120,12 @@ pub unsafe extern "C" fn musig_session_abort(
     })
 }
 
-/// Forgets the session, but for a tombstone until its expiry.
+/// Closes a session: deletes its data, except for a tombstone until its expiry.
 ///
-/// The handle stays valid, and is still to be given up.
+/// The handle stays valid, and must still be released.
 ///
-/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
 /// Blocks:  for one commit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_close(
@@ -142,14 +135,13 @@ pub unsafe extern "C" fn musig_session_close(
     fallible!(error, { Ok(get!(session).session()?.close_session().wait()?) })
 }
 
-/// Gives the terms of a session.
+/// Gets the terms of a session.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: the terms; give them up with musig_terms_free.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the terms; release them with musig_terms_free.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_terms(
     session: *const musig_session,
@@ -163,14 +155,14 @@ pub unsafe extern "C" fn musig_session_terms(
     })
 }
 
-/// Gives the finished signatures.
+/// Gets the final signatures.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until they exist; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: 64 bytes for each message; give them up with musig_bytes_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until they are complete; MUSIG_STATUS_UNKNOWN_SESSION; statuses of
+///          the node.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the signatures, 64 bytes per message; release them with musig_bytes_free.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_final_signatures(
     session: *const musig_session,
@@ -180,22 +172,23 @@ pub unsafe extern "C" fn musig_session_final_signatures(
     fallible!(error, {
         let (session, out) = (get!(session), out!(out));
         let signatures = session.session()?.final_signatures().wait()?;
-        let signatures = signatures.ok_or_else(|| not_ready("the signatures are not finished yet"))?;
+        let signatures = signatures.ok_or_else(|| {
+            not_ready("the signatures are not complete yet; wait for MUSIG_EVENT_SESSION_COMPLETE")
+        })?;
         out.give(musig_bytes::new(signatures.iter().flat_map(|signature| signature.0).collect()));
         Ok(())
     })
 }
 
-/// Gives the finished transaction of a session over one.
+/// Gets the signed transaction of a session over a transaction.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until it exists, and always in a session over messages;
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY until it is complete, and always in a session over messages;
 ///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: its consensus encoding; give it up with musig_bytes_free.
-///          txid: gets its id: 32 bytes in the order in which they are hashed.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the transaction in consensus encoding; release it with musig_bytes_free.
+///          txid: the 32 bytes of its id, in internal byte order.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_final_transaction(
     session: *const musig_session,
@@ -206,21 +199,20 @@ pub unsafe extern "C" fn musig_session_final_transaction(
     fallible!(error, {
         let (session, out, txid) = (get!(session), out!(out), out!(txid, 32));
         let transaction = session.session()?.final_transaction().wait()?;
-        let transaction = transaction.ok_or_else(|| not_ready("there is no finished transaction"))?;
+        let transaction = transaction.ok_or_else(|| not_ready("there is no signed transaction: the signatures are not complete, or the session is over messages"))?;
         txid.write(&transaction.txid.0)?;
         out.give(musig_bytes::new(transaction.bytes));
         Ok(())
     })
 }
 
-/// Gives the election of a session: coordinator, priority list, proof.
+/// Gets the election of a session: coordinator, priority list, proof.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: the election; give it up with musig_election_free.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the election; release it with musig_election_free.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_election(
     session: *const musig_session,
@@ -234,41 +226,39 @@ pub unsafe extern "C" fn musig_session_election(
     })
 }
 
-/// Tells all signer indices in the order in which they take their turn.
+/// Gets the priority list: all signer indices in the order of their turns.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_BUFFER_TOO_SMALL; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: gets the indices.
-///          count: how many there are.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-///          out_length: how many indices there is room for; MUSIG_MAX_SIGNERS always suffices.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the signer indices.
+/// In:      out_capacity: room in out, in indices; MUSIG_MAX_SIGNERS always suffices.
+/// Out:     out_count: number of indices written.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_priority_list(
     session: *const musig_session,
     out: *mut u32,
-    out_length: usize,
-    count: *mut usize,
+    out_capacity: usize,
+    out_count: *mut usize,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (session, out, count) = (get!(session), out!(out, out_length), out!(count));
+        let (session, out, out_count) = (get!(session), out!(out, out_capacity), out!(out_count));
         let list = session.session()?.priority_list().wait()?;
         out.write(&list.iter().map(|index| *index as u32).collect::<Vec<_>>())?;
-        count.set(list.len());
+        out_count.set(list.len());
         Ok(())
     })
 }
 
-/// Tells whether this node's signer was elected: the first of the priority list.
+/// Checks whether this node's signer is the elected coordinator, the first of the priority list.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: 1 or 0.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: 1 or 0.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_is_coordinator(
     session: *const musig_session,
@@ -282,14 +272,13 @@ pub unsafe extern "C" fn musig_session_is_coordinator(
     })
 }
 
-/// Tells whether this node's own turn is open.
+/// Checks whether this node's own turn is open.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: 1 or 0.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: 1 or 0.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_is_current_coordinator(
     session: *const musig_session,
@@ -303,14 +292,14 @@ pub unsafe extern "C" fn musig_session_is_current_coordinator(
     })
 }
 
-/// Tells the libp2p peer id of the elected coordinator.
+/// Gets the libp2p peer id of the elected coordinator.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if it is not connected; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: a text; give it up with musig_bytes_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if it is not connected; MUSIG_STATUS_UNKNOWN_SESSION; statuses of
+///          the node.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the peer id, as text; release it with musig_bytes_free.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_coordinator_peer_id(
     session: *const musig_session,
@@ -326,18 +315,17 @@ pub unsafe extern "C" fn musig_session_coordinator_peer_id(
     })
 }
 
-/// Says that the transaction was broadcast, or seen.
+/// Reports that the transaction was broadcast, or seen.
 ///
-/// Without an observer that ends this node's watch.
+/// Without an observer this ends the node's watch.
 ///
-/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
 ///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
 /// In:      session: the session.
-///          txid: 32 bytes in the order in which they are hashed, needed only in sessions over messages, to tell the
-///          others; may be NULL.
-/// Threads: any, inside callbacks too.
+///          txid: the 32 bytes of the transaction id in internal byte order, needed only in sessions over messages;
+///          may be NULL.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_notify_broadcast_complete(
     session: *const musig_session,
@@ -351,15 +339,14 @@ pub unsafe extern "C" fn musig_session_notify_broadcast_complete(
     })
 }
 
-/// Says that this node cannot reach the chain: the next signers take over at once.
+/// Reports that this node cannot broadcast, so that the next turn opens at once.
 ///
-/// Returns: MUSIG_STATUS_OK once that is on the disk; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
-///          MUSIG_STATUS_LIMIT for too long a reason; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
+///          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
 /// In:      session: the session.
-///          reason: words to the other signers, a text of at most 256 bytes.
-/// Threads: any, inside callbacks too.
+///          reason: the reason for the other signers, text of at most 256 bytes.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_report_broadcast_failed(
     session: *const musig_session,
@@ -372,14 +359,13 @@ pub unsafe extern "C" fn musig_session_report_broadcast_failed(
     })
 }
 
-/// Broadcasts now, whoever's turn it is.
+/// Broadcasts now, regardless of turns.
 ///
-/// Returns: MUSIG_STATUS_OK once that is begun; MUSIG_STATUS_WRONG_STATE before the signatures are finished;
+/// Returns: MUSIG_STATUS_OK once it has started; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
 ///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_broadcast_now(
     session: *const musig_session,
@@ -388,16 +374,15 @@ pub unsafe extern "C" fn musig_session_broadcast_now(
     fallible!(error, { Ok(get!(session).session()?.broadcast_now().wait()?) })
 }
 
-/// Gives everything that a session holds, for musig_node_import: push, QR code, mailbox or file instead of the network.
+/// Exports the messages of a session, for musig_node_import: push, QR code, mailbox or file instead of the network.
 ///
-/// Nothing in it is secret but the terms.
+/// The export contains the terms, and no secrets beyond them.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: the bytes; give them up with musig_bytes_free.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
+/// Out:     out: the bytes; release them with musig_bytes_free.
 /// Blocks:  for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_export(
     session: *const musig_session,
@@ -411,25 +396,21 @@ pub unsafe extern "C" fn musig_session_export(
     })
 }
 
-/// Takes one more reference to a session.
+/// Adds a reference to a session.
 ///
 /// Returns: the same pointer.
 /// In:      session: the session; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_ref(session: *mut musig_session) -> *mut musig_session {
     // SAFETY: the header asks for a session with a reference, or NULL.
     unsafe { add_reference(session) }
 }
 
-/// Gives up one reference to a session; the last one frees the handle.
+/// Releases a reference to a session; the last one frees the handle.
 ///
-/// The session itself goes on.
+/// The session itself continues.
 ///
-/// In:      session: the session; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      session: the session; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_free(session: *mut musig_session) {
     // SAFETY: the header asks for a session with a reference, or NULL.

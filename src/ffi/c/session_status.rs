@@ -1,4 +1,4 @@
-//! How a session stands.
+//! The status of a session.
 
 use std::ffi::c_char;
 
@@ -9,7 +9,7 @@ use super::status::musig_status;
 use crate::protocol::failover::Evidence;
 use crate::protocol::status::SessionStatus;
 
-/// A session, as its node sees it now. Lists of signers have one byte, 1 or 0, for each signer index.
+/// The status of a session at its node. Lists of signers have one byte, 1 or 0, for each signer index.
 #[repr(C)]
 pub struct musig_session_status {
     /// sizeof(musig_session_status); the caller sets it.
@@ -18,19 +18,19 @@ pub struct musig_session_status {
     pub phase: i32,
     /// This node's own signer index.
     pub own_index: u32,
-    /// How many signers there are.
-    pub signers: u32,
-    /// The current attempt, from 0 on.
+    /// Number of signers.
+    pub signers_count: u32,
+    /// The current attempt, counted from 0.
     pub attempt: u32,
-    /// 1 if this node's partial signature went out.
+    /// 1 if this node's partial signature was sent.
     pub partial_sent: i32,
-    /// When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+    /// Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
     pub expires_at: u64,
-    /// 1 once the signatures are finished: the members below are set then, else 0.
+    /// 1 once the signatures are complete; the members up to `watch`, and `current`, are set only then.
     pub has_failover: i32,
     /// The elected coordinator.
     pub coordinator: u32,
-    /// The last turn that opened, from 0 on.
+    /// The last turn that opened, counted from 0.
     pub turn: u32,
     /// A musig_evidence.
     pub evidence: i32,
@@ -38,17 +38,17 @@ pub struct musig_session_status {
     pub until_next_turn: u64,
     /// With MUSIG_EVIDENCE_CONFIRMED: the height of the block.
     pub height: u32,
-    /// With MUSIG_EVIDENCE_CONFIRMED or MUSIG_EVIDENCE_CONFLICT: the block itself counts as one.
+    /// With MUSIG_EVIDENCE_CONFIRMED or MUSIG_EVIDENCE_CONFLICT: confirmations, 1 for the latest block.
     pub confirmations: u32,
-    /// How often this node submitted.
+    /// Number of submissions by this node.
     pub submissions: u32,
-    /// Watches that came before, each lost.
+    /// Number of earlier watches, each ended by a lost transaction.
     pub watch: u32,
-    /// The signers that accepted.
+    /// The signers that joined.
     pub accepted: [u8; 128],
-    /// The signers that everybody waits for.
+    /// Signers that the session waits for.
     pub missing: [u8; 128],
-    /// The signers of the last turn that opened.
+    /// The coordinators of the last turn that opened.
     pub current: [u8; 128],
 }
 
@@ -67,7 +67,7 @@ fn status_of(status: &SessionStatus) -> musig_session_status {
         struct_size: size_of::<musig_session_status>() as u32,
         phase: musig_phase::from(status.phase).number(),
         own_index: status.own_index as u32,
-        signers: status.signers as u32,
+        signers_count: status.signers as u32,
         attempt: status.attempt,
         partial_sent: status.partial_sent.into(),
         expires_at: status.expires_at.0,
@@ -111,14 +111,13 @@ fn status_of(status: &SessionStatus) -> musig_session_status {
     out
 }
 
-/// Tells how a session stands.
+/// Gets the status of a session.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
-/// Out:     out: gets the status. Set its struct_size before.
-///          error: why it failed; may be NULL.
 /// In:      session: the session.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the node has answered, which does no input or output.
+/// Out:     out: the status. Set its struct_size before the call.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_get_status(
     session: *const musig_session,
@@ -135,10 +134,8 @@ pub unsafe extern "C" fn musig_session_get_status(
 /// Names a phase of a session, for logs.
 ///
 /// Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SIGNING"; "UNKNOWN" for a number
-///          that this version does not have.
+///          that this version does not define.
 /// In:      phase: any number.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_phase_string(phase: i32) -> *const c_char {
     musig_phase::of_number(phase).map_or(c"UNKNOWN", musig_phase::name).as_ptr()

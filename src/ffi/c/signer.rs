@@ -1,4 +1,4 @@
-//! Signers: the key in this process's memory, or callbacks to where it is.
+//! Signers: a key in this process's memory, or callbacks.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::protocol::crypto::{NONCE, PARTIAL};
 use crate::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use crate::types::{SessionId, Signature, SignerKey};
 
-/// Holds one secret key, and signs with it.
+/// A signer: one secret key, in memory or behind callbacks.
 pub struct musig_signer(pub(super) Kind);
 
 #[derive(Clone)]
@@ -29,40 +29,40 @@ impl musig_signer {
             Kind::Local(signer) => Ok(signer),
             Kind::Foreign(_) => Err(Failure::new(
                 musig_status_code::NOT_LOCAL,
-                "this signer is made of callbacks; lock and unlock its key where it is",
+                "this signer consists of callbacks; lock and unlock its key in the device or process that holds it",
             )),
         }
     }
 }
 
-/// What a signer of callbacks is asked to sign. Everything lives for the length of the call.
+/// A request to a signer of callbacks. All pointers are valid during the call.
 #[repr(C)]
 pub struct musig_signing_request {
-    /// The size of this structure in the library that calls.
+    /// sizeof this structure in the calling library.
     pub struct_size: u32,
-    /// The attempt, from 0 on. Nonces are made once for each attempt of a session.
+    /// The attempt, counted from 0. Nonces are made once per attempt of a session.
     pub attempt: u32,
     /// The signer index of the key.
     pub signer: u32,
-    /// How many messages there are.
-    pub messages_length: u32,
-    /// The session, 32 bytes.
+    /// Number of messages.
+    pub messages_count: u32,
+    /// The session id, 32 bytes.
     pub session_id: *const u8,
     /// The encoded proposal: see musig_terms_decode.
     pub proposal: *const u8,
-    /// Bytes of the encoded proposal.
+    /// Length of the encoded proposal in bytes.
     pub proposal_length: usize,
-    /// What is signed: 32 bytes for each message.
+    /// The digests to sign, 32 bytes per message.
     pub digests: *const u8,
-    /// The x-only keys that the signatures will verify under: 32 bytes for each message.
+    /// The x-only keys under which the signatures verify, 32 bytes per message.
     pub output_keys: *const u8,
-    /// BIP-327 aggregate nonces: 66 bytes for each message. NULL when nonces are asked for.
+    /// BIP-327 aggregate nonces, 66 bytes per message; NULL in make_nonces.
     pub aggregate_nonces: *const u8,
 }
 
-/// A signer in another process or a device. Callbacks are entered one at a time on a thread of the library; they may
-/// block for up to a minute. They return MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or
-/// any other number for a failure. No exception may leave them.
+/// The callbacks of a signer in another process or a device. They run one at a time on a thread of the library; they
+/// may block for up to a minute. They return MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or
+/// any other value for a failure. No exception may leave them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct musig_signer_callbacks {
@@ -72,8 +72,8 @@ pub struct musig_signer_callbacks {
     pub sign: Option<
         unsafe extern "C" fn(user_data: *mut c_void, digest: *const u8, signature: *mut u8) -> musig_status,
     >,
-    /// Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes for each message.
-    /// Never twice for one attempt: then it returns MUSIG_STATUS_NONCE_GONE, and the session goes on with a new attempt.
+    /// Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes per message. Never
+    /// twice for one attempt: it then returns MUSIG_STATUS_NONCE_GONE, and the session continues with a new attempt.
     pub make_nonces: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -81,8 +81,8 @@ pub struct musig_signer_callbacks {
             nonces: *mut u8,
         ) -> musig_status,
     >,
-    /// Uses the nonces of (session, attempt) up, and writes partial signatures: 32 bytes for each message. Without these
-    /// nonces, as after a restart, it returns MUSIG_STATUS_NONCE_GONE.
+    /// Consumes the nonces of (session, attempt) and writes partial signatures: 32 bytes per message. If the nonces are
+    /// lost, as after a restart, it returns MUSIG_STATUS_NONCE_GONE.
     pub make_partials: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -105,12 +105,12 @@ fn outcome(status: musig_status) -> Result<(), SignerError> {
         0 => Ok(()),
         s if s == musig_status_code::SIGNER_LOCKED as i32 => Err(SignerError::Locked),
         s if s == musig_status_code::NONCE_GONE as i32 => Err(SignerError::NonceGone),
-        s => Err(SignerError::Other(format!("its callback returned {s}"))),
+        s => Err(SignerError::Other(format!("the callback returned {s}"))),
     }
 }
 
 fn missing() -> SignerError {
-    SignerError::Other("it has no such callback".into())
+    SignerError::Other("the callback is NULL".into())
 }
 
 impl Foreign {
@@ -131,7 +131,7 @@ impl Foreign {
             struct_size: size_of::<musig_signing_request>() as u32,
             attempt,
             signer: signer as u32,
-            messages_length: proposal.messages.len() as u32,
+            messages_count: proposal.messages.len() as u32,
             session_id: session.0.as_ptr(),
             proposal: proposal.as_bytes().as_ptr(),
             proposal_length: proposal.as_bytes().len(),
@@ -188,17 +188,15 @@ impl Signer for Foreign {
     }
 }
 
-/// Makes a signer of a secret key, in this process's memory.
+/// Creates a signer from a secret key, kept in this process's memory.
 ///
-/// The key lies in a page that is not swapped and not part of a core dump, where the system allows that. Wipe your own
-/// copy afterwards.
+/// The key is kept in a page that is not swapped and excluded from core dumps, where the system allows that. Wipe your
+/// own copy afterwards.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET for zero or a number not below the order of secp256k1.
-/// Out:     out: the signer; give it up with musig_signer_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is zero or not less than the order of secp256k1.
+/// Out:     out: the signer; release it with musig_signer_free.
 /// In:      secret: the 32 bytes of the secret key.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_new(
     out: *mut *mut musig_signer,
@@ -213,15 +211,13 @@ pub unsafe extern "C" fn musig_signer_new(
     })
 }
 
-/// Makes a signer of a new random key, which cannot be read back.
+/// Creates a signer with a new random key, which cannot be read back.
 ///
-/// For tests, and for sessions that nobody has to repeat.
+/// For tests, and for ephemeral signers.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER if the system gives no random bytes.
-/// Out:     out: the signer; give it up with musig_signer_free.
-///          error: why it failed; may be NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER if the system has no random bytes.
+/// Out:     out: the signer; release it with musig_signer_free.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_generate(
     out: *mut *mut musig_signer,
@@ -234,20 +230,18 @@ pub unsafe extern "C" fn musig_signer_generate(
     })
 }
 
-/// Makes a signer of callbacks, for a key in another process or a device that speaks MuSig2 (BIP-327).
+/// Creates a signer from callbacks, for a key in another process or a device that supports MuSig2 (BIP-327).
 ///
-/// What it answers is verified before it is stored or sent: signatures, public nonces, partial signatures.
+/// Its signatures, public nonces and partial signatures are verified before they are stored or sent.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is missing. Only
-///          with MUSIG_STATUS_OK does user_data pass over.
-/// Out:     out: the signer; give it up with musig_signer_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is NULL. The
+///          library takes ownership of user_data only with MUSIG_STATUS_OK.
+/// Out:     out: the signer; release it with musig_signer_free.
 /// In:      public_key: the 33 bytes of the compressed public key.
 ///          callbacks: the table, which is copied.
-///          user_data: handed to each callback; may be NULL.
+///          user_data: passed to each callback; may be NULL.
 ///          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_from_callbacks(
     out: *mut *mut musig_signer,
@@ -261,7 +255,9 @@ pub unsafe extern "C" fn musig_signer_from_callbacks(
         let (out, key, table) = (out!(out), array!(public_key, 33), sized!(callbacks));
         let key = signer_keys(key)?[0];
         if table.sign.is_none() || table.make_nonces.is_none() || table.make_partials.is_none() {
-            return Err(Failure::invalid("callbacks lacks sign, make_nonces or make_partials"));
+            return Err(Failure::invalid(
+                "callbacks->sign, make_nonces or make_partials is NULL; set all three",
+            ));
         }
         let data = UserData::new(user_data, destroy);
         out.give(musig_signer(Kind::Foreign(Arc::new(Foreign { key, table, data }))));
@@ -269,14 +265,12 @@ pub unsafe extern "C" fn musig_signer_from_callbacks(
     })
 }
 
-/// Tells the public key of a signer.
+/// Gets the public key of a signer.
 ///
 /// Returns: MUSIG_STATUS_OK.
-/// Out:     out: gets the 33 bytes of the compressed public key.
-///          error: why it failed; may be NULL.
 /// In:      signer: the signer.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the 33 bytes of the compressed public key.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_public_key(
     signer: *const musig_signer,
@@ -293,15 +287,14 @@ pub unsafe extern "C" fn musig_signer_public_key(
     })
 }
 
-/// Wipes the key of a signer, and all its secret nonces.
+/// Locks a signer: wipes its key and all its secret nonces.
 ///
-/// A node with a locked signer watches, relays and broadcasts. Attempts whose nonces were not used yet are begun anew.
+/// A node with a locked signer watches, relays and broadcasts. Attempts with unused nonces are restarted.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
-/// Out:     error: why it failed; may be NULL.
 /// In:      signer: the signer.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until a signature that is being made is finished.
+/// Blocks:  until a signature in progress is complete.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_lock(
     signer: *const musig_signer,
@@ -313,17 +306,16 @@ pub unsafe extern "C" fn musig_signer_lock(
     })
 }
 
-/// Gives a locked signer its secret key again.
+/// Unlocks a signer with its secret key.
 ///
 /// Call musig_node_announce afterwards.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is the key of another signer: nothing changes then;
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is not the key of this signer, which stays locked;
 ///          MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
-/// Out:     error: why it failed; may be NULL.
 /// In:      signer: the signer.
 ///          secret: the 32 bytes of the secret key.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until a signature that is being made is finished.
+/// Blocks:  until a signature in progress is complete.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_unlock(
     signer: *const musig_signer,
@@ -336,14 +328,13 @@ pub unsafe extern "C" fn musig_signer_unlock(
     })
 }
 
-/// Tells whether a signer is locked.
+/// Checks whether a signer is locked.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
-/// Out:     out: 1 if it is locked, else 0.
-///          error: why it failed; may be NULL.
 /// In:      signer: the signer.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until a signature that is being made is finished.
+/// Out:     out: 1 if it is locked, else 0.
+/// Blocks:  until a signature in progress is complete.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_is_locked(
     signer: *const musig_signer,
@@ -357,23 +348,19 @@ pub unsafe extern "C" fn musig_signer_is_locked(
     })
 }
 
-/// Takes one more reference to a signer.
+/// Adds a reference to a signer.
 ///
 /// Returns: the same pointer.
 /// In:      signer: the signer; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_ref(signer: *mut musig_signer) -> *mut musig_signer {
     // SAFETY: the header asks for a signer with a reference, or NULL.
     unsafe { add_reference(signer) }
 }
 
-/// Gives up one reference to a signer; the last one, nodes included, wipes it.
+/// Releases a reference to a signer; the last one, those of nodes included, wipes its key.
 ///
-/// In:      signer: the signer; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      signer: the signer; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_free(signer: *mut musig_signer) {
     // SAFETY: the header asks for a signer with a reference, or NULL.

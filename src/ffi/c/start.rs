@@ -151,18 +151,17 @@ fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
     }
 }
 
-/// Starts a node: opens its store, takes up its sessions, and connects.
+/// Starts a node: opens its store, resumes its sessions, and connects.
 ///
-/// Durable events that were not acknowledged come again. A handler may be called before this function returns.
+/// Unacknowledged durable events are redelivered. The handler may be called before this function returns.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if something is missing or contradicts itself;
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG if the configuration is incomplete or contradicts itself;
 ///          MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_STORE_IN_USE and other statuses of the store;
-///          MUSIG_STATUS_NETWORK; MUSIG_STATUS_FORKED. If it fails, the configuration can be corrected and used again.
-/// Out:     out: the node; give it up with musig_node_free.
-///          error: why it failed; may be NULL.
-/// In:      config: what to start with. It is used up.
-/// Threads: any, inside callbacks too.
-/// Blocks:  until the store is read, and for one commit.
+///          MUSIG_STATUS_NETWORK; MUSIG_STATUS_FORKED. On failure the configuration can be corrected and used again.
+/// Out:     out: the node; release it with musig_node_free.
+/// In:      config: the configuration, which is consumed on success.
+/// Blocks:  until the store is loaded, and for one commit.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_start(
     out: *mut *mut musig_node,

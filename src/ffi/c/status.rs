@@ -4,93 +4,94 @@ use std::ffi::{CStr, c_char};
 
 use super::enums::{Enumeration, nul_terminated};
 
-/// What a fallible function returns: a musig_status_code. Zero is success; numbers never change their meaning, and
+/// The result of a fallible function: a musig_status_code. Zero is success; numbers never change their meaning, and
 /// later versions may return new ones.
 pub type musig_status = i32;
 
-/// The values of musig_status. 1 to 99: the call; 100 to 199: the network; 200 to 299: the protocol; 300 to 399: the
-/// store; 400 to 499: the chain; 900 and above: libmusig itself.
+/// The values of musig_status. 1 to 99: the caller; 100 to 199: the network; 200 to 299: the protocol; 300 to 399: the
+/// store; 400 to 499: the Bitcoin backend; 900 and above: internal.
 /// cbindgen:rename-all=prefix:MUSIG_STATUS_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum musig_status_code {
-    /// Done.
+    /// Success.
     OK = 0,
-    /// A pointer is NULL that must not be.
+    /// A required pointer is NULL.
     NULL_ARGUMENT = 1,
-    /// A number, length or text cannot be what it is.
+    /// An argument is out of range, malformed, or not valid UTF-8.
     INVALID_ARGUMENT = 2,
-    /// Bytes that are no compressed public key.
+    /// The bytes are not a valid compressed public key.
     INVALID_KEY = 3,
-    /// A buffer has less room than is needed. Nothing was written.
+    /// The caller's buffer is too small. Nothing was written.
     BUFFER_TOO_SMALL = 4,
-    /// This event, or these terms, have no such field.
+    /// The event, the terms or the proposal does not have this field.
     NO_SUCH_FIELD = 5,
-    /// An index is not below the number of elements.
+    /// An index is not less than the number of elements.
     INDEX_OUT_OF_RANGE = 6,
-    /// The struct_size of a structure is not set, or is of no version of this library.
+    /// The struct_size member of a structure is unset, or smaller than this version of the library requires.
     STRUCT_SIZE = 7,
-    /// Something is missing in the configuration, or contradicts itself.
+    /// The configuration is incomplete or contradicts itself.
     CONFIG = 8,
-    /// The call would wait for its own thread.
+    /// musig_node_stop was called from a callback of the same node and would deadlock.
     WOULD_DEADLOCK = 9,
-    /// The process was forked; nodes work in the process that started the first one.
+    /// The process is a fork; a node works only in the process that started it.
     FORKED = 10,
     /// The node is stopped.
     NODE_STOPPED = 11,
     /// The node is suspended.
     SUSPENDED = 12,
-    /// Events have a consumer already.
+    /// The node's events already have a consumer: a handler, or a thread in musig_node_next_event.
     CONSUMER_EXISTS = 13,
-    /// No event came in time.
+    /// No event arrived before the timeout.
     NO_EVENT = 14,
-    /// There is no event of this number, or it was acknowledged before.
+    /// No durable event with this id is waiting for acknowledgement.
     UNKNOWN_EVENT = 15,
-    /// It does not exist yet: the signatures are not finished, or the peer is not connected.
+    /// The result is not available: the signatures are incomplete, the peer is not connected, or no signer follows.
     NOT_READY = 16,
-    /// The configuration has been used up by a node.
+    /// The configuration was already used to start a node.
     CONFIG_USED = 17,
-    /// The network part failed.
+    /// The network layer failed, or the node is offline.
     NETWORK = 100,
-    /// The proposal is refused.
+    /// The proposal is invalid.
     PROPOSAL = 200,
-    /// The bytes are refused.
+    /// The bytes are malformed, exceed a limit, or fail verification.
     WIRE = 201,
-    /// There is no such session.
+    /// The session is unknown to this node.
     UNKNOWN_SESSION = 202,
-    /// The session exists already.
+    /// A session with this id already exists.
     SESSION_EXISTS = 203,
-    /// The session is not in a state in which this can be done.
+    /// The session's phase does not allow the operation.
     WRONG_STATE = 204,
-    /// A limit is reached.
+    /// A limit is exceeded.
     LIMIT = 205,
-    /// The election question has no answer.
+    /// Invalid election query: no signers, or index out of range.
     ELECTION = 206,
-    /// This is not the election of these signers.
+    /// The election does not match these signers.
     ELECTION_MISMATCH = 207,
-    /// The signer did not sign.
+    /// The signer failed to sign.
     SIGNER = 208,
     /// The signer is locked.
     SIGNER_LOCKED = 209,
-    /// The secret is no secret key, or not the one of this signer.
+    /// The bytes are not a valid secret key, or not the key of this signer.
     WRONG_SECRET = 210,
-    /// This signer is elsewhere, so its key cannot be locked or unlocked here.
+    /// The signer consists of callbacks; its key cannot be locked or unlocked by this library.
     NOT_LOCAL = 211,
-    /// A foreign signer's nonces of this attempt are gone. The session goes on with a new attempt.
+    /// The signer has lost the secret nonces of this attempt; the session continues with a new attempt.
     NONCE_GONE = 212,
-    /// The store failed.
+    /// The store could not be read or written.
     STORE = 300,
-    /// Another node has the store open.
+    /// The store is open in another node.
     STORE_IN_USE = 301,
-    /// The store is of another version.
+    /// The store was written with another schema version.
     STORE_SCHEMA = 302,
-    /// The store is damaged, or is none.
+    /// The file is damaged, or not a libmusig store.
     STORE_CORRUPT = 303,
     /// The store is suspended.
     STORE_SUSPENDED = 304,
-    /// The chain failed. No function returns it; callbacks may, to say that they could not reach their node.
+    /// The Bitcoin backend cannot be reached. Returned by callbacks only, never by a function of the library.
     CHAIN = 400,
-    /// A fault of libmusig. If it is a node's, the node has failed: stop it and start a new one.
+    /// An internal error of libmusig. If a node's function returns it, the node has failed: stop it and start a new
+    /// one.
     INTERNAL = 900,
 }
 
@@ -136,14 +137,12 @@ enumeration!(musig_status_code {
     INTERNAL
 });
 
-/// Gives a status a short English name.
+/// Names a status in a few English words.
 ///
-/// The text is static. What went wrong in one call is said by its musig_error.
+/// The musig_error of a call describes what went wrong in it.
 ///
-/// Returns: a NUL-terminated text; "unknown status" for a number that this version does not have.
+/// Returns: a static, NUL-terminated text; "unknown status" for a number that this version does not define.
 /// In:      status: any number.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
     use musig_status_code::*;
@@ -156,37 +155,37 @@ pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
         BUFFER_TOO_SMALL => c"buffer too small",
         NO_SUCH_FIELD => c"no such field",
         INDEX_OUT_OF_RANGE => c"index out of range",
-        STRUCT_SIZE => c"struct_size is not set",
-        CONFIG => c"the configuration cannot work",
-        WOULD_DEADLOCK => c"would wait for its own thread",
+        STRUCT_SIZE => c"invalid struct_size",
+        CONFIG => c"invalid configuration",
+        WOULD_DEADLOCK => c"would deadlock",
         FORKED => c"the process was forked",
         NODE_STOPPED => c"the node is stopped",
         SUSPENDED => c"the node is suspended",
-        CONSUMER_EXISTS => c"events have a consumer already",
+        CONSUMER_EXISTS => c"events already have a consumer",
         NO_EVENT => c"no event",
         UNKNOWN_EVENT => c"unknown event",
-        NOT_READY => c"not ready yet",
-        CONFIG_USED => c"the configuration is used up",
-        NETWORK => c"the network failed",
-        PROPOSAL => c"the proposal is refused",
-        WIRE => c"the bytes are refused",
+        NOT_READY => c"not available yet",
+        CONFIG_USED => c"configuration already used",
+        NETWORK => c"network failure",
+        PROPOSAL => c"invalid proposal",
+        WIRE => c"malformed or unverifiable bytes",
         UNKNOWN_SESSION => c"unknown session",
-        SESSION_EXISTS => c"the session exists already",
-        WRONG_STATE => c"wrong state of the session",
-        LIMIT => c"a limit is reached",
-        ELECTION => c"the election has no answer",
-        ELECTION_MISMATCH => c"not the election of these signers",
-        SIGNER => c"the signer failed",
+        SESSION_EXISTS => c"session already exists",
+        WRONG_STATE => c"not allowed in this phase",
+        LIMIT => c"limit exceeded",
+        ELECTION => c"invalid election query",
+        ELECTION_MISMATCH => c"election mismatch",
+        SIGNER => c"signer failure",
         SIGNER_LOCKED => c"the signer is locked",
         WRONG_SECRET => c"wrong secret",
         NOT_LOCAL => c"the signer is not local",
-        NONCE_GONE => c"the nonces are gone",
-        STORE => c"the store failed",
+        NONCE_GONE => c"nonces lost",
+        STORE => c"store failure",
         STORE_IN_USE => c"the store is in use",
-        STORE_SCHEMA => c"the store is of another version",
-        STORE_CORRUPT => c"the store is damaged",
+        STORE_SCHEMA => c"store schema mismatch",
+        STORE_CORRUPT => c"store corrupt",
         STORE_SUSPENDED => c"the store is suspended",
-        CHAIN => c"the chain cannot be reached",
+        CHAIN => c"Bitcoin backend unreachable",
         INTERNAL => c"internal error",
     };
     text.as_ptr()

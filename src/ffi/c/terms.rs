@@ -1,4 +1,4 @@
-//! The terms of a session, to be read.
+//! The terms of a session.
 
 use super::boundary::{choice, total};
 use super::enums::{
@@ -12,7 +12,7 @@ use super::status::{musig_status, musig_status_code};
 use crate::protocol::limits;
 use crate::protocol::proposal::{Proposal, Tiers};
 
-/// The terms of a session: what its application is asked to consent to. They never change.
+/// The terms of a session, to which the application consents. Immutable.
 pub struct musig_terms {
     proposal: Proposal,
     signers: Vec<u8>,
@@ -27,36 +27,36 @@ impl musig_terms {
     }
 }
 
-/// The numbers of a session's terms.
+/// The numeric terms of a session.
 #[repr(C)]
 pub struct musig_terms_info {
     /// sizeof(musig_terms_info); the caller sets it.
     pub struct_size: u32,
-    /// The signer index of whoever proposes.
+    /// The signer index of the proposer.
     pub proposer: u32,
-    /// How many signers there are.
-    pub signers: u32,
-    /// How many messages there are.
-    pub messages: u32,
-    /// How many outputs the transaction spends; 0 for a proposal of messages.
-    pub spent: u32,
+    /// Number of signers.
+    pub signers_count: u32,
+    /// Number of messages.
+    pub messages_count: u32,
+    /// Number of outputs that the transaction spends; 0 for a proposal of messages.
+    pub spent_count: u32,
     /// A musig_key_order.
     pub key_order: i32,
     /// A musig_election_method.
     pub election_method: i32,
-    /// 0 if only the elected coordinator is asked to broadcast.
+    /// 1, or 0 if only the elected coordinator is to broadcast.
     pub failover_enabled: i32,
     /// A musig_tiers.
     pub tiers: i32,
-    /// Signers in each turn with MUSIG_TIERS_FIXED, else 0.
+    /// Signers per turn with MUSIG_TIERS_FIXED, else 0.
     pub tier_width: u32,
-    /// How many milliseconds a turn lasts before the next one opens.
+    /// Milliseconds after which the next turn opens.
     pub broadcast_timeout: u64,
-    /// When the proposal expires, in milliseconds since 1970-01-01 00:00 UTC.
+    /// Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
     pub expires_at: u64,
-    /// 1 if it replaces an older session.
+    /// 1 if the session replaces an older one, else 0.
     pub has_replaces: i32,
-    /// The older session that it replaces, or zeros.
+    /// The id of the older session, or zeros.
     pub replaces: [u8; 32],
     /// The session id.
     pub session_id: [u8; 32],
@@ -65,11 +65,13 @@ pub struct musig_terms_info {
 /// A message of a session's terms.
 #[repr(C)]
 pub struct musig_message {
-    /// What is signed; for a transaction its BIP-341 signature hash.
+    /// sizeof(musig_message); the caller sets it.
+    pub struct_size: u32,
+    /// The digest that is signed; for a transaction the BIP-341 signature hash.
     pub digest: [u8; 32],
-    /// For a transaction: the input that the signature is for. Else 0.
+    /// The index of the signed input of a transaction, else 0.
     pub input: u32,
-    /// For a transaction: a musig_sighash. Else MUSIG_SIGHASH_DEFAULT.
+    /// A musig_sighash; MUSIG_SIGHASH_DEFAULT without a transaction.
     pub sighash: i32,
 }
 
@@ -77,7 +79,7 @@ pub struct musig_message {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct musig_tweak {
-    /// A number below the order of secp256k1, big-endian.
+    /// A scalar less than the order of secp256k1, big-endian.
     pub scalar: [u8; 32],
     /// BIP-327's is_xonly_t.
     pub x_only: i32,
@@ -88,17 +90,15 @@ fn no_index(what: &str, index: u32, count: usize) -> Failure {
     Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
 }
 
-/// Decodes and checks encoded terms.
+/// Decodes and validates encoded terms.
 ///
 /// Needs no node.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are refused.
-/// Out:     out: the terms; give them up with musig_terms_free.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL or MUSIG_STATUS_INVALID_KEY if they are invalid.
+/// Out:     out: the terms; release them with musig_terms_free.
 /// In:      data: the encoded terms.
-///          data_length: how many bytes there are, at most 4 MiB.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+///          data_length: length of data in bytes, at most 4 MiB.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_decode(
     out: *mut *mut musig_terms,
@@ -114,14 +114,12 @@ pub unsafe extern "C" fn musig_terms_decode(
     })
 }
 
-/// Tells the numbers of a session's terms.
+/// Gets the numeric terms of a session.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE.
-/// Out:     out: gets the numbers. Set its struct_size before.
-///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the values. Set its struct_size before the call.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_get_info(
     terms: *const musig_terms,
@@ -138,9 +136,9 @@ pub unsafe extern "C" fn musig_terms_get_info(
         out.set(musig_terms_info {
             struct_size: size_of::<musig_terms_info>() as u32,
             proposer: terms.proposer as u32,
-            signers: terms.signers.len() as u32,
-            messages: terms.messages.len() as u32,
-            spent: terms.transaction.as_ref().map_or(0, |transaction| transaction.spent.len() as u32),
+            signers_count: terms.signers.len() as u32,
+            messages_count: terms.messages.len() as u32,
+            spent_count: terms.transaction.as_ref().map_or(0, |transaction| transaction.spent.len() as u32),
             key_order: musig_key_order::from(terms.key_order).number(),
             election_method: musig_election_method::from(terms.election_method).number(),
             failover_enabled: terms.failover.enabled.into(),
@@ -156,17 +154,15 @@ pub unsafe extern "C" fn musig_terms_get_info(
     })
 }
 
-/// Points to bytes of a session's terms.
+/// Gets a pointer to a bytes field of a session's terms.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if there is no such field; MUSIG_STATUS_NO_SUCH_FIELD for the
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the field is unknown; MUSIG_STATUS_NO_SUCH_FIELD for the
 ///          transaction of a proposal of messages.
-/// Out:     out: a pointer that lives as long as the terms.
-///          out_length: how many bytes there are.
-///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
-///          field: a musig_terms_field.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: a pointer that is valid as long as the terms.
+///          out_length: its length in bytes.
+/// In:      field: a musig_terms_field.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_bytes(
     terms: *const musig_terms,
@@ -197,15 +193,13 @@ pub unsafe extern "C" fn musig_terms_bytes(
     })
 }
 
-/// Tells an output that the transaction of a session's terms spends.
+/// Gets an output that the transaction of a session's terms spends.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
-/// Out:     out: the output; its script lives as long as the terms.
-///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
-///          index: the input that spends it.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the output; its script is valid as long as the terms.
+/// In:      index: the index of the input that spends it.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_spent_output(
     terms: *const musig_terms,
@@ -226,15 +220,13 @@ pub unsafe extern "C" fn musig_terms_spent_output(
     })
 }
 
-/// Tells a message of a session's terms.
+/// Gets a message of a session's terms.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
-/// Out:     out: the message.
-///          error: why it failed; may be NULL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_STRUCT_SIZE.
 /// In:      terms: the terms.
-///          index: the index of the message.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the message. Set its struct_size before the call.
+/// In:      index: the index of the message.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_message(
     terms: *const musig_terms,
@@ -243,11 +235,12 @@ pub unsafe extern "C" fn musig_terms_message(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (terms, out) = (get!(terms), out!(out));
+        let (terms, out) = (get!(terms), out!(sized out));
         let messages = &terms.proposal.messages;
         let message =
             messages.get(index as usize).ok_or_else(|| no_index("message", index, messages.len()))?;
         out.set(musig_message {
+            struct_size: size_of::<musig_message>() as u32,
             digest: message.digest,
             input: message.input,
             sighash: musig_sighash::from(message.sighash_type).number(),
@@ -256,28 +249,26 @@ pub unsafe extern "C" fn musig_terms_message(
     })
 }
 
-/// Tells the tweaks of the key that a message is signed with, in the order in which they are applied.
+/// Gets the tweaks of the key that a message is signed with, in the order of application.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_BUFFER_TOO_SMALL.
-/// Out:     out: gets the tweaks.
-///          count: how many there are; 0 for the aggregate key itself.
-///          error: why it failed; may be NULL.
 /// In:      terms: the terms.
-///          out_length: how many tweaks there is room for; 16 always suffice.
-///          index: the index of the message.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// Out:     out: the tweaks.
+/// In:      out_capacity: room in out, in tweaks; 16 always suffice.
+/// Out:     out_count: number of tweaks written; 0 if the key is the aggregate key itself.
+/// In:      index: the index of the message.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_message_tweaks(
     terms: *const musig_terms,
     out: *mut musig_tweak,
-    out_length: usize,
-    count: *mut usize,
+    out_capacity: usize,
+    out_count: *mut usize,
     index: u32,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (terms, out, count) = (get!(terms), out!(out, out_length), out!(count));
+        let (terms, out, out_count) = (get!(terms), out!(out, out_capacity), out!(out_count));
         let messages = terms.proposal.messages.len();
         if index as usize >= messages {
             return Err(no_index("message", index, messages));
@@ -288,28 +279,24 @@ pub unsafe extern "C" fn musig_terms_message_tweaks(
             .map(|tweak| musig_tweak { scalar: tweak.scalar, x_only: tweak.x_only.into() })
             .collect();
         out.write(&path)?;
-        count.set(path.len());
+        out_count.set(path.len());
         Ok(())
     })
 }
 
-/// Takes one more reference to terms.
+/// Adds a reference to terms.
 ///
 /// Returns: the same pointer.
 /// In:      terms: the terms; NULL stays NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_ref(terms: *mut musig_terms) -> *mut musig_terms {
     // SAFETY: the header asks for terms with a reference, or NULL.
     unsafe { add_reference(terms) }
 }
 
-/// Gives up one reference to terms; the last one frees them.
+/// Releases a reference to terms; the last one frees them.
 ///
-/// In:      terms: the terms; nothing is done for NULL.
-/// Threads: any, inside callbacks too.
-/// Blocks:  never.
+/// In:      terms: the terms; NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_terms_free(terms: *mut musig_terms) {
     // SAFETY: the header asks for terms with a reference, or NULL.
