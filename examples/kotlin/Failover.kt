@@ -65,7 +65,7 @@ fun main() = runBlocking {
     val names = listOf("coordinator", "first backup", "second backup")
     val config = NodeConfig(StoreChoice.Memory, listen = listOf("/ip4/127.0.0.1/tcp/0"))
     val nodes = signers.mapIndexed { index, signer ->
-        // The coordinator has no way to the network, so that it cannot be too quick for this program.
+        // The coordinator has no Broadcaster, so that it cannot be too quick for this program.
         MusigNode.start(config, signer, if (index == 0) null else wayOf(names[index]), observer)
     }
     while (nodes[0].listenAddresses().isEmpty() || nodes[1].listenAddresses().isEmpty()) delay(10)

@@ -81,7 +81,7 @@ async def main() -> None:
         for signer in signers
     ]
     order = libmusig.elect(keys, libmusig.ElectionMethod.LEXICOGRAPHIC).priority_list
-    # The coordinator has no way to the chain in this example, so that it certainly does not broadcast.
+    # The coordinator has no Broadcaster in this example, so that it certainly does not broadcast.
     nodes[order[0]] = libmusig.Node(
         signer=signers[order[0]], store=":memory:", listen=["/ip4/127.0.0.1/tcp/0"], without_observer=True
     )

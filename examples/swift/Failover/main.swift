@@ -6,7 +6,7 @@
 import Foundation
 import Musig
 
-/// Stands for the application's way to the network: its own Bitcoin node, or a server that it asks.
+/// Stands for the application's Bitcoin backend: its own node, or an API.
 final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
     private let lock = NSLock()
     private var blocks: [Txid: UInt32] = [:]

@@ -1,4 +1,4 @@
-//! The way to the network, in the application's language.
+//! Broadcasters and chain observers in the application's language.
 
 use std::sync::Arc;
 
@@ -8,71 +8,73 @@ use crate::chain;
 use crate::types::{ChainError, SignedTransaction, Txid};
 pub use crate::types::{ChainQuery, ChainStatus, OutPoint, SubmitOutcome};
 
-/// Submits transactions. Called on a thread of its own, one call at a time; it may block.
+/// Interface to a Bitcoin backend (node or API) that submits transactions. Called on a thread of its own, one call at a
+/// time; it may block.
 #[uniffi::export(rust, foreign)]
 pub trait Broadcaster: Send + Sync {
-    /// Submits. May be called again with the same transaction. Whatever it raises means that the network cannot be
-    /// reached: the other signers take over, and it is asked again.
+    /// Submits a transaction, perhaps not for the first time. Any error means that the Bitcoin backend cannot be
+    /// reached: the other signers take over, and this call is repeated.
     fn submit(&self, transaction: SignedTransaction) -> Result<SubmitOutcome, MusigError>;
 }
 
-/// Looks at the chain. Called on a thread of its own, one call at a time; it may block.
+/// Interface to a Bitcoin backend (node or API) that looks transactions up. Called on a thread of its own, one call at
+/// a time; it may block.
 #[uniffi::export(rust, foreign)]
 pub trait ChainObserver: Send + Sync {
-    /// What the chain says now. Whatever it raises means that it cannot be looked at; it is asked again.
+    /// Looks a transaction up. Any error means that the Bitcoin backend cannot be reached; this call is repeated.
     fn status(&self, query: ChainQuery) -> Result<ChainStatus, MusigError>;
 }
 
-/// What became of a submission.
+/// Outcome of a submission.
 #[uniffi::remote(Enum)]
 pub enum SubmitOutcome {
-    /// The network's node took it, or knew it (or the same transaction with another witness) already.
+    /// The Bitcoin backend accepted the transaction, or had it (or the same one with another witness) already.
     Accepted,
-    /// It refuses the transaction itself (fee, policy, inputs). Nobody is excused by that.
+    /// The Bitcoin backend rejected the transaction itself (fee, policy, inputs). The signer's turn stays open.
     Rejected(
-        /// Its words.
+        /// The backend's message.
         #[uniffi(name = "reason")]
         String,
     ),
 }
 
-/// An output that a transaction spends.
+/// Reference to an output that a transaction spends.
 #[uniffi::remote(Record)]
 pub struct OutPoint {
     /// The transaction that made the output.
     pub txid: Txid,
-    /// Its position there.
+    /// The output's index in that transaction.
     pub vout: u32,
 }
 
-/// What an observer is asked about.
+/// Query to a chain observer.
 #[uniffi::remote(Record)]
 pub struct ChainQuery {
-    /// The transaction.
+    /// The transaction to look up.
     pub txid: Txid,
-    /// What it spends: a conflicting transaction spends one of these.
+    /// The outputs that it spends. A conflicting transaction spends one of these.
     pub spends: Vec<OutPoint>,
 }
 
-/// What the chain says about a transaction.
+/// State of a transaction in the chain.
 #[uniffi::remote(Enum)]
 pub enum ChainStatus {
-    /// Neither it nor a conflicting spend is known.
+    /// Neither the transaction nor a conflicting one is known.
     Unknown,
-    /// It is in the mempool.
+    /// The transaction is in the mempool.
     Seen,
-    /// It is in a block.
+    /// The transaction is in a block.
     Confirmed {
         /// The block's height.
         height: u32,
-        /// At least 1: the block itself counts.
+        /// Confirmations, at least 1: the block itself counts.
         confirmations: u32,
     },
     /// Another transaction spends one of its inputs and is in a block.
     Conflict {
         /// That transaction.
         txid: Txid,
-        /// At least 1: the block itself counts.
+        /// Confirmations, at least 1: the block itself counts.
         confirmations: u32,
     },
 }

@@ -6,7 +6,7 @@ use crate::protocol::election as core;
 pub use crate::protocol::election::ElectionMethod;
 use crate::types::{SessionId, SignerKey};
 
-/// How the coordinator is elected.
+/// Method of electing the coordinator.
 #[uniffi::remote(Enum)]
 pub enum ElectionMethod {
     /// Signers by their compressed keys, ascending.
@@ -21,10 +21,10 @@ pub enum ElectionMethod {
     SessionSalted,
 }
 
-/// The result of an election.
+/// Result of an election.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Election {
-    /// How it was made.
+    /// The election method.
     pub method: ElectionMethod,
     /// The signer index of the elected coordinator: the first of the list.
     pub coordinator: SignerIndex,
@@ -56,7 +56,7 @@ impl From<Election> for core::Election {
     }
 }
 
-/// Only one method looks at the session.
+/// Only one method depends on the session.
 fn session_for(method: ElectionMethod, session: Option<SessionId>) -> Result<SessionId, MusigError> {
     match (session, method) {
         (Some(session), _) => Ok(session),
@@ -78,15 +78,15 @@ pub fn elect(
     Ok(core::elect(&signers, method, &session_for(method, session)?)?.into())
 }
 
-/// The signer that follows an index in the list. After the last one: the first again for the lexicographic and the
-/// hash-based method, nobody for the others. Nobody if there is one signer.
+/// The signer that follows another one in the priority list. After the last one: the first again for the lexicographic
+/// and the hash-based method, none for the others. None if there is one signer.
 #[uniffi::export]
 pub fn backup_after(election: Election, index: SignerIndex) -> Result<Option<SignerIndex>, MusigError> {
     let backup = core::Election::from(election).backup_after(index.to_usize())?;
     Ok(backup.map(SignerIndex::from))
 }
 
-/// Whether this is the election of these signers: method, coordinator, list and proof.
+/// Verifies method, coordinator, priority list and proof of an election of these signers.
 #[uniffi::export(default(session = None))]
 pub fn verify_election(
     election: Election,

@@ -1,4 +1,4 @@
-//! Errors, with what they are about. `reason` is for people, and says what to do next.
+//! Errors with their data. `reason` is a message for people and says what to do next.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,51 +8,51 @@ use super::values::{SignerIndex, moment, number};
 use crate::error::{ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
 use crate::types::{SessionId, SignerKey};
 
-/// Why an operation was not carried out. Nothing changed.
+/// Error of an operation, which changed no state.
 #[derive(Clone, Debug, thiserror::Error, uniffi::Error)]
 pub enum MusigError {
-    /// An argument is not what it must be.
+    /// An argument is out of range or malformed.
     #[error("{what}: {reason}")]
     InvalidArgument {
-        /// Which.
+        /// The argument's name.
         what: String,
-        /// What it must be.
+        /// What is wrong with it.
         reason: String,
     },
     /// The proposal is refused.
     #[error("{reason}")]
     ProposalRefused {
-        /// Why.
+        /// The problem, with its data.
         problem: ProposalProblem,
-        /// The same, for people.
+        /// Message for people.
         reason: String,
     },
     /// The bytes given are refused.
     #[error("{reason}")]
     InputRefused {
-        /// Why.
+        /// Message for people.
         reason: String,
     },
     /// The signer did not sign. A foreign signer raises this, too.
     #[error("{reason}")]
     SignerFailed {
-        /// Why.
+        /// The problem, with its data.
         problem: SignerProblem,
-        /// The same, for people.
+        /// Message for people.
         reason: String,
     },
-    /// The store did not take it.
+    /// The store could not be read or written.
     #[error("{reason}")]
     StoreFailed {
-        /// Why.
+        /// The problem, with its data.
         problem: StoreProblem,
-        /// The same, for people.
+        /// Message for people.
         reason: String,
     },
     /// There are no signers to elect from.
     #[error("{reason}")]
     NoSigners {
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
     /// The index names no signer.
@@ -62,7 +62,7 @@ pub enum MusigError {
         index: SignerIndex,
         /// How many signers there are.
         signers: u32,
-        /// The same, for people.
+        /// Message for people.
         reason: String,
     },
     /// There is no such session.
@@ -70,7 +70,7 @@ pub enum MusigError {
     UnknownSession {
         /// Its id.
         session: SessionId,
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
     /// A session with this id is there already; the running one goes on.
@@ -78,7 +78,7 @@ pub enum MusigError {
     SessionExists {
         /// Its id.
         session: SessionId,
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
     /// The session is not in a state in which this can be done.
@@ -86,79 +86,80 @@ pub enum MusigError {
     WrongState {
         /// Its id.
         session: SessionId,
-        /// What it is.
+        /// The session's state.
         state: String,
-        /// What can be done.
+        /// Message for people.
         reason: String,
     },
     /// A limit is reached.
     #[error("{reason}")]
     LimitReached {
-        /// Of what.
+        /// What is limited.
         what: String,
         /// The limit.
         limit: u64,
-        /// What can be done.
+        /// Message for people.
         reason: String,
     },
     /// The configuration cannot work.
     #[error("{reason}")]
     InvalidConfig {
-        /// Why.
+        /// Message for people.
         reason: String,
     },
     /// The network part could not start.
     #[error("{reason}")]
     NetworkFailed {
-        /// Why.
+        /// Message for people.
         reason: String,
     },
     /// The node was stopped.
     #[error("{reason}")]
     NodeStopped {
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
     /// The node is suspended.
     #[error("{reason}")]
     Suspended {
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
-    /// Somebody else takes the events.
+    /// The node's events have a consumer already.
     #[error("{reason}")]
     ConsumerExists {
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
-    /// A call that would wait for its own thread.
+    /// stop() was called from one of this node's own callbacks and would deadlock; call request_stop() there.
     #[error("{reason}")]
     WouldDeadlock {
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
     /// The process was forked.
     #[error("{reason}")]
     Forked {
-        /// What to do.
+        /// Message for people.
         reason: String,
     },
     /// A fault of libmusig itself.
     #[error("{reason}")]
     Internal {
-        /// What was found.
+        /// Message for people.
         reason: String,
     },
-    /// For a Broadcaster or a ChainObserver to raise: the network's node cannot be reached. The others take over.
+    /// The Bitcoin backend (node or API) cannot be reached. A Broadcaster or a ChainObserver raises this; the other
+    /// signers take over.
     #[error("{reason}")]
     ChainUnreachable {
-        /// Why.
+        /// Message for people.
         reason: String,
     },
-    /// A foreign object raised something else.
+    /// A foreign object raised an error of another type.
     #[error("{reason}")]
     CallbackFailed {
-        /// What it raised.
+        /// That error as text.
         reason: String,
     },
 }
@@ -169,14 +170,14 @@ impl From<UnexpectedUniFFICallbackError> for MusigError {
     }
 }
 
-/// Why terms are no proposal.
+/// Rule that a proposal breaks.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum ProposalProblem {
-    /// No canonical encoding, or of another version.
+    /// The encoding is not canonical, or of another version.
     Encoding,
-    /// Too many or too few of something.
+    /// A count is out of its limits.
     Limit {
-        /// Of what.
+        /// What is counted.
         what: String,
         /// How many there are.
         actual: u64,
@@ -187,58 +188,58 @@ pub enum ProposalProblem {
     },
     /// A signer key is no point of the curve.
     Key {
-        /// Which signer.
+        /// The signer's index.
         signer: SignerIndex,
     },
     /// Two signers are equal, or equal but for the parity byte.
     DuplicateKey {
-        /// The earlier one.
+        /// The earlier signer.
         first: SignerIndex,
-        /// The later one.
+        /// The later signer.
         second: SignerIndex,
     },
-    /// Something points to what does not exist.
+    /// A reference points to nothing.
     Index {
-        /// To what.
+        /// What was referred to.
         what: String,
-        /// With which index.
+        /// The index.
         index: u64,
     },
     /// A tweak is no scalar, or leads to the point at infinity.
     Tweak {
-        /// Which.
+        /// The tweak's index.
         index: u32,
     },
     /// The timeout lies outside of 1 s to 24 h.
     BroadcastTimeout {
-        /// What was asked for.
+        /// The timeout in the proposal.
         actual: Duration,
     },
-    /// Expired, or more than 30 days ahead.
+    /// The expiry is in the past, or more than 30 days ahead.
     Expiry {
         /// The proposal's expiry.
         expires_at: SystemTime,
         /// This node's clock.
         now: SystemTime,
     },
-    /// A number of no known meaning.
+    /// A number has no known meaning.
     Unknown {
-        /// Of what.
+        /// What the number stands for.
         what: String,
         /// The number.
         value: u64,
     },
-    /// The transaction does not fit.
+    /// The transaction is refused.
     Transaction,
     /// Failover needs a transaction that the signatures alone complete.
     FailoverNeedsFixedTransaction,
     /// This node's own key is not among the signers.
     NotASigner,
-    /// None of the above.
+    /// Any other problem.
     Other,
 }
 
-/// Why a signer did not do what it was asked to.
+/// Reason why a signer did not sign.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum SignerProblem {
     /// The key is locked.
@@ -258,25 +259,25 @@ pub enum SignerProblem {
     NoRandomness,
     /// Its partial signature does not verify.
     InvalidPartial,
-    /// None of the above.
+    /// Any other problem.
     Other,
 }
 
-/// Why a node could not read or write its store.
+/// Reason why a node could not read or write its store.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum StoreProblem {
-    /// Somebody else has it open.
+    /// Another process, or another node of this one, has it open.
     InUse {
         /// The file.
         path: String,
     },
-    /// The file is of another version.
+    /// The file has another schema version.
     Schema {
         /// The file.
         path: String,
-        /// The schema in the file.
+        /// The file's schema version.
         found: u64,
-        /// The schema that this library reads.
+        /// The schema version that this library reads.
         expected: u64,
     },
     /// The file is no store, or damaged.
@@ -291,7 +292,7 @@ pub enum StoreProblem {
     },
     /// The store is suspended.
     Suspended,
-    /// None of the above.
+    /// Any other problem.
     Other,
 }
 

@@ -1,4 +1,4 @@
-//! What the application is told.
+//! Events of a node.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,29 +10,30 @@ use crate::protocol::event as core;
 pub use crate::protocol::event::Depth;
 use crate::types::{SessionId, SignedTransaction, SignerKey, Txid};
 
-/// An event, as the application gets it.
+/// Event of a node, with its number.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct NodeEvent {
-    /// Names it for `event_handled`. Another one after a restart.
+    /// The event's number, for `event_handled`. After a restart the same event has another one.
     pub id: u64,
     /// The session; none for events of the network.
     pub session: Option<SessionId>,
-    /// What happened.
+    /// The event itself.
     pub event: Event,
-    /// Whether it comes again after a restart until it is acknowledged.
+    /// Whether the event is delivered again after a restart until it is acknowledged.
     pub durable: bool,
 }
 
-/// How deep a transaction lies in the chain.
+/// Depth of a transaction in the chain.
 #[uniffi::remote(Record)]
 pub struct Depth {
     /// The block's height.
     pub height: u32,
-    /// The block itself counts as one.
+    /// The number of confirmations; the block itself counts as one.
     pub confirmations: u32,
 }
 
-/// Something happened. A durable event has to be acknowledged; at most one of a kind waits in each session.
+/// Event of a session or of the network. A durable event is delivered again after a restart until it is acknowledged;
+/// at most one of a kind waits in each session.
 #[derive(Clone, Debug, PartialEq, uniffi::Enum)]
 pub enum Event {
     /// Somebody proposed a session. Answer with join or decline. Durable.
@@ -48,18 +49,18 @@ pub enum Event {
     SessionCreated,
     /// A signer accepted.
     SessionJoined {
-        /// Which one.
+        /// The signer's index.
         signer: SignerIndex,
-        /// How many did so far.
+        /// How many signers accepted so far.
         joined: u32,
-        /// How many there are.
+        /// How many signers there are.
         signers: u32,
     },
     /// All signers accepted.
     SessionReady,
     /// All nonces of an attempt are here.
     NoncesComplete {
-        /// Which attempt, from 0 on.
+        /// The attempt, from 0 on.
         attempt: u32,
     },
     /// The signatures are finished: this node is a holder. Durable.
@@ -77,7 +78,7 @@ pub enum Event {
     ShouldBroadcast {
         /// This node's own signer index.
         signer: SignerIndex,
-        /// Its turn, from 0 on.
+        /// The turn, from 0 on.
         turn: u32,
         /// When the next turn opens, by this node's clock; none for the last turn.
         next_turn_at: Option<SystemTime>,
@@ -92,7 +93,7 @@ pub enum Event {
         failed: Vec<SignerIndex>,
         /// The signers of this turn.
         next: Vec<SignerIndex>,
-        /// Which turn.
+        /// The turn, from 0 on.
         turn: u32,
     },
     /// Every signer had its turn. An alarm: this node goes on submitting. Durable.
@@ -110,48 +111,48 @@ pub enum Event {
     },
     /// A signer claims to have broadcast. Durable without an observer: look, and notify.
     BroadcastClaimed {
-        /// What it claims to have broadcast.
+        /// Id of the transaction that it claims to have broadcast.
         txid: Txid,
-        /// Its signer index.
+        /// The signer's index.
         by: SignerIndex,
     },
     /// The observer sees the transaction.
     BroadcastSeen {
-        /// The transaction.
+        /// The transaction's id.
         txid: Txid,
     },
     /// The transaction is in a block, or the application said so. Durable.
     BroadcastConfirmed {
-        /// The transaction, if it is known.
+        /// The transaction's id, if it is known.
         txid: Option<Txid>,
-        /// Where the observer sees it. None: by the application.
+        /// The depth at which the observer sees it; none if the application reported it.
         depth: Option<Depth>,
     },
     /// Another transaction that spends the same is in a block. Durable.
     BroadcastConflict {
-        /// That transaction.
+        /// That transaction's id.
         txid: Txid,
     },
     /// The transaction was seen and is gone: a new watch begins. Durable.
     BroadcastLost {
-        /// The transaction.
+        /// The transaction's id.
         txid: Txid,
     },
-    /// The network's node refuses the transaction. Durable.
+    /// The Bitcoin backend rejects the transaction. Durable.
     BroadcastRejected {
-        /// Its words.
+        /// The backend's message.
         reason: String,
     },
-    /// Nothing happened for a while.
+    /// The session made no progress for a while.
     SessionStalled {
         /// The signers that everybody waits for.
         missing: Vec<SignerIndex>,
-        /// For how long.
+        /// Time since the last progress.
         since: Duration,
     },
     /// A signer provably broke a rule. Durable.
     SessionFailed {
-        /// Their signer indices.
+        /// The signer indices of the culprits.
         culprits: Vec<SignerIndex>,
         /// A proof against each, for `verify_proof`.
         proofs: Vec<Vec<u8>>,
@@ -160,11 +161,11 @@ pub enum Event {
     },
     /// A signer declined or aborted. Durable.
     SessionAborted {
-        /// Its signer index.
+        /// The signer's index.
         by: SignerIndex,
-        /// Its words.
+        /// The signer's message.
         reason: String,
-        /// Whether it refused before it took part.
+        /// Whether it declined, before it took part.
         declined: bool,
         /// Whether this node's partial signature is out, so that others may finish.
         may_still_complete: bool,
@@ -180,9 +181,9 @@ pub enum Event {
     KeyInUseElsewhere,
     /// The signer could not do what a session needs; it is asked again.
     SignerFailed {
-        /// Why.
+        /// The problem, with its data.
         problem: SignerProblem,
-        /// The same, for people.
+        /// Message for people.
         reason: String,
     },
     /// A peer connected.
@@ -192,28 +193,28 @@ pub enum Event {
         /// Its signer key, once it proved it.
         signer: Option<SignerKey>,
     },
-    /// A peer is gone.
+    /// A peer disconnected.
     PeerDisconnected {
         /// Its libp2p peer id.
         peer: String,
         /// Its signer key, if it had proved it.
         signer: Option<SignerKey>,
     },
-    /// A signer of this session is gone.
+    /// A signer of this session disconnected.
     ParticipantDisconnected {
-        /// Its signer index.
+        /// The signer's index.
         signer: SignerIndex,
     },
     /// The store does not take commits: nothing is signed or sent until it does. It is tried again.
     StoreFailed {
-        /// Why.
+        /// The problem, with its data.
         problem: StoreProblem,
-        /// The same, for people.
+        /// Message for people.
         reason: String,
     },
     /// A part of the network does not work; the node goes on without it.
     NetworkDegraded {
-        /// Which, and why.
+        /// Which part, and why.
         reason: String,
     },
 }

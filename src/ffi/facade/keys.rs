@@ -36,8 +36,8 @@ fn root(merkle_root: Option<Vec<u8>>) -> Result<Option<[u8; 32]>, MusigError> {
     merkle_root.map(|bytes| array("the Merkle root", bytes)).transpose()
 }
 
-/// Collects the tweaks of a request, a shared prefix once. What its methods return names a tweaked key: it goes into
-/// a message's `tweak`.
+/// Tweaks of a request, each shared prefix once. Its methods return the index of a tweak, which names the key after it
+/// in a message's `tweak`.
 #[derive(Debug, uniffi::Object)]
 pub struct TweakForest {
     forest: Mutex<core::TweakForest>,
@@ -53,21 +53,21 @@ impl TweakForest {
 
 #[uniffi::export]
 impl TweakForest {
-    /// Begins with an aggregate key.
+    /// Makes a forest without tweaks for an aggregate key.
     #[uniffi::constructor]
     pub fn new(aggregate_key: SignerKey) -> Result<Arc<Self>, MusigError> {
         let forest = Mutex::new(core::TweakForest::new(aggregate_key));
         Ok(Arc::new(Self { forest, _live: Live::new("TweakForest") }))
     }
 
-    /// The key after a tweak; without one, the aggregate key.
+    /// The key after a tweak; the aggregate key if none is given.
     #[uniffi::method(default(after = None))]
     pub fn key(&self, after: Option<u32>) -> Result<SignerKey, MusigError> {
         Ok(self.forest().key(after.map(|index| index as usize))?)
     }
 
-    /// Derives along unhardened steps (BIP-32) from the synthetic extended key (BIP-328). Of the empty path there is
-    /// no tweak.
+    /// Derives a child key along unhardened steps (BIP-32) from the synthetic extended key (BIP-328). None for the
+    /// empty path, which needs no tweak.
     pub fn derive(&self, path: Vec<u32>) -> Result<Option<u32>, MusigError> {
         Ok(self.forest().derive(&path)?.map(number))
     }
@@ -79,12 +79,12 @@ impl TweakForest {
         Ok(number(self.forest().taproot(after.map(|index| index as usize), root)?))
     }
 
-    /// Adds any tweak, unless it is there already.
+    /// Adds a tweak, unless the forest has it already.
     pub fn push(&self, tweak: Tweak) -> Result<u32, MusigError> {
         Ok(number(self.forest().push(tweak.try_into()?)?))
     }
 
-    /// What goes into a request's `tweaks`.
+    /// The tweaks for a request's `tweaks`.
     pub fn tweaks(&self) -> Vec<Tweak> {
         self.forest().clone().into_tweaks().into_iter().map(Tweak::from).collect()
     }

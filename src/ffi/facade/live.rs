@@ -1,8 +1,8 @@
-//! Which objects exist: counted in builds for tests, and waited for at a node's end.
+//! Counts of live objects, in builds for tests; and the wait for foreign objects when a node stops.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Held by what may still call a foreign object.
+/// Guard held by whatever may still call a foreign object.
 #[derive(Clone)]
 pub(super) struct InUse {
     _sender: Sender<()>,
@@ -63,7 +63,7 @@ mod counting {
         }
     }
 
-    /// How many objects of each type exist, by name. Types of which none was ever made are missing.
+    /// Counts of live objects by type name. Types that were never instantiated are missing.
     #[uniffi::export]
     pub fn live_objects() -> HashMap<String, u64> {
         count(|counts| counts.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect())

@@ -12,39 +12,39 @@ use tracing::{Dispatch, Metadata, Subscriber};
 use super::error::MusigError;
 use super::live::Live;
 
-/// Records that wait for the sink; what comes on top is dropped.
+/// Length of the queue to the sink; further records are dropped.
 const WAITING: usize = 1024;
 
-/// Gets a node's log. Called on a thread of its own, one call at a time; it may block.
+/// Receiver of a node's log records. Called on a thread of its own, one call at a time; it may block.
 #[uniffi::export(rust, foreign)]
 pub trait LogSink: Send + Sync {
-    /// Takes one record. What it raises is ignored.
+    /// Takes one record. Errors are ignored.
     fn log(&self, record: LogRecord) -> Result<(), MusigError>;
 }
 
-/// How much a record matters.
+/// Severity of a log record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum LogLevel {
-    /// Something does not work.
+    /// A fault: something does not work.
     Error,
-    /// Something may not work.
+    /// A warning: something may not work.
     Warn,
-    /// What an operator wants to know.
+    /// Information for operators.
     Info,
-    /// What a developer wants to know.
+    /// Information for developers.
     Debug,
-    /// Everything.
+    /// Every detail.
     Trace,
 }
 
-/// One line of the log.
+/// Record of a node's log.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct LogRecord {
-    /// How much it matters.
+    /// The severity.
     pub level: LogLevel,
-    /// The part of the library.
+    /// The part of the library that logged it.
     pub target: String,
-    /// The text, with fields as `name=value`.
+    /// The message, with fields as `name=value`.
     pub text: String,
 }
 

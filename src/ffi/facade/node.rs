@@ -21,19 +21,19 @@ pub use crate::node::{DhtMode, RuntimeProfile};
 use crate::store::memory::MemoryStore;
 use crate::types::{SessionId, SignerKey};
 
-/// Where sessions are kept.
+/// Storage of a node's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum StoreChoice {
-    /// In a file, which one node at a time may have open.
+    /// A file, which one node at a time may have open.
     File {
-        /// Its path.
+        /// The file's path.
         path: String,
     },
-    /// In memory. A node that restarts without its store can sign, but not take up its sessions.
+    /// Memory. A node that restarts has lost its sessions; it can sign new ones.
     Memory,
 }
 
-/// How many threads the nodes of this process share for their own work.
+/// Size of the thread pool that the nodes of this process share.
 #[uniffi::remote(Enum)]
 pub enum RuntimeProfile {
     /// Two worker threads.
@@ -42,36 +42,36 @@ pub enum RuntimeProfile {
     Small,
 }
 
-/// What a node does in the distributed hash table, in which signers find each other by their keys.
+/// Role of a node in the distributed hash table, in which signers find each other by their keys.
 #[uniffi::remote(Enum)]
 pub enum DhtMode {
-    /// Nothing.
+    /// No role.
     Off,
-    /// Asks for others, and publishes where it is.
+    /// Looks other signers up, and publishes this node's addresses.
     Client,
-    /// Also keeps for others where they are: for nodes that run all the time and can be reached.
+    /// Also stores the records of others: for nodes that run all the time and can be reached.
     Server,
 }
 
-/// How a node is set up. What is not given has the library's default.
+/// Settings of a node. Those that are not given have the library's defaults.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct NodeConfig {
-    /// Where sessions are kept.
+    /// Storage of the sessions.
     pub store: StoreChoice,
     /// Addresses to listen on, such as `/ip4/0.0.0.0/tcp/4001`. A free port on every interface if there are none.
     #[uniffi(default = [])]
     pub listen: Vec<String>,
-    /// Addresses of peers to connect to, and to connect to again.
+    /// Addresses of peers to connect to, and to reconnect to whenever the connection is lost.
     #[uniffi(default = [])]
     pub peers: Vec<String>,
-    /// Servers of the distributed hash table, in which signers find each other by their keys; each with its peer id, such
-    /// as `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. They need not be signers.
+    /// Servers of the distributed hash table, in which signers find each other by their keys; each with its peer id,
+    /// such as `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. They need not be signers.
     #[uniffi(default = [])]
     pub bootstrap_peers: Vec<String>,
-    /// Relays through which others reach this node, each with its peer id.
+    /// Addresses of relays through which others reach this node, each with its peer id.
     #[uniffi(default = [])]
     pub relays: Vec<String>,
-    /// What this node does in the distributed hash table. Default: it asks, and publishes where it is.
+    /// Role in the distributed hash table. Default: client.
     #[uniffi(default = None)]
     pub dht: Option<DhtMode>,
     /// Whether to announce this node on the local network, where everybody can read it, and to look for signers there.
@@ -81,35 +81,35 @@ pub struct NodeConfig {
     /// often.
     #[uniffi(default = false)]
     pub mobile: bool,
-    /// No network: sessions go by export and import alone.
+    /// No network: sessions are exchanged by export and import alone.
     #[uniffi(default = false)]
     pub offline: bool,
-    /// The application is the observer: it looks at the chain and calls `notify_broadcast_complete`. Must be said if
-    /// there is no ChainObserver.
+    /// The application itself observes the chain and calls `notify_broadcast_complete`. Must be true if there is no
+    /// ChainObserver.
     #[uniffi(default = false)]
     pub without_observer: bool,
     /// Confirmations after which a watch ends. Default 6, at least 1.
     #[uniffi(default = None)]
     pub final_depth: Option<u32>,
-    /// After how much silence a signer counts as down, which opens turns sooner. Off by default.
+    /// Silence after which a signer counts as down, which opens turns sooner. Off by default.
     #[uniffi(default = None)]
     pub dead_after: Option<Duration>,
-    /// Whether to tell the others that this node broadcast.
+    /// Whether to report to the others that this node broadcast (claim).
     #[uniffi(default = true)]
     pub claims: bool,
-    /// Whether to tell the others that this node cannot reach the network.
+    /// Whether to report to the others that this node cannot broadcast (NACK).
     #[uniffi(default = true)]
     pub nacks: bool,
-    /// After how long without progress a session is reported as stalled. Default 10 s.
+    /// Time without progress after which a session is reported as stalled. Default 10 s.
     #[uniffi(default = None)]
     pub stall_after: Option<Duration>,
     /// How many sessions may be open at once. Default 4096.
     #[uniffi(default = None)]
     pub max_sessions: Option<u32>,
-    /// How many threads the nodes share.
+    /// Size of the thread pool.
     #[uniffi(default = None)]
     pub runtime: Option<RuntimeProfile>,
-    /// How much goes to the log sink. Default: what operators want to know.
+    /// Least severity that goes to the log sink. Default: information for operators.
     #[uniffi(default = None)]
     pub log_level: Option<LogLevel>,
 }
@@ -167,14 +167,14 @@ impl NodeConfig {
     }
 }
 
-/// Numbers about a node. Counters begin with its start.
+/// Metrics of a node. Counters begin with its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Metrics {
     /// Sessions that the node holds, closed ones too.
     pub sessions: u64,
     /// Frames handed to the network.
     pub frames_sent: u64,
-    /// Input that was refused, of any kind.
+    /// Refused inputs of any kind.
     pub refused: u64,
     /// Commits of the store.
     pub store_commits: u64,
@@ -184,7 +184,7 @@ pub struct Metrics {
     pub store_failures: u64,
     /// Events that wait for the application.
     pub events_waiting: u64,
-    /// Notices that were dropped, for the application did not take them in time.
+    /// Notices that were dropped because the application did not take them in time.
     pub notices_dropped: u64,
 }
 
@@ -209,7 +209,7 @@ pub fn library_version() -> String {
     env!("CARGO_PKG_VERSION").into()
 }
 
-/// Runs a blocking call on a thread of its own: the executor that waits may be a user interface.
+/// Runs a blocking call on a thread of its own: the waiting executor may be a user interface's.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MusigError> + Send + 'static,
 ) -> Result<T, MusigError> {
@@ -220,7 +220,7 @@ async fn aside<T: Send + 'static>(
     receiver.await.unwrap_or_else(|_| Err(internal("a call panicked".into())))
 }
 
-/// What is waited for at the end, so that no foreign code runs from then on.
+/// Foreign objects that a stopping node waits for, so that no foreign code runs afterwards.
 struct Foreign {
     log: Option<(Dispatch, JoinHandle<()>)>,
     unused: Unused,
@@ -237,8 +237,8 @@ impl Foreign {
     }
 }
 
-/// A running node: one signer's sessions, its peers, its store and its way to the chain. When the last reference to
-/// it and to its sessions is gone, it is asked to stop.
+/// Running node: one signer's sessions, its peers, its store and its Bitcoin backend. When the last reference to it and
+/// to its sessions is dropped, it is asked to stop.
 #[derive(uniffi::Object)]
 pub struct Node {
     node: core::Node,
@@ -293,8 +293,8 @@ impl Node {
 
 #[uniffi::export]
 impl Node {
-    /// Opens the store, takes up its sessions, and starts. Durable events that were not acknowledged come again. If
-    /// the caller is cancelled, the node is stopped again.
+    /// Opens the store, resumes its sessions, and starts the node. Durable events that were not acknowledged are
+    /// delivered again. If the caller is cancelled, the node is stopped.
     #[uniffi::constructor(default(broadcaster = None, observer = None, log_sink = None))]
     pub async fn start(
         config: NodeConfig,
@@ -306,8 +306,8 @@ impl Node {
         aside(move || Self::start_here(config, signer, broadcaster, observer, log_sink).map(Arc::new)).await
     }
 
-    /// Proposes a session to its signers, and consents to it. Answers once that is on the disk; what becomes of it
-    /// comes as events. Goes on when the caller is cancelled.
+    /// Proposes a session to its signers, and consents to it. Returns once that is on the disk; progress comes as
+    /// events. Goes on when the caller is cancelled.
     pub async fn create_session(&self, request: SessionRequest) -> Result<Arc<Session>, MusigError> {
         Ok(Session::wrap(self.node.create_session(request.try_into()?).await?))
     }
@@ -322,23 +322,23 @@ impl Node {
         Ok(self.node.sessions().await?.into_iter().map(SessionStatus::from).collect())
     }
 
-    /// Takes what `export_session` made, from whatever way it came: the same checks and limits as by network.
-    /// Answers the sessions in it. Goes on when the caller is cancelled.
+    /// Imports the bytes that `export_session` made, with the same checks and limits as input from the network. Returns
+    /// the sessions in them. Goes on when the caller is cancelled.
     pub async fn import_sessions(&self, bytes: Vec<u8>) -> Result<Vec<Arc<Session>>, MusigError> {
         Ok(self.node.import(bytes).await?.into_iter().map(Session::wrap).collect())
     }
 
-    /// Connects to an address, and again whenever it is not connected.
+    /// Connects to an address, and reconnects whenever the connection is lost.
     pub async fn add_peer(&self, address: String) -> Result<(), MusigError> {
         Ok(self.node.add_peer(&address).await?)
     }
 
-    /// The addresses under which others may reach this node, with its peer id: what they pass as peers.
+    /// The addresses under which others may reach this node, with its peer id: for their `peers`.
     pub async fn listen_addresses(&self) -> Result<Vec<String>, MusigError> {
         Ok(self.node.listen_addresses().await?)
     }
 
-    /// The signer keys that are connected now.
+    /// The keys of the signers that are connected now.
     pub async fn connected_signers(&self) -> Result<Vec<SignerKey>, MusigError> {
         Ok(self.node.connected_signers().await?)
     }
@@ -353,8 +353,8 @@ impl Node {
         self.node.peer_id().to_owned()
     }
 
-    /// Waits until there is an event for `take_event`, which it does not take: cancelling this loses nothing. One
-    /// caller at a time. Fails with `NodeStopped` once the node stopped. After `wake` it returns without an event.
+    /// Waits until `take_event` has an event, without taking it: cancelling this loses nothing. One caller at a time.
+    /// Fails with `NodeStopped` once the node stopped. After `wake` it returns without an event.
     pub async fn wait_for_event(&self) -> Result<(), MusigError> {
         let mut waiting = Waiting { node: &self.node, reply: self.node.next_event() };
         tokio::select! {
@@ -365,57 +365,58 @@ impl Node {
         Ok(())
     }
 
-    /// Makes the `wait_for_event` that is under way return, else the next one. For languages whose cancelled tasks
-    /// go on waiting.
+    /// Makes the pending `wait_for_event` return, or else the next one. For languages whose cancelled tasks go on
+    /// waiting.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Takes the next event, if there is one. Each comes once per process; a durable one comes again after a restart
+    /// Takes the next event, if there is one. Each is delivered once per process; a durable one again after a restart
     /// until `event_handled` is called.
     pub fn take_event(&self) -> Result<Option<NodeEvent>, MusigError> {
         Ok(self.node.try_next_event()?.map(NodeEvent::from))
     }
 
-    /// Acknowledges a durable event. False: there is none of this number, or it was acknowledged before.
+    /// Acknowledges a durable event. False if there is none of this number, or it was acknowledged before.
     pub fn event_handled(&self, id: u64) -> bool {
         self.node.event_handled(id)
     }
 
-    /// Hands out all durable events again that were not acknowledged, under new numbers.
+    /// Delivers all durable events again that were not acknowledged, under new numbers.
     pub async fn redeliver(&self) -> Result<(), MusigError> {
         Ok(self.node.redeliver().await?)
     }
 
-    /// Signs this node's presence anew, after a locked signer was unlocked.
+    /// Signs and publishes this node's presence again, after a locked signer was unlocked.
     pub async fn announce(&self) -> Result<(), MusigError> {
         Ok(self.node.announce().await?)
     }
 
-    /// Numbers about the node.
+    /// The node's metrics.
     pub async fn metrics(&self) -> Result<Metrics, MusigError> {
         Ok(self.node.metrics().await?.into())
     }
 
-    /// Commits, closes the store and releases its lock. Until `resume` nothing happens. For phones, before the system
+    /// Suspends the node until `resume`: commits, closes the store and releases its lock. For phones, before the system
     /// suspends the application. Goes on when the caller is cancelled.
     pub async fn suspend(&self) -> Result<(), MusigError> {
         Ok(self.node.suspend().await?)
     }
 
-    /// Opens the store again, connects, and looks at the chain before anything is submitted. Goes on when the caller
-    /// is cancelled.
+    /// Resumes a suspended node: opens the store, connects, and observes the chain before it submits anything. Goes on
+    /// when the caller is cancelled.
     pub async fn resume(&self) -> Result<(), MusigError> {
         Ok(self.node.resume().await?)
     }
 
-    /// Asks the node to stop. May be called anywhere, inside foreign objects too.
+    /// Asks the node to stop, and does not wait. May be called anywhere, inside foreign objects too.
     pub fn request_stop(&self) {
         self.node.request_stop();
     }
 
-    /// Stops, and waits until the store is closed and no foreign object of this node runs or will run. Goes on when
-    /// the caller is cancelled. Do not wait for this inside a foreign object of this node; call `request_stop` there.
+    /// Stops the node, and waits until the store is closed and no foreign object of this node runs or will run. Goes on
+    /// when the caller is cancelled. Do not wait for this inside a foreign object of this node; call `request_stop`
+    /// there.
     pub async fn stop(&self) -> Result<(), MusigError> {
         let node = self.node.clone();
         let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -433,7 +434,7 @@ impl Node {
     }
 }
 
-/// Gives an event back that came while its waiter was cancelled.
+/// Wait for an event, which is given back if it arrives while its waiter is cancelled.
 struct Waiting<'a> {
     node: &'a core::Node,
     reply: Reply<crate::event::NodeEvent>,

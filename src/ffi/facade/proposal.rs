@@ -1,4 +1,4 @@
-//! The terms of a session, as they were proposed.
+//! Proposals and proofs.
 
 use std::time::SystemTime;
 
@@ -10,45 +10,45 @@ use crate::protocol::envelope::Proof;
 use crate::protocol::proposal as core;
 use crate::types::{SessionId, SignerKey};
 
-/// Everything that all signers agree on. It cannot be changed.
+/// Immutable terms of a session, on which all signers agree.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Proposal {
-    /// The session.
+    /// The session's id.
     pub session: SessionId,
     /// The encoded terms, of which the session's id is a hash.
     pub encoded: Vec<u8>,
-    /// The signer index of whoever proposes.
+    /// The signer index of the proposer.
     pub proposer: SignerIndex,
     /// The signers; a position here is a signer index.
     pub signers: Vec<SignerKey>,
-    /// The order of key aggregation.
+    /// The order in which keys are aggregated.
     pub key_order: KeyOrder,
-    /// Tweaks, a shared prefix once.
+    /// The tweaks, each shared prefix once.
     pub tweaks: Vec<Tweak>,
-    /// What is signed.
+    /// The messages to sign.
     pub messages: Vec<ProposalMessage>,
     /// The transaction that the signatures complete: its consensus encoding, if the proposal is of one.
     pub unsigned_transaction: Option<Vec<u8>>,
     /// The outputs that the transaction spends, one for each input.
     pub spent_outputs: Vec<SpentOutput>,
-    /// How the coordinator is elected.
+    /// The election method.
     pub election_method: ElectionMethod,
-    /// When others take over from it.
+    /// The failover policy.
     pub failover: FailoverPolicy,
-    /// When the session ends if it has no other end.
+    /// The expiry of the proposal.
     pub expires_at: SystemTime,
-    /// The proposer's words to the other signers.
+    /// The proposer's message to the other signers.
     pub metadata: Vec<u8>,
-    /// An older session whose transaction this one replaces.
+    /// The older session whose transaction this one replaces.
     pub replaces: Option<SessionId>,
 }
 
-/// One message of a proposal.
+/// Message of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct ProposalMessage {
-    /// What is signed: 32 bytes; for a transaction its BIP-341 signature hash.
+    /// The 32 bytes that are signed; for a transaction a BIP-341 signature hash.
     pub digest: Vec<u8>,
-    /// The last tweak of the key it is signed with. None: the aggregate key itself.
+    /// The index of the last tweak of the signing key. None: the aggregate key itself.
     pub tweak: Option<u32>,
     /// For a transaction: the input that the signature is for.
     pub input: u32,
@@ -93,22 +93,22 @@ impl From<&core::Proposal> for Proposal {
     }
 }
 
-/// Reads and checks an encoded proposal. Its expiry is not looked at.
+/// Decodes and validates an encoded proposal, but for its expiry.
 #[uniffi::export]
 pub fn decode_proposal(encoded: Vec<u8>) -> Result<Proposal, MusigError> {
     Ok((&core::Proposal::decode(&encoded)?).into())
 }
 
-/// Whom a proof convicts.
+/// Signer that a proof convicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Culprit {
-    /// The session.
+    /// The session's id.
     pub session: SessionId,
     /// The signer's index.
     pub signer: SignerIndex,
 }
 
-/// Checks a proof of a SessionFailed event from its bytes alone, and says whom it convicts.
+/// Verifies a proof of a SessionFailed event from its bytes alone, and returns the signer that it convicts.
 #[uniffi::export]
 pub fn verify_proof(proof: Vec<u8>) -> Result<Culprit, MusigError> {
     let culprit = Proof::verify(&Musig2, &proof)?;

@@ -1,4 +1,4 @@
-//! What an application says to propose a session.
+//! Requests for new sessions.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use crate::node;
 use crate::protocol::proposal as core;
 use crate::types::{SessionId, SignerKey};
 
-/// A message to sign.
+/// Message to sign.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Message {
-    /// 32 bytes.
+    /// The 32 bytes to sign.
     pub digest: Vec<u8>,
-    /// The last tweak of the key it is signed with: an index into the request's tweaks. None: the aggregate key.
+    /// The index, in the request's tweaks, of the last tweak of the signing key. None: the aggregate key.
     #[uniffi(default = None)]
     pub tweak: Option<u32>,
 }
 
-/// What is signed.
+/// Content of a session: what is signed.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum SessionContent {
-    /// Messages, with the aggregate key or tweaked ones. The node hands out signatures and turns; the application
-    /// builds and broadcasts.
+    /// Messages, signed with the aggregate key or tweaked ones. The node yields signatures and turns; the application
+    /// builds and broadcasts the transaction.
     Messages {
-        /// 1 to 256.
+        /// 1 to 256 messages.
         messages: Vec<Message>,
     },
-    /// All inputs of a transaction that the signers' key owns, by the Taproot key path (BIP-341). Without tweaks the
-    /// key is the aggregate key with the BIP-341 tweak and no scripts.
+    /// Transaction, of which all inputs that the signers' key owns are signed by the Taproot key path (BIP-341).
+    /// Without tweaks the key is the aggregate key with the BIP-341 tweak and no scripts.
     Transaction {
-        /// Consensus encoding, in which inputs of others carry their final witnesses.
+        /// The consensus encoding, in which inputs of others carry their final witnesses.
         unsigned: Vec<u8>,
         /// The spent outputs, one for each input.
         spent: Vec<SpentOutput>,
@@ -40,29 +40,29 @@ pub enum SessionContent {
     },
 }
 
-/// The terms of a session to be. What is not given has the library's default.
+/// Request for a new session. Terms that are not given have the library's defaults.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct SessionRequest {
-    /// The signers, this node's own key among them: 1 to 128. A position here is a signer index.
+    /// The signers' keys, this node's own among them: 1 to 128. A position here is a signer index.
     pub signers: Vec<SignerKey>,
-    /// What is signed.
+    /// The content to sign.
     pub content: SessionContent,
-    /// The order of key aggregation. Sorted by default.
+    /// The order in which keys are aggregated. Sorted by default.
     #[uniffi(default = None)]
     pub key_order: Option<KeyOrder>,
     /// The tweaks that messages, or the keys of inputs, may have.
     #[uniffi(default = None)]
     pub tweaks: Option<Vec<Tweak>>,
-    /// How the coordinator is elected. By the lowest key by default.
+    /// The election method. Lexicographic by default.
     #[uniffi(default = None)]
     pub election_method: Option<ElectionMethod>,
-    /// When others take over from the coordinator. After 5 minutes each, one at a time, by default.
+    /// The failover policy. By default turns of 5 minutes, one signer each.
     #[uniffi(default = None)]
     pub failover: Option<FailoverPolicy>,
-    /// When the session ends if it has no other end: 24 hours by default, at most 30 days.
+    /// Time until the proposal expires: 24 hours by default, at most 30 days.
     #[uniffi(default = None)]
     pub expires_in: Option<Duration>,
-    /// Words to the other signers, at most 4 KiB.
+    /// Message to the other signers, at most 4 KiB.
     #[uniffi(default = None)]
     pub metadata: Option<Vec<u8>>,
     /// An older session whose transaction this one replaces: a fee bump.

@@ -1,4 +1,4 @@
-//! Who holds the key.
+//! Signers: holders of secret keys.
 
 use std::sync::Arc;
 
@@ -13,43 +13,43 @@ use crate::protocol::crypto::{NONCE, PARTIAL};
 use crate::signer::{self as core, Signer as _};
 use crate::types::{SessionId, Signature, SignerKey};
 
-/// Holds one secret key elsewhere: in another process, or in a device that speaks MuSig2. Called on a thread of its
-/// own, one call at a time; it may block. It raises `SignerFailed` to say why it did not sign.
+/// Foreign signer: holder of one secret key in another process, or in a device that speaks MuSig2. Called on a thread
+/// of its own, one call at a time; it may block. `SignerFailed` says why it did not sign.
 #[uniffi::export(rust, foreign)]
 pub trait Signer: Send + Sync {
-    /// The public key. Asked for once, when the node starts.
+    /// The public key. Called once, when the node starts.
     fn public_key(&self) -> Result<SignerKey, MusigError>;
 
-    /// BIP-340 signature (64 bytes) over a digest (32 bytes).
+    /// Makes a BIP-340 signature (64 bytes) over a digest (32 bytes).
     fn sign(&self, digest: Vec<u8>) -> Result<Vec<u8>, MusigError>;
 
-    /// Makes secret nonces, keeps them for (session, attempt), and answers with the public ones: 66 bytes for each
-    /// message. Once for each attempt.
+    /// Makes secret nonces, keeps them for (session, attempt), and returns the public ones: 66 bytes for each message.
+    /// Once for each attempt.
     fn make_nonces(&self, request: Arc<NonceRequest>) -> Result<Vec<Vec<u8>>, MusigError>;
 
-    /// Uses the nonces of (session, attempt) up, and answers with partial signatures: 32 bytes for each message.
+    /// Consumes the nonces of (session, attempt), and returns partial signatures: 32 bytes for each message.
     fn make_partials(&self, request: Arc<PartialRequest>) -> Result<Vec<Vec<u8>>, MusigError>;
 
-    /// Wipes nonces of the session for attempts up to and including this one, if any are left.
+    /// Wipes the session's unused nonces of attempts up to and including this one.
     fn forget(&self, session: SessionId, attempt: u32) -> Result<(), MusigError>;
 }
 
-/// Who holds a node's key.
+/// Holder of a node's key.
 #[derive(uniffi::Enum)]
 pub enum SignerChoice {
-    /// This process.
+    /// Key in this process.
     Local {
-        /// The key. It may be locked and unlocked while the node runs.
+        /// The signer. It may be locked and unlocked while the node runs.
         signer: Arc<LocalSigner>,
     },
-    /// The application's own object.
+    /// Key in an object of the application's.
     Foreign {
         /// The object.
         signer: Arc<dyn Signer>,
     },
 }
 
-/// Asks for public nonces: one for each message of a session.
+/// Request for public nonces: one for each message of a session.
 #[derive(uniffi::Object)]
 pub struct NonceRequest {
     request: core::NonceRequest,
@@ -68,7 +68,7 @@ impl NonceRequest {
         self.request.attempt
     }
 
-    /// The signer index of the key.
+    /// The signer's own index.
     pub fn signer(&self) -> SignerIndex {
         self.request.signer.into()
     }
@@ -80,7 +80,7 @@ impl NonceRequest {
     }
 }
 
-/// Asks for partial signatures: one for each message of a session.
+/// Request for partial signatures: one for each message of a session.
 #[derive(uniffi::Object)]
 pub struct PartialRequest {
     request: core::PartialRequest,
@@ -94,12 +94,12 @@ impl PartialRequest {
         (&self.request.proposal).into()
     }
 
-    /// The attempt, from 0 on. Its nonces are used up by this, whatever the outcome.
+    /// The attempt, from 0 on. Its nonces are consumed, whatever the outcome.
     pub fn attempt(&self) -> u32 {
         self.request.attempt
     }
 
-    /// The signer index of the key.
+    /// The signer's own index.
     pub fn signer(&self) -> SignerIndex {
         self.request.signer.into()
     }
@@ -117,7 +117,7 @@ impl PartialRequest {
     }
 }
 
-/// A secret key and its secret nonces in this process's memory, which is not swapped and not part of a core dump
+/// Signer with its secret key and nonces in this process's memory, which is neither swapped nor part of a core dump
 /// where the system allows that.
 #[derive(uniffi::Object)]
 pub struct LocalSigner {
@@ -141,13 +141,13 @@ fn secret_bytes(secret: Vec<u8>) -> Result<Zeroizing<[u8; 32]>, MusigError> {
 
 #[uniffi::export]
 impl LocalSigner {
-    /// Takes a secret key: 32 bytes. Wipe your own copy afterwards.
+    /// Makes a signer of a secret key of 32 bytes. Wipe your own copy afterwards.
     #[uniffi::constructor]
     pub fn new(secret: Vec<u8>) -> Result<Arc<Self>, MusigError> {
         Ok(Self::wrap(core::LocalSigner::new(*secret_bytes(secret)?)?))
     }
 
-    /// Makes a new key that cannot be read back: for tests, and for sessions that nobody has to repeat.
+    /// Makes a signer with a new key that cannot be read back: for tests and one-off sessions.
     #[uniffi::constructor]
     pub fn generate() -> Result<Arc<Self>, MusigError> {
         Ok(Self::wrap(core::LocalSigner::generate()?))
@@ -163,34 +163,34 @@ impl LocalSigner {
         self.signer.lock();
     }
 
-    /// Takes the same secret key again.
+    /// Unlocks the signer with the same secret key.
     pub fn unlock(&self, secret: Vec<u8>) -> Result<(), MusigError> {
         Ok(self.signer.unlock(*secret_bytes(secret)?)?)
     }
 
-    /// Whether the key is wiped.
+    /// Whether the signer is locked: its key is wiped.
     pub fn is_locked(&self) -> bool {
         self.signer.is_locked()
     }
 
-    /// What a Signer does, for one that wraps this: BIP-340 signature over a digest of 32 bytes.
+    /// `Signer.sign`, for a signer that wraps this one: BIP-340 signature over a digest of 32 bytes.
     pub fn sign(&self, digest: Vec<u8>) -> Result<Vec<u8>, MusigError> {
         Ok(self.signer.sign(&array("the digest", digest)?)?.0.to_vec())
     }
 
-    /// What a Signer does, for one that wraps this: public nonces.
+    /// `Signer.make_nonces`, for a signer that wraps this one: public nonces.
     pub fn make_nonces(&self, request: Arc<NonceRequest>) -> Result<Vec<Vec<u8>>, MusigError> {
         let nonces = self.signer.make_nonces(&request.request)?;
         Ok(nonces.into_iter().map(|nonce| nonce.to_vec()).collect())
     }
 
-    /// What a Signer does, for one that wraps this: partial signatures.
+    /// `Signer.make_partials`, for a signer that wraps this one: partial signatures.
     pub fn make_partials(&self, request: Arc<PartialRequest>) -> Result<Vec<Vec<u8>>, MusigError> {
         let partials = self.signer.make_partials(&request.request)?;
         Ok(partials.into_iter().map(|partial| partial.to_vec()).collect())
     }
 
-    /// What a Signer does, for one that wraps this: wipes unused nonces.
+    /// `Signer.forget`, for a signer that wraps this one: wipes unused nonces.
     pub fn forget(&self, session: SessionId, attempt: u32) -> Result<(), MusigError> {
         self.signer.forget(&session, attempt);
         Ok(())
@@ -211,7 +211,7 @@ impl ForeignSigner {
     }
 }
 
-/// What a foreign signer said, in the core's words where these decide what happens next.
+/// Error of a foreign signer, as the core's own kind where the kind decides what happens next.
 fn refused(error: MusigError) -> SignerError {
     match error {
         MusigError::SignerFailed { problem: SignerProblem::Locked, .. } => SignerError::Locked,

@@ -1,4 +1,4 @@
-//! How a session stands.
+//! Status of sessions.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::protocol::status as core;
 pub use crate::protocol::status::Phase;
 use crate::types::{SessionId, Txid};
 
-/// How far a session is.
+/// Phase of a session.
 #[uniffi::remote(Enum)]
 pub enum Phase {
     /// Proposed by another signer; waits for join or decline.
@@ -33,12 +33,12 @@ pub enum Phase {
     Closed,
 }
 
-/// A session, as this node sees it now.
+/// Status of a session at this node.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct SessionStatus {
-    /// The session.
+    /// The session's id.
     pub session: SessionId,
-    /// How far it is.
+    /// The phase.
     pub phase: Phase,
     /// This node's own signer index.
     pub own_index: SignerIndex,
@@ -46,11 +46,11 @@ pub struct SessionStatus {
     pub signers: u32,
     /// The signers that accepted.
     pub accepted: Vec<SignerIndex>,
-    /// The signers that everybody waits for.
+    /// The signers that the session waits for.
     pub missing: Vec<SignerIndex>,
     /// The current attempt, from 0 on.
     pub attempt: u32,
-    /// Whether this node's partial signature went out.
+    /// Whether this node's partial signature was sent.
     pub partial_sent: bool,
     /// When the proposal expires.
     pub expires_at: SystemTime,
@@ -58,7 +58,7 @@ pub struct SessionStatus {
     pub failover: Option<FailoverStatus>,
 }
 
-/// The watch of a session.
+/// Status of a session's failover.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct FailoverStatus {
     /// The elected coordinator.
@@ -67,41 +67,41 @@ pub struct FailoverStatus {
     pub current: Vec<SignerIndex>,
     /// The last turn that opened, from 0 on.
     pub turn: u32,
-    /// How long until the next turn opens. None: this is the last one.
+    /// Time until the next turn opens. None: this is the last one.
     pub until_next_turn: Option<Duration>,
-    /// What is known of the transaction.
+    /// The evidence about the transaction.
     pub evidence: Evidence,
     /// How often this node submitted.
     pub submissions: u32,
-    /// Watches that came before, each lost.
+    /// The number of watches before this one, each ended by an eviction or a reorganisation.
     pub watch: u32,
 }
 
-/// What a node knows of a transaction's way.
+/// Evidence that a transaction was broadcast.
 #[uniffi::remote(Enum)]
 pub enum Evidence {
-    /// Nothing, or only what others claim.
+    /// No evidence, or only claims of others.
     #[uniffi(name = "Nothing")]
     None,
-    /// The own submission was accepted, or the application said so.
+    /// This node's submission was accepted, or its application reported that.
     Submitted,
-    /// The observer sees it.
+    /// The observer sees the transaction.
     Seen,
-    /// It is in a block.
+    /// The transaction is in a block.
     Confirmed {
         /// The block's height.
         height: u32,
-        /// The block itself counts as one.
+        /// The number of confirmations; the block itself counts as one.
         confirmations: u32,
     },
     /// A conflicting spend is in a block.
     Conflict {
         /// The conflicting transaction.
         txid: Txid,
-        /// The block itself counts as one.
+        /// The number of confirmations; the block itself counts as one.
         confirmations: u32,
     },
-    /// The application, which is the observer here, said that it is broadcast.
+    /// The application, in place of an observer, reported the broadcast.
     Notified,
 }
 

@@ -8,7 +8,7 @@ pub use crate::protocol::proposal::{KeyOrder, SighashType, SpentOutput, Tiers};
 pub use crate::types::SignedTransaction;
 use crate::types::{SessionId, Signature, SignerKey, Txid, UnixMillis};
 
-/// A refused argument.
+/// Error for an invalid argument.
 pub(super) fn invalid(what: &str, reason: impl ToString) -> MusigError {
     MusigError::InvalidArgument { what: what.to_owned(), reason: reason.to_string() }
 }
@@ -73,7 +73,7 @@ pub(super) fn indices(values: Vec<usize>) -> Vec<SignerIndex> {
     values.into_iter().map(SignerIndex::from).collect()
 }
 
-/// A moment by this machine's clock. The end of time is cut to the year 2242, which all languages can write.
+/// Time by this machine's clock, cut at the year 2248, which all languages can represent.
 pub(super) fn moment(time: UnixMillis) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(time.0.min(1 << 43))
 }
@@ -87,12 +87,12 @@ pub(super) fn signature_bytes(signatures: Vec<Signature>) -> Vec<Vec<u8>> {
     signatures.into_iter().map(|signature| signature.0.to_vec()).collect()
 }
 
-/// The order in which keys are aggregated. It changes the aggregate key and nothing else.
+/// Order in which keys are aggregated. It changes the aggregate key and nothing else.
 #[uniffi::remote(Enum)]
 pub enum KeyOrder {
     /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
     Sorted,
-    /// As they are given.
+    /// The order in which they are given.
     AsGiven,
 }
 
@@ -105,14 +105,14 @@ pub enum SighashType {
     All,
 }
 
-/// One step from a key to a tweaked key (BIP-327 `ApplyTweak`).
+/// Tweak of a key (BIP-327 `ApplyTweak`).
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Tweak {
-    /// A number below the order of the curve: 32 bytes, big-endian.
+    /// The scalar, below the order of the curve: 32 bytes, big-endian.
     pub scalar: Vec<u8>,
-    /// `true` for BIP-341, `false` for BIP-32 (BIP-328).
+    /// Whether it is an x-only tweak: `true` for BIP-341, `false` for BIP-32 (BIP-328).
     pub x_only: bool,
-    /// The tweak that this one is applied after: an index below its own. None: it is the first.
+    /// The index of the tweak that this one follows, below its own. None: it is the first.
     #[uniffi(default = None)]
     pub follows: Option<u32>,
 }
@@ -134,23 +134,23 @@ impl From<core::Tweak> for Tweak {
     }
 }
 
-/// An output that a transaction spends.
+/// Output that a transaction spends.
 #[uniffi::remote(Record)]
 pub struct SpentOutput {
-    /// Its value in satoshis.
+    /// The value in satoshis.
     pub value: u64,
-    /// Its script (`scriptPubKey`).
+    /// The script (`scriptPubKey`).
     pub script: Vec<u8>,
 }
 
-/// How signers are grouped into turns.
+/// Grouping of signers into tiers, which take their turn together.
 #[uniffi::remote(Enum)]
 pub enum Tiers {
     /// One signer each: the classical order.
     Single,
     /// The same number of signers in each.
     Fixed(
-        /// How many, at least 1.
+        /// The number of signers, at least 1.
         #[uniffi(name = "signers")]
         u16,
     ),
@@ -158,16 +158,16 @@ pub enum Tiers {
     Doubling,
 }
 
-/// When the next signers are to broadcast.
+/// Failover policy: when the next signers are to broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct FailoverPolicy {
-    /// If false, only the elected coordinator is asked to broadcast.
+    /// Whether others take over. If false, only the elected coordinator is asked to broadcast.
     #[uniffi(default = true)]
     pub enabled: bool,
-    /// How long each turn lasts before the next one opens: 1 s to 24 h. 5 minutes if it is not given.
+    /// Time from one turn's opening to the next: 1 s to 24 h. 5 minutes if it is not given.
     #[uniffi(default = None)]
     pub broadcast_timeout: Option<Duration>,
-    /// How many signers take their turn together. One if it is not given.
+    /// Grouping of signers into tiers. One signer each if it is not given.
     #[uniffi(default = None)]
     pub tiers: Option<Tiers>,
 }
@@ -193,11 +193,11 @@ impl From<core::FailoverPolicy> for FailoverPolicy {
     }
 }
 
-/// A finished transaction.
+/// Final transaction with its witnesses.
 #[uniffi::remote(Record)]
 pub struct SignedTransaction {
-    /// Its id.
+    /// The transaction's id.
     pub txid: Txid,
-    /// Consensus encoding with witnesses.
+    /// The consensus encoding with witnesses.
     pub bytes: Vec<u8>,
 }

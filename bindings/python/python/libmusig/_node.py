@@ -1,4 +1,4 @@
-"""The node, in the custom of Python."""
+"""The node, with a Python interface."""
 
 from __future__ import annotations
 
@@ -64,23 +64,23 @@ async def _finish(call: Coroutine[Any, Any, T]) -> T:
 
 
 class NodeEvent:
-    """An event. ``data`` says what happened; see ``libmusig.events``."""
+    """Event of a node. ``data`` is one of the classes in ``libmusig.events``."""
 
     __slots__ = ("_node", "data", "durable", "id", "session")
 
     def __init__(self, node: _ffi.Node, event: _ffi.NodeEvent) -> None:
         self._node = node
         self.id: int = event.id
-        """Its number. Another one after a restart."""
+        """The event's number. After a restart the same event has another one."""
         self.session: str | None = event.session
         """The session's id; none for events of the network."""
         self.data: EventData = cast(EventData, event.event)
-        """What happened."""
+        """The event itself."""
         self.durable: bool = event.durable
-        """Whether it comes again after a restart until it is acknowledged."""
+        """Whether the event is delivered again after a restart until it is acknowledged."""
 
     def ack(self) -> bool:
-        """Acknowledges the event. False: it is not durable, or was acknowledged before."""
+        """Acknowledges the event. False if it is not durable, or was acknowledged before."""
         return self._node.event_handled(self.id)
 
     def __repr__(self) -> str:
@@ -91,13 +91,13 @@ Handler = Callable[[NodeEvent], Union[Awaitable[object], object]]
 
 
 class Node:
-    """One signer's sessions, its peers, its store and its way to the chain.
+    """Node: one signer's sessions, its peers, its store and its Bitcoin backend.
 
     ``async with Node(...) as node`` starts it, and stops it at the end. Every method may be called from any event
-    loop and any thread. Cancelling a call that changes something does not undo it: it goes on.
+    loop and any thread. Cancelling a call that changes state does not undo it: it goes on.
 
     ``store`` is a path, or ``":memory:"``. Either ``observer`` or ``without_observer=True`` must be given: then the
-    application looks at the chain and calls ``notify_broadcast_complete``.
+    application itself observes the chain and calls ``notify_broadcast_complete``.
 
     Nodes find each other by their keys alone if they have a server in common: ``bootstrap_peers``, and ``relays`` for
     those that cannot be dialled, each an address with its peer id (``/p2p/…``). ``mobile=True`` suits phones.
@@ -156,7 +156,7 @@ class Node:
         self._started: _ffi.Node | None = None
 
     async def start(self) -> Node:
-        """Opens the store, takes up its sessions, and starts. If this is cancelled, the node is stopped again."""
+        """Opens the store, resumes its sessions, and starts the node. If this is cancelled, the node is stopped."""
         if self._started is not None:
             raise InvalidArgument("start", "this node was started already; make a new Node to start again")
         broadcaster, observer, log_sink = self._objects
@@ -166,7 +166,7 @@ class Node:
         return self
 
     async def stop(self) -> None:
-        """Stops, and waits until the store is closed and no object of the application runs or will run.
+        """Stops the node, and waits until the store is closed and no object of the application runs or will run.
 
         Goes on if it is cancelled. Do not wait for it inside a Broadcaster, ChainObserver, Signer or LogSink of this
         node; call ``request_stop`` there.
@@ -192,7 +192,7 @@ class Node:
     async def next_event(self) -> NodeEvent:
         """Waits for the next event and takes it. Cancelling this loses none. One caller at a time.
 
-        Each event comes once; a durable one comes again after a restart, and after ``redeliver``, until its ``ack``.
+        Each event is delivered once; a durable one again after a restart, and after ``redeliver``, until its ``ack``.
         """
         node = self._node
         while True:
@@ -202,7 +202,7 @@ class Node:
             await node.wait_for_event()
 
     def wake(self) -> None:
-        """Makes a wait for an event look again. Cancelling the task that waits is the usual way in Python."""
+        """Makes a pending wait for an event check again. Cancelling the waiting task is the usual way in Python."""
         self._node.wake()
 
     async def events(self) -> AsyncIterator[NodeEvent]:
@@ -215,11 +215,11 @@ class Node:
             yield event
 
     async def run(self, handler: Handler) -> None:
-        """Gives all events to a function, or coroutine function, until the node stops.
+        """Calls a function, or coroutine function, with each event until the node stops.
 
         An event is acknowledged when the handler returns. It is kept when the handler raises, which is logged, and
-        when this is cancelled meanwhile: then it comes again after a restart or ``redeliver``. Handlers should be
-        idempotent.
+        when this is cancelled meanwhile: then it is delivered again after a restart or ``redeliver``. Handlers should
+        be idempotent.
         """
         async for event in self.events():
             try:
@@ -249,10 +249,10 @@ class Node:
         metadata: bytes = b"",
         replaces: str | None = None,
     ) -> Session:
-        """Proposes a session to its signers, and consents to it. Answers once that is on the disk.
+        """Proposes a session to its signers, and consents to it. Returns once that is on the disk.
 
         Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
-        ``spent``. ``tiers`` is how many signers take their turn together. What becomes of it comes as events.
+        ``spent``. ``tiers`` is how many signers take their turn together. Progress comes as events.
         """
         content: object
         if (messages is None) == (transaction is None):
@@ -293,19 +293,19 @@ class Node:
         return await self._node.sessions()
 
     async def import_sessions(self, data: bytes) -> list[Session]:
-        """Takes what ``Session.export_session`` made, from whatever way it came. Answers the sessions in it."""
+        """Imports the bytes that ``Session.export_session`` made. Returns the sessions in them."""
         return await _finish(self._node.import_sessions(data))
 
     async def add_peer(self, address: str) -> None:
-        """Connects to an address, and again whenever it is not connected."""
+        """Connects to an address, and reconnects whenever the connection is lost."""
         await self._node.add_peer(address)
 
     async def listen_addresses(self) -> list[str]:
-        """The addresses under which others may reach this node: what they pass as ``peers``."""
+        """The addresses under which others may reach this node: for their ``peers``."""
         return await self._node.listen_addresses()
 
     async def connected_signers(self) -> list[str]:
-        """The signer keys that are connected now."""
+        """The keys of the signers that are connected now."""
         return await self._node.connected_signers()
 
     @property
@@ -319,25 +319,25 @@ class Node:
         return self._node.peer_id()
 
     async def redeliver(self) -> None:
-        """Hands out all durable events again that were not acknowledged, under new numbers."""
+        """Delivers all durable events again that were not acknowledged, under new numbers."""
         await self._node.redeliver()
 
     async def announce(self) -> None:
-        """Signs this node's presence anew, after a locked signer was unlocked."""
+        """Signs and publishes this node's presence again, after a locked signer was unlocked."""
         await self._node.announce()
 
     async def metrics(self) -> Metrics:
-        """Numbers about the node."""
+        """The node's metrics."""
         return await self._node.metrics()
 
     async def suspend(self) -> None:
-        """Commits, closes the store and releases its lock, until ``resume``."""
+        """Suspends the node until ``resume``: commits, closes the store and releases its lock."""
         await self._node.suspend()
 
     async def resume(self) -> None:
-        """Opens the store again, connects, and looks at the chain before anything is submitted."""
+        """Resumes a suspended node: opens the store, connects, and observes the chain before it submits anything."""
         await self._node.resume()
 
     def request_stop(self) -> None:
-        """Asks the node to stop. May be called anywhere."""
+        """Asks the node to stop, and does not wait. May be called anywhere."""
         self._node.request_stop()

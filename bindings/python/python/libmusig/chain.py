@@ -1,7 +1,8 @@
-"""The way to the network: what an application implements, and what its objects answer.
+"""Broadcasters, chain observers and log sinks: what an application implements, and what its objects return.
 
 Objects of these classes are called on a thread of the node's own, one call at a time. They may block, and they may
-raise: a Broadcaster that raises cannot reach the network, so the other signers take over.
+raise: an exception of a Broadcaster means that its Bitcoin backend (node or API) cannot be reached, so the other
+signers take over.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
     @dataclass
     class Accepted:
-        """The network's node took the transaction, or knew it already."""
+        """The Bitcoin backend accepted the transaction, or had it already."""
 
     @dataclass
     class Rejected:
-        """It refuses the transaction itself (fee, policy, inputs)."""
+        """The Bitcoin backend rejected the transaction itself (fee, policy, inputs)."""
 
         reason: str
 
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
 
     @dataclass
     class Seen:
-        """It is in the mempool."""
+        """The transaction is in the mempool."""
 
     @dataclass
     class Confirmed:
-        """It is in a block, which itself counts as a confirmation."""
+        """The transaction is in a block, which itself counts as a confirmation."""
 
         height: int
         confirmations: int
@@ -62,23 +63,23 @@ ChainStatus = Union[Unknown, Seen, Confirmed, Conflict]
 
 
 class Broadcaster(_Broadcaster, ABC):
-    """Submits transactions."""
+    """Interface to a Bitcoin backend that submits transactions."""
 
     @abstractmethod
     def submit(self, transaction: SignedTransaction) -> SubmitOutcome:
-        """Submits. May be called again with the same transaction."""
+        """Submits a transaction, perhaps not for the first time."""
 
 
 class ChainObserver(_ChainObserver, ABC):
-    """Looks at the chain."""
+    """Interface to a Bitcoin backend that looks transactions up."""
 
     @abstractmethod
     def status(self, query: ChainQuery) -> ChainStatus:
-        """What the chain says now."""
+        """Looks a transaction up."""
 
 
 class LogSink(_ffi.LogSink, ABC):
-    """Gets a node's log. What it raises is ignored."""
+    """Receiver of a node's log records. Its exceptions are ignored."""
 
     @abstractmethod
     def log(self, record: LogRecord) -> None:

@@ -132,7 +132,7 @@ async def first_addresses(node: Node) -> list[str]:
 
 
 async def greet(node: Node) -> None:
-    """Says how others reach the node."""
+    """Prints how others reach the node."""
     say(f"signer key  {node.signer_key}")
     for address in await first_addresses(node):
         say(f"listening   {address}")

@@ -1,4 +1,4 @@
-"""What a node tells its application: the values of ``NodeEvent.data``, for ``match`` and ``isinstance``."""
+"""Events of a node: the classes of ``NodeEvent.data``, for ``match`` and ``isinstance``."""
 
 from __future__ import annotations
 

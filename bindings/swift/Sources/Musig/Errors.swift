@@ -1,7 +1,7 @@
 import MusigFFI
 
 extension MusigError {
-    /// What went wrong, and what to do next, for people.
+    /// Message for people: what went wrong, and what to do next.
     public var reason: String {
         switch self {
         case .InvalidArgument(let what, let reason): "\(what): \(reason)"

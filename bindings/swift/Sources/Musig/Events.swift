@@ -1,9 +1,9 @@
 @_exported import MusigFFI
 
-/// An event that a node handed out. It was not acknowledged: a durable one comes again after a restart until
+/// Event that a node delivered. It is not acknowledged yet: a durable one is delivered again after a restart until
 /// ``ack()`` is called.
 public struct ReceivedEvent: Sendable {
-    /// The node that it came from.
+    /// The node that delivered the event.
     public let node: Node
     /// The event with its number.
     public let received: NodeEvent
@@ -13,14 +13,14 @@ public struct ReceivedEvent: Sendable {
         self.received = received
     }
 
-    /// What happened.
+    /// The event itself.
     public var event: Event { received.event }
     /// The session; none for events of the network.
     public var session: SessionId? { received.session }
-    /// Whether it comes again after a restart until it is acknowledged.
+    /// Whether the event is delivered again after a restart until it is acknowledged.
     public var durable: Bool { received.durable }
 
-    /// Acknowledges. False if there was nothing to acknowledge: a notice, or a second call.
+    /// Acknowledges the event. False if there was nothing to acknowledge: a notice, or a second call.
     @discardableResult
     public func ack() -> Bool {
         node.eventHandled(id: received.id)
@@ -73,11 +73,11 @@ extension Node {
         Events(node: self)
     }
 
-    /// Hands every event to `handler`, one at a time, until the node stops. An event is acknowledged when the handler
-    /// returns, and kept when it throws: then it comes again after a restart or `redeliver()`. The handler should be
-    /// idempotent.
+    /// Calls `handler` with each event, one at a time, until the node stops. An event is acknowledged when the handler
+    /// returns, and kept when it throws: then it is delivered again after a restart or `redeliver()`. The handler
+    /// should be idempotent.
     ///
-    /// - Parameter kept: told which event was kept, and why.
+    /// - Parameter kept: called with each event that was kept, and the error.
     /// - Throws: `CancellationError` when the task is cancelled, which a handler that runs is left to notice itself.
     public func handleEvents(
         kept: @Sendable (NodeEvent, any Error) -> Void = { _, _ in },

@@ -17,11 +17,10 @@ import org.libmusig.ffi.Signer
 import org.libmusig.ffi.SignerChoice
 
 /**
- * A running node: one signer's sessions, its peers, its store and its way to the chain.
+ * Running node: one signer's sessions, its peers, its store and its Bitcoin backend.
  *
- * Operations that change something go on when the coroutine that waits for them is cancelled; questions have no effect
- * either way. Everything here may be called from any thread, and from foreign objects of this node too, but for
- * [close] and [stop].
+ * Calls that change state go on when the coroutine that waits for them is cancelled; queries have no effect either way.
+ * Everything here may be called from any thread, and from foreign objects of this node too, but for [close] and [stop].
  */
 public class MusigNode private constructor(private val node: Node) : NodeInterface by node, AutoCloseable {
     /**
@@ -42,10 +41,10 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
 
     /**
      * Calls [handler] for one event after the other until the node stops. An event is acknowledged when the handler
-     * returns. If it throws, the event is kept: a durable one comes again after a restart or [redeliver].
+     * returns. If it throws, the event is kept: a durable one is delivered again after a restart or [redeliver].
      *
-     * What the handler throws goes to [onFailure], and the next event follows; if there is none, it ends this call.
-     * Handlers should bear to see an event twice.
+     * Exceptions of the handler go to [onFailure], and the next event follows; without it, they end this call. Handlers
+     * should be idempotent.
      */
     public suspend fun handleEvents(
         onFailure: ((ReceivedEvent, Exception) -> Unit)? = null,
@@ -96,8 +95,8 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
     }
 
     /**
-     * Stops the node, waits until the store is closed, and frees it; blocks for as long. A coroutine calls [stop] first,
-     * so that this does not wait. Never inside a foreign object of this node: call [requestStop] there.
+     * Stops the node, waits until the store is closed, and frees it; blocks for as long. A coroutine calls [stop]
+     * first, so that this does not wait. Never inside a foreign object of this node: call [requestStop] there.
      */
     override fun close() {
         if (node.uniffiIsDestroyed) return
@@ -107,7 +106,8 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
 
     public companion object {
         /**
-         * Opens the store, takes up its sessions, and starts. If the coroutine is cancelled, the node is stopped again.
+         * Opens the store, resumes its sessions, and starts the node. If the coroutine is cancelled, the node is
+         * stopped.
          * Foreign objects are called on threads of their own, one call at a time; they may block, and throw.
          */
         public suspend fun start(
