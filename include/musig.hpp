@@ -1,8 +1,8 @@
 // libmusig for C++17: header-only, over musig.h.
 //
-// Objects own one reference and give it up when they end; copying takes another one. Functions throw musig::Error, except
-// where std::optional says that something may not be there yet. A C++ exception never crosses into the library: a
-// handler that throws keeps its event, a broadcaster that throws counts as unreachable. docs/c-api.md tells the rest.
+// Objects own one reference and release it when they are destroyed; copying adds another one. Functions throw musig::Error,
+// except where they return std::optional for a result that may not be available yet. A C++ exception never crosses into
+// the library: a handler that throws keeps its event, a broadcaster that throws counts as unreachable. See docs/c-api.md.
 #ifndef MUSIG_HPP
 #define MUSIG_HPP
 
@@ -24,7 +24,7 @@
 
 namespace musig {
 
-/// Bytes that somebody else owns. C++17 has no std::span.
+/// Borrowed bytes, as C++17 has no std::span.
 class Bytes {
 public:
     constexpr Bytes() = default;
@@ -50,7 +50,7 @@ using SessionId = Hash;
 using PublicKey = std::array<std::uint8_t, 33>;
 using Signature = std::array<std::uint8_t, 64>;
 
-/// What went wrong in a call.
+/// The error of a call.
 class Error : public std::runtime_error {
 public:
     Error(musig_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
@@ -61,27 +61,27 @@ private:
     musig_status status_;
 };
 
-/// 1 to 99: the call.
+/// 1 to 99: the caller.
 class CallError : public Error {
     using Error::Error;
 };
-/// 100 to 199.
+/// 100 to 199: the network.
 class NetworkError : public Error {
     using Error::Error;
 };
-/// 200 to 299.
+/// 200 to 299: the protocol.
 class ProtocolError : public Error {
     using Error::Error;
 };
-/// 300 to 399.
+/// 300 to 399: the store.
 class StoreError : public Error {
     using Error::Error;
 };
-/// 400 to 499.
+/// 400 to 499: the Bitcoin backend.
 class ChainError : public Error {
     using Error::Error;
 };
-/// 900 and above: a fault of libmusig.
+/// 900 and above: an internal error of libmusig.
 class InternalError : public Error {
     using Error::Error;
 };
@@ -107,7 +107,7 @@ inline void fail(musig_status status, musig_error *error) {
     throw Error(status, message);
 }
 
-/// Calls a fallible function with an error of its own.
+/// Calls a fallible function; throws its error.
 template <class F, class... A>
 void call(F function, A... arguments) {
     musig_error *error = nullptr;
@@ -115,7 +115,7 @@ void call(F function, A... arguments) {
     if (status != MUSIG_STATUS_OK) fail(status, error);
 }
 
-/// The same; false for one status that is no error here.
+/// The same, but returns false for one status that is not an error here.
 template <class F, class... A>
 bool try_call(musig_status none, F function, A... arguments) {
     musig_error *error = nullptr;
@@ -139,9 +139,9 @@ public:
         return *this;
     }
     ~Handle() { Free(pointer_); }
-    /// Takes one more reference to what is lent.
+    /// Adds a reference to a borrowed object.
     static Handle share(T *lent) { return Handle(Ref(lent)); }
-    /// The object, which stays this handle's.
+    /// The object, still owned by this handle.
     T *get() const noexcept { return pointer_; }
     explicit operator bool() const noexcept { return pointer_ != nullptr; }
 
@@ -151,7 +151,7 @@ private:
 
 using BytesHandle = Handle<musig_bytes, musig_bytes_ref, musig_bytes_free>;
 
-/// Copies what a function hands out, and gives it up.
+/// Copies a musig_bytes result, and releases it.
 template <class F, class O>
 std::vector<std::uint8_t> take(F function, O object) {
     musig_bytes *bytes = nullptr;
@@ -180,16 +180,24 @@ std::vector<std::uint8_t> join(const std::vector<std::array<std::uint8_t, N>> &p
 
 } // namespace detail
 
-/// The version of the library that is loaded.
+/// The version of the loaded library.
 inline std::string_view version() { return musig_version_string(); }
 
-/// A key in another process or a device: see musig_signer_callbacks. What is thrown fails the call; musig::Error with
-/// MUSIG_STATUS_SIGNER_LOCKED or MUSIG_STATUS_NONCE_GONE tells why.
+/// The name of a kind of event, such as "SESSION_PROPOSED": see musig_event_kind_string.
+inline std::string_view kind_name(musig_event_kind kind) {
+    return musig_event_kind_string(static_cast<std::int32_t>(kind));
+}
+
+/// The name of a phase, such as "SIGNING": see musig_phase_string. musig_session_status has the number.
+inline std::string_view phase_name(std::int32_t phase) { return musig_phase_string(phase); }
+
+/// A key in another process or a device: see musig_signer_callbacks. An exception fails the call; musig::Error with
+/// MUSIG_STATUS_SIGNER_LOCKED or MUSIG_STATUS_NONCE_GONE states the cause.
 struct SignerCallbacks {
     std::function<Signature(const Hash &digest)> sign;
-    /// Returns 66 bytes for each message.
+    /// Returns 66 bytes per message.
     std::function<std::vector<std::uint8_t>(const musig_signing_request &)> make_nonces;
-    /// Returns 32 bytes for each message.
+    /// Returns 32 bytes per message.
     std::function<std::vector<std::uint8_t>(const musig_signing_request &)> make_partials;
     /// May be empty.
     std::function<void(const SessionId &session, std::uint32_t attempt)> forget;
@@ -210,9 +218,9 @@ musig_status guard(F function) noexcept {
     }
 }
 
-/// Copies what a callback returned, if it has the length that was asked for.
+/// Copies the result of a callback, if it has the expected length.
 inline void give(const std::vector<std::uint8_t> &bytes, std::uint8_t *out, std::size_t length) {
-    if (bytes.size() != length) throw std::length_error("a signer returned too few or too many bytes");
+    if (bytes.size() != length) throw std::length_error("a signer callback returned a result of the wrong length");
     std::memcpy(out, bytes.data(), length);
 }
 
@@ -309,7 +317,7 @@ public:
                      list.size());
         return list;
     }
-    /// Nothing if nobody follows.
+    /// Empty if no signer follows.
     std::optional<std::uint32_t> backup_after(std::uint32_t index) const {
         std::uint32_t backup = 0;
         if (!detail::try_call(MUSIG_STATUS_NOT_READY, musig_election_backup_after,
@@ -318,7 +326,7 @@ public:
         return backup;
     }
     std::string proof() const { return musig_election_proof(handle_.get()); }
-    /// Whether what somebody says is the election of these signers: see musig_election_verify.
+    /// Verifies a claimed election: see musig_election_verify.
     static bool verify(const std::vector<PublicKey> &signers, musig_election_method method, const SessionId &session,
                        std::uint32_t coordinator, const std::vector<std::uint32_t> &priority_list,
                        const std::string &proof) {
@@ -349,7 +357,7 @@ public:
         detail::call(musig_terms_get_info, get(), &info);
         return info;
     }
-    /// Lives as long as these terms.
+    /// Valid as long as these terms.
     Bytes bytes(musig_terms_field field) const {
         const std::uint8_t *data = nullptr;
         std::size_t size = 0;
@@ -362,7 +370,7 @@ public:
         detail::call(musig_terms_message, get(), &message, index);
         return message;
     }
-    /// Of the key that a message is signed with, in the order in which they are applied.
+    /// The tweaks of the key that a message is signed with, in the order of application.
     std::vector<musig_tweak> tweaks(std::uint32_t message) const {
         std::vector<musig_tweak> tweaks(16);
         std::size_t count = 0;
@@ -409,7 +417,7 @@ public:
             return std::nullopt;
         return std::vector<std::uint32_t>(data, data + size);
     }
-    /// Lives as long as this event.
+    /// Valid as long as this event.
     std::optional<Bytes> bytes(musig_event_bytes_field field) const {
         const std::uint8_t *data = nullptr;
         std::size_t size = 0;
@@ -418,7 +426,7 @@ public:
             return std::nullopt;
         return Bytes(data, size);
     }
-    /// Lives as long as this event.
+    /// Valid as long as this event.
     std::optional<std::string_view> text(musig_event_bytes_field field) const {
         auto found = bytes(field);
         if (!found) return std::nullopt;
@@ -523,7 +531,7 @@ public:
         detail::call(musig_session_terms, get(), &terms);
         return Terms(terms);
     }
-    /// Nothing until they exist.
+    /// Empty until they are complete.
     std::optional<std::vector<Signature>> final_signatures() const {
         musig_bytes *bytes = nullptr;
         if (!detail::try_call(MUSIG_STATUS_NOT_READY, musig_session_final_signatures, get(), &bytes)) return std::nullopt;
@@ -531,7 +539,7 @@ public:
         const std::uint8_t *data = musig_bytes_data(bytes);
         return detail::split<64>(std::vector<std::uint8_t>(data, data + musig_bytes_length(bytes)));
     }
-    /// Its id and its bytes; nothing until it exists.
+    /// Its id and its bytes; empty until it is complete.
     std::optional<std::pair<Hash, std::vector<std::uint8_t>>> final_transaction() const {
         musig_bytes *bytes = nullptr;
         Hash txid;
@@ -580,16 +588,16 @@ private:
 
 class Node;
 
-/// Gets each event; returning acknowledges it, throwing keeps it.
+/// Handles each event; returning acknowledges it, throwing keeps it.
 using EventHandler = std::function<void(Node &, const Event &)>;
 
-/// Submits a transaction: its id, its bytes, and where the words of a refusal go.
+/// Submits a transaction: its id, its bytes, and the reason of a rejection.
 using Broadcaster = std::function<musig_submit(Bytes txid, Bytes transaction, std::string &reason)>;
 
-/// Looks at the chain; throws if that cannot be done now.
+/// Queries the chain; throws if the Bitcoin backend cannot be reached.
 using ChainObserver = std::function<void(const musig_chain_query &, musig_chain_answer &)>;
 
-/// Takes a line of the log.
+/// Logs a line.
 using LogSink = std::function<void(musig_log_level, std::string_view target, std::string_view message)>;
 
 /// See musig_config.
@@ -701,7 +709,7 @@ private:
         std::strncpy(reason, words, capacity - 1);
         reason[capacity - 1] = 0;
     }
-    /// Gives a copy of the function to the library, which owns it if the call succeeds.
+    /// Passes a copy of the function to the library, which owns it if the call succeeds.
     template <class F, class S>
     Config &with(F function, S set) {
         auto data = std::make_unique<F>(std::move(function));
@@ -720,7 +728,7 @@ public:
         detail::call(musig_node_start, &node, config.get());
         handle_ = decltype(handle_)(node);
     }
-    /// Takes one more reference, to keep the node of a handler.
+    /// Adds a reference, to keep the node of a handler.
     static Node share(musig_node *lent) { return Node(musig_node_ref(lent)); }
     void stop() const { detail::call(musig_node_stop, get()); }
     void request_stop() const { detail::call(musig_node_request_stop, get()); }
@@ -762,7 +770,7 @@ public:
         return key;
     }
     std::string peer_id() const { return detail::text(detail::take(musig_node_peer_id, get())); }
-    /// Nothing if none came in time.
+    /// Empty on timeout.
     std::optional<Event> next_event(std::chrono::milliseconds timeout) const {
         musig_event *event = nullptr;
         if (!detail::try_call(MUSIG_STATUS_NO_EVENT, musig_node_next_event, get(), &event,
@@ -817,7 +825,7 @@ inline PublicKey aggregate_key(const std::vector<PublicKey> &signers, musig_key_
     return key;
 }
 
-/// The x-only Taproot output key of an internal key, without scripts: the script 51 20 and it pays to the signers.
+/// The x-only Taproot output key of an internal key, without scripts. Its scriptPubKey is 51 20 and this key.
 inline Hash taproot_output_key(const PublicKey &internal) {
     Hash tweak, output;
     PublicKey key;

@@ -188,6 +188,9 @@ void signers() {
 } // namespace
 
 int main() {
+    REQUIRE(musig::kind_name(MUSIG_EVENT_SESSION_COMPLETE) == "SESSION_COMPLETE");
+    REQUIRE(musig::phase_name(MUSIG_PHASE_FINAL) == "FINAL");
+    REQUIRE(musig::phase_name(0) == "UNKNOWN");
     values();
     sessions();
     handlers();

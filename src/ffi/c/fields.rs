@@ -188,3 +188,141 @@ impl Fields {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write;
+    use std::time::Duration;
+
+    use super::super::enums::Enumeration;
+    use super::*;
+    use crate::error::{SignerError, StoreError};
+    use crate::event::Depth;
+    use crate::types::UnixMillis;
+
+    /// A proposal with one signer, for its event.
+    fn proposal() -> Proposal {
+        let signer = crate::signer::LocalSigner::new([1; 32]).expect("is a secret key");
+        let key = crate::signer::Signer::public_key(&signer);
+        let message = crate::protocol::proposal::Message::raw([2; 32], None);
+        crate::node::SessionRequest::messages(vec![key], vec![message])
+            .into_proposal(&key, UnixMillis(1))
+            .expect("is a proposal")
+    }
+
+    /// One event of each kind with everything that it can have, and with nothing that it can lack.
+    fn events(full: bool) -> Vec<Event> {
+        let txid = Txid([1; 32]);
+        let transaction = || full.then(|| SignedTransaction { txid, bytes: vec![1, 2] });
+        let words = || "words".to_owned();
+        let signatures = || vec![Signature([3; 64])];
+        let signer = || full.then(|| proposal().signers[0]);
+        vec![
+            Event::SessionProposed { proposal: proposal(), proposer: 0, expires_at: UnixMillis(9) },
+            Event::SessionCreated,
+            Event::SessionJoined { signer: 0, joined: 1, signers: 2 },
+            Event::SessionReady,
+            Event::NoncesComplete { attempt: 0 },
+            Event::SessionComplete {
+                signatures: signatures(),
+                transaction: transaction(),
+                priority_list: vec![0],
+                rank: 0,
+            },
+            Event::ShouldBroadcast {
+                signer: 0,
+                turn: 0,
+                next_turn_at: full.then_some(UnixMillis(1)),
+                signatures: signatures(),
+                transaction: transaction(),
+            },
+            Event::CoordinatorFailed { failed: vec![0], next: vec![1], turn: 1 },
+            Event::FailoverExhausted {
+                turns: 1,
+                submissions: 1,
+                rejection: full.then(words),
+                claims: vec![],
+                transaction: transaction(),
+            },
+            Event::BroadcastClaimed { txid, by: 0 },
+            Event::BroadcastSeen { txid },
+            Event::BroadcastConfirmed {
+                txid: full.then_some(txid),
+                depth: full.then_some(Depth { height: 1, confirmations: 1 }),
+            },
+            Event::BroadcastConflict { txid },
+            Event::BroadcastLost { txid },
+            Event::BroadcastRejected { reason: words() },
+            Event::SessionStalled { missing: vec![0], since: Duration::from_secs(1) },
+            Event::SessionFailed { culprits: vec![0], proofs: vec![vec![1]], may_still_complete: true },
+            Event::SessionAborted { by: 0, reason: words(), declined: true, may_still_complete: false },
+            Event::SessionExpired { may_still_complete: false },
+            Event::SessionClosed,
+            Event::KeyInUseElsewhere,
+            Event::SignerFailed { error: SignerError::Locked },
+            Event::PeerConnected { peer: words(), signer: signer() },
+            Event::PeerDisconnected { peer: words(), signer: signer() },
+            Event::ParticipantDisconnected { signer: 0 },
+            Event::StoreFailed { error: StoreError::Suspended },
+            Event::NetworkDegraded { reason: words() },
+        ]
+    }
+
+    fn names<T: Enumeration>(has: impl Fn(T) -> bool) -> Vec<String> {
+        let all = T::ALL.iter().copied().filter(|field| has(*field));
+        all.map(|field| field.name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// The names of an event's fields, by what reads them.
+    fn columns(fields: &Fields) -> [Vec<String>; 4] {
+        let other = [
+            ("musig_event_terms", fields.proposal.is_some()),
+            ("musig_event_proof", !fields.proofs.is_empty()),
+        ];
+        [
+            names(|field| fields.number(field).is_some()),
+            names(|field| fields.list(field).is_some()),
+            names(|field| fields.bytes(field).is_some()),
+            other.iter().filter(|(_, has)| *has).map(|(name, _)| (*name).to_owned()).collect(),
+        ]
+    }
+
+    fn table() -> String {
+        let mut table = String::from(
+            "| `MUSIG_EVENT_…` | `musig_event_number` | `musig_event_list` | `musig_event_bytes` | besides |\n\
+             |---|---|---|---|---|\n",
+        );
+        for (full, bare) in events(true).into_iter().zip(events(false)) {
+            let (full, bare) = (Fields::of(full), Fields::of(bare));
+            let _ = write!(table, "| `{}` |", full.kind.name().to_string_lossy());
+            for (all, always) in columns(&full).iter().zip(columns(&bare)) {
+                let mark = |name: &String| if always.contains(name) { "" } else { "?" };
+                let cells: Vec<String> = all.iter().map(|name| format!("`{name}`{}", mark(name))).collect();
+                let _ = write!(table, " {} |", cells.join(", "));
+            }
+            table.push('\n');
+        }
+        table.replace("|  |", "| |").replace("|  |", "| |")
+    }
+
+    #[test]
+    fn the_table_of_fields_in_the_documentation_is_what_events_have() {
+        let kinds: BTreeSet<i32> =
+            events(true).into_iter().map(|event| Fields::of(event).kind.number()).collect();
+        let all: BTreeSet<i32> = Kind::ALL.iter().map(|kind| kind.number()).collect();
+        assert_eq!(kinds, all, "an event of each kind");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/c-api.md");
+        let page = std::fs::read_to_string(path).expect("the documentation is there");
+        let (begin, end) = ("<!-- fields -->\n", "<!-- end of fields -->");
+        let start = page.find(begin).expect("a mark") + begin.len();
+        let stop = page.find(end).expect("a mark");
+        let table = table();
+        if std::env::var_os("MUSIG_UPDATE").is_some() {
+            let page = format!("{}{table}{}", &page[..start], &page[stop..]);
+            std::fs::write(path, page).expect("can be written");
+        } else {
+            assert_eq!(&page[start..stop], table, "run this test once with MUSIG_UPDATE=1");
+        }
+    }
+}
