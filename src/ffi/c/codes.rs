@@ -23,7 +23,7 @@ macro_rules! each {
 }
 
 /// Every error, by its name.
-fn all() -> Vec<(String, Error)> {
+pub(super) fn all() -> Vec<(String, Error)> {
     let session = SessionId([1; 32]);
     let key = "02f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9";
     let key: SignerKey = key.parse().expect("a point");
