@@ -13,7 +13,7 @@
  *    so by musig_session_notify_broadcast_complete.
  *
  * Objects are opaque and reference-counted. What a function writes to an out-parameter of handle type has one
- * reference, which the caller gives up by the type's _free function, inside callbacks too. A caller keeps its reference to
+ * reference, which the caller releases with the type's _free function, inside callbacks too. A caller keeps its reference to
  * each object that it passes until the call returns.
  *
  * Fallible functions return a musig_status, which is MUSIG_STATUS_OK (0) on success. Out-parameters are written on success
@@ -1595,7 +1595,7 @@ musig_status musig_error_status(const struct musig_error *error);
  *
  * The wording may change with any version. It contains values such as keys, paths and session ids, never secrets.
  *
- * Returns: a NUL-terminated text in UTF-8 that lives as long as the error; "" for NULL.
+ * Returns: a NUL-terminated text in UTF-8 that is valid as long as the error; "" for NULL.
  * In:      error: the error.
  */
 const char *musig_error_message(const struct musig_error *error);
@@ -2059,9 +2059,9 @@ musig_status musig_election_priority_list(const struct musig_election *election,
 /**
  * Gets the signer that follows another one in the priority list.
  *
- * The lexicographic and the hash-based method wrap after the last one; with the others nobody follows it.
+ * The lexicographic and the hash-based method wrap after the last one; with the others no signer follows it.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if nobody follows; MUSIG_STATUS_ELECTION if the index is out of
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if no signer follows; MUSIG_STATUS_ELECTION if the index is out of
  *          range.
  * In:      election: the election.
  * Out:     out: a signer index.

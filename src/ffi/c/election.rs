@@ -113,9 +113,9 @@ pub unsafe extern "C" fn musig_election_priority_list(
 
 /// Gets the signer that follows another one in the priority list.
 ///
-/// The lexicographic and the hash-based method wrap after the last one; with the others nobody follows it.
+/// The lexicographic and the hash-based method wrap after the last one; with the others no signer follows it.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if nobody follows; MUSIG_STATUS_ELECTION if the index is out of
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_READY if no signer follows; MUSIG_STATUS_ELECTION if the index is out of
 ///          range.
 /// In:      election: the election.
 /// Out:     out: a signer index.
@@ -132,7 +132,10 @@ pub unsafe extern "C" fn musig_election_backup_after(
         let (election, out) = (get!(election), out!(out));
         let backup = election.election.backup_after(index as usize).map_err(Error::from)?;
         let backup = backup.ok_or_else(|| {
-            Failure::new(musig_status_code::NOT_READY, format!("nobody follows signer {index}"))
+            Failure::new(
+                musig_status_code::NOT_READY,
+                format!("no signer follows signer {index} with this election method"),
+            )
         })?;
         out.set(backup as u32);
         Ok(())

@@ -36,7 +36,7 @@ pub unsafe extern "C" fn musig_error_status(error: *const musig_error) -> musig_
 ///
 /// The wording may change with any version. It contains values such as keys, paths and session ids, never secrets.
 ///
-/// Returns: a NUL-terminated text in UTF-8 that lives as long as the error; "" for NULL.
+/// Returns: a NUL-terminated text in UTF-8 that is valid as long as the error; "" for NULL.
 /// In:      error: the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *const c_char {

@@ -133,7 +133,8 @@ mod tests {
     /// Whether a text names a call or an event as Rust does.
     fn names_rust(text: &str) -> bool {
         let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        text.contains("()")
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.match_indices("()").any(|(position, _)| text[..position].ends_with(is_name))
             || text.contains("call resume")
             || words.any(|word| {
                 let of_c = word.to_lowercase().starts_with("musig_");
