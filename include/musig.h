@@ -2162,8 +2162,8 @@ musig_status musig_taproot_tweak(uint8_t *out,
 /**
  * Applies a tweak to a public key (BIP-327 ApplyTweak).
  *
- * Needs no node. With the tweak of musig_taproot_tweak and x_only the result's last 32 bytes are the Taproot output
- * key: the script 51 20 and these bytes pays to it.
+ * Needs no node. With the tweak of musig_taproot_tweak and x_only, the last 32 bytes of the result are the Taproot output
+ * key; its scriptPubKey is 51 20 followed by these bytes.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
  *          scalar is not less than the order of secp256k1, or the result is the point at infinity.

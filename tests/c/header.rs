@@ -438,6 +438,8 @@ fn the_version_is_the_one_of_the_package() {
 /// The modules of `src/ffi/c` that a file names.
 fn imports(file: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
     let text = read(&format!("src/ffi/c/{file}.rs"));
+    // What its tests import is not what it is made of.
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
     let mut found = BTreeSet::new();
     for mark in ["super::", "crate::ffi::c::"] {
         for (position, _) in text.match_indices(mark) {
@@ -458,7 +460,7 @@ fn no_two_files_import_each_other_in_a_circle() {
         names.filter_map(|name| name.strip_suffix(".rs").map(str::to_owned)).collect();
     let mut left: Vec<(String, BTreeSet<String>)> = modules
         .iter()
-        .filter(|name| *name != "mod")
+        .filter(|name| !["mod", "codes"].contains(&name.as_str()))
         .map(|name| (name.clone(), imports(name, &modules)))
         .collect();
     assert!(left.iter().any(|(name, imports)| name == "config" && imports.contains("settings")));
