@@ -4,6 +4,7 @@
 
 mod child;
 mod coins;
+mod electrumx;
 mod evidence;
 mod faults;
 mod regtest;

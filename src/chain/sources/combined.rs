@@ -19,8 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(25);
 const AFTER_FIRST: Duration = Duration::from_secs(5);
 /// Calls that run at a time on one backend, of which most hang.
 const CALLS: usize = 4;
-/// Backends in one [`Sources`].
-const MOST: usize = 16;
 
 /// Several backends as one [`Broadcaster`] and [`ChainObserver`].
 ///
@@ -54,7 +52,7 @@ impl Sources {
         Self::default()
     }
 
-    /// Adds a backend that only submits; the first sixteen are used, with the trusted ones.
+    /// Adds a backend that only submits.
     pub fn submit_to(self, source: impl Source + 'static) -> Self {
         self.add(Arc::new(source), false)
     }
@@ -65,9 +63,7 @@ impl Sources {
     }
 
     fn add(mut self, source: Arc<dyn Source>, trusted: bool) -> Self {
-        if self.members.len() < MOST {
-            self.members.push(Member { source, trusted, running: Arc::default() });
-        }
+        self.members.push(Member { source, trusted, running: Arc::default() });
         self
     }
 

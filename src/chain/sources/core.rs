@@ -29,6 +29,8 @@ use crate::types::{OutPoint, Txid, to_hex};
 const ANSWER: u64 = 4 << 20;
 /// Bytes of an answer with a block: the largest one in hexadecimal digits, and a little.
 const BLOCK_ANSWER: u64 = (8 << 20) + (64 << 10);
+/// Bytes of an answer with a transaction in full, as digits and taken apart.
+const TRANSACTION_ANSWER: u64 = 32 << 20;
 /// Bytes of a cookie file.
 const COOKIE: usize = 4 << 10;
 /// Questions in one request.
@@ -72,6 +74,8 @@ impl fmt::Debug for CoreAuth {
 }
 
 /// A Bitcoin Core node (or Knots, or btcd), by its RPC interface. No wallet is used.
+///
+/// `http://` shows the password to whoever can read the network: use it to this machine or through a tunnel.
 ///
 /// # What it sees
 ///
@@ -355,12 +359,13 @@ impl BitcoinCore {
             Err(Failure::Rpc { code: -5 | -32_601, .. }) => {}
             Err(failure) => return Err(failure),
         }
-        let transaction = match self.call("getrawtransaction", json!([id, 1]), deadline) {
-            Ok(transaction) => transaction,
-            // Unknown, or no index.
-            Err(Failure::Rpc { code: -5, .. }) => return Ok(None),
-            Err(failure) => return Err(failure),
-        };
+        let transaction =
+            match self.call_up_to("getrawtransaction", json!([id, 1]), TRANSACTION_ANSWER, deadline) {
+                Ok(transaction) => transaction,
+                // Unknown, or no index.
+                Err(Failure::Rpc { code: -5, .. }) => return Ok(None),
+                Err(failure) => return Err(failure),
+            };
         let Some(block) = transaction["blockhash"].as_str() else { return Ok(Some(ChainStatus::Seen)) };
         let found = Found { block: block.to_owned(), spender: query.txid };
         let status = self.at(query, &found, deadline)?;
@@ -500,7 +505,7 @@ impl BitcoinCore {
             }),
             [_, in_chain] if !in_chain.is_null() => Ok(CoinStatus::Spent),
             // Spent, where the transaction is known (by an index, or because it is in the mempool itself).
-            _ => match self.call("getrawtransaction", json!([id, 0]), deadline) {
+            _ => match self.call_up_to("getrawtransaction", json!([id, 0]), TRANSACTION_ANSWER, deadline) {
                 Ok(raw) => {
                     let transaction = raw.as_str().and_then(bytes_of_hex).and_then(|bytes| decode(&bytes));
                     let transaction = transaction

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Error, Proxy, Timeout};
+use ureq::{Agent, Error, Proxy};
 
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 
@@ -120,9 +120,6 @@ impl HttpClient {
     fn failure(&self, error: Error, most_bytes: u64, deadline: &Deadline) -> Failure {
         let unreachable = |words: String| Failure::Unreachable(words);
         match error {
-            Error::Timeout(Timeout::Global | Timeout::PerCall | Timeout::Resolve | Timeout::Connect) => {
-                deadline.missed()
-            }
             Error::Timeout(_) => deadline.missed(),
             Error::HostNotFound => unreachable(
                 "its name has no address; check it, and for .onion names set a proxy socks5h://…".into(),
