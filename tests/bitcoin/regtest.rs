@@ -138,23 +138,7 @@ impl Regtest {
     /// One request. `Err`: no answer; `Ok(Err)`: the node's error.
     pub fn try_call(&self, method: &str, params: &Value) -> std::io::Result<Result<Value, Value>> {
         let cookie = std::fs::read_to_string(self.cookie())?;
-        let body = json!({ "jsonrpc": "1.0", "id": "test", "method": method, "params": params }).to_string();
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Basic {}\r\nContent-Length: {}\r\n\r\n",
-            base64(cookie.trim().as_bytes()),
-            body.len()
-        );
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_read_timeout(Some(REQUEST))?;
-        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (_, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::UnexpectedEof)?;
-        let response: Value = serde_json::from_str(body).map_err(|_| ErrorKind::InvalidData)?;
-        Ok(match &response["error"] {
-            Value::Null => Ok(response["result"].clone()),
-            error => Err(error.clone()),
-        })
+        exchange(self.port, cookie.trim(), method, params)
     }
 
     #[track_caller]
@@ -230,6 +214,32 @@ impl Drop for Regtest {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// One request to a node on loopback. `Err`: no answer; `Ok(Err)`: the node's error.
+pub fn exchange(
+    port: u16,
+    login: &str,
+    method: &str,
+    params: &Value,
+) -> std::io::Result<Result<Value, Value>> {
+    let body = json!({ "jsonrpc": "1.0", "id": "test", "method": method, "params": params }).to_string();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Basic {}\r\nContent-Length: {}\r\n\r\n",
+        base64(login.as_bytes()),
+        body.len()
+    );
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(REQUEST))?;
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::UnexpectedEof)?;
+    let response: Value = serde_json::from_str(body).map_err(|_| ErrorKind::InvalidData)?;
+    Ok(match &response["error"] {
+        Value::Null => Ok(response["result"].clone()),
+        error => Err(error.clone()),
+    })
 }
 
 /// Another one each time, so that no block is one that was taken back.

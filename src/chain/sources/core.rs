@@ -356,7 +356,8 @@ impl BitcoinCore {
         let id = query.txid.to_string();
         match self.call("getmempoolentry", json!([id]), deadline) {
             Ok(_) => return Ok(Some(ChainStatus::Seen)),
-            Err(Failure::Rpc { code: -5 | -32_601, .. }) => {}
+            // It is not there, or the node (btcd) does not know the question.
+            Err(Failure::Rpc { .. }) => {}
             Err(failure) => return Err(failure),
         }
         let transaction =

@@ -59,7 +59,9 @@ impl Blocks {
     fn answer(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
         let text = || params[0].as_str().expect("text");
         match method {
-            "getmempoolentry" | "getrawtransaction" => Err(error(-5, "No such thing")),
+            // btcd's words for a question that it does not know.
+            "getmempoolentry" => Err(error(-1, "Command unimplemented")),
+            "getrawtransaction" => Err(error(-5, "No such thing")),
             "gettxout" => Ok(Value::Null),
             "gettxspendingprevout" => {
                 let asked = params[0].as_array().expect("outputs");
