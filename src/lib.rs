@@ -8,6 +8,7 @@
 #[cfg(feature = "uniffi")]
 uniffi::setup_scaffolding!("musig");
 
+#[cfg(any(feature = "node", feature = "bitcoin"))]
 pub mod chain;
 pub mod error;
 #[cfg(feature = "node")]
@@ -23,5 +24,6 @@ pub mod node;
 pub mod platform;
 pub mod protocol;
 pub mod signer;
+#[cfg(feature = "node")]
 pub mod store;
 pub mod types;

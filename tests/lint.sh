@@ -34,7 +34,7 @@ check rustdoc env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 # Arrows point down only: the protocol stands alone.
 check "the protocol alone" cargo check --quiet --no-default-features
 # What is left out is missed by nobody else.
-for features in node discovery nat http uniffi; do
+for features in node bitcoin node,bitcoin discovery nat http uniffi; do
 	check "only $features" cargo check --quiet --no-default-features --features "$features"
 done
 if [ "$skipped" -gt 0 ]; then

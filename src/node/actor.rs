@@ -21,9 +21,8 @@ use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Durability, Output, Record, RequestId, Ticket, Time};
 use crate::signer::{Checked, SignTask};
-use crate::store::Change;
-use crate::store::schema::{Key, SessionPart, session_prefix};
 use crate::store::thread::StoreThread;
+use crate::store::{Change, schema};
 use crate::types::{SessionId, SignerKey};
 
 /// How long foreign code may take before the core goes on without it.
@@ -66,7 +65,8 @@ pub(crate) struct Foreign<T: ?Sized> {
 /// A batch of changes on its way to the disk.
 struct Batch {
     number: u64,
-    changes: Vec<Change>,
+    /// Shared with the store's thread, and kept until they are on the disk.
+    changes: Arc<[Change]>,
     durability: Durability,
 }
 
@@ -284,11 +284,10 @@ impl Actor {
                 }
             }
             NetEvent::PresenceLearned { key, bytes } => {
-                self.changes.push(Change::Put(Key::Presence(key).encode(), bytes));
+                self.changes.push(schema::put_presence(key, bytes));
             }
             NetEvent::PresencesForgotten { keys } => {
-                let forgotten = keys.into_iter().map(|key| Change::Delete(Key::Presence(key).encode()));
-                self.changes.extend(forgotten);
+                self.changes.extend(keys.into_iter().map(schema::drop_presence));
             }
             NetEvent::Degraded(reason) => self.notice(Event::NetworkDegraded { reason }),
             NetEvent::PeerConnected { .. } | NetEvent::PeerDisconnected { .. } => {}
@@ -441,7 +440,7 @@ impl Actor {
             return;
         }
         if !self.changes.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
-            let changes = std::mem::take(&mut self.changes);
+            let changes = std::mem::take(&mut self.changes).into();
             let durability = std::mem::replace(&mut self.durability, Durability::Eventual);
             let batch = Batch { number: self.batch, changes, durability };
             self.batch += 1;
@@ -457,17 +456,7 @@ impl Actor {
     }
 
     fn collect(&mut self, session: SessionId, records: Vec<Record>, durability: Durability) {
-        let part = |part| Key::Session { id: session, part }.encode();
-        let envelope = |id| Key::Envelope { session, id }.encode();
-        self.changes.extend(records.into_iter().map(|record| match record {
-            Record::Proposal(bytes) => Change::Put(part(SessionPart::Proposal), bytes),
-            Record::State(bytes) => Change::Put(part(SessionPart::Record), bytes),
-            Record::Certificate(bytes) => Change::Put(part(SessionPart::Certificate), bytes),
-            Record::Envelope(id, bytes) => Change::Put(envelope(id), bytes),
-            Record::DropEnvelope(id) => Change::Delete(envelope(id)),
-            Record::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
-            Record::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
-        }));
+        self.changes.extend(records.into_iter().map(|record| schema::change(session, record)));
         self.durability = self.durability.max(durability);
         if durability == Durability::Synced {
             self.barriers.insert(session, self.batch);
@@ -480,7 +469,7 @@ impl Actor {
         }
     }
 
-    fn commit(&self, number: u64, changes: Vec<Change>, durability: Durability) {
+    fn commit(&self, number: u64, changes: Arc<[Change]>, durability: Durability) {
         let (gate, commands) = (self.gate.clone(), self.commands.clone());
         let done = move |result: Result<(), StoreError>| {
             if result.is_ok() {

@@ -1,6 +1,5 @@
 //! Starting a node.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,15 +20,14 @@ use crate::event::lane::Lane;
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
 use crate::net::{DhtMode, NetCommand, Network, NetworkConfig, generate_identity, peer_id};
 use crate::platform::{self, ForkGuard};
+use crate::protocol::Settings;
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::engine::Engine;
-use crate::protocol::{Settings, StoredSession};
 use crate::signer::{LocalSigner, Signer};
 use crate::store::redb::RedbStore;
-use crate::store::schema::{Key, SessionPart};
+use crate::store::schema::{self, Contents};
 use crate::store::thread::{SYNC_AFTER, StoreThread};
-use crate::store::{Change, Durability, Store};
-use crate::types::{SessionId, UnixMillis};
+use crate::store::{Durability, Store};
 
 /// Longer durations mean the same, and can be added to any moment.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -289,7 +287,7 @@ impl NodeBuilder {
         settings.broadcaster = self.broadcaster.is_some();
         let runtime = runtime::handle(self.profile)?;
 
-        let contents = Contents::read(store.as_mut())?;
+        let contents = Contents::read(store.load()?);
         let now = platform::now();
         let key = signer.as_dyn().public_key();
         let mut engine = Engine::new(key, settings, Arc::new(Musig2), super::transaction_codec());
@@ -333,8 +331,7 @@ impl NodeBuilder {
             Some(identity) => identity,
             None => {
                 let identity = generate_identity();
-                let change = Change::Put(Key::Identity.encode(), identity.clone());
-                store.commit(&[change], Durability::Synced)?;
+                store.commit(&[schema::put_identity(identity.clone())], Durability::Synced)?;
                 identity
             }
         };
@@ -403,44 +400,4 @@ async fn guard(actor: impl Future<Output = ()>, guarded: Guarded) {
         guarded.delivery.stop();
     }
     let _ = guarded.stopped.send(());
-}
-
-/// What a store holds.
-struct Contents {
-    identity: Option<Vec<u8>>,
-    presences: Vec<Vec<u8>>,
-    sessions: HashMap<SessionId, StoredSession>,
-    ended: Vec<(SessionId, UnixMillis)>,
-}
-
-impl Contents {
-    fn read(store: &mut dyn Store) -> Result<Self, Error> {
-        let mut contents =
-            Self { identity: None, presences: Vec::new(), sessions: HashMap::new(), ended: Vec::new() };
-        for (key, value) in store.load()? {
-            match Key::decode(&key) {
-                Some(Key::Identity) => contents.identity = Some(value),
-                Some(Key::Presence(_)) => contents.presences.push(value),
-                Some(Key::Ended(id)) => match value.try_into() {
-                    Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),
-                    Err(_) => {
-                        tracing::warn!(session = %id, "the store does not say when an ended session expires")
-                    }
-                },
-                Some(Key::Session { id, part }) => {
-                    let stored = contents.sessions.entry(id).or_default();
-                    match part {
-                        SessionPart::Proposal => stored.proposal = value,
-                        SessionPart::Record => stored.state = value,
-                        SessionPart::Certificate => stored.certificate = Some(value),
-                    }
-                }
-                Some(Key::Envelope { session, .. }) => {
-                    contents.sessions.entry(session).or_default().envelopes.push(value);
-                }
-                None => tracing::warn!("the store has an entry that this version does not know"),
-            }
-        }
-        Ok(contents)
-    }
 }

@@ -3,10 +3,8 @@
 use crate::error::StoreError;
 
 pub mod memory;
-#[cfg(feature = "node")]
 pub mod redb;
 pub mod schema;
-#[cfg(feature = "node")]
 pub mod thread;
 
 pub use crate::protocol::Durability;

@@ -1,4 +1,4 @@
-//! How the store's keys are laid out. Stores differ; this is what the node puts into them.
+//! The map from what a node stores to keys and values, and back. Stores differ; this is what the node puts into them.
 //!
 //! | key | value |
 //! |---|---|
@@ -13,7 +13,11 @@
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
 //! [`Change::DeletePrefix`](super::Change::DeletePrefix).
 
-use crate::types::{EnvelopeId, SessionId, SignerKey};
+use std::collections::HashMap;
+
+use super::{Change, Entry};
+use crate::protocol::{Record, StoredSession};
+use crate::types::{EnvelopeId, SessionId, SignerKey, UnixMillis};
 
 /// The version of this layout and of the values' encodings. A store of another version is not read.
 pub const VERSION: u64 = 1;
@@ -120,4 +124,77 @@ pub fn session_prefix(session: &SessionId) -> [u8; 33] {
     let mut prefix = [SESSION; 33];
     prefix[1..].copy_from_slice(session.as_bytes());
     prefix
+}
+
+/// The change that stores the node's libp2p key pair.
+pub fn put_identity(identity: Vec<u8>) -> Change {
+    Change::Put(Key::Identity.encode(), identity)
+}
+
+/// The change that stores a signer's presence record.
+pub fn put_presence(signer: SignerKey, record: Vec<u8>) -> Change {
+    Change::Put(Key::Presence(signer).encode(), record)
+}
+
+/// The change that removes a signer's presence record.
+pub fn drop_presence(signer: SignerKey) -> Change {
+    Change::Delete(Key::Presence(signer).encode())
+}
+
+/// The change that a record of a session is.
+pub fn change(session: SessionId, record: Record) -> Change {
+    let part = |part| Key::Session { id: session, part }.encode();
+    let envelope = |id| Key::Envelope { session, id }.encode();
+    match record {
+        Record::Proposal(bytes) => Change::Put(part(SessionPart::Proposal), bytes),
+        Record::State(bytes) => Change::Put(part(SessionPart::Record), bytes),
+        Record::Certificate(bytes) => Change::Put(part(SessionPart::Certificate), bytes),
+        Record::Envelope(id, bytes) => Change::Put(envelope(id), bytes),
+        Record::DropEnvelope(id) => Change::Delete(envelope(id)),
+        Record::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
+        Record::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
+    }
+}
+
+/// The contents of a store, as a node reads them when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The node's libp2p key pair.
+    pub identity: Option<Vec<u8>>,
+    /// Presence records of other signers.
+    pub presences: Vec<Vec<u8>>,
+    /// For [`Engine::load`](crate::protocol::engine::Engine::load).
+    pub sessions: HashMap<SessionId, StoredSession>,
+    /// For [`Engine::load_ended`](crate::protocol::engine::Engine::load_ended).
+    pub ended: Vec<(SessionId, UnixMillis)>,
+}
+
+impl Contents {
+    /// Reads all entries of a store. What this version does not know is left out, with a warning in the log.
+    pub fn read(entries: Vec<Entry>) -> Self {
+        let mut contents = Self::default();
+        for (key, value) in entries {
+            match Key::decode(&key) {
+                Some(Key::Identity) => contents.identity = Some(value),
+                Some(Key::Presence(_)) => contents.presences.push(value),
+                Some(Key::Ended(id)) => match value.try_into() {
+                    Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),
+                    Err(_) => tracing::warn!(session = %id, "the expiry of a purged session is not 8 bytes"),
+                },
+                Some(Key::Session { id, part }) => {
+                    let stored = contents.sessions.entry(id).or_default();
+                    match part {
+                        SessionPart::Proposal => stored.proposal = value,
+                        SessionPart::Record => stored.state = value,
+                        SessionPart::Certificate => stored.certificate = Some(value),
+                    }
+                }
+                Some(Key::Envelope { session, .. }) => {
+                    contents.sessions.entry(session).or_default().envelopes.push(value);
+                }
+                None => tracing::warn!("the store has an entry of an unknown kind"),
+            }
+        }
+        contents
+    }
 }

@@ -49,7 +49,7 @@ struct Counters {
 }
 
 enum Request {
-    Commit { changes: Vec<Change>, durability: Durability, reply: Reply },
+    Commit { changes: Arc<[Change]>, durability: Durability, reply: Reply },
     Suspend(Reply),
     Resume(Reply),
     Stop(Reply),
@@ -109,7 +109,8 @@ impl StoreThread {
     }
 
     /// Commits. Never blocks; `done` hears of it. After a stop `done` is called here, with `Suspended`.
-    pub fn commit(&self, changes: Vec<Change>, durability: Durability, done: Completion) {
+    pub fn commit(&self, changes: impl Into<Arc<[Change]>>, durability: Durability, done: Completion) {
+        let changes = changes.into();
         let reply = self.reply(changes.iter().map(size).sum(), done);
         self.send(Request::Commit { changes, durability, reply });
     }
@@ -232,18 +233,21 @@ impl Worker {
     /// Commits this and all commits that wait behind it. Returns the request that ended the group, if one
     /// did.
     fn group(&mut self, first: Request, requests: &Receiver<Request>) -> Option<Request> {
-        let (mut changes, mut replies) = (Vec::new(), Vec::new());
+        let (mut group, mut replies) = (Vec::new(), Vec::new());
         let (mut highest, mut total) = (Durability::Eventual, 0);
         let mut next = Some(first);
         while let Some(Request::Commit { changes: more, durability, reply }) = next {
-            changes.extend(more);
+            group.push(more);
             highest = highest.max(durability);
             total += reply.bytes;
             replies.push(reply);
             next =
                 if total < GROUP && replies.len() < GROUP_COMMITS { requests.try_recv().ok() } else { None };
         }
-        let result = self.commit(&changes, highest, total);
+        let result = match &group[..] {
+            [alone] => self.commit(alone, highest, total),
+            all => self.commit(&all.concat(), highest, total),
+        };
         for mut reply in replies {
             reply.give(result.clone());
         }
