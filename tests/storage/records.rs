@@ -3,7 +3,7 @@
 //! one stood.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -16,9 +16,9 @@ use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::DurableKind;
 use libmusig::protocol::proposal::Terms;
 use libmusig::protocol::status::{Phase, SessionStatus};
-use libmusig::protocol::{Output, Record, Settings, StoredSession};
+use libmusig::protocol::{Output, Record, Settings};
 use libmusig::store::memory::MemoryStore;
-use libmusig::store::schema::{Key, SessionPart, session_prefix};
+use libmusig::store::schema::{self, Contents};
 use libmusig::store::{Change, Entry, Store};
 use libmusig::types::{SessionId, UnixMillis, to_hex};
 
@@ -356,45 +356,6 @@ fn purged(cluster: &mut Cluster, node: usize) -> SessionId {
     session
 }
 
-/// The keys and values of one session's records.
-fn changes(session: SessionId, records: &[Record]) -> Vec<Change> {
-    let part = |part| Key::Session { id: session, part }.encode();
-    let envelope = |id| Key::Envelope { session, id }.encode();
-    let change = |record: &Record| match record.clone() {
-        Record::Proposal(bytes) => Change::Put(part(SessionPart::Proposal), bytes),
-        Record::State(bytes) => Change::Put(part(SessionPart::Record), bytes),
-        Record::Certificate(bytes) => Change::Put(part(SessionPart::Certificate), bytes),
-        Record::Envelope(id, bytes) => Change::Put(envelope(id), bytes),
-        Record::DropEnvelope(id) => Change::Delete(envelope(id)),
-        Record::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
-        Record::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
-    };
-    records.iter().map(change).collect()
-}
-
-/// What a store has of its sessions, for [`Engine::load`] and [`Engine::load_ended`].
-fn read(entries: Vec<Entry>) -> (Vec<StoredSession>, Vec<(SessionId, UnixMillis)>) {
-    let (mut sessions, mut ended) = (HashMap::<_, StoredSession>::new(), Vec::new());
-    for (key, value) in entries {
-        match Key::decode(&key).expect("a key") {
-            Key::Session { id, part } => {
-                let stored = sessions.entry(id).or_default();
-                match part {
-                    SessionPart::Proposal => stored.proposal = value,
-                    SessionPart::Record => stored.state = value,
-                    SessionPart::Certificate => stored.certificate = Some(value),
-                }
-            }
-            Key::Envelope { session, .. } => sessions.entry(session).or_default().envelopes.push(value),
-            Key::Ended(id) => {
-                ended.push((id, UnixMillis(u64::from_be_bytes(value.try_into().expect("8 bytes")))));
-            }
-            Key::Identity | Key::Presence(_) => panic!("no session's"),
-        }
-    }
-    (sessions.into_values().collect(), ended)
-}
-
 /// A played scene: what its node wrote, the session, and how it stands.
 struct Played {
     entries: Vec<Entry>,
@@ -418,7 +379,9 @@ fn play(scene: &Scene) -> Played {
         if let Output::Persist { session, changes: records, durability } = output {
             written.borrow_mut().extend(records.iter().cloned());
             let mut store = recorded[node].clone();
-            store.commit(&changes(*session, records), *durability).expect("memory takes it");
+            let changes: Vec<Change> =
+                records.iter().map(|record| schema::change(*session, record.clone())).collect();
+            store.commit(&changes, *durability).expect("memory takes it");
         }
         Fate::Happens
     }));
@@ -474,9 +437,9 @@ fn every_phase_is_read_back() {
         let settings = Settings { observer: true, broadcaster: true, ..Settings::default() };
         let mut engine = Engine::new(key(scene.node), settings, Arc::new(Double), Arc::new(DoubleCodec));
         let now = libmusig::protocol::Time { wall: START, monotonic: Duration::from_secs(1) };
-        let (sessions, ended) = read(scenes.remove(name).unwrap_or_default());
+        let Contents { sessions, ended, .. } = Contents::read(scenes.remove(name).unwrap_or_default());
         ended.iter().for_each(|(id, at)| engine.load_ended(*id, *at));
-        for stored in &sessions {
+        for stored in sessions.values() {
             assert_eq!(engine.load(stored, now), Ok(session), "{name}");
         }
         let after = engine.status(&session, now);
