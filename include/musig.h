@@ -2,8 +2,8 @@
  *
  * A session in short:
  *
- * 1. Each signer makes a musig_signer of its key, fills a musig_config, and starts a musig_node with it.
- * 2. One of them makes a musig_proposal, of messages or of a transaction, and hands it to musig_node_create_session.
+ * 1. Each signer creates a musig_signer from its key, fills a musig_config, and starts a musig_node with it.
+ * 2. One of them creates a musig_proposal, of messages or of a transaction, and passes it to musig_node_create_session.
  * 3. The others get MUSIG_EVENT_SESSION_PROPOSED, look at its musig_event_terms, and call musig_session_join. Joining is
  *    consent: nothing is signed without it.
  * 4. The nodes sign. Each gets MUSIG_EVENT_SESSION_COMPLETE with the signatures.
@@ -17,8 +17,7 @@
  * each object that it passes until the call returns.
  *
  * Fallible functions return a musig_status, which is MUSIG_STATUS_OK (0) on success. Out-parameters are written on success
- * only. No pointer parameter may be NULL unless its description says so: the call then returns MUSIG_STATUS_NULL_ARGUMENT
- * and does nothing. MUSIG_MUST_USE makes compilers warn where an ignored status loses something.
+ * only. A NULL pointer returns MUSIG_STATUS_NULL_ARGUMENT and does nothing, unless the parameter's description allows it. MUSIG_MUST_USE makes compilers warn where an ignored status loses something.
  *
  * Each description names the parameters in the order of the prototype, under "In:" what is read and under "Out:" what is
  * written. Unless it says otherwise, these hold for every function:
@@ -27,7 +26,7 @@
  * Blocks:  never.
  * error:   why the call failed; always written, NULL on success; may be NULL.
  *
- * What a function may block for is never the network, and never a callback unless it says so.
+ * No function waits for the network, nor for a callback unless it says so.
  *
  * "Returns:" names the statuses that are specific to a function. Every fallible function may also return
  * MUSIG_STATUS_NULL_ARGUMENT, MUSIG_STATUS_INVALID_ARGUMENT (a misaligned pointer, text that is not UTF-8, a number out of
@@ -37,8 +36,8 @@
  *
  * A name that ends with _length is a length in bytes; one that ends with _count is a number of elements.
  *
- * Public keys are compressed (33 bytes), signatures are BIP-340's (64 bytes), ids of transactions stand in the order in
- * which they are hashed (they are shown reversed), times are milliseconds, and texts are NUL-terminated UTF-8.
+ * Public keys are compressed (33 bytes), signatures are BIP-340's (64 bytes), transaction ids are in internal byte
+ * order (displayed reversed), times are in milliseconds, and text is NUL-terminated UTF-8.
  *
  * docs/c-api.md has the rest: callbacks, user_data, the fields of each event, versions, platforms.
  */
@@ -2162,8 +2161,8 @@ musig_status musig_taproot_tweak(uint8_t *out,
 /**
  * Applies a tweak to a public key (BIP-327 ApplyTweak).
  *
- * Needs no node. With the tweak of musig_taproot_tweak and x_only, the last 32 bytes of the result are the Taproot output
- * key; its scriptPubKey is 51 20 followed by these bytes.
+ * Needs no node. With the tweak of musig_taproot_tweak and x_only, the last 32 bytes of the result are the Taproot
+ * output key; its scriptPubKey is 51 20 followed by these bytes.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
  *          scalar is not less than the order of secp256k1, or the result is the point at infinity.

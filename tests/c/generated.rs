@@ -267,7 +267,7 @@ fn program(name: &str, cases: impl Fn(&mut String, &Function) -> usize) -> (Stri
 }
 
 #[test]
-fn a_null_pointer_gives_a_status_and_changes_nothing() {
+fn a_null_pointer_is_refused_and_changes_nothing() {
     let (output, cases) = program("null.c", |text, function| {
         let mut cases = 0;
         for (index, parameter) in function.parameters.iter().enumerate() {
@@ -286,7 +286,7 @@ fn a_null_pointer_gives_a_status_and_changes_nothing() {
 }
 
 #[test]
-fn an_address_that_is_not_aligned_gives_a_status_and_changes_nothing() {
+fn a_misaligned_pointer_is_refused_and_changes_nothing() {
     let (output, cases) = program("aligned.c", |text, function| {
         if !is_fallible(function) {
             return 0;
@@ -311,7 +311,7 @@ fn an_address_that_is_not_aligned_gives_a_status_and_changes_nothing() {
 }
 
 #[test]
-fn nonsense_gives_a_status_and_changes_nothing() {
+fn an_invalid_number_length_or_text_is_refused_and_changes_nothing() {
     let (output, cases) = program("nonsense.c", |text, function| {
         if !is_fallible(function) {
             return 0;

@@ -378,7 +378,7 @@ fn every_function_and_parameter_is_explained() {
 
 /// Takes each block, and each parameter's explanation, away from each function: that must be noticed.
 #[test]
-fn whatever_is_missing_is_noticed() {
+fn a_description_that_lacks_or_repeats_something_is_refused() {
     let mut taken = 0;
     for mut function in functions() {
         let whole = function.documentation.clone();

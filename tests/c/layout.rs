@@ -206,7 +206,7 @@ fn the_layout_is_the_committed_one() {
 
 /// Each enumerator, member, enum and struct taken out of the list is noticed, and so is one put into the header.
 #[test]
-fn whatever_the_layout_does_not_print_is_noticed() {
+fn a_declaration_that_the_layout_lacks_is_noticed() {
     let header = read("include/musig.h");
     let mut taken = 0;
     let mut check = |change: &dyn Fn(&mut Declared)| {

@@ -28,7 +28,7 @@ fn signers(count: usize) -> String {
 }
 
 #[test]
-fn the_main_job_in_one_process() {
+fn nodes_in_one_process_sign_and_broadcast() {
     for example in ["examples/c/failover.c", "examples/cpp/failover.cpp"] {
         let program = compile(&root().join(example));
         let output = finish(start(&program, &[]), example);
@@ -39,13 +39,13 @@ fn the_main_job_in_one_process() {
 }
 
 #[test]
-fn events_in_a_loop_of_the_program_s_own() {
+fn an_event_loop_takes_events_by_the_descriptor() {
     let program = compile(&root().join("examples/c/epoll.c"));
     assert_eq!(finish(start(&program, &[]), "epoll"), "complete at both\n");
 }
 
 #[test]
-fn the_main_job_with_one_node_per_process_in_c_and_cpp() {
+fn processes_in_c_and_cpp_sign_and_broadcast() {
     let c = compile(&root().join("examples/c/failover.c"));
     let cpp = compile(&root().join("examples/cpp/failover.cpp"));
     let (all, message) = (signers(3), "42".repeat(32));
@@ -122,7 +122,7 @@ fn nodes_in_c_and_in_rust_sign_together() {
 }
 
 #[test]
-fn durable_events_come_again_until_they_are_handled() {
+fn durable_events_are_redelivered_until_they_are_acknowledged() {
     let program = compile(&root().join("tests/c/restart.c"));
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path().join("store").to_string_lossy().into_owned();
@@ -142,6 +142,6 @@ fn cpp_handles_exceptions_and_functions_that_throw() {
 
 #[cfg(feature = "test-hooks")]
 #[test]
-fn a_panic_inside_is_a_status_outside() {
+fn a_panic_inside_a_node_becomes_a_status() {
     crate::programs::check("tests/c/panic.c");
 }

@@ -1,7 +1,7 @@
 //! The entry from C: NULL checks, lengths, panics, statuses.
 //!
-//! A pointer from C is read by one of the macros here and nowhere else. Their safety is the caller's side of the
-//! header: a pointer is NULL, or points to what the header says for as long as it says.
+//! Pointers from C are read by the macros here and nowhere else. Their safety is the caller's contract in the header: a
+//! pointer is NULL, or valid as documented there.
 
 use std::ffi::{CStr, c_char};
 use std::mem::size_of;
@@ -235,7 +235,7 @@ fn none_of(number: i32, name: &str) -> Failure {
     Failure::invalid(format!("{name} is {number}, which is not one of its values"))
 }
 
-/// Reads a handle or another object that C lends.
+/// Borrows a handle or another object from C.
 macro_rules! get {
     ($pointer:ident) => {
         // SAFETY: the header asks for a valid pointer, or NULL, for the length of the call.
@@ -259,7 +259,7 @@ macro_rules! out {
     };
 }
 
-/// Reads an array that C lends.
+/// Borrows an array from C.
 macro_rules! array {
     ($pointer:ident, $length:expr) => {
         // SAFETY: the header asks for an array of this length, or NULL, for the length of the call.
@@ -271,7 +271,7 @@ macro_rules! array {
     };
 }
 
-/// Reads a text that C lends.
+/// Borrows a text from C.
 macro_rules! text {
     ($pointer:ident) => {
         // SAFETY: the header asks for a NUL-terminated string, or NULL, for the length of the call.

@@ -1,4 +1,4 @@
-//! What C's callbacks need besides their function: the user's data, and its end.
+//! The user_data of callbacks, and its destruction.
 
 use std::ffi::c_void;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::platform::ForkGuard;
 /// inside the _free of the last reference, or on a thread of the library. May be NULL.
 pub type musig_destroy = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
-/// The user's data of one foreign object. Its last owner, or [`UserData::finish`], destroys it.
+/// The user_data of one foreign object. Its last owner, or [`UserData::finish`], destroys it.
 pub(super) struct UserData {
     pointer: *mut c_void,
     /// What a child of fork() has of it is the parent's to destroy.
@@ -58,7 +58,7 @@ impl UserData {
                         *state = State::Ending(own);
                         break destroy;
                     }
-                    // The function itself stops the node: it would wait for itself.
+                    // destroy itself stops the node: this would wait for itself.
                     State::Ending(thread) if thread == own => return,
                     State::Ending(_) => {
                         state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

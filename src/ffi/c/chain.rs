@@ -10,7 +10,7 @@ use crate::chain::{
 };
 use crate::types::Txid;
 
-/// Room for the words of a callback, with the NUL behind them.
+/// Room for the reason of a callback, including its NUL.
 const REASON: usize = 512;
 
 /// The callbacks of a broadcaster, which submits transactions. They run on a thread of the library, one call at a
@@ -99,7 +99,7 @@ fn unreachable(reason: impl Into<String>) -> ChainError {
     ChainError { reason: reason.into() }
 }
 
-/// A text that a callback wrote, whatever it wrote.
+/// The text that a callback wrote, up to its NUL or the end of the buffer.
 fn words(buffer: &[u8]) -> String {
     let end = buffer.iter().position(|byte| *byte == 0).unwrap_or(buffer.len());
     String::from_utf8_lossy(&buffer[..end]).into_owned()

@@ -1,4 +1,4 @@
-//! What went wrong in one call.
+//! Errors of single calls.
 
 use std::ffi::{CString, c_char};
 

@@ -1,4 +1,4 @@
-//! Why a call fails, in C's words.
+//! Failures: the status and the message of a failed call.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,7 +6,7 @@ use super::status::musig_status_code;
 use super::words::for_c;
 use crate::error::{Error, ProposalError, SignerError, StoreError};
 
-/// Why a call fails: its status, and words for people.
+/// A failed call: its status and its message.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub status: musig_status_code,
@@ -85,7 +85,7 @@ fn message(error: &Error) -> String {
         Error::Signer(SignerError::Locked) => {
             "the signer is locked; call musig_signer_unlock with its secret key".into()
         }
-        // What the system, a peer or a foreign signer said stays as it is.
+        // Text of the system, of a peer or of a foreign signer is not changed.
         Error::Store(StoreError::Suspended) => for_c(&error.to_string()),
         Error::Signer(SignerError::Other(_)) | Error::Store(_) | Error::Network(_) | Error::Internal(_) => {
             error.to_string()
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn no_message_names_a_call_of_rust() {
-        // The check finds what it is to find.
+        // The check can fail: the texts of Rust do.
         assert!(all().iter().filter(|error| names_rust(&error.to_string())).count() > 2);
         for error in all() {
             let message = Failure::from(error).message;

@@ -1,4 +1,4 @@
-//! What an event carries, as numbers, lists and bytes.
+//! The fields of an event, as numbers, lists and bytes.
 
 use super::enums::{
     musig_event_bytes_field as Bytes, musig_event_kind as Kind, musig_event_list_field as List,

@@ -1,4 +1,4 @@
-//! What is computed from public keys alone, without a node.
+//! Computations on public keys, without a node.
 
 use super::boundary::{choice, fixed, flag, signer_keys, total};
 use super::enums::musig_key_order;
@@ -62,8 +62,8 @@ pub unsafe extern "C" fn musig_taproot_tweak(
 
 /// Applies a tweak to a public key (BIP-327 ApplyTweak).
 ///
-/// Needs no node. With the tweak of musig_taproot_tweak and x_only, the last 32 bytes of the result are the Taproot output
-/// key; its scriptPubKey is 51 20 followed by these bytes.
+/// Needs no node. With the tweak of musig_taproot_tweak and x_only, the last 32 bytes of the result are the Taproot
+/// output key; its scriptPubKey is 51 20 followed by these bytes.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
 ///          scalar is not less than the order of secp256k1, or the result is the point at infinity.

@@ -1,4 +1,4 @@
-//! The log, as a callback.
+//! The log sink.
 
 use std::ffi::{CString, c_char, c_void};
 use std::fmt::{self, Write};
@@ -13,7 +13,7 @@ use super::callback::UserData;
 use super::enums::{Enumeration, musig_log_level};
 use crate::event::lane::Lane;
 
-/// Lines that wait for the callback; what comes on top is dropped.
+/// Lines queued for the callback; more are dropped.
 pub(super) const LINES: usize = 1024;
 
 /// The log sink of one node. The callback runs on a thread of the library, one line at a time; lines are dropped if it

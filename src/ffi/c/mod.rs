@@ -1,5 +1,5 @@
 //! The C library: one file for each C type. `include/musig.h` is generated from these files and is their
-//! documentation; what a pointer must point to is said there.
+//! documentation, including the validity of pointers.
 #![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc, clippy::upper_case_acronyms)]
 
 #[macro_use]

@@ -1,5 +1,5 @@
-//! A thread that has done what may block, for those that must not: freeing the last reference of a running node.
-//! It exists from the first start of a node on, so that freeing never fails for lack of one.
+//! The reaper: a thread for work that may block, on behalf of callers that must not, such as freeing the last reference
+//! to a running node. It starts with the first node, so that freeing never fails for lack of a thread.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,4 +1,4 @@
-//! What a configuration holds: plain data. `start.rs` makes a node of it.
+//! The settings of a configuration: plain data. `start.rs` starts a node with them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The wording of errors for C: what a Rust text says of Rust's calls and events, said of C's.
+//! The wording of errors for C: Rust's calls and events in a text are replaced by those of C.
 
 use super::enums::{Enumeration, musig_event_kind};
 
