@@ -23,6 +23,8 @@ use crate::types::{SignerKey, from_hex, to_hex};
 pub const LENGTH: usize = 64 << 10;
 /// Branches of a descriptor.
 pub const BRANCHES: usize = 256;
+/// Child numbers of all paths together: each is a multiplication on the curve for every address.
+pub const STEPS: usize = 1024;
 /// Child numbers of a participant, origin and path each (BIP-32).
 const PATH: usize = 255;
 /// Child numbers from 2³¹ on are hardened.
@@ -752,6 +754,9 @@ fn check_paths(participants: &[ParticipantKey], path: &Path) -> Result<usize, De
     }
     if path.steps.len() + usize::from(path.wildcard) >= limits::TWEAK_DEPTH {
         return wrong("it is deeper than 15 steps");
+    }
+    if paths.iter().map(|path| path.steps.len()).sum::<usize>() > STEPS {
+        return wrong("the paths of the participants together are longer than 1024 steps");
     }
     let mut lengths = paths.iter().chain([path]).filter_map(Path::branches);
     let branches = lengths.next();

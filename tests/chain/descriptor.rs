@@ -282,6 +282,10 @@ fn descriptor_refuses_what_it_cannot_do_by_name() {
         let error = refusal(&given);
         assert!(error.contains(words), "{given}: {error}");
     }
+    let long = format!("{X}{}", "/1".repeat(255));
+    let words = "the paths of the participants together are longer than 1024 steps";
+    assert!(refusal(&format!("tr(musig({}))", [long.as_str(); 5].join(","))).contains(words));
+    good(&format!("tr(musig({}))", [long.as_str(); 4].join(",")));
     // The deepest path that works, and one key too deep for it.
     good(&format!("tr(musig({X},{Y}){})", "/1".repeat(15))).keys(0, 0).expect("deep");
     let deep = good(&format!("tr(musig({X}{},{Y}))", "/1".repeat(255)));
