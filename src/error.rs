@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
-/// Bytes that are no compressed point of secp256k1.
+/// Bytes that are not a compressed point of secp256k1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a compressed secp256k1 public key ({length} bytes given): pass the 33 bytes that start with 02 or 03"
@@ -14,7 +14,7 @@ pub struct InvalidKey {
     pub length: usize,
 }
 
-/// Why terms are no proposal. Nothing was created or stored.
+/// The reason why terms are refused as a proposal. Nothing was created or stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProposalError {
@@ -102,7 +102,7 @@ pub enum ProposalError {
     NotASigner,
 }
 
-/// Why an election question has no answer.
+/// The reason why an election query is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ElectionError {
@@ -119,7 +119,7 @@ pub enum ElectionError {
     },
 }
 
-/// Why received bytes were dropped. Nothing changed.
+/// The reason why received bytes were dropped. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
@@ -160,7 +160,7 @@ pub enum WireError {
     UnknownSession(SessionId),
 }
 
-/// Why a signer did not do what it was asked to.
+/// The reason why a signer did not answer with a signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignerError {
@@ -195,7 +195,7 @@ pub enum SignerError {
     Other(String),
 }
 
-/// Why a node could not read or write its store.
+/// The reason why a node could not read or write its store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -242,7 +242,7 @@ pub enum StoreError {
     Suspended,
 }
 
-/// Why an operation was not carried out. Nothing changed, unless the variant says otherwise.
+/// The reason why an operation was not carried out. Nothing changed, unless the variant says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -258,7 +258,7 @@ pub enum Error {
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The election question has no answer.
+    /// Invalid election query: no signers, or index out of range.
     #[error(transparent)]
     Election(#[from] ElectionError),
     /// There is no such session.
@@ -302,8 +302,10 @@ pub enum Error {
     /// There is a consumer of events already.
     #[error("events have a consumer already (a handler or a pending next_event); use one at a time")]
     ConsumerExists,
-    /// A blocking call from the thread that it would wait for.
-    #[error("this call would wait for its own thread; use the requesting form inside a handler")]
+    /// A blocking call inside one of the node's own callbacks: it would wait for itself.
+    #[error(
+        "stop() was called from one of this node's own callbacks and would deadlock; call request_stop() there"
+    )]
     WouldDeadlock,
     /// The process was forked; libmusig works in the process that started it.
     #[error("the process was forked; start a node of its own in the child")]

@@ -263,7 +263,7 @@ fn finish_tagged_hash(mut hasher: Sha256, parts: &[&[u8]]) -> [u8; 32] {
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubmitOutcome {
-    /// The network's node took it, or knew it (or the same transaction with another witness) already.
+    /// The Bitcoin backend took it, or knew it (or the same transaction with another witness) already.
     Accepted,
     /// It refuses the transaction itself (fee, policy, inputs): its words. Nobody is excused by that.
     Rejected(String),
@@ -310,9 +310,9 @@ pub enum ChainStatus {
     },
 }
 
-/// A call to the outside failed: no answer, no connection. The core sends a NACK and goes on trying.
+/// A failed call of the Bitcoin backend: no answer, no connection. The core sends a NACK and goes on trying.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the network's node cannot be reached: {reason}")]
+#[error("the Bitcoin backend (node or API) cannot be reached: {reason}")]
 pub struct ChainError {
     /// For people.
     pub reason: String,

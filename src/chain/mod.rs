@@ -1,4 +1,4 @@
-//! The way to the network: who submits transactions, and who sees what became of them.
+//! The way to the chain: [`Broadcaster`] submits transactions, [`ChainObserver`] sees what became of them.
 
 #[cfg(feature = "bitcoin")]
 pub mod descriptor;

@@ -154,8 +154,8 @@ impl NodeBuilder {
     fn with_server(&mut self, text: &str, add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr)) {
         match text.parse() {
             Ok(address) if !crate::net::has_peer(&address) => {
-                let hint = "add its peer id at the end, like /p2p/12D3KooW…";
-                self.problem = Some(Error::Config(format!("{text} does not say who is there; {hint}")));
+                let hint = "append /p2p/<peer id>";
+                self.problem = Some(Error::Config(format!("{text} has no peer id; {hint}")));
             }
             _ => self.with_address(text, add),
         }
@@ -228,7 +228,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Whether to tell the others that this node cannot reach the network. On by default.
+    /// Whether to report to the others that this node cannot broadcast. On by default.
     pub fn nacks(mut self, send: bool) -> Self {
         self.settings.nacks = send;
         self

@@ -132,7 +132,7 @@ impl Session {
         self.node.request(move |engine, request, now| engine.notify_broadcast(&id, txid, request, now))
     }
 
-    /// Says that this node cannot reach the network: the next signers take over at once. At most 256 bytes of reason.
+    /// Reports that this node cannot broadcast: the next signers take over at once. At most 256 bytes of reason.
     pub fn report_broadcast_failed(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
         self.node

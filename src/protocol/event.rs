@@ -112,7 +112,7 @@ pub enum Event {
         /// The transaction.
         txid: Txid,
     },
-    /// The network's node refuses the transaction. Durable.
+    /// The Bitcoin backend refuses the transaction. Durable.
     BroadcastRejected {
         /// Its words.
         reason: String,
