@@ -27,3 +27,25 @@ pub mod signer;
 #[cfg(feature = "node")]
 pub mod store;
 pub mod types;
+
+// What a user needs is `libmusig::X`; the modules have the rest.
+#[cfg(any(feature = "node", feature = "bitcoin"))]
+pub use self::chain::{Broadcaster, ChainObserver};
+pub use self::error::{ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
+#[cfg(feature = "node")]
+pub use self::event::{Depth, DurableKind, EventHandler, KeepEvent, NodeEvent};
+#[cfg(feature = "node")]
+pub use self::node::{
+    DhtMode, Metrics, NetworkConfig, Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest,
+};
+pub use self::protocol::election::{Election, ElectionMethod};
+pub use self::protocol::event::Event;
+pub use self::protocol::proposal::{FailoverPolicy, Message, Proposal, SpentOutput, Tiers};
+pub use self::protocol::status::{FailoverStatus, Phase, SessionStatus};
+pub use self::signer::{LocalSigner, Signer};
+#[cfg(feature = "node")]
+pub use self::store::{Store, memory::MemoryStore, redb::RedbStore};
+pub use self::types::{
+    ChainError, ChainQuery, ChainStatus, OutPoint, SessionId, Signature, SignedTransaction, SignerKey,
+    SubmitOutcome, Txid, UnixMillis,
+};
