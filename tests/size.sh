@@ -27,13 +27,14 @@ library_of_phones() {
 	report mobile "$target/size-mobile.so"
 }
 
-[ $# -gt 0 ] || set -- default without-bitcoin without-discovery without-nat capi mobile
+[ $# -gt 0 ] || set -- default without-bitcoin without-discovery without-nat without-http capi mobile
 for name in "$@"; do
 	case $name in
 		default) library_of_c default ;;
 		without-bitcoin) library_of_c "$name" --no-default-features --features capi,discovery,nat ;;
-		without-discovery) library_of_c "$name" --no-default-features --features capi,nat,bitcoin ;;
-		without-nat) library_of_c "$name" --no-default-features --features capi,discovery,bitcoin ;;
+		without-discovery) library_of_c "$name" --no-default-features --features capi,nat,http ;;
+		without-nat) library_of_c "$name" --no-default-features --features capi,discovery,http ;;
+		without-http) library_of_c "$name" --no-default-features --features capi,discovery,nat,bitcoin ;;
 		capi) library_of_c "$name" --no-default-features --features capi ;;
 		mobile) library_of_phones ;;
 		*) echo "unknown: $name" >&2 && exit 2 ;;
