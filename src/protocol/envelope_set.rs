@@ -280,6 +280,16 @@ impl EnvelopeSet {
         (0..signers).map(|signer| self.at(place, signer)).collect()
     }
 
+    /// Signers whose partial signatures of an attempt answer to other nonces than these.
+    pub fn other_transcripts(&self, attempt: u32, transcript: Option<[u8; 32]>) -> Vec<usize> {
+        let differs = |envelope: &&Envelope| match envelope.content() {
+            Content::Partial { transcript: theirs, .. } => Some(*theirs) != transcript,
+            _ => false,
+        };
+        let partials = self.each_at(Place::Partial(attempt));
+        partials.filter(differs).map(|envelope| envelope.body().signer).collect()
+    }
+
     /// The first envelope of a kind by a signer.
     pub fn fact(&self, fact: Fact, signer: usize) -> Option<&Envelope> {
         self.facts.get(&(fact, signer))?.first()

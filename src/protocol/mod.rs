@@ -27,6 +27,7 @@ pub mod limits;
 mod mutation;
 #[cfg(feature = "mutations")]
 pub mod mutation;
+mod packing;
 pub mod presence;
 pub mod proposal;
 mod session;

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 
 use super::Engine;
+use super::session_table::Held as Slot;
 use crate::error::{Error, ProposalError};
+use crate::protocol::RequestId;
 use crate::protocol::election::Election;
-use crate::protocol::engine::session_table::Held as Slot;
 use crate::protocol::event::DurableKind;
 use crate::protocol::proposal::Proposal;
+use crate::protocol::session::Session;
 use crate::protocol::status::SessionStatus;
 use crate::protocol::wire::Certificate;
-use crate::protocol::{RequestId, Time};
-use crate::types::{SessionId, SignedTransaction, SignerKey, Txid};
+use crate::types::{SessionId, SignedTransaction, SignerKey, Time, Txid};
 
 /// Each request is answered by one `Output::Done`, unless it fails at once.
 impl Engine {
@@ -61,8 +62,8 @@ impl Engine {
 
     /// Forgets a session but for a tombstone, which stays until the expiry.
     pub fn close(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
-        self.known(id, now, |session, context| {
-            session.close(request, context);
+        self.known(id, now, |session, _| {
+            session.close(request);
             Ok(())
         })
     }
@@ -102,7 +103,8 @@ impl Engine {
     /// Hands out all durable events again that were not acknowledged.
     pub fn redeliver(&mut self, now: Time) {
         for id in self.ids() {
-            if self.sessions.get(&id).and_then(Slot::packed).is_none_or(|packed| !packed.told) {
+            if self.sessions.get(&id).and_then(Slot::packed).is_none_or(|packed| !packed.summary.acknowledged)
+            {
                 self.with_session(&id, now, |session, _| session.redeliver());
             }
         }
@@ -119,14 +121,14 @@ impl Engine {
     pub fn status(&mut self, id: &SessionId, now: Time) -> Option<SessionStatus> {
         match self.sessions.get_mut(id)? {
             Slot::Ready(session) => Some(session.status(now)),
-            Slot::Packed(packed) => Some(packed.unpack(*id, self.codec.as_ref()).status(now)),
+            Slot::Packed(packed) => Some(Session::unpack(packed, *id, self.host.codec.as_ref()).status(now)),
         }
     }
 
     /// The proposal of a session.
     pub fn proposal(&self, id: &SessionId) -> Option<Proposal> {
         Some(match self.sessions.get(id)? {
-            Slot::Ready(session) => session.proposal.clone(),
+            Slot::Ready(session) => session.proposal().clone(),
             Slot::Packed(packed) => packed.proposal(*id),
         })
     }
@@ -174,7 +176,7 @@ impl Engine {
         now: Time,
     ) -> Result<Vec<u8>, Error> {
         self.known(id, now, |session, _| {
-            session.finish(request);
+            session.answer(request);
             Ok(session.export())
         })
     }

@@ -1,26 +1,29 @@
 //! All sessions of one node: routing, limits, timers.
 
 mod application;
+mod host;
 mod network;
 mod purged;
 mod session_index;
 mod session_table;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::host::Host;
+use self::purged::Ended;
+use self::session_index::Index;
+use self::session_table::{Held as Slot, Sessions, View};
 use crate::error::{Error, ProposalError, SignerError};
 use crate::protocol::crypto::Scheme;
-use crate::protocol::engine::purged::Ended;
-use crate::protocol::engine::session_index::Index;
-use crate::protocol::engine::session_table::{Held as Slot, Sessions, View};
 use crate::protocol::envelope::Envelope;
 use crate::protocol::proposal::Proposal;
-use crate::protocol::session::{Context, Session};
+use crate::protocol::session::Session;
+use crate::protocol::session::context::Context;
 use crate::protocol::transaction::TransactionCodec;
-use crate::protocol::{Durability, Output, Record, Settings, StoredSession, Ticket, Time};
-use crate::types::{ChainStatus, SessionId, SignerKey, SubmitOutcome, UnixMillis};
+use crate::protocol::{Durability, Output, Record, Settings, StoredSession, Ticket};
+use crate::types::{ChainStatus, SessionId, SignerKey, SubmitOutcome, Time, UnixMillis};
 
 /// Input that was refused, by kind. Bad input never changes anything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,27 +64,15 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Engine {
     own: SignerKey,
-    settings: Settings,
-    scheme: Arc<dyn Scheme>,
-    codec: Arc<dyn TransactionCodec>,
+    host: Host,
     sessions: Sessions,
     index: Index,
-    connected: HashSet<SignerKey>,
-    heard: HashMap<SignerKey, Duration>,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
     /// Sessions that were forgotten.
     ended: Ended,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
-    tickets: Ticket,
-    outputs: VecDeque<Output>,
     refused: Refused,
-}
-
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Session({})", self.id())
-    }
 }
 
 impl Engine {
@@ -94,25 +85,19 @@ impl Engine {
     ) -> Self {
         Self {
             own,
-            settings,
-            scheme,
-            codec,
+            host: Host::new(settings, scheme, codec),
             sessions: Sessions::default(),
             index: Index::default(),
-            connected: HashSet::new(),
-            heard: HashMap::new(),
             unknown: HashMap::new(),
             ended: Ended::default(),
             replacing: HashMap::new(),
-            tickets: 0,
-            outputs: VecDeque::new(),
             refused: Refused::default(),
         }
     }
 
     /// The next thing to do. `None`: nothing until an input or the next timeout.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.host.outputs.pop_front()
     }
 
     /// When [`Engine::tick`] is to be called, by the monotonic clock.
@@ -132,9 +117,9 @@ impl Engine {
 
     /// What it keeps in memory now.
     pub fn held(&self) -> Held {
-        let each = self.sessions.iter().map(|(_, session)| session.held());
+        let each = self.sessions.iter().map(|(_, session)| session.envelopes());
         let (envelopes, bytes) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        let (heard, unknown) = (self.heard.len(), self.unknown.len());
+        let (heard, unknown) = (self.host.heard.len(), self.unknown.len());
         Held { sessions: self.sessions.len(), envelopes, bytes, heard, unknown }
     }
 
@@ -160,47 +145,39 @@ impl Engine {
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<(R, Option<SessionId>)> {
         let (pause, end) = self.replaced(id);
-        let session = self.sessions.unpacked(id, self.codec.as_ref())?;
+        let session = self.sessions.unpacked(id, self.host.codec.as_ref())?;
         let replaces_before = session.replaces();
         session.replaced(pause, end);
-        let mut relayed = Vec::new();
-        let heard = &self.heard;
-        let mut context = Context {
-            now,
-            settings: &self.settings,
-            scheme: self.scheme.as_ref(),
-            codec: self.codec.as_ref(),
-            heard: &|key| heard.get(key).copied(),
-            connected: &self.connected,
-            tickets: &mut self.tickets,
-            outputs: &mut self.outputs,
-            relayed: &mut relayed,
-        };
+        let mut context = self.host.lend(now);
         let result = act(session, &mut context);
         session.flush(&mut context);
         let deadline = session.next_timeout(&context);
-        let spent = session.spent(now).then(|| session.proposal.clone());
-        let replaces = session.replaces().filter(|_| spent.is_none());
-        if spent.is_none() {
+        let purgeable = session.is_purgeable(now).then(|| session.proposal().clone());
+        let replaces = session.replaces().filter(|_| purgeable.is_none());
+        if purgeable.is_none() {
             self.index.note(session, deadline);
         }
-        for key in relayed {
+        for key in self.host.take_relayed() {
             self.note_heard(key, now);
         }
-        match spent {
-            Some(proposal) => self.forget(&proposal),
-            None => self.sessions.rest(id, self.settings.pack_after, now.monotonic),
+        match purgeable {
+            Some(proposal) => self.purge(&proposal),
+            None => self.sessions.rest(id, self.host.settings.pack_after, now.monotonic),
         }
         let concerned = replaces.filter(|_| replaces != replaces_before).map(|(older, ..)| older);
         Some((result, concerned))
     }
 
-    /// Forgets a session that is spent, but for that it was.
-    fn forget(&mut self, proposal: &Proposal) {
+    /// Removes a session, and notes its id as purged.
+    fn purge(&mut self, proposal: &Proposal) {
         let (id, expires_at) = (proposal.id(), proposal.expires_at);
         self.remove(proposal);
         let mut persist = |session, changes| {
-            self.outputs.push_back(Output::Persist { session, changes, durability: Durability::Eventual });
+            self.host.outputs.push_back(Output::Persist {
+                session,
+                changes,
+                durability: Durability::Eventual,
+            });
         };
         persist(id, vec![Record::DropSession, Record::Ended(expires_at)]);
         if let Some(first) = self.ended.note(expires_at, id) {
@@ -208,22 +185,22 @@ impl Engine {
         }
     }
 
-    /// Forgets a packed session that is spent, without unpacking it. Answers whether this is one.
-    fn forget_packed(&mut self, id: &SessionId, now: Time) -> bool {
+    /// Purges a packed session without unpacking it. Answers whether this is a packed one that is purgeable.
+    fn purge_packed(&mut self, id: &SessionId, now: Time) -> bool {
         let packed = self.sessions.get(id).and_then(Slot::packed);
-        let Some(spent) = packed.filter(|packed| packed.spent(now.wall)) else { return false };
-        let proposal = spent.proposal(*id);
-        self.forget(&proposal);
+        let Some(packed) = packed.filter(|packed| packed.is_purgeable(now.wall)) else { return false };
+        let proposal = packed.proposal(*id);
+        self.purge(&proposal);
         true
     }
 
     fn view(&self, id: &SessionId) -> Option<View<'_>> {
-        self.sessions.view(id, self.codec.as_ref())
+        self.sessions.view(id, self.host.codec.as_ref())
     }
 
     fn insert(&mut self, session: Session) {
         let id = session.id();
-        if let Some(older) = session.proposal.replaces {
+        if let Some(older) = session.proposal().replaces {
             self.replacing.entry(older).or_default().push(id);
         }
         self.sessions.insert(session);
@@ -263,18 +240,7 @@ impl Engine {
     }
 
     fn new_session(&mut self, proposal: Proposal, now: Time) -> Result<Session, Error> {
-        let mut relayed = Vec::new();
-        let context = Context {
-            now,
-            settings: &self.settings,
-            scheme: self.scheme.as_ref(),
-            codec: self.codec.as_ref(),
-            heard: &|_| None,
-            connected: &self.connected,
-            tickets: &mut self.tickets,
-            outputs: &mut self.outputs,
-            relayed: &mut relayed,
-        };
+        let context = self.host.lend(now);
         Session::new(proposal, &self.own, &context)
     }
 
@@ -288,31 +254,19 @@ impl Engine {
     }
 
     fn check_room(&self) -> Result<(), Error> {
-        if self.index.open() < self.settings.max_sessions {
+        if self.index.open() < self.host.settings.max_sessions {
             return Ok(());
         }
         let (what, hint) = ("open sessions", "close some, or raise max_sessions");
-        Err(Error::Limit { what, limit: self.settings.max_sessions, hint })
+        Err(Error::Limit { what, limit: self.host.settings.max_sessions, hint })
     }
 
     // ---- The store ----
 
     /// Reads a session that was stored before. Its durable events that were not acknowledged come again.
     pub fn load(&mut self, stored: &StoredSession, now: Time) -> Result<SessionId, Error> {
-        let mut relayed = Vec::new();
-        let heard = &self.heard;
-        let context = Context {
-            now,
-            settings: &self.settings,
-            scheme: self.scheme.as_ref(),
-            codec: self.codec.as_ref(),
-            heard: &|key| heard.get(key).copied(),
-            connected: &self.connected,
-            tickets: &mut self.tickets,
-            outputs: &mut self.outputs,
-            relayed: &mut relayed,
-        };
-        let session = Session::load(stored, &self.own, &context)?;
+        let context = self.host.lend(now);
+        let session = Session::restore(stored, &self.own, &context)?;
         let id = session.id();
         self.insert(session);
         self.with_session(&id, now, |session, context| session.tick(context));
@@ -360,7 +314,7 @@ impl Engine {
             if at > now.monotonic {
                 break;
             }
-            if self.forget_packed(&id, now) {
+            if self.purge_packed(&id, now) {
                 continue;
             }
             self.with_session(&id, now, |session, context| session.tick(context));

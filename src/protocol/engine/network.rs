@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Engine;
+use super::session_table::Held as Slot;
 use crate::error::{Error, WireError};
-use crate::protocol::engine::session_table::Held as Slot;
 use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::proposal::Proposal;
-use crate::protocol::session::compare;
+use crate::protocol::session::frames;
 use crate::protocol::wire::{self, Certificate, pb};
-use crate::protocol::{Output, Time, limits};
-use crate::types::{SessionId, SignerKey};
+use crate::protocol::{Output, limits};
+use crate::types::{SessionId, SignerKey, Time};
 
 /// How often a peer is told that a session it speaks of is unknown here.
 const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
@@ -26,21 +26,21 @@ impl Engine {
     /// A signer is connected: compare all that both take part in.
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
         self.note_heard(signer, now);
-        self.connected.insert(signer);
+        self.host.connected.insert(signer);
         for id in self.shared_with(&signer, |session| !session.closed()) {
             self.with_session(&id, now, |session, context| {
                 session.compare_with(&signer, context);
-                session.received(context);
+                session.advance(context);
             });
         }
     }
 
     /// A signer is gone.
     pub fn disconnected(&mut self, signer: &SignerKey, now: Time) {
-        self.connected.remove(signer);
+        self.host.connected.remove(signer);
         // Those that are packed have nothing to tell of it.
         for id in self.shared_with(signer, |session| session.packed().is_none()) {
-            self.with_session(&id, now, |session, _| session.peer_gone(signer));
+            self.with_session(&id, now, |session, _| session.peer_disconnected(signer));
         }
     }
 
@@ -54,10 +54,10 @@ impl Engine {
         if !self.index.wants(&signer) {
             return;
         }
-        if self.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
-            self.heard.retain(|signer, _| self.index.wants(signer));
+        if self.host.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
+            self.host.heard.retain(|signer, _| self.index.wants(signer));
         }
-        self.heard.insert(signer, now.monotonic);
+        self.host.heard.insert(signer, now.monotonic);
     }
 
     fn shared_with(&self, signer: &SignerKey, which: impl Fn(&Slot) -> bool) -> Vec<SessionId> {
@@ -97,7 +97,9 @@ impl Engine {
                 Some(None) => self.refused.strangers += 1,
                 Some(Some(index)) => {
                     let result = match self.sessions.get(&id).and_then(Slot::packed) {
-                        Some(packed) if packed.compares_no_more(index, now) => Some(compare::check(have)),
+                        Some(packed) if packed.refuses_comparison(index, now) => {
+                            Some(frames::check_comparison(have))
+                        }
                         _ => self
                             .with_session(&id, now, |session, context| session.compare(have, index, context)),
                     };
@@ -198,12 +200,12 @@ impl Engine {
             }
         }
         if let (Some(packed), Some(from)) = (self.sessions.get(&id).and_then(Slot::packed), from)
-            && packed.closed
+            && packed.summary.closed
         {
             // It takes nothing.
             return packed.index_of(&from).map(|_| ()).ok_or(WireError::UnknownSession(id));
         }
-        let foreign = self.sessions.ready(&id).filter(|session| session.foreign());
+        let foreign = self.sessions.ready(&id).filter(|session| session.is_unanswered());
         if let Some(proposer) = foreign.map(|session| session.proposer_key())
             && !self.has_bytes_for(&proposer, 0)
         {
@@ -213,7 +215,7 @@ impl Engine {
         }
         let result = self.with_session(&id, now, |session, context| {
             let index = match from {
-                Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
+                Some(from) => Some(session.proposal().index_of(&from).ok_or(WireError::UnknownSession(id))?),
                 None => None,
             };
             let (mut first_error, mut passed_on) = (Ok(()), Vec::new());
@@ -233,7 +235,7 @@ impl Engine {
             if index.is_none() {
                 session.imported();
             }
-            session.received(context);
+            session.advance(context);
             first_error
         });
         result.unwrap_or(Ok(()))
@@ -253,7 +255,7 @@ impl Engine {
             self.refused.proposals += 1;
             refused
         };
-        let known = |key: &SignerKey| *key == self.own || self.connected.contains(key);
+        let known = |key: &SignerKey| *key == self.own || self.host.connected.contains(key);
         let proposal = Proposal::decode_knowing(bytes, &known).map_err(|_| refuse())?;
         let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
@@ -269,7 +271,7 @@ impl Engine {
             return Err(refused);
         }
         self.check_room().map_err(|_| refused)?;
-        envelope.verify(self.scheme.as_ref(), &proposal)?;
+        envelope.verify(self.host.scheme.as_ref(), &proposal)?;
         let session = self.new_session(proposal, now).map_err(|_| {
             self.refused.proposals += 1;
             refused
@@ -282,8 +284,8 @@ impl Engine {
     /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
     /// share one half of the room; the other is for those with whom this node signed before.
     fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
-        let most = limits::FOREIGN_PROPOSALS.min(self.settings.max_sessions);
-        self.index.unanswered(proposer).count < self.settings.max_proposals_per_signer
+        let most = limits::FOREIGN_PROPOSALS.min(self.host.settings.max_sessions);
+        self.index.unanswered(proposer).count < self.host.settings.max_proposals_per_signer
             && self.index.foreign().count < most.div_ceil(self.share_of(proposer))
             && self.has_bytes_for(proposer, bytes)
     }
@@ -320,7 +322,7 @@ impl Engine {
         }
         let result = self.with_session(&id, now, |session, context| {
             let index = match from {
-                Some(from) => Some(session.proposal.index_of(&from).ok_or(WireError::UnknownSession(id))?),
+                Some(from) => Some(session.proposal().index_of(&from).ok_or(WireError::UnknownSession(id))?),
                 None => None,
             };
             session.receive_certificate(certificate, index, context)
@@ -341,14 +343,8 @@ impl Engine {
             return;
         }
         self.unknown.insert((id, from), now.monotonic);
-        let have = vec![pb::Have {
-            session: id.0.to_vec(),
-            envelopes: Vec::new(),
-            certificate: false,
-            answer: true,
-        }];
-        let frame = wire::encode(&pb::Frame { have, ..pb::Frame::default() });
-        self.outputs.push_back(Output::Send { session: id, to: from, frame: frame.into() });
+        let frame = frames::comparison(id, std::iter::empty(), false, true);
+        self.host.outputs.push_back(Output::Send { session: id, to: from, frame });
     }
 
     fn count(&mut self, error: WireError) -> WireError {

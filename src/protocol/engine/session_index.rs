@@ -44,12 +44,12 @@ impl Index {
     pub fn note(&mut self, session: &Session, deadline: Option<Duration>) {
         let entry = Entry {
             deadline,
-            open: !session.closed,
-            unanswered: session.foreign().then(|| session.bytes() as u32),
+            open: !session.closed(),
+            unanswered: session.is_unanswered().then(|| session.bytes() as u32),
             joined: session.joined(),
-            wants_peers: !session.closed && session.ending.is_none(),
+            wants_peers: session.wants_peers(),
         };
-        self.replace(&session.proposal, Some(entry));
+        self.replace(session.proposal(), Some(entry));
     }
 
     /// The session of this proposal is gone.

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::protocol::session::Session;
-use crate::protocol::session::packed::Packed;
+use crate::protocol::session::compact::Packed;
 use crate::protocol::transaction::TransactionCodec;
 use crate::types::{SessionId, SignerKey};
 
@@ -35,8 +35,8 @@ impl Deref for View<'_> {
 impl Held {
     pub fn closed(&self) -> bool {
         match self {
-            Self::Ready(session) => session.closed,
-            Self::Packed(packed) => packed.closed,
+            Self::Ready(session) => session.closed(),
+            Self::Packed(packed) => packed.summary.closed,
         }
     }
 
@@ -50,22 +50,22 @@ impl Held {
     pub fn own_turn_open(&self) -> bool {
         match self {
             Self::Ready(session) => session.own_turn_open(),
-            Self::Packed(packed) => packed.own_turn_open,
+            Self::Packed(packed) => packed.summary.own_turn_open,
         }
     }
 
     pub fn index_of(&self, signer: &SignerKey) -> Option<usize> {
         match self {
-            Self::Ready(session) => session.proposal.index_of(signer),
+            Self::Ready(session) => session.proposal().index_of(signer),
             Self::Packed(packed) => packed.index_of(signer),
         }
     }
 
     /// How many envelopes it holds, and their bytes.
-    pub fn held(&self) -> (usize, usize) {
+    pub fn envelopes(&self) -> (usize, usize) {
         match self {
-            Self::Ready(session) => session.held(),
-            Self::Packed(packed) => packed.held(),
+            Self::Ready(session) => session.envelopes(),
+            Self::Packed(packed) => packed.envelopes(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Sessions {
     pub fn view(&self, id: &SessionId, codec: &dyn TransactionCodec) -> Option<View<'_>> {
         Some(match self.held.get(id)? {
             Held::Ready(session) => View::Ready(session),
-            Held::Packed(packed) => View::Unpacked(Box::new(packed.unpack(*id, codec))),
+            Held::Packed(packed) => View::Unpacked(Box::new(Session::unpack(packed, *id, codec))),
         })
     }
 
@@ -138,7 +138,7 @@ impl Sessions {
     pub fn unpacked(&mut self, id: &SessionId, codec: &dyn TransactionCodec) -> Option<&mut Session> {
         let held = self.held.get_mut(id)?;
         if let Held::Packed(packed) = held {
-            *held = Held::Ready(Box::new(packed.unpack(*id, codec)));
+            *held = Held::Ready(Box::new(Session::unpack(packed, *id, codec)));
         }
         match held {
             Held::Ready(session) => Some(session),

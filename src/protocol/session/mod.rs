@@ -1,296 +1,285 @@
 //! One session at one node: consent, two rounds, the certificate, the watch, and every ending.
 //!
-//! What is believed is a function of the envelope set and the time. Everything said and stored goes through
-//! [`Session::flush`], which puts what must be on disk before what may be seen.
+//! What is believed is a function of the envelope set and the time. A [`Session`] dispatches; its parts own their state
+//! and answer with what is to be done. Everything said and stored goes through [`Session::flush`], which puts what must
+//! be on disk before what may be seen.
 
-mod application;
-pub(super) mod compare;
-mod events;
-mod look;
-pub(super) mod packed;
-mod record;
+mod agreement;
+mod broadcast;
+pub(super) mod compact;
+pub(super) mod context;
+mod durable_events;
+pub(super) mod frames;
+mod outbox;
+mod proofs;
 mod rounds;
-mod signing;
-mod watching;
+mod signer_requests;
+mod stall;
+mod status;
+mod stored;
+mod sync;
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, WireError};
-use crate::protocol::crypto::{Scheme, SessionKeys};
-use crate::protocol::election::{Election, elect};
-use crate::protocol::envelope::{Content, Envelope, Place};
+use self::agreement::Agreement;
+use self::broadcast::Broadcast;
+use self::compact::{Packed, Parts, Summary};
+use self::context::Context;
+use self::durable_events::durable_event;
+use self::outbox::Outbox;
+use self::rounds::{Conditions, RoundAction, Rounds};
+use self::signer_requests::{Purpose, SignerRequests};
+use self::stall::Stall;
+use self::stored::{Ending, Stored};
+use self::sync::AntiEntropy;
+use crate::error::{Error, SignerError, WireError};
+use crate::protocol::election::Election;
+use crate::protocol::envelope::{Body, Content, Envelope, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::Watch;
+use crate::protocol::failover::Action;
+use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
-use crate::protocol::session::compare::Comparisons;
-use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
-use crate::protocol::wire::Certificate;
-use crate::protocol::{Output, Record, RequestId, Settings, Ticket, Time};
-use crate::types::{EnvelopeId, SessionId, SignedTransaction, SignerKey, Txid};
+use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask};
+use crate::protocol::status::SessionStatus;
+use crate::protocol::transaction::TransactionCodec;
+use crate::protocol::wire::{self, Certificate, pb};
+use crate::protocol::{Output, Record, RequestId, StoredSession, Ticket};
+use crate::types::{
+    ChainQuery, ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Time, Txid,
+};
 
-/// How long a restarted node waits for its peers' answers before it makes nonces again.
-const RECOVERY: Duration = Duration::from_secs(2);
-/// How often an incomplete session compares with others.
-const COMPARE_EVERY: Duration = Duration::from_secs(2);
-/// How often at the most rarely, once it ended here although others may still finish it.
-const COMPARE_ENDED: Duration = Duration::from_secs(3600);
-/// With how many signers it compares each time.
-const COMPARE_WITH: usize = 3;
-/// How long a refusal of the signer is waited out.
-const SIGNER_RETRY: Duration = Duration::from_secs(1);
-
-/// What a session borrows from its engine for one call.
-pub(super) struct Context<'a> {
-    pub now: Time,
-    pub settings: &'a Settings,
-    pub scheme: &'a dyn Scheme,
-    pub codec: &'a dyn TransactionCodec,
-    /// When a signer was last heard of, by the monotonic clock.
-    pub heard: &'a dyn Fn(&SignerKey) -> Option<Duration>,
-    pub connected: &'a HashSet<SignerKey>,
-    pub tickets: &'a mut Ticket,
-    pub outputs: &'a mut std::collections::VecDeque<Output>,
-    /// Signers of whom something new came through others.
-    pub relayed: &'a mut Vec<SignerKey>,
-}
-
-/// How a session ended at this node without a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Failed = 1,
-    Aborted,
-    Declined,
-    Expired,
-}
-
-impl Ending {
-    fn from_number(number: u32) -> Option<Self> {
-        let all = [Self::Failed, Self::Aborted, Self::Declined, Self::Expired];
-        all.into_iter().find(|ending| *ending as u32 == number)
-    }
-}
-
-/// What a ticket was given for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Purpose {
-    Proposal,
-    Accept,
-    Nonces(u32),
-    Partial(u32),
-    Restart(u32),
-    Decline,
-    Abort,
-    Claim,
-    Nack,
-}
-
+/// A session and its parts.
 pub(super) struct Session {
-    pub proposal: Proposal,
-    /// Needed until the signatures are finished.
-    keys: Option<Arc<dyn SessionKeys>>,
-    election: Election,
-    transaction: Option<Box<TransactionInfo>>,
-    own: usize,
+    agreement: Agreement,
     set: EnvelopeSet,
-    certificate: Option<Certificate>,
-    finished: Option<SignedTransaction>,
-    pub watch: Option<Watch>,
-
-    // Stored:
-    attempts_used: u32,
-    partial_sent: bool,
-    pub closed: bool,
-    pub ending: Option<Ending>,
-    pending: Vec<DurableKind>,
-    foreign_envelope: bool,
-    /// This node's application consented. A signed consent from elsewhere is none.
-    consented: bool,
-
-    // Of this process only:
-    /// The own proposal, until the own consent is signed too: both are stored at once or neither.
-    own_proposal: Option<Envelope>,
-    loaded_at: Option<Duration>,
-    compared: HashSet<usize>,
-    imported: bool,
-    mismatch_told: Option<u32>,
-    nonces_held: Option<u32>,
-    tickets: BTreeMap<Ticket, Purpose>,
-    signer_retry: Option<Duration>,
-    requests: BTreeMap<Purpose, Vec<RequestId>>,
-    holders: HashSet<usize>,
-    comparisons: Comparisons,
-    proofs_checked: Option<usize>,
-    compare_at: Duration,
-    compare_every: Duration,
-    compare_next: usize,
-    progress_at: Duration,
-    stalled: bool,
-    ready_reported: bool,
-    nonces_reported: Option<u32>,
-    bad_nonces: Option<u32>,
-    /// The nonces of the attempt before that were looked at, by their hash.
-    looked_at: Option<[u8; 32]>,
-    tried: Option<(u32, usize)>,
-    round: Option<(u32, [u8; 32], Arc<dyn crate::protocol::crypto::Round>)>,
-    holder_at: Duration,
-    claimed_txid: Option<Txid>,
-
-    // Collected until the next flush:
-    effects: Vec<Output>,
-    records: Vec<Record>,
-    state_changed: bool,
-    sync: bool,
-
+    stored: Stored,
+    rounds: Rounds,
+    requests: SignerRequests,
+    sync: AntiEntropy,
+    stall: Stall,
+    /// From the certificate on.
+    broadcast: Option<Broadcast>,
+    outbox: Outbox,
     /// When it was used last, if it waits at its engine to be packed.
     pub rested_at: Option<Duration>,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.id())
+    }
+}
+
 impl Session {
+    // ---- Making one, packing it, reading it again ----
+
     /// A session with nothing in it. Checks the keys, and the transaction if there is one.
     pub fn new(proposal: Proposal, own: &SignerKey, context: &Context<'_>) -> Result<Self, Error> {
-        let own = proposal.index_of(own).ok_or(crate::error::ProposalError::NotASigner)?;
-        let keys = context.scheme.aggregate_keys(&proposal)?;
-        let transaction = match &proposal.transaction {
-            Some(_) => Some(Box::new(context.codec.check(&proposal, keys.as_ref())?)),
-            None => None,
-        };
-        Self::begin(proposal, own, Some(keys), transaction, context.now.monotonic)
-    }
-
-    /// The same, where all that was checked before.
-    fn begin(
-        proposal: Proposal,
-        own: usize,
-        keys: Option<Arc<dyn SessionKeys>>,
-        transaction: Option<Box<TransactionInfo>>,
-        now: Duration,
-    ) -> Result<Self, Error> {
-        let election = elect(&proposal.signers, proposal.election_method, &proposal.id())?;
+        let agreement = Agreement::new(proposal, own, context.scheme, context.codec)?;
+        let outbox = Outbox::unstored(agreement.id(), agreement.proposal.as_bytes());
+        let now = context.now.monotonic;
         Ok(Self {
-            keys,
-            election,
-            transaction,
-            own,
             set: EnvelopeSet::default(),
-            certificate: None,
-            finished: None,
-            watch: None,
-            attempts_used: 0,
-            partial_sent: false,
-            closed: false,
-            ending: None,
-            pending: Vec::new(),
-            foreign_envelope: false,
-            consented: false,
-            own_proposal: None,
-            loaded_at: None,
-            compared: HashSet::new(),
-            imported: false,
-            mismatch_told: None,
-            nonces_held: None,
-            tickets: BTreeMap::new(),
-            signer_retry: None,
-            requests: BTreeMap::new(),
-            holders: HashSet::new(),
-            comparisons: Comparisons::default(),
-            proofs_checked: None,
-            compare_at: now + COMPARE_EVERY,
-            compare_every: COMPARE_EVERY,
-            compare_next: own + 1,
-            progress_at: now,
-            stalled: false,
-            ready_reported: false,
-            nonces_reported: None,
-            bad_nonces: None,
-            looked_at: None,
-            tried: None,
-            round: None,
-            holder_at: Duration::ZERO,
-            claimed_txid: None,
-            effects: Vec::new(),
-            records: vec![Record::Proposal(proposal.as_bytes().to_vec())],
-            state_changed: true,
-            sync: false,
+            stored: Stored::default(),
+            rounds: Rounds::default(),
+            requests: SignerRequests::default(),
+            sync: AntiEntropy::new(agreement.own, now),
+            stall: Stall::new(now),
+            broadcast: None,
+            outbox,
             rested_at: None,
-            proposal,
+            agreement,
         })
     }
 
+    /// Reads a session from what was stored. Its durable events come again.
+    pub fn restore(stored: &StoredSession, own: &SignerKey, context: &Context<'_>) -> Result<Self, Error> {
+        let proposal = Proposal::decode(&stored.proposal)?;
+        let record: pb::SessionRecord = wire::decode(&stored.state, "the stored session")?;
+        let mut session = Self::new(proposal, own, context)?;
+        session.outbox = Outbox::new(session.id());
+        session.sync.recover(context.now.monotonic);
+        session.stored = Stored::restore(&record);
+        let envelopes = stored.envelopes.iter().map(|bytes| Envelope::decode(bytes));
+        session.restore_envelopes(envelopes.collect::<Result<_, _>>()?);
+        if let Some(bytes) = &stored.certificate {
+            let certificate = Certificate::from_wire(&wire::decode(bytes, "the stored certificate")?)?;
+            let (agreement, watch) = (&session.agreement, record.watch.as_ref());
+            let broadcast = Broadcast::restore(certificate, watch, agreement, context.codec, context.now);
+            session.broadcast = Some(broadcast);
+        }
+        session.redeliver();
+        Ok(session)
+    }
+
+    fn restore_envelopes(&mut self, mut envelopes: Vec<Envelope>) {
+        // The set takes nonces of an attempt only if it knows the restarts before it.
+        envelopes.sort_by_key(|envelope| envelope.place().is_some());
+        let failed = self.stored.ending == Some(Ending::Failed);
+        for envelope in envelopes {
+            if !failed && !self.set.wants(&envelope, &self.agreement.proposal) {
+                continue;
+            }
+            if let (true, Some(Place::Nonces(attempt))) =
+                (envelope.body().signer == self.agreement.own, envelope.place())
+            {
+                self.stored.use_attempt(attempt);
+            }
+            if failed {
+                self.set.restore(envelope, &self.agreement.proposal);
+            } else {
+                self.set.insert(envelope, &self.agreement.proposal);
+            }
+        }
+        if failed {
+            proofs::keep_judged_attempt(&self.agreement, &mut self.set);
+        }
+    }
+
+    /// Whether it has come to rest: nothing is under way, and nothing is to be written or handed out.
+    pub fn at_rest(&self) -> bool {
+        let settled = self.stored.closed || self.broadcast.is_some();
+        settled && self.requests.is_empty() && self.outbox.is_empty() && !self.set.is_empty()
+    }
+
+    /// Packs a session that is [at rest](Session::at_rest).
+    pub fn pack(self, now: Duration) -> Packed {
+        let (envelopes, bytes) = self.envelopes();
+        let summary = Summary {
+            envelopes: envelopes as u32,
+            envelope_bytes: bytes as u32,
+            closed: self.stored.closed,
+            joined: self.joined(),
+            certified: self.broadcast.is_some(),
+            own_turn_open: self.own_turn_open(),
+            done: self.is_done(),
+            acknowledged: self.stored.pending().is_empty(),
+        };
+        // Every part is named, so that none that is added later is forgotten.
+        let Self {
+            agreement,
+            set,
+            stored,
+            rounds,
+            requests: _,
+            sync,
+            stall,
+            broadcast,
+            outbox: _,
+            rested_at: _,
+        } = self;
+        let (sync, quotas) = sync.pack(summary.certified, now);
+        let parts = Parts::new(
+            &set,
+            &agreement.proposal,
+            (stored.pack(), rounds.pack()),
+            (sync, stall.pack()),
+            broadcast.map(Broadcast::pack),
+        );
+        Packed::new(agreement, &parts, quotas, summary)
+    }
+
+    /// The session that was packed.
+    pub fn unpack(packed: &Packed, id: SessionId, codec: &dyn TransactionCodec) -> Self {
+        let (agreement, parts) = (packed.agreement(id), packed.parts());
+        Self {
+            set: parts.envelope_set(&agreement.proposal),
+            stored: Stored::unpack(&parts.stored),
+            rounds: Rounds::unpack(&parts.rounds),
+            requests: SignerRequests::default(),
+            sync: AntiEntropy::unpack(&parts.sync, packed.quotas()),
+            stall: Stall::unpack(&parts.stall),
+            broadcast: parts.broadcast.map(|it| Broadcast::unpack(it, &agreement, codec)),
+            outbox: Outbox::new(id),
+            rested_at: None,
+            agreement,
+        }
+    }
+
+    // ---- What it is ----
+
     pub fn id(&self) -> SessionId {
-        self.proposal.id()
+        self.agreement.id()
+    }
+
+    pub fn proposal(&self) -> &Proposal {
+        &self.agreement.proposal
     }
 
     /// Who proposes it.
     pub fn proposer_key(&self) -> SignerKey {
-        self.proposal.signers[self.proposal.proposer]
+        self.agreement.proposal.signers[self.agreement.proposal.proposer]
     }
 
     pub fn election(&self) -> &Election {
-        &self.election
+        &self.agreement.election
     }
 
     pub fn own_index(&self) -> usize {
-        self.own
+        self.agreement.own
     }
 
     /// How many envelopes it holds, and their bytes.
-    pub fn held(&self) -> (usize, usize) {
+    pub fn envelopes(&self) -> (usize, usize) {
         (self.set.len(), self.set.bytes())
-    }
-
-    pub fn certificate(&self) -> Option<&Certificate> {
-        self.certificate.as_ref()
-    }
-
-    pub fn final_transaction(&self) -> Option<&SignedTransaction> {
-        self.finished.as_ref()
-    }
-
-    fn signers(&self) -> usize {
-        self.proposal.signers.len()
-    }
-
-    fn others(&self) -> impl Iterator<Item = usize> + use<> {
-        let own = self.own;
-        (0..self.signers()).filter(move |signer| *signer != own)
-    }
-
-    /// Whether this node's application consented: the signed consent is in the set.
-    pub fn joined(&self) -> bool {
-        self.set.fact(Fact::Accept, self.own).is_some()
-    }
-
-    /// Whether this node signs no more.
-    fn over(&self) -> bool {
-        self.ending.is_some() || self.closed
-    }
-
-    /// Whether nothing is left to do or to tell: the session may be forgotten once it expired.
-    pub fn spent(&self, now: Time) -> bool {
-        self.nothing_left() && now.wall >= self.proposal.expires_at
-    }
-
-    fn nothing_left(&self) -> bool {
-        let over = self.closed || self.ending.is_some() || self.watch.as_ref().is_some_and(Watch::ended);
-        over && self.pending.is_empty() && self.requests.is_empty()
-    }
-
-    pub fn own_turn_open(&self) -> bool {
-        self.watch.as_ref().is_some_and(Watch::own_turn_open)
     }
 
     /// The bytes of what it holds, as they came.
     pub fn bytes(&self) -> usize {
-        self.proposal.as_bytes().len() + self.set.bytes()
+        self.agreement.proposal.as_bytes().len() + self.set.bytes()
+    }
+
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.broadcast.as_ref().map(Broadcast::certificate)
+    }
+
+    pub fn final_transaction(&self) -> Option<&SignedTransaction> {
+        self.broadcast.as_ref()?.transaction()
+    }
+
+    pub fn closed(&self) -> bool {
+        self.stored.closed
+    }
+
+    /// Whether something is left to say to its other signers.
+    pub fn wants_peers(&self) -> bool {
+        !self.stored.over()
+    }
+
+    /// Whether this node's application consented: the signed consent is in the set.
+    pub fn joined(&self) -> bool {
+        self.set.fact(Fact::Accept, self.agreement.own).is_some()
     }
 
     /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
-    pub fn foreign(&self) -> bool {
-        !self.closed && self.proposal.proposer != self.own && !self.joined() && !self.consenting()
+    pub fn is_unanswered(&self) -> bool {
+        let others = self.agreement.proposal.proposer != self.agreement.own;
+        !self.stored.closed && others && !self.joined() && !self.requests.consenting()
+    }
+
+    /// True once the session is over, its durable events are acknowledged, and it has expired.
+    pub fn is_purgeable(&self, now: Time) -> bool {
+        self.is_done() && now.wall >= self.agreement.proposal.expires_at
+    }
+
+    fn is_done(&self) -> bool {
+        let ended = self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().ended());
+        (self.stored.over() || ended) && self.stored.pending().is_empty() && !self.requests.any_waiting()
+    }
+
+    pub fn own_turn_open(&self) -> bool {
+        self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().own_turn_open())
+    }
+
+    pub fn status(&mut self, now: Time) -> SessionStatus {
+        status::status(&self.agreement, &self.set, &self.stored, self.broadcast.as_mut(), now)
+    }
+
+    /// Everything that the session holds, as one frame: the form in which it is exported.
+    pub fn export(&self) -> Vec<u8> {
+        frames::export(&self.set, self.certificate())
     }
 
     // ---- What others say ----
@@ -302,19 +291,19 @@ impl Session {
         from: usize,
         context: &mut Context<'_>,
     ) -> Result<bool, WireError> {
-        if self.closed || !self.set.wants(&envelope, &self.proposal) {
+        let proposal = &self.agreement.proposal;
+        if self.stored.closed || !self.set.wants(&envelope, proposal) {
             return Ok(false);
         }
-        envelope.verify(context.scheme, &self.proposal)?;
+        envelope.verify(context.scheme, proposal)?;
         let signer = envelope.body().signer;
         if signer != from {
-            context.relayed.push(self.proposal.signers[signer]);
+            context.relayed.push(proposal.signers[signer]);
         }
-        if signer == self.own {
+        if signer == self.agreement.own {
             self.own_envelope_returned(&envelope, context);
         }
-        self.progress_at = context.now.monotonic;
-        self.stalled = false;
+        self.stall = Stall::new(context.now.monotonic);
         self.add(envelope, context);
         Ok(true)
     }
@@ -322,25 +311,26 @@ impl Session {
     /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, so after a
     /// restart it may come back; everything else was on disk before it left.
     fn own_envelope_returned(&mut self, envelope: &Envelope, context: &Context<'_>) {
+        let own = self.agreement.own;
         let own_partial_lost = match envelope.place() {
             Some(Place::Partial(attempt)) => {
-                self.loaded_at.is_some() && self.set.taken(Place::Nonces(attempt), self.own)
+                self.sync.recovers() && self.set.taken(Place::Nonces(attempt), own)
             }
             Some(Place::Nonces(_)) => false,
             None => matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. }),
         };
-        match envelope.place().filter(|_| envelope.content_allowed(&self.proposal)) {
-            Some(Place::Partial(_)) => self.partial_sent = true,
-            Some(Place::Nonces(attempt)) => self.attempts_used = self.attempts_used.max(attempt + 1),
+        match envelope.place().filter(|_| envelope.content_allowed(&self.agreement.proposal)) {
+            Some(Place::Partial(_)) => self.stored.partial_sent = true,
+            Some(Place::Nonces(attempt)) => self.stored.use_attempt(attempt),
             None => {}
         }
-        self.state_changed = true;
-        if !own_partial_lost && !self.foreign_envelope {
-            self.foreign_envelope = true;
-            self.tell_durably(DurableKind::KeyInUse);
+        self.outbox.state_changes(true);
+        if !own_partial_lost && !self.stored.foreign_envelope {
+            self.stored.foreign_envelope = true;
+            self.raise(DurableKind::KeyInUse);
             // As after a restart: others may hold more of what this key said. What is here comes first.
-            if self.loaded_at.is_none() {
-                self.loaded_at = Some(context.now.monotonic);
+            if !self.sync.recovers() {
+                self.sync.recover(context.now.monotonic);
                 self.compare_all(context);
             }
         }
@@ -348,41 +338,43 @@ impl Session {
 
     fn add(&mut self, envelope: Envelope, context: &Context<'_>) {
         let (id, signer) = (envelope.id(), envelope.body().signer);
-        self.records.push(Record::Envelope(id, envelope.as_bytes().to_vec()));
-        let dropped = self.set.insert(envelope.clone(), &self.proposal);
-        self.records.extend(dropped.into_iter().map(Record::DropEnvelope));
+        self.outbox.write(Record::Envelope(id, envelope.as_bytes().to_vec()));
+        let dropped = self.set.insert(envelope.clone(), &self.agreement.proposal);
+        self.outbox.drop_envelopes(dropped);
         match envelope.content() {
             Content::Accept => {
-                let (joined, signers) = (self.set.by_all(Fact::Accept).count(), self.signers());
-                self.tell(Event::SessionJoined { signer, joined, signers });
+                let (joined, signers) = (self.set.by_all(Fact::Accept).count(), self.agreement.signers());
+                self.outbox.emit(Event::SessionJoined { signer, joined, signers });
             }
-            Content::Claim { txid } if signer != self.own => self.heard_claim(*txid, signer, context),
+            Content::Claim { txid } if signer != self.agreement.own => {
+                self.claim_heard(*txid, signer, context);
+            }
             _ => {}
         }
     }
 
-    /// Tells the application of another signer's proposal.
+    /// Reports another signer's proposal to the application.
     pub fn announce(&mut self) {
-        self.tell_durably(DurableKind::Proposed);
+        self.raise(DurableKind::Proposed);
     }
 
-    /// A peer is gone.
-    pub fn peer_gone(&mut self, key: &SignerKey) {
-        let unfinished = self.certificate.is_none() && self.ending.is_none() && !self.closed;
-        if let Some(signer) = self.proposal.index_of(key).filter(|_| unfinished) {
-            self.tell(Event::ParticipantDisconnected { signer });
+    /// A peer disconnected.
+    pub fn peer_disconnected(&mut self, key: &SignerKey) {
+        let unfinished = self.broadcast.is_none() && !self.stored.over();
+        if let Some(signer) = self.agreement.proposal.index_of(key).filter(|_| unfinished) {
+            self.outbox.emit(Event::ParticipantDisconnected { signer });
         }
     }
 
     /// What another signer holds was brought here by hand: as good as a comparison with it.
     pub fn imported(&mut self) {
-        self.imported = true;
+        self.sync.imported();
     }
 
-    /// After envelopes came in: see what follows from them.
-    pub fn received(&mut self, context: &mut Context<'_>) {
-        self.advance(context);
-        self.drive_watch(context);
+    /// Does what follows from the envelopes that came in.
+    pub fn advance(&mut self, context: &mut Context<'_>) {
+        self.advance_rounds(context);
+        self.advance_watch(context);
     }
 
     /// Takes a certificate. Makes a holder of any node that ever joined, whatever it believed before.
@@ -393,52 +385,179 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<(), WireError> {
         if let Some(from) = from
-            && self.certificate.as_ref() == Some(&certificate)
+            && self.certificate() == Some(&certificate)
         {
-            self.holders.insert(from);
+            self.sync.note_holder(from);
         }
-        if self.certificate.is_some() || !self.joined() {
+        if self.broadcast.is_some() || !self.joined() {
             return Ok(());
         }
         let unverified = mutation::on(Mutation::CertificateUnverified);
-        let verifies = |keys: &Arc<dyn SessionKeys>| keys.verify_signatures(&certificate.signatures);
-        if !unverified && !self.keys.as_ref().is_some_and(verifies) {
+        let verifies = || {
+            let keys = self.agreement.keys.as_ref();
+            keys.is_some_and(|keys| keys.verify_signatures(&certificate.signatures))
+        };
+        if !unverified && !verifies() {
             return Err(WireError::Signature("the certificate"));
         }
-        self.holders.extend(from);
+        from.into_iter().for_each(|from| self.sync.note_holder(from));
         self.become_holder(certificate, context);
         Ok(())
+    }
+
+    // ---- Sending, comparing ----
+
+    /// Sends own envelopes to everybody who is connected, and says who is not: those are given them by who can. Who
+    /// cannot be reached at all gets them by comparison.
+    fn send_envelopes(&mut self, envelopes: &[Envelope], context: &Context<'_>) {
+        let connected = self.agreement.connected_others(context.connected);
+        let unconnected = |signer: &usize| !connected.iter().any(|(other, _)| other == signer);
+        let lacking: Vec<usize> = self.agreement.others().filter(unconnected).collect();
+        self.send_to(envelopes, &lacking, &connected);
+    }
+
+    fn send_to(&mut self, envelopes: &[Envelope], lacking: &[usize], to: &[(usize, SignerKey)]) {
+        let envelopes = envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
+        for frame in frames::envelopes(self.id(), envelopes, lacking) {
+            for (_, key) in to {
+                self.outbox.send(*key, frame.clone());
+            }
+        }
+    }
+
+    /// Passes on what is new here to the signers that its sender cannot reach. Each envelope is new once, so it goes to
+    /// each of them once at most, whatever anybody says.
+    pub fn pass_on(&mut self, envelopes: &[Envelope], lacking: &[u8], context: &Context<'_>) {
+        let lacks = |signer: usize| lacking.iter().any(|lacking| usize::from(*lacking) == signer);
+        let signers = &self.agreement.proposal.signers;
+        let (to, rest): (Vec<_>, Vec<_>) = self
+            .agreement
+            .others()
+            .filter(|signer| lacks(*signer))
+            .map(|signer| (signer, signers[signer]))
+            .partition(|(_, key)| context.connected.contains(key));
+        let rest: Vec<usize> = rest.into_iter().map(|(signer, _)| signer).collect();
+        if !envelopes.is_empty() && !self.stored.closed {
+            self.send_to(envelopes, &rest, &to);
+        }
+    }
+
+    /// Sends the certificate to everybody who is connected and not known to hold it.
+    fn send_certificate(&mut self, context: &Context<'_>) {
+        let Some(frame) = self.certificate().map(frames::certificate) else { return };
+        for (signer, key) in self.agreement.connected_others(context.connected) {
+            if !self.sync.is_holder(signer) {
+                self.outbox.send(key, frame.clone());
+            }
+        }
+    }
+
+    /// Sends the envelopes that make a proof, so that everybody sees it at once.
+    fn send_proofs(&mut self, context: &Context<'_>) {
+        for proof in proofs::one_each(&self.agreement, &self.set) {
+            let envelopes = proofs::envelopes(&self.agreement, &self.set, proof);
+            self.send_envelopes(&envelopes, context);
+        }
+    }
+
+    /// Starts a comparison with a signer that is connected.
+    pub fn compare_with(&mut self, signer: &SignerKey, context: &Context<'_>) {
+        if mutation::on(Mutation::ReconnectBeginsAgain)
+            && let Some(broadcast) = &mut self.broadcast
+        {
+            broadcast.start_over(&self.agreement, context.now);
+        }
+        let index = self.agreement.proposal.index_of(signer);
+        let another = index.is_some_and(|index| index != self.agreement.own);
+        if !self.stored.closed && !self.set.is_empty() && another {
+            self.send_comparison(*signer, false);
+        }
+    }
+
+    fn compare_all(&mut self, context: &Context<'_>) {
+        for (_, key) in self.agreement.connected_others(context.connected) {
+            self.send_comparison(key, false);
+        }
+    }
+
+    fn send_comparison(&mut self, to: SignerKey, answer: bool) {
+        let frame = frames::comparison(self.id(), self.set.ids(), self.broadcast.is_some(), answer);
+        self.outbox.send(to, frame);
+    }
+
+    /// A signer says what it holds: send what it lacks, and answer with what is here.
+    pub fn compare(
+        &mut self,
+        have: &pb::Have,
+        from: usize,
+        context: &mut Context<'_>,
+    ) -> Result<(), WireError> {
+        frames::check_comparison(have)?;
+        if !self.sync.admit(from, context.now.monotonic) {
+            return Ok(());
+        }
+        if have.certificate {
+            self.sync.note_holder(from);
+        }
+        if self.stored.closed {
+            return Ok(());
+        }
+        let key = self.agreement.proposal.signers[from];
+        for frame in frames::envelopes(self.id(), self.lacked_by(have, from), &[]) {
+            self.outbox.send(key, frame);
+        }
+        if let Some(frame) = self.certificate().filter(|_| !have.certificate).map(frames::certificate) {
+            self.sync.note_holder(from);
+            self.outbox.send(key, frame);
+        }
+        if have.answer {
+            self.sync.answered(from);
+        } else {
+            self.send_comparison(key, true);
+        }
+        self.advance_rounds(context);
+        Ok(())
+    }
+
+    /// The envelopes that a signer lacks and needs.
+    fn lacked_by(&self, have: &pb::Have, signer: usize) -> Vec<Vec<u8>> {
+        let theirs: std::collections::HashSet<&[u8]> = have.envelopes.chunks_exact(32).collect();
+        // Who has the certificate needs no more than what is said about the broadcast.
+        let finished = self.broadcast.is_some() || have.certificate;
+        let useful = |envelope: &&Envelope| {
+            let about_broadcast = matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. });
+            // Without the proposal nobody can check a certificate, and who lost what it said itself must know that
+            // it said it before it says it again.
+            let proposal = matches!(envelope.content(), Content::Proposal(_));
+            !finished || about_broadcast || proposal || envelope.body().signer == signer
+        };
+        let all = self.set.in_order().into_iter();
+        all.filter(|envelope| !theirs.contains(envelope.id().0.as_slice()))
+            .filter(useful)
+            .map(|envelope| envelope.as_bytes().to_vec())
+            .collect()
     }
 
     // ---- Time ----
 
     /// Does what the time asks for.
     pub fn tick(&mut self, context: &mut Context<'_>) {
-        let monotonic = context.now.monotonic;
-        if self.signer_retry.is_some_and(|at| monotonic >= at) {
-            self.signer_retry = None;
-        }
+        let now = context.now.monotonic;
+        self.requests.pass_time(now);
         self.advance(context);
-        self.drive_watch(context);
-        if self.compares() && monotonic >= self.compare_at {
-            if self.ending.is_some() {
-                self.compare_every = (self.compare_every * 2).min(COMPARE_ENDED);
+        if self.compares() && self.sync.begin(now, self.stored.ending.is_some()) {
+            let connected = self.agreement.connected_others(context.connected);
+            for key in self.sync.next_peers(connected) {
+                self.send_comparison(key, false);
             }
-            self.compare_at = monotonic + self.compare_every;
-            self.compare_some(context);
         }
-        if self.over() || self.certificate.is_some() {
+        if self.stored.over() || self.broadcast.is_some() || !self.joined() {
             return;
         }
-        if self.joined()
-            && !self.stalled
-            && monotonic >= self.progress_at.saturating_add(context.settings.stall_after)
-        {
-            self.stalled = true;
-            let since = monotonic - self.progress_at;
-            let missing = self.missing();
+        if let Some(since) = self.stall.report(now, context.settings.stall_after) {
+            let missing = status::missing(&self.agreement, &self.set);
             if !missing.is_empty() {
-                self.tell(Event::SessionStalled { missing, since });
+                self.outbox.emit(Event::SessionStalled { missing, since });
             }
         }
     }
@@ -446,23 +565,26 @@ impl Session {
     /// Whether others may know something that matters here: as long as there is no certificate, and after an ending
     /// if the own partial signature is out, so that others may still finish.
     fn compares(&self) -> bool {
-        let open = self.ending.is_none() || self.partial_sent;
-        open && !self.closed && self.certificate.is_none() && !self.set.is_empty()
+        let open = self.stored.ending.is_none() || self.stored.partial_sent;
+        open && !self.stored.closed && self.broadcast.is_none() && !self.set.is_empty()
     }
 
     /// When [`Session::tick`] is to be called next.
     pub fn next_timeout(&mut self, context: &Context<'_>) -> Option<Duration> {
         let now = context.now;
-        let until_expiry = self.proposal.expires_at.saturating_since(now.wall);
-        let over = self.over() || self.certificate.is_some();
-        let stalls = !over && self.joined() && !self.stalled;
+        let until_expiry = self.agreement.proposal.expires_at.saturating_since(now.wall);
+        let over = self.stored.over() || self.broadcast.is_some();
+        let stalls = !over && self.joined();
+        let wait_ends = self.sync.wait_ends(self.agreement.signers()).filter(|_| self.joined());
+        let closed = self.stored.closed;
+        let broadcast = self.broadcast.as_mut().filter(|_| !closed);
         [
-            self.watch_timeout(context),
-            Some(self.compare_at).filter(|_| self.compares()),
+            broadcast.and_then(|it| it.next_timeout(&self.agreement, &self.set, context)),
+            Some(self.sync.due_at()).filter(|_| self.compares()),
             Some(now.monotonic.saturating_add(until_expiry)).filter(|_| !over || !until_expiry.is_zero()),
-            Some(self.progress_at.saturating_add(context.settings.stall_after)).filter(|_| stalls),
-            self.recovery_ends().filter(|at| !over && *at > now.monotonic),
-            self.signer_retry,
+            self.stall.due_at(context.settings.stall_after).filter(|_| stalls),
+            wait_ends.filter(|at| !over && *at > now.monotonic),
+            self.requests.retry_at(),
         ]
         .into_iter()
         .flatten()
@@ -471,83 +593,630 @@ impl Session {
 
     /// After sleep: compare at once, and look at the chain before submitting.
     pub fn woke(&mut self, context: &mut Context<'_>) {
-        if let Some(watch) = &mut self.watch {
-            watch.woke(context.now);
+        if let Some(broadcast) = &mut self.broadcast {
+            broadcast.watch_mut().woke(context.now);
         }
-        self.compare_at = context.now.monotonic;
+        self.sync.hurry(context.now.monotonic);
         self.tick(context);
     }
 
-    // ---- Saying and storing ----
+    // ---- The rounds ----
 
-    fn tell(&mut self, event: Event) {
-        self.effects.push(self.event_output(event, None));
-    }
-
-    /// Raises a durable event, unless one of its kind waits already.
-    fn tell_durably(&mut self, kind: DurableKind) {
-        if self.pending.contains(&kind) {
-            // The application is reminded of its turn, also if it kept the event before.
-            if kind == DurableKind::ShouldBroadcast {
-                self.effects.push(self.event_output(Event::SessionClosed, Some(kind)));
-            }
+    fn advance_rounds(&mut self, context: &mut Context<'_>) {
+        if self.broadcast.is_some() || self.stored.closed {
             return;
         }
-        self.pending.push(kind);
-        self.state_changed = true;
-        // What others would tell again need not be synced.
-        self.sync |= !matches!(kind, DurableKind::Proposed | DurableKind::Claimed);
-        // Its content is read when it is flushed, so that what comes later in the same step is in it.
-        let placeholder = Event::SessionClosed;
-        self.effects.push(self.event_output(placeholder, Some(kind)));
+        let (attempt, now) = (self.set.attempt(), context.now);
+        let conditions = Conditions {
+            expired: now.wall >= self.agreement.proposal.expires_at,
+            ending: self.stored.ending,
+            consented: self.stored.consented,
+            attempts_used: self.stored.attempts_used,
+            signer_refused: self.requests.retry_at().is_some(),
+            recovering: self.sync.waits(self.agreement.others(), now.monotonic),
+            connected: context.connected,
+            nonces_asked: self.requests.in_flight(Purpose::Nonces(attempt)),
+            partial_asked: self.requests.in_flight(Purpose::Partial(attempt)),
+        };
+        for action in self.rounds.advance(&self.agreement, &self.set, conditions) {
+            self.carry_out_round(action, context);
+        }
     }
 
-    fn event_output(&self, event: Event, durable: Option<DurableKind>) -> Output {
-        let session = Some(self.id());
-        Output::Event { event: crate::protocol::event::SessionEvent { session, event, durable } }
+    fn carry_out_round(&mut self, action: RoundAction, context: &mut Context<'_>) {
+        match action {
+            RoundAction::Complete(certificate) => self.become_holder(certificate, context),
+            RoundAction::Report(event) => self.outbox.emit(event),
+            RoundAction::End(ending) => self.end(ending, context),
+            RoundAction::CompareAll => self.compare_all(context),
+            RoundAction::WipeNonces(attempt) => self.outbox.wipe_nonces(attempt),
+            RoundAction::MakeNonces(attempt) => {
+                let Some(keys) = self.agreement.keys.clone() else { return };
+                let (proposal, signer) = (self.agreement.proposal.clone(), self.agreement.own);
+                let task = SignTask::Nonces(NonceRequest { proposal, attempt, signer, keys });
+                self.ask_signer(Purpose::Nonces(attempt), task, context);
+            }
+            RoundAction::MakePartial { attempt, transcript, round } => {
+                let Some(keys) = self.agreement.keys.clone() else { return };
+                let (proposal, signer) = (self.agreement.proposal.clone(), self.agreement.own);
+                let request = PartialRequest { proposal, attempt, signer, keys, round };
+                let task = SignTask::Partial { request, transcript };
+                self.ask_signer(Purpose::Partial(attempt), task, context);
+            }
+            // Without restarts left the session can only be finished by others.
+            RoundAction::Restart => {
+                if let Some(ordinal) = self.set.next_restart(self.agreement.own)
+                    && !self.requests.in_flight(Purpose::Restart(ordinal))
+                {
+                    self.sign(Purpose::Restart(ordinal), Content::Restart { ordinal }, context);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, ending: Ending, context: &Context<'_>) {
+        self.stored.ending = Some(ending);
+        if ending == Ending::Failed {
+            self.set.keep_attempt(self.set.attempt());
+        }
+        self.withdraw(&[DurableKind::Proposed]);
+        self.wipe_nonces();
+        self.raise(match ending {
+            Ending::Failed => DurableKind::Failed,
+            Ending::Aborted | Ending::Declined => DurableKind::Aborted,
+            Ending::Expired => DurableKind::Expired,
+        });
+        if ending == Ending::Failed && !mutation::on(Mutation::ProofNotSent) {
+            // A provable fault known to one honest node is soon known to all: pass on what proves it.
+            self.compare_all(context);
+            self.send_proofs(context);
+        }
+    }
+
+    fn wipe_nonces(&mut self) {
+        self.rounds.nonces_gone();
+        self.outbox.wipe_nonces(self.set.attempt().max(self.stored.attempts_used));
+    }
+
+    // ---- The signer ----
+
+    fn sign(&mut self, purpose: Purpose, content: Content, context: &mut Context<'_>) {
+        let body = Body { session: self.id(), signer: self.agreement.own, content };
+        self.ask_signer(purpose, SignTask::Envelope(body), context);
+    }
+
+    fn ask_signer(&mut self, purpose: Purpose, task: SignTask, context: &mut Context<'_>) {
+        *context.tickets += 1;
+        let ticket = *context.tickets;
+        self.requests.ask(ticket, purpose);
+        // Asking is no act that others can see, so it need not wait for the disk.
+        context.outputs.push_back(Output::Sign { session: self.id(), ticket, task: Box::new(task) });
+    }
+
+    /// The signer answered. `true`: the session was never begun and is to be removed.
+    pub fn signed(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Envelope, SignerError>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(purpose) = self.requests.answered(ticket) else { return false };
+        match result {
+            Ok(envelope) => self.own_envelope(purpose, envelope, context),
+            Err(error) => return self.signer_failed(purpose, error, context),
+        }
+        self.advance(context);
+        false
+    }
+
+    fn own_envelope(&mut self, purpose: Purpose, envelope: Envelope, context: &mut Context<'_>) {
+        if purpose == Purpose::Proposal {
+            self.requests.keep_proposal(envelope);
+            self.sign(Purpose::Accept, Content::Accept, context);
+            return;
+        }
+        // Between question and answer an envelope for the same place may have come from elsewhere. Then this one
+        // is not used: two would be a proof against the own key. Nor does a node sign after an ending or a closing.
+        let own = self.agreement.own;
+        let taken = |place| self.set.taken(place, own) && !mutation::on(Mutation::SameAttemptAgain);
+        let over = self.stored.over() && !mutation::on(Mutation::AbortStopsNothing);
+        let taken = envelope.place().is_some_and(|place| over || taken(place));
+        if taken || !self.set.wants(&envelope, &self.agreement.proposal) {
+            if let Purpose::Nonces(_) = purpose {
+                self.wipe_nonces();
+            }
+            self.answer_waiting(purpose, Ok(()));
+            return;
+        }
+        match purpose {
+            Purpose::Nonces(attempt) => {
+                self.stored.use_attempt(attempt);
+                self.rounds.nonces_made(attempt);
+            }
+            Purpose::Partial(_) => {
+                self.rounds.nonces_gone();
+                self.stored.partial_sent = true;
+            }
+            Purpose::Accept => {
+                self.stored.consented = true;
+                self.withdraw(&[DurableKind::Proposed]);
+            }
+            _ => {}
+        }
+        self.outbox.state_changes(true);
+        // A partial signature that is lost with the disk comes back from the others; claims and NACKs cannot harm.
+        self.outbox.needs_sync(!matches!(purpose, Purpose::Partial(_) | Purpose::Claim | Purpose::Nack));
+        let mut envelopes = Vec::with_capacity(2);
+        if purpose == Purpose::Accept
+            && let Some(proposal) = self.requests.take_proposal()
+        {
+            self.outbox.emit(Event::SessionCreated);
+            envelopes.push(proposal);
+        }
+        envelopes.push(envelope);
+        self.send_envelopes(&envelopes, context);
+        for envelope in envelopes {
+            self.add(envelope, context);
+        }
+        self.answer_waiting(purpose, Ok(()));
+    }
+
+    fn signer_failed(&mut self, purpose: Purpose, error: SignerError, context: &Context<'_>) -> bool {
+        if matches!(purpose, Purpose::Proposal | Purpose::Accept) && !self.joined() {
+            // Nothing was stored or sent, so the request failed without a trace.
+            self.answer_waiting(Purpose::Accept, Err(error.into()));
+            let own = self.agreement.proposal.proposer == self.agreement.own;
+            return own && !self.sync.recovers() && self.set.is_empty();
+        }
+        self.answer_waiting(purpose, Err(error.clone().into()));
+        if matches!(purpose, Purpose::Decline | Purpose::Abort) {
+            return false;
+        }
+        match (purpose, &error) {
+            (Purpose::Partial(_), SignerError::NonceGone) => self.rounds.nonces_gone(),
+            // It made them before, and they never came back: they are lost, and so is the attempt.
+            (Purpose::Nonces(attempt), SignerError::Mismatch(_) | SignerError::NonceGone) => {
+                self.stored.use_attempt(attempt);
+                self.outbox.state_changes(true);
+            }
+            _ => {}
+        }
+        self.requests.refused(context.now.monotonic);
+        self.outbox.emit(Event::SignerFailed { error });
+        false
+    }
+
+    fn answer_waiting(&mut self, purpose: Purpose, result: Result<(), Error>) {
+        for request in self.requests.take_waiting(purpose) {
+            self.outbox.answer(request, result.clone());
+        }
+    }
+
+    // ---- What the application asks ----
+
+    /// Proposes this session: signs the proposal and the own consent.
+    pub fn propose(&mut self, request: RequestId, context: &mut Context<'_>) {
+        self.requests.wait_for(Purpose::Accept, request);
+        let content = Content::Proposal(self.agreement.proposal.as_bytes().to_vec());
+        self.sign(Purpose::Proposal, content, context);
+    }
+
+    /// Consents. A closed session is opened again.
+    pub fn join(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
+        if let Some(ending) = self.stored.ending.filter(|_| self.broadcast.is_none()) {
+            let (state, hint) = match ending {
+                Ending::Failed => ("failed", "propose a new one, without the culprit"),
+                Ending::Aborted => ("aborted", "propose a new one"),
+                Ending::Declined => ("declined", "propose a new one"),
+                Ending::Expired => ("expired", "propose a new one with a later expiry"),
+            };
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
+        self.agreement
+            .proposal
+            .check_expiry(context.now.wall)
+            .or_else(|error| if self.broadcast.is_some() { Ok(()) } else { Err(error) })?;
+        if self.stored.closed {
+            self.stored.closed = false;
+            self.outbox.state_changes(true);
+            self.compare_all(context);
+            if let Some(broadcast) = &mut self.broadcast {
+                broadcast.watch_mut().woke(context.now);
+            }
+        }
+        if self.joined() {
+            // The signed consent may be there from elsewhere: an older disk, a second instance. This is the own one.
+            self.stored.consented = true;
+            self.outbox.state_changes(true);
+            self.withdraw(&[DurableKind::Proposed]);
+            self.outbox.needs_sync(true);
+            self.answer(request);
+        } else {
+            self.requests.wait_for(Purpose::Accept, request);
+            if !self.requests.consenting() {
+                self.sign(Purpose::Accept, Content::Accept, context);
+            }
+        }
+        self.advance(context);
+        Ok(())
+    }
+
+    /// Refuses the proposal.
+    pub fn decline(
+        &mut self,
+        reason: String,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        if self.joined() || self.requests.consenting() {
+            let (state, hint) = ("joined", "it can be aborted instead");
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
+        check_reason(&reason)?;
+        self.stop(Purpose::Decline, Fact::Decline, Content::Decline { reason }, request, context)
+    }
+
+    /// Stops taking part, and tells the others.
+    pub fn abort(
+        &mut self,
+        reason: String,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        check_reason(&reason)?;
+        self.stop(Purpose::Abort, Fact::Abort, Content::Abort { reason }, request, context)
+    }
+
+    fn stop(
+        &mut self,
+        purpose: Purpose,
+        fact: Fact,
+        content: Content,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        if self.broadcast.is_some() {
+            let (state, hint) = ("complete", "the signatures exist and cannot be taken back");
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
+        self.state_fact(purpose, fact, content, request, context);
+        Ok(())
+    }
+
+    /// Signs a fact for a request, unless it is signed or being signed already.
+    fn state_fact(
+        &mut self,
+        purpose: Purpose,
+        fact: Fact,
+        content: Content,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) {
+        if self.set.fact(fact, self.agreement.own).is_some() {
+            self.answer(request);
+            return;
+        }
+        self.requests.wait_for(purpose, request);
+        if !self.requests.in_flight(purpose) {
+            self.sign(purpose, content, context);
+        }
+    }
+
+    /// Forgets what the others said. A tombstone stays until the expiry: opened again, the session asks for the rest.
+    pub fn close(&mut self, request: RequestId) {
+        if !self.stored.closed {
+            self.stored.closed = true;
+            self.outbox.state_changes(true);
+            self.outbox.needs_sync(true);
+            self.stored.clear_pending();
+            self.wipe_nonces();
+            let dropped = self.set.keep_tombstone(self.agreement.own);
+            self.outbox.drop_envelopes(dropped);
+            self.rounds.drop_round();
+            self.outbox.emit(Event::SessionClosed);
+        }
+        self.answer(request);
+    }
+
+    /// Answers a request once everything before is on the disk.
+    pub fn answer(&mut self, request: RequestId) {
+        self.outbox.answer(request, Ok(()));
+    }
+
+    /// The application broadcast, or saw, the transaction.
+    pub fn notify(
+        &mut self,
+        txid: Option<Txid>,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        self.check_complete()?;
+        if let (Some(given), Some(own)) = (txid, self.agreement.txid())
+            && given != own
+        {
+            let (state, hint) =
+                ("about another transaction", "notify with the id of its own transaction, or none");
+            return Err(Error::WrongState { session: self.id(), state, hint });
+        }
+        if let Some(broadcast) = &mut self.broadcast {
+            let actions = broadcast.notified(&self.agreement, &self.set, context);
+            broadcast.name_txid(txid);
+            self.outbox.state_changes(!actions.is_empty());
+            self.outbox.needs_sync(!actions.is_empty());
+            self.carry_out(actions, context);
+        }
+        self.answer(request);
+        Ok(())
+    }
+
+    /// The application could not broadcast: excuse this node's signer, so that the next ones take over.
+    pub fn report_failed(
+        &mut self,
+        reason: String,
+        request: RequestId,
+        context: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        self.check_complete()?;
+        check_reason(&reason)?;
+        self.state_fact(Purpose::Nack, Fact::Nack, Content::Nack { reason }, request, context);
+        Ok(())
+    }
+
+    /// Broadcasts now, whoever's turn it is.
+    pub fn broadcast_now(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
+        self.check_complete()?;
+        if let Some(broadcast) = &mut self.broadcast {
+            let actions = broadcast.broadcast_now(&self.agreement, &self.set, context);
+            self.carry_out(actions, context);
+        }
+        self.answer(request);
+        Ok(())
+    }
+
+    fn check_complete(&self) -> Result<(), Error> {
+        let session = self.id();
+        if self.stored.closed {
+            return Err(Error::WrongState { session, state: "closed", hint: "join opens it again" });
+        }
+        if self.broadcast.is_none() {
+            let (state, hint) = ("not complete", "wait for SessionComplete");
+            return Err(Error::WrongState { session, state, hint });
+        }
+        Ok(())
+    }
+
+    /// The application handled a durable event. That it handled a proposal is not stored before its answer is.
+    pub fn acknowledge(&mut self, kind: DurableKind) {
+        let answers = [Purpose::Decline, Purpose::Abort];
+        let answering =
+            self.requests.consenting() || answers.iter().any(|answer| self.requests.in_flight(*answer));
+        if kind != DurableKind::Proposed || !answering {
+            self.withdraw(&[kind]);
+        }
+    }
+
+    /// Hands the durable events out again that were not acknowledged.
+    pub fn redeliver(&mut self) {
+        for kind in self.stored.pending() {
+            self.outbox.emit_durable(*kind);
+        }
+    }
+
+    // ---- The watch ----
+
+    fn become_holder(&mut self, certificate: Certificate, context: &mut Context<'_>) {
+        self.outbox.write(Record::Certificate(wire::encode(&certificate.to_wire())));
+        self.stored.closed = false;
+        self.stored.ending = None;
+        self.stored.remove_pending(&[
+            DurableKind::Proposed,
+            DurableKind::Failed,
+            DurableKind::Aborted,
+            DurableKind::Expired,
+        ]);
+        self.broadcast = Some(Broadcast::new(certificate, &self.agreement, context.codec, context.now));
+        self.wipe_nonces();
+        self.rounds.drop_round();
+        self.raise(DurableKind::Complete);
+        self.send_certificate(context);
+        self.advance_watch(context);
+        // A claim may have come by a shorter way than the signatures.
+        let claims = self.set.by_all(Fact::Claim).filter_map(|envelope| match envelope.content() {
+            Content::Claim { txid } => Some((*txid, envelope.body().signer)),
+            _ => None,
+        });
+        let own = self.agreement.own;
+        for (txid, by) in claims.filter(|(_, by)| *by != own).collect::<Vec<_>>() {
+            self.claim_heard(txid, by, context);
+        }
+    }
+
+    /// Lets the watch do what the time asks for.
+    fn advance_watch(&mut self, context: &mut Context<'_>) {
+        if let Some(broadcast) = self.broadcast.as_mut().filter(|_| !self.stored.closed) {
+            let actions = broadcast.poll(&self.agreement, &self.set, context);
+            self.carry_out(actions, context);
+        }
+    }
+
+    /// The observer answered; `None` if it could not.
+    pub fn observed(&mut self, answer: Option<ChainStatus>, context: &mut Context<'_>) {
+        let Some(broadcast) = &mut self.broadcast else { return };
+        if self.stored.closed {
+            // Nothing follows from it. If the session is opened again, it asks again.
+            broadcast.watch_mut().interrupted();
+            return;
+        }
+        let actions = broadcast.observed(answer, &self.agreement, &self.set, context);
+        self.outbox.state_changes(true);
+        self.carry_out(actions, context);
+    }
+
+    /// The broadcaster answered, or could not reach its backend.
+    pub fn submitted(&mut self, answer: Result<SubmitOutcome, String>, context: &mut Context<'_>) {
+        let Some(broadcast) = &mut self.broadcast else { return };
+        if self.stored.closed {
+            broadcast.watch_mut().interrupted();
+            return;
+        }
+        let actions = broadcast.submitted(answer, &self.agreement, &self.set, context);
+        self.outbox.state_changes(true);
+        self.carry_out(actions, context);
+    }
+
+    /// Somebody claims to have broadcast: ask the observer, and report it.
+    fn claim_heard(&mut self, txid: Txid, by: usize, context: &Context<'_>) {
+        let Some(broadcast) = &mut self.broadcast else { return };
+        let watch = broadcast.watch_mut();
+        if watch.ended() || watch.evidence().pauses() {
+            return;
+        }
+        watch.claimed(context.now);
+        if broadcast.observes(context) {
+            self.outbox.emit(Event::BroadcastClaimed { txid, by });
+        } else {
+            self.raise(DurableKind::Claimed);
+        }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>, context: &mut Context<'_>) {
+        for action in actions {
+            // Asking changes nothing that is stored; the answer does.
+            self.outbox.state_changes(action != Action::Observe);
+            match action {
+                Action::CoordinatorFailed { failed, next, turn } => {
+                    self.outbox.emit(Event::CoordinatorFailed { failed, next, turn });
+                }
+                Action::ShouldBroadcast => self.raise(DurableKind::ShouldBroadcast),
+                Action::Submit => {
+                    if let Some(transaction) = self.final_transaction().cloned() {
+                        self.outbox.submit(transaction);
+                    }
+                }
+                Action::Observe => {
+                    if let Some(info) = &self.agreement.transaction {
+                        self.outbox.observe(ChainQuery { txid: info.txid, spends: info.spends.clone() });
+                    }
+                }
+                Action::Exhausted => self.raise(DurableKind::Exhausted),
+                Action::Lost => {
+                    self.withdraw(&[DurableKind::Confirmed, DurableKind::Conflict]);
+                    self.raise(DurableKind::Lost);
+                }
+                Action::Seen => {
+                    if let Some(txid) = self.agreement.txid() {
+                        self.outbox.emit(Event::BroadcastSeen { txid });
+                    }
+                }
+                Action::Confirmed => {
+                    self.withdraw(&[DurableKind::ShouldBroadcast]);
+                    self.raise(DurableKind::Confirmed);
+                }
+                Action::Conflict(_) => self.raise(DurableKind::Conflict),
+                Action::Rejected => self.raise(DurableKind::Rejected),
+                Action::Nack(reason) => self.send_nack(reason, context),
+                Action::Claim => self.send_claim(context),
+            }
+        }
+    }
+
+    fn send_nack(&mut self, mut reason: String, context: &mut Context<'_>) {
+        if context.settings.nacks && !self.stated(Purpose::Nack, Fact::Nack) {
+            let mut end = reason.len().min(limits::REASON);
+            while !reason.is_char_boundary(end) {
+                end -= 1;
+            }
+            reason.truncate(end);
+            self.sign(Purpose::Nack, Content::Nack { reason }, context);
+        }
+    }
+
+    fn send_claim(&mut self, context: &mut Context<'_>) {
+        if context.settings.claims && !self.stated(Purpose::Claim, Fact::Claim) {
+            let txid = self.broadcast.as_ref().and_then(|it| it.txid(&self.agreement));
+            let txid = txid.unwrap_or(Txid([0; 32]));
+            self.sign(Purpose::Claim, Content::Claim { txid }, context);
+        }
+    }
+
+    /// Whether this node stated a fact, or is about to.
+    fn stated(&self, purpose: Purpose, fact: Fact) -> bool {
+        self.set.fact(fact, self.agreement.own).is_some() || self.requests.in_flight(purpose)
+    }
+
+    // ---- The session that it replaces ----
+
+    /// What this session's watch says of the session that it replaces: whether to pause it, and whether to end it.
+    pub fn replaces(&self) -> Option<(SessionId, bool, bool)> {
+        let older = self.agreement.proposal.replaces?;
+        let broadcast = self.broadcast.as_ref()?;
+        // Closed, it sees no more what becomes of its transaction, unless that is final.
+        if self.stored.closed && !broadcast.watch().ended() {
+            return None;
+        }
+        let (seen, confirmed) = broadcast.seen_and_confirmed();
+        Some((older, seen, confirmed))
+    }
+
+    /// Whether this session is about the same coins as an older one: else it says nothing about that one's way to
+    /// the chain, and somebody could end a watch by proposing a session of its own.
+    pub fn may_replace(&self, older: &Self) -> bool {
+        let (new, old) = (&self.agreement, &older.agreement);
+        match (&new.transaction, &old.transaction) {
+            (Some(new), Some(old)) => new.spends.iter().any(|spent| old.spends.contains(spent)),
+            _ => old.proposal.signers.iter().all(|key| new.proposal.index_of(key).is_some()),
+        }
+    }
+
+    /// A session that replaces this one was seen (`pause`), was confirmed (`end`), or neither.
+    pub fn replaced(&mut self, pause: bool, end: bool) {
+        if let Some(broadcast) = &mut self.broadcast {
+            self.outbox.state_changes(broadcast.watch_mut().replacement(pause, end));
+        }
+    }
+
+    // ---- Events and the outbox ----
+
+    /// Raises a durable event, unless one of its kind is pending.
+    fn raise(&mut self, kind: DurableKind) {
+        if self.stored.add_pending(kind) {
+            self.outbox.state_changes(true);
+            // What others would say again need not be synced.
+            self.outbox.needs_sync(!matches!(kind, DurableKind::Proposed | DurableKind::Claimed));
+            self.outbox.emit_durable(kind);
+        } else if kind == DurableKind::ShouldBroadcast {
+            // The application is reminded of its turn, also if it kept the event before.
+            self.outbox.emit_durable(kind);
+        }
+    }
+
+    /// The application need not be told any more.
+    fn withdraw(&mut self, kinds: &[DurableKind]) {
+        let changed = self.stored.remove_pending(kinds);
+        self.outbox.state_changes(changed);
     }
 
     /// Hands out what was collected: first what is to be stored, then what may be seen.
     pub fn flush(&mut self, context: &mut Context<'_>) {
         // Until the first envelope is in, a proposal of this node's own is nothing that must be kept.
-        if self.state_changed && !self.set.is_empty() {
-            let state = self.state_record(context.now);
-            self.records.push(Record::State(state));
+        let (store, now) = (!self.set.is_empty(), context.now);
+        if store && self.outbox.state_changed() {
+            let watch = self.broadcast.as_mut().map(|broadcast| broadcast.store(now));
+            self.outbox.write(Record::State(self.stored.store(watch)));
         }
-        let session = self.id();
-        if !self.records.is_empty() && !self.set.is_empty() {
-            let durability = if self.sync {
-                crate::protocol::Durability::Synced
-            } else {
-                crate::protocol::Durability::Eventual
-            };
-            let changes = std::mem::take(&mut self.records);
-            context.outputs.push_back(Output::Persist { session, changes, durability });
-        }
-        self.state_changed &= self.set.is_empty();
-        self.sync = false;
-        for mut effect in std::mem::take(&mut self.effects) {
-            if let Output::Event { event } = &mut effect
-                && let Some(kind) = event.durable
-            {
-                let Some(content) = self.durable_event(kind, context.now) else {
-                    // What it spoke of is so no more.
-                    self.settle(kind);
-                    continue;
-                };
-                event.event = content;
-            }
-            context.outputs.push_back(effect);
-        }
+        let content = |kind| {
+            durable_event(kind, &self.agreement, &self.set, &self.stored, self.broadcast.as_mut(), now)
+        };
+        let obsolete = self.outbox.flush(store, content, context.outputs);
+        self.withdraw(&obsolete);
     }
+}
 
-    fn forget_nonces(&mut self) {
-        self.nonces_held = None;
-        let attempt = self.set.attempt().max(self.attempts_used);
-        self.effects.push(Output::Forget { session: self.id(), attempt });
-    }
-
-    fn envelope_ids(&self) -> Vec<EnvelopeId> {
-        self.set.ids().copied().collect()
+fn check_reason(reason: &str) -> Result<(), WireError> {
+    match reason.len() {
+        actual if actual > limits::REASON => {
+            Err(WireError::TooLong { what: "the reason", actual, most: limits::REASON })
+        }
+        _ => Ok(()),
     }
 }

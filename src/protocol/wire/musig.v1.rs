@@ -321,7 +321,7 @@ pub struct SessionRecord {
     pub partial_sent: bool,
     #[prost(bool, tag = "4")]
     pub closed: bool,
-    /// see session.rs
+    /// see session/stored.rs
     #[prost(uint32, tag = "5")]
     pub ending: u32,
     #[prost(message, optional, tag = "6")]
@@ -354,7 +354,7 @@ pub struct WatchRecord {
     pub asked: bool,
     #[prost(bool, tag = "6")]
     pub exhausted: bool,
-    /// see failover.rs
+    /// see failover/evidence.rs
     #[prost(uint32, tag = "7")]
     pub evidence: u32,
     #[prost(uint32, tag = "8")]

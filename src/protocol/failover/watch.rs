@@ -1,0 +1,691 @@
+//! The watch: turns and submissions, from the certificate to the chain.
+
+use std::time::Duration;
+
+use super::evidence::Evidence;
+use super::stopwatch::Stopwatch;
+use super::turns::Turns;
+use crate::protocol::mutation::{self, Mutation};
+use crate::protocol::packing::{bits, flags, nanoseconds};
+use crate::protocol::wire::pb;
+use crate::types::{ChainStatus, SubmitOutcome, Time, Txid, UnixMillis};
+
+/// How long a node whose turn is already past waits for its observer before it submits.
+pub const ASK_FIRST: Duration = Duration::from_secs(5);
+/// The first delay between two submissions that failed; doubles up to the broadcast timeout.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
+
+/// What the watch wants done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Report a turn that opened after the first.
+    CoordinatorFailed {
+        /// Signers of earlier turns that were not reported yet.
+        failed: Vec<usize>,
+        /// Signers of this turn.
+        next: Vec<usize>,
+        /// Which turn.
+        turn: usize,
+    },
+    /// Ask the application to broadcast.
+    ShouldBroadcast,
+    /// Submit the transaction.
+    Submit,
+    /// Ask the observer.
+    Observe,
+    /// Raise the alarm.
+    Exhausted,
+    /// Report that the transaction is gone.
+    Lost,
+    /// Report E2.
+    Seen,
+    /// Report E3, or the application's word without an observer.
+    Confirmed,
+    /// Report E4.
+    Conflict(Txid),
+    /// Report a refusal of the transaction.
+    Rejected,
+    /// Tell the others that this node cannot reach the network.
+    Nack(String),
+    /// Tell the others that it is broadcast.
+    Claim,
+}
+
+/// What the watch can count on, and who is excused.
+pub struct Surroundings<'a> {
+    /// The observer can be asked: there is one, and the transaction is known.
+    pub observer: bool,
+    /// The node submits by itself: there is a broadcaster, and the transaction is known.
+    pub broadcaster: bool,
+    /// Confirmations after which the watch ends.
+    pub final_depth: u32,
+    /// Whether a signer sent a NACK or looks dead.
+    pub excused: &'a dyn Fn(usize) -> bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnTurn {
+    /// Not open yet.
+    Waiting,
+    /// Past when it was found open: the observer is asked first, at most until then.
+    Asking { until: Duration },
+    /// Open: submissions and requests to the application at these times.
+    Open { submit_at: Duration, ask_at: Duration, failures: u32 },
+}
+
+/// The watch of one session at one node.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    turns: Turns,
+    own_turn_number: Option<usize>,
+    number: u32,
+    stopwatch: Stopwatch,
+    opened: usize,
+    asked: bool,
+    exhausted: bool,
+    confirmed_reported: bool,
+    conflict_reported: bool,
+    evidence: Evidence,
+    submissions: u32,
+    rejection: Option<String>,
+    ended: bool,
+    // Not stored:
+    own_turn: OwnTurn,
+    returned: bool,
+    replaced: bool,
+    lost_since: Option<Duration>,
+    observe_at: Duration,
+    observing: bool,
+    submitting: bool,
+}
+
+/// Everything of a watch but its turns, which its session gives.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PackedWatch {
+    /// What is stored of it.
+    #[prost(message, optional, tag = "1")]
+    record: Option<pb::WatchRecord>,
+    /// The stopwatch.
+    #[prost(uint64, tag = "2")]
+    certain: u64,
+    #[prost(uint64, tag = "3")]
+    counted_from: u64,
+    /// 0 waiting, 1 asking, 2 open.
+    #[prost(uint32, tag = "4")]
+    own_turn: u32,
+    /// Until when it asks, or when it submits.
+    #[prost(uint64, tag = "5")]
+    turn_at: u64,
+    #[prost(uint64, tag = "6")]
+    ask_at: u64,
+    #[prost(uint32, tag = "7")]
+    failures: u32,
+    #[prost(uint64, optional, tag = "8")]
+    lost_since: Option<u64>,
+    #[prost(uint64, tag = "9")]
+    observe_at: u64,
+    /// Bits: has a rejection, returned, replaced, observing, submitting.
+    #[prost(uint32, tag = "10")]
+    flags: u32,
+}
+
+impl Watch {
+    /// Begins to watch: `t0` is now.
+    pub fn new(turns: Turns, own: usize, now: Time) -> Self {
+        Self {
+            own_turn_number: turns.of_signer(own),
+            observe_at: if mutation::on(Mutation::LooksTooLate) {
+                turns.start(turns.count())
+            } else {
+                observation_interval(turns.timeout)
+            },
+            turns,
+            number: 0,
+            stopwatch: Stopwatch::start(now),
+            opened: 0,
+            asked: false,
+            exhausted: false,
+            confirmed_reported: false,
+            conflict_reported: false,
+            evidence: Evidence::None,
+            submissions: 0,
+            rejection: None,
+            ended: false,
+            own_turn: OwnTurn::Waiting,
+            returned: false,
+            replaced: false,
+            lost_since: None,
+            observing: false,
+            submitting: false,
+        }
+    }
+
+    /// Goes on after a restart. A turn of its own that is open counts as past: the observer is asked first.
+    pub fn restore(turns: Turns, own: usize, record: &pb::WatchRecord, now: Time) -> Self {
+        let started = UnixMillis(record.started_wall);
+        let certain = Duration::from_millis(record.elapsed);
+        let evidence = Evidence::restore(record);
+        let fresh = Self::new(turns, own, now);
+        let opened = (record.announced as usize).min(fresh.turns.count());
+        Self {
+            number: record.number,
+            returned: fresh.own_turn_number.is_some_and(|turn| turn < opened),
+            stopwatch: Stopwatch::resume(started, certain, now),
+            opened,
+            asked: record.asked,
+            exhausted: record.exhausted,
+            confirmed_reported: record.confirmed_reported,
+            conflict_reported: record.conflict_reported,
+            evidence,
+            submissions: record.submissions,
+            rejection: Some(record.rejection.clone()).filter(|reason| !reason.is_empty()),
+            ended: record.ended,
+            observe_at: Duration::ZERO,
+            ..fresh
+        }
+    }
+
+    /// What is stored of it.
+    pub fn record(&mut self, now: Time) -> pb::WatchRecord {
+        self.stopwatch.elapsed(now);
+        self.recorded()
+    }
+
+    /// The same, as it was when it was looked at last.
+    fn recorded(&self) -> pb::WatchRecord {
+        let mut record = pb::WatchRecord {
+            number: self.number,
+            started_wall: self.stopwatch.started.0,
+            elapsed: self.stopwatch.certain.as_millis() as u64,
+            announced: self.opened as u32,
+            asked: self.asked,
+            exhausted: self.exhausted,
+            confirmed_reported: self.confirmed_reported,
+            conflict_reported: self.conflict_reported,
+            rejection: self.rejection.clone().unwrap_or_default(),
+            submissions: self.submissions,
+            ended: self.ended,
+            ..pb::WatchRecord::default()
+        };
+        self.evidence.store(&mut record);
+        record
+    }
+
+    /// How many watches came before this one in the session.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What is known.
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
+    }
+
+    /// Whether a deep enough spend, or the application, ended it.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// How often this node submitted.
+    pub fn submissions(&self) -> u32 {
+        self.submissions
+    }
+
+    /// The last refusal of the transaction.
+    pub fn rejection(&self) -> Option<&str> {
+        self.rejection.as_deref()
+    }
+
+    /// The last turn that opened.
+    pub fn turn(&self) -> usize {
+        self.opened.saturating_sub(1)
+    }
+
+    /// The turns.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Whether this node's own turn is open.
+    pub fn own_turn_open(&self) -> bool {
+        self.own_turn_number.is_some_and(|turn| turn < self.opened)
+    }
+
+    /// How long until the turn after the last one that opened. `None`: there is none.
+    pub fn until_next_turn(&mut self, now: Time) -> Option<Duration> {
+        let elapsed = self.stopwatch.elapsed(now);
+        (self.opened < self.turns.count()).then(|| self.turns.start(self.opened).saturating_sub(elapsed))
+    }
+
+    fn waits(&self) -> bool {
+        self.ended || self.replaced || self.evidence.pauses()
+    }
+
+    /// Does what the time asks for.
+    pub fn poll(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        if self.lost_for_long(elapsed) {
+            self.begin_again(now);
+            actions.push(Action::Lost);
+            actions.extend(self.poll(now, surroundings));
+            return actions;
+        }
+        if !self.waits() {
+            self.open_turns(elapsed, surroundings, &mut actions);
+            self.take_own_turn(elapsed, surroundings, &mut actions);
+            let own_turn_came = self.asked || self.own_turn_number.is_none();
+            let early = usize::from(mutation::on(Mutation::AlarmTooEarly));
+            if !self.exhausted && own_turn_came && elapsed >= self.turns.start(self.turns.count() - early) {
+                self.exhausted = true;
+                actions.push(Action::Exhausted);
+            }
+        }
+        if surroundings.observer && !self.observing && elapsed >= self.observe_at {
+            self.observing = true;
+            self.observe_at = self.next_observation(elapsed);
+            actions.push(Action::Observe);
+        }
+        actions
+    }
+
+    fn open_turns(&mut self, elapsed: Duration, surroundings: &Surroundings<'_>, actions: &mut Vec<Action>) {
+        let before = self.opened;
+        while self.opened < self.turns.count() {
+            let earlier = &self.turns.order[..self.turns.before(self.opened)];
+            let all_excused = || earlier.iter().all(|signer| (surroundings.excused)(*signer));
+            if elapsed < self.turns.start(self.opened) && !all_excused() {
+                break;
+            }
+            self.opened += 1;
+        }
+        if self.opened > before.max(1) {
+            let turn = self.opened - 1;
+            let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
+            let failed = self.turns.order[first..last].to_vec();
+            let next = self.turns.signers(turn).to_vec();
+            actions.push(Action::CoordinatorFailed { failed, next, turn });
+        }
+    }
+
+    fn take_own_turn(
+        &mut self,
+        elapsed: Duration,
+        surroundings: &Surroundings<'_>,
+        actions: &mut Vec<Action>,
+    ) {
+        let timeout = self.turns.timeout;
+        if self.own_turn == OwnTurn::Waiting {
+            let Some(turn) = self.own_turn_number.filter(|turn| *turn < self.opened) else { return };
+            if mutation::on(Mutation::ReturnMissesTurn) && self.returned {
+                return;
+            }
+            let punctual = self.turns.start(turn) + (timeout / 4).min(Duration::from_secs(1));
+            let past = self.returned || elapsed > punctual;
+            self.own_turn = if past && surroundings.observer {
+                self.observe_at = elapsed;
+                OwnTurn::Asking { until: elapsed + ASK_FIRST }
+            } else {
+                OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 }
+            };
+            self.returned = false;
+        }
+        if matches!(self.own_turn, OwnTurn::Asking { until } if elapsed >= until) {
+            self.own_turn = OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 };
+        }
+        if let OwnTurn::Open { submit_at, ask_at, failures } = self.own_turn {
+            let ask = elapsed >= ask_at;
+            let submit = surroundings.broadcaster && !self.submitting && elapsed >= submit_at;
+            if ask {
+                self.asked = true;
+                actions.push(Action::ShouldBroadcast);
+            }
+            if submit {
+                self.submitting = true;
+                self.submissions = self.submissions.saturating_add(1);
+                actions.push(Action::Submit);
+            }
+            let later = elapsed + timeout;
+            self.own_turn = OwnTurn::Open {
+                submit_at: if submit { later } else { submit_at },
+                ask_at: if ask { later } else { ask_at },
+                failures,
+            };
+        }
+    }
+
+    fn lost_for_long(&self, elapsed: Duration) -> bool {
+        // One broadcast timeout of grace, so that a flapping observer begins at most one watch in each.
+        let grace = if mutation::on(Mutation::LostAtOnce) { Duration::ZERO } else { self.turns.timeout };
+        self.evidence.pauses() && self.lost_since.is_some_and(|since| elapsed >= since.saturating_add(grace))
+    }
+
+    fn begin_again(&mut self, now: Time) {
+        let own = Self {
+            own_turn_number: self.own_turn_number,
+            number: self.number.saturating_add(1),
+            submissions: self.submissions,
+            rejection: self.rejection.take(),
+            submitting: self.submitting,
+            observing: self.observing,
+            replaced: self.replaced,
+            ..Self::new(self.turns.clone(), usize::MAX, now)
+        };
+        *self = own;
+    }
+
+    fn next_observation(&self, elapsed: Duration) -> Duration {
+        let timeout = self.turns.timeout;
+        let interval = observation_interval(timeout);
+        let next = elapsed
+            + match self.evidence {
+                Evidence::Confirmed { .. } | Evidence::Conflict { .. } => interval * 2,
+                Evidence::Submitted => interval.min(Duration::from_secs(1)),
+                _ => interval,
+            };
+        // Look once more shortly before the next turn opens, so that nobody submits what is there already.
+        let lead = (timeout / 10).min(Duration::from_secs(2));
+        let look = self.turns.start(self.opened).saturating_sub(lead);
+        if self.opened < self.turns.count() && look > elapsed { next.min(look) } else { next }
+    }
+
+    /// When [`Watch::poll`] is to be called next, as a time of the monotonic clock.
+    pub fn next_timeout(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Option<Duration> {
+        if self.ended {
+            return None;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        let mut next = None;
+        let mut consider = |at: Duration| next = Some(next.map_or(at, |earlier: Duration| earlier.min(at)));
+        if surroundings.observer && !self.observing {
+            consider(self.observe_at);
+        }
+        if self.evidence.pauses() {
+            if let Some(since) = self.lost_since {
+                consider(since.saturating_add(self.turns.timeout));
+            }
+        } else if !self.replaced {
+            if self.opened < self.turns.count() {
+                consider(self.turns.start(self.opened));
+            }
+            match self.own_turn {
+                OwnTurn::Waiting => {}
+                OwnTurn::Asking { until } => consider(until),
+                OwnTurn::Open { submit_at, ask_at, .. } => {
+                    consider(ask_at);
+                    if surroundings.broadcaster && !self.submitting {
+                        consider(submit_at);
+                    }
+                }
+            }
+            if !self.exhausted && (self.asked || self.own_turn_number.is_none()) {
+                consider(self.turns.start(self.turns.count()));
+            }
+        }
+        next.map(|at| now.monotonic + at.saturating_sub(elapsed))
+    }
+
+    // ---- What it hears: of its observer, its broadcaster, its application, and others ----
+
+    /// The observer answered.
+    pub fn observed(
+        &mut self,
+        answer: Option<ChainStatus>,
+        now: Time,
+        surroundings: &Surroundings<'_>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.observing = false;
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        let evidence = match answer {
+            None => self.evidence,
+            Some(ChainStatus::Unknown) => {
+                let noticed = self.lost_since.is_none() && !mutation::on(Mutation::LossUnnoticed);
+                if self.evidence.pauses() && noticed {
+                    self.lost_since = Some(elapsed);
+                }
+                self.evidence
+            }
+            Some(ChainStatus::Seen) => Evidence::Seen,
+            Some(ChainStatus::Confirmed { height, confirmations }) => {
+                Evidence::Confirmed { height, confirmations: confirmations.max(1) }
+            }
+            Some(ChainStatus::Conflict { txid, confirmations }) => {
+                Evidence::Conflict { txid, confirmations: confirmations.max(1) }
+            }
+        };
+        if matches!(answer, Some(status) if status != ChainStatus::Unknown) {
+            self.lost_since = None;
+            if !self.evidence.pauses() && !matches!(evidence, Evidence::Conflict { .. }) {
+                actions.push(Action::Seen);
+            }
+            self.evidence = evidence;
+            self.report_depth(surroundings.final_depth, &mut actions);
+        } else if matches!(self.own_turn, OwnTurn::Asking { .. }) {
+            self.own_turn = OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 };
+        }
+        actions.extend(self.poll(now, surroundings));
+        actions
+    }
+
+    fn report_depth(&mut self, final_depth: u32, actions: &mut Vec<Action>) {
+        let confirmations = match self.evidence {
+            Evidence::Confirmed { confirmations, .. } => {
+                if !self.confirmed_reported {
+                    self.confirmed_reported = true;
+                    actions.push(Action::Confirmed);
+                }
+                confirmations
+            }
+            Evidence::Conflict { txid, confirmations } => {
+                if !self.conflict_reported {
+                    self.conflict_reported = true;
+                    actions.push(Action::Conflict(txid));
+                }
+                confirmations
+            }
+            _ => return,
+        };
+        self.ended = confirmations >= final_depth || mutation::on(Mutation::FinalAtOnce);
+    }
+
+    /// The broadcaster answered, or (`Err`) could not reach the network.
+    pub fn submitted(
+        &mut self,
+        answer: Result<SubmitOutcome, String>,
+        now: Time,
+        surroundings: &Surroundings<'_>,
+    ) -> Vec<Action> {
+        self.submitting = false;
+        let mut actions = Vec::new();
+        let elapsed = self.stopwatch.elapsed(now);
+        let accepted = answer == Ok(SubmitOutcome::Accepted);
+        match answer {
+            Ok(SubmitOutcome::Accepted) => {
+                if self.evidence == Evidence::None {
+                    self.evidence = Evidence::Submitted;
+                }
+                self.observe_at = self.observe_at.min(elapsed);
+                actions.push(Action::Claim);
+            }
+            Ok(SubmitOutcome::Rejected(reason)) => {
+                if self.rejection.as_ref() != Some(&reason) {
+                    self.rejection = Some(reason);
+                    actions.push(Action::Rejected);
+                }
+            }
+            Err(reason) => actions.push(Action::Nack(reason)),
+        }
+        if let OwnTurn::Open { submit_at, failures, .. } = &mut self.own_turn {
+            if accepted {
+                *failures = 0;
+            } else {
+                let back_off =
+                    FIRST_BACK_OFF.saturating_mul(1 << (*failures).min(16)).min(self.turns.timeout);
+                *failures += 1;
+                *submit_at = elapsed + back_off;
+            }
+        }
+        actions.extend(self.poll(now, surroundings));
+        actions
+    }
+
+    /// The application says that the transaction is broadcast. Without an observer that ends the watch.
+    pub fn notified(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        if surroundings.observer {
+            if self.evidence == Evidence::None {
+                self.evidence = Evidence::Submitted;
+            }
+            self.observe_at = elapsed;
+            actions.push(Action::Claim);
+        } else {
+            self.evidence = Evidence::Notified;
+            self.ended = true;
+            self.confirmed_reported = true;
+            actions.extend([Action::Claim, Action::Confirmed]);
+        }
+        actions.extend(self.poll(now, surroundings));
+        actions
+    }
+
+    /// Nothing is under way any more.
+    pub fn interrupted(&mut self) {
+        self.observing = false;
+        self.submitting = false;
+    }
+
+    /// Somebody claims to have broadcast: look at the chain now. Nothing else.
+    pub fn claimed(&mut self, now: Time) {
+        self.look(now);
+        if mutation::on(Mutation::ClaimIsEvidence) {
+            self.evidence = Evidence::Seen;
+        }
+        if mutation::on(Mutation::ClaimStartsClock) {
+            self.stopwatch = Stopwatch::start(now);
+        }
+        self.returned |= mutation::on(Mutation::ClaimMakesAsk);
+    }
+
+    /// Look at the chain now.
+    fn look(&mut self, now: Time) {
+        let elapsed = self.stopwatch.elapsed(now);
+        self.observe_at = self.observe_at.min(elapsed);
+    }
+
+    /// After sleep: a turn of its own that opened meanwhile counts as past, and the chain is looked at first.
+    pub fn woke(&mut self, now: Time) {
+        self.look(now);
+        if !matches!(self.own_turn, OwnTurn::Asking { .. }) {
+            self.own_turn = OwnTurn::Waiting;
+            self.returned = self.own_turn_open();
+        }
+    }
+
+    /// Opens this node's own turn now, whatever the time.
+    pub fn broadcast_now(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.ended {
+            return actions;
+        }
+        let elapsed = self.stopwatch.elapsed(now);
+        self.asked = true;
+        actions.push(Action::ShouldBroadcast);
+        if surroundings.broadcaster && !self.submitting {
+            self.submitting = true;
+            self.submissions = self.submissions.saturating_add(1);
+            actions.push(Action::Submit);
+        }
+        // Its regular turn, if that is still to come, is not put off by this.
+        let regular =
+            self.own_turn_number.map(|turn| self.turns.start(turn)).filter(|start| *start > elapsed);
+        let later = regular.unwrap_or(Duration::MAX).min(elapsed + self.turns.timeout);
+        self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
+        actions
+    }
+
+    /// A session that replaces this one was seen (`pause`), confirmed (`end`), or neither any more. Answers whether
+    /// that is to be stored.
+    pub fn replacement(&mut self, pause: bool, end: bool) -> bool {
+        let ends = end && !self.ended;
+        self.replaced = pause;
+        self.ended |= end;
+        ends
+    }
+
+    // ---- At rest ----
+
+    /// Everything of it but its turns.
+    pub(in crate::protocol) fn pack(&self) -> PackedWatch {
+        let (own_turn, turn_at, ask_at, failures) = match self.own_turn {
+            OwnTurn::Waiting => (0, Duration::ZERO, Duration::ZERO, 0),
+            OwnTurn::Asking { until } => (1, until, Duration::ZERO, 0),
+            OwnTurn::Open { submit_at, ask_at, failures } => (2, submit_at, ask_at, failures),
+        };
+        PackedWatch {
+            record: Some(self.recorded()),
+            certain: nanoseconds(self.stopwatch.certain),
+            counted_from: nanoseconds(self.stopwatch.counted_from),
+            own_turn,
+            turn_at: nanoseconds(turn_at),
+            ask_at: nanoseconds(ask_at),
+            failures,
+            lost_since: self.lost_since.map(nanoseconds),
+            observe_at: nanoseconds(self.observe_at),
+            flags: bits([
+                self.rejection.is_some(),
+                self.returned,
+                self.replaced,
+                self.observing,
+                self.submitting,
+            ]),
+        }
+    }
+
+    /// The same watch again. `own`: this node's signer index.
+    pub(in crate::protocol) fn unpack(turns: Turns, own: usize, packed: PackedWatch) -> Self {
+        let record = packed.record.unwrap_or_default();
+        let restored = Self::restore(turns, own, &record, Time::default());
+        let [rejected, returned, replaced, observing, submitting] = flags(packed.flags);
+        let turn_at = Duration::from_nanos(packed.turn_at);
+        Self {
+            stopwatch: Stopwatch {
+                started: UnixMillis(record.started_wall),
+                certain: Duration::from_nanos(packed.certain),
+                counted_from: Duration::from_nanos(packed.counted_from),
+            },
+            own_turn: match packed.own_turn {
+                0 => OwnTurn::Waiting,
+                1 => OwnTurn::Asking { until: turn_at },
+                _ => OwnTurn::Open {
+                    submit_at: turn_at,
+                    ask_at: Duration::from_nanos(packed.ask_at),
+                    failures: packed.failures,
+                },
+            },
+            rejection: rejected.then_some(record.rejection),
+            returned,
+            replaced,
+            lost_since: packed.lost_since.map(Duration::from_nanos),
+            observe_at: Duration::from_nanos(packed.observe_at),
+            observing,
+            submitting,
+            ..restored
+        }
+    }
+}
+
+/// How often the chain is looked at while nothing is known.
+fn observation_interval(timeout: Duration) -> Duration {
+    (timeout / 4).clamp(Duration::from_millis(250), Duration::from_secs(30))
+}

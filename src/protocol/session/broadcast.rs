@@ -1,0 +1,264 @@
+//! From the certificate on: the signatures, the transaction, and the watch.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::agreement::Agreement;
+use super::context::Context;
+use crate::protocol::envelope_set::{EnvelopeSet, Fact};
+use crate::protocol::failover::{Action, Evidence, PackedWatch, Surroundings, Watch};
+use crate::protocol::packing::nanoseconds;
+use crate::protocol::transaction::TransactionCodec;
+use crate::protocol::wire::{Certificate, pb};
+use crate::types::{ChainStatus, Signature, SignedTransaction, SubmitOutcome, Time, Txid};
+
+/// What a holder has and does. All of it begins with the certificate.
+#[derive(Debug)]
+pub struct Broadcast {
+    certificate: Certificate,
+    /// The finished transaction, if the proposal is of one.
+    transaction: Option<SignedTransaction>,
+    watch: Watch,
+    /// Since when this node holds the certificate, in this process. Nobody is silent before.
+    holder_since: Duration,
+    /// The transaction that the application named.
+    named_txid: Option<Txid>,
+}
+
+/// A [`Broadcast`] in memory, as few bytes as may be.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PackedBroadcast {
+    #[prost(bytes = "vec", tag = "1")]
+    signatures: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    watch: Option<PackedWatch>,
+    #[prost(uint64, tag = "3")]
+    holder_since: u64,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    named_txid: Option<Vec<u8>>,
+}
+
+impl Broadcast {
+    /// Begins with a verified certificate: its watch starts now.
+    pub fn new(
+        certificate: Certificate,
+        agreement: &Agreement,
+        codec: &dyn TransactionCodec,
+        now: Time,
+    ) -> Self {
+        let watch = Watch::new(agreement.turns(), agreement.own, now);
+        Self::with(certificate, watch, now.monotonic, None, agreement, codec)
+    }
+
+    /// Goes on after a restart.
+    pub fn restore(
+        certificate: Certificate,
+        record: Option<&pb::WatchRecord>,
+        agreement: &Agreement,
+        codec: &dyn TransactionCodec,
+        now: Time,
+    ) -> Self {
+        let (turns, own) = (agreement.turns(), agreement.own);
+        let watch = match record {
+            Some(record) => Watch::restore(turns, own, record, now),
+            None => Watch::new(turns, own, now),
+        };
+        Self::with(certificate, watch, now.monotonic, None, agreement, codec)
+    }
+
+    fn with(
+        certificate: Certificate,
+        watch: Watch,
+        holder_since: Duration,
+        named_txid: Option<Txid>,
+        agreement: &Agreement,
+        codec: &dyn TransactionCodec,
+    ) -> Self {
+        let finished = || codec.finalize(&agreement.proposal, &certificate.signatures).ok();
+        let transaction = agreement.transaction.as_ref().and_then(|_| finished());
+        Self { certificate, transaction, watch, holder_since, named_txid }
+    }
+
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    pub fn transaction(&self) -> Option<&SignedTransaction> {
+        self.transaction.as_ref()
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// For what only lets the watch's clock go on, or tells it what does not depend on its surroundings.
+    pub fn watch_mut(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
+    /// Watches from the beginning.
+    pub fn start_over(&mut self, agreement: &Agreement, now: Time) {
+        self.watch = Watch::new(agreement.turns(), agreement.own, now);
+    }
+
+    /// What the watch's record on the disk is to hold.
+    pub fn store(&mut self, now: Time) -> pb::WatchRecord {
+        self.watch.record(now)
+    }
+
+    /// The application named the transaction that it broadcast.
+    pub fn name_txid(&mut self, txid: Option<Txid>) {
+        self.named_txid = txid.or(self.named_txid);
+    }
+
+    /// The session's transaction, or the one that the application named.
+    pub fn txid(&self, agreement: &Agreement) -> Option<Txid> {
+        agreement.txid().or(self.named_txid)
+    }
+
+    /// Whether a peer's claim is for the observer to check, and not for the application.
+    pub fn observes(&self, context: &Context<'_>) -> bool {
+        context.settings.observer && self.transaction.is_some()
+    }
+
+    /// Whether this session's transaction was seen, and whether it was confirmed.
+    pub fn seen_and_confirmed(&self) -> (bool, bool) {
+        let confirmed = matches!(self.watch.evidence(), Evidence::Confirmed { .. } | Evidence::Notified);
+        (confirmed || self.watch.evidence() == Evidence::Seen, confirmed)
+    }
+
+    // ---- The watch, in its surroundings ----
+
+    pub fn poll(&mut self, agreement: &Agreement, set: &EnvelopeSet, context: &Context<'_>) -> Vec<Action> {
+        self.with_surroundings(agreement, set, context, |watch, around| watch.poll(context.now, around))
+    }
+
+    pub fn observed(
+        &mut self,
+        answer: Option<ChainStatus>,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        context: &Context<'_>,
+    ) -> Vec<Action> {
+        let now = context.now;
+        self.with_surroundings(agreement, set, context, |watch, around| watch.observed(answer, now, around))
+    }
+
+    pub fn submitted(
+        &mut self,
+        answer: Result<SubmitOutcome, String>,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        context: &Context<'_>,
+    ) -> Vec<Action> {
+        let now = context.now;
+        self.with_surroundings(agreement, set, context, |watch, around| watch.submitted(answer, now, around))
+    }
+
+    pub fn notified(
+        &mut self,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        context: &Context<'_>,
+    ) -> Vec<Action> {
+        self.with_surroundings(agreement, set, context, |watch, around| watch.notified(context.now, around))
+    }
+
+    pub fn broadcast_now(
+        &mut self,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        context: &Context<'_>,
+    ) -> Vec<Action> {
+        let now = context.now;
+        self.with_surroundings(agreement, set, context, |watch, around| watch.broadcast_now(now, around))
+    }
+
+    /// When [`Broadcast::poll`] is to be called next.
+    pub fn next_timeout(
+        &mut self,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        context: &Context<'_>,
+    ) -> Option<Duration> {
+        let now = context.now;
+        let timeout =
+            self.with_surroundings(agreement, set, context, |watch, around| watch.next_timeout(now, around))?;
+        let waits = self.watch.evidence().pauses();
+        let silences = (0..agreement.signers())
+            .filter(|_| !waits && context.settings.dead_after.is_some())
+            .filter_map(|signer| silent_at(self.holder_since, signer, agreement, context))
+            .filter(|at| *at > now.monotonic)
+            .min();
+        Some(silences.map_or(timeout, |at| at.min(timeout)))
+    }
+
+    fn with_surroundings<R>(
+        &mut self,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        context: &Context<'_>,
+        act: impl FnOnce(&mut Watch, &Surroundings<'_>) -> R,
+    ) -> R {
+        let (settings, known) = (context.settings, self.transaction.is_some());
+        let nacks: HashSet<usize> = set.by_all(Fact::Nack).map(|envelope| envelope.body().signer).collect();
+        let silent = |signer: usize| {
+            silent_at(self.holder_since, signer, agreement, context)
+                .is_some_and(|at| context.now.monotonic >= at)
+        };
+        let surroundings = Surroundings {
+            observer: settings.observer && known,
+            broadcaster: settings.broadcaster && known,
+            final_depth: settings.final_depth.max(1),
+            excused: &|signer: usize| nacks.contains(&signer) || silent(signer),
+        };
+        act(&mut self.watch, &surroundings)
+    }
+
+    // ---- At rest ----
+
+    pub fn pack(self) -> PackedBroadcast {
+        PackedBroadcast {
+            signatures: self.certificate.signatures.into_iter().flat_map(|signature| signature.0).collect(),
+            watch: Some(self.watch.pack()),
+            holder_since: nanoseconds(self.holder_since),
+            named_txid: self.named_txid.map(|txid| txid.0.to_vec()),
+        }
+    }
+
+    pub fn unpack(packed: PackedBroadcast, agreement: &Agreement, codec: &dyn TransactionCodec) -> Self {
+        let watch = Watch::unpack(agreement.turns(), agreement.own, packed.watch.unwrap_or_default());
+        let certificate = unpack_certificate(&packed.signatures, agreement.id());
+        let named_txid = packed.named_txid.and_then(|txid| txid.try_into().ok()).map(Txid);
+        Self::with(
+            certificate,
+            watch,
+            Duration::from_nanos(packed.holder_since),
+            named_txid,
+            agreement,
+            codec,
+        )
+    }
+}
+
+impl PackedBroadcast {
+    pub fn certificate(&self, session: crate::types::SessionId) -> Certificate {
+        unpack_certificate(&self.signatures, session)
+    }
+}
+
+fn unpack_certificate(signatures: &[u8], session: crate::types::SessionId) -> Certificate {
+    Certificate { session, signatures: signatures.chunks(64).filter_map(Signature::from_slice).collect() }
+}
+
+/// When a signer counts as silent if nothing more is heard of it. `None`: never.
+fn silent_at(
+    holder_since: Duration,
+    signer: usize,
+    agreement: &Agreement,
+    context: &Context<'_>,
+) -> Option<Duration> {
+    let dead_after = context.settings.dead_after.filter(|_| signer != agreement.own)?;
+    let heard = context.heard.get(&agreement.proposal.signers[signer]).copied().unwrap_or_default();
+    Some(heard.max(holder_since).saturating_add(dead_after))
+}

@@ -1,0 +1,24 @@
+//! What a session borrows from its host for one call.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::protocol::crypto::Scheme;
+use crate::protocol::transaction::TransactionCodec;
+use crate::protocol::{Output, Settings, Ticket};
+use crate::types::{SignerKey, Time};
+
+/// The host's services, and the time.
+pub struct Context<'a> {
+    pub now: Time,
+    pub settings: &'a Settings,
+    pub scheme: &'a dyn Scheme,
+    pub codec: &'a dyn TransactionCodec,
+    /// When each signer was last heard from, by the monotonic clock.
+    pub heard: &'a HashMap<SignerKey, Duration>,
+    pub connected: &'a HashSet<SignerKey>,
+    pub tickets: &'a mut Ticket,
+    pub outputs: &'a mut VecDeque<Output>,
+    /// Signers of whom something new came through others.
+    pub relayed: &'a mut Vec<SignerKey>,
+}

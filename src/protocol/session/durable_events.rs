@@ -1,0 +1,107 @@
+//! Durable events, made from the session's state: so they come again after a restart with nothing else stored.
+
+use super::agreement::Agreement;
+use super::broadcast::Broadcast;
+use super::proofs;
+use super::stored::{Ending, Stored};
+use crate::protocol::envelope::Content;
+use crate::protocol::envelope_set::{EnvelopeSet, Fact};
+use crate::protocol::event::{Depth, DurableKind, Event};
+use crate::protocol::failover::Evidence;
+use crate::protocol::limits;
+use crate::types::{Time, Txid};
+
+/// The event of a kind. `None` if the state does not call for it any more.
+pub fn durable_event(
+    kind: DurableKind,
+    agreement: &Agreement,
+    set: &EnvelopeSet,
+    stored: &Stored,
+    broadcast: Option<&mut Broadcast>,
+    now: Time,
+) -> Option<Event> {
+    let may_still_complete = stored.partial_sent;
+    let transaction = broadcast.as_ref().and_then(|broadcast| broadcast.transaction().cloned());
+    Some(match kind {
+        DurableKind::Proposed => Event::SessionProposed {
+            proposal: agreement.proposal.clone(),
+            proposer: agreement.proposal.proposer,
+            expires_at: agreement.proposal.expires_at,
+        },
+        DurableKind::Complete => Event::SessionComplete {
+            signatures: broadcast.as_ref()?.certificate().signatures.clone(),
+            transaction,
+            priority_list: agreement.election.priority_list.clone(),
+            rank: agreement.election.priority_list.iter().position(|signer| *signer == agreement.own)?,
+        },
+        DurableKind::ShouldBroadcast => {
+            let signatures = broadcast.as_ref()?.certificate().signatures.clone();
+            let signer = agreement.own;
+            let watch = broadcast?.watch_mut();
+            let turn = watch.turns().of_signer(signer).unwrap_or(watch.turn());
+            let next_turn_at = watch.until_next_turn(now).map(|wait| now.wall.saturating_add(wait));
+            Event::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction }
+        }
+        DurableKind::Exhausted => {
+            let watch = broadcast?.watch();
+            Event::FailoverExhausted {
+                turns: watch.turns().count(),
+                submissions: watch.submissions(),
+                rejection: watch.rejection().map(str::to_owned),
+                claims: set.by_all(Fact::Claim).map(|envelope| envelope.body().signer).collect(),
+                transaction,
+            }
+        }
+        DurableKind::Claimed => {
+            let own = agreement.own;
+            let mut claims = set.by_all(Fact::Claim);
+            let claim = claims.find(|envelope| envelope.body().signer != own)?;
+            let Content::Claim { txid } = claim.content() else { return None };
+            Event::BroadcastClaimed { txid: *txid, by: claim.body().signer }
+        }
+        DurableKind::Confirmed => Event::BroadcastConfirmed {
+            txid: broadcast.as_ref()?.txid(agreement),
+            depth: match broadcast?.watch().evidence() {
+                Evidence::Confirmed { height, confirmations } => Some(Depth { height, confirmations }),
+                _ => None,
+            },
+        },
+        DurableKind::Conflict => match broadcast?.watch().evidence() {
+            Evidence::Conflict { txid, .. } => Event::BroadcastConflict { txid },
+            _ => return None,
+        },
+        DurableKind::Lost => Event::BroadcastLost { txid: agreement.txid().unwrap_or(Txid([0; 32])) },
+        DurableKind::Rejected => {
+            let reason = broadcast.and_then(|it| it.watch().rejection())?.to_owned();
+            Event::BroadcastRejected { reason }
+        }
+        DurableKind::Failed => {
+            let proofs = proofs::one_each(agreement, set);
+            let mut culprits: Vec<usize> = proofs.iter().map(|proof| proof.accused()).collect();
+            culprits.sort_unstable();
+            culprits.dedup();
+            let mut encoded: Vec<Vec<u8>> = Vec::new();
+            for proof in &proofs {
+                let bytes = proof.encode(&agreement.proposal);
+                let size: usize = encoded.iter().map(Vec::len).sum();
+                if !encoded.is_empty() && size + bytes.len() > limits::PROOFS {
+                    break;
+                }
+                encoded.push(bytes);
+            }
+            let proofs = encoded;
+            Event::SessionFailed { culprits, proofs, may_still_complete }
+        }
+        DurableKind::Aborted => {
+            let declined = stored.ending == Some(Ending::Declined);
+            let envelope = set.first(if declined { Fact::Decline } else { Fact::Abort })?;
+            let by = envelope.body().signer;
+            let (Content::Decline { reason } | Content::Abort { reason }) = envelope.content() else {
+                return None;
+            };
+            Event::SessionAborted { by, reason: reason.clone(), declined, may_still_complete }
+        }
+        DurableKind::Expired => Event::SessionExpired { may_still_complete },
+        DurableKind::KeyInUse => Event::KeyInUseElsewhere,
+    })
+}
