@@ -55,7 +55,8 @@ pub fn envelopes(session: SessionId, envelopes: Vec<Vec<u8>>, lacking: &[usize])
     let (mut group, mut size) = (Vec::new(), 0);
     for envelope in envelopes {
         let more = envelope.len() + 16;
-        let full = size + more > limits::FRAME || group.len() == limits::FRAME_ENTRIES;
+        // What is lacking is an entry too.
+        let full = size + more > limits::FRAME || group.len() + lacking.len() == limits::FRAME_ENTRIES;
         if full && !group.is_empty() {
             frames.push(frame(std::mem::take(&mut group)));
             size = 0;
