@@ -14,6 +14,7 @@ mod failover_cases;
 mod failover_matrix;
 mod fuzzed;
 mod generated;
+mod layers;
 mod memory;
 mod messages;
 mod proposal;
