@@ -144,7 +144,8 @@ enum musig_status_code
    */
   MUSIG_STATUS_CONFIG = 8,
   /**
-   * musig_node_stop was called from a callback of the same node and would deadlock.
+   * A blocking call inside one of the node's own callbacks would wait for itself. To stop the node there, call
+   * musig_node_request_stop.
    */
   MUSIG_STATUS_WOULD_DEADLOCK = 9,
   /**
@@ -387,7 +388,7 @@ enum musig_event_kind
    */
   MUSIG_EVENT_SESSION_READY = 4,
   /**
-   * All nonces of ATTEMPT arrived.
+   * All nonces of an attempt arrived: ATTEMPT.
    */
   MUSIG_EVENT_NONCES_COMPLETE = 5,
   /**
@@ -410,25 +411,25 @@ enum musig_event_kind
    */
   MUSIG_EVENT_FAILOVER_EXHAUSTED = 9,
   /**
-   * Durable if there is no observer. SIGNER claims to have broadcast TXID: verify that, then call
-   * musig_session_notify_broadcast_complete.
+   * Durable if there is no observer. A signer claims to have broadcast the transaction: SIGNER, TXID. Without an
+   * observer verify that, then call musig_session_notify_broadcast_complete.
    */
   MUSIG_EVENT_BROADCAST_CLAIMED = 10,
   /**
-   * The observer sees TXID.
+   * The observer sees the transaction: TXID.
    */
   MUSIG_EVENT_BROADCAST_SEEN = 11,
   /**
-   * Durable. The transaction is in a block, at HEIGHT with CONFIRMATIONS (both absent if the application reported
-   * it); TXID if it is known.
+   * Durable. The transaction is in a block, or the application reported it: HEIGHT and CONFIRMATIONS, both absent in
+   * the latter case; TXID if it is known.
    */
   MUSIG_EVENT_BROADCAST_CONFIRMED = 12,
   /**
-   * Durable. A conflicting transaction, TXID, is in a block.
+   * Durable. A conflicting transaction is in a block: TXID is its id.
    */
   MUSIG_EVENT_BROADCAST_CONFLICT = 13,
   /**
-   * Durable. TXID was seen and has disappeared (evicted or reorganised): a new watch starts.
+   * Durable. The transaction was seen and has disappeared (evicted or reorganised): TXID. A new watch starts.
    */
   MUSIG_EVENT_BROADCAST_LOST = 14,
   /**
@@ -436,15 +437,15 @@ enum musig_event_kind
    */
   MUSIG_EVENT_BROADCAST_REJECTED = 15,
   /**
-   * No progress for SINCE milliseconds; MISSING lists the signers being waited for.
+   * The session made no progress for a while: SINCE, in milliseconds; MISSING lists the signers being waited for.
    */
   MUSIG_EVENT_SESSION_STALLED = 16,
   /**
-   * Durable. Signers provably violated the protocol: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
+   * Durable. A signer provably violated the protocol: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
    */
   MUSIG_EVENT_SESSION_FAILED = 17,
   /**
-   * Durable. SIGNER declined or aborted: DECLINED, REASON, MAY_STILL_COMPLETE.
+   * Durable. A signer declined or aborted: SIGNER, DECLINED, REASON, MAY_STILL_COMPLETE.
    */
   MUSIG_EVENT_SESSION_ABORTED = 18,
   /**
@@ -472,11 +473,11 @@ enum musig_event_kind
    */
   MUSIG_EVENT_PEER_DISCONNECTED = 24,
   /**
-   * SIGNER of this session disconnected.
+   * A signer of this session disconnected: SIGNER.
    */
   MUSIG_EVENT_PARTICIPANT_DISCONNECTED = 25,
   /**
-   * The store cannot commit; nothing is signed until it can. The node retries: REASON.
+   * The store cannot commit; nothing is signed until it can: REASON. The node retries.
    */
   MUSIG_EVENT_STORE_FAILED = 26,
   /**

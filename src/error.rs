@@ -246,28 +246,28 @@ pub enum StoreError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The proposal is refused.
+    /// The proposal is invalid.
     #[error(transparent)]
     Proposal(#[from] ProposalError),
-    /// The bytes given are refused.
+    /// The bytes are malformed, exceed a limit, or fail verification.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// The signer did not sign.
+    /// The signer failed to sign.
     #[error(transparent)]
     Signer(#[from] SignerError),
-    /// The store did not take it.
+    /// The store could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Invalid election query: no signers, or index out of range.
     #[error(transparent)]
     Election(#[from] ElectionError),
-    /// There is no such session.
+    /// The session is unknown to this node.
     #[error("session {0} is unknown here; wait for its SessionProposed event, or import it")]
     UnknownSession(SessionId),
-    /// A session with this id is there already; the running one goes on.
+    /// A session with this id already exists. It continues unchanged.
     #[error("session {0} exists already and goes on unchanged")]
     SessionExists(SessionId),
-    /// The session is not in a state in which this can be done.
+    /// The session's phase does not allow the operation.
     #[error("session {session} is {state}: {hint}")]
     WrongState {
         /// The session.
@@ -277,7 +277,7 @@ pub enum Error {
         /// What can be done.
         hint: &'static str,
     },
-    /// A limit is reached.
+    /// A limit is exceeded.
     #[error("the limit of {limit} {what} is reached; {hint}")]
     Limit {
         /// Of what.
@@ -287,30 +287,31 @@ pub enum Error {
         /// What can be done.
         hint: &'static str,
     },
-    /// The configuration cannot work.
+    /// The configuration is incomplete or contradicts itself.
     #[error("the configuration cannot work: {0}")]
     Config(String),
-    /// The network part could not start.
+    /// The network layer failed, or the node is offline.
     #[error("the network could not start: {0}")]
     Network(String),
-    /// The node was stopped.
+    /// The node is stopped.
     #[error("the node is stopped; start a new one on the same store to go on")]
     NodeStopped,
     /// The node is suspended.
     #[error("the node is suspended; call resume first")]
     Suspended,
-    /// There is a consumer of events already.
+    /// The node's events already have a consumer: a handler, or a pending next_event.
     #[error("events have a consumer already (a handler or a pending next_event); use one at a time")]
     ConsumerExists,
-    /// A blocking call inside one of the node's own callbacks: it would wait for itself.
+    /// A blocking call inside one of the node's own callbacks would wait for itself. To stop the node there, call
+    /// request_stop.
     #[error(
         "stop() was called from one of this node's own callbacks and would deadlock; call request_stop() there"
     )]
     WouldDeadlock,
-    /// The process was forked; libmusig works in the process that started it.
+    /// The process is a fork; a node works only in the process that started it.
     #[error("the process was forked; start a node of its own in the child")]
     Forked,
-    /// A fault of libmusig itself.
+    /// An internal error of libmusig.
     #[error("internal error: {0}; please report it")]
     Internal(String),
 }

@@ -29,6 +29,7 @@ check names tests/lint/names.sh
 check spelling tests/lint/spelling.sh
 check dependencies script dependencies
 check layers script layers
+check sentences script sentences
 check clippy cargo clippy --quiet --all-targets -- -D warnings
 check rustdoc env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 # Arrows point down only: the protocol stands alone.

@@ -10,7 +10,7 @@ use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, Uni
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody proposed a session. Answer with join or decline. Durable.
+    /// Another signer proposed a session. Answer with join or decline. Durable.
     SessionProposed {
         /// The terms.
         proposal: Proposal,
@@ -19,9 +19,9 @@ pub enum Event {
         /// When the proposal expires.
         expires_at: UnixMillis,
     },
-    /// This node's own proposal is stored and on its way.
+    /// This node's own proposal is stored and being sent.
     SessionCreated,
-    /// A signer accepted.
+    /// A signer joined.
     SessionJoined {
         /// Which one.
         signer: usize,
@@ -30,14 +30,14 @@ pub enum Event {
         /// How many there are.
         signers: usize,
     },
-    /// All signers accepted.
+    /// All signers joined.
     SessionReady,
-    /// All nonces of an attempt are here.
+    /// All nonces of an attempt arrived.
     NoncesComplete {
         /// Which attempt, from 0 on.
         attempt: u32,
     },
-    /// The signatures are finished: this node is a holder. Durable.
+    /// The signatures are complete: this node is a holder. Durable.
     SessionComplete {
         /// One for each message.
         signatures: Vec<Signature>,
@@ -61,7 +61,7 @@ pub enum Event {
         /// The finished transaction, if the proposal is of one.
         transaction: Option<SignedTransaction>,
     },
-    /// A turn opened, for the signers before did not broadcast in time.
+    /// A turn opened because the coordinators before it did not broadcast in time.
     CoordinatorFailed {
         /// The signers of the turns before it that were not reported yet. Turns missed while asleep come as one.
         failed: Vec<usize>,
@@ -70,7 +70,7 @@ pub enum Event {
         /// Which turn.
         turn: usize,
     },
-    /// Every signer had its turn. An alarm: this node goes on submitting. Durable.
+    /// All turns have passed; this node keeps submitting. Durable.
     FailoverExhausted {
         /// How many turns there were.
         turns: usize,
@@ -83,48 +83,49 @@ pub enum Event {
         /// The finished transaction, if the proposal is of one.
         transaction: Option<SignedTransaction>,
     },
-    /// A signer claims to have broadcast. Durable without an observer: look, and notify.
+    /// A signer claims to have broadcast the transaction. Without an observer the application has to verify that, and
+    /// to notify; then this is durable.
     BroadcastClaimed {
         /// What it claims to have broadcast.
         txid: Txid,
         /// Its signer index.
         by: usize,
     },
-    /// The observer sees the transaction.
+    /// The observer sees the transaction: the watch pauses.
     BroadcastSeen {
         /// The transaction.
         txid: Txid,
     },
-    /// The transaction is in a block, or the application said so. Durable.
+    /// The transaction is in a block, or the application reported it. Durable.
     BroadcastConfirmed {
         /// The transaction, if it is known.
         txid: Option<Txid>,
         /// Where the observer sees it. `None`: by the application.
         depth: Option<Depth>,
     },
-    /// Another transaction that spends the same is in a block. Durable.
+    /// A conflicting transaction is in a block. Durable.
     BroadcastConflict {
         /// That transaction.
         txid: Txid,
     },
-    /// The transaction was seen and is gone: a new watch begins. Durable.
+    /// The transaction was seen and has disappeared (evicted or reorganised): a new watch starts. Durable.
     BroadcastLost {
         /// The transaction.
         txid: Txid,
     },
-    /// The Bitcoin backend refuses the transaction. Durable.
+    /// The Bitcoin backend rejects the transaction. Durable.
     BroadcastRejected {
         /// Its words.
         reason: String,
     },
-    /// Nothing happened for a while.
+    /// The session made no progress for a while.
     SessionStalled {
         /// The signers that everybody waits for.
         missing: Vec<usize>,
         /// For how long.
         since: Duration,
     },
-    /// A signer provably broke a rule. Durable.
+    /// A signer provably violated the protocol. Durable.
     SessionFailed {
         /// Their signer indices.
         culprits: Vec<usize>,
@@ -149,11 +150,11 @@ pub enum Event {
         /// Whether this node's partial signature is out, so that others may finish.
         may_still_complete: bool,
     },
-    /// The session was closed here.
+    /// This node closed the session.
     SessionClosed,
-    /// An envelope of this node's key that this node did not make: an old backup, or a second instance. Durable.
+    /// Another instance signs with this node's key: a restored backup, or a second node. Durable.
     KeyInUseElsewhere,
-    /// The signer could not do what a session needs; it is asked again.
+    /// The signer failed and will be retried.
     SignerFailed {
         /// Why.
         error: SignerError,
@@ -165,24 +166,24 @@ pub enum Event {
         /// Its signer key, once it proved it.
         signer: Option<SignerKey>,
     },
-    /// A peer is gone.
+    /// A peer disconnected.
     PeerDisconnected {
         /// Its libp2p peer id.
         peer: String,
         /// Its signer key, if it had proved it.
         signer: Option<SignerKey>,
     },
-    /// A signer of this session is gone.
+    /// A signer of this session disconnected.
     ParticipantDisconnected {
         /// Its signer index.
         signer: usize,
     },
-    /// The store does not take commits: nothing is signed or sent until it does. It is tried again.
+    /// The store cannot commit; nothing is signed until it can. The node retries.
     StoreFailed {
         /// Why.
         error: StoreError,
     },
-    /// A part of the network does not work; the node goes on without it.
+    /// Part of the network layer failed; the node continues without it.
     NetworkDegraded {
         /// Which, and why.
         reason: String,

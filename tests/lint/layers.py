@@ -14,7 +14,7 @@ SEVERAL = {"types": ["types", "error"]}
 # What is named only in these places of src/.
 ONLY_IN = {
     r"\blibp2p(_\w+)?::": ["net/"],
-    r"(?<!::)\bredb::": ["store/"],
+    r"(?<!::)\bredb::": ["store/", "lib.rs"],
     r"\buniffi::": ["ffi/facade/", "lib.rs"],
     r'\bextern "C" fn': ["ffi/c/"],
     r"allow\(unsafe_code": ["ffi/c/", "ffi/mod.rs", "platform/", "platform.rs"],

@@ -31,8 +31,9 @@ def rust(path, enum):
     with open(path, encoding="utf-8") as file:
         body = re.search(rf"^pub enum {enum} \{{\n(.*?)^\}}", file.read(), flags=re.M | re.S).group(1)
     found = {}
-    for doc, name in re.findall(r"((?:^    ///.*\n)+)(?:^    #\[.*\n)*^    (\w+)", body, flags=re.M):
+    for doc, name in re.findall(r"((?:^    ///.*\n)+)(?:^    (?:#\[| |\)).*\n)*^    (\w+)", body, flags=re.M):
         found[name] = sentence(line.strip().removeprefix("///") for line in doc.splitlines())
+    assert set(found) == set(re.findall(r"^    ([A-Z]\w*)", body, flags=re.M)), f"{path} has variants that are not read"
     return found
 
 

@@ -143,7 +143,7 @@ pub enum musig_event_kind {
     SESSION_JOINED = 3,
     /// All signers joined.
     SESSION_READY = 4,
-    /// All nonces of ATTEMPT arrived.
+    /// All nonces of an attempt arrived: ATTEMPT.
     NONCES_COMPLETE = 5,
     /// Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if a transaction was
     /// signed.
@@ -156,25 +156,25 @@ pub enum musig_event_kind {
     /// Durable. All turns have passed; this node keeps submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
     /// transaction was rejected; TXID and TRANSACTION if a transaction was signed.
     FAILOVER_EXHAUSTED = 9,
-    /// Durable if there is no observer. SIGNER claims to have broadcast TXID: verify that, then call
-    /// musig_session_notify_broadcast_complete.
+    /// Durable if there is no observer. A signer claims to have broadcast the transaction: SIGNER, TXID. Without an
+    /// observer verify that, then call musig_session_notify_broadcast_complete.
     BROADCAST_CLAIMED = 10,
-    /// The observer sees TXID.
+    /// The observer sees the transaction: TXID.
     BROADCAST_SEEN = 11,
-    /// Durable. The transaction is in a block, at HEIGHT with CONFIRMATIONS (both absent if the application reported
-    /// it); TXID if it is known.
+    /// Durable. The transaction is in a block, or the application reported it: HEIGHT and CONFIRMATIONS, both absent in
+    /// the latter case; TXID if it is known.
     BROADCAST_CONFIRMED = 12,
-    /// Durable. A conflicting transaction, TXID, is in a block.
+    /// Durable. A conflicting transaction is in a block: TXID is its id.
     BROADCAST_CONFLICT = 13,
-    /// Durable. TXID was seen and has disappeared (evicted or reorganised): a new watch starts.
+    /// Durable. The transaction was seen and has disappeared (evicted or reorganised): TXID. A new watch starts.
     BROADCAST_LOST = 14,
     /// Durable. The Bitcoin backend rejects the transaction: REASON.
     BROADCAST_REJECTED = 15,
-    /// No progress for SINCE milliseconds; MISSING lists the signers being waited for.
+    /// The session made no progress for a while: SINCE, in milliseconds; MISSING lists the signers being waited for.
     SESSION_STALLED = 16,
-    /// Durable. Signers provably violated the protocol: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
+    /// Durable. A signer provably violated the protocol: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
     SESSION_FAILED = 17,
-    /// Durable. SIGNER declined or aborted: DECLINED, REASON, MAY_STILL_COMPLETE.
+    /// Durable. A signer declined or aborted: SIGNER, DECLINED, REASON, MAY_STILL_COMPLETE.
     SESSION_ABORTED = 18,
     /// Durable. The proposal expired: MAY_STILL_COMPLETE.
     SESSION_EXPIRED = 19,
@@ -188,9 +188,9 @@ pub enum musig_event_kind {
     PEER_CONNECTED = 23,
     /// A peer disconnected: PEER; SIGNER_KEY if it had proved one.
     PEER_DISCONNECTED = 24,
-    /// SIGNER of this session disconnected.
+    /// A signer of this session disconnected: SIGNER.
     PARTICIPANT_DISCONNECTED = 25,
-    /// The store cannot commit; nothing is signed until it can. The node retries: REASON.
+    /// The store cannot commit; nothing is signed until it can: REASON. The node retries.
     STORE_FAILED = 26,
     /// Part of the network layer failed; the node continues without it: REASON.
     NETWORK_DEGRADED = 27,

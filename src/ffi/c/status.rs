@@ -32,7 +32,8 @@ pub enum musig_status_code {
     STRUCT_SIZE = 7,
     /// The configuration is incomplete or contradicts itself.
     CONFIG = 8,
-    /// musig_node_stop was called from a callback of the same node and would deadlock.
+    /// A blocking call inside one of the node's own callbacks would wait for itself. To stop the node there, call
+    /// musig_node_request_stop.
     WOULD_DEADLOCK = 9,
     /// The process is a fork; a node works only in the process that started it.
     FORKED = 10,

@@ -19,7 +19,7 @@ pub enum MusigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The proposal is refused.
+    /// The proposal is invalid.
     #[error("{reason}")]
     ProposalRefused {
         /// The problem, with its data.
@@ -27,13 +27,13 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
-    /// The bytes given are refused.
+    /// The bytes are malformed, exceed a limit, or fail verification.
     #[error("{reason}")]
     InputRefused {
         /// Message for people.
         reason: String,
     },
-    /// The signer did not sign. A foreign signer raises this, too.
+    /// The signer failed to sign. A foreign signer raises this, too.
     #[error("{reason}")]
     SignerFailed {
         /// The problem, with its data.
@@ -65,7 +65,7 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
-    /// There is no such session.
+    /// The session is unknown to this node.
     #[error("{reason}")]
     UnknownSession {
         /// Its id.
@@ -73,7 +73,7 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
-    /// A session with this id is there already; the running one goes on.
+    /// A session with this id already exists. It continues unchanged.
     #[error("{reason}")]
     SessionExists {
         /// Its id.
@@ -81,7 +81,7 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
-    /// The session is not in a state in which this can be done.
+    /// The session's phase does not allow the operation.
     #[error("{reason}")]
     WrongState {
         /// Its id.
@@ -91,7 +91,7 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
-    /// A limit is reached.
+    /// A limit is exceeded.
     #[error("{reason}")]
     LimitReached {
         /// What is limited.
@@ -101,19 +101,19 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
-    /// The configuration cannot work.
+    /// The configuration is incomplete or contradicts itself.
     #[error("{reason}")]
     InvalidConfig {
         /// Message for people.
         reason: String,
     },
-    /// The network part could not start.
+    /// The network layer failed, or the node is offline.
     #[error("{reason}")]
     NetworkFailed {
         /// Message for people.
         reason: String,
     },
-    /// The node was stopped.
+    /// The node is stopped.
     #[error("{reason}")]
     NodeStopped {
         /// Message for people.
@@ -125,25 +125,26 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
-    /// The node's events have a consumer already.
+    /// The node's events already have a consumer: a handler, or a pending next_event.
     #[error("{reason}")]
     ConsumerExists {
         /// Message for people.
         reason: String,
     },
-    /// stop() was called from one of this node's own callbacks and would deadlock; call request_stop() there.
+    /// A blocking call inside one of the node's own callbacks would wait for itself. To stop the node there, call
+    /// request_stop.
     #[error("{reason}")]
     WouldDeadlock {
         /// Message for people.
         reason: String,
     },
-    /// The process was forked.
+    /// The process is a fork; a node works only in the process that started it.
     #[error("{reason}")]
     Forked {
         /// Message for people.
         reason: String,
     },
-    /// A fault of libmusig itself.
+    /// An internal error of libmusig.
     #[error("{reason}")]
     Internal {
         /// Message for people.

@@ -36,7 +36,7 @@ pub struct Depth {
 /// at most one of a kind waits in each session.
 #[derive(Clone, Debug, PartialEq, uniffi::Enum)]
 pub enum Event {
-    /// Somebody proposed a session. Answer with join or decline. Durable.
+    /// Another signer proposed a session. Answer with join or decline. Durable.
     SessionProposed {
         /// The terms.
         proposal: Proposal,
@@ -45,9 +45,9 @@ pub enum Event {
         /// When the proposal expires.
         expires_at: SystemTime,
     },
-    /// This node's own proposal is stored and on its way.
+    /// This node's own proposal is stored and being sent.
     SessionCreated,
-    /// A signer accepted.
+    /// A signer joined.
     SessionJoined {
         /// The signer's index.
         signer: SignerIndex,
@@ -56,14 +56,14 @@ pub enum Event {
         /// How many signers there are.
         signers: u32,
     },
-    /// All signers accepted.
+    /// All signers joined.
     SessionReady,
-    /// All nonces of an attempt are here.
+    /// All nonces of an attempt arrived.
     NoncesComplete {
         /// The attempt, from 0 on.
         attempt: u32,
     },
-    /// The signatures are finished: this node is a holder. Durable.
+    /// The signatures are complete: this node is a holder. Durable.
     SessionComplete {
         /// 64 bytes for each message.
         signatures: Vec<Vec<u8>>,
@@ -87,7 +87,7 @@ pub enum Event {
         /// The finished transaction, if the proposal is of one.
         transaction: Option<SignedTransaction>,
     },
-    /// A turn opened, for the signers before did not broadcast in time.
+    /// A turn opened because the coordinators before it did not broadcast in time.
     CoordinatorFailed {
         /// The signers of the turns before it that were not reported yet. Turns missed while asleep come as one.
         failed: Vec<SignerIndex>,
@@ -96,7 +96,7 @@ pub enum Event {
         /// The turn, from 0 on.
         turn: u32,
     },
-    /// Every signer had its turn. An alarm: this node goes on submitting. Durable.
+    /// All turns have passed; this node keeps submitting. Durable.
     FailoverExhausted {
         /// How many turns there were.
         turns: u32,
@@ -109,31 +109,32 @@ pub enum Event {
         /// The finished transaction, if the proposal is of one.
         transaction: Option<SignedTransaction>,
     },
-    /// A signer claims to have broadcast. Durable without an observer: look, and notify.
+    /// A signer claims to have broadcast the transaction. Without an observer the application has to verify that, and
+    /// to notify; then this is durable.
     BroadcastClaimed {
         /// Id of the transaction that it claims to have broadcast.
         txid: Txid,
         /// The signer's index.
         by: SignerIndex,
     },
-    /// The observer sees the transaction.
+    /// The observer sees the transaction: the watch pauses.
     BroadcastSeen {
         /// The transaction's id.
         txid: Txid,
     },
-    /// The transaction is in a block, or the application said so. Durable.
+    /// The transaction is in a block, or the application reported it. Durable.
     BroadcastConfirmed {
         /// The transaction's id, if it is known.
         txid: Option<Txid>,
         /// The depth at which the observer sees it; none if the application reported it.
         depth: Option<Depth>,
     },
-    /// Another transaction that spends the same is in a block. Durable.
+    /// A conflicting transaction is in a block. Durable.
     BroadcastConflict {
         /// That transaction's id.
         txid: Txid,
     },
-    /// The transaction was seen and is gone: a new watch begins. Durable.
+    /// The transaction was seen and has disappeared (evicted or reorganised): a new watch starts. Durable.
     BroadcastLost {
         /// The transaction's id.
         txid: Txid,
@@ -150,7 +151,7 @@ pub enum Event {
         /// Time since the last progress.
         since: Duration,
     },
-    /// A signer provably broke a rule. Durable.
+    /// A signer provably violated the protocol. Durable.
     SessionFailed {
         /// The signer indices of the culprits.
         culprits: Vec<SignerIndex>,
@@ -175,11 +176,11 @@ pub enum Event {
         /// Whether this node's partial signature is out, so that others may finish.
         may_still_complete: bool,
     },
-    /// The session was closed here.
+    /// This node closed the session.
     SessionClosed,
-    /// An envelope of this node's key that this node did not make: an old backup, or a second instance. Durable.
+    /// Another instance signs with this node's key: a restored backup, or a second node. Durable.
     KeyInUseElsewhere,
-    /// The signer could not do what a session needs; it is asked again.
+    /// The signer failed and will be retried.
     SignerFailed {
         /// The problem, with its data.
         problem: SignerProblem,
@@ -205,14 +206,14 @@ pub enum Event {
         /// The signer's index.
         signer: SignerIndex,
     },
-    /// The store does not take commits: nothing is signed or sent until it does. It is tried again.
+    /// The store cannot commit; nothing is signed until it can. The node retries.
     StoreFailed {
         /// The problem, with its data.
         problem: StoreProblem,
         /// Message for people.
         reason: String,
     },
-    /// A part of the network does not work; the node goes on without it.
+    /// Part of the network layer failed; the node continues without it.
     NetworkDegraded {
         /// Which part, and why.
         reason: String,
