@@ -30,6 +30,7 @@ check spelling tests/lint/spelling.sh
 check dependencies script dependencies
 check layers script layers
 check sentences script sentences
+check documents script documents
 check clippy cargo clippy --quiet --all-targets -- -D warnings
 check rustdoc env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
 # Arrows point down only: the protocol stands alone.
