@@ -18,6 +18,7 @@ use tracing::instrument::WithSubscriber;
 
 use super::backlog::Backlog;
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
+use super::cause::{causes, of_dial, of_transport};
 use super::config::{DhtMode, Servers};
 use super::counters::count;
 #[cfg(feature = "discovery")]
@@ -31,6 +32,7 @@ use super::message::{NetCommand, NetEvent};
 #[cfg(feature = "nat")]
 use super::nat::{NatAction, NatEvent};
 use super::peers::{Inbound, Outbound, PeerAction, Peers, Presented};
+use super::port;
 use super::presence::{AddressBook, PresenceRecord};
 use super::routes::Routes;
 use super::shared::Shared;
@@ -302,14 +304,13 @@ impl Driver {
             | SwarmEvent::ExternalAddrConfirmed { .. }
             | SwarmEvent::ExternalAddrExpired { .. } => self.announce(),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
-                let text =
-                    reason.err().map_or_else(|| "it was closed".to_string(), |error| error.to_string());
+                let text = reason.err().map_or_else(|| "it was closed".to_string(), |error| causes(&error));
                 let problem = self.listeners.closed(listener_id, &text, Instant::now());
                 self.degraded(problem);
                 self.announce();
             }
             SwarmEvent::ListenerError { error, .. } => {
-                tracing::debug!(%error, "accepting a connection failed")
+                tracing::debug!(error = causes(&error), "accepting a connection failed");
             }
             _ => {}
         }
@@ -471,10 +472,18 @@ impl Driver {
 
     fn listen(&mut self, now: Instant) {
         for (number, address) in self.listeners.take_due(now) {
-            match self.swarm.listen_on(address) {
+            let free = match port::fixed(&address) {
+                Some(fixed) if !self.listeners.has(&fixed) => {
+                    port::check(&fixed).map_err(|error| causes(&error))
+                }
+                _ => Ok(()),
+            };
+            let listens =
+                free.and_then(|()| self.swarm.listen_on(address).map_err(|error| of_transport(&error)));
+            match listens {
                 Ok(id) => self.listeners.started(number, id),
-                Err(error) => {
-                    let problem = self.listeners.failed(number, &error.to_string(), now);
+                Err(cause) => {
+                    let problem = self.listeners.failed(number, &cause, now);
                     self.degraded(problem);
                 }
             }
@@ -512,7 +521,7 @@ impl Driver {
 
     fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         count(&self.shared.counters.dial_failures, 1);
-        tracing::debug!(%error, "a dial failed");
+        tracing::debug!(error = of_dial(error), "a dial failed");
         if let Some(addresses) = self.dialler.failed(connection, error, Instant::now()) {
             let text = format!("{addresses:?} is this node itself and is not dialled again");
             self.degraded(Some(text));
@@ -575,7 +584,7 @@ impl Driver {
     fn publish(&mut self, signer: &SignerKey, presence: Vec<u8>) {
         let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
         if let Err(error) = self.queries.publish(kad, signer, presence) {
-            tracing::warn!(%error, "the own presence cannot be published");
+            tracing::warn!(error = causes(&error), "the own presence cannot be published");
             self.discovery.publish_refused(Instant::now());
         }
     }

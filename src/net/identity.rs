@@ -3,6 +3,8 @@
 use libp2p::PeerId;
 use libp2p::identity::Keypair;
 
+use super::cause::causes;
+
 /// Why the network could not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -27,5 +29,5 @@ pub fn peer_id(identity: &[u8]) -> Result<PeerId, NetError> {
 }
 
 pub(super) fn decode_identity(identity: &[u8]) -> Result<Keypair, NetError> {
-    Keypair::from_protobuf_encoding(identity).map_err(|error| NetError::Identity(error.to_string()))
+    Keypair::from_protobuf_encoding(identity).map_err(|error| NetError::Identity(causes(&error)))
 }

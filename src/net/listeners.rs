@@ -2,6 +2,7 @@
 //! announces.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use libp2p::core::transport::ListenerId;
@@ -11,9 +12,10 @@ use libp2p::{Multiaddr, PeerId};
 use super::address::{is_relayed, reach};
 use super::backoff::backoff;
 use super::config::NetworkConfig;
+use super::port;
 use crate::protocol::limits;
 
-/// How long to wait before listening is tried again.
+/// The longest pause before listening is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// An address to listen on.
@@ -67,6 +69,14 @@ impl Listeners {
         self.listeners.iter().filter(|listener| listener.id.is_none()).map(|listener| listener.due).min()
     }
 
+    /// Whether one of the listeners gets the connections to an address.
+    pub(super) fn has(&self, address: &SocketAddr) -> bool {
+        let listening = self.listeners.iter().filter(|listener| listener.id.is_some());
+        listening
+            .filter_map(|listener| port::fixed(&listener.address))
+            .any(|own| port::overlap(&own, address))
+    }
+
     /// Listening on an address began; whether it works is not known yet.
     pub(super) fn started(&mut self, number: usize, id: ListenerId) {
         self.listeners[number].id = Some(id);
@@ -83,8 +93,7 @@ impl Listeners {
     pub(super) fn failed(&mut self, number: usize, reason: &str, now: Instant) -> Option<String> {
         let (min, max) = self.redial;
         let listener = &mut self.listeners[number];
-        let wait = if listener.relayed { backoff(min, max, listener.failures) } else { RETRY };
-        (listener.id, listener.due) = (None, now + wait);
+        (listener.id, listener.due) = (None, now + backoff(min, max, listener.failures));
         let first = listener.failures == 0;
         listener.failures = listener.failures.saturating_add(1);
         first.then(|| format!("cannot listen on {} ({reason}); trying again", listener.address))
@@ -170,7 +179,8 @@ mod tests {
         let report = listeners.failed(0, "taken", now).unwrap();
         assert_eq!(report, "cannot listen on /ip4/127.0.0.1/tcp/1 (taken); trying again");
         assert!(listeners.take_due(now).is_empty());
-        assert_eq!(listeners.next_due(), Some(now + RETRY));
+        // Soon: the node that had the port before may be about to end.
+        assert!(listeners.next_due().unwrap() <= now + NetworkConfig::default().redial_min);
         let later = now + RETRY;
         assert_eq!(listeners.take_due(later).len(), 1);
         assert_eq!(listeners.failed(0, "taken", later), None);

@@ -11,6 +11,7 @@ mod backlog;
 mod backoff;
 mod behaviour;
 mod budget;
+mod cause;
 mod config;
 mod counters;
 #[cfg(feature = "discovery")]
@@ -32,6 +33,7 @@ mod nat;
 mod network;
 mod outbox;
 mod peers;
+mod port;
 mod presence;
 mod rate;
 #[cfg(feature = "discovery")]

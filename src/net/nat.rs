@@ -4,6 +4,8 @@
 use libp2p::swarm::{ConnectionId, NetworkBehaviour};
 use libp2p::{PeerId, autonat, dcutr, relay};
 
+use super::cause::causes;
+
 /// See the module.
 #[derive(NetworkBehaviour)]
 pub(super) struct Nat {
@@ -33,7 +35,7 @@ impl NatEvent {
         match self {
             Self::Dcutr(dcutr::Event { remote_peer_id: peer, result }) => match result {
                 Ok(connection) => return Some(NatAction::Keep(peer, connection)),
-                Err(error) => tracing::debug!(%peer, %error, "no direct connection"),
+                Err(error) => tracing::debug!(%peer, error = causes(&error), "no direct connection"),
             },
             Self::Autonat(event) if event.result.is_ok() => return Some(NatAction::CountConfirmed),
             Self::Autonat(event) => {

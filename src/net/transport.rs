@@ -9,6 +9,7 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade,
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport, dns, noise, tcp, yamux};
 
+use super::cause::causes;
 use super::identity::NetError;
 use crate::protocol::limits;
 
@@ -34,7 +35,7 @@ pub(super) fn transport(
     timeout: Duration,
 ) -> Result<(PeerTransport, Traversal, Option<String>), NetError> {
     let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    let noise = noise::Config::new(identity).map_err(|error| NetError::Encryption(error.to_string()))?;
+    let noise = noise::Config::new(identity).map_err(|error| NetError::Encryption(causes(&error)))?;
     #[cfg(feature = "nat")]
     let (relay, traversal) = libp2p::relay::client::new(identity.public().to_peer_id());
     #[cfg(not(feature = "nat"))]
@@ -52,7 +53,7 @@ pub(super) fn transport(
     match dns::tokio::Transport::system(tcp()) {
         Ok(resolving) => Ok((secured!(resolving), traversal, None)),
         Err(error) => {
-            let text = format!("host names cannot be resolved ({error}); use IP addresses");
+            let text = format!("host names cannot be resolved ({}); use IP addresses", causes(&error));
             Ok((secured!(tcp()), traversal, Some(text)))
         }
     }

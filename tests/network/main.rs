@@ -11,6 +11,7 @@ mod limits;
 mod mdns;
 #[cfg(feature = "discovery")]
 mod poison;
+mod ports;
 mod reconnect;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod relay;
