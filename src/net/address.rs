@@ -13,9 +13,121 @@ pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     }
 }
 
+/// What an address is given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be dialled.
+    Dial,
+    /// To be dialled: a bootstrap peer or a relay, which is known by its peer id.
+    DialServer,
+    /// To be listened on.
+    Listen,
+}
+
+/// The transports of this build, for people.
+const TRANSPORTS: &str = if cfg!(feature = "nat") {
+    "this build has TCP (like /ip4/192.0.2.1/tcp/4001, /ip6/... or /dns/...) and relays (.../p2p/<relay>/p2p-circuit)"
+} else {
+    "this build has TCP (like /ip4/192.0.2.1/tcp/4001, /ip6/... or /dns/...)"
+};
+
+/// Reads an address as a person typed or pasted it. Errors: it can never be used for this, why, and what to do.
+pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<Multiaddr, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("the address is empty; write it like /ip4/192.0.2.1/tcp/4001".into());
+    }
+    let address: Multiaddr = text.parse().map_err(|error| {
+        format!("{text:?} is no multiaddress ({error}); write it like /ip4/192.0.2.1/tcp/4001")
+    })?;
+    check(&address, purpose)?;
+    Ok(address)
+}
+
+/// Checks that an address can be used for this. Errors: as [`parse`].
+pub(crate) fn check(address: &Multiaddr, purpose: Purpose) -> Result<(), String> {
+    let parts: Vec<_> = address.iter().collect();
+    let (direct, relay) = match parts.iter().position(|part| *part == Protocol::P2pCircuit) {
+        Some(at) => (&parts[..at], Some(&parts[at + 1..])),
+        None => (&parts[..], None),
+    };
+    let dials = purpose != Purpose::Listen || relay.is_some();
+    let (host, rest) =
+        direct.split_first().ok_or("the address is empty; write it like /ip4/192.0.2.1/tcp/4001")?;
+    match host {
+        Protocol::Ip4(ip) if dials && ip.is_unspecified() => {
+            return Err(format!(
+                "{address} cannot be dialled; replace {ip} by the peer's IP address or name"
+            ));
+        }
+        Protocol::Ip6(ip) if dials && ip.is_unspecified() => {
+            return Err(format!(
+                "{address} cannot be dialled; replace {ip} by the peer's IP address or name"
+            ));
+        }
+        Protocol::Ip6(ip) if ip.is_unicast_link_local() => {
+            return Err(format!(
+                "{address} is link-local, which no interface can be given for; use another address"
+            ));
+        }
+        Protocol::Ip4(_) | Protocol::Ip6(_) => {}
+        Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) if dials => {}
+        Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => {
+            return Err(format!(
+                "{address} cannot be listened on; use an IP address, or /ip4/0.0.0.0 for all"
+            ));
+        }
+        Protocol::P2p(_) => return Err(format!("{address} has no host and port; write them before /p2p")),
+        other => return Err(unsupported(address, other)),
+    }
+    let (port, rest) =
+        rest.split_first().ok_or_else(|| format!("{address} has no port; append /tcp/<port>"))?;
+    match port {
+        Protocol::Tcp(0) if dials => {
+            return Err(format!(
+                "{address} cannot be dialled; replace port 0 by the port the peer listens on"
+            ));
+        }
+        Protocol::Tcp(_) => {}
+        // What is carried over UDP tells more.
+        Protocol::Udp(_) => return Err(unsupported(address, rest.first().unwrap_or(port))),
+        other => return Err(unsupported(address, other)),
+    }
+    match (rest, relay) {
+        ([] | [Protocol::P2p(_)], None) => {}
+        ([Protocol::P2p(_)], Some([] | [Protocol::P2p(_)])) if cfg!(feature = "nat") => {}
+        ([Protocol::P2p(_)], Some([])) | ([Protocol::P2p(_)], Some([Protocol::P2p(_)])) => {
+            return Err(unsupported(address, &Protocol::P2pCircuit));
+        }
+        ([], Some(_)) => {
+            return Err(format!(
+                "{address} has no peer id of its relay; insert /p2p/<peer id> before /p2p-circuit"
+            ));
+        }
+        ([Protocol::P2p(_), other, ..] | [other, ..], None)
+        | (_, Some([Protocol::P2p(_), other, ..] | [other, ..])) => {
+            return Err(unsupported(address, other));
+        }
+        ([Protocol::P2p(_), other, ..] | [other, ..], Some([])) => return Err(unsupported(address, other)),
+    }
+    if purpose == Purpose::DialServer && !has_peer(address) {
+        return Err(format!("{address} has no peer id; append /p2p/<peer id>"));
+    }
+    Ok(())
+}
+
+fn unsupported(address: &Multiaddr, part: &Protocol<'_>) -> String {
+    format!("{address} needs the transport {}; {TRANSPORTS}", part.tag())
+}
+
 /// Whether an address ends with a peer id.
-pub(crate) fn has_peer(address: &Multiaddr) -> bool {
+fn has_peer(address: &Multiaddr) -> bool {
     peer_of(address).is_some()
+}
+
+/// Whether others can dial an address that this node listens on. They cannot know the scope of a link-local one.
+pub(super) fn is_dialable(address: &Multiaddr) -> bool {
+    !matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local())
 }
 
 /// The relay that an address leads through.
@@ -70,9 +182,74 @@ mod tests {
             peer_of(&address(&format!("/ip4/192.0.2.1/tcp/1/p2p/{PEER}"))),
             Some(PEER.parse().unwrap())
         );
-        assert!(has_peer(&address(&format!("/p2p/{PEER}"))));
+        assert!(has_peer(&address(&format!("/p2p/{PEER}"))) && !is_dialable(&address("/ip6/fe80::1/tcp/1")));
         assert!(!has_peer(&address(&format!("/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit"))));
         assert!(!has_peer(&Multiaddr::empty()));
+    }
+
+    #[test]
+    fn pasted_address_is_trimmed_and_taken_if_it_can_be_dialled() {
+        for text in [
+            "/ip4/192.0.2.1/tcp/4001".to_owned(),
+            "/ip6/2001:db8::1/tcp/4001".to_owned(),
+            "/dns/node.example/tcp/4001".to_owned(),
+            "/dns4/node.example/tcp/4001".to_owned(),
+            format!("/dns6/node.example/tcp/4001/p2p/{PEER}"),
+        ] {
+            assert_eq!(parse(&format!(" \t{text}\n"), Purpose::Dial), Ok(address(&text)));
+        }
+        let server = format!("/ip4/192.0.2.1/tcp/4001/p2p/{PEER}");
+        assert_eq!(parse(&server, Purpose::DialServer), Ok(address(&server)));
+        for text in ["/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/tcp/4001"] {
+            assert_eq!(parse(text, Purpose::Listen), Ok(address(text)));
+        }
+        let relayed = format!("/dns4/relay.example/tcp/4001/p2p/{PEER}/p2p-circuit");
+        for (text, purpose) in
+            [(relayed.clone(), Purpose::Listen), (format!("{relayed}/p2p/{PEER}"), Purpose::Dial)]
+        {
+            assert_eq!(parse(&text, purpose).is_ok(), cfg!(feature = "nat"), "{text}");
+        }
+    }
+
+    #[test]
+    fn pasted_address_that_can_never_be_used_is_refused_with_the_reason() {
+        let peer = format!("/p2p/{PEER}");
+        for (text, purpose, expected) in [
+            ("", Purpose::Dial, "is empty"),
+            (" \n", Purpose::Listen, "is empty"),
+            ("/", Purpose::Dial, ""),
+            ("node.example:4001", Purpose::Dial, "no multiaddress"),
+            ("/ip4/192.0.2.1 /tcp/4001", Purpose::Dial, "no multiaddress"),
+            (&peer, Purpose::Dial, "no host and port"),
+            ("/ip4/192.0.2.1", Purpose::Dial, "append /tcp"),
+            ("/ip4/192.0.2.1/tcp/0", Purpose::Dial, "port 0"),
+            ("/ip4/0.0.0.0/tcp/4001", Purpose::Dial, "0.0.0.0"),
+            ("/ip6/::/tcp/4001", Purpose::Dial, "::"),
+            ("/ip6/fe80::1/tcp/4001", Purpose::Dial, "link-local"),
+            ("/ip4/192.0.2.1/udp/4001/quic-v1", Purpose::Dial, "quic-v1; this build has TCP"),
+            ("/ip4/192.0.2.1/udp/4001/webrtc-direct", Purpose::Dial, "webrtc-direct; this build has TCP"),
+            ("/ip4/192.0.2.1/tcp/4001/ws", Purpose::Dial, "ws; this build has TCP"),
+            ("/dns4/node.example/tcp/443/wss", Purpose::Listen, "cannot be listened on"),
+            ("/ip4/192.0.2.1/udp/4001", Purpose::Listen, "udp; this build has TCP"),
+            (
+                "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234",
+                Purpose::Dial,
+                "onion3; this build",
+            ),
+            ("/memory/7", Purpose::Dial, "memory; this build has TCP"),
+            ("/unix/socket", Purpose::Listen, "unix; this build has TCP"),
+            ("/dns4/node.example/tcp/4001", Purpose::Listen, "use an IP address"),
+            ("/ip4/192.0.2.1/tcp/4001", Purpose::DialServer, "append /p2p/<peer id>"),
+            ("/ip4/192.0.2.1/tcp/4001/p2p-circuit", Purpose::Dial, "before /p2p-circuit"),
+            ("/p2p-circuit", Purpose::Listen, "is empty"),
+            ("/ip4/192.0.2.1/tcp/1/tcp/2", Purpose::Dial, "tcp; this build has TCP"),
+        ] {
+            let error = parse(text, purpose).expect_err(text);
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains("::<") && !error.contains('\n'), "{text}: {error}");
+        }
+        let twice = format!("/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit/p2p/{PEER}/p2p-circuit");
+        assert!(parse(&twice, Purpose::Dial).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::address::{is_relayed, reach};
+use super::address::{is_dialable, is_relayed, reach};
 use super::backoff::backoff;
 use super::config::NetworkConfig;
 use super::port;
@@ -140,6 +140,9 @@ impl Listeners {
             if address.iter().last() == Some(Protocol::P2p(self.own)) {
                 address.pop();
             }
+            if !is_dialable(address) {
+                return false;
+            }
             // A relay itself says under which addresses it is reached, so these leave room for others.
             relayed += usize::from(is_relayed(address));
             (!is_relayed(address) || relayed <= limits::ADDRESSES / 2) && seen.insert(address.clone())
@@ -234,6 +237,9 @@ mod tests {
         let announced = listeners.announce([].iter(), own.clone()).unwrap();
         assert_eq!(announced, [public.clone(), private, loopback]);
         assert_eq!(listeners.announce([].iter(), own.clone()), None);
+        // Nobody can dial an address that is valid on one interface only.
+        let link_local = address("/ip6/fe80::1/tcp/1");
+        assert_eq!(listeners.announce([].iter(), [own.clone(), vec![link_local]].concat()), None);
         let confirmed = address("/ip4/192.0.2.8/tcp/1");
         assert_eq!(listeners.announce([confirmed.clone(), public].iter(), own).unwrap()[0], confirmed);
     }

@@ -48,7 +48,7 @@ mod transport;
 
 pub use libp2p::{Multiaddr, PeerId};
 
-pub(crate) use self::address::has_peer;
+pub(crate) use self::address::{Purpose, check as check_address, parse as parse_address};
 pub use self::config::{DhtMode, NetworkConfig};
 pub use self::counters::NetworkCounters;
 #[cfg(feature = "discovery")]

@@ -18,7 +18,10 @@ use crate::error::Error;
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
-use crate::net::{DhtMode, NetCommand, Network, NetworkConfig, generate_identity, peer_id};
+use crate::net::{
+    DhtMode, NetCommand, Network, NetworkConfig, Purpose, check_address, generate_identity, parse_address,
+    peer_id,
+};
 use crate::platform::{self, ForkGuard};
 use crate::protocol::Settings;
 use crate::protocol::crypto::musig2::Musig2;
@@ -109,7 +112,7 @@ impl NodeBuilder {
     pub fn listen(mut self, address: &str) -> Self {
         let first =
             self.network.as_ref().is_some_and(|network| network.listen == NetworkConfig::default().listen);
-        self.with_address(address, |network, address| {
+        self.with_address(address, Purpose::Listen, |network, address| {
             if first {
                 network.listen.clear();
             }
@@ -120,21 +123,23 @@ impl NodeBuilder {
 
     /// Address of a peer to connect to, and to connect to again. Call again for more.
     pub fn peer(mut self, address: &str) -> Self {
-        self.with_address(address, |network, address| network.peers.push(address));
+        self.with_address(address, Purpose::Dial, |network, address| network.peers.push(address));
         self
     }
 
     /// Where the distributed hash table is entered in which signers find each other by their keys: a server of it, with
     /// its peer id, such as `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. It need not be a signer. Call again for more.
     pub fn bootstrap_peer(mut self, address: &str) -> Self {
-        self.with_server(address, |network, address| network.bootstrap_peers.push(address));
+        self.with_address(address, Purpose::DialServer, |network, address| {
+            network.bootstrap_peers.push(address)
+        });
         self
     }
 
     /// A relay through which others reach this node, with its peer id, such as
     /// `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. Call again for more.
     pub fn relay(mut self, address: &str) -> Self {
-        self.with_server(address, |network, address| network.relays.push(address));
+        self.with_address(address, Purpose::DialServer, |network, address| network.relays.push(address));
         self
     }
 
@@ -151,28 +156,26 @@ impl NodeBuilder {
         self
     }
 
-    fn with_server(&mut self, text: &str, add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr)) {
-        match text.parse() {
-            Ok(address) if !crate::net::has_peer(&address) => {
-                let hint = "append /p2p/<peer id>";
-                self.problem = Some(Error::Config(format!("{text} has no peer id; {hint}")));
-            }
-            _ => self.with_address(text, add),
-        }
-    }
-
-    fn with_address(&mut self, text: &str, add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr)) {
-        match text.parse() {
+    fn with_address(
+        &mut self,
+        text: &str,
+        purpose: Purpose,
+        add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr),
+    ) {
+        match parse_address(text, purpose) {
             Ok(address) => add(self.network.get_or_insert_with(NetworkConfig::default), address),
-            Err(error) => {
-                let hint = "write it like /ip4/192.0.2.1/tcp/4001";
-                self.problem = Some(Error::Config(format!("{text} is no multiaddress ({error}); {hint}")));
-            }
+            Err(problem) => self.problem = Some(Error::Config(problem)),
         }
     }
 
     /// All settings of the network.
     pub fn network(mut self, config: NetworkConfig) -> Self {
+        let listen = config.listen.iter().map(|address| check_address(address, Purpose::Listen));
+        let dialled = config.peers.iter().chain(&config.bootstrap_peers).chain(&config.relays);
+        let dialled = dialled.map(|address| check_address(address, Purpose::Dial));
+        if let Some(problem) = listen.chain(dialled).find_map(Result::err) {
+            self.problem = Some(Error::Config(problem));
+        }
         self.network = Some(config);
         self
     }

@@ -29,7 +29,7 @@ use crate::event::NodeEvent;
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 pub use crate::net::{DhtMode, NetworkConfig};
-use crate::net::{Multiaddr, NetCommand};
+use crate::net::{NetCommand, Purpose, parse_address};
 use crate::platform::{self, ForkGuard};
 use crate::protocol::engine::Engine;
 use crate::protocol::status::SessionStatus;
@@ -190,16 +190,11 @@ impl Node {
 
     /// Connects to an address, and again whenever it is not connected.
     ///
-    /// Errors: it is no multiaddress, or the node has no network.
+    /// Errors: it is no multiaddress, this build cannot dial it, or the node has no network.
     pub fn add_peer(&self, address: &str) -> Reply<()> {
-        let address: Multiaddr = match address.parse() {
+        let address = match parse_address(address, Purpose::Dial) {
             Ok(address) => address,
-            Err(error) => {
-                let hint = "write it like /ip4/192.0.2.1/tcp/4001";
-                return Reply::ready(Err(Error::Config(format!(
-                    "{address} is no multiaddress ({error}); {hint}"
-                ))));
-            }
+            Err(problem) => return Reply::ready(Err(Error::Config(problem))),
         };
         self.ask(move |actor, reply| {
             let done = match &actor.network {

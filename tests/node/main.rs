@@ -1,5 +1,6 @@
 //! The real node: runtime, libp2p on loopback, redb files, lanes.
 
+mod addresses;
 mod api;
 #[cfg(target_os = "linux")]
 mod attack;

@@ -16,7 +16,7 @@ use super::log::musig_log_sink;
 use super::settings::{Settings, Store};
 use super::signer::musig_signer;
 use super::status::{musig_status, musig_status_code};
-use crate::net::{self, Multiaddr};
+use crate::net::{Purpose, parse_address};
 
 /// The configuration of a node. Any thread may fill it; starting a node consumes it.
 pub struct musig_config(Mutex<Option<Settings>>);
@@ -55,21 +55,8 @@ fn used() -> Failure {
     )
 }
 
-pub(super) fn multiaddress(address: &str) -> Outcome<String> {
-    match address.parse::<Multiaddr>() {
-        Ok(_) => Ok(address.to_owned()),
-        Err(error) => Err(Failure::invalid(format!(
-            "{address} is not a multiaddress ({error}); write it like /ip4/192.0.2.1/tcp/4001"
-        ))),
-    }
-}
-
-fn server(address: &str) -> Outcome<String> {
-    let checked = multiaddress(address)?;
-    if !address.parse::<Multiaddr>().is_ok_and(|address| net::has_peer(&address)) {
-        return Err(Failure::invalid(format!("{address} has no peer id; append /p2p/<peer id>")));
-    }
-    Ok(checked)
+fn multiaddress(text: &str, purpose: Purpose) -> Outcome<String> {
+    parse_address(text, purpose).map(|address| address.to_string()).map_err(Failure::invalid)
 }
 
 /// Creates an empty configuration.
@@ -159,7 +146,7 @@ pub unsafe extern "C" fn musig_config_add_listen_address(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (config, address) = (get!(config), multiaddress(text!(address))?);
+        let (config, address) = (get!(config), multiaddress(text!(address), Purpose::Listen)?);
         config.change(|settings| settings.listen.push(address))
     })
 }
@@ -177,7 +164,7 @@ pub unsafe extern "C" fn musig_config_add_peer_address(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (config, address) = (get!(config), multiaddress(text!(address))?);
+        let (config, address) = (get!(config), multiaddress(text!(address), Purpose::Dial)?);
         config.change(|settings| settings.peers.push(address))
     })
 }
@@ -198,7 +185,7 @@ pub unsafe extern "C" fn musig_config_add_bootstrap_address(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (config, address) = (get!(config), server(text!(address))?);
+        let (config, address) = (get!(config), multiaddress(text!(address), Purpose::DialServer)?);
         config.change(|settings| settings.bootstrap_peers.push(address))
     })
 }
@@ -219,7 +206,7 @@ pub unsafe extern "C" fn musig_config_add_relay_address(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (config, address) = (get!(config), server(text!(address))?);
+        let (config, address) = (get!(config), multiaddress(text!(address), Purpose::DialServer)?);
         config.change(|settings| settings.relays.push(address))
     })
 }
