@@ -77,6 +77,9 @@ pub(crate) fn check(address: &Multiaddr, purpose: Purpose) -> Result<(), String>
                 "{address} cannot be listened on; use an IP address, or /ip4/0.0.0.0 for all"
             ));
         }
+        Protocol::Dnsaddr(_) => {
+            return Err(format!("{address} stands for other addresses, which are not looked up; give those"));
+        }
         Protocol::P2p(_) => return Err(format!("{address} has no host and port; write them before /p2p")),
         other => return Err(unsupported(address, other)),
     }
@@ -236,6 +239,7 @@ mod tests {
                 Purpose::Dial,
                 "onion3; this build",
             ),
+            ("/dnsaddr/node.example", Purpose::Dial, "give those"),
             ("/memory/7", Purpose::Dial, "memory; this build has TCP"),
             ("/unix/socket", Purpose::Listen, "unix; this build has TCP"),
             ("/dns4/node.example/tcp/4001", Purpose::Listen, "use an IP address"),

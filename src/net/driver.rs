@@ -58,7 +58,7 @@ pub(super) fn start(
 ) -> Result<(), NetError> {
     let _runtime = runtime.enter();
     let config = &shared.config;
-    let (transport, traversal, degraded) = transport(identity, config.dial_timeout)?;
+    let (transport, traversal) = transport(identity, config.dial_timeout)?;
     let behaviour = Behaviour::new(config, identity.public(), traversal);
     let swarm_config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(Duration::from_secs(365 * 24 * 3600))
@@ -80,7 +80,7 @@ pub(super) fn start(
     let mut discovery = Discovery::new(config, now);
     discovery.set_presence(presence.as_deref().unwrap_or_default(), now);
     let mut backlog = Backlog::default();
-    for problem in degraded.into_iter().chain(servers.problems) {
+    for problem in servers.problems {
         backlog.push(NetEvent::Degraded(problem));
     }
     let driver = Driver {

@@ -28,6 +28,7 @@ mod local_network;
 #[cfg(feature = "discovery")]
 mod mdns;
 mod message;
+mod names;
 #[cfg(feature = "nat")]
 mod nat;
 mod network;

@@ -32,7 +32,7 @@ impl Network {
     ///
     /// `identity` is from [`generate_identity`](super::generate_identity); `presence` is this node's own, as in
     /// [`NetCommand::SetPresence`]. The events must be taken: when `event_capacity` of them wait, peers wait too. An
-    /// address that cannot be listened on, or names that cannot be resolved, are reported as [`NetEvent::Degraded`].
+    /// address that cannot be listened on is reported as [`NetEvent::Degraded`].
     ///
     /// Errors: the bytes are no identity, or the encryption cannot be set up.
     pub fn start(

@@ -7,10 +7,11 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo, Version};
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Transport, dns, noise, tcp, yamux};
+use libp2p::{PeerId, Transport, noise, tcp, yamux};
 
 use super::cause::causes;
 use super::identity::NetError;
+use super::names::Resolving;
 use crate::protocol::limits;
 
 /// Streams of a connection that the other side opened: ours, ping's and identify's in both directions, some lookups,
@@ -29,12 +30,12 @@ pub(super) type Traversal = libp2p::relay::client::Behaviour;
 #[cfg(not(feature = "nat"))]
 pub(super) type Traversal = ();
 
-/// TCP without delay, names resolved if the system says how, relays, noise, yamux.
+/// TCP without delay, names, relays, noise, yamux.
 pub(super) fn transport(
     identity: &Keypair,
     timeout: Duration,
-) -> Result<(PeerTransport, Traversal, Option<String>), NetError> {
-    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+) -> Result<(PeerTransport, Traversal), NetError> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     let noise = noise::Config::new(identity).map_err(|error| NetError::Encryption(causes(&error)))?;
     #[cfg(feature = "nat")]
     let (relay, traversal) = libp2p::relay::client::new(identity.public().to_peer_id());
@@ -50,13 +51,7 @@ pub(super) fn transport(
             upgrade.multiplex(Multiplexer::new()).timeout(timeout).boxed()
         }};
     }
-    match dns::tokio::Transport::system(tcp()) {
-        Ok(resolving) => Ok((secured!(resolving), traversal, None)),
-        Err(error) => {
-            let text = format!("host names cannot be resolved ({}); use IP addresses", causes(&error));
-            Ok((secured!(tcp()), traversal, Some(text)))
-        }
-    }
+    Ok((secured!(Resolving::new(tcp)), traversal))
 }
 
 /// yamux with few streams for whoever connects, and more where this node dialled.

@@ -9,6 +9,8 @@ mod hostile;
 mod limits;
 #[cfg(feature = "discovery")]
 mod mdns;
+#[cfg(target_os = "linux")]
+mod names;
 #[cfg(feature = "discovery")]
 mod poison;
 mod ports;
