@@ -38,7 +38,7 @@ pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<Multiaddr, String> {
         return Err("the address is empty; write it like /ip4/192.0.2.1/tcp/4001".into());
     }
     let address: Multiaddr = text.parse().map_err(|error| {
-        format!("{text:?} is no multiaddress ({error}); write it like /ip4/192.0.2.1/tcp/4001")
+        format!("{text:?} is not a multiaddress ({error}); write it like /ip4/192.0.2.1/tcp/4001")
     })?;
     check(&address, purpose)?;
     Ok(address)
@@ -221,8 +221,8 @@ mod tests {
             ("", Purpose::Dial, "is empty"),
             (" \n", Purpose::Listen, "is empty"),
             ("/", Purpose::Dial, ""),
-            ("node.example:4001", Purpose::Dial, "no multiaddress"),
-            ("/ip4/192.0.2.1 /tcp/4001", Purpose::Dial, "no multiaddress"),
+            ("node.example:4001", Purpose::Dial, "not a multiaddress"),
+            ("/ip4/192.0.2.1 /tcp/4001", Purpose::Dial, "not a multiaddress"),
             (&peer, Purpose::Dial, "no host and port"),
             ("/ip4/192.0.2.1", Purpose::Dial, "append /tcp"),
             ("/ip4/192.0.2.1/tcp/0", Purpose::Dial, "port 0"),
