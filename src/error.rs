@@ -65,6 +65,16 @@ pub enum ProposalError {
         /// Which tweak.
         index: usize,
     },
+    /// The key that would sign, or the aggregate key, is a signer's own: a signature under it would be that signer's
+    /// word, presence or coin.
+    #[error(
+        "the key that would sign is signer {signer}'s own: a signature would speak for that signer alone; refuse whoever \
+         proposes this, and derive the key otherwise"
+    )]
+    AimedKey {
+        /// Whose key it is.
+        signer: usize,
+    },
     /// The timeout lies outside of what every node accepts.
     #[error("a broadcast timeout of {actual:?} is not allowed; choose 1 s to 24 h")]
     BroadcastTimeout {

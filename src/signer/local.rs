@@ -192,6 +192,9 @@ impl Signer for LocalSigner {
                 (rebuilt_roster.as_ref(), rebuilt_sessions.as_slice())
             }
         };
+        if roster.refuse_aimed().is_err() {
+            return Err(SignerError::Mismatch("the key that would sign is a signer's own"));
+        }
         nonces
             .into_iter()
             .zip(roster.caches().iter().zip(sessions))

@@ -1,6 +1,7 @@
 //! Everything that needs no node: cryptography against vectors and against another implementation, election,
 //! encodings, the local signer, and the state machine in a simulated cluster.
 
+mod aimed_key;
 mod blame;
 mod budget;
 mod differential;

@@ -211,6 +211,11 @@ pub enum ProposalProblem {
         /// The tweak's index.
         index: u32,
     },
+    /// The key that would sign is a signer's own.
+    AimedKey {
+        /// The signer whose key it is.
+        signer: SignerIndex,
+    },
     /// The timeout lies outside of 1 s to 24 h.
     BroadcastTimeout {
         /// The timeout in the proposal.
@@ -310,6 +315,7 @@ impl From<ProposalError> for ProposalProblem {
             }
             ProposalError::Index { what, index } => Self::Index { what: what.into(), index },
             ProposalError::Tweak { index: tweak } => Self::Tweak { index: number(tweak) },
+            ProposalError::AimedKey { signer } => Self::AimedKey { signer: signer.into() },
             ProposalError::BroadcastTimeout { actual } => Self::BroadcastTimeout { actual },
             ProposalError::Expiry { expires_at, now } => {
                 Self::Expiry { expires_at: moment(expires_at), now: moment(now) }

@@ -1,5 +1,7 @@
 //! BIP-327 key aggregation: sorted or given order, tweaks per message, BIP-341 and BIP-328 helpers.
 
+use std::collections::HashMap;
+
 use secp256k1::musig::KeyAggCache;
 use secp256k1::{PublicKey, Scalar};
 use sha2::{Digest, Sha256, Sha512};
@@ -42,12 +44,20 @@ impl Roster {
             nodes.push(cache);
         }
         let caches = proposal.messages.iter().map(|message| message.tweak.map_or(root, |index| nodes[index]));
+        let caches: Vec<KeyAggCache> = caches.collect();
+        refuse_aimed(&proposal.signers, std::iter::once(&root).chain(&caches))?;
         Ok(Self {
             session: proposal.id(),
             signers,
-            caches: caches.collect(),
+            caches,
             digests: proposal.messages.iter().map(|message| message.digest).collect(),
         })
+    }
+
+    /// Looks at the keys once more, before they sign.
+    pub(crate) fn refuse_aimed(&self) -> Result<(), ProposalError> {
+        let signers: Vec<SignerKey> = self.signers.iter().map(|key| SignerKey::from(*key)).collect();
+        refuse_aimed(&signers, &self.caches)
     }
 
     /// The session that these are the keys of.
@@ -68,6 +78,20 @@ impl Roster {
     /// What is signed.
     pub(crate) fn digests(&self) -> &[[u8; 32]] {
         &self.digests
+    }
+}
+
+/// Refuses to sign with a key that is a signer's own. Who holds all other keys of a session could choose what makes the
+/// final key of the aggregate so that it is the last signer's: its signature would then be that signer's in anything.
+fn refuse_aimed<'a>(
+    signers: &[SignerKey],
+    keys: impl IntoIterator<Item = &'a KeyAggCache>,
+) -> Result<(), ProposalError> {
+    let own: HashMap<&[u8; 32], usize> =
+        signers.iter().enumerate().map(|(index, key)| (key.x_only(), index)).collect();
+    match keys.into_iter().find_map(|key| own.get(&key.agg_pk().to_byte_array())) {
+        Some(signer) => Err(ProposalError::AimedKey { signer: *signer }),
+        None => Ok(()),
     }
 }
 
