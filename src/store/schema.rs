@@ -11,7 +11,7 @@
 //! | `s` ‖ session id (32) ‖ `x` | when a session expires that ended and was forgotten: milliseconds, 8 bytes, big endian |
 //!
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
-//! [`Change::DeletePrefix`](super::Change::DeletePrefix).
+//! [`Change::DeletePrefix`].
 
 use std::collections::HashMap;
 
