@@ -161,6 +161,18 @@ impl Envelope {
     pub fn new(body: Body, signature: Signature) -> Self {
         let encoded = body.encode();
         let id = envelope_id(&encoded);
+        Self::seal(body, encoded, id, signature)
+    }
+
+    /// Signs a body: `sign` is given the digest, which is the envelope's id. The body is encoded once.
+    pub fn sign<E>(body: Body, sign: impl FnOnce(&[u8; 32]) -> Result<Signature, E>) -> Result<Self, E> {
+        let encoded = body.encode();
+        let id = envelope_id(&encoded);
+        let signature = sign(&id.0)?;
+        Ok(Self::seal(body, encoded, id, signature))
+    }
+
+    fn seal(body: Body, encoded: Vec<u8>, id: EnvelopeId, signature: Signature) -> Self {
         let bytes = wire::encode(&pb::Envelope { body: encoded, signature: signature.0.to_vec() });
         Self(Arc::new(Sealed { id, body, bytes, signature }))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::SignerError;
 use crate::protocol::crypto::{NONCE, PARTIAL, Round, SessionKeys};
-use crate::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use crate::protocol::envelope::{Body, Content, Envelope};
 use crate::protocol::proposal::Proposal;
 use crate::types::{SessionId, Signature, SignerKey};
 
@@ -94,7 +94,6 @@ impl SignTask {
                 Body { session: request.proposal.id(), signer: request.signer, content }
             }
         };
-        let signature = signer.sign(&envelope_id(&body.encode()).0)?;
-        Ok(Envelope::new(body, signature))
+        Envelope::sign(body, |digest| signer.sign(digest))
     }
 }
