@@ -11,7 +11,7 @@ use zeroize::{Zeroizing, zeroize_stack};
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
 use crate::platform::Locked;
-use crate::protocol::crypto::key_set::Roster;
+use crate::protocol::crypto::key_set::KeySet;
 use crate::protocol::crypto::musig2::{Musig2Keys, Musig2Round, sessions};
 use crate::protocol::crypto::nonce::{Purpose, SCRUBBED_STACK, SecretNonce};
 use crate::protocol::crypto::{NONCE, PARTIAL, SessionKeys};
@@ -137,7 +137,7 @@ impl Signer for LocalSigner {
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
         let NonceRequest { proposal, attempt, signer, keys } = request;
         self.check(proposal, *signer)?;
-        let roster = roster(proposal, keys.as_ref())?;
+        let key_set = key_set(proposal, keys.as_ref())?;
         let session = proposal.id();
         let mut state = self.state();
         if state.sessions.get(&session).is_some_and(|attempts| *attempt <= attempts.highest) {
@@ -146,10 +146,10 @@ impl Signer for LocalSigner {
             ));
         }
         let key = state.key.as_ref().ok_or(SignerError::Locked)?;
-        let nonces = roster
+        let nonces = key_set
             .caches()
             .iter()
-            .zip(roster.digests())
+            .zip(key_set.digests())
             .enumerate()
             .map(|(message, (cache, digest))| {
                 SecretNonce::generate(key, cache, digest, Purpose { session, attempt: *attempt, message })
@@ -170,9 +170,9 @@ impl Signer for LocalSigner {
         let nonces = state.take(&session, *attempt).ok_or(SignerError::NonceGone)?;
         let key = state.key.as_ref().ok_or(SignerError::Locked)?;
         self.check(proposal, *signer)?;
-        let (rebuilt_roster, rebuilt_sessions);
-        let (roster, sessions) = match round.as_any().downcast_ref::<Musig2Round>() {
-            Some(round) if round.roster().session() != session => {
+        let (rebuilt_key_set, rebuilt_sessions);
+        let (key_set, sessions) = match round.as_any().downcast_ref::<Musig2Round>() {
+            Some(round) if round.key_set().session() != session => {
                 return Err(SignerError::Mismatch("the round belongs to another session"));
             }
             Some(round) => {
@@ -180,24 +180,24 @@ impl Signer for LocalSigner {
                 if !round.nonces(*signer).iter().eq(nonces.iter().map(SecretNonce::public)) {
                     return Err(SignerError::NonceGone);
                 }
-                (round.roster().as_ref(), round.sessions())
+                (round.key_set().as_ref(), round.sessions())
             }
             None => {
-                rebuilt_roster = roster(proposal, keys.as_ref())?;
+                rebuilt_key_set = key_set(proposal, keys.as_ref())?;
                 let aggregates = (0..proposal.messages.len())
                     .map(|message| AggregatedNonce::from_byte_array(&round.aggregate_nonce(message)))
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|_| SignerError::Mismatch("an aggregate nonce is no pair of points"))?;
-                rebuilt_sessions = sessions(&rebuilt_roster, &aggregates);
-                (rebuilt_roster.as_ref(), rebuilt_sessions.as_slice())
+                rebuilt_sessions = sessions(&rebuilt_key_set, &aggregates);
+                (rebuilt_key_set.as_ref(), rebuilt_sessions.as_slice())
             }
         };
-        if roster.refuse_aimed().is_err() {
+        if key_set.refuse_aimed().is_err() {
             return Err(SignerError::Mismatch("the key that would sign is a signer's own"));
         }
         nonces
             .into_iter()
-            .zip(roster.caches().iter().zip(sessions))
+            .zip(key_set.caches().iter().zip(sessions))
             .enumerate()
             .map(|(message, (nonce, (cache, values)))| {
                 let purpose = Purpose { session, attempt: *attempt, message };
@@ -261,11 +261,11 @@ fn sign_here(key: &Keypair, digest: &[u8; 32], random: &[u8; 32]) -> Signature {
 }
 
 /// The node's own aggregation if it is of this proposal, else a new one.
-fn roster(proposal: &Proposal, keys: &dyn SessionKeys) -> Result<Arc<Roster>, SignerError> {
+fn key_set(proposal: &Proposal, keys: &dyn SessionKeys) -> Result<Arc<KeySet>, SignerError> {
     match keys.as_any().downcast_ref::<Musig2Keys>() {
-        Some(Musig2Keys(roster)) if roster.session() == proposal.id() => Ok(Arc::clone(roster)),
+        Some(Musig2Keys(key_set)) if key_set.session() == proposal.id() => Ok(Arc::clone(key_set)),
         Some(_) => Err(SignerError::Mismatch("the aggregate keys belong to another session")),
-        None => Roster::new(proposal)
+        None => KeySet::new(proposal)
             .map(Arc::new)
             .map_err(|_| SignerError::Mismatch("its keys and tweaks have no aggregate")),
     }

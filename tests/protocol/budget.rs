@@ -124,6 +124,6 @@ fn strangers_that_come_and_go_are_not_remembered() {
         let _ = engine.frame(key(stranger), &[], now);
         engine.disconnected(&key(stranger), now);
     }
-    assert_eq!(engine.held().heard, 1, "the other signer alone");
-    assert_eq!(engine.held().sessions, 1);
+    assert_eq!(engine.usage().heard, 1, "the other signer alone");
+    assert_eq!(engine.usage().sessions, 1);
 }

@@ -13,14 +13,14 @@ use crate::types::{SessionId, SignerKey, tagged_hash};
 
 /// The keys of a session, aggregated and tweaked, each step once.
 #[derive(Debug)]
-pub(crate) struct Roster {
+pub(crate) struct KeySet {
     session: SessionId,
     signers: Vec<PublicKey>,
     caches: Vec<KeyAggCache>,
     digests: Vec<[u8; 32]>,
 }
 
-impl Roster {
+impl KeySet {
     /// Every tweak must be a number below the order; only those that some message needs are applied.
     pub(crate) fn new(proposal: &Proposal) -> Result<Self, ProposalError> {
         let signers: Vec<PublicKey> = proposal.signers.iter().map(SignerKey::to_public_key).collect();

@@ -7,7 +7,7 @@ use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNon
 use secp256k1::schnorr;
 
 use crate::error::ProposalError;
-use crate::protocol::crypto::key_set::Roster;
+use crate::protocol::crypto::key_set::KeySet;
 use crate::protocol::crypto::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use crate::protocol::proposal::Proposal;
 use crate::types::{Signature, SignerKey};
@@ -23,13 +23,13 @@ impl Scheme for Musig2 {
     }
 
     fn aggregate_keys(&self, proposal: &Proposal) -> Result<Arc<dyn SessionKeys>, ProposalError> {
-        Ok(Arc::new(Musig2Keys(Arc::new(Roster::new(proposal)?))))
+        Ok(Arc::new(Musig2Keys(Arc::new(KeySet::new(proposal)?))))
     }
 }
 
 /// What [`Musig2`] knows of a session's keys.
 #[derive(Debug)]
-pub(crate) struct Musig2Keys(pub(crate) Arc<Roster>);
+pub(crate) struct Musig2Keys(pub(crate) Arc<KeySet>);
 
 impl SessionKeys for Musig2Keys {
     fn output_key(&self, index: usize) -> [u8; 32] {
@@ -37,8 +37,8 @@ impl SessionKeys for Musig2Keys {
     }
 
     fn begin_round(&self, nonces: &[&[u8]]) -> Result<Arc<dyn Round>, usize> {
-        let roster = Arc::clone(&self.0);
-        let (signers, messages) = (roster.signers().len(), roster.digests().len());
+        let key_set = Arc::clone(&self.0);
+        let (signers, messages) = (key_set.signers().len(), key_set.digests().len());
         if nonces.len() != signers {
             return Err(nonces.len().min(signers));
         }
@@ -58,8 +58,8 @@ impl SessionKeys for Musig2Keys {
                 AggregatedNonce::new(&of_message)
             })
             .collect();
-        let sessions = sessions(&roster, &aggregates);
-        Ok(Arc::new(Musig2Round { roster, nonces: parsed, aggregates, sessions }))
+        let sessions = sessions(&key_set, &aggregates);
+        Ok(Arc::new(Musig2Round { key_set, nonces: parsed, aggregates, sessions }))
     }
 
     fn verify_signatures(&self, signatures: &[Signature]) -> bool {
@@ -77,8 +77,8 @@ impl SessionKeys for Musig2Keys {
 }
 
 /// BIP-327 `GetSessionValues` for each message.
-pub(crate) fn sessions(roster: &Roster, aggregates: &[AggregatedNonce]) -> Vec<Session> {
-    let with_nonce = roster.caches().iter().zip(roster.digests()).zip(aggregates);
+pub(crate) fn sessions(key_set: &KeySet, aggregates: &[AggregatedNonce]) -> Vec<Session> {
+    let with_nonce = key_set.caches().iter().zip(key_set.digests()).zip(aggregates);
     with_nonce.map(|((cache, digest), nonce)| Session::new(cache, *nonce, digest)).collect()
 }
 
@@ -89,7 +89,7 @@ fn verify_final(cache: &KeyAggCache, digest: &[u8; 32], signature: &schnorr::Sig
 /// One attempt: every nonce parsed once.
 #[derive(Debug)]
 pub(crate) struct Musig2Round {
-    roster: Arc<Roster>,
+    key_set: Arc<KeySet>,
     /// All messages of signer 0, then all of signer 1, …
     nonces: Vec<PublicNonce>,
     aggregates: Vec<AggregatedNonce>,
@@ -98,8 +98,8 @@ pub(crate) struct Musig2Round {
 
 impl Musig2Round {
     /// The keys that it was begun with.
-    pub(crate) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+    pub(crate) fn key_set(&self) -> &Arc<KeySet> {
+        &self.key_set
     }
 
     /// BIP-327's session values of each message.
@@ -109,7 +109,7 @@ impl Musig2Round {
 
     /// The public nonces of a signer, by message. It must exist.
     pub(crate) fn nonces(&self, signer: usize) -> &[PublicNonce] {
-        let messages = self.roster.digests().len();
+        let messages = self.key_set.digests().len();
         &self.nonces[signer * messages..][..messages]
     }
 
@@ -128,9 +128,9 @@ impl Round for Musig2Round {
     }
 
     fn verify_partials(&self, signer: usize, partials: &[u8]) -> bool {
-        let Some(key) = self.roster.signers().get(signer) else { return false };
+        let Some(key) = self.key_set.signers().get(signer) else { return false };
         let Some(partials) = self.parse_partials(partials) else { return false };
-        let sessions = self.sessions.iter().zip(self.roster.caches());
+        let sessions = self.sessions.iter().zip(self.key_set.caches());
         sessions
             .zip(partials.iter().zip(self.nonces(signer)))
             .all(|((session, cache), (partial, nonce))| session.partial_verify(cache, partial, nonce, *key))
@@ -138,7 +138,7 @@ impl Round for Musig2Round {
 
     fn aggregate(&self, partials: &[&[u8]]) -> Option<Vec<Signature>> {
         let messages = self.sessions.len();
-        if partials.len() != self.roster.signers().len() {
+        if partials.len() != self.key_set.signers().len() {
             return None;
         }
         let mut parsed = Vec::with_capacity(partials.len() * messages);
@@ -146,10 +146,10 @@ impl Round for Musig2Round {
             parsed.extend(self.parse_partials(bytes)?);
         }
         let mut signatures = Vec::with_capacity(messages);
-        for (message, (session, digest)) in self.sessions.iter().zip(self.roster.digests()).enumerate() {
+        for (message, (session, digest)) in self.sessions.iter().zip(self.key_set.digests()).enumerate() {
             let of_message: Vec<_> = parsed.iter().skip(message).step_by(messages).collect();
             let signature = session.partial_sig_agg(&of_message).assume_valid();
-            if !verify_final(&self.roster.caches()[message], digest, &signature) {
+            if !verify_final(&self.key_set.caches()[message], digest, &signature) {
                 return None;
             }
             signatures.push(Signature(signature.to_byte_array()));

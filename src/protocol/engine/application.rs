@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Engine;
-use super::session_table::Held as Slot;
+use super::session_table::Slot;
 use crate::error::{Error, ProposalError};
 use crate::protocol::RequestId;
 use crate::protocol::election::Election;

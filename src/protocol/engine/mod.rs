@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::host::Host;
-use self::purged::Ended;
-use self::session_index::Index;
-use self::session_table::{Held as Slot, Sessions, View};
+use self::purged::Purged;
+use self::session_index::SessionIndex;
+use self::session_table::{SessionTable, Slot, View};
 use crate::error::{Error, ProposalError, SignerError};
 use crate::protocol::crypto::Scheme;
 use crate::protocol::envelope::Envelope;
@@ -47,7 +47,7 @@ impl Refused {
 
 /// What an engine keeps in memory. Each number has a bound that no input can exceed: docs/simulation.md.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct Usage {
     /// Sessions, tombstones too.
     pub sessions: usize,
     /// Envelopes of all sessions.
@@ -65,11 +65,11 @@ pub struct Held {
 pub struct Engine {
     own: SignerKey,
     host: Host,
-    sessions: Sessions,
-    index: Index,
+    sessions: SessionTable,
+    index: SessionIndex,
     unknown: HashMap<(SessionId, SignerKey), Duration>,
-    /// Sessions that were forgotten.
-    ended: Ended,
+    /// Ids of purged sessions.
+    purged: Purged,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
     refused: Refused,
@@ -86,10 +86,10 @@ impl Engine {
         Self {
             own,
             host: Host::new(settings, scheme, codec),
-            sessions: Sessions::default(),
-            index: Index::default(),
+            sessions: SessionTable::default(),
+            index: SessionIndex::default(),
             unknown: HashMap::new(),
-            ended: Ended::default(),
+            purged: Purged::default(),
             replacing: HashMap::new(),
             refused: Refused::default(),
         }
@@ -116,11 +116,11 @@ impl Engine {
     }
 
     /// What it keeps in memory now.
-    pub fn held(&self) -> Held {
+    pub fn usage(&self) -> Usage {
         let each = self.sessions.iter().map(|(_, session)| session.envelopes());
         let (envelopes, bytes) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let (heard, unknown) = (self.host.heard.len(), self.unknown.len());
-        Held { sessions: self.sessions.len(), envelopes, bytes, heard, unknown }
+        Usage { sessions: self.sessions.len(), envelopes, bytes, heard, unknown }
     }
 
     /// Runs `act` on a session, then stores, sends and reschedules what follows from it.
@@ -180,7 +180,7 @@ impl Engine {
             });
         };
         persist(id, vec![Record::DropSession, Record::Ended(expires_at)]);
-        if let Some(first) = self.ended.note(expires_at, id) {
+        if let Some(first) = self.purged.note(expires_at, id) {
             persist(first, vec![Record::DropSession]);
         }
     }
@@ -247,7 +247,7 @@ impl Engine {
     fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {
         proposal.check_expiry(now.wall)?;
         let expires_at = proposal.expires_at;
-        if self.ended.may_contain(expires_at, proposal.id()) {
+        if self.purged.may_contain(expires_at, proposal.id()) {
             return Err(ProposalError::Expiry { expires_at, now: expires_at });
         }
         Ok(())
@@ -275,7 +275,7 @@ impl Engine {
 
     /// Reads that a session ended before: see [`Record::Ended`].
     pub fn load_ended(&mut self, id: SessionId, expires_at: UnixMillis) {
-        self.ended.note(expires_at, id);
+        self.purged.note(expires_at, id);
     }
 
     // ---- What others answer ----

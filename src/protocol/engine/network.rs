@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Engine;
-use super::session_table::Held as Slot;
+use super::session_table::Slot;
 use crate::error::{Error, WireError};
 use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::proposal::Proposal;
@@ -286,14 +286,14 @@ impl Engine {
     fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
         let most = limits::FOREIGN_PROPOSALS.min(self.host.settings.max_sessions);
         self.index.unanswered(proposer).count < self.host.settings.max_proposals_per_signer
-            && self.index.foreign().count < most.div_ceil(self.share_of(proposer))
+            && self.index.all_unanswered().count < most.div_ceil(self.share_of(proposer))
             && self.has_bytes_for(proposer, bytes)
     }
 
     /// Whether the sessions that this node has not joined may take this much more, of this proposer.
     fn has_bytes_for(&self, proposer: &SignerKey, more: usize) -> bool {
         self.index.unanswered(proposer).bytes + more <= limits::FOREIGN_BYTES / 4
-            && self.index.foreign().bytes + more <= limits::FOREIGN_BYTES / self.share_of(proposer)
+            && self.index.all_unanswered().bytes + more <= limits::FOREIGN_BYTES / self.share_of(proposer)
     }
 
     /// By what the room is divided for this proposer.

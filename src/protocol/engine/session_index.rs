@@ -26,7 +26,7 @@ pub(super) struct Unanswered {
 
 /// Deadlines, and counts of sessions by state. Derived from the sessions alone.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(super) struct SessionIndex {
     entries: HashMap<SessionId, Entry>,
     deadlines: BTreeSet<(Duration, SessionId)>,
     open: usize,
@@ -39,7 +39,7 @@ pub(super) struct Index {
     wanted_changed: bool,
 }
 
-impl Index {
+impl SessionIndex {
     /// Takes note of how a session is now.
     pub fn note(&mut self, session: &Session, deadline: Option<Duration>) {
         let entry = Entry {
@@ -117,7 +117,7 @@ impl Index {
     }
 
     /// Proposals of all others that this node has not joined, ended ones too, until they are forgotten or closed.
-    pub fn foreign(&self) -> Unanswered {
+    pub fn all_unanswered(&self) -> Unanswered {
         let add = |sum: Unanswered, one: &Unanswered| Unanswered {
             count: sum.count + one.count,
             bytes: sum.bytes + one.bytes,

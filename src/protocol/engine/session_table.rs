@@ -10,7 +10,7 @@ use crate::protocol::transaction::TransactionCodec;
 use crate::types::{SessionId, SignerKey};
 
 /// One session.
-pub(super) enum Held {
+pub(super) enum Slot {
     Ready(Box<Session>),
     Packed(Box<Packed>),
 }
@@ -32,7 +32,7 @@ impl Deref for View<'_> {
     }
 }
 
-impl Held {
+impl Slot {
     pub fn closed(&self) -> bool {
         match self {
             Self::Ready(session) => session.closed(),
@@ -79,84 +79,84 @@ impl Held {
 
 /// All of them. Those that were used a moment ago are kept ready, for they are likely to be used again soon.
 #[derive(Default)]
-pub(super) struct Sessions {
-    held: HashMap<SessionId, Held>,
+pub(super) struct SessionTable {
+    slots: HashMap<SessionId, Slot>,
     /// Those at rest that are not packed yet, and since when they are not used as far as is known here.
     resting: VecDeque<(SessionId, Duration)>,
 }
 
-impl std::fmt::Debug for Sessions {
+impl std::fmt::Debug for SessionTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.held.keys()).finish()
+        f.debug_set().entries(self.slots.keys()).finish()
     }
 }
 
-impl Sessions {
+impl SessionTable {
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.slots.len()
     }
 
     pub fn contains(&self, id: &SessionId) -> bool {
-        self.held.contains_key(id)
+        self.slots.contains_key(id)
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &SessionId> {
-        self.held.keys()
+        self.slots.keys()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Held)> {
-        self.held.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Slot)> {
+        self.slots.iter()
     }
 
     /// A session as it is held.
-    pub fn get(&self, id: &SessionId) -> Option<&Held> {
-        self.held.get(id)
+    pub fn get(&self, id: &SessionId) -> Option<&Slot> {
+        self.slots.get(id)
     }
 
     /// The same, to look at more closely.
-    pub fn get_mut(&mut self, id: &SessionId) -> Option<&mut Held> {
-        self.held.get_mut(id)
+    pub fn get_mut(&mut self, id: &SessionId) -> Option<&mut Slot> {
+        self.slots.get_mut(id)
     }
 
     /// A session that needs no unpacking, if this is one.
     pub fn ready(&self, id: &SessionId) -> Option<&Session> {
-        match self.held.get(id)? {
-            Held::Ready(session) => Some(session),
-            Held::Packed(_) => None,
+        match self.slots.get(id)? {
+            Slot::Ready(session) => Some(session),
+            Slot::Packed(_) => None,
         }
     }
 
     /// A session to look at. What looking changes in it (the time that passed) is lost.
     pub fn view(&self, id: &SessionId, codec: &dyn TransactionCodec) -> Option<View<'_>> {
-        Some(match self.held.get(id)? {
-            Held::Ready(session) => View::Ready(session),
-            Held::Packed(packed) => View::Unpacked(Box::new(Session::unpack(packed, *id, codec))),
+        Some(match self.slots.get(id)? {
+            Slot::Ready(session) => View::Ready(session),
+            Slot::Packed(packed) => View::Unpacked(Box::new(Session::unpack(packed, *id, codec))),
         })
     }
 
-    /// A session to work with, unpacked if need be. [`Sessions::rest`] is to be called afterwards.
+    /// A session to work with, unpacked if need be. [`SessionTable::rest`] is to be called afterwards.
     pub fn unpacked(&mut self, id: &SessionId, codec: &dyn TransactionCodec) -> Option<&mut Session> {
-        let held = self.held.get_mut(id)?;
-        if let Held::Packed(packed) = held {
-            *held = Held::Ready(Box::new(Session::unpack(packed, *id, codec)));
+        let slot = self.slots.get_mut(id)?;
+        if let Slot::Packed(packed) = slot {
+            *slot = Slot::Ready(Box::new(Session::unpack(packed, *id, codec)));
         }
-        match held {
-            Held::Ready(session) => Some(session),
-            Held::Packed(_) => None,
+        match slot {
+            Slot::Ready(session) => Some(session),
+            Slot::Packed(_) => None,
         }
     }
 
     pub fn insert(&mut self, session: Session) {
-        self.held.insert(session.id(), Held::Ready(Box::new(session)));
+        self.slots.insert(session.id(), Slot::Ready(Box::new(session)));
     }
 
     pub fn remove(&mut self, id: &SessionId) {
-        self.held.remove(id);
+        self.slots.remove(id);
     }
 
     /// Packs what is at rest and was not used for this long. This one has just been used.
     pub fn rest(&mut self, id: &SessionId, pack_after: Duration, now: Duration) {
-        if let Some(Held::Ready(session)) = self.held.get_mut(id)
+        if let Some(Slot::Ready(session)) = self.slots.get_mut(id)
             && session.at_rest()
         {
             if session.rested_at.is_none() {
@@ -168,7 +168,7 @@ impl Sessions {
             self.resting.front().copied().filter(|(_, since)| *since + pack_after <= now)
         {
             self.resting.pop_front();
-            let Some(Held::Ready(session)) = self.held.get_mut(&id) else { continue };
+            let Some(Slot::Ready(session)) = self.slots.get_mut(&id) else { continue };
             match session.rested_at.filter(|_| session.at_rest()) {
                 Some(at) if at + pack_after <= now => self.pack(id, now),
                 // It was used meanwhile.
@@ -179,8 +179,8 @@ impl Sessions {
     }
 
     fn pack(&mut self, id: SessionId, now: Duration) {
-        if let Some(Held::Ready(session)) = self.held.remove(&id) {
-            self.held.insert(id, Held::Packed(Box::new(session.pack(now))));
+        if let Some(Slot::Ready(session)) = self.slots.remove(&id) {
+            self.slots.insert(id, Slot::Packed(Box::new(session.pack(now))));
         }
     }
 }

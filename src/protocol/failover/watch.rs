@@ -567,7 +567,7 @@ impl Watch {
 
     /// Somebody claims to have broadcast: look at the chain now. Nothing else.
     pub fn claimed(&mut self, now: Time) {
-        self.look(now);
+        self.observe_now(now);
         if mutation::on(Mutation::ClaimIsEvidence) {
             self.evidence = Evidence::Seen;
         }
@@ -577,15 +577,15 @@ impl Watch {
         self.returned |= mutation::on(Mutation::ClaimMakesAsk);
     }
 
-    /// Look at the chain now.
-    fn look(&mut self, now: Time) {
+    /// The observer is asked now.
+    fn observe_now(&mut self, now: Time) {
         let elapsed = self.stopwatch.elapsed(now);
         self.observe_at = self.observe_at.min(elapsed);
     }
 
     /// After sleep: a turn of its own that opened meanwhile counts as past, and the chain is looked at first.
     pub fn woke(&mut self, now: Time) {
-        self.look(now);
+        self.observe_now(now);
         if !matches!(self.own_turn, OwnTurn::Asking { .. }) {
             self.own_turn = OwnTurn::Waiting;
             self.returned = self.own_turn_open();

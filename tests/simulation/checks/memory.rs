@@ -30,7 +30,7 @@ impl Run {
 
     fn memory(&mut self, node: usize) {
         let Some(engine) = &self.cluster.nodes[node].engine else { return };
-        let held = engine.held();
+        let held = engine.usage();
         let n = self.scenario.signers();
         let messages = self.sessions.iter().map(|begun| begun.plan.messages).max().unwrap_or(1);
         let most = held.sessions * n * ENVELOPES_OF_SIGNER;
