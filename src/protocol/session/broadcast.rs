@@ -262,3 +262,34 @@ fn silent_at(
     let heard = context.heard.get(&agreement.proposal.signers[signer]).copied().unwrap_or_default();
     Some(heard.max(holder_since).saturating_add(dead_after))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::agreement;
+    use super::*;
+    use crate::protocol::transaction::NoTransactions;
+    use crate::types::UnixMillis;
+
+    #[test]
+    fn a_restored_and_an_unpacked_broadcast_hold_the_same_certificate_and_turns() {
+        let agreement = agreement(1);
+        let certificate = Certificate { session: agreement.id(), signatures: vec![Signature([7; 64]); 2] };
+        let now = Time { wall: UnixMillis(5000), monotonic: Duration::from_secs(3) };
+        let mut broadcast = Broadcast::new(certificate.clone(), &agreement, &NoTransactions, now);
+        broadcast.name_txid(Some(Txid([4; 32])));
+        broadcast.name_txid(None);
+        let record = broadcast.store(now);
+        let mut restored =
+            Broadcast::restore(certificate.clone(), Some(&record), &agreement, &NoTransactions, now);
+        assert_eq!(restored.store(now), record);
+        assert_eq!(restored.certificate(), &certificate);
+        assert_eq!(restored.txid(&agreement), None, "what the application said is said again");
+        let packed = broadcast.pack();
+        assert_eq!(packed.certificate(agreement.id()), certificate);
+        let mut unpacked = Broadcast::unpack(packed.clone(), &agreement, &NoTransactions);
+        assert_eq!(unpacked.store(now), record);
+        assert_eq!(unpacked.certificate(), &certificate);
+        assert_eq!(unpacked.txid(&agreement), Some(Txid([4; 32])));
+        assert_eq!(unpacked.pack(), packed);
+    }
+}

@@ -18,6 +18,8 @@ mod stall;
 mod status;
 mod stored;
 mod sync;
+#[cfg(test)]
+mod testing;
 
 use std::time::Duration;
 

@@ -389,3 +389,133 @@ impl Rounds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NO_POINT, agreement, nonces, partial, say};
+    use super::*;
+    use crate::protocol::envelope::Content;
+
+    fn conditions(connected: &HashSet<SignerKey>) -> Conditions<'_> {
+        Conditions {
+            expired: false,
+            ending: None,
+            consented: true,
+            attempts_used: 0,
+            signer_refused: false,
+            recovering: false,
+            connected,
+            nonces_asked: false,
+            partial_asked: false,
+        }
+    }
+
+    /// The names of what is to be done.
+    fn kinds(actions: &[RoundAction]) -> Vec<&'static str> {
+        let kind = |action: &RoundAction| match action {
+            RoundAction::Complete(_) => "complete",
+            RoundAction::Report(Event::SessionReady) => "ready",
+            RoundAction::Report(Event::NoncesComplete { attempt: 0 }) => "nonces complete",
+            RoundAction::Report(_) => "another event",
+            RoundAction::End(Ending::Failed) => "failed",
+            RoundAction::End(Ending::Aborted) => "aborted",
+            RoundAction::End(Ending::Declined) => "declined",
+            RoundAction::End(Ending::Expired) => "expired",
+            RoundAction::CompareAll => "compare",
+            RoundAction::WipeNonces(_) => "wipe",
+            RoundAction::MakeNonces(_) => "make nonces",
+            RoundAction::MakePartial { .. } => "make partial",
+            RoundAction::Restart => "restart",
+        };
+        actions.iter().map(kind).collect()
+    }
+
+    fn accepted() -> (Agreement, EnvelopeSet) {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, Content::Accept));
+        (agreement, set)
+    }
+
+    #[test]
+    fn two_rounds_lead_to_the_certificate() {
+        let (agreement, mut set) = accepted();
+        let (nobody, mut rounds) = (HashSet::new(), Rounds::default());
+        let next = conditions(&nobody);
+        assert_eq!(kinds(&rounds.advance(&agreement, &set, next)), ["ready", "make nonces"]);
+        rounds.nonces_made(0);
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let next = Conditions { attempts_used: 1, ..next };
+        assert_eq!(kinds(&rounds.advance(&agreement, &set, next)), ["nonces complete", "make partial"]);
+        rounds.nonces_gone();
+        let transcript = set.transcript(0).expect("all nonces are here");
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, partial(signer as u8, transcript)));
+        assert_eq!(kinds(&rounds.advance(&agreement, &set, next)), ["complete"]);
+    }
+
+    #[test]
+    fn nothing_is_signed_without_consent_or_while_others_may_hold_what_was_lost() {
+        let (agreement, set) = accepted();
+        let nobody = HashSet::new();
+        for (next, expected) in [
+            (Conditions { consented: false, ..conditions(&nobody) }, &[][..]),
+            (Conditions { signer_refused: true, ..conditions(&nobody) }, &[]),
+            (Conditions { recovering: true, ..conditions(&nobody) }, &["ready"]),
+            (Conditions { nonces_asked: true, ..conditions(&nobody) }, &["ready"]),
+            (Conditions { attempts_used: 1, ..conditions(&nobody) }, &["ready", "restart"]),
+        ] {
+            assert_eq!(kinds(&Rounds::default().advance(&agreement, &set, next)), expected, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn bad_nonces_and_bad_partials_end_the_session_as_failed_once() {
+        let (agreement, mut set) = accepted();
+        let nobody = HashSet::new();
+        let mut bad_nonce = set.clone();
+        for (signer, first) in [0, NO_POINT, 2].into_iter().enumerate() {
+            say(&mut bad_nonce, &agreement, signer, nonces(first));
+        }
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let transcript = set.transcript(0).expect("all nonces are here");
+        for (signer, first) in [0, 1, 9].into_iter().enumerate() {
+            say(&mut set, &agreement, signer, partial(first, transcript));
+        }
+        for (set, accused) in [(bad_nonce, 1), (set, 2)] {
+            let mut rounds = Rounds::default();
+            let next = Conditions { attempts_used: 1, consented: false, ..conditions(&nobody) };
+            assert_eq!(kinds(&rounds.advance(&agreement, &set, next)), ["failed"]);
+            let proofs = proofs::one_each(&agreement, &set);
+            assert_eq!(proofs.iter().map(|proof| proof.accused()).collect::<Vec<_>>(), [accused]);
+            let ended = Conditions { ending: Some(Ending::Failed), ..next };
+            assert!(rounds.advance(&agreement, &set, ended).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_partial_for_other_nonces_is_compared_once_and_proves_nothing() {
+        let (agreement, mut set) = accepted();
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        say(&mut set, &agreement, 2, partial(2, [8; 32]));
+        let nobody = HashSet::new();
+        let next = Conditions { attempts_used: 1, consented: false, ..conditions(&nobody) };
+        let mut rounds = Rounds::default();
+        assert_eq!(kinds(&rounds.advance(&agreement, &set, next)), ["compare"]);
+        assert!(rounds.advance(&agreement, &set, next).is_empty());
+        let mut unpacked = Rounds::unpack(&rounds.pack());
+        assert!(unpacked.advance(&agreement, &set, next).is_empty(), "also after it was packed");
+        assert!(proofs::all(&agreement, &set).is_empty());
+    }
+
+    #[test]
+    fn a_stronger_ending_replaces_a_weaker_one_and_never_the_other_way_round() {
+        let (agreement, mut set) = accepted();
+        let nobody = HashSet::new();
+        let expired = Conditions { expired: true, ..conditions(&nobody) };
+        assert_eq!(kinds(&Rounds::default().advance(&agreement, &set, expired)), ["expired"]);
+        say(&mut set, &agreement, 1, Content::Decline { reason: String::new() });
+        let after = Conditions { ending: Some(Ending::Expired), ..expired };
+        assert_eq!(kinds(&Rounds::default().advance(&agreement, &set, after)), ["declined"]);
+        let after = Conditions { ending: Some(Ending::Aborted), ..expired };
+        assert!(Rounds::default().advance(&agreement, &set, after).is_empty());
+    }
+}
