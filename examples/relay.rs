@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::StreamExt;
-use libmusig::net::{Multiaddr, PresenceStore, dht};
+use libmusig::net::{DHT_PROTOCOL, Multiaddr, PresenceStore, dht};
 use libp2p::identity::Keypair;
 use libp2p::kad::store::RecordStore;
 use libp2p::multiaddr::Protocol;
@@ -136,7 +136,7 @@ async fn serve(options: &Options) -> Result<(), Failure> {
             }
             SwarmEvent::Behaviour(ServerEvent::Identify(identify::Event::Received {
                 peer_id, info, ..
-            })) if info.protocols.contains(&libmusig::net::DHT_PROTOCOL) => {
+            })) if info.protocols.contains(&DHT_PROTOCOL) => {
                 for address in info.listen_addrs.into_iter().take(ADDRESSES) {
                     swarm.behaviour_mut().dht.add_address(&peer_id, address);
                 }

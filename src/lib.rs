@@ -29,23 +29,36 @@ pub mod store;
 pub mod types;
 
 // What a user needs is `libmusig::X`; the modules have the rest.
+#[cfg(feature = "http")]
+pub use self::chain::sources::{BitcoinCore, CoreAuth, Electrum, Esplora, SourceOptions, Sources};
+#[cfg(feature = "bitcoin")]
+pub use self::chain::transaction::{TransactionSummary, describe};
 #[cfg(any(feature = "node", feature = "bitcoin"))]
 pub use self::chain::{Broadcaster, ChainObserver};
 pub use self::error::{ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
 #[cfg(feature = "node")]
-pub use self::event::{Depth, DurableKind, EventHandler, KeepEvent, NodeEvent};
+pub use self::event::{EventHandler, KeepEvent, NodeEvent};
+#[cfg(feature = "node")]
+pub use self::net::Multiaddr;
 #[cfg(feature = "node")]
 pub use self::node::{
     DhtMode, Metrics, NetworkConfig, Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest,
 };
-pub use self::protocol::election::{Election, ElectionMethod};
-pub use self::protocol::event::Event;
-pub use self::protocol::proposal::{FailoverPolicy, Message, Proposal, SpentOutput, Tiers};
+pub use self::protocol::crypto::key_set::{
+    TweakForest, aggregate_key, sort_keys, synthetic_xpub, taproot_tweak,
+};
+pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
+pub use self::protocol::envelope::Proof;
+pub use self::protocol::event::{Depth, DurableKind, Event};
+pub use self::protocol::proposal::{
+    FailoverPolicy, KeyOrder, Message, Proposal, SighashType, SpentOutput, Terms, Tiers, TransactionTerms,
+    Tweak,
+};
 pub use self::protocol::status::{FailoverStatus, Phase, SessionStatus};
-pub use self::signer::{LocalSigner, Signer};
+pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 #[cfg(feature = "node")]
 pub use self::store::{Store, memory::MemoryStore, redb::RedbStore};
 pub use self::types::{
     ChainError, ChainQuery, ChainStatus, OutPoint, SessionId, Signature, SignedTransaction, SignerKey,
-    SubmitOutcome, Txid, UnixMillis,
+    SubmitOutcome, Txid, UnixMillis, from_hex, to_hex,
 };

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::Tiers;
+use libmusig::{ElectionMethod, Tiers};
 
 const HELP: &str = "\
 usage: failover [--signers N] [--kill K] [--timeout-ms T] [--method M] [--tiers S]

@@ -7,10 +7,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
-use libmusig::protocol::proposal::{KeyOrder, Tiers};
-use libmusig::signer::{LocalSigner, Signer};
-use libmusig::types::{SignerKey, to_hex};
+use libmusig::{
+    KeyOrder, LocalSigner, OutPoint, Signer, SignerKey, Tiers, TweakForest, aggregate_key, to_hex,
+};
 use serde_json::{Value, json};
 
 use crate::arguments::Options;
@@ -344,7 +343,7 @@ fn secrets(n: usize) -> Result<Vec<[u8; 32]>, String> {
 }
 
 /// Pays everything but the fee back to the same key.
-fn unsigned_transaction(funding: libmusig::types::OutPoint, value: u64, script: &[u8]) -> Vec<u8> {
+fn unsigned_transaction(funding: OutPoint, value: u64, script: &[u8]) -> Vec<u8> {
     use bitcoin::hashes::Hash;
     let outpoint =
         bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(funding.txid.0), vout: funding.vout };

@@ -6,15 +6,11 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
-use libmusig::chain::sources::Esplora;
-use libmusig::chain::transaction::describe;
-use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
-use libmusig::event::{Event, KeepEvent, NodeEvent};
-use libmusig::node::{Node, SessionRequest};
-use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::{FailoverPolicy, SpentOutput, Tiers};
-use libmusig::signer::LocalSigner;
-use libmusig::types::{SignerKey, from_hex, to_hex};
+use libmusig::{
+    Broadcaster, ChainError, ElectionMethod, Esplora, Event, FailoverPolicy, KeepEvent, LocalSigner, Node,
+    NodeEvent, SessionRequest, SignedTransaction, SignerKey, SpentOutput, SubmitOutcome, Tiers, describe,
+    from_hex, to_hex,
+};
 use serde_json::{Value, json};
 
 /// The first argument of a signer's process. Then follow: the store's path and the chain's address.

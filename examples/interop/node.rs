@@ -4,12 +4,10 @@ use std::io::BufRead;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use libmusig::event::{Event, KeepEvent, NodeEvent};
-use libmusig::node::{Node, SessionRequest};
-use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::{FailoverPolicy, Message};
-use libmusig::signer::LocalSigner;
-use libmusig::types::{SignerKey, Txid, from_hex};
+use libmusig::{
+    ElectionMethod, Error, Event, FailoverPolicy, KeepEvent, LocalSigner, Message, Node, NodeEvent,
+    SessionRequest, SignerKey, Txid, from_hex,
+};
 
 pub fn run(store: &str) -> Result<(), String> {
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
@@ -50,12 +48,7 @@ pub fn run(store: &str) -> Result<(), String> {
     node.stop().map_err(|error| error.to_string())
 }
 
-fn propose(
-    node: &Node,
-    timeout: &str,
-    digest: &str,
-    keys: &[&str],
-) -> Result<Result<(), libmusig::error::Error>, String> {
+fn propose(node: &Node, timeout: &str, digest: &str, keys: &[&str]) -> Result<Result<(), Error>, String> {
     let keys: Result<Vec<SignerKey>, _> = keys.iter().map(|key| key.parse()).collect();
     let digest = from_hex(digest).map_err(|error| error.to_string())?;
     let timeout = timeout.parse().map_err(|_| "no number of milliseconds".to_owned())?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use libmusig::net::Multiaddr;
+use libmusig::Multiaddr;
 use libp2p::identity::Keypair;
 
 const USAGE: &str = "\

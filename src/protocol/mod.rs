@@ -5,6 +5,9 @@
 //!
 //! Outputs are ordered. [`Output::Persist`] with [`Durability::Synced`] is a barrier for its session: what follows
 //! it for that session must happen only when it is synced. There is no socket, clock, thread or random source in here.
+//!
+//! This module is for implementers: of another host of the engine, of a second implementation of the protocol, of a
+//! simulator. What an application needs of it is re-exported at the crate's root.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +18,33 @@ use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerK
 
 pub use crate::types::Time;
 
+/// **For implementers.**
 pub mod crypto;
 pub mod election;
+/// **For implementers.**
 pub mod engine;
+/// **For implementers.**
 pub mod envelope;
 mod envelope_set;
 pub mod event;
+/// **For implementers.**
 pub mod failover;
+/// **For implementers.**
 pub mod limits;
 #[cfg(not(feature = "mutations"))]
 mod mutation;
 #[cfg(feature = "mutations")]
 pub mod mutation;
 mod packing;
+/// **For implementers.**
 pub mod presence;
 pub mod proposal;
 mod session;
 pub mod signer;
 pub mod status;
+/// **For implementers.**
 pub mod transaction;
+/// **For implementers.**
 pub mod wire;
 
 /// How safe a change must be before what follows it happens.
