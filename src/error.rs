@@ -1,223 +1,229 @@
-//! Typed errors. Each message says what to do next.
+//! Typed errors. A message says what was wrong, with its value, and what to do.
 
 use std::time::Duration;
 
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
-/// Bytes that are not a compressed point of secp256k1.
+/// Invalid signer key: bytes that are not a compressed point of secp256k1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a compressed secp256k1 public key ({length} bytes given): pass the 33 bytes that start with 02 or 03"
 )]
 pub struct InvalidKey {
-    /// How many bytes were given.
+    /// Number of bytes given.
     pub length: usize,
 }
 
-/// The reason why terms are refused as a proposal. Nothing was created or stored.
+/// Invalid proposal. Nothing was created or stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProposalError {
-    /// The bytes are no canonical encoding, of a version this library does not know, or hold an unknown field.
-    #[error("the proposal is not in canonical form ({0}): was it made by a newer version of libmusig?")]
+    /// The bytes are not canonically encoded, have an unknown version, or have an unknown field.
+    #[error(
+        "the proposal is not canonically encoded ({0}); if a newer version of libmusig made it, use that one here"
+    )]
     Encoding(&'static str),
-    /// Too many or too few of something.
-    #[error("the proposal has {actual} {what}; the limits are {least} to {most}")]
+    /// A count is out of range.
+    #[error("the proposal has {actual} {what}; {least} to {most} are allowed")]
     Limit {
-        /// Of what.
+        /// What is counted.
         what: &'static str,
-        /// How many there are.
+        /// The count.
         actual: u64,
-        /// The smallest number allowed.
+        /// The smallest count allowed.
         least: u64,
-        /// The largest number allowed.
+        /// The largest count allowed.
         most: u64,
     },
-    /// A signer key is no point of the curve.
+    /// A signer key is not a point on the curve.
     #[error("signer {index} is not a valid public key: {source}")]
     Key {
-        /// Which signer.
+        /// The signer's index.
         index: usize,
-        /// What is wrong with its key.
+        /// The fault of its key.
         source: InvalidKey,
     },
-    /// Two signers are equal, or equal but for the parity byte.
+    /// Two signer keys are equal, or differ in their parity only.
     #[error(
         "signers {first} and {second} have the same key (or differ in parity only); give each signer its own"
     )]
     DuplicateKey {
-        /// The earlier one.
+        /// The index of the earlier one.
         first: usize,
-        /// The later one.
+        /// The index of the later one.
         second: usize,
     },
-    /// A tweak, a message, a proposer, … points to something that does not exist.
-    #[error("{what} {index} does not exist")]
+    /// A reference to a tweak, a message, an input or a signer that does not exist.
+    #[error("the proposal refers to {what} {index}, which does not exist; indices start at 0")]
     Index {
-        /// What was pointed to.
+        /// What is referred to.
         what: &'static str,
-        /// With which index.
+        /// Its index.
         index: u64,
     },
-    /// A tweak is no scalar, or leads to the point at infinity.
-    #[error("tweak {index} cannot be applied: it must be a 32-byte number below the curve's order")]
+    /// A tweak is not a scalar, or leads to the point at infinity.
+    #[error(
+        "tweak {index} cannot be applied; give a 32-byte number below the curve's order that does not lead to the point at infinity"
+    )]
     Tweak {
-        /// Which tweak.
+        /// The tweak's index.
         index: usize,
     },
-    /// The key that would sign, or the aggregate key, is a signer's own: a signature under it would be that signer's
-    /// word, presence or coin.
+    /// The signing key, or the aggregate key, is a signer's own: a signature under it would be that signer's envelope,
+    /// presence record or coin.
     #[error(
-        "the key that would sign is signer {signer}'s own: a signature would speak for that signer alone; refuse whoever \
-         proposes this, and derive the key otherwise"
+        "the signing key is the own key of signer {signer}, so a signature would speak for that signer alone; decline such a \
+         proposal, and derive another key"
     )]
     AimedKey {
-        /// Whose key it is.
+        /// The index of that signer.
         signer: usize,
     },
-    /// The timeout lies outside of what every node accepts.
+    /// The broadcast timeout is out of range.
     #[error("a broadcast timeout of {actual:?} is not allowed; choose 1 s to 24 h")]
     BroadcastTimeout {
-        /// What the proposal says.
+        /// The proposal's timeout.
         actual: Duration,
     },
-    /// Expired, or more than 30 days ahead, by this node's clock.
+    /// The proposal has expired, or expires in more than 30 days, by this node's clock.
     #[error(
-        "the proposal expires at {expires_at:?}, and it is {now:?} now: it must expire in the future, within 30 days"
+        "the proposal expires at {} and the time is {} (Unix milliseconds); choose an expiry within the next 30 days, and check the clock", .expires_at.0, .now.0
     )]
     Expiry {
         /// The proposal's expiry.
         expires_at: UnixMillis,
-        /// This node's clock.
+        /// The time by this node's clock.
         now: UnixMillis,
     },
-    /// A number stands for no known method, key order or hash type.
-    #[error("{what} {value} is unknown: was the proposal made by a newer version of libmusig?")]
+    /// An unknown election method, key order, hash type or tier policy.
+    #[error("{what} {value} is unknown; if a newer version of libmusig made the proposal, use that one here")]
     Unknown {
-        /// Of what.
+        /// What the number stands for.
         what: &'static str,
         /// The number.
         value: u64,
     },
-    /// The transaction part does not fit.
-    #[error("the transaction is refused: {0}")]
+    /// The transaction, its spent outputs, or its messages are invalid.
+    #[error("the transaction is invalid: {0}")]
     Transaction(String),
-    /// Failover needs one fixed transaction that the certificate alone completes.
+    /// Failover needs a transaction that the signatures alone complete.
     #[error(
         "failover needs a transaction that the signatures alone complete: {0}; complete it first or disable failover"
     )]
     FailoverNeedsFixedTransaction(String),
     /// This node's own key is not among the signers.
-    #[error("the signers do not include this node's own key")]
+    #[error("this node's own key is not among the signers; add it, or propose from the node of a signer")]
     NotASigner,
 }
 
-/// The reason why an election query is invalid.
+/// Invalid election query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ElectionError {
     /// There are no signers.
     #[error("there are no signers to elect from; give at least one")]
     NoSigners,
-    /// The index names no signer.
-    #[error("there is no signer {index} among {signers}")]
+    /// The index is not below the number of signers.
+    #[error("signer index {index} is out of range; there are {signers} signers, and indices start at 0")]
     IndexOutOfRange {
         /// The index given.
         index: usize,
-        /// How many signers there are.
+        /// The number of signers.
         signers: usize,
     },
 }
 
-/// The reason why received bytes were dropped. Nothing changed.
+/// Invalid bytes from outside, which were dropped. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// Longer than its limit.
+    /// More bytes than the limit.
     #[error("{what} has {actual} bytes; the limit is {most}")]
     TooLong {
-        /// What.
+        /// What is too long.
         what: &'static str,
-        /// Its length.
+        /// Its length in bytes.
         actual: usize,
         /// The limit.
         most: usize,
     },
-    /// More entries than its limit.
+    /// More entries than the limit.
     #[error("{what} has {actual} entries; the limit is {most}")]
     TooMany {
-        /// What.
+        /// What has too many.
         what: &'static str,
-        /// How many there are.
+        /// The number of entries.
         actual: usize,
         /// The limit.
         most: usize,
     },
-    /// Not the canonical encoding of its type.
-    #[error("{0} is not in canonical form")]
+    /// Not a canonical encoding.
+    #[error("{0} is not canonically encoded: it is damaged, or of a newer version of libmusig")]
     Malformed(&'static str),
-    /// The signature does not fit.
-    #[error("the signature of {0} does not verify")]
+    /// A signature that does not verify.
+    #[error("the signature of {0} does not verify; get it again from its signer")]
     Signature(&'static str),
-    /// It names a signer that the session does not have.
-    #[error("there is no signer {index} in this session")]
+    /// A signer index that the session does not have.
+    #[error("signer index {index} is out of range for this session")]
     NoSuchSigner {
         /// The index.
         index: u32,
     },
-    /// It belongs to a session that this node does not know.
-    #[error("session {0} is unknown here")]
+    /// A session that is unknown to this node.
+    #[error("session {0} is unknown to this node; import it first")]
     UnknownSession(SessionId),
 }
 
-/// The reason why a signer did not answer with a signature.
+/// Failure of a signer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignerError {
-    /// The key is locked.
-    #[error("the signer is locked; unlock it with the secret key to go on")]
+    /// The signer is locked.
+    #[error("the signer is locked; call unlock() with its secret key")]
     Locked,
-    /// The given secret is not the key of this signer.
-    #[error("the secret does not belong to {expected}; unlock the signer with the secret it was made with")]
+    /// The secret belongs to another key.
+    #[error(
+        "the secret does not belong to the key {expected}; give the secret that the signer was made with"
+    )]
     WrongSecret {
         /// The key of this signer.
         expected: SignerKey,
     },
-    /// 32 bytes that are no secret key.
-    #[error("not a secret key: pass 32 random bytes from a cryptographic source")]
+    /// The bytes are not a secret key: zero, or not below the curve's order.
+    #[error("the 32 bytes are not a secret key; give random ones from a cryptographic source")]
     InvalidSecret,
-    /// The nonces of this attempt are gone, as after a restart, or were used.
-    #[error("the secret nonces of this attempt are gone; the session goes on with a new attempt")]
+    /// The secret nonces of the attempt were used, or lost in a restart.
+    #[error("the secret nonces of this attempt were used or lost; the session continues with a new attempt")]
     NonceGone,
     /// The request does not fit this signer.
     #[error("the request does not fit this signer: {0}")]
     Mismatch(&'static str),
-    /// The operating system gave no random bytes.
-    #[error("the operating system gave no random bytes; nothing was signed")]
+    /// The operating system has no random bytes.
+    #[error("the operating system has no random bytes; nothing was signed, try again")]
     NoRandomness,
-    /// Its partial signature does not verify: a fault of the hardware or of a foreign signer.
+    /// The partial signature does not verify: a fault of the hardware or of a foreign signer.
     #[error(
-        "the signer's own partial signature does not verify; it was not sent. Check the device before signing again"
+        "the signer's partial signature does not verify and was not sent; check the device before signing again"
     )]
     InvalidPartial,
-    /// What a foreign signer said.
+    /// Another failure, in the words of the signer.
     #[error("the signer failed: {0}")]
     Other(String),
 }
 
-/// The reason why a node could not read or write its store.
+/// Failure of a store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Another process, or another node of this one, has it open.
-    #[error("the store {path} is in use; one process at a time may open it. Stop the other node first")]
+    /// The store is open in another process, or in another node of this one.
+    #[error("the store {path} is in use; stop the other node first, or choose another path")]
     InUse {
         /// The file.
         path: String,
     },
-    /// The file is of another version.
+    /// The file has another schema version.
     #[error(
-        "the store {path} has schema {found}, this library reads {expected}; open it with the version that wrote it"
+        "the store {path} has schema {found} and this library reads {expected}; open it with the version that wrote it"
     )]
     Schema {
         /// The file.
@@ -227,32 +233,30 @@ pub enum StoreError {
         /// The schema this library reads.
         expected: u64,
     },
-    /// The file is no store, or damaged.
+    /// The file is damaged, or not a store.
     #[error(
         "the store {path} is damaged or not a libmusig store ({reason}); restore it from a backup or choose another path"
     )]
     Corrupt {
         /// The file.
         path: String,
-        /// What was found.
+        /// The fault found.
         reason: String,
     },
     /// Reading, writing or syncing failed.
-    #[error(
-        "the store {path} could not be read or written ({reason}); nothing was signed or sent. Free space or fix permissions"
-    )]
+    #[error("the store {path} could not be read or written ({reason}); free space or fix permissions")]
     Io {
         /// The file.
         path: String,
-        /// The operating system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// The store was suspended.
-    #[error("the store is suspended; call resume first")]
+    /// The store is suspended.
+    #[error("the store is suspended; call resume() first")]
     Suspended,
 }
 
-/// The reason why an operation was not carried out. Nothing changed, unless the variant says otherwise.
+/// Failure of an operation. Nothing changed, unless the variant says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -272,45 +276,47 @@ pub enum Error {
     #[error(transparent)]
     Election(#[from] ElectionError),
     /// The session is unknown to this node.
-    #[error("session {0} is unknown here; wait for its SessionProposed event, or import it")]
+    #[error("session {0} is unknown to this node; wait for SessionProposed, or import it")]
     UnknownSession(SessionId),
     /// A session with this id already exists. It continues unchanged.
-    #[error("session {0} exists already and goes on unchanged")]
+    #[error("session {0} already exists and continues unchanged; use its handle")]
     SessionExists(SessionId),
     /// The session's phase does not allow the operation.
     #[error("session {session} is {state}: {hint}")]
     WrongState {
         /// The session.
         session: SessionId,
-        /// What it is.
+        /// Its state.
         state: &'static str,
-        /// What can be done.
+        /// What to do.
         hint: &'static str,
     },
     /// A limit is exceeded.
-    #[error("the limit of {limit} {what} is reached; {hint}")]
+    #[error("the limit of {limit} {what} is exceeded; {hint}")]
     Limit {
-        /// Of what.
+        /// What is limited.
         what: &'static str,
         /// The limit.
         limit: usize,
-        /// What can be done.
+        /// What to do.
         hint: &'static str,
     },
     /// The configuration is incomplete or contradicts itself.
-    #[error("the configuration cannot work: {0}")]
+    #[error("the configuration is incomplete or contradicts itself: {0}")]
     Config(String),
     /// The network layer failed, or the node is offline.
-    #[error("the network could not start: {0}")]
+    #[error("the network layer failed: {0}")]
     Network(String),
     /// The node is stopped.
-    #[error("the node is stopped; start a new one on the same store to go on")]
+    #[error("the node is stopped; start a new one on the same store")]
     NodeStopped,
     /// The node is suspended.
-    #[error("the node is suspended; call resume first")]
+    #[error("the node is suspended; call resume() first")]
     Suspended,
     /// The node's events already have a consumer: a handler, or a pending next_event.
-    #[error("events have a consumer already (a handler or a pending next_event); use one at a time")]
+    #[error(
+        "the node's events already have a consumer (a handler, or a pending next_event()); use one at a time"
+    )]
     ConsumerExists,
     /// A blocking call inside one of the node's own callbacks would wait for itself. To stop the node there, call
     /// request_stop.
@@ -319,7 +325,7 @@ pub enum Error {
     )]
     WouldDeadlock,
     /// The process is a fork; a node works only in the process that started it.
-    #[error("the process was forked; start a node of its own in the child")]
+    #[error("the process is a fork; start a new node in it, on another store")]
     Forked,
     /// An internal error of libmusig.
     #[error("internal error: {0}; please report it")]

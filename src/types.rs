@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 
 use crate::error::InvalidKey;
 
-/// A wrongly written hexadecimal value.
+/// Invalid hexadecimal text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected} hexadecimal digits; check that the value was copied whole")]
+#[error("not {expected} hexadecimal digits; check that the value was copied completely")]
 pub struct InvalidHex {
-    /// How many digits the type has.
+    /// Number of digits of the type.
     pub expected: usize,
 }
 
@@ -56,7 +56,7 @@ macro_rules! byte_array {
                 &self.0
             }
 
-            /// Takes exactly as many bytes as the type has, else `None`.
+            /// Converts a slice of exactly the type's length; `None` for any other.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
             }
@@ -84,15 +84,15 @@ macro_rules! byte_array {
 }
 
 byte_array! {
-    /// The identity of a session: the tagged hash `musig/session` of its encoded proposal.
+    /// Id of a session: the tagged hash `musig/session` of its encoded proposal.
     SessionId, 32
 }
 byte_array! {
-    /// The identity of an envelope: the tagged hash `musig/envelope` of its body, which is also what its signer signs.
+    /// Id of an envelope: the tagged hash `musig/envelope` of its body, which its signer signs.
     EnvelopeId, 32
 }
 byte_array! {
-    /// A BIP-340 signature.
+    /// BIP-340 signature.
     Signature, 64
 }
 
@@ -109,7 +109,7 @@ macro_rules! hash_by_prefix {
 
 hash_by_prefix!(SessionId, EnvelopeId);
 
-/// The identity of a transaction, in the byte order in which it is hashed. It is *shown* reversed, as Bitcoin does.
+/// Id of a transaction, in internal byte order. It is *displayed* reversed, as Bitcoin does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Txid(pub [u8; 32]);
 
@@ -136,21 +136,23 @@ impl FromStr for Txid {
     }
 }
 
-/// An output that a transaction spends.
+/// Reference to an output of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OutPoint {
-    /// The transaction that made the output.
+    /// The transaction that creates the output.
     pub txid: Txid,
-    /// Its position there.
+    /// The output's index in it.
     pub vout: u32,
 }
 
-/// A signer's public key: a point of secp256k1 in its 33-byte compressed form. Always a valid point.
+/// Public key of a signer: a point of secp256k1 in its 33-byte compressed form. Always a valid point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SignerKey([u8; 33]);
 
 impl SignerKey {
-    /// Takes the compressed form of a point on the curve.
+    /// Converts the 33-byte compressed form of a point.
+    ///
+    /// Errors: another length, or not a point on the curve.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let array: [u8; 33] = bytes.try_into().map_err(|_| InvalidKey { length: bytes.len() })?;
         // Miri cannot call libsecp256k1.
@@ -175,7 +177,7 @@ impl SignerKey {
         &self.0
     }
 
-    /// The coordinate that BIP-340 uses as the key: two keys with the same one differ in their parity only.
+    /// The x coordinate, which is the public key of BIP-340: keys that share it differ in their parity only.
     pub fn x_only(&self) -> &[u8; 32] {
         self.0[1..].first_chunk().expect("33 bytes less one")
     }
@@ -228,12 +230,12 @@ impl UnixMillis {
     }
 }
 
-/// A moment, by two clocks of this machine.
+/// Reading of two clocks of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Time {
-    /// The calendar's time. May be wrong, may jump.
+    /// Wall clock. May be wrong, and may jump.
     pub wall: UnixMillis,
-    /// Time since some moment of this process. Never goes back, and counts sleep where the system can.
+    /// Monotonic clock, from an arbitrary start in this process. Includes sleep where the system can.
     pub monotonic: std::time::Duration,
 }
 
@@ -260,16 +262,17 @@ fn finish_tagged_hash(mut hasher: Sha256, parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// What became of a submission.
+/// Answer of a Bitcoin backend to a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubmitOutcome {
-    /// The Bitcoin backend took it, or knew it (or the same transaction with another witness) already.
+    /// The backend accepted the transaction, or already had it (or the same one with another witness).
     Accepted,
-    /// It refuses the transaction itself (fee, policy, inputs): its words. Nobody is excused by that.
+    /// The backend rejects the transaction itself (fee, policy, inputs), with its message. This does not skip the
+    /// coordinator's turn.
     Rejected(String),
 }
 
-/// A finished transaction.
+/// Signed transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedTransaction {
     /// Its id.
@@ -278,19 +281,19 @@ pub struct SignedTransaction {
     pub bytes: Vec<u8>,
 }
 
-/// What an observer is asked about.
+/// Query for the state of a transaction on the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainQuery {
     /// The transaction.
     pub txid: Txid,
-    /// What it spends: a conflicting transaction spends one of these.
+    /// The outputs it spends: a conflicting transaction spends one of these.
     pub spends: Vec<OutPoint>,
 }
 
-/// What the chain says about a transaction.
+/// State of a transaction on the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainStatus {
-    /// Neither it nor a conflicting spend is known.
+    /// Neither it nor a conflicting transaction is known.
     Unknown,
     /// It is in the mempool.
     Seen,
@@ -298,22 +301,22 @@ pub enum ChainStatus {
     Confirmed {
         /// The block's height.
         height: u32,
-        /// The block itself counts as one.
+        /// Confirmations; the block itself counts as one.
         confirmations: u32,
     },
-    /// Another transaction spends one of its inputs and is in a block. `confirmations` is at least 1.
+    /// A conflicting transaction is in a block. `confirmations` is at least 1.
     Conflict {
-        /// That transaction.
+        /// The conflicting transaction.
         txid: Txid,
-        /// The block itself counts as one.
+        /// Its confirmations; the block itself counts as one.
         confirmations: u32,
     },
 }
 
-/// A failed call of the Bitcoin backend: no answer, no connection. The core sends a NACK and goes on trying.
+/// Failed call of the Bitcoin backend: no connection, or no answer. The node sends a NACK and keeps trying.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the Bitcoin backend (node or API) cannot be reached: {reason}")]
 pub struct ChainError {
-    /// For people.
+    /// Message for people.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! What the application is told.
+//! Events of sessions and of the network.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use crate::error::{SignerError, StoreError};
 use crate::protocol::proposal::Proposal;
 use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, UnixMillis};
 
-/// Something happened. Durable events come again after a restart until they are acknowledged.
+/// Event of a session or of the network. A durable event is delivered again after a restart until it is acknowledged;
+/// at most one of a kind waits in each session.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -23,27 +24,27 @@ pub enum Event {
     SessionCreated,
     /// A signer joined.
     SessionJoined {
-        /// Which one.
+        /// The signer's index.
         signer: usize,
-        /// How many did so far.
+        /// Number of signers that have joined.
         joined: usize,
-        /// How many there are.
+        /// Number of signers.
         signers: usize,
     },
     /// All signers joined.
     SessionReady,
     /// All nonces of an attempt arrived.
     NoncesComplete {
-        /// Which attempt, from 0 on.
+        /// The attempt, counted from 0.
         attempt: u32,
     },
     /// The signatures are complete: this node is a holder. Durable.
     SessionComplete {
-        /// One for each message.
+        /// The signatures, one for each message.
         signatures: Vec<Signature>,
-        /// The finished transaction, if the proposal is of one.
+        /// The signed transaction; `None` in sessions over raw messages.
         transaction: Option<SignedTransaction>,
-        /// All signer indices, the elected coordinator first.
+        /// All signer indices in the order of their turns, the elected coordinator first.
         priority_list: Vec<usize>,
         /// This node's position in the list.
         rank: usize,
@@ -52,43 +53,43 @@ pub enum Event {
     ShouldBroadcast {
         /// This node's own signer index.
         signer: usize,
-        /// Its turn, from 0 on.
+        /// Its turn, counted from 0.
         turn: usize,
         /// When the next turn opens, by this node's clock; `None` for the last turn.
         next_turn_at: Option<UnixMillis>,
-        /// One for each message.
+        /// The signatures, one for each message.
         signatures: Vec<Signature>,
-        /// The finished transaction, if the proposal is of one.
+        /// The signed transaction; `None` in sessions over raw messages.
         transaction: Option<SignedTransaction>,
     },
     /// A turn opened because the coordinators before it did not broadcast in time.
     CoordinatorFailed {
-        /// The signers of the turns before it that were not reported yet. Turns missed while asleep come as one.
+        /// Coordinators of earlier turns that were not reported before. Turns missed while asleep come as one event.
         failed: Vec<usize>,
-        /// The signers of this turn.
+        /// Coordinators of this turn.
         next: Vec<usize>,
-        /// Which turn.
+        /// The turn, counted from 0.
         turn: usize,
     },
     /// All turns have passed; this node keeps submitting. Durable.
     FailoverExhausted {
-        /// How many turns there were.
+        /// Number of turns.
         turns: usize,
-        /// How often this node submitted.
+        /// Number of submissions by this node.
         submissions: u32,
-        /// The last refusal of the transaction, if there was one.
+        /// The last rejection of the transaction, if there was one.
         rejection: Option<String>,
         /// Signers that claimed to have broadcast.
         claims: Vec<usize>,
-        /// The finished transaction, if the proposal is of one.
+        /// The signed transaction; `None` in sessions over raw messages.
         transaction: Option<SignedTransaction>,
     },
     /// A signer claims to have broadcast the transaction. Without an observer the application has to verify that, and
     /// to notify; then this is durable.
     BroadcastClaimed {
-        /// What it claims to have broadcast.
+        /// Id of the transaction that it claims to have broadcast.
         txid: Txid,
-        /// Its signer index.
+        /// The signer's index.
         by: usize,
     },
     /// The observer sees the transaction: the watch pauses.
@@ -100,12 +101,12 @@ pub enum Event {
     BroadcastConfirmed {
         /// The transaction, if it is known.
         txid: Option<Txid>,
-        /// Where the observer sees it. `None`: by the application.
+        /// The depth at which the observer sees it; `None` if the application reported it.
         depth: Option<Depth>,
     },
     /// A conflicting transaction is in a block. Durable.
     BroadcastConflict {
-        /// That transaction.
+        /// The conflicting transaction.
         txid: Txid,
     },
     /// The transaction was seen and has disappeared (evicted or reorganised): a new watch starts. Durable.
@@ -115,39 +116,39 @@ pub enum Event {
     },
     /// The Bitcoin backend rejects the transaction. Durable.
     BroadcastRejected {
-        /// Its words.
+        /// The backend's message.
         reason: String,
     },
     /// The session made no progress for a while.
     SessionStalled {
-        /// The signers that everybody waits for.
+        /// Signers that the session waits for.
         missing: Vec<usize>,
-        /// For how long.
+        /// Time since the last progress.
         since: Duration,
     },
     /// A signer provably violated the protocol. Durable.
     SessionFailed {
-        /// Their signer indices.
+        /// Signers that violated it.
         culprits: Vec<usize>,
         /// A proof against each, as far as they fit into 1 MiB, and at least one; for [`Proof::verify`](crate::protocol::envelope::Proof::verify).
         proofs: Vec<Vec<u8>>,
-        /// Whether this node's partial signature is out, so that others may finish.
+        /// Whether this node's partial signature was sent, so that the others may still complete the session.
         may_still_complete: bool,
     },
     /// A signer declined or aborted. Durable.
     SessionAborted {
-        /// Its signer index.
+        /// The signer's index.
         by: usize,
-        /// Its words.
+        /// The signer's message.
         reason: String,
-        /// Whether it refused before it took part.
+        /// Whether it declined before joining, and did not abort after.
         declined: bool,
-        /// Whether this node's partial signature is out, so that others may finish.
+        /// Whether this node's partial signature was sent, so that the others may still complete the session.
         may_still_complete: bool,
     },
     /// The proposal expired. Durable.
     SessionExpired {
-        /// Whether this node's partial signature is out, so that others may finish.
+        /// Whether this node's partial signature was sent, so that the others may still complete the session.
         may_still_complete: bool,
     },
     /// This node closed the session.
@@ -156,50 +157,50 @@ pub enum Event {
     KeyInUseElsewhere,
     /// The signer failed and will be retried.
     SignerFailed {
-        /// Why.
+        /// The failure.
         error: SignerError,
     },
     /// A peer connected.
     PeerConnected {
         /// Its libp2p peer id.
         peer: String,
-        /// Its signer key, once it proved it.
+        /// Its signer key, if it has proved one.
         signer: Option<SignerKey>,
     },
     /// A peer disconnected.
     PeerDisconnected {
         /// Its libp2p peer id.
         peer: String,
-        /// Its signer key, if it had proved it.
+        /// Its signer key, if it had proved one.
         signer: Option<SignerKey>,
     },
     /// A signer of this session disconnected.
     ParticipantDisconnected {
-        /// Its signer index.
+        /// The signer's index.
         signer: usize,
     },
     /// The store cannot commit; nothing is signed until it can. The node retries.
     StoreFailed {
-        /// Why.
+        /// The failure.
         error: StoreError,
     },
     /// Part of the network layer failed; the node continues without it.
     NetworkDegraded {
-        /// Which, and why.
+        /// The failed part, and why it failed.
         reason: String,
     },
 }
 
-/// How deep a transaction lies in the chain.
+/// Depth of a transaction in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
     /// The block's height.
     pub height: u32,
-    /// The block itself counts as one.
+    /// Confirmations; the block itself counts as one.
     pub confirmations: u32,
 }
 
-/// The durable events. At most one of a kind waits for its acknowledgement in each session.
+/// Kind of a durable event. At most one of a kind waits for acknowledgement in each session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum DurableKind {
@@ -232,7 +233,7 @@ pub enum DurableKind {
 }
 
 impl DurableKind {
-    /// The kind that a stored number stands for.
+    /// Converts a stored number; `None` if it stands for no kind.
     pub fn from_number(number: u32) -> Option<Self> {
         use DurableKind::*;
         const ALL: [DurableKind; 13] = [
@@ -254,13 +255,13 @@ impl DurableKind {
     }
 }
 
-/// An event, with the session it belongs to.
+/// Event with its session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionEvent {
     /// The session; `None` for events of the network.
     pub session: Option<SessionId>,
-    /// What happened.
+    /// The event itself.
     pub event: Event,
-    /// Set if the application has to acknowledge it: it comes again after a restart until then.
+    /// Kind of a durable event, which the application has to acknowledge; `None` for others.
     pub durable: Option<DurableKind>,
 }

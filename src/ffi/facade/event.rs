@@ -51,23 +51,23 @@ pub enum Event {
     SessionJoined {
         /// The signer's index.
         signer: SignerIndex,
-        /// How many signers accepted so far.
+        /// Number of signers that have joined.
         joined: u32,
-        /// How many signers there are.
+        /// Number of signers.
         signers: u32,
     },
     /// All signers joined.
     SessionReady,
     /// All nonces of an attempt arrived.
     NoncesComplete {
-        /// The attempt, from 0 on.
+        /// The attempt, counted from 0.
         attempt: u32,
     },
     /// The signatures are complete: this node is a holder. Durable.
     SessionComplete {
         /// 64 bytes for each message.
         signatures: Vec<Vec<u8>>,
-        /// The finished transaction, if the proposal is of one.
+        /// The signed transaction; none in sessions over raw messages.
         transaction: Option<SignedTransaction>,
         /// All signer indices, the elected coordinator first.
         priority_list: Vec<SignerIndex>,
@@ -78,35 +78,35 @@ pub enum Event {
     ShouldBroadcast {
         /// This node's own signer index.
         signer: SignerIndex,
-        /// The turn, from 0 on.
+        /// The turn, counted from 0.
         turn: u32,
         /// When the next turn opens, by this node's clock; none for the last turn.
         next_turn_at: Option<SystemTime>,
         /// 64 bytes for each message.
         signatures: Vec<Vec<u8>>,
-        /// The finished transaction, if the proposal is of one.
+        /// The signed transaction; none in sessions over raw messages.
         transaction: Option<SignedTransaction>,
     },
     /// A turn opened because the coordinators before it did not broadcast in time.
     CoordinatorFailed {
-        /// The signers of the turns before it that were not reported yet. Turns missed while asleep come as one.
+        /// Coordinators of earlier turns that were not reported before. Turns missed while asleep come as one event.
         failed: Vec<SignerIndex>,
-        /// The signers of this turn.
+        /// Coordinators of this turn.
         next: Vec<SignerIndex>,
-        /// The turn, from 0 on.
+        /// The turn, counted from 0.
         turn: u32,
     },
     /// All turns have passed; this node keeps submitting. Durable.
     FailoverExhausted {
-        /// How many turns there were.
+        /// Number of turns.
         turns: u32,
-        /// How often this node submitted.
+        /// Number of submissions by this node.
         submissions: u32,
-        /// The last refusal of the transaction, if there was one.
+        /// The last rejection of the transaction, if there was one.
         rejection: Option<String>,
         /// Signers that claimed to have broadcast.
         claims: Vec<SignerIndex>,
-        /// The finished transaction, if the proposal is of one.
+        /// The signed transaction; none in sessions over raw messages.
         transaction: Option<SignedTransaction>,
     },
     /// A signer claims to have broadcast the transaction. Without an observer the application has to verify that, and
@@ -131,7 +131,7 @@ pub enum Event {
     },
     /// A conflicting transaction is in a block. Durable.
     BroadcastConflict {
-        /// That transaction's id.
+        /// The conflicting transaction's id.
         txid: Txid,
     },
     /// The transaction was seen and has disappeared (evicted or reorganised): a new watch starts. Durable.
@@ -146,18 +146,18 @@ pub enum Event {
     },
     /// The session made no progress for a while.
     SessionStalled {
-        /// The signers that everybody waits for.
+        /// Signers that the session waits for.
         missing: Vec<SignerIndex>,
         /// Time since the last progress.
         since: Duration,
     },
     /// A signer provably violated the protocol. Durable.
     SessionFailed {
-        /// The signer indices of the culprits.
+        /// Signers that violated it.
         culprits: Vec<SignerIndex>,
         /// A proof against each, for `verify_proof`.
         proofs: Vec<Vec<u8>>,
-        /// Whether this node's partial signature is out, so that others may finish.
+        /// Whether this node's partial signature was sent, so that the others may still complete the session.
         may_still_complete: bool,
     },
     /// A signer declined or aborted. Durable.
@@ -166,14 +166,14 @@ pub enum Event {
         by: SignerIndex,
         /// The signer's message.
         reason: String,
-        /// Whether it declined, before it took part.
+        /// Whether it declined before joining, and did not abort after.
         declined: bool,
-        /// Whether this node's partial signature is out, so that others may finish.
+        /// Whether this node's partial signature was sent, so that the others may still complete the session.
         may_still_complete: bool,
     },
     /// The proposal expired. Durable.
     SessionExpired {
-        /// Whether this node's partial signature is out, so that others may finish.
+        /// Whether this node's partial signature was sent, so that the others may still complete the session.
         may_still_complete: bool,
     },
     /// This node closed the session.
@@ -191,14 +191,14 @@ pub enum Event {
     PeerConnected {
         /// Its libp2p peer id.
         peer: String,
-        /// Its signer key, once it proved it.
+        /// Its signer key, if it has proved one.
         signer: Option<SignerKey>,
     },
     /// A peer disconnected.
     PeerDisconnected {
         /// Its libp2p peer id.
         peer: String,
-        /// Its signer key, if it had proved it.
+        /// Its signer key, if it had proved one.
         signer: Option<SignerKey>,
     },
     /// A signer of this session disconnected.
@@ -215,7 +215,7 @@ pub enum Event {
     },
     /// Part of the network layer failed; the node continues without it.
     NetworkDegraded {
-        /// Which part, and why.
+        /// The failed part, and why it failed.
         reason: String,
     },
 }
