@@ -1,4 +1,4 @@
-//! Starting a node.
+//! Configuration and start of a node.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -32,9 +32,9 @@ use crate::store::schema::{self, Contents};
 use crate::store::thread::{SYNC_AFTER, StoreThread};
 use crate::store::{Durability, Store};
 
-/// Longer durations mean the same, and can be added to any moment.
+/// Upper bound of configured durations, so that they can be added to any time.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// Calls that wait for a Broadcaster, a ChainObserver or a Signer.
+/// Maximum number of queued calls of a Broadcaster, a ChainObserver or a Signer.
 const LANE: usize = 4096;
 
 enum StoreChoice {
@@ -43,7 +43,7 @@ enum StoreChoice {
     Given(Box<dyn Store>),
 }
 
-/// Sets a node up. A signer, a store, and an observer or the explicit lack of one are needed.
+/// Builder of a [`Node`]. Needed are a signer, a store, and an observer or [`NodeBuilder::without_observer`].
 #[must_use = "call start()"]
 pub struct NodeBuilder {
     signer: Option<NodeSigner>,
@@ -76,38 +76,38 @@ impl NodeBuilder {
         }
     }
 
-    /// The key, in this process's memory.
+    /// Sets the signer, whose key is in this process's memory.
     pub fn signer(mut self, signer: LocalSigner) -> Self {
         self.signer = Some(NodeSigner::Local(Arc::new(signer)));
         self
     }
 
-    /// The key, in this process's memory, shared with the application: so that it can lock and unlock it.
+    /// Sets a signer that the application shares, so that it can lock and unlock it.
     pub fn shared_signer(mut self, signer: Arc<LocalSigner>) -> Self {
         self.signer = Some(NodeSigner::Local(signer));
         self
     }
 
-    /// A signer in another process or a device. It gets a thread of its own.
+    /// Sets a signer in another process or a device. It is called on a thread of its own.
     pub fn foreign_signer(mut self, signer: Arc<dyn Signer>) -> Self {
         self.signer = Some(NodeSigner::Foreign(signer));
         self
     }
 
-    /// The file in which sessions are kept. One node at a time may have it open.
+    /// Sets the file that stores sessions. One node at a time can open it; it is created if it does not exist.
     pub fn store_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.store = StoreChoice::Path(path.into());
         self
     }
 
-    /// Another store. [`MemoryStore`](crate::store::memory::MemoryStore) forgets everything at its end: a node that
-    /// restarts without its store can sign, but not take up its sessions.
+    /// Sets another store. [`MemoryStore`](crate::store::memory::MemoryStore) is lost with the process: a node that
+    /// restarts without its store can sign, but cannot resume its sessions.
     pub fn store(mut self, store: impl Store + 'static) -> Self {
         self.store = StoreChoice::Given(Box::new(store));
         self
     }
 
-    /// Address to listen on, as a multiaddress such as `/ip4/0.0.0.0/tcp/4001`. Replaces the default (a free port
+    /// Adds an address to listen on, as a multiaddress such as `/ip4/0.0.0.0/tcp/4001`. Replaces the default (a free port
     /// on every interface); call again for more.
     pub fn listen(mut self, address: &str) -> Self {
         let first =
@@ -121,14 +121,14 @@ impl NodeBuilder {
         self
     }
 
-    /// Address of a peer to connect to, and to connect to again. Call again for more.
+    /// Adds the address of a peer to connect to, and to reconnect to. Call again for more.
     pub fn peer(mut self, address: &str) -> Self {
         self.with_address(address, Purpose::Dial, |network, address| network.peers.push(address));
         self
     }
 
-    /// Where the distributed hash table is entered in which signers find each other by their keys: a server of it, with
-    /// its peer id, such as `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. It need not be a signer. Call again for more.
+    /// Adds a bootstrap server of the distributed hash table in which signers find each other by their keys, with its
+    /// peer id, such as `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. It need not be a signer. Call again for more.
     pub fn bootstrap_peer(mut self, address: &str) -> Self {
         self.with_address(address, Purpose::DialServer, |network, address| {
             network.bootstrap_peers.push(address)
@@ -136,20 +136,20 @@ impl NodeBuilder {
         self
     }
 
-    /// A relay through which others reach this node, with its peer id, such as
+    /// Adds a relay through which others reach this node, with its peer id, such as
     /// `/dns4/relay.example/tcp/4001/p2p/12D3KooW…`. Call again for more.
     pub fn relay(mut self, address: &str) -> Self {
         self.with_address(address, Purpose::DialServer, |network, address| network.relays.push(address));
         self
     }
 
-    /// What this node does in the distributed hash table. Default: it asks, and publishes where it is.
+    /// Sets this node's role in the distributed hash table. Default: it looks up signers and publishes its addresses.
     pub fn dht(mut self, mode: DhtMode) -> Self {
         self.network.get_or_insert_with(NetworkConfig::default).dht = mode;
         self
     }
 
-    /// Whether to announce this node on the local network, and to look there for signers. Off by default; see
+    /// Sets whether to announce this node on the local network, and to discover signers there. Off by default; see
     /// [`NetworkConfig::mdns`].
     pub fn mdns(mut self, on: bool) -> Self {
         self.network.get_or_insert_with(NetworkConfig::default).mdns = on;
@@ -168,7 +168,7 @@ impl NodeBuilder {
         }
     }
 
-    /// All settings of the network.
+    /// Sets all settings of the network.
     pub fn network(mut self, config: NetworkConfig) -> Self {
         let listen = config.listen.iter().map(|address| check_address(address, Purpose::Listen));
         let dialled = config.peers.iter().chain(&config.bootstrap_peers).chain(&config.relays);
@@ -180,31 +180,33 @@ impl NodeBuilder {
         self
     }
 
-    /// No network: sessions go by export and import alone.
+    /// Starts without a network: sessions are exchanged by export and import alone.
     pub fn offline(mut self) -> Self {
         self.network = None;
         self
     }
 
-    /// Submits by itself when this node's turn comes.
+    /// Sets the broadcaster, by which the node submits transactions itself when its turn comes.
     pub fn broadcaster(mut self, broadcaster: Arc<dyn Broadcaster>) -> Self {
         self.broadcaster = Some(broadcaster);
         self
     }
 
-    /// Looks at the chain, and so decides when a watch pauses and ends.
+    /// Sets the observer of the chain, which decides when a watch pauses and ends.
     pub fn observer(mut self, observer: Arc<dyn ChainObserver>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// The application is the observer: it looks at the chain and calls `notify_broadcast_complete`.
+    /// Makes the application the observer: it checks the chain and calls
+    /// [`Session::notify_broadcast_complete`](super::Session::notify_broadcast_complete).
     pub fn without_observer(mut self) -> Self {
         self.without_observer = true;
         self
     }
 
-    /// Gets all events, one at a time, on a thread of its own. Returning `Err(KeepEvent)` keeps a durable one.
+    /// Sets the handler of all events, called one at a time on a thread of its own. Returning `Err(KeepEvent)` leaves
+    /// a durable event unacknowledged.
     pub fn event_handler(
         mut self,
         handler: impl Fn(&NodeEvent) -> Result<(), KeepEvent> + Send + Sync + 'static,
@@ -213,57 +215,59 @@ impl NodeBuilder {
         self
     }
 
-    /// Confirmations after which a watch ends. Default 6, at least 1.
+    /// Sets the number of confirmations at which a watch ends, at least 1. Default: 6.
     pub fn final_depth(mut self, confirmations: u32) -> Self {
         self.settings.final_depth = confirmations;
         self
     }
 
-    /// After how much silence a signer counts as down, which opens turns sooner. Off by default.
+    /// Sets the time without traffic after which a signer counts as down, so that turns open sooner. Default: never.
     pub fn dead_after(mut self, silence: Duration) -> Self {
         self.settings.dead_after = Some(silence.min(LONGEST));
         self
     }
 
-    /// Whether to tell the others that this node broadcast. On by default.
+    /// Sets whether to report this node's broadcasts to the other signers. On by default.
     pub fn claims(mut self, send: bool) -> Self {
         self.settings.claims = send;
         self
     }
 
-    /// Whether to report to the others that this node cannot broadcast. On by default.
+    /// Sets whether to report to the other signers that this node cannot broadcast. On by default.
     pub fn nacks(mut self, send: bool) -> Self {
         self.settings.nacks = send;
         self
     }
 
-    /// After how long without progress a session is reported as stalled. Default 10 s.
+    /// Sets the time without progress after which a session counts as stalled. Default: 10 s.
     pub fn stall_after(mut self, silence: Duration) -> Self {
         self.settings.stall_after = silence.min(LONGEST);
         self
     }
 
-    /// How many sessions may be open at once. Default 4096.
+    /// Sets the maximum number of open sessions. Default: 4096.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.settings.max_sessions = sessions;
         self
     }
 
-    /// How many threads the nodes share.
+    /// Sets the number of worker threads, which all nodes of the profile share.
     pub fn runtime(mut self, profile: RuntimeProfile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// Where this node's log goes. Never a global subscriber.
+    /// Sets the subscriber of this node's log. The library never sets a global one.
     pub fn tracing(mut self, dispatch: tracing::Dispatch) -> Self {
         self.tracing = Some(dispatch);
         self
     }
 
-    /// Opens the store, takes up its sessions, and starts. Durable events that were not acknowledged come again.
+    /// Opens the store, resumes its sessions, and starts the node. Durable events that were not acknowledged are
+    /// delivered again.
     ///
-    /// Errors: something is missing or contradicts itself, the store cannot be opened, the identity in it is damaged.
+    /// Errors: the configuration is incomplete or contradicts itself; the store cannot be opened; the identity in it is
+    /// damaged.
     pub fn start(mut self) -> Result<Node, Error> {
         match self.tracing.take() {
             Some(dispatch) => tracing::dispatcher::with_default(&dispatch, || self.open()),
@@ -299,12 +303,14 @@ impl NodeBuilder {
         }
         for (id, stored) in &contents.sessions {
             if let Err(error) = engine.load(stored, now) {
-                tracing::error!(session = %id, %error, "a stored session cannot be read");
+                tracing::error!(session = %id, %error, "a stored session cannot be decoded");
                 return Err(error);
             }
         }
 
-        let thread = |error: std::io::Error| Error::Config(format!("no thread could be started: {error}"));
+        let thread = |error: std::io::Error| {
+            Error::Config(format!("the system started no thread ({error}); free resources and try again"))
+        };
         let lane = |name| Lane::spawn(name, LANE, runtime.clone()).map_err(thread);
         let shared_lane = |name| lane(name).map(Arc::new);
         let (commands, inbox) = mpsc::unbounded_channel();

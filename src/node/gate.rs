@@ -1,4 +1,4 @@
-//! Events that wait until what they tell of is on the disk.
+//! Events that wait for the commit of what they report.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::event::delivery::Delivery;
 use crate::protocol::event::SessionEvent;
 
-/// Lets an event pass once its batch is committed. The store's thread opens it, so that an event is on its way before
-/// the actor has even heard of the commit.
+/// Queue of events, each delivered once its batch is committed. The store's thread reports commits here directly, so
+/// that no event waits for the actor.
 pub(crate) struct Gate {
     delivery: Arc<Delivery>,
     state: Mutex<State>,
@@ -15,9 +15,9 @@ pub(crate) struct Gate {
 
 #[derive(Default)]
 struct State {
-    /// The last batch of those that are on the disk without a gap. Batches count from 1.
+    /// The last of the batches that are committed without a gap. Batches count from 1.
     committed: u64,
-    /// By the batch that they wait for, in their order.
+    /// Events by the batch that they wait for, in their order.
     held: HashMap<u64, Vec<SessionEvent>>,
 }
 
@@ -30,7 +30,7 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers the event when this batch is on the disk. The batches of one session's events must not decrease.
+    /// Delivers the event when this batch is committed. The batches of one session's events must not decrease.
     pub(crate) fn after(&self, batch: u64, event: SessionEvent) {
         let mut state = self.state();
         if batch > state.committed {
@@ -41,7 +41,7 @@ impl Gate {
         }
     }
 
-    /// A batch is on the disk. One whose predecessor failed does not count: it is committed again, behind that.
+    /// Reports that a batch is committed. One whose predecessor failed does not count: it is committed again after it.
     pub(crate) fn committed(&self, batch: u64) {
         let mut state = self.state();
         if batch != state.committed + 1 {

@@ -1,4 +1,4 @@
-//! A session's handle.
+//! Handle of a session.
 
 use super::{Node, Reply};
 use crate::error::Error;
@@ -7,7 +7,7 @@ use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SessionStatus;
 use crate::types::{SessionId, Signature, SignedTransaction, Txid};
 
-/// A session of a node. Cheap to clone. It keeps the node's memory, not the node running.
+/// Handle of a session. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Session {
     node: Node,
@@ -24,43 +24,44 @@ impl Session {
         self.id
     }
 
-    /// Consents to the proposal: this node will sign. Opens a closed session again. Answers once it is on the disk.
+    /// Consents to the proposal: this node will sign. Opens a closed session again. Answers once it is synced.
     pub fn join(&self) -> Reply<()> {
         let id = self.id;
         self.node.request(move |engine, request, now| engine.join(&id, request, now))
     }
 
-    /// Refuses the proposal, which ends the session for everybody. At most 256 bytes of reason.
+    /// Declines the proposal, which ends the session for all signers. `reason` has at most 256 bytes.
     pub fn decline(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
         self.node.request(move |engine, request, now| engine.decline(&id, reason, request, now))
     }
 
-    /// Stops taking part. If this node's partial signature is out, others may still finish.
+    /// Aborts the session. If this node's partial signature was sent, the others may still complete it. `reason` has at
+    /// most 256 bytes.
     pub fn abort(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
         self.node.request(move |engine, request, now| engine.abort(&id, reason, request, now))
     }
 
-    /// Forgets the session, but for a tombstone until its expiry.
+    /// Closes the session and deletes it, except for a tombstone until its expiry.
     pub fn close_session(&self) -> Reply<()> {
         let id = self.id;
         self.node.request(move |engine, request, now| engine.close(&id, request, now))
     }
 
-    /// How it stands.
+    /// Status of the session.
     pub fn status(&self) -> Reply<SessionStatus> {
         let id = self.id;
         self.node.question(move |engine, now| engine.status(&id, now).ok_or(Error::UnknownSession(id)))
     }
 
-    /// Its terms.
+    /// Terms of the session.
     pub fn proposal(&self) -> Reply<Proposal> {
         let id = self.id;
         self.node.question(move |engine, _| engine.proposal(&id).ok_or(Error::UnknownSession(id)))
     }
 
-    /// The finished signatures, one for each message; `None` until they exist.
+    /// Signatures, one for each message; `None` until they are complete.
     pub fn final_signatures(&self) -> Reply<Option<Vec<Signature>>> {
         let id = self.id;
         self.node.question(move |engine, _| {
@@ -69,7 +70,7 @@ impl Session {
         })
     }
 
-    /// The finished transaction; `None` until it exists, and in sessions over raw messages.
+    /// Signed transaction; `None` until the signatures are complete, and in sessions over raw messages.
     pub fn final_transaction(&self) -> Reply<Option<SignedTransaction>> {
         let id = self.id;
         self.node.question(move |engine, _| {
@@ -78,13 +79,13 @@ impl Session {
         })
     }
 
-    /// The election: coordinator, priority list, proof.
+    /// Result of the election: coordinator, priority list, proof.
     pub fn election(&self) -> Reply<Election> {
         let id = self.id;
         self.node.question(move |engine, _| engine.election(&id).ok_or(Error::UnknownSession(id)))
     }
 
-    /// All signer indices, in the order in which they take their turn.
+    /// All signer indices in the order of their turns.
     pub fn priority_list(&self) -> Reply<Vec<usize>> {
         let id = self.id;
         self.node.question(move |engine, _| {
@@ -92,7 +93,7 @@ impl Session {
         })
     }
 
-    /// Whether this node's signer was elected: the first of the list.
+    /// Whether this node's signer is the elected coordinator, the first of the priority list.
     pub fn is_coordinator(&self) -> Reply<bool> {
         let id = self.id;
         self.node.question(move |engine, _| {
@@ -107,7 +108,7 @@ impl Session {
         self.node.question(move |engine, _| engine.own_turn_open(&id).ok_or(Error::UnknownSession(id)))
     }
 
-    /// The libp2p peer id of the elected coordinator, if it is connected.
+    /// libp2p peer id of the elected coordinator; `None` if it is not connected.
     pub fn coordinator_peer_id(&self) -> Reply<Option<String>> {
         let (id, own_peer) = (self.id, self.node.peer_id().to_owned());
         self.node.ask(move |actor, reply| {
@@ -125,28 +126,29 @@ impl Session {
         })
     }
 
-    /// Says that the transaction was broadcast, or seen. Without an observer that ends this node's watch. The
-    /// transaction's id is needed only in sessions over raw messages, to tell the others.
+    /// Reports that the transaction was broadcast, or seen. Without an observer this ends the node's watch. `txid` is
+    /// needed in sessions over raw messages only, for the claim to the other signers.
     pub fn notify_broadcast_complete(&self, txid: Option<Txid>) -> Reply<()> {
         let id = self.id;
         self.node.request(move |engine, request, now| engine.notify_broadcast(&id, txid, request, now))
     }
 
-    /// Reports that this node cannot broadcast: the next signers take over at once. At most 256 bytes of reason.
+    /// Reports that this node cannot broadcast: the next turn opens at once. `reason` has at most 256
+    /// bytes.
     pub fn report_broadcast_failed(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
         self.node
             .request(move |engine, request, now| engine.report_broadcast_failed(&id, reason, request, now))
     }
 
-    /// Broadcasts now, whoever's turn it is.
+    /// Submits now, in whichever turn.
     pub fn broadcast_now(&self) -> Reply<()> {
         let id = self.id;
         self.node.request(move |engine, request, now| engine.broadcast_now(&id, request, now))
     }
 
-    /// Everything the session holds, as bytes for [`Node::import`]: push, QR code, mailbox or file instead of the
-    /// network. Nothing in it is secret but the terms. Answers once all of it is on the disk.
+    /// Everything that the session stores, as bytes for [`Node::import`]: for exchange by file, mailbox, push message or
+    /// QR code instead of the network. Only the terms in it are confidential. Answers once all of it is synced.
     pub fn export(&self) -> Reply<Vec<u8>> {
         let id = self.id;
         self.node.request(move |engine, request, now| engine.request_export(&id, request, now))

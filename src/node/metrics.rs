@@ -1,25 +1,25 @@
-//! Numbers about a running node.
+//! Counters of a running node.
 
 pub use crate::net::NetworkCounters;
 pub use crate::protocol::engine::Refused;
 pub use crate::store::thread::StoreCounters;
 
-/// A snapshot. Counters begin with the node's start.
+/// Snapshot of a node's counters, which start with the node.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Sessions that the node holds, closed ones too.
+    /// Number of sessions, closed ones included.
     pub sessions: usize,
-    /// Frames handed to the network.
+    /// Number of frames sent.
     pub frames_sent: u64,
-    /// Input that was refused.
+    /// Input that was refused, by reason.
     pub refused: Refused,
-    /// The store.
+    /// Counters of the store.
     pub store: StoreCounters,
-    /// The network.
+    /// Counters of the network.
     pub network: NetworkCounters,
-    /// Events that wait for the application.
+    /// Number of queued events.
     pub events_waiting: usize,
-    /// Notices that were dropped, for the application did not take them in time.
+    /// Number of events that were dropped from a full queue; durable ones never are.
     pub notices_dropped: u64,
 }

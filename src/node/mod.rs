@@ -1,4 +1,4 @@
-//! A node: one signer's sessions, its peers, its store and its way to the chain.
+//! [`Node`]: the sessions of one signer, its peers, its store and its Bitcoin backend.
 
 mod actor;
 mod builder;
@@ -39,12 +39,12 @@ use crate::signer::{LocalSigner, Signer};
 use crate::store::thread::StoreThread;
 use crate::types::{SessionId, SignerKey};
 
-/// Who holds the key.
+/// Signer of a node.
 #[derive(Clone)]
 pub(crate) enum NodeSigner {
-    /// In this process: it answers at once.
+    /// In this process: called directly.
     Local(Arc<LocalSigner>),
-    /// Elsewhere: it gets a lane.
+    /// Of the application: called on a lane.
     Foreign(Arc<dyn Signer>),
 }
 
@@ -57,7 +57,7 @@ impl NodeSigner {
     }
 }
 
-/// Reads and completes transactions, in builds that can.
+/// Codec of transactions, in builds that have one.
 pub(crate) fn transaction_codec() -> Arc<dyn TransactionCodec> {
     #[cfg(feature = "bitcoin")]
     let codec = crate::chain::transaction::BitcoinTransactions;
@@ -85,7 +85,7 @@ impl Drop for Shared {
     }
 }
 
-/// A running node. Cheap to clone; the last clone's drop asks it to stop.
+/// Running node. Cheap to clone; dropping the last clone requests its stop.
 #[derive(Clone)]
 pub struct Node(Arc<Shared>);
 
@@ -96,12 +96,12 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Sets a node up.
+    /// Builder of a node.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::new()
     }
 
-    /// Runs on the actor, and brings its answer.
+    /// Runs a call on the actor, and returns its answer.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Actor, oneshot::Sender<Result<T, Error>>) + Send + 'static,
@@ -119,19 +119,19 @@ impl Node {
         }
     }
 
-    /// Whether the node ended by a fault of libmusig. Every operation then answers [`Error::Internal`]; stop it and
-    /// start a new one on the same store.
+    /// Whether the node ended by an internal error of libmusig. Every operation then answers [`Error::Internal`]; stop
+    /// the node and start a new one on the same store.
     pub fn failed(&self) -> bool {
         self.0.health.failed()
     }
 
-    /// Panics inside the node, as a fault of libmusig would.
+    /// Panics inside the node, as an internal error would.
     #[cfg(feature = "test-hooks")]
     pub fn inject_panic(&self) -> Reply<()> {
         self.ask(|_, _: oneshot::Sender<Result<(), Error>>| panic!("injected by a test"))
     }
 
-    /// Asks the engine something that it answers at once.
+    /// Query of the engine, answered at once.
     pub(crate) fn question<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Engine, Time) -> Result<T, Error> + Send + 'static,
@@ -139,7 +139,7 @@ impl Node {
         self.ask(|actor, reply| drop(reply.send(question(&mut actor.engine, platform::now()))))
     }
 
-    /// Asks the engine for something that is done once it is on the disk.
+    /// Request to the engine, answered once it is synced.
     pub(crate) fn request<T: Send + 'static>(
         &self,
         begin: impl FnOnce(&mut Engine, RequestId, Time) -> Result<T, Error> + Send + 'static,
@@ -147,8 +147,10 @@ impl Node {
         self.ask(|actor, reply| actor.request(reply, begin))
     }
 
-    /// Proposes a session to its signers, and consents to it. Answers once that is on the disk; what becomes of it
-    /// comes as events.
+    /// Proposes a session to its signers, and consents to it. Answers once that is synced; its progress is reported by
+    /// events.
+    ///
+    /// Errors: the terms are invalid; the limit of open sessions is exceeded.
     pub fn create_session(&self, request: SessionRequest) -> Reply<Session> {
         let (node, key) = (self.clone(), self.0.key);
         self.request(move |engine, id, now| {
@@ -158,12 +160,12 @@ impl Node {
         })
     }
 
-    /// A handle for a session, whether or not it exists.
+    /// Handle of a session, whether or not it exists.
     pub fn session(&self, id: SessionId) -> Session {
         Session::new(self.clone(), id)
     }
 
-    /// All sessions that the node holds, closed ones too.
+    /// Status of all sessions, closed ones included.
     pub fn sessions(&self) -> Reply<Vec<SessionStatus>> {
         self.question(|engine, now| {
             let ids = engine.ids();
@@ -171,8 +173,8 @@ impl Node {
         })
     }
 
-    /// Takes what [`Session::export`] made, from whatever way it came: the same checks and limits as by network.
-    /// Answers the sessions in it.
+    /// Imports the bytes of [`Session::export`], with the same checks and limits as for input from the network. Answers
+    /// with the sessions in them.
     pub fn import(&self, bytes: Vec<u8>) -> Reply<Vec<Session>> {
         let node = self.clone();
         self.ask(move |actor, reply| {
@@ -180,7 +182,7 @@ impl Node {
                 Some(error) => Err(error),
                 None => actor.engine.import(&bytes, platform::now()),
             };
-            // So that the answer to it is in the next export.
+            // What the engine answers is then in the next export.
             actor.settle();
             let handles =
                 |ids: Vec<SessionId>| ids.into_iter().map(|id| Session::new(node.clone(), id)).collect();
@@ -188,9 +190,9 @@ impl Node {
         })
     }
 
-    /// Connects to an address, and again whenever it is not connected.
+    /// Connects to an address, and reconnects whenever the connection is lost.
     ///
-    /// Errors: it is no multiaddress, this build cannot dial it, or the node has no network.
+    /// Errors: the address is not a multiaddress; this build cannot dial it; the node is offline.
     pub fn add_peer(&self, address: &str) -> Reply<()> {
         let address = match parse_address(address, Purpose::Dial) {
             Ok(address) => address,
@@ -199,14 +201,14 @@ impl Node {
         self.ask(move |actor, reply| {
             let done = match &actor.network {
                 Some(network) if network.try_command(NetCommand::AddPeer(address)) => Ok(()),
-                Some(_) => Err(Error::Network("too many commands wait for it; try again".into())),
-                None => Err(Error::Network("this node was started offline".into())),
+                Some(_) => Err(Error::Network("too many commands are queued; try again".into())),
+                None => Err(Error::Network("this node is offline; start it with a network".into())),
             };
             drop(reply.send(done));
         })
     }
 
-    /// The addresses under which others may reach this node, with its peer id: what they pass to `peer`.
+    /// Addresses at which others may reach this node, with its peer id, for their [`NodeBuilder::peer`].
     pub fn listen_addresses(&self) -> Reply<Vec<String>> {
         let peer = self.0.peer.clone();
         self.ask(move |actor, reply| {
@@ -215,7 +217,7 @@ impl Node {
         })
     }
 
-    /// The signer keys that are connected now.
+    /// Keys of the connected signers.
     pub fn connected_signers(&self) -> Reply<Vec<SignerKey>> {
         self.ask(|actor, reply| drop(reply.send(Ok(actor.peer_of.keys().copied().collect()))))
     }
@@ -225,15 +227,15 @@ impl Node {
         self.0.key
     }
 
-    /// This node's libp2p peer id. It is no secret and has nothing to do with the signer key.
+    /// This node's libp2p peer id, which is public and independent of the signer key.
     pub fn peer_id(&self) -> &str {
         &self.0.peer
     }
 
-    /// Waits for the next event. Each comes once per process; a durable one comes again after a restart until
-    /// [`Node::event_handled`] is called.
+    /// Waits for the next event. Each is delivered once per process; a durable one is delivered again after a restart
+    /// until [`Node::event_handled`] is called.
     ///
-    /// Errors: there is a handler, or somebody waits already; the node stopped.
+    /// Errors: [`Error::ConsumerExists`]; [`Error::NodeStopped`].
     pub fn next_event(&self) -> Reply<NodeEvent> {
         match self.0.delivery.next() {
             Ok(receiver) => {
@@ -244,37 +246,41 @@ impl Node {
         }
     }
 
-    /// Takes the next event, if there is one.
+    /// Takes the next event; `None` if there is none yet.
+    ///
+    /// Errors: [`Error::ConsumerExists`]; [`Error::NodeStopped`].
     pub fn try_next_event(&self) -> Result<Option<NodeEvent>, Error> {
         self.0.delivery.try_next()
     }
 
-    /// Takes the next event, and blocks this thread for at most `limit` until there is one. `None` limit: until
-    /// the node stops. `Ok(None)`: there was none in time.
+    /// Takes the next event, and blocks this thread for at most `limit` until there is one; without a limit until the
+    /// node stops. `Ok(None)`: none arrived in time.
+    ///
+    /// Errors: [`Error::ConsumerExists`]; [`Error::NodeStopped`].
     pub fn next_event_within(&self, limit: Option<Duration>) -> Result<Option<NodeEvent>, Error> {
         self.0.delivery.next_within(limit)
     }
 
-    /// A descriptor that is readable while an event waits for `next_event`, or when the node has stopped. It is the
-    /// node's, and is made at the first call.
+    /// File descriptor that is readable while an event waits for `next_event`, or when the node has stopped. The node
+    /// owns it and opens it at the first call.
     ///
-    /// Errors: there is a handler; the process has no descriptor left.
+    /// Errors: [`Error::ConsumerExists`] if there is a handler; [`Error::Config`] if the process has no descriptor left.
     #[cfg(unix)]
     pub fn event_descriptor(&self) -> Result<std::os::fd::RawFd, Error> {
         self.0.delivery.descriptor()
     }
 
-    /// Gives an event back that could not be handed on: it is the next one again.
+    /// Returns an event that could not be processed: it becomes the next one again.
     pub fn return_event(&self, event: NodeEvent) {
         self.0.delivery.give_back(event);
     }
 
-    /// Acknowledges a durable event. `false`: there is none of this number, or it was acknowledged before.
+    /// Acknowledges a durable event. `false`: no event with this id is unacknowledged.
     pub fn event_handled(&self, id: u64) -> bool {
         self.0.delivery.handled(id)
     }
 
-    /// Hands out all durable events again that were not acknowledged, under new numbers.
+    /// Delivers all unacknowledged durable events again, with new ids.
     pub fn redeliver(&self) -> Reply<()> {
         self.ask(|actor, reply| {
             actor.delivery.forget_durable();
@@ -284,7 +290,7 @@ impl Node {
         })
     }
 
-    /// Signs this node's presence anew, after a locked signer was unlocked.
+    /// Signs and publishes this node's presence record again, after a locked signer was unlocked.
     pub fn announce(&self) -> Reply<()> {
         self.ask(|actor, reply| {
             actor.sign_presence();
@@ -292,37 +298,39 @@ impl Node {
         })
     }
 
-    /// Numbers about the node.
+    /// Counters of the node.
     pub fn metrics(&self) -> Reply<Metrics> {
         self.ask(|actor, reply| drop(reply.send(Ok(actor.metrics()))))
     }
 
-    /// Commits, closes the store and releases its lock. Until [`Node::resume`] nothing happens and operations
-    /// answer [`Error::Suspended`]. For phones, before the system suspends the application.
+    /// Commits, closes the store and releases its lock. Until [`Node::resume`] the node is idle and operations answer
+    /// [`Error::Suspended`]. For phones, before the system suspends the application.
     ///
-    /// Errors: the store did not take everything. It is closed all the same, and [`Node::resume`] commits the rest.
+    /// Errors: [`Error::Store`] if a commit failed. The store is closed all the same, and [`Node::resume`] commits the
+    /// rest.
     pub fn suspend(&self) -> Reply<()> {
         self.ask(|actor, reply| actor.suspend(reply))
     }
 
-    /// Opens the store again, connects, and looks at the chain before anything is submitted. It answers when the
-    /// store takes commits: what it did not take before is committed first. So after a failure of the disk, which
-    /// [`Event::StoreFailed`](crate::event::Event::StoreFailed) told of, `suspend` and `resume` try it again.
+    /// Opens the store again, reconnects, and queries the chain before anything is submitted. Answers once the store
+    /// commits; what failed before is committed first. So after a failure of the disk, reported by
+    /// [`Event::StoreFailed`](crate::event::Event::StoreFailed), `suspend` and `resume` retry it.
     ///
-    /// Errors: the store cannot be opened (the node stays suspended), or still takes nothing (it is tried again
-    /// every second); [`Error::Suspended`]: suspended again meanwhile.
+    /// Errors: [`Error::Store`] if the store cannot be opened (the node stays suspended) or still cannot commit (the node
+    /// retries every second); [`Error::Suspended`] if the node was suspended again meanwhile.
     pub fn resume(&self) -> Reply<()> {
         self.ask(|actor, reply| actor.resume(reply))
     }
 
-    /// Asks the node to stop. May be called anywhere, inside callbacks too.
+    /// Requests the node's stop, and returns at once. May be called in callbacks of the node.
     pub fn request_stop(&self) {
         let _ = self.0.commands.send(Command::Stop);
     }
 
-    /// Stops, and waits until the store is closed and no callback runs or will run.
+    /// Stops the node, and waits until the store is closed and no callback runs or will run.
     ///
-    /// Errors: [`Error::WouldDeadlock`] inside a callback of this node; use [`Node::request_stop`] there.
+    /// Errors: [`Error::WouldDeadlock`] in a callback of this node, where [`Node::request_stop`] is for;
+    /// [`Error::Store`] if the last sync failed.
     pub fn stop(&self) -> Result<(), Error> {
         if self.0.fork.check().is_err() {
             return Err(Error::Forked);

@@ -1,4 +1,4 @@
-//! Answers that are waited for by `await` or by blocking, with any runtime or none.
+//! [`Reply`]: an answer to `.await` or to block on, with any runtime or none.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 
-/// The answer to an operation. `.await` it in any async runtime, or block on [`Reply::wait`].
+/// Answer of an operation. `.await` it in any async runtime, or block on [`Reply::wait`].
 ///
-/// The operation goes on if this is dropped.
-#[must_use = "await it, or block on wait(); the operation goes on either way"]
+/// The operation continues if this is dropped.
+#[must_use = "await it, or block on wait(); the operation continues either way"]
 pub struct Reply<T> {
     state: State<T>,
-    /// What is done with an answer that nobody took.
+    /// Called with an answer that was not taken.
     give_back: Option<GiveBack<T>>,
 }
 
@@ -38,7 +38,7 @@ enum State<T> {
 impl<T> Unpin for Reply<T> {}
 
 impl<T> Reply<T> {
-    /// An answer that is given back if this is dropped before it is taken.
+    /// Answer that is returned to the node if this is dropped before it is taken.
     pub(crate) fn returnable(
         receiver: oneshot::Receiver<Result<T, Error>>,
         give_back: impl FnOnce(T) + Send + 'static,
@@ -46,7 +46,7 @@ impl<T> Reply<T> {
         Self { state: State::Pending(receiver, None), give_back: Some(Box::new(give_back)) }
     }
 
-    /// An answer of a node that may fail instead of answering.
+    /// Answer of a node that may fail instead of answering.
     pub(crate) fn asked(receiver: oneshot::Receiver<Result<T, Error>>, health: Arc<Health>) -> Self {
         Self { state: State::Pending(receiver, Some(health)), give_back: None }
     }
@@ -55,7 +55,7 @@ impl<T> Reply<T> {
         Self { state: State::Ready(Some(result)), give_back: None }
     }
 
-    /// Refuses the answer from now on; brings the one that came before.
+    /// Refuses a later answer; returns the one that has arrived.
     #[cfg(feature = "uniffi")]
     pub(crate) fn cancel(&mut self) -> Option<Result<T, Error>> {
         self.give_back = None;
@@ -68,12 +68,12 @@ impl<T> Reply<T> {
         }
     }
 
-    /// Blocks this thread until the answer is there. Works inside callbacks of the node too.
+    /// Blocks this thread until the answer arrives. May be called in callbacks of the node.
     pub fn wait(self) -> Result<T, Error> {
         block_on(self, None).unwrap_or(Err(Error::NodeStopped))
     }
 
-    /// Blocks for at most `limit`. `None` if there was no answer by then; the operation goes on.
+    /// Blocks for at most `limit`. `None` if no answer arrived in time; the operation continues.
     pub fn wait_for(self, limit: Duration) -> Option<Result<T, Error>> {
         block_on(self, Instant::now().checked_add(limit))
     }
@@ -110,7 +110,7 @@ impl<T> Drop for Reply<T> {
     }
 }
 
-/// Whether a node still works.
+/// Health of a node: whether it ended by a panic.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failed: AtomicBool,
@@ -127,8 +127,8 @@ impl Health {
         self.failed.store(true, Ordering::SeqCst);
     }
 
-    /// It runs an application's call. One that panics never leaves it, and drops its answer before anybody can set
-    /// `failed`.
+    /// Whether it runs an application's call. A call that panics leaves this set, and drops its answer before `failed`
+    /// is set.
     fn in_call(&self) -> bool {
         self.in_call.load(Ordering::SeqCst)
     }
@@ -140,7 +140,7 @@ impl Health {
     }
 }
 
-/// Tells, when the actor is dropped by a panic, before whoever waits for an answer hears of it.
+/// Guard that marks the node as failed when a panic drops the actor, before pending answers are dropped.
 #[derive(Clone)]
 pub(crate) struct FailureMark(pub(crate) Arc<Health>);
 
@@ -152,7 +152,7 @@ impl Drop for FailureMark {
     }
 }
 
-/// What a node that ended by a fault of libmusig answers.
+/// Error of a node that ended by a panic.
 pub(crate) fn failed() -> Error {
     Error::Internal("the node failed; stop it and start a new one on the same store".into())
 }

@@ -1,4 +1,4 @@
-//! What an application says to propose a session. Everything else has a default.
+//! Requests for new sessions.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::protocol::proposal::{
 };
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
-/// What is to be signed.
+/// Content to sign.
 #[derive(Clone)]
 pub(crate) enum Content {
     Messages(Vec<Message>),
     Transaction { unsigned: Vec<u8>, spent: Vec<SpentOutput>, sighash_type: SighashType },
 }
 
-/// The terms of a session to be: see [`Terms`] for what each means.
+/// Request for a new session: the terms that an application chooses, with defaults for the others. See [`Terms`].
 #[derive(Clone)]
 pub struct SessionRequest {
     signers: Vec<SignerKey>,
@@ -46,13 +46,13 @@ impl SessionRequest {
         }
     }
 
-    /// Signs 32-byte messages with the aggregate key, or with tweaked ones ([`SessionRequest::tweaks`]). The node
-    /// hands out signatures and turns; the application builds and broadcasts.
+    /// Session over 32-byte messages, signed with the aggregate key, or with tweaked ones ([`SessionRequest::tweaks`]). The node
+    /// reports signatures and turns; the application builds the transaction and broadcasts it.
     pub fn messages(signers: Vec<SignerKey>, messages: Vec<Message>) -> Self {
         Self::new(signers, Content::Messages(messages))
     }
 
-    /// Signs all inputs of a transaction that the signers' key owns, by the Taproot key path (BIP-341). `unsigned`
+    /// Session over a transaction: signs all inputs that the signers' key owns, by the Taproot key path (BIP-341). `unsigned`
     /// is its consensus encoding, in which inputs of others carry their final witnesses; `spent` are the spent
     /// outputs, one for each input.
     ///
@@ -61,19 +61,19 @@ impl SessionRequest {
         Self::new(signers, Content::Transaction { unsigned, spent, sighash_type: SighashType::Default })
     }
 
-    /// The order of key aggregation. Sorted by default.
+    /// Sets the order of key aggregation. Default: sorted.
     pub fn key_order(mut self, order: KeyOrder) -> Self {
         self.key_order = order;
         self
     }
 
-    /// The tweaks that messages, or the keys of inputs, may have: see [`TweakForest`].
+    /// Sets the tweaks to which messages, or the keys of inputs, refer: see [`TweakForest`].
     pub fn tweaks(mut self, tweaks: Vec<Tweak>) -> Self {
         self.tweaks = Some(tweaks);
         self
     }
 
-    /// The hash type of a transaction's signatures.
+    /// Sets the BIP-341 hash type of a transaction's signatures. No effect in sessions over messages.
     pub fn sighash_type(mut self, chosen: SighashType) -> Self {
         if let Content::Transaction { sighash_type, .. } = &mut self.content {
             *sighash_type = chosen;
@@ -81,37 +81,37 @@ impl SessionRequest {
         self
     }
 
-    /// How the coordinator is elected. By the lowest key by default.
+    /// Sets the election method. Default: the lowest key.
     pub fn election_method(mut self, method: ElectionMethod) -> Self {
         self.election_method = method;
         self
     }
 
-    /// When others take over from the coordinator. After 5 minutes each, one at a time, by default.
+    /// Sets the failover policy. Default: one signer per turn, a turn every 5 minutes.
     pub fn failover(mut self, policy: FailoverPolicy) -> Self {
         self.failover = policy;
         self
     }
 
-    /// When the session ends if it has no other end: 24 hours by default, at most 30 days.
+    /// Sets the time until the proposal expires, at most 30 days. Default: 24 hours.
     pub fn expires_in(mut self, time: Duration) -> Self {
         self.expires_in = time;
         self
     }
 
-    /// Words to the other signers, at most 4 KiB.
+    /// Sets application data for the other signers, at most 4 KiB.
     pub fn metadata(mut self, metadata: impl Into<Vec<u8>>) -> Self {
         self.metadata = metadata.into();
         self
     }
 
-    /// An older session whose transaction this one replaces: a fee bump.
+    /// Sets the session whose transaction this one replaces (a fee bump).
     pub fn replaces(mut self, session: SessionId) -> Self {
         self.replaces = Some(session);
         self
     }
 
-    /// Checks everything and makes the proposal.
+    /// Validates the terms and builds the proposal.
     pub(crate) fn into_proposal(self, proposer: &SignerKey, now: UnixMillis) -> Result<Proposal, Error> {
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(|_| SignerError::NoRandomness)?;

@@ -1,11 +1,11 @@
-//! The runtimes that nodes share. Never the application's.
+//! Tokio runtimes that nodes share, never the application's.
 
 use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::Error;
 
-/// How many threads the nodes of this process share for their own work.
+/// Number of worker threads that the nodes of this process share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum RuntimeProfile {
     /// Two worker threads.
@@ -15,7 +15,7 @@ pub enum RuntimeProfile {
     Small,
 }
 
-/// The runtime of a profile, made at its first use. It lives as long as the process.
+/// Runtime of a profile, created at its first use. It lives as long as the process.
 pub(crate) fn handle(profile: RuntimeProfile) -> Result<Handle, Error> {
     static DEFAULT: OnceCell<Runtime> = OnceCell::new();
     static SMALL: OnceCell<Runtime> = OnceCell::new();
@@ -28,6 +28,8 @@ pub(crate) fn handle(profile: RuntimeProfile) -> Result<Handle, Error> {
     });
     match runtime {
         Ok(runtime) => Ok(runtime.handle().clone()),
-        Err(error) => Err(Error::Config(format!("no runtime could be started: {error}"))),
+        Err(error) => Err(Error::Config(format!(
+            "the system started no threads ({error}); free resources and try again"
+        ))),
     }
 }
