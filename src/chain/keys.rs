@@ -1,4 +1,4 @@
-//! Who signs, and with which key: a key set and a derivation, as PSBTs and descriptors name them.
+//! Key sets and derivations, as PSBTs and descriptors name them.
 
 use bitcoin::hashes::{Hash, hash160};
 
@@ -8,7 +8,7 @@ use crate::protocol::crypto::key_set::sort_keys;
 use crate::protocol::proposal::KeyOrder;
 use crate::types::SignerKey;
 
-/// Where a key comes from (BIP-380): a hint by which its owner derives it again.
+/// Origin of a key (BIP-380), from which its owner derives it again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyOrigin {
     /// The first four bytes of HASH160 of the master key.
@@ -17,21 +17,21 @@ pub struct KeyOrigin {
     pub path: Vec<u32>,
 }
 
-/// The fingerprint of a key (BIP-32): of an aggregate key it is the one that its children are named by (BIP-328).
+/// Fingerprint of a key (BIP-32), for an aggregate key the parent fingerprint of its children (BIP-328).
 pub fn fingerprint(key: &SignerKey) -> [u8; 4] {
     *hash160::Hash::hash(key.as_bytes()).as_byte_array().first_chunk().expect("20 bytes")
 }
 
-/// A participant key (BIP-373) of an aggregate key.
+/// Participant key (BIP-373) of an aggregate key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Participant {
     /// The key.
     pub key: SignerKey,
-    /// Its origin, where it is told.
+    /// Its origin, if known.
     pub origin: Option<KeyOrigin>,
 }
 
-/// The keys that are aggregated, and how they are ordered for it.
+/// Keys to aggregate, with the order of aggregation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeySet {
     /// One for each signer.
@@ -40,7 +40,7 @@ pub struct KeySet {
     pub order: KeyOrder,
 }
 
-/// What BIP-341 adds to a key.
+/// BIP-341 tweak of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TaprootTweak {
     /// Nothing: the key is itself the output key (`rawtr`), or stands in a leaf.
@@ -52,7 +52,7 @@ pub enum TaprootTweak {
     MerkleRoot([u8; 32]),
 }
 
-/// What makes the key that finally signs of a key set's aggregate, by meaning.
+/// Derivation of the signing key from a key set's aggregate key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Derivation {
     /// Unhardened child numbers (BIP-328).

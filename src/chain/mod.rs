@@ -1,4 +1,4 @@
-//! The way to the chain: [`Broadcaster`] submits transactions, [`ChainObserver`] sees what became of them.
+//! Interfaces to a Bitcoin backend: [`Broadcaster`] submits transactions, [`ChainObserver`] reports their state.
 
 #[cfg(feature = "bitcoin")]
 pub mod descriptor;
@@ -13,14 +13,18 @@ pub mod transaction;
 
 pub use crate::types::{ChainError, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome};
 
-/// Submits transactions. Called on a thread of its own, one call at a time; it may block.
+/// Submitter of transactions. Called on a thread of its own, one call at a time; it may block.
 pub trait Broadcaster: Send + Sync {
-    /// Submits. May be called again with the same transaction.
+    /// Submits a transaction to the Bitcoin backend. May be called again with the same transaction.
+    ///
+    /// Errors: the backend cannot be reached. A rejection is not an error, but [`SubmitOutcome::Rejected`].
     fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError>;
 }
 
-/// Looks at the chain. Called on a thread of its own, one call at a time; it may block.
+/// Observer of the chain. Called on a thread of its own, one call at a time; it may block.
 pub trait ChainObserver: Send + Sync {
-    /// What the chain says now. A conflicting transaction that is not in a block yet is not reported.
+    /// State of a transaction now. A conflicting transaction counts once it is in a block.
+    ///
+    /// Errors: the backend cannot be reached.
     fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError>;
 }

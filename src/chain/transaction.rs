@@ -1,4 +1,4 @@
-//! The transaction of a session: its BIP-341 signature hashes, what every node checks of it, its completion.
+//! Transactions of sessions: BIP-341 signature hashes, the checks that every node makes, completion.
 //!
 //! Only the key path of Taproot (BIP-341) is signed. Everything here is a function of its arguments.
 
@@ -70,7 +70,7 @@ pub fn messages(
     Ok(messages)
 }
 
-/// What every node does with a proposal of a transaction before it shows it for consent.
+/// Check of a proposal's transaction, which every node makes before it asks for consent.
 ///
 /// `output_key` gives the x-only key, after all tweaks, that a message is signed with. Succeeds only if the
 /// transaction is well-formed and possible (Bitcoin Core's `CheckTransaction`, and no more spent than there is), if
@@ -80,7 +80,7 @@ pub fn messages(
 /// That messages name each input once, ascending, is a rule of [`Proposal`] itself. Without failover other inputs may
 /// be anything; if one of them is not segwit and not final, the id will change.
 ///
-/// Errors: [`ProposalError::Transaction`], [`ProposalError::Index`] for an input that is not there,
+/// Errors: [`ProposalError::Transaction`], [`ProposalError::Index`] for an input that does not exist,
 /// [`ProposalError::FailoverNeedsFixedTransaction`].
 pub fn check(
     proposal: &Proposal,
@@ -119,11 +119,11 @@ pub fn check(
     Ok(TransactionInfo { txid: txid(&funded.transaction), spends })
 }
 
-/// Puts verified signatures, one for each message, into a proposal's transaction (64 bytes for `SIGHASH_DEFAULT`, 65
-/// for `SIGHASH_ALL`).
+/// Completion of a proposal's transaction with verified signatures, one for each message (64 bytes for
+/// `SIGHASH_DEFAULT`, 65 for `SIGHASH_ALL`).
 ///
 /// Errors: [`ProposalError::Limit`] for another number of signatures. [`ProposalError::Transaction`] if other inputs
-/// are not complete (only without failover): then put the signatures in by yourself.
+/// are not complete (only without failover): then insert the signatures yourself.
 pub fn finalize(proposal: &Proposal, signatures: &[Signature]) -> Result<SignedTransaction, ProposalError> {
     let mut transaction = Funded::of(proposal)?.transaction;
     if signatures.len() != proposal.messages.len() {
@@ -151,21 +151,21 @@ pub fn finalize(proposal: &Proposal, signatures: &[Signature]) -> Result<SignedT
     Ok(SignedTransaction { txid: txid(&transaction), bytes: encode::serialize(&transaction) })
 }
 
-/// What a transaction does, to be shown for consent.
+/// Summary of a transaction, to be shown for consent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionSummary {
     /// Its id.
     pub txid: Txid,
-    /// What it spends: where, and how much of whose.
+    /// Spent outputs: reference, value in satoshis and script.
     pub inputs: Vec<(OutPoint, SpentOutput)>,
-    /// What it pays: value in satoshis and script.
+    /// Outputs: value in satoshis and script.
     pub outputs: Vec<SpentOutput>,
-    /// What it leaves to the miner, in satoshis.
+    /// Fee in satoshis.
     pub fee: u64,
 }
 
-/// Tells what a proposal's transaction does, `None` if it is of raw messages. The values of the inputs are the
-/// proposer's word; every signature commits to all of them (BIP-341), so it is void if one is wrong.
+/// Summary of a proposal's transaction; `None` for raw messages. The values of the inputs are the proposer's claim;
+/// every signature commits to all of them (BIP-341), so it is void if one is wrong.
 ///
 /// Errors: [`ProposalError::Transaction`].
 pub fn describe(proposal: &Proposal) -> Result<Option<TransactionSummary>, ProposalError> {

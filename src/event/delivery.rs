@@ -1,4 +1,4 @@
-//! Bringing events to their one consumer: a handler on its lane, or `next_event`.
+//! Delivery of events to their one consumer: a handler on its lane, or `next_event`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,33 +13,33 @@ use crate::platform::EventDescriptor;
 use crate::protocol::event::{DurableKind, Event, SessionEvent};
 use crate::types::SessionId;
 
-/// Notices that wait for the consumer; the oldest are dropped beyond that.
+/// Maximum number of queued events that are not durable; beyond it the oldest are dropped.
 pub const NOTICES: usize = 1024;
 
-/// An event, as the application gets it.
+/// Event with its id, as it is delivered to the application.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct NodeEvent {
-    /// Names it for `event_handled`. Another one after a restart.
+    /// Id of the event, for `event_handled`. After a restart the same event has another one.
     pub id: u64,
     /// The session; `None` for events of the network.
     pub session: Option<SessionId>,
-    /// What happened.
+    /// The event itself.
     pub event: Event,
-    /// Whether it comes again after a restart until it is acknowledged.
+    /// Whether the event is delivered again after a restart until it is acknowledged.
     pub durable: bool,
 }
 
-/// What a handler returns to keep a durable event: it is not acknowledged, and comes again after a restart or a
-/// call of `redeliver`.
+/// Answer of a handler that leaves a durable event unacknowledged: it is delivered again after a restart or a call of
+/// `redeliver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepEvent;
 
-/// Handles events, one at a time and in order for each session. Should be idempotent: after a crash an event that
-/// was handled but not acknowledged comes again.
+/// Handler of events, called one at a time and in order for each session. Should be idempotent: after a crash an event
+/// that was handled but not acknowledged is delivered again.
 pub type EventHandler = Arc<dyn Fn(&NodeEvent) -> Result<(), KeepEvent> + Send + Sync>;
 
-/// What the delivery tells the node.
+/// Callback to the node with an acknowledgement.
 pub(crate) type Acknowledge = Arc<dyn Fn(SessionId, DurableKind) + Send + Sync>;
 
 struct State {
@@ -117,7 +117,7 @@ impl State {
     }
 }
 
-/// The events of one node on their way to its application.
+/// Queue of a node's events to its application.
 pub(crate) struct Delivery {
     state: Mutex<State>,
     /// For whoever blocks: an event came, or the end.
@@ -215,7 +215,7 @@ impl Delivery {
         }
     }
 
-    /// Acknowledges a durable event. `false`: there is no such event, or it was acknowledged before.
+    /// Acknowledges a durable event. `false`: no event with this id is unacknowledged.
     pub(crate) fn handled(&self, id: u64) -> bool {
         let known = self.state().unacknowledged.remove(&id);
         if let Some((session, kind)) = known {
@@ -298,15 +298,18 @@ impl Delivery {
             return Ok(descriptor.as_raw_fd());
         }
         let made = EventDescriptor::new();
-        let made =
-            made.map_err(|error| Error::Config(format!("no event descriptor could be made: {error}")))?;
+        let made = made.map_err(|error| {
+            Error::Config(format!(
+                "the process has no file descriptor left ({error}); close some or raise its limit"
+            ))
+        })?;
         let number = made.as_raw_fd();
         state.descriptor = Some(made);
         state.show();
         Ok(number)
     }
 
-    /// Puts an event back that was taken by somebody who went away.
+    /// Returns an event to the front of the queue.
     pub(crate) fn give_back(self: &Arc<Self>, event: NodeEvent) {
         let mut state = self.state();
         state.notices += usize::from(!event.durable);
@@ -314,7 +317,7 @@ impl Delivery {
         self.pump(state);
     }
 
-    /// Forgets what waits of the durable events: they are handed out again by the engine.
+    /// Drops the queued durable events, which the engine delivers again.
     pub(crate) fn forget_durable(&self) {
         let mut state = self.state();
         state.queue.retain(|event| !event.durable);

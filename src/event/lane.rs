@@ -1,4 +1,4 @@
-//! The threads that enter foreign code.
+//! [`Lane`]: the thread that calls a foreign object.
 //!
 //! Each foreign object (the event handler, a Broadcaster, a ChainObserver, a Signer, a log sink) has a lane:
 //! a bounded queue and one long-lived thread. Calls on one object are made one at a time, in the order in
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-/// How a call ended.
+/// Outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneOutcome<R> {
     /// The foreign code returned this.
@@ -31,9 +31,11 @@ pub enum LaneOutcome<R> {
     Stopped,
 }
 
-/// Waiting for a lane's end on its own thread would wait for itself.
+/// A lane was joined from its own thread, which would deadlock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("called from inside the code that is to be stopped; request the stop there, and wait elsewhere")]
+#[error(
+    "a lane was joined from its own thread and would deadlock; request the stop there, and wait elsewhere"
+)]
 pub struct WouldDeadlock;
 
 /// A queue and a thread for one foreign object. Dropping it is [`Lane::stop`].
@@ -58,7 +60,7 @@ impl Lane {
         Ok(Self { shared, capacity, timer, thread: thread.thread().id(), join: Mutex::new(Some(thread)) })
     }
 
-    /// Asks for a call. Returns at once.
+    /// Queues a call. Returns at once.
     ///
     /// `on_result` is called exactly once, never inside the foreign code: on the lane's thread after the
     /// foreign code returned, on a runtime worker when the time limit passed, on the caller's thread when the

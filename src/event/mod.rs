@@ -1,4 +1,4 @@
-//! Events, and the threads that enter foreign code.
+//! Delivery of events, and the threads that call code of the application.
 
 pub(crate) mod delivery;
 pub mod lane;

@@ -1,5 +1,4 @@
-//! What the operating system gives: a clock that counts sleep, locked memory, fork detection, an event
-//! descriptor.
+//! Services of the operating system: a clock that includes sleep, locked memory, fork detection, an event descriptor.
 //!
 //! `unsafe` is allowed here, for calls of the C library that Rust's has no equal of.
 
@@ -15,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::types::{Time, UnixMillis};
 
-/// Both clocks, now.
+/// Reading of both clocks.
 ///
 /// The monotonic one starts at its first use in this process and never goes back. It counts the time that the
 /// machine sleeps on Linux and Android (`CLOCK_BOOTTIME`) and on Apple's systems (`CLOCK_MONOTONIC_RAW`,
@@ -49,13 +48,13 @@ fn since_boot() -> Duration {
     START.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// The number of this process.
+/// Id of this process.
 pub fn process_id() -> u32 {
     std::process::id()
 }
 
-/// Remembers the process that made it. After `fork()` the child has none of the parent's threads, so whatever
-/// relies on them must refuse to work there.
+/// Guard against use in a fork: the child has none of the parent's threads, so an object that relies on them must
+/// refuse to work there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkGuard {
     process: u32,

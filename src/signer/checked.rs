@@ -1,4 +1,4 @@
-//! A foreign signer's answers, verified before they are used.
+//! [`Checked`], which verifies a foreign signer's answers.
 
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
@@ -6,8 +6,8 @@ use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::crypto::{NONCE, PARTIAL, Scheme};
 use crate::types::{SessionId, Signature, SignerKey};
 
-/// A signer whose faults must not become this node's: a signature that does not verify would fill the place of a good
-/// one and go to everybody, and nonces that are no points would prove its own key guilty. (Partial signatures are
+/// Foreign signer whose answers are verified before use: a signature that does not verify would take the place of a
+/// valid one at every peer, and nonces that are not points would be a proof against its own key. (Partial signatures are
 /// verified for every signer, by [`SignTask::run`](super::SignTask::run).)
 pub(crate) struct Checked<'a>(pub &'a dyn Signer);
 

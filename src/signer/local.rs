@@ -1,4 +1,4 @@
-//! A signer whose key is in this process's memory.
+//! [`LocalSigner`], whose key is in this process's memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -19,13 +19,13 @@ use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
 use crate::types::{SessionId, Signature, SignerKey};
 
-/// Sessions whose attempts are remembered, so that none is begun twice. The oldest is forgotten first, and its
-/// nonces are wiped.
+/// Maximum number of sessions whose attempts are remembered, so that none starts twice. The oldest is evicted first,
+/// and its nonces are wiped.
 const REMEMBERED: usize = 2 * limits::SESSIONS;
 
-/// Holds a secret key and its secret nonces in memory.
+/// Signer with its secret key and secret nonces in memory.
 ///
-/// The key lies in a page that is not swapped and not part of a core dump where the system allows that; key and
+/// The key is in a page that is not swapped and not part of a core dump where the system allows that; key and
 /// nonces are wiped by [`lock`](Self::lock) and when the signer is dropped. Copies that libsecp256k1 makes on the
 /// stack are overwritten as far as can be told (best effort).
 pub struct LocalSigner {
@@ -57,9 +57,9 @@ impl fmt::Debug for LocalSigner {
 }
 
 impl LocalSigner {
-    /// Takes a secret key. Wipe your own copy afterwards.
+    /// Creates a signer from a 32-byte secret key. Wipe your own copy afterwards.
     ///
-    /// Errors: [`SignerError::InvalidSecret`] for zero or a number not below the order of the curve.
+    /// Errors: [`SignerError::InvalidSecret`] for zero or a number not below the curve's order.
     pub fn new(secret: [u8; 32]) -> Result<Self, SignerError> {
         let secret = Zeroizing::new(secret);
         let key = load(&secret)?;
@@ -67,8 +67,10 @@ impl LocalSigner {
         Ok(Self { public_key: key.1, state: Mutex::new(state) })
     }
 
-    /// Makes a new key from random bytes of the operating system. It cannot be read back: for tests and for sessions
-    /// that nobody has to repeat.
+    /// Creates a signer with a new key from random bytes of the operating system. The key cannot be exported: for tests
+    /// and for single sessions.
+    ///
+    /// Errors: [`SignerError::NoRandomness`].
     pub fn generate() -> Result<Self, SignerError> {
         let mut secret = Zeroizing::new([0; 32]);
         loop {
@@ -81,14 +83,14 @@ impl LocalSigner {
         }
     }
 
-    /// Wipes the key and all secret nonces. Attempts whose nonces were not used yet have to be begun anew.
+    /// Wipes the key and all secret nonces. Attempts with unused nonces have to be restarted.
     pub fn lock(&self) {
         let mut state = self.state();
         state.key = None;
         state.sessions.values_mut().for_each(|attempts| attempts.unused.clear());
     }
 
-    /// Takes the same secret key again.
+    /// Unlocks the signer with the same secret key.
     ///
     /// Errors: [`SignerError::WrongSecret`] for the secret of another key; nothing changes then.
     pub fn unlock(&self, secret: [u8; 32]) -> Result<(), SignerError> {
@@ -101,7 +103,7 @@ impl LocalSigner {
         Ok(())
     }
 
-    /// Whether [`lock`](Self::lock) wiped the key.
+    /// Whether the signer is locked: [`lock`](Self::lock) wiped its key.
     pub fn is_locked(&self) -> bool {
         self.state().key.is_none()
     }
@@ -250,7 +252,7 @@ fn load_here(secret: &[u8; 32]) -> Result<(Locked<Keypair>, SignerKey), SignerEr
     let public_key = SignerKey::from(key.public_key());
     let locked = Locked::new(&key);
     key.non_secure_erase();
-    let locked = locked.ok_or_else(|| SignerError::Other("no memory for the key".into()))?;
+    let locked = locked.ok_or_else(|| SignerError::Other("the system has no memory for the key".into()))?;
     Ok((locked, public_key))
 }
 

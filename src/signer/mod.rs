@@ -1,4 +1,4 @@
-//! Holders of a signer's secret key: [`LocalSigner`] keeps it in this process's memory; others implement [`Signer`].
+//! Signers: [`LocalSigner`] keeps its secret key in this process's memory; others implement [`Signer`].
 
 #[cfg(feature = "node")]
 mod checked;

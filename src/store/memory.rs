@@ -1,4 +1,4 @@
-//! A store in memory, for tests, the simulator, and nodes that keep nothing.
+//! [`MemoryStore`], for tests, the simulator, and nodes without persistence.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,14 @@ use crate::error::StoreError;
 #[derive(Debug, Default)]
 struct Contents {
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// As of the last synced commit.
+    /// Contents as of the last synced commit.
     synced: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The commits since then.
+    /// Commits since then.
     unsynced: Vec<Vec<Change>>,
 }
 
-/// A store in memory. A clone has the same contents, so that a "restarted" node finds what the one before it
-/// wrote; [`MemoryStore::crash`] takes back what a crash may take.
+/// Store in memory. Clones share their contents, so that a "restarted" node finds what its predecessor wrote;
+/// [`MemoryStore::crash`] discards what a crash may lose.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     contents: Arc<Mutex<Contents>>,
@@ -24,13 +24,13 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Does to the contents what a crash does: of the commits since the last synced one, only the first
-    /// `keep` stay. Returns how many there were.
+    /// Simulates a crash: of the commits since the last synced one, only the first `keep` stay. Returns their number
+    /// before.
     pub fn crash(&self, keep: usize) -> usize {
         let mut contents = self.contents();
         let lost = std::mem::take(&mut contents.unsynced);

@@ -1,4 +1,4 @@
-//! Where a node keeps its sessions: keys and values of bytes, committed in batches.
+//! Stores of a node's sessions: keys and values of bytes, committed in batches.
 
 use crate::error::StoreError;
 
@@ -9,29 +9,30 @@ pub mod thread;
 
 pub use crate::protocol::Durability;
 
-/// One change of the store.
+/// Change of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Sets the value of a key.
     Put(Vec<u8>, Vec<u8>),
     /// Removes a key, if it is there.
     Delete(Vec<u8>),
-    /// Removes all keys that begin so.
+    /// Removes all keys with this prefix.
     DeletePrefix(Vec<u8>),
 }
 
-/// A key and its value.
+/// Key and value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// A store. One thread calls it.
+/// Store of keys and values. Called by one thread.
 pub trait Store: Send {
-    /// Everything in it, in the order of the keys.
+    /// All entries, in the order of the keys.
     fn load(&mut self) -> Result<Vec<Entry>, StoreError>;
 
-    /// Makes all changes, in order, or none.
+    /// Makes all changes, in order, or none (atomically). With [`Durability::Synced`] they, and all commits before, are
+    /// on the disk when this returns.
     fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), StoreError>;
 
-    /// Closes the file and releases its lock, until [`Store::resume`]. What was committed is synced before.
+    /// Syncs all commits, closes the file and releases its lock, until [`Store::resume`].
     fn suspend(&mut self) -> Result<(), StoreError>;
 
     /// Opens the file again.

@@ -1,4 +1,4 @@
-//! The store in one file, by `redb`.
+//! [`RedbStore`], a store in one file by the crate `redb`.
 //!
 //! # Durability
 //!
@@ -55,7 +55,7 @@ const MAGIC: usize = 9;
 /// A file that was not finished is not longer (redb starts with 72 KiB, and with 1 MiB before 4.6).
 const UNFINISHED: u64 = 2 << 20;
 
-/// A store in one file. One process at a time has it open, and there one `RedbStore`.
+/// Store in one file. One process at a time can open it, and in it one `RedbStore`.
 #[derive(Debug)]
 pub struct RedbStore {
     path: PathBuf,
@@ -80,9 +80,9 @@ struct Failure {
 }
 
 impl RedbStore {
-    /// Opens the store, or makes one that only its owner can read (mode 0600). The directory must exist.
+    /// Opens the store, or creates one that only its owner can read (mode 0600). The directory must exist.
     ///
-    /// A file that a crash left half made is made anew.
+    /// A file that a crash left incomplete is created again.
     ///
     /// Errors: `InUse`, `Schema`, `Corrupt` (also for a file of something else), `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
@@ -91,7 +91,7 @@ impl RedbStore {
         Ok(Self { path, state: State::Open(database), unsynced: Vec::new() })
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

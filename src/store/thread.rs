@@ -1,4 +1,4 @@
-//! The one thread that calls the store, and merges what waits for it into one commit.
+//! [`StoreThread`], which calls the store, and merges queued commits into one.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{Change, Durability, Store};
 use crate::error::StoreError;
 
-/// How soon after an eventual commit the store is synced, if nothing else syncs it.
+/// Delay from an eventual commit to the store's sync, if nothing else syncs it.
 pub const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to sync, while they fail.
 const SYNC_RETRY: Duration = Duration::from_secs(60);
@@ -20,22 +20,22 @@ const GROUP: usize = 8 << 20;
 /// Commits after which a group takes no more.
 const GROUP_COMMITS: usize = 1024;
 
-/// Told once how a request ended. Runs on the store's thread: it must be short and must not block (a
-/// channel's send).
+/// Callback with the outcome of a request, called once. Runs on the store's thread: it must be short and must not
+/// block (a channel's send).
 pub type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// What a store's thread did. Numbers since it started.
+/// Counters of a store's thread since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreCounters {
-    /// Commits of the store, synced or not.
+    /// Number of commits, synced or not.
     pub commits: u64,
-    /// Those that were synced.
+    /// Number of synced commits.
     pub syncs: u64,
-    /// Bytes of the committed keys and values.
+    /// Bytes of committed keys and values.
     pub bytes: u64,
-    /// Calls of the store that failed.
+    /// Number of failed calls of the store.
     pub failures: u64,
-    /// Bytes that wait for their commit now.
+    /// Bytes that are queued for their commit.
     pub waiting_bytes: u64,
 }
 
@@ -79,13 +79,12 @@ impl Drop for Reply {
     }
 }
 
-/// The thread that owns a store.
+/// Thread that owns a store.
 ///
-/// Requests are done in the order in which they were made, and answered in that order. Commits that wait
-/// together become one commit with the highest durability among them: if it fails, all of them did.
+/// Requests are executed and answered in order. Queued commits are merged into one with the highest durability among
+/// them: if it fails, all of them did.
 ///
-/// Dropping it stops the thread, which syncs and ends, but does not wait for that: [`StoreThread::join`]
-/// does.
+/// Dropping it stops the thread, which syncs and ends, but does not wait for that: [`StoreThread::join`] does.
 pub struct StoreThread {
     requests: Sender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -93,10 +92,10 @@ pub struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts the thread, which logs where the caller does. `sync_after` is how long an eventual commit may wait for a sync, usually
-    /// [`SYNC_AFTER`].
+    /// Starts the thread, which logs to the caller's subscriber. `sync_after` is the longest delay from an eventual
+    /// commit to its sync, usually [`SYNC_AFTER`].
     ///
-    /// Errors: the system gives no thread.
+    /// Errors: the system starts no thread.
     pub fn spawn(store: Box<dyn Store>, sync_after: Duration) -> io::Result<Self> {
         let (requests, receiver) = mpsc::channel();
         let counters = Arc::new(Counters::default());
@@ -108,7 +107,7 @@ impl StoreThread {
         Ok(Self { requests, thread: Mutex::new(Some(thread)), counters })
     }
 
-    /// Commits. Never blocks; `done` hears of it. After a stop `done` is called here, with `Suspended`.
+    /// Commits changes. Never blocks; `done` is called with the outcome, after a stop at once with `Suspended`.
     pub fn commit(&self, changes: impl Into<Arc<[Change]>>, durability: Durability, done: Completion) {
         let changes = changes.into();
         let reply = self.reply(changes.iter().map(size).sum(), done);
@@ -125,14 +124,13 @@ impl StoreThread {
         self.send(Request::Resume(self.reply(0, done)));
     }
 
-    /// Syncs, closes the file and ends the thread, after everything requested before. `done` gets the outcome
-    /// of the sync when the file's lock is released.
+    /// Syncs, closes the file and ends the thread, after everything requested before. `done` is called with the outcome
+    /// of the sync once the file's lock is released.
     pub fn stop(&self, done: Completion) {
         self.send(Request::Stop(self.reply(0, done)));
     }
 
-    /// Stops and waits until the thread has ended; then every completion was called. A second call finds
-    /// nothing to do.
+    /// Stops the thread and waits for its end; then every completion was called. A second call has no effect.
     ///
     /// Errors: the last sync failed. Must not be called by a completion.
     pub fn join(&self) -> Result<(), StoreError> {
@@ -149,7 +147,7 @@ impl StoreThread {
         }
     }
 
-    /// What was done so far.
+    /// Counters so far.
     pub fn counters(&self) -> StoreCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counters { commits, syncs, bytes, failures, waiting_bytes } = &*self.counters;
