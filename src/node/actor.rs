@@ -98,7 +98,7 @@ pub(crate) struct Actor {
     waiting: VecDeque<Batch>,
     /// Sessions with outputs that wait for a batch, each with the number of the last one.
     barriers: HashMap<SessionId, u64>,
-    held: VecDeque<(u64, Output)>,
+    deferred: VecDeque<(u64, Output)>,
     store_error: Option<StoreError>,
     retry_at: Option<Instant>,
     envelopes_sent: u64,
@@ -159,7 +159,7 @@ impl Actor {
             batch: 1,
             waiting: VecDeque::new(),
             barriers: HashMap::new(),
-            held: VecDeque::new(),
+            deferred: VecDeque::new(),
             store_error: None,
             retry_at: None,
             envelopes_sent: 0,
@@ -176,7 +176,7 @@ impl Actor {
         // Dropped before the inbox: whoever finds that closed can tell a fault from a stop.
         let _failure = self.failure.clone();
         self.seek().await;
-        self.settle();
+        self.carry_out_and_commit();
         let mut network_open = self.network.is_some();
         loop {
             let sleep = self.sleep();
@@ -186,12 +186,12 @@ impl Actor {
                     let Some(command) = command else { break };
                     if !self.command(command).await { break }
                     // What waits already is taken in one go, so that its writes become one commit.
-                    let mut go_on = true;
+                    let mut running = true;
                     while let Ok(command) = commands.try_recv() {
-                        go_on = self.command(command).await;
-                        if !go_on { break }
+                        running = self.command(command).await;
+                        if !running { break }
                     }
-                    if !go_on { break }
+                    if !running { break }
                 }
                 event = events.recv(), if network_open && !self.suspended && self.store_error.is_none() => match event {
                     Some(event) => {
@@ -214,11 +214,11 @@ impl Actor {
                     self.engine.tick(now);
                 }
             }
-            self.settle();
+            self.carry_out_and_commit();
             self.seek().await;
         }
         // What was called for before the stop, an acknowledgement perhaps, is stored.
-        self.settle();
+        self.carry_out_and_commit();
         self.end(commands).await;
     }
 
@@ -278,7 +278,7 @@ impl Actor {
             NetEvent::Frame { from, frame } => {
                 let result = self.engine.frame(from, &frame, now);
                 // What it leads to leaves at once: nothing piles up here under a peer's control.
-                self.drain();
+                self.carry_out_all();
                 if let Err(error) = result {
                     tracing::debug!(%from, %error, "a frame was refused");
                 }
@@ -407,13 +407,13 @@ impl Actor {
     // ---- Carrying out ----
 
     /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
-    pub(crate) fn settle(&mut self) {
-        self.drain();
+    pub(crate) fn carry_out_and_commit(&mut self) {
+        self.carry_out_all();
         self.store();
     }
 
     /// Carries out everything that the engine wants, and collects what is to be stored.
-    fn drain(&mut self) {
+    fn carry_out_all(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
@@ -426,7 +426,7 @@ impl Actor {
                     match (barrier, other) {
                         (None, other) => self.carry_out(other),
                         (Some(batch), Output::Event { event }) => self.gate.after(*batch, event),
-                        (Some(batch), other) => self.held.push_back((*batch, other)),
+                        (Some(batch), other) => self.deferred.push_back((*batch, other)),
                     }
                 }
             }
@@ -510,9 +510,9 @@ impl Actor {
             self.waiting.pop_front();
         }
         self.barriers.retain(|_, until| *until > batch);
-        let (ready, held): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.held).into_iter().partition(|(until, _)| *until <= batch);
-        self.held = held;
+        let (ready, deferred): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.deferred).into_iter().partition(|(until, _)| *until <= batch);
+        self.deferred = deferred;
         for (_, output) in ready {
             self.carry_out(output);
         }
@@ -566,7 +566,7 @@ impl Actor {
                     },
                 );
             }
-            Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by settle"),
+            Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by carry_out_all"),
         }
     }
 }

@@ -18,7 +18,7 @@ struct State {
     /// The last of the batches that are committed without a gap. Batches count from 1.
     committed: u64,
     /// Events by the batch that they wait for, in their order.
-    held: HashMap<u64, Vec<SessionEvent>>,
+    deferred: HashMap<u64, Vec<SessionEvent>>,
 }
 
 impl Gate {
@@ -34,7 +34,7 @@ impl Gate {
     pub(crate) fn after(&self, batch: u64, event: SessionEvent) {
         let mut state = self.state();
         if batch > state.committed {
-            state.held.entry(batch).or_default().push(event);
+            state.deferred.entry(batch).or_default().push(event);
         } else {
             // Under the lock, behind those that are delivered by the batch itself.
             self.delivery.push(event);
@@ -48,7 +48,7 @@ impl Gate {
             return;
         }
         state.committed = batch;
-        if let Some(events) = state.held.remove(&batch) {
+        if let Some(events) = state.deferred.remove(&batch) {
             self.delivery.push_all(events);
             drop(state);
             // The handler's thread may have been woken on this core. What this one does next, it does as well a handler

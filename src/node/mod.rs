@@ -183,7 +183,7 @@ impl Node {
                 None => actor.engine.import(&bytes, platform::now()),
             };
             // What the engine answers is then in the next export.
-            actor.settle();
+            actor.carry_out_and_commit();
             let handles =
                 |ids: Vec<SessionId>| ids.into_iter().map(|id| Session::new(node.clone(), id)).collect();
             drop(reply.send(result.map(handles)));
@@ -285,7 +285,7 @@ impl Node {
         self.ask(|actor, reply| {
             actor.delivery.forget_durable();
             actor.engine.redeliver(platform::now());
-            actor.settle();
+            actor.carry_out_and_commit();
             drop(reply.send(Ok(())));
         })
     }

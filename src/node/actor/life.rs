@@ -30,7 +30,7 @@ impl Actor {
         if self.store_error.is_some() {
             self.retry_at = Some(Instant::now());
         }
-        self.settle();
+        self.carry_out_and_commit();
         self.suspended = true;
         self.suspensions += 1;
         let commands = self.commands.clone();
