@@ -1,4 +1,4 @@
-//! The actor: one task that owns the engine, and carries out what it wants.
+//! The actor: one task that owns the engine, and carries out its outputs.
 
 mod life;
 
@@ -25,30 +25,30 @@ use crate::store::thread::StoreThread;
 use crate::store::{Change, schema};
 use crate::types::{SessionId, SignerKey};
 
-/// How long foreign code may take before the core goes on without it.
+/// Time limits of calls of foreign code, after which the node continues without an answer.
 pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CHAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long frames are taken in one go.
+/// Longest time for which frames are processed before the engine's timers are.
 const BURST: Duration = Duration::from_millis(5);
-/// The pause before a failed commit is tried again.
+/// Pause before a failed commit is retried.
 const STORE_RETRY: Duration = Duration::from_secs(1);
-/// No sleep is longer, so that a device's sleep is noticed.
+/// Longest sleep, so that a device's sleep is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// What is done with the engine once something answered.
+/// Input for the engine: the answer of a foreign object.
 type Answer = Box<dyn FnOnce(&mut Engine, Time) + Send>;
-/// How the application is told what became of its request.
+/// Callback with the outcome of the application's request.
 type Finish = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-/// What comes into the actor.
+/// Input of the actor.
 pub(crate) enum Command {
     /// A call of the application.
     Call(Box<dyn FnOnce(&mut Actor) + Send>),
-    /// A batch is on the disk, or is not.
+    /// A batch was committed, or failed.
     Committed { batch: u64, result: Result<(), StoreError> },
-    /// Something answered.
+    /// A foreign object answered.
     Answered(Answer),
-    /// The signer signed a presence.
+    /// The signer signed a presence record, or failed.
     Presence { record: Vec<u8>, result: Result<crate::types::Signature, SignerError> },
     /// Stop.
     Stop,
@@ -65,7 +65,7 @@ pub(crate) struct Foreign<T: ?Sized> {
 /// A batch of changes on its way to the disk.
 struct Batch {
     number: u64,
-    /// Shared with the store's thread, and kept until they are on the disk.
+    /// Shared with the store's thread, and kept until they are committed.
     changes: Arc<[Change]>,
     durability: Durability,
 }
@@ -88,7 +88,7 @@ pub(crate) struct Actor {
     pub suspended: bool,
     /// How often it was suspended.
     suspensions: u64,
-    /// Who resumed it after a failure of the store, and waits for the first commit.
+    /// Callers that resumed it after a failure of the store, and wait for the first commit.
     resuming: Vec<oneshot::Sender<Result<(), Error>>>,
     requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
@@ -105,7 +105,7 @@ pub(crate) struct Actor {
     clocks: (Time, Instant),
 }
 
-/// What an actor is made of.
+/// Parts of an actor.
 pub(crate) struct Parts {
     pub failure: FailureMark,
     pub engine: Engine,
@@ -396,7 +396,7 @@ impl Actor {
         }
     }
 
-    /// Why nothing can be asked of this node now.
+    /// Error of every request now, if there is one.
     pub(crate) fn refuses(&self) -> Option<Error> {
         if self.suspended {
             return Some(Error::Suspended);
@@ -406,13 +406,13 @@ impl Actor {
 
     // ---- Carrying out ----
 
-    /// Carries out everything that the engine wants, and hands what is to be stored to the store as one batch.
+    /// Carries out all outputs of the engine, and hands the changes to the store as one batch.
     pub(crate) fn carry_out_and_commit(&mut self) {
         self.carry_out_all();
         self.store();
     }
 
-    /// Carries out everything that the engine wants, and collects what is to be stored.
+    /// Carries out all outputs of the engine, and collects the changes to store.
     fn carry_out_all(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
@@ -433,7 +433,7 @@ impl Actor {
         }
     }
 
-    /// Hands what was collected to the store, as one batch.
+    /// Hands the collected changes to the store, as one batch.
     fn store(&mut self) {
         // A suspended store takes nothing: what comes meanwhile waits for the resumption.
         if self.suspended {
@@ -491,7 +491,7 @@ impl Actor {
         if let Err(error) = result {
             // Nothing that waits for the disk happens, and nobody is told that it did or that it never will: the
             // commit is repeated. New requests are refused until then.
-            tracing::warn!(%error, "the store did not take a commit; it is tried again");
+            tracing::warn!(%error, "a commit failed and is retried");
             if self.store_error.is_none() {
                 self.notice(Event::StoreFailed { error: error.clone() });
             }
@@ -571,7 +571,7 @@ impl Actor {
     }
 }
 
-/// A late or missing answer of foreign code is one that could not reach the network.
+/// Answer of foreign code; one that is late or missing counts as a Bitcoin backend that cannot be reached.
 fn flatten<R>(outcome: LaneOutcome<Result<R, crate::types::ChainError>>, who: &str) -> Result<R, String> {
     match outcome {
         LaneOutcome::Done(result) => result.map_err(|error| error.reason),
