@@ -244,7 +244,9 @@ pub enum StoreError {
         reason: String,
     },
     /// Reading, writing or syncing failed.
-    #[error("the store {path} could not be read or written ({reason}); free space or fix permissions")]
+    #[error(
+        "the store {path} could not be read or written ({reason}); nothing was signed or sent. Free space or fix permissions"
+    )]
     Io {
         /// The file.
         path: String,

@@ -486,7 +486,7 @@ int main(int argc, char **argv) {
     signer_answers(FAULT_SIGNATURE_WRONG, "does not verify", 1);
     signer_answers(FAULT_PARTIALS_FAIL, "9999", 0);
     signer_answers(FAULT_PARTIALS_WRONG, "does not verify", 1);
-    signer_answers(FAULT_PARTIALS_GONE, "gone", 1);
+    signer_answers(FAULT_PARTIALS_GONE, "lost", 1);
     chain_answers(MUSIG_SUBMIT_REJECTED, MUSIG_STATUS_CHAIN, 0);
     chain_answers(MUSIG_SUBMIT_UNREACHABLE, 0, 99);
     chain_answers(77, 0, -1);
