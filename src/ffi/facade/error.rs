@@ -171,71 +171,71 @@ impl From<UnexpectedUniFFICallbackError> for MusigError {
     }
 }
 
-/// Rule that a proposal breaks.
+/// Fault of an invalid proposal.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum ProposalProblem {
-    /// The encoding is not canonical, or of another version.
+    /// The bytes are not canonically encoded, have an unknown version, or have an unknown field.
     Encoding,
-    /// A count is out of its limits.
+    /// A count is out of range.
     Limit {
         /// What is counted.
         what: String,
-        /// How many there are.
+        /// The count.
         actual: u64,
-        /// The smallest number allowed.
+        /// The smallest count allowed.
         least: u64,
-        /// The largest number allowed.
+        /// The largest count allowed.
         most: u64,
     },
-    /// A signer key is no point of the curve.
+    /// A signer key is not a point on the curve.
     Key {
         /// The signer's index.
         signer: SignerIndex,
     },
-    /// Two signers are equal, or equal but for the parity byte.
+    /// Two signer keys are equal, or differ in their parity only.
     DuplicateKey {
         /// The earlier signer.
         first: SignerIndex,
         /// The later signer.
         second: SignerIndex,
     },
-    /// A reference points to nothing.
+    /// A reference to a tweak, a message, an input or a signer that does not exist.
     Index {
-        /// What was referred to.
+        /// What is referred to.
         what: String,
-        /// The index.
+        /// Its index.
         index: u64,
     },
-    /// A tweak is no scalar, or leads to the point at infinity.
+    /// A tweak is not a scalar, or leads to the point at infinity.
     Tweak {
         /// The tweak's index.
         index: u32,
     },
-    /// The key that would sign is a signer's own.
+    /// The signing key, or the aggregate key, is a signer's own.
     AimedKey {
         /// The signer whose key it is.
         signer: SignerIndex,
     },
-    /// The timeout lies outside of 1 s to 24 h.
+    /// The broadcast timeout is out of range.
     BroadcastTimeout {
-        /// The timeout in the proposal.
+        /// The proposal's timeout.
         actual: Duration,
     },
-    /// The expiry is in the past, or more than 30 days ahead.
+    /// The proposal has expired, or expires in more than 30 days, by this node's clock.
     Expiry {
         /// The proposal's expiry.
         expires_at: SystemTime,
-        /// This node's clock.
+        /// The time by this node's clock.
         now: SystemTime,
     },
-    /// A number has no known meaning.
+    /// An unknown election method, key order, hash type or tier policy.
     Unknown {
         /// What the number stands for.
         what: String,
         /// The number.
         value: u64,
     },
-    /// The transaction is refused.
+    /// The transaction, its spent outputs, or its messages are invalid.
     Transaction,
     /// Failover needs a transaction that the signatures alone complete.
     FailoverNeedsFixedTransaction,
@@ -245,34 +245,34 @@ pub enum ProposalProblem {
     Other,
 }
 
-/// Reason why a signer did not sign.
+/// Fault of a signer that failed.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum SignerProblem {
-    /// The key is locked.
+    /// The signer is locked.
     Locked,
-    /// The secret is not the key of this signer.
+    /// The secret belongs to another key.
     WrongSecret {
         /// The key of this signer.
         expected: SignerKey,
     },
-    /// 32 bytes that are no secret key.
+    /// The bytes are not a secret key: zero, or not below the curve's order.
     InvalidSecret,
-    /// The secret nonces are gone, as after a restart, or were used: the session needs a new attempt.
+    /// The secret nonces of the attempt were used, or lost in a restart. The session needs a new attempt.
     NonceGone,
     /// The request does not fit this signer.
     Mismatch,
-    /// The operating system gave no random bytes.
+    /// The operating system has no random bytes.
     NoRandomness,
-    /// Its partial signature does not verify.
+    /// The partial signature does not verify: a fault of the hardware or of a foreign signer.
     InvalidPartial,
     /// Any other problem.
     Other,
 }
 
-/// Reason why a node could not read or write its store.
+/// Fault of a store that failed.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum StoreProblem {
-    /// Another process, or another node of this one, has it open.
+    /// The store is open in another process, or in another node of this one.
     InUse {
         /// The file.
         path: String,
@@ -286,7 +286,7 @@ pub enum StoreProblem {
         /// The schema version that this library reads.
         expected: u64,
     },
-    /// The file is no store, or damaged.
+    /// The file is damaged, or not a store.
     Corrupt {
         /// The file.
         path: String,
