@@ -1,4 +1,4 @@
-//! Everything that decides anything, without I/O: input and time go in, outputs come out.
+//! The protocol, without I/O: input and time go in, outputs come out.
 //!
 //! [`Engine`](engine::Engine) holds the sessions of one node. Call one of its methods with the time, then take
 //! [`Output`]s until there are none, then sleep until [`Engine::next_timeout`](engine::Engine::next_timeout).
@@ -47,22 +47,22 @@ pub mod transaction;
 /// **For implementers.**
 pub mod wire;
 
-/// How safe a change must be before what follows it happens.
+/// Durability of a change, required before its successors take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// Written soon; a crash may lose it, but never something older and not it.
+    /// Written soon. A crash may lose it, and then also everything after it.
     Eventual,
     /// On the disk before anything that follows it, together with everything before it.
     Synced,
 }
 
-/// Names a request of the application until its [`Output::Done`].
+/// Id of a request of the application until its [`Output::Done`].
 pub type RequestId = u64;
 
-/// Names a [`SignTask`] until its answer.
+/// Id of a [`SignTask`] until its answer.
 pub type Ticket = u64;
 
-/// What the host is to do.
+/// Output of the engine, which the host carries out.
 #[derive(Debug)]
 pub enum Output {
     /// Write to the store. See the barrier above.
@@ -71,14 +71,14 @@ pub enum Output {
         session: SessionId,
         /// What to write, in order.
         changes: Vec<Record>,
-        /// Whether what follows waits for the disk.
+        /// Durability required before the session's next outputs.
         durability: Durability,
     },
     /// Send a frame to a connected signer. It may be lost: comparison sends it again.
     Send {
         /// The session.
         session: SessionId,
-        /// To whom.
+        /// The receiver.
         to: SignerKey,
         /// An encoded frame.
         frame: Arc<[u8]>,
@@ -87,7 +87,7 @@ pub enum Output {
     Sign {
         /// The session.
         session: SessionId,
-        /// Names the answer.
+        /// Id of the answer.
         ticket: Ticket,
         /// What to sign.
         task: Box<SignTask>,
@@ -99,7 +99,7 @@ pub enum Output {
         /// The last attempt to wipe.
         attempt: u32,
     },
-    /// Submit to the network; answer with [`Engine::submitted`](engine::Engine::submitted).
+    /// Submit to the Bitcoin backend; answer with [`Engine::submitted`](engine::Engine::submitted).
     Submit {
         /// The session.
         session: SessionId,
@@ -110,19 +110,19 @@ pub enum Output {
     Observe {
         /// The session.
         session: SessionId,
-        /// What to ask.
+        /// The query.
         query: ChainQuery,
     },
-    /// Tell the application.
+    /// Deliver an event to the application.
     Event {
-        /// What.
+        /// The event.
         event: event::SessionEvent,
     },
-    /// A request of the application is carried out, or failed without a trace.
+    /// Answer a request of the application, which was carried out, or failed and changed nothing.
     Done {
         /// The session.
         session: SessionId,
-        /// Which request.
+        /// The request.
         request: RequestId,
         /// The outcome.
         result: Result<(), Error>,
@@ -130,7 +130,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// The session that it is about; `None` for events of the network.
+    /// Session of the output; `None` for events of the network.
     pub fn session(&self) -> Option<SessionId> {
         match self {
             Self::Persist { session, .. }
@@ -145,7 +145,7 @@ impl Output {
     }
 }
 
-/// One change of what is stored of a session.
+/// Change of a session's stored records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// The encoded proposal. The first change of every session.
@@ -164,7 +164,7 @@ pub enum Record {
     Ended(UnixMillis),
 }
 
-/// What is stored of a session, for [`Engine::load`](engine::Engine::load).
+/// Stored records of a session, for [`Engine::load`](engine::Engine::load).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredSession {
     /// The encoded proposal.
@@ -177,26 +177,26 @@ pub struct StoredSession {
     pub envelopes: Vec<Vec<u8>>,
 }
 
-/// Local settings: they change how this node behaves, never what a session's signers agreed on.
+/// Local settings of a node. They change nothing that a session's signers agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Confirmations after which a watch ends. At least 1.
     pub final_depth: u32,
-    /// After how much silence a signer counts as down. It opens turns sooner. `None`: never.
+    /// Time without traffic after which a signer counts as down, so that turns open sooner. `None`: never.
     pub dead_after: Option<Duration>,
     /// Whether a claim is sent when this node's submission was accepted.
     pub claims: bool,
-    /// Whether a NACK is sent when this node cannot reach the network.
+    /// Whether a NACK is sent when this node cannot broadcast.
     pub nacks: bool,
     /// Whether there is an observer.
     pub observer: bool,
     /// Whether there is a broadcaster.
     pub broadcaster: bool,
-    /// After how long without progress a session is reported as stalled.
+    /// Time without progress after which a session counts as stalled.
     pub stall_after: Duration,
-    /// Sessions that are not closed.
+    /// Maximum number of sessions that are not closed.
     pub max_sessions: usize,
-    /// Unanswered proposals of one proposer.
+    /// Maximum number of unanswered proposals of one proposer.
     pub max_proposals_per_signer: usize,
     /// A session in watch or closed that was not used for this long is packed: it takes a tenth of the memory then, and
     /// some time when it is needed. It changes nothing else.

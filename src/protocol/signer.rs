@@ -1,4 +1,4 @@
-//! [`Signer`], the holder of a secret key, and what the protocol asks of it.
+//! [`Signer`], the holder of a secret key, and its requests.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::protocol::envelope::{Body, Content, Envelope};
 use crate::protocol::proposal::Proposal;
 use crate::types::{SessionId, Signature, SignerKey};
 
-/// Asks for public nonces: one for each message of a session.
+/// Request for public nonces, one for each message of a session.
 #[derive(Clone, Debug)]
 pub struct NonceRequest {
     /// The session.
@@ -21,7 +21,7 @@ pub struct NonceRequest {
     pub keys: Arc<dyn SessionKeys>,
 }
 
-/// Asks for partial signatures: one for each message of a session.
+/// Request for partial signatures, one for each message of a session.
 #[derive(Clone, Debug)]
 pub struct PartialRequest {
     /// The session.
@@ -36,27 +36,27 @@ pub struct PartialRequest {
     pub round: Arc<dyn Round>,
 }
 
-/// Holds one secret key and answers with signatures. It may live in another process or in a device.
+/// Holder of one secret key, which answers with signatures. It may be in another process or in a device.
 ///
 /// Calls may block: the node makes them on a thread of their own, one at a time.
 pub trait Signer: Send + Sync {
     /// The public key. Always the same.
     fn public_key(&self) -> SignerKey;
 
-    /// BIP-340 signature over a 32-byte digest (an envelope id, or a presence record's hash).
+    /// Signs a 32-byte digest (an envelope id, or a presence record's hash) by BIP-340.
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError>;
 
     /// Makes secret nonces, keeps them for (session, attempt), and answers with the public ones, 66 bytes each.
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError>;
 
-    /// Uses the nonces of (session, attempt) up, and answers with partial signatures, 32 bytes each.
+    /// Consumes the nonces of (session, attempt), and answers with partial signatures, 32 bytes each.
     fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError>;
 
     /// Wipes nonces of the session for attempts up to and including this one, if any are left.
     fn forget(&self, session: &SessionId, attempt: u32);
 }
 
-/// What the state machine wants signed. [`SignTask::run`] does it.
+/// Task of the state machine for a signer, executed by [`SignTask::run`].
 #[derive(Clone, Debug)]
 pub enum SignTask {
     /// Sign this body as it is.
@@ -73,7 +73,7 @@ pub enum SignTask {
 }
 
 impl SignTask {
-    /// Asks the signer, verifies its partial signatures as BIP-327 advises, and makes the envelope.
+    /// Calls the signer, verifies its partial signatures as BIP-327 advises, and builds the envelope.
     pub fn run(self, signer: &dyn Signer) -> Result<Envelope, SignerError> {
         let body = match self {
             Self::Envelope(body) => body,

@@ -1,11 +1,11 @@
-//! What a node can say about a session.
+//! Status of a session at a node.
 
 use std::time::Duration;
 
 use crate::protocol::failover::Evidence;
 use crate::types::{SessionId, UnixMillis};
 
-/// How far a session is.
+/// Phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
@@ -13,13 +13,13 @@ pub enum Phase {
     Proposed,
     /// Joined; waits for the others' consent or nonces.
     Joined,
-    /// All nonces of the attempt are here; waits for partial signatures.
+    /// All nonces of the attempt arrived; waits for partial signatures.
     Signing,
-    /// The signatures are finished, and the transaction's way to the chain is watched.
+    /// The signatures are complete; watches the transaction until it is final.
     Watching,
-    /// The watch ended: the transaction, or a conflicting one, is final, or the application said so.
+    /// The watch ended: the transaction, or a conflicting one, is final, or the application reported it.
     Final,
-    /// A signer provably broke a rule.
+    /// A signer provably violated the protocol.
     Failed,
     /// A signer aborted.
     Aborted,
@@ -31,46 +31,46 @@ pub enum Phase {
     Closed,
 }
 
-/// A session, as this node sees it now.
+/// Status of a session at this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionStatus {
     /// The session.
     pub session: SessionId,
-    /// How far it is.
+    /// Its phase.
     pub phase: Phase,
     /// This node's own signer index.
     pub own_index: usize,
-    /// How many signers there are.
+    /// Number of signers.
     pub signers: usize,
-    /// The signers that accepted.
+    /// Signers that have joined.
     pub accepted: Vec<usize>,
-    /// The signers that everybody waits for.
+    /// Signers that the session waits for.
     pub missing: Vec<usize>,
-    /// The current attempt, from 0 on.
+    /// The current attempt, counted from 0.
     pub attempt: u32,
-    /// Whether this node's partial signature went out.
+    /// Whether this node's partial signature was sent.
     pub partial_sent: bool,
     /// When the proposal expires.
     pub expires_at: UnixMillis,
-    /// The watch, once the signatures are finished.
+    /// The watch, once the signatures are complete.
     pub failover: Option<FailoverStatus>,
 }
 
-/// The watch of a session.
+/// Status of a session's watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailoverStatus {
     /// The elected coordinator.
     pub coordinator: usize,
     /// The signers of the last turn that opened.
     pub current: Vec<usize>,
-    /// The last turn that opened, from 0 on.
+    /// The last turn that opened, counted from 0.
     pub turn: usize,
-    /// How long until the next turn opens. `None`: this is the last one.
+    /// Time until the next turn opens; `None` for the last one.
     pub until_next_turn: Option<Duration>,
-    /// What is known of the transaction.
+    /// Evidence of the transaction.
     pub evidence: Evidence,
-    /// How often this node submitted.
+    /// Number of submissions by this node.
     pub submissions: u32,
-    /// Watches that came before, each lost.
+    /// Number of earlier watches, each ended by a lost transaction.
     pub watch: u32,
 }

@@ -1,4 +1,4 @@
-//! The map from what a node stores to keys and values, and back. Stores differ; this is what the node puts into them.
+//! Schema of a node's store: its records as keys and values.
 //!
 //! | key | value |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `s` ‖ session id (32) ‖ `r` | the session's record: consent, attempts, events, evidence |
 //! | `s` ‖ session id (32) ‖ `c` | the certificate |
 //! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | an envelope |
-//! | `s` ‖ session id (32) ‖ `x` | when a session expires that ended and was forgotten: milliseconds, 8 bytes, big endian |
+//! | `s` ‖ session id (32) ‖ `x` | expiry of a purged session: milliseconds, 8 bytes, big endian |
 //!
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
 //! [`Change::DeletePrefix`].
@@ -19,7 +19,7 @@ use super::{Change, Entry};
 use crate::protocol::{Record, StoredSession};
 use crate::types::{EnvelopeId, SessionId, SignerKey, UnixMillis};
 
-/// The version of this layout and of the values' encodings. A store of another version is not read.
+/// Version of this schema and of the values' encodings. A store of another version is not read.
 pub const VERSION: u64 = 1;
 
 const IDENTITY: &[u8] = b"identity";
@@ -27,14 +27,14 @@ const PRESENCE: &[u8] = b"presence/";
 const SESSION: u8 = b's';
 const ENVELOPE: u8 = b'e';
 
-/// What is kept once for a session.
+/// Record that a session has once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionPart {
     /// The encoded proposal.
     Proposal,
-    /// What this node decided and did.
+    /// This node's decisions and actions.
     Record,
-    /// The finished signatures.
+    /// The complete signatures.
     Certificate,
 }
 
@@ -48,18 +48,18 @@ impl SessionPart {
     }
 }
 
-/// A key of the store.
+/// Key of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// The node's libp2p key pair.
     Identity,
     /// The latest presence record of a signer.
     Presence(SignerKey),
-    /// What is kept once for a session.
+    /// A record that a session has once.
     Session {
         /// The session.
         id: SessionId,
-        /// Which of the things.
+        /// The record.
         part: SessionPart,
     },
     /// An envelope.
@@ -69,12 +69,12 @@ pub enum Key {
         /// The envelope.
         id: EnvelopeId,
     },
-    /// When a session expires that ended and was forgotten.
+    /// The expiry of a purged session.
     Ended(SessionId),
 }
 
 impl Key {
-    /// The key's bytes. Different keys have different bytes.
+    /// Encodes the key. Different keys have different bytes.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Identity => IDENTITY.to_vec(),
@@ -87,7 +87,7 @@ impl Key {
         }
     }
 
-    /// Reads what [`Key::encode`] wrote; `None` for anything else.
+    /// Decodes the bytes of [`Key::encode`]; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes == IDENTITY {
             return Some(Self::Identity);
@@ -119,7 +119,7 @@ impl Key {
     }
 }
 
-/// With what every key of a session begins, and no other key.
+/// Prefix of all keys of a session, and of no other key.
 pub fn session_prefix(session: &SessionId) -> [u8; 33] {
     let mut prefix = [SESSION; 33];
     prefix[1..].copy_from_slice(session.as_bytes());
@@ -156,7 +156,7 @@ pub fn change(session: SessionId, record: Record) -> Change {
     }
 }
 
-/// The contents of a store, as a node reads them when it starts.
+/// Contents of a store, as a node reads them when it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The node's libp2p key pair.
@@ -170,7 +170,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Reads all entries of a store. What this version does not know is left out, with a warning in the log.
+    /// Decodes all entries of a store. Unknown ones are skipped, with a warning in the log.
     pub fn read(entries: Vec<Entry>) -> Self {
         let mut contents = Self::default();
         for (key, value) in entries {
