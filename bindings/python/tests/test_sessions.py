@@ -59,7 +59,7 @@ def test_three_of_three() -> None:
 def test_signers_are_found_by_their_keys() -> None:
     async def main() -> None:
         async with make(2, dht=libmusig.DhtMode.SERVER) as server:
-            known = {"bootstrap_peers": [f"{await address(server)}/p2p/{server.peer_id}"]}
+            known = {"bootstrap_peers": [await address(server)]}
             # One is set up as on a phone: it listens nowhere, so it looks for the other.
             async with make(0, **known) as a, make(1, listen=[], mobile=True, **known) as b:
                 session = await b.create_session(keys(2), messages=[bytes([7] * 32)])
