@@ -53,6 +53,10 @@ pub enum Mutation {
     LostAtOnce,
     /// V6: every new connection begins a new watch.
     ReconnectBeginsAgain,
+    /// S12: a replacement that is seen pauses the older watch without limit.
+    ReplacementPausesForEver,
+    /// S13: a replacement in a block ends the older watch.
+    ReplacementEnds,
     /// V7: a proof is not passed on.
     ProofNotSent,
     /// V8: the alarm is raised when the last turn begins.

@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 24] = [
+const MUTATIONS: [(Mutation, &str); 26] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -25,6 +25,8 @@ const MUTATIONS: [(Mutation, &str); 24] = [
     (Mutation::OldProofsKept, "S8"),
     (Mutation::ClaimMakesAsk, "S9"),
     (Mutation::FirstEndingStays, "S10"),
+    (Mutation::ReplacementPausesForEver, "S12"),
+    (Mutation::ReplacementEnds, "S13"),
     (Mutation::LongerTurns, "V1"),
     (Mutation::LooksTooLate, "V2"),
     (Mutation::ReturnMissesTurn, "V3"),

@@ -30,6 +30,8 @@ pub struct Begun {
     pub id: SessionId,
     pub plan: Plan,
     pub txid: Txid,
+    /// The session whose transaction this one's replaces.
+    pub replaces: Option<SessionId>,
 }
 
 /// A run, and what the checkers need to know of it.
@@ -463,6 +465,7 @@ impl Run {
             FailoverPolicy { enabled: plan.enabled, broadcast_timeout: plan.timeout, tiers: plan.tiers };
         terms.expires_at = EPOCH.saturating_add(plan.expires);
         terms.proposer = plan.proposer;
+        let replaces = terms.replaces;
         let proposal = Proposal::new(terms).expect("valid terms");
         cluster.chain.learn(&proposal);
         let (id, request) = (proposal.id(), cluster.request());
@@ -471,7 +474,7 @@ impl Run {
         if let Some(Ok(_)) = cluster.drive(plan.proposer, |engine, now| engine.create(proposal, request, now))
         {
             let txid = cluster.chain.txid_of(&id).unwrap_or(Txid(id.0));
-            self.sessions.push(Begun { id, plan, txid });
+            self.sessions.push(Begun { id, plan, txid, replaces });
         }
     }
 

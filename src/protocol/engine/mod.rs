@@ -18,6 +18,7 @@ use self::session_table::{SessionTable, Slot, View};
 use crate::error::{Error, ProposalError, SignerError};
 use crate::protocol::crypto::Scheme;
 use crate::protocol::envelope::Envelope;
+use crate::protocol::failover::Replacement;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::Session;
 use crate::protocol::session::context::Context;
@@ -130,11 +131,17 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let (result, concerned) = self.step(id, now, act)?;
-        if let Some(older) = concerned {
-            self.step(&older, now, |_, _| ());
-        }
+        let (result, older) = self.step(id, now, act)?;
+        self.step_older(older, now);
         Some(result)
+    }
+
+    /// Lets a session look again at what replaces it, and all that it replaces itself.
+    fn step_older(&mut self, mut older: Option<SessionId>, now: Time) {
+        while let Some(id) = older {
+            older = self.proposal(&id).and_then(|proposal| proposal.replaces);
+            self.step(&id, now, |_, _| ());
+        }
     }
 
     /// Answers also which older session is to look again, because of what is known now of this one, which replaces it.
@@ -144,16 +151,18 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> R,
     ) -> Option<(R, Option<SessionId>)> {
-        let (pause, end) = self.replaced(id);
+        let replacement = self.replacement_of(id, now);
         let session = self.sessions.unpacked(id, self.host.codec.as_ref())?;
-        let replaces_before = session.replaces();
-        session.replaced(pause, end);
+        let kind = |replacement: Option<Replacement>| replacement.map(|kind| std::mem::discriminant(&kind));
+        let said_before = kind(session.as_replacement(now));
+        session.replaced_by(replacement, now);
         let mut context = self.host.lend(now);
         let result = act(session, &mut context);
         session.flush(&mut context);
         let deadline = session.next_timeout(&context);
         let purgeable = session.is_purgeable(now).then(|| session.proposal().clone());
-        let replaces = session.replaces().filter(|_| purgeable.is_none());
+        let says = session.as_replacement(now).filter(|_| purgeable.is_none());
+        let older = session.proposal().replaces.filter(|_| kind(says) != said_before);
         if purgeable.is_none() {
             self.index.note(session, deadline);
         }
@@ -164,8 +173,7 @@ impl Engine {
             Some(proposal) => self.purge(&proposal),
             None => self.sessions.rest(id, self.host.settings.pack_after, now.monotonic),
         }
-        let concerned = replaces.filter(|_| replaces != replaces_before).map(|(older, ..)| older);
-        Some((result, concerned))
+        Some((result, older))
     }
 
     /// Removes a session, and notes its id as purged.
@@ -218,16 +226,21 @@ impl Engine {
         }
     }
 
-    /// Whether a session that replaces this one was seen, and whether it was confirmed.
-    fn replaced(&self, id: &SessionId) -> (bool, bool) {
-        let Some(newer) = self.replacing.get(id) else { return (false, false) };
-        let Some(older) = self.view(id) else { return (false, false) };
-        newer
-            .iter()
-            .filter_map(|newer| self.view(newer))
-            .filter(|newer| newer.may_replace(&older))
-            .filter_map(|session| session.replaces())
-            .fold((false, false), |(pause, end), (_, seen, confirmed)| (pause || seen, end || confirmed))
+    /// The strongest that is known of all sessions that lead back to this one and spend one of its coins. An id is the
+    /// hash of what its session replaces, so nothing leads back to itself.
+    fn replacement_of(&self, id: &SessionId, now: Time) -> Option<Replacement> {
+        let mut newer = self.replacing.get(id)?.clone();
+        let older = self.view(id)?;
+        let mut strongest = None;
+        while let Some(id) = newer.pop() {
+            newer.extend(self.replacing.get(&id).into_iter().flatten());
+            if self.sessions.get(&id).is_some_and(Slot::certified)
+                && let Some(session) = self.view(&id).filter(|session| session.may_replace(&older))
+            {
+                strongest = strongest.max(session.as_replacement(now));
+            }
+        }
+        strongest
     }
 
     fn known<R>(
@@ -267,9 +280,10 @@ impl Engine {
     pub fn load(&mut self, stored: &StoredSession, now: Time) -> Result<SessionId, Error> {
         let context = self.host.lend(now);
         let session = Session::restore(stored, &self.own, &context)?;
-        let id = session.id();
+        let (id, older) = (session.id(), session.proposal().replaces);
         self.insert(session);
         self.with_session(&id, now, |session, context| session.tick(context));
+        self.step_older(older, now);
         Ok(id)
     }
 

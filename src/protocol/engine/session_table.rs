@@ -40,6 +40,14 @@ impl Slot {
         }
     }
 
+    /// Whether it holds the finished signatures.
+    pub fn certified(&self) -> bool {
+        match self {
+            Self::Ready(session) => session.certificate().is_some(),
+            Self::Packed(packed) => packed.summary.certified,
+        }
+    }
+
     pub fn own_index(&self) -> usize {
         match self {
             Self::Ready(session) => session.own_index(),

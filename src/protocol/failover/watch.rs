@@ -15,6 +15,33 @@ pub const ASK_FIRST: Duration = Duration::from_secs(5);
 /// The first delay between two submissions that failed; doubles up to the broadcast timeout.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 
+/// How long a transaction that replaces this one makes the watch wait while it is seen and in no block, from the time on
+/// at which it was seen first.
+pub const REPLACEMENT_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// What is known of a transaction that replaces this one: it spends one of the same coins. A later kind is a stronger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Replacement {
+    /// The observer sees it. The watch waits until then, by the monotonic clock.
+    Seen {
+        /// [`REPLACEMENT_PAUSE`] after it was seen first.
+        until: Duration,
+    },
+    /// It is in a block.
+    Confirmed,
+    /// The application, which is the observer here, said that it is broadcast.
+    Notified,
+}
+
+impl Replacement {
+    fn pauses(self, now: Time) -> bool {
+        match self {
+            Self::Seen { until } => now.monotonic < until,
+            Self::Confirmed | Self::Notified => true,
+        }
+    }
+}
+
 /// What the watch wants done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -89,9 +116,14 @@ pub struct Watch {
     submissions: u32,
     rejection: Option<String>,
     ended: bool,
+    /// Since when the transaction is seen, if it ever was: also across new watches.
+    first_seen: Option<Stopwatch>,
+    /// The strongest that is known of any replacement. [`Replacement::Notified`] stays, and is all of it that is stored.
+    replacement: Option<Replacement>,
     // Not stored:
     own_turn: OwnTurn,
     returned: bool,
+    /// The replacement made it wait when it was looked at last.
     replaced: bool,
     lost_since: Option<Duration>,
     observe_at: Duration,
@@ -127,6 +159,11 @@ pub struct PackedWatch {
     /// Bits: has a rejection, returned, replaced, observing, submitting.
     #[prost(uint32, tag = "10")]
     flags: u32,
+    /// The stopwatch since when it is seen.
+    #[prost(uint64, optional, tag = "11")]
+    seen_certain: Option<u64>,
+    #[prost(uint64, tag = "12")]
+    seen_counted_from: u64,
 }
 
 impl Watch {
@@ -151,6 +188,8 @@ impl Watch {
             submissions: 0,
             rejection: None,
             ended: false,
+            first_seen: None,
+            replacement: None,
             own_turn: OwnTurn::Waiting,
             returned: false,
             replaced: false,
@@ -180,6 +219,12 @@ impl Watch {
             submissions: record.submissions,
             rejection: Some(record.rejection.clone()).filter(|reason| !reason.is_empty()),
             ended: record.ended,
+            first_seen: (record.seen_wall != 0).then(|| {
+                let certain = Duration::from_millis(record.seen_elapsed);
+                Stopwatch::resume(UnixMillis(record.seen_wall), certain, now)
+            }),
+            replacement: record.replaced.then_some(Replacement::Notified),
+            replaced: record.replaced,
             observe_at: Duration::ZERO,
             ..fresh
         }
@@ -188,6 +233,9 @@ impl Watch {
     /// What is stored of it.
     pub fn record(&mut self, now: Time) -> pb::WatchRecord {
         self.stopwatch.elapsed(now);
+        if let Some(seen) = &mut self.first_seen {
+            seen.elapsed(now);
+        }
         self.recorded()
     }
 
@@ -205,6 +253,9 @@ impl Watch {
             rejection: self.rejection.clone().unwrap_or_default(),
             submissions: self.submissions,
             ended: self.ended,
+            replaced: self.replacement == Some(Replacement::Notified),
+            seen_wall: self.first_seen.map_or(0, |seen| seen.started.0),
+            seen_elapsed: self.first_seen.map_or(0, |seen| seen.certain.as_millis() as u64),
             ..pb::WatchRecord::default()
         };
         self.evidence.store(&mut record);
@@ -371,6 +422,8 @@ impl Watch {
             rejection: self.rejection.take(),
             submitting: self.submitting,
             observing: self.observing,
+            first_seen: self.first_seen,
+            replacement: self.replacement,
             replaced: self.replaced,
             ..Self::new(self.turns.clone(), usize::MAX, now)
         };
@@ -407,7 +460,11 @@ impl Watch {
             if let Some(since) = self.lost_since {
                 consider(since.saturating_add(self.turns.timeout));
             }
-        } else if !self.replaced {
+        } else if self.replaced {
+            if let Some(Replacement::Seen { until }) = self.replacement {
+                consider(elapsed.saturating_add(until.saturating_sub(now.monotonic)));
+            }
+        } else {
             if self.opened < self.turns.count() {
                 consider(self.turns.start(self.opened));
             }
@@ -425,7 +482,7 @@ impl Watch {
                 consider(self.turns.start(self.turns.count()));
             }
         }
-        next.map(|at| now.monotonic + at.saturating_sub(elapsed))
+        next.map(|at| now.monotonic.saturating_add(at.saturating_sub(elapsed)))
     }
 
     // ---- What it hears: of its observer, its broadcaster, its application, and others ----
@@ -464,6 +521,9 @@ impl Watch {
             self.lost_since = None;
             if !self.evidence.pauses() && !matches!(evidence, Evidence::Conflict { .. }) {
                 actions.push(Action::Seen);
+            }
+            if !matches!(evidence, Evidence::Conflict { .. }) {
+                self.first_seen.get_or_insert_with(|| Stopwatch::start(now));
             }
             self.evidence = evidence;
             self.report_depth(surroundings.final_depth, &mut actions);
@@ -514,6 +574,8 @@ impl Watch {
                 self.observe_at = self.observe_at.min(elapsed);
                 actions.push(Action::Claim);
             }
+            // The own replacement is in its place: that says nothing about this transaction.
+            Ok(SubmitOutcome::Rejected(_)) if self.replacement.is_some() => {}
             Ok(SubmitOutcome::Rejected(reason)) => {
                 if self.rejection.as_ref() != Some(&reason) {
                     self.rejection = Some(reason);
@@ -614,13 +676,42 @@ impl Watch {
         actions
     }
 
-    /// A session that replaces this one was seen (`pause`), confirmed (`end`), or neither any more. Answers whether
-    /// that is to be stored.
-    pub fn replacement(&mut self, pause: bool, end: bool) -> bool {
-        let ends = end && !self.ended;
-        self.replaced = pause;
-        self.ended |= end;
-        ends
+    /// The strongest that is known of any transaction that replaces this one. It makes the watch wait, and never ends it.
+    /// Answers whether that is to be stored.
+    pub fn replaced_by(&mut self, replacement: Option<Replacement>, now: Time) -> bool {
+        if self.ended {
+            return false;
+        }
+        let notified = Some(Replacement::Notified);
+        let before = self.replacement;
+        self.replacement = if before == notified { notified } else { replacement };
+        let waited = self.replaced;
+        self.replaced = self.replacement.is_some_and(|replacement| replacement.pauses(now));
+        if mutation::on(Mutation::ReplacementEnds) && matches!(replacement, Some(Replacement::Confirmed)) {
+            self.ended = true;
+            return true;
+        }
+        if waited && !self.replaced {
+            // Its turn may be long past, and the chain is looked at first.
+            self.woke(now);
+        }
+        before != notified && self.replacement == notified
+    }
+
+    /// What this watch says of the older ones whose transactions this one replaces.
+    pub fn as_replacement(&self, now: Time) -> Option<Replacement> {
+        match self.evidence {
+            Evidence::Seen => {
+                let since = self.first_seen.map_or(Duration::ZERO, |mut seen| seen.elapsed(now));
+                let left = REPLACEMENT_PAUSE.saturating_sub(since);
+                let until = now.monotonic.saturating_add(left);
+                let for_ever = mutation::on(Mutation::ReplacementPausesForEver);
+                Some(Replacement::Seen { until: if for_ever { Duration::MAX } else { until } })
+            }
+            Evidence::Confirmed { .. } => Some(Replacement::Confirmed),
+            Evidence::Notified => Some(Replacement::Notified),
+            Evidence::None | Evidence::Submitted | Evidence::Conflict { .. } => None,
+        }
     }
 
     // ---- At rest ----
@@ -649,6 +740,8 @@ impl Watch {
                 self.observing,
                 self.submitting,
             ]),
+            seen_certain: self.first_seen.map(|seen| nanoseconds(seen.certain)),
+            seen_counted_from: self.first_seen.map_or(0, |seen| nanoseconds(seen.counted_from)),
         }
     }
 
@@ -673,6 +766,11 @@ impl Watch {
                     failures: packed.failures,
                 },
             },
+            first_seen: packed.seen_certain.map(|certain| Stopwatch {
+                started: UnixMillis(record.seen_wall),
+                certain: Duration::from_nanos(certain),
+                counted_from: Duration::from_nanos(packed.seen_counted_from),
+            }),
             rejection: rejected.then_some(record.rejection),
             returned,
             replaced,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::agreement::Agreement;
 use super::context::Context;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
-use crate::protocol::failover::{Action, Evidence, PackedWatch, Surroundings, Watch};
+use crate::protocol::failover::{Action, PackedWatch, Surroundings, Watch};
 use crate::protocol::packing::nanoseconds;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{Certificate, pb};
@@ -119,12 +119,6 @@ impl Broadcast {
     /// Whether a peer's claim is for the observer to check, and not for the application.
     pub fn observes(&self, context: &Context<'_>) -> bool {
         context.settings.observer && self.transaction.is_some()
-    }
-
-    /// Whether this session's transaction was seen, and whether it was confirmed.
-    pub fn seen_and_confirmed(&self) -> (bool, bool) {
-        let confirmed = matches!(self.watch.evidence(), Evidence::Confirmed { .. } | Evidence::Notified);
-        (confirmed || self.watch.evidence() == Evidence::Seen, confirmed)
     }
 
     // ---- The watch, in its surroundings ----

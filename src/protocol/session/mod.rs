@@ -39,7 +39,7 @@ use crate::protocol::election::Election;
 use crate::protocol::envelope::{Body, Content, Envelope, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::Action;
+use crate::protocol::failover::{Action, Replacement};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
@@ -1146,34 +1146,34 @@ impl Session {
         self.set.fact(fact, self.agreement.own).is_some() || self.requests.in_flight(purpose)
     }
 
-    // ---- The session that it replaces ----
+    // ---- The sessions that it replaces ----
 
-    /// What this session's watch says of the session that it replaces: whether to pause it, and whether to end it.
-    pub fn replaces(&self) -> Option<(SessionId, bool, bool)> {
-        let older = self.agreement.proposal.replaces?;
-        let broadcast = self.broadcast.as_ref()?;
+    /// What this session's watch says of the older ones that it replaces.
+    pub fn as_replacement(&self, now: Time) -> Option<Replacement> {
+        self.agreement.proposal.replaces?;
+        let watch = self.broadcast.as_ref()?.watch();
         // Closed, it sees no more what becomes of its transaction, unless that is final.
-        if self.stored.closed && !broadcast.watch().ended() {
+        if self.stored.closed && !watch.ended() {
             return None;
         }
-        let (seen, confirmed) = broadcast.seen_and_confirmed();
-        Some((older, seen, confirmed))
+        watch.as_replacement(now)
     }
 
     /// Whether this session is about the same coins as an older one: else it says nothing about that one's way to
-    /// the chain, and somebody could end a watch by proposing a session of its own.
+    /// the chain, and somebody could pause a watch by proposing a session of its own. Raw messages name no coins.
     pub fn may_replace(&self, older: &Self) -> bool {
-        let (new, old) = (&self.agreement, &older.agreement);
-        match (&new.transaction, &old.transaction) {
+        match (&self.agreement.transaction, &older.agreement.transaction) {
             (Some(new), Some(old)) => new.spends.iter().any(|spent| old.spends.contains(spent)),
-            _ => old.proposal.signers.iter().all(|key| new.proposal.index_of(key).is_some()),
+            _ => false,
         }
     }
 
-    /// A session that replaces this one was seen (`pause`), was confirmed (`end`), or neither.
-    pub fn replaced(&mut self, pause: bool, end: bool) {
+    /// The strongest that is known of all sessions that replace this one.
+    pub fn replaced_by(&mut self, replacement: Option<Replacement>, now: Time) {
         if let Some(broadcast) = &mut self.broadcast {
-            self.outbox.state_changes(broadcast.watch_mut().replacement(pause, end));
+            let changed = broadcast.watch_mut().replaced_by(replacement, now);
+            self.outbox.state_changes(changed);
+            self.outbox.needs_sync(changed);
         }
     }
 

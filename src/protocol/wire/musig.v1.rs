@@ -374,4 +374,13 @@ pub struct WatchRecord {
     pub confirmed_reported: bool,
     #[prost(bool, tag = "15")]
     pub conflict_reported: bool,
+    /// the application said that a newer session's transaction, which replaces this one, is broadcast
+    #[prost(bool, tag = "16")]
+    pub replaced: bool,
+    /// Unix milliseconds when the transaction was seen first; 0: never
+    #[prost(uint64, tag = "17")]
+    pub seen_wall: u64,
+    /// milliseconds that certainly passed since
+    #[prost(uint64, tag = "18")]
+    pub seen_elapsed: u64,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libmusig::protocol::event::Event;
-use libmusig::protocol::failover::ASK_FIRST;
+use libmusig::protocol::failover::{ASK_FIRST, Evidence, REPLACEMENT_PAUSE};
 use libmusig::protocol::status::Phase;
 use libmusig::types::ChainStatus;
 
@@ -279,6 +279,50 @@ impl Checker {
         if run.cluster.status(node, &begun.id).phase == Phase::Watching {
             let known = run.cluster.chain.knows(&begun.txid);
             self.check("V5", known, || format!("{} is not there any more, and node {node} looks", begun.id));
+        }
+    }
+
+    /// S12: a replacement that is seen and in no block makes the older transaction's holders wait for a day, and no longer.
+    pub fn after_a_day(&mut self, run: &mut Run) {
+        let mut waiting = Vec::new();
+        for new in run.sessions.clone() {
+            let Some(old) = run.sessions.iter().find(|old| new.replaces == Some(old.id)).cloned() else {
+                continue;
+            };
+            for node in 0..run.scenario.signers() {
+                let able = does(run, &old, node) && run.scenario.parts[node].broadcaster;
+                let has_turn = turns_of(run, &old).of_signer(node).is_some();
+                let holds = run.cluster.holds(node, &old.id) && run.cluster.holds(node, &new.id);
+                if !(able && has_turn && holds && looks(run, &new, node)) {
+                    continue;
+                }
+                let time = run.cluster.time(node);
+                let mut watch = |begun: &Begun| {
+                    let status = run.cluster.nodes[node].engine.as_mut()?.status(&begun.id, time)?;
+                    Some((status.phase, status.failover?.evidence))
+                };
+                let seen = Some((Phase::Watching, Evidence::Seen));
+                let open = |watch: Option<(Phase, Evidence)>| {
+                    watch.is_some_and(|(phase, evidence)| phase == Phase::Watching && !evidence.pauses())
+                };
+                if watch(&new) == seen && open(watch(&old)) {
+                    waiting.push((node, old.clone()));
+                }
+            }
+        }
+        if waiting.is_empty() {
+            return;
+        }
+        let since = run.cluster.now();
+        run.cluster.leap(REPLACEMENT_PAUSE);
+        let slowest = (0..run.scenario.signers()).map(|node| slack(run, node)).max().unwrap_or_default();
+        run.cluster.run_for(ASK_FIRST + slowest);
+        for (node, old) in waiting {
+            let mut submissions = run.cluster.chain.submissions.iter();
+            let again = submissions.any(|one| one.node == node && one.txid == old.txid && one.at > since);
+            self.check("S12", again, || {
+                format!("node {node} waits for what replaces {} for more than a day", old.id)
+            });
         }
     }
 

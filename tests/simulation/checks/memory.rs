@@ -1,4 +1,4 @@
-//! S5 and S8, sampled while a run goes on: why watches wait, and how much is kept.
+//! S5, S8 and S13, sampled while a run goes on: why watches wait and end, and how much is kept.
 
 use libmusig::protocol::failover::Evidence;
 use libmusig::protocol::limits;
@@ -44,9 +44,6 @@ impl Run {
     }
 
     fn evidence(&mut self, node: usize) {
-        if self.sessions.iter().any(|begun| begun.plan.replaces) {
-            return;
-        }
         let time = self.cluster.time(node);
         for begun in self.sessions.clone() {
             let Some(engine) = self.cluster.nodes[node].engine.as_mut() else { return };
@@ -75,7 +72,10 @@ impl Run {
                 _ => false,
             });
             if status.phase == Phase::Final && !deep && !by_application {
-                self.broken.push(("S5", format!("node {node} watches no more: {status:?}, {depth} deep")));
+                for rule in ["S5", "S13"] {
+                    let what = format!("node {node} watches no more: {status:?}, {depth} deep");
+                    self.broken.push((rule, what));
+                }
             }
         }
     }

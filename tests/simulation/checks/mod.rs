@@ -22,9 +22,9 @@ mod safety;
 pub use doubt::without_a_message;
 
 /// All promises.
-pub const RULES: [&str; 20] = [
-    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "V1", "V2", "V3", "V4", "V5", "V6", "V7",
-    "V8", "V9", "V10",
+pub const RULES: [&str; 22] = [
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "V1", "V2", "V3", "V4", "V5",
+    "V6", "V7", "V8", "V9", "V10",
 ];
 
 /// A broken promise.
@@ -54,7 +54,7 @@ impl Checker {
 
     /// Before expiry, when everything had time to happen.
     pub fn after_settling(&mut self, run: &mut Run) {
-        for rule in ["S5", "S8"] {
+        for rule in ["S5", "S8", "S13"] {
             *self.checks.entry(rule).or_default() += run.samples;
         }
         let broken = std::mem::take(&mut run.broken);
