@@ -1,4 +1,15 @@
-#![cfg_attr(all(feature = "node", feature = "bitcoin"), doc = include_str!("../README.md"))]
+// The README links these names to files. The first definition of a link counts, so here they lead to the items.
+#![cfg_attr(
+    all(feature = "node", feature = "bitcoin"),
+    doc = "[`SessionRequest::transaction`]: SessionRequest::transaction",
+    doc = "[`chain::transaction::describe`]: chain::transaction::describe",
+    doc = "[`Broadcaster`]: Broadcaster",
+    doc = "[`ChainObserver`]: ChainObserver",
+    doc = "[`Event::ShouldBroadcast`]: Event::ShouldBroadcast",
+    doc = "[`protocol::limits`]: protocol::limits",
+    doc = "",
+    doc = include_str!("../README.md")
+)]
 #![cfg_attr(
     not(all(feature = "node", feature = "bitcoin")),
     doc = "MuSig2 sessions with failover of the broadcast. This build has the protocol alone."
