@@ -32,7 +32,8 @@
  * MUSIG_STATUS_NULL_ARGUMENT, MUSIG_STATUS_INVALID_ARGUMENT (a misaligned pointer, text that is not UTF-8, a number out of
  * range) and MUSIG_STATUS_INTERNAL. "Statuses of the node" are MUSIG_STATUS_NODE_STOPPED, MUSIG_STATUS_SUSPENDED,
  * MUSIG_STATUS_FORKED, MUSIG_STATUS_INTERNAL, and those of the store while it cannot commit. After fork() the functions of
- * nodes and sessions return MUSIG_STATUS_FORKED in the child, and _free does nothing there.
+ * the parent's nodes and sessions return MUSIG_STATUS_FORKED in the child, and _free does nothing to them; a node that the
+ * child starts itself works.
  *
  * A name that ends with _length is a length in bytes; one that ends with _count is a number of elements.
  *

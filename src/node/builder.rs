@@ -269,9 +269,13 @@ impl NodeBuilder {
     /// Errors: the configuration is incomplete or contradicts itself; the store cannot be opened; the identity in it is
     /// damaged.
     pub fn start(mut self) -> Result<Node, Error> {
-        match self.tracing.take() {
-            Some(dispatch) => tracing::dispatcher::with_default(&dispatch, || self.open()),
-            None => self.open(),
+        let log = self.tracing.take().unwrap_or_else(|| tracing::dispatcher::get_default(Clone::clone));
+        // A thread's random numbers are copied by fork(): on the caller's, the children of one process would make the same
+        // network identity. A new thread's are of the operating system.
+        let open = move || tracing::dispatcher::with_default(&log, || self.open());
+        match std::thread::Builder::new().name("musig-start".into()).spawn(open) {
+            Ok(thread) => thread.join().unwrap_or_else(|_| Err(Error::Internal("the start panicked".into()))),
+            Err(error) => Err(Error::Config(format!("no thread could be started: {error}"))),
         }
     }
 

@@ -19,6 +19,12 @@ impl Session {
         Self { node, id }
     }
 
+    /// See [`Node::check_process`].
+    #[cfg(feature = "capi")]
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        self.node.check_process()
+    }
+
     /// The session's id.
     pub fn id(&self) -> SessionId {
         self.id

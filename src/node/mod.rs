@@ -81,6 +81,12 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.fork.check().is_err() {
+            // The parent's threads are not here, and may have held any lock: what is theirs is kept, untouched.
+            std::mem::forget((self.commands.clone(), self.delivery.clone(), self.store.clone()));
+            std::mem::forget((std::mem::take(&mut self.lanes), self.health.clone()));
+            return;
+        }
         let _ = self.commands.send(Command::Stop);
     }
 }
@@ -101,13 +107,18 @@ impl Node {
         NodeBuilder::new()
     }
 
+    /// Refuses in a child of the process that started the node: its threads are not there.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        self.0.fork.check().map_err(|_| Error::Forked)
+    }
+
     /// Runs a call on the actor, and returns its answer.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Actor, oneshot::Sender<Result<T, Error>>) + Send + 'static,
     ) -> Reply<T> {
-        if self.0.fork.check().is_err() {
-            return Reply::ready(Err(Error::Forked));
+        if let Err(forked) = self.check_process() {
+            return Reply::ready(Err(forked));
         }
         let (sender, receiver) = oneshot::channel();
         let health = self.0.health.clone();
@@ -237,7 +248,7 @@ impl Node {
     ///
     /// Errors: [`Error::ConsumerExists`]; [`Error::NodeStopped`].
     pub fn next_event(&self) -> Reply<NodeEvent> {
-        match self.0.delivery.next() {
+        match self.check_process().and_then(|()| self.0.delivery.next()) {
             Ok(receiver) => {
                 let delivery = self.0.delivery.clone();
                 Reply::returnable(receiver, move |event| delivery.give_back(event))
@@ -250,6 +261,7 @@ impl Node {
     ///
     /// Errors: [`Error::ConsumerExists`]; [`Error::NodeStopped`].
     pub fn try_next_event(&self) -> Result<Option<NodeEvent>, Error> {
+        self.check_process()?;
         self.0.delivery.try_next()
     }
 
@@ -258,6 +270,7 @@ impl Node {
     ///
     /// Errors: [`Error::ConsumerExists`]; [`Error::NodeStopped`].
     pub fn next_event_within(&self, limit: Option<Duration>) -> Result<Option<NodeEvent>, Error> {
+        self.check_process()?;
         self.0.delivery.next_within(limit)
     }
 
@@ -267,17 +280,20 @@ impl Node {
     /// Errors: [`Error::ConsumerExists`] if there is a handler; [`Error::Config`] if the process has no descriptor left.
     #[cfg(unix)]
     pub fn event_descriptor(&self) -> Result<std::os::fd::RawFd, Error> {
+        self.check_process()?;
         self.0.delivery.descriptor()
     }
 
     /// Returns an event that could not be processed: it becomes the next one again.
     pub fn return_event(&self, event: NodeEvent) {
-        self.0.delivery.give_back(event);
+        if self.check_process().is_ok() {
+            self.0.delivery.give_back(event);
+        }
     }
 
     /// Acknowledges a durable event. `false`: no event with this id is unacknowledged.
     pub fn event_handled(&self, id: u64) -> bool {
-        self.0.delivery.handled(id)
+        self.check_process().is_ok() && self.0.delivery.handled(id)
     }
 
     /// Delivers all unacknowledged durable events again, with new ids.
@@ -324,7 +340,9 @@ impl Node {
 
     /// Requests the node's stop, and returns at once. May be called in callbacks of the node.
     pub fn request_stop(&self) {
-        let _ = self.0.commands.send(Command::Stop);
+        if self.check_process().is_ok() {
+            let _ = self.0.commands.send(Command::Stop);
+        }
     }
 
     /// Stops the node, and waits until the store is closed and no callback runs or will run.
@@ -332,9 +350,7 @@ impl Node {
     /// Errors: [`Error::WouldDeadlock`] in a callback of this node, where [`Node::request_stop`] is for;
     /// [`Error::Store`] if the last sync failed.
     pub fn stop(&self) -> Result<(), Error> {
-        if self.0.fork.check().is_err() {
-            return Err(Error::Forked);
-        }
+        self.check_process()?;
         if self.0.delivery.inside_handler() || self.0.lanes.iter().any(|lane| lane.is_current_thread()) {
             return Err(Error::WouldDeadlock);
         }

@@ -4,6 +4,7 @@ use once_cell::sync::OnceCell;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::Error;
+use crate::platform::PerProcess;
 
 /// Number of worker threads that the nodes of this process share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -15,15 +16,16 @@ pub enum RuntimeProfile {
     Small,
 }
 
-/// Runtime of a profile, created at its first use. It lives as long as the process.
+/// Runtime of a profile, created at its first use in this process: a child of `fork()` has none of its parent's threads.
+/// It lives as long as the process.
 pub(crate) fn handle(profile: RuntimeProfile) -> Result<Handle, Error> {
-    static DEFAULT: OnceCell<Runtime> = OnceCell::new();
-    static SMALL: OnceCell<Runtime> = OnceCell::new();
+    static DEFAULT: PerProcess<OnceCell<Runtime>> = PerProcess::new();
+    static SMALL: PerProcess<OnceCell<Runtime>> = PerProcess::new();
     let (cell, threads) = match profile {
         RuntimeProfile::Default => (&DEFAULT, 2),
         RuntimeProfile::Small => (&SMALL, 1),
     };
-    let runtime = cell.get_or_try_init(|| {
+    let runtime = cell.get().get_or_try_init(|| {
         Builder::new_multi_thread().worker_threads(threads).thread_name("musig").enable_all().build()
     });
     match runtime {

@@ -6,6 +6,8 @@ mod locked;
 mod process;
 
 pub use locked::Locked;
+#[cfg_attr(not(feature = "node"), allow(unused_imports))]
+pub(crate) use process::PerProcess;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -48,35 +50,27 @@ fn since_boot() -> Duration {
     START.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// Id of this process.
-pub fn process_id() -> u32 {
-    std::process::id()
-}
-
 /// Guard against use in a fork: the child has none of the parent's threads, so an object that relies on them must
-/// refuse to work there.
+/// refuse to work there. It knows its process by a random token, not by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForkGuard {
-    process: u32,
+    token: u64,
 }
 
-/// This is a child of the process that made the object: it has to make its own.
+/// Refusal in a child of the process that made the object: it has to make its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("made before fork() by process {made_in}; make a new one in this process")]
-pub struct Forked {
-    /// The process that made it.
-    pub made_in: u32,
-}
+#[error("made before fork(); make a new one in this process")]
+pub struct Forked;
 
 impl ForkGuard {
     /// For this process.
     pub fn new() -> Self {
-        Self { process: process::id() }
+        Self { token: process::token() }
     }
 
     /// Whether this is still the same process. On Linux no system call.
     pub fn check(&self) -> Result<(), Forked> {
-        if self.process == process::id() { Ok(()) } else { Err(Forked { made_in: self.process }) }
+        if self.token == process::token() { Ok(()) } else { Err(Forked) }
     }
 }
 

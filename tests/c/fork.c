@@ -1,4 +1,5 @@
-/* A child of fork() gets a status from everything that needs a thread, and harms nothing of its parent's. */
+/* A child of fork() gets a status from everything that needs a thread of its parent's, harms nothing of its parent's,
+   and has a node of its own that works. */
 #include "prelude.h"
 
 #include <sys/wait.h>
@@ -34,6 +35,7 @@ int main(void) {
         musig_event *event;
         musig_bytes *bytes;
         musig_node *other;
+        musig_signer *own;
         musig_metrics metrics;
         musig_election *election;
         uint8_t key[33], id[32] = {0};
@@ -45,15 +47,25 @@ int main(void) {
         IS(MUSIG_STATUS_FORKED, musig_node_request_stop(node, NULL));
         IS(MUSIG_STATUS_FORKED, musig_session_join(session, NULL));
         IS(MUSIG_STATUS_FORKED, musig_session_final_signatures(session, &bytes, NULL));
-        config = config_of(signer);
-        IS(MUSIG_STATUS_FORKED, musig_node_start(&other, config, NULL));
-        musig_config_free(config);
+        musig_session_free(session);
+        musig_node_free(node);
+        /* A node of its own works. */
+        alarm(60);
+        own = signer_of(1);
+        other = start_alone(own);
+        session = propose_alone(other, 3);
+        musig_event_free(wait_event(other, MUSIG_EVENT_SESSION_COMPLETE));
+        musig_session_free(session);
+        OK(musig_node_stop(other, NULL));
+        musig_node_free(other);
+        /* One that is freed while it runs is ended by a thread of the child. */
+        other = start_alone(own);
+        musig_node_free(other);
+        musig_signer_free(own);
         /* What needs no thread works. */
         OK(musig_signer_public_key(signer, key, NULL));
         OK(musig_election_new(&election, key, 1, 0, id, NULL));
         musig_election_free(election);
-        musig_session_free(session);
-        musig_node_free(node);
         musig_signer_free(signer);
         REQUIRE(destroyed == 0);
         _exit(0);

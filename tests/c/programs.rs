@@ -230,6 +230,6 @@ fn signers_find_each_other_by_their_keys() {
 }
 
 #[test]
-fn a_forked_child_gets_a_status() {
+fn fork_child_has_a_node_of_its_own() {
     check("tests/c/fork.c");
 }

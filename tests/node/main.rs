@@ -9,6 +9,8 @@ mod defects;
 mod disk;
 mod events;
 mod failover_processes;
+#[cfg(unix)]
+mod fork;
 mod lanes;
 #[cfg(target_os = "linux")]
 mod links;

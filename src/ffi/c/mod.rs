@@ -23,7 +23,6 @@ pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod node;
-mod process;
 pub mod proposal;
 mod reaper;
 pub mod session;

@@ -11,7 +11,6 @@ use super::callback::UserData;
 use super::error::musig_error;
 use super::failure::Outcome;
 use super::handle::{add_reference, release};
-use super::process::{check_process, is_forked};
 use super::proposal::musig_proposal;
 use super::reaper;
 use super::session::musig_session;
@@ -64,15 +63,16 @@ impl musig_node {
     }
 
     pub(super) fn node(&self) -> Outcome<&Node> {
-        check_process()?;
-        Ok(&self.parts.started.node)
+        let node = &self.parts.started.node;
+        node.check_process()?;
+        Ok(node)
     }
 }
 
 impl Drop for musig_node {
     fn drop(&mut self) {
         // A child of fork() has none of the node's threads: nothing of it may be touched.
-        if is_forked() {
+        if self.parts.started.node.check_process().is_err() {
             return;
         }
         // SAFETY: this is the drop, after which nobody uses the field.
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn musig_node_stop(
 ) -> musig_status {
     fallible!(error, {
         let node = get!(node);
-        check_process()?;
+        node.node()?;
         Ok(node.parts.stop()?)
     })
 }

@@ -1,20 +1,21 @@
 //! The reaper: a thread for work that may block, on behalf of callers that must not, such as freeing the last reference
-//! to a running node. It starts with the first node, so that freeing never fails for lack of a thread.
+//! to a running node. It starts with a process's first node, so that freeing never fails for lack of a thread.
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::failure::{Outcome, guarded};
-use super::process::is_forked;
 use crate::error::Error;
+use crate::platform::PerProcess;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-static JOBS: OnceLock<Sender<Job>> = OnceLock::new();
+static JOBS: PerProcess<OnceLock<Sender<Job>>> = PerProcess::new();
 
 /// Starts the thread, if it does not run. Errors: the system gives no thread.
 pub(super) fn start() -> Outcome {
-    if JOBS.get().is_some() {
+    let started = JOBS.get();
+    if started.get().is_some() {
         return Ok(());
     }
     let (jobs, queue) = channel::<Job>();
@@ -25,7 +26,7 @@ pub(super) fn start() -> Outcome {
     });
     thread.map_err(|error| Error::Config(format!("no thread could be started: {error}")))?;
     // Another caller may have been faster: then the queue above closes, and its thread ends.
-    let _ = JOBS.set(jobs);
+    let _ = started.set(jobs);
     Ok(())
 }
 
@@ -43,15 +44,12 @@ fn run_apart(job: Job) {
     }
 }
 
-/// Has a job run by the thread. In a child of fork() nothing is run.
+/// Has a job run by the thread. The job is of this process: what is of a parent's must not be touched.
 pub(super) fn run(job: impl FnOnce() + Send + 'static) {
     let job: Job = Box::new(job);
-    if is_forked() {
-        std::mem::forget(job);
-    } else if let Some(jobs) = JOBS.get() {
-        let _ = jobs.send(job);
-    } else {
-        // No node was ever started, so nothing in it waits.
-        job();
+    match JOBS.get().get() {
+        Some(jobs) => drop(jobs.send(job)),
+        // No node was ever started in this process, so nothing in it waits.
+        None => job(),
     }
 }

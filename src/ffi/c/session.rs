@@ -9,7 +9,6 @@ use super::election::musig_election;
 use super::error::musig_error;
 use super::failure::{Failure, Outcome};
 use super::handle::{add_reference, release};
-use super::process::{check_process, is_forked};
 use super::status::{musig_status, musig_status_code};
 use super::terms::musig_terms;
 use crate::node::Session;
@@ -24,7 +23,7 @@ impl musig_session {
     }
 
     pub(super) fn session(&self) -> Outcome<&Session> {
-        check_process()?;
+        self.0.check_process()?;
         Ok(&self.0)
     }
 }
@@ -32,7 +31,7 @@ impl musig_session {
 impl Drop for musig_session {
     fn drop(&mut self) {
         // A child of fork() has none of the node's threads: nothing of it may be touched.
-        if !is_forked() {
+        if self.0.check_process().is_ok() {
             // SAFETY: this is the drop, after which nobody uses the field.
             unsafe { ManuallyDrop::drop(&mut self.0) }
         }

@@ -11,7 +11,6 @@ use super::failure::Outcome;
 use super::handle::{into_handle, release};
 use super::log::{LINES, Sink};
 use super::node::{Started, musig_node};
-use super::process::check_process;
 use super::reaper;
 use super::settings::{Settings, Store};
 use super::signer::Kind;
@@ -170,7 +169,6 @@ pub unsafe extern "C" fn musig_node_start(
 ) -> musig_status {
     fallible!(error, {
         let (out, config) = (out!(out), get!(config));
-        check_process()?;
         reaper::start()?;
         let slot = Slot::default();
         let started = config.use_up(|settings| start_with(settings, &slot))?;

@@ -418,6 +418,8 @@ impl Node {
     /// when the caller is cancelled. Do not wait for this inside a foreign object of this node; call `request_stop`
     /// there.
     pub async fn stop(&self) -> Result<(), MusigError> {
+        // In a child of fork() the threads that use foreign objects are not there: they never let them go.
+        self.node.check_process()?;
         let node = self.node.clone();
         let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner).take();
         aside(move || {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import time
 import weakref
 from typing import Any
@@ -64,3 +65,16 @@ def _leave() -> None:
     end = time.monotonic() + 5
     while (_inside or len(_generated._UniffiContinuationHandleMap) > 0) and time.monotonic() < end:
         time.sleep(0.001)
+
+
+def _forget_all() -> None:
+    """What runs in the parent does not run in its child."""
+    for node in list(_started):
+        _started.discard(node)
+    _inside.clear()
+    handles = _generated._UniffiContinuationHandleMap
+    handles.__init__()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
