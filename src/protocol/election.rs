@@ -1,4 +1,4 @@
-//! Which signer broadcasts, and who follows: the same answer at every signer, without a message.
+//! Election of the coordinator and of its successors: the same result at every signer, without a message.
 
 use sha2::{Digest, Sha256};
 
@@ -6,10 +6,10 @@ use crate::error::ElectionError;
 use crate::protocol::mutation::{self, Mutation};
 use crate::types::{SessionId, SignerKey, tagged_hash, to_hex};
 
-/// How the coordinator is elected.
+/// Election method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum ElectionMethod {
-    /// Signers by their compressed keys, ascending.
+    /// Ascending compressed public keys. The default.
     #[default]
     Lexicographic,
     /// Index order from `h mod n` on, wrapping. `h` is the first 4 bytes, big-endian, of the SHA-256 of the
@@ -24,29 +24,29 @@ pub enum ElectionMethod {
 }
 
 impl ElectionMethod {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 5] =
         [Self::Lexicographic, Self::HashBased, Self::FirstSigner, Self::LastSigner, Self::SessionSalted];
 
-    /// The number that stands for it on the wire.
+    /// Number of the method on the wire.
     pub fn number(self) -> u32 {
         self as u32
     }
 
-    /// The method that a number stands for.
+    /// Method of a number; `None` for an unknown one.
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(number as usize).copied()
     }
 }
 
-/// The result of an election.
+/// Result of an election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Election {
-    /// How it was made.
+    /// The election method.
     pub method: ElectionMethod,
     /// The signer index of the elected coordinator: the first of the list.
     pub coordinator: usize,
-    /// A permutation of all signer indices.
+    /// All signer indices in the order of their turns.
     pub priority_list: Vec<usize>,
     /// Lower-case hexadecimal SHA-256 of the sorted lower-case hexadecimal keys: equal at signers with equal sets.
     pub proof: String,
@@ -62,7 +62,7 @@ pub fn elect(
     Ok(Election { method, coordinator: priority_list[0], priority_list, proof: proof(signers) })
 }
 
-/// The priority list alone, without the proof.
+/// Priority list of an election, without the proof.
 pub fn priority_list(
     signers: &[SignerKey],
     method: ElectionMethod,
@@ -127,7 +127,7 @@ impl Election {
         })
     }
 
-    /// Whether this is the election of these signers: method, coordinator, list and proof.
+    /// Whether this is the result for these signers: coordinator, list and proof fit the method.
     pub fn verify(&self, signers: &[SignerKey], session: &SessionId) -> bool {
         elect(signers, self.method, session).is_ok_and(|expected| expected == *self)
     }

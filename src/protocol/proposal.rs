@@ -1,4 +1,4 @@
-//! The terms of a session, their limits, and the session id.
+//! Proposals: the terms of a session, their limits, and the session id.
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -12,8 +12,8 @@ use crate::protocol::wire::bounds;
 use crate::protocol::wire::{self, pb};
 use crate::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
 
-/// The order in which keys are aggregated. It changes the aggregate key and nothing else: signer indices are
-/// always positions in the proposal.
+/// Order of key aggregation. It changes the aggregate key and nothing else: signer indices are always positions in the
+/// proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum KeyOrder {
     /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
@@ -23,14 +23,14 @@ pub enum KeyOrder {
     AsGiven,
 }
 
-/// One step from a key to a tweaked key (BIP-327 `ApplyTweak`).
+/// Tweak of a key (BIP-327 `ApplyTweak`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tweak {
-    /// The tweak that this one is applied after: an index below its own. `None`: it is the first.
+    /// Index of the tweak that this one is applied after, below its own; `None` for the aggregate key.
     pub follows: Option<usize>,
     /// BIP-327's `is_xonly_t`: `true` for BIP-341, `false` for BIP-32 (BIP-328).
     pub x_only: bool,
-    /// A number below the order of the curve, big-endian.
+    /// Scalar below the curve's order, big-endian.
     pub scalar: [u8; 32],
 }
 
@@ -44,64 +44,64 @@ pub enum SighashType {
     All,
 }
 
-/// One message to sign.
+/// Message to sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
-    /// What is signed; for a transaction its BIP-341 signature hash.
+    /// The 32 bytes to sign; for a transaction a BIP-341 signature hash.
     pub digest: [u8; 32],
-    /// The last tweak of the key it is signed with. `None`: the aggregate key itself.
+    /// Index of the last tweak of the signing key; `None` for the aggregate key.
     pub tweak: Option<usize>,
-    /// In a transaction proposal: the input that the signature is for. Else 0.
+    /// Index of the signed input in a transaction proposal, else 0.
     pub input: u32,
-    /// In a transaction proposal: the hash type. Else the default.
+    /// Hash type in a transaction proposal, else the default.
     pub sighash_type: SighashType,
 }
 
 impl Message {
-    /// A raw message, signed with the aggregate key or with the key after `tweak`.
+    /// Creates a raw message, signed with the aggregate key or with the key after `tweak`.
     pub fn raw(digest: [u8; 32], tweak: Option<usize>) -> Self {
         Self { digest, tweak, input: 0, sighash_type: SighashType::Default }
     }
 }
 
-/// An output that a transaction spends: what BIP-341 signature hashes need to know of it.
+/// Output that a transaction spends, as BIP-341 signature hashes commit to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SpentOutput {
-    /// Its value in satoshis.
+    /// Value in satoshis.
     pub value: u64,
-    /// Its script (`scriptPubKey`).
+    /// Script (`scriptPubKey`).
     pub script: Vec<u8>,
 }
 
-/// The transaction of a session.
+/// Transaction of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TransactionTerms {
-    /// Consensus encoding without the witnesses that the session makes; other inputs carry their final ones.
+    /// Consensus encoding without the witnesses of the signed inputs; other inputs carry their final ones.
     pub unsigned: Vec<u8>,
     /// The spent outputs, one for each input.
     pub spent: Vec<SpentOutput>,
 }
 
-/// How signers are grouped into turns.
+/// Grouping of signers into turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Tiers {
-    /// One signer each: the classical order.
+    /// One signer per turn. The default.
     #[default]
     Single,
-    /// `k` signers in each, at least 1.
+    /// A fixed number of signers per turn, at least 1.
     Fixed(u16),
     /// 1, 2, 4, 8, … signers.
     Doubling,
 }
 
-/// When the next signers are to broadcast.
+/// Policy by which other signers take over the broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FailoverPolicy {
-    /// If `false`, only the elected coordinator is asked to broadcast.
+    /// Whether other signers take over. If `false`, only the elected coordinator is asked to broadcast.
     pub enabled: bool,
-    /// How long each turn lasts before the next one opens: 1 s to 24 h.
+    /// Time from the start of a turn to the start of the next, 1 s to 24 h.
     pub broadcast_timeout: Duration,
-    /// How many signers take their turn together.
+    /// Grouping of signers into turns.
     pub tiers: Tiers,
 }
 
@@ -111,12 +111,12 @@ impl Default for FailoverPolicy {
     }
 }
 
-/// Everything that all signers must agree on.
+/// Terms of a session, on which all signers agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// 32 random bytes, so that no two sessions have the same id.
     pub entropy: [u8; 32],
-    /// The signer index of whoever proposes.
+    /// The proposer's signer index.
     pub proposer: usize,
     /// The signers; a position here is a *signer index*. 1 to 128, no two with the same x coordinate.
     pub signers: Vec<SignerKey>,
@@ -124,19 +124,19 @@ pub struct Terms {
     pub key_order: KeyOrder,
     /// Tweaks, a shared prefix stored once.
     pub tweaks: Vec<Tweak>,
-    /// What is signed: 1 to 256.
+    /// The messages to sign, 1 to 256.
     pub messages: Vec<Message>,
-    /// The transaction that the signatures complete, if the proposal is of one.
+    /// The transaction that the signatures complete; `None` for raw messages.
     pub transaction: Option<TransactionTerms>,
-    /// How the coordinator is elected.
+    /// The election method.
     pub election_method: ElectionMethod,
-    /// When others take over from it.
+    /// The failover policy.
     pub failover: FailoverPolicy,
-    /// When the session ends if it has no other end. At most 30 days ahead.
+    /// Expiry of the proposal, at most 30 days ahead.
     pub expires_at: UnixMillis,
-    /// The application's own words to the other signers, at most 4 KiB.
+    /// Application data for the other signers, at most 4 KiB.
     pub metadata: Vec<u8>,
-    /// An older session whose transaction this one replaces (a fee bump).
+    /// The session whose transaction this one replaces (a fee bump).
     pub replaces: Option<SessionId>,
 }
 
@@ -153,7 +153,7 @@ impl Terms {
         path
     }
 
-    /// The signer index of a key.
+    /// Signer index of a key; `None` for a key that is not a signer's.
     pub fn index_of(&self, key: &SignerKey) -> Option<usize> {
         self.signers.iter().position(|signer| signer == key)
     }
@@ -222,7 +222,7 @@ impl Terms {
     }
 }
 
-/// Checked terms together with the bytes that they came from and the session id. Cheap to clone.
+/// Valid terms with their encoding and the session id. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal(Arc<Inner>);
 
@@ -241,7 +241,7 @@ impl Deref for Proposal {
 }
 
 impl Proposal {
-    /// Checks terms and encodes them. The expiry is checked by [`Proposal::check_expiry`], for it needs a clock.
+    /// Validates terms and encodes them. [`Proposal::check_expiry`], which needs a clock, checks the expiry.
     pub fn new(mut terms: Terms) -> Result<Self, ProposalError> {
         if terms.failover.tiers == Tiers::Fixed(1) {
             terms.failover.tiers = Tiers::Single;
@@ -252,7 +252,7 @@ impl Proposal {
         Ok(Self::with_bytes(terms, bytes))
     }
 
-    /// Decodes and checks received bytes. They must be exactly what [`Proposal::new`] makes of their content.
+    /// Decodes and validates received bytes, which must be the canonical encoding of their content.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProposalError> {
         Self::decode_knowing(bytes, &|_| false)
     }
@@ -321,7 +321,7 @@ impl Proposal {
         &self.0.terms
     }
 
-    /// Refuses a proposal that is expired or that expires more than 30 days from now.
+    /// Checks that the proposal expires in the future, within 30 days.
     pub fn check_expiry(&self, now: UnixMillis) -> Result<(), ProposalError> {
         let expires_at = self.expires_at;
         if expires_at > now && expires_at <= now.saturating_add(limits::EXPIRY) {

@@ -15,13 +15,13 @@ pub enum Phase {
     Proposed,
     /// Joined; waits for the others' consent or nonces.
     Joined,
-    /// All nonces are here; waits for partial signatures.
+    /// All nonces of the attempt arrived; waits for partial signatures.
     Signing,
-    /// The signatures are finished, and the transaction's way to the chain is watched.
+    /// The signatures are complete; watches the transaction until it is final.
     Watching,
-    /// The watch ended: the transaction, or a conflicting one, is final, or the application said so.
+    /// The watch ended: the transaction, or a conflicting one, is final, or the application reported it.
     Final,
-    /// A signer provably broke a rule.
+    /// A signer provably violated the protocol.
     Failed,
     /// A signer aborted.
     Aborted,
@@ -42,19 +42,19 @@ pub struct SessionStatus {
     pub phase: Phase,
     /// This node's own signer index.
     pub own_index: SignerIndex,
-    /// How many signers there are.
+    /// Number of signers.
     pub signers: u32,
-    /// The signers that accepted.
+    /// Signers that have joined.
     pub accepted: Vec<SignerIndex>,
-    /// The signers that the session waits for.
+    /// Signers that the session waits for.
     pub missing: Vec<SignerIndex>,
-    /// The current attempt, from 0 on.
+    /// The current attempt, counted from 0.
     pub attempt: u32,
     /// Whether this node's partial signature was sent.
     pub partial_sent: bool,
     /// When the proposal expires.
     pub expires_at: SystemTime,
-    /// The watch, once the signatures are finished.
+    /// The watch, once the signatures are complete.
     pub failover: Option<FailoverStatus>,
 }
 
@@ -65,13 +65,13 @@ pub struct FailoverStatus {
     pub coordinator: SignerIndex,
     /// The signers of the last turn that opened.
     pub current: Vec<SignerIndex>,
-    /// The last turn that opened, from 0 on.
+    /// The last turn that opened, counted from 0.
     pub turn: u32,
     /// Time until the next turn opens. None: this is the last one.
     pub until_next_turn: Option<Duration>,
     /// The evidence about the transaction.
     pub evidence: Evidence,
-    /// How often this node submitted.
+    /// Number of submissions by this node.
     pub submissions: u32,
     /// The number of watches before this one, each ended by an eviction or a reorganisation.
     pub watch: u32,
