@@ -39,6 +39,8 @@ pub enum Mutation {
     ClaimMakesAsk,
     /// S10: the first reason for an ending stays, also if a stronger one comes.
     FirstEndingStays,
+    /// S14: partial signatures are verified again with each envelope that comes.
+    VerifiedAgain,
     /// V1: each turn lasts twice as long as the one before.
     LongerTurns,
     /// V2: nobody looks at the chain before all turns are over.

@@ -22,3 +22,4 @@ mod proposal;
 mod recovery;
 mod signer;
 mod vectors;
+mod verified;

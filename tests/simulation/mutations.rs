@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 26] = [
+const MUTATIONS: [(Mutation, &str); 27] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -27,6 +27,7 @@ const MUTATIONS: [(Mutation, &str); 26] = [
     (Mutation::FirstEndingStays, "S10"),
     (Mutation::ReplacementPausesForEver, "S12"),
     (Mutation::ReplacementEnds, "S13"),
+    (Mutation::VerifiedAgain, "S14"),
     (Mutation::LongerTurns, "V1"),
     (Mutation::LooksTooLate, "V2"),
     (Mutation::ReturnMissesTurn, "V3"),

@@ -19,6 +19,7 @@ pub mod party;
 pub mod records;
 #[cfg(feature = "relay")]
 pub mod relay;
+pub mod work;
 
 #[cfg(feature = "node")]
 pub use libp2p_stream;

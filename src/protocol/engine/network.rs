@@ -80,6 +80,9 @@ impl Engine {
         };
         let mut first_error = Ok(());
         self.content(&frame, Some(from), now, &mut |error| first_error = first_error.and(Err(error)));
+        if let Err(error @ WireError::Signature(_)) = first_error {
+            return Err(error);
+        }
         let mut compared = HashSet::new();
         for have in &frame.have {
             // A comparison may be answered with a whole session, so a frame asks for one of each at most.
@@ -150,13 +153,20 @@ impl Engine {
                 Err(error) => refuse(self.count(error)),
             }
         }
+        // Who is honest passes on what it verified, so nothing else of this frame is worth verifying.
+        let ends = |error: &WireError| from.is_some() && matches!(error, WireError::Signature(_));
         let mut known = Vec::new();
         for (id, group) in groups {
             let lacking = frame.lacking.iter().find(|lacking| lacking.session == id.0);
             let lacking = lacking.map_or(&[][..], |lacking| &lacking.signers);
             match self.envelopes(id, group, lacking, from, now) {
                 Ok(()) => known.push(id),
-                Err(error) => refuse(self.count(error)),
+                Err(error) => {
+                    refuse(self.count(error));
+                    if ends(&error) {
+                        return known;
+                    }
+                }
             }
         }
         for certificate in &frame.certificates {
@@ -165,7 +175,12 @@ impl Engine {
             {
                 Ok(id) if !known.contains(&id) => known.push(id),
                 Ok(_) => {}
-                Err(error) => refuse(self.count(error)),
+                Err(error) => {
+                    refuse(self.count(error));
+                    if ends(&error) {
+                        return known;
+                    }
+                }
             }
         }
         known

@@ -2,7 +2,7 @@
 
 use super::agreement::Agreement;
 use super::broadcast::Broadcast;
-use super::proofs;
+use super::rounds::Rounds;
 use super::stored::{Ending, Stored};
 use crate::protocol::envelope::Content;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
@@ -14,8 +14,8 @@ use crate::types::{Time, Txid};
 /// The event of a kind. `None` if the state does not call for it any more.
 pub fn durable_event(
     kind: DurableKind,
-    agreement: &Agreement,
-    set: &EnvelopeSet,
+    (agreement, set): (&Agreement, &EnvelopeSet),
+    rounds: &mut Rounds,
     stored: &Stored,
     broadcast: Option<&mut Broadcast>,
     now: Time,
@@ -76,7 +76,7 @@ pub fn durable_event(
             Event::BroadcastRejected { reason }
         }
         DurableKind::Failed => {
-            let proofs = proofs::one_each(agreement, set);
+            let proofs = rounds.proofs(agreement, set);
             let mut culprits: Vec<usize> = proofs.iter().map(|proof| proof.accused()).collect();
             culprits.sort_unstable();
             culprits.dedup();

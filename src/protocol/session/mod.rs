@@ -20,6 +20,7 @@ mod stored;
 mod sync;
 #[cfg(test)]
 mod testing;
+mod verdicts;
 
 use std::time::Duration;
 
@@ -136,7 +137,7 @@ impl Session {
             }
         }
         if failed {
-            proofs::keep_judged_attempt(&self.agreement, &mut self.set);
+            self.rounds.keep_judged_attempt(&self.agreement, &mut self.set);
         }
     }
 
@@ -395,11 +396,7 @@ impl Session {
             return Ok(());
         }
         let unverified = mutation::on(Mutation::CertificateUnverified);
-        let verifies = || {
-            let keys = self.agreement.keys.as_ref();
-            keys.is_some_and(|keys| keys.verify_signatures(&certificate.signatures))
-        };
-        if !unverified && !verifies() {
+        if !unverified && !self.rounds.verifies(&certificate, from, &self.agreement) {
             return Err(WireError::Signature("the certificate"));
         }
         from.into_iter().for_each(|from| self.sync.note_holder(from));
@@ -456,7 +453,7 @@ impl Session {
 
     /// Sends the envelopes that make a proof, so that everybody sees it at once.
     fn send_proofs(&mut self, context: &Context<'_>) {
-        for proof in proofs::one_each(&self.agreement, &self.set) {
+        for proof in self.rounds.proofs(&self.agreement, &self.set) {
             let envelopes = proofs::envelopes(&self.agreement, &self.set, proof);
             self.send_envelopes(&envelopes, context);
         }
@@ -1207,7 +1204,14 @@ impl Session {
             self.outbox.write(Record::State(self.stored.store(watch)));
         }
         let content = |kind| {
-            durable_event(kind, &self.agreement, &self.set, &self.stored, self.broadcast.as_mut(), now)
+            durable_event(
+                kind,
+                (&self.agreement, &self.set),
+                &mut self.rounds,
+                &self.stored,
+                self.broadcast.as_mut(),
+                now,
+            )
         };
         let obsolete = self.outbox.flush(store, content, context.outputs);
         self.withdraw(&obsolete);

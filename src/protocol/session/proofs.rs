@@ -1,43 +1,43 @@
 //! Proofs against signers, found in the envelopes of a session.
 
 use super::agreement::Agreement;
+use super::verdicts::Verdicts;
 use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::envelope_set::EnvelopeSet;
 use crate::protocol::mutation::{self, Mutation};
 
 /// All proofs: what the set holds by itself, unusable nonces, partial signatures that fail.
-pub fn all(agreement: &Agreement, set: &EnvelopeSet) -> Vec<Proof> {
+pub fn all(agreement: &Agreement, set: &EnvelopeSet, verdicts: &mut Verdicts) -> Vec<Proof> {
     let mut proofs = set.proofs();
-    let Some(keys) = &agreement.keys else { return proofs };
+    if agreement.keys.is_none() {
+        return proofs;
+    }
     let (latest, signers) = (set.judged_attempt(), agreement.signers());
     for attempt in [latest.checked_sub(1), Some(latest)].into_iter().flatten() {
-        let Some(all) = set.all_at(Place::Nonces(attempt), signers) else { continue };
-        let envelopes: Vec<Envelope> = all.into_iter().cloned().collect();
-        let nonces: Vec<&[u8]> = envelopes.iter().filter_map(nonces_of).collect();
+        let Some(nonces) = set.all_at(Place::Nonces(attempt), signers) else { continue };
         let Some(transcript) = set.transcript(attempt) else { continue };
-        let complete = set.all_at(Place::Partial(attempt), signers).is_some();
-        match keys.begin_round(&nonces) {
-            Err(signer) => proofs.push(Proof::BadContent(Box::new(envelopes[signer].clone()))),
-            Ok(round) if complete => {
-                for signer in 0..signers {
-                    let Some(partial) = set.at(Place::Partial(attempt), signer) else { continue };
-                    let fits = matches!(partial.content(), Content::Partial { transcript: t, .. } if *t == transcript);
-                    let valid = || partials_of(partial).is_some_and(|p| round.verify_partials(signer, p));
-                    if (fits || mutation::on(Mutation::MismatchIsGuilt)) && !valid() {
-                        let partial = Box::new(partial.clone());
-                        proofs.push(Proof::BadPartial { nonces: envelopes.clone(), partial });
-                    }
-                }
+        if let Some(signer) = verdicts.bad_nonces(attempt, agreement, set) {
+            proofs.push(Proof::BadContent(Box::new(nonces[signer].clone())));
+            continue;
+        }
+        // A partial signature is verified once all are here.
+        let Some(partials) = set.all_at(Place::Partial(attempt), signers) else { continue };
+        for partial in partials {
+            let fits =
+                matches!(partial.content(), Content::Partial { transcript: t, .. } if *t == transcript);
+            if (fits || mutation::on(Mutation::MismatchIsGuilt)) && !verdicts.partial(partial, agreement, set)
+            {
+                let nonces = nonces.iter().map(|envelope| (*envelope).clone()).collect();
+                proofs.push(Proof::BadPartial { nonces, partial: Box::new(partial.clone()) });
             }
-            Ok(_) => {}
         }
     }
     proofs
 }
 
 /// One proof against each signer that there is any against: a proof carries a whole proposal.
-pub fn one_each(agreement: &Agreement, set: &EnvelopeSet) -> Vec<Proof> {
-    let mut proofs = all(agreement, set);
+pub fn one_each(agreement: &Agreement, set: &EnvelopeSet, verdicts: &mut Verdicts) -> Vec<Proof> {
+    let mut proofs = all(agreement, set, verdicts);
     let mut accused = std::collections::HashSet::new();
     proofs.retain(|proof| accused.insert(proof.accused()));
     proofs
@@ -65,27 +65,11 @@ pub fn envelopes(agreement: &Agreement, set: &EnvelopeSet, proof: Proof) -> Vec<
 }
 
 /// Finds the attempt of which the proofs are that were found before a restart, and keeps it.
-pub fn keep_judged_attempt(agreement: &Agreement, set: &mut EnvelopeSet) {
+pub fn keep_judged_attempt(agreement: &Agreement, set: &mut EnvelopeSet, verdicts: &mut Verdicts) {
     for attempt in (0..=set.attempt()).rev() {
         set.keep_attempt(attempt);
-        if !all(agreement, set).is_empty() {
+        if !all(agreement, set, verdicts).is_empty() {
             break;
         }
-    }
-}
-
-/// The public nonces in an envelope.
-pub fn nonces_of(envelope: &Envelope) -> Option<&[u8]> {
-    match envelope.content() {
-        Content::Nonces { nonces, .. } => Some(nonces),
-        _ => None,
-    }
-}
-
-/// The partial signatures in an envelope.
-pub fn partials_of(envelope: &Envelope) -> Option<&[u8]> {
-    match envelope.content() {
-        Content::Partial { partials, .. } => Some(partials),
-        _ => None,
     }
 }

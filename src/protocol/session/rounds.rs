@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::agreement::Agreement;
-use super::proofs::{self, nonces_of, partials_of};
+use super::proofs;
 use super::stored::Ending;
+use super::verdicts::Verdicts;
 use crate::protocol::crypto::Round;
-use crate::protocol::envelope::Place;
+use crate::protocol::envelope::{Place, Proof};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::Event;
 use crate::protocol::mutation::{self, Mutation};
@@ -64,14 +65,11 @@ pub enum RoundAction {
 #[derive(Debug, Default)]
 pub struct Rounds {
     nonces_held: Option<u32>,
-    /// An attempt whose nonces are all here, by their hash.
-    round: Option<(u32, [u8; 32], Arc<dyn Round>)>,
+    verdicts: Verdicts,
     /// An attempt with nonces that are no points.
     bad_nonces: Option<u32>,
     /// The nonces of the attempt before that were checked, by their hash.
     checked_before: Option<[u8; 32]>,
-    /// The attempt that was aggregated in vain, and the size of the set then.
-    tried: Option<(u32, usize)>,
     /// The size of the set in which proofs were looked for.
     proofs_checked: Option<usize>,
     /// The attempt whose mismatch was answered by comparing.
@@ -93,6 +91,8 @@ pub struct PackedRounds {
     ready_reported: bool,
     #[prost(uint32, optional, tag = "5")]
     nonces_reported: Option<u32>,
+    #[prost(bytes = "vec", tag = "6")]
+    verdicts: Vec<u8>,
 }
 
 impl Rounds {
@@ -110,7 +110,29 @@ impl Rounds {
 
     /// Drops what can be computed again.
     pub fn drop_round(&mut self) {
-        self.round = None;
+        self.verdicts.drop_round();
+    }
+
+    // ---- What others say ----
+
+    /// Whether a certificate verifies: see [`Verdicts::certificate`].
+    pub fn verifies(
+        &mut self,
+        certificate: &Certificate,
+        from: Option<usize>,
+        agreement: &Agreement,
+    ) -> bool {
+        self.verdicts.certificate(certificate, from, agreement)
+    }
+
+    /// One proof against each signer that there is any against.
+    pub fn proofs(&mut self, agreement: &Agreement, set: &EnvelopeSet) -> Vec<Proof> {
+        proofs::one_each(agreement, set, &mut self.verdicts)
+    }
+
+    /// Finds the attempt of which the proofs are that were found before a restart, and keeps it.
+    pub fn keep_judged_attempt(&mut self, agreement: &Agreement, set: &mut EnvelopeSet) {
+        proofs::keep_judged_attempt(agreement, set, &mut self.verdicts);
     }
 
     // ---- What follows from the set ----
@@ -127,7 +149,7 @@ impl Rounds {
         if set.fact(Fact::Accept, agreement.own).is_some() {
             // A restart may have come after the signatures of the attempt before were complete.
             for attempt in [attempt.checked_sub(1), Some(attempt)].into_iter().flatten() {
-                if let Some(certificate) = self.aggregate(attempt, agreement, set) {
+                if let Some(certificate) = self.verdicts.aggregate(attempt, agreement, set) {
                     actions.push(RoundAction::Complete(certificate));
                     return actions;
                 }
@@ -166,12 +188,11 @@ impl Rounds {
             && self.checked_before != set.transcript(before)
         {
             self.checked_before = set.transcript(before);
-            let round = self.round.clone();
-            self.begin(before, agreement, set);
-            self.round = round;
+            if self.verdicts.bad_nonces(before, agreement, set).is_some() {
+                self.bad_nonces = Some(before);
+            }
         }
-        let begun = self.round.as_ref().is_some_and(|(known, ..)| *known == attempt);
-        let begins = begun || self.nonces_held == Some(attempt);
+        let begins = self.verdicts.has_round(attempt) || self.nonces_held == Some(attempt);
         if !begins && ending != Some(Ending::Failed) {
             self.begin(attempt, agreement, set);
         }
@@ -275,41 +296,11 @@ impl Rounds {
         if self.bad_nonces == Some(attempt) {
             return None;
         }
-        let transcript = set.transcript(attempt)?;
-        if let Some((known, hash, round)) = &self.round
-            && (*known, *hash) == (attempt, transcript)
-        {
-            return Some((transcript, round.clone()));
+        let begun = self.verdicts.round(attempt, agreement, set)?;
+        if begun.is_err() {
+            self.bad_nonces = Some(attempt);
         }
-        let all = set.all_at(Place::Nonces(attempt), agreement.signers())?;
-        let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
-        match agreement.keys.as_ref()?.begin_round(&nonces) {
-            Ok(round) => {
-                self.round = Some((attempt, transcript, round.clone()));
-                Some((transcript, round))
-            }
-            Err(_) => {
-                self.bad_nonces = Some(attempt);
-                None
-            }
-        }
-    }
-
-    /// The certificate, if all partial signatures of an attempt are here, answer to the same nonces and add up.
-    fn aggregate(&mut self, attempt: u32, agreement: &Agreement, set: &EnvelopeSet) -> Option<Certificate> {
-        let signers = agreement.signers();
-        set.all_at(Place::Partial(attempt), signers)?;
-        let (transcript, round) = self.begin(attempt, agreement, set)?;
-        if self.tried == Some((attempt, set.len()))
-            || !set.other_transcripts(attempt, Some(transcript)).is_empty()
-        {
-            return None;
-        }
-        self.tried = Some((attempt, set.len()));
-        let all = set.all_at(Place::Partial(attempt), signers)?;
-        let partials: Vec<&[u8]> = all.iter().filter_map(|envelope| partials_of(envelope)).collect();
-        let signatures = round.aggregate(&partials)?;
-        Some(Certificate { session: agreement.id(), signatures })
+        begun.ok()
     }
 
     // ---- Endings ----
@@ -321,7 +312,7 @@ impl Rounds {
             return false;
         }
         self.proofs_checked = size;
-        !proofs::all(agreement, set).is_empty()
+        !proofs::all(agreement, set, &mut self.verdicts).is_empty()
     }
 
     /// Whether any proof may exist, without the cost of looking.
@@ -375,6 +366,7 @@ impl Rounds {
             mismatch_compared: self.mismatch_compared,
             ready_reported: self.ready_reported,
             nonces_reported: self.nonces_reported,
+            verdicts: self.verdicts.pack(),
         }
     }
 
@@ -385,6 +377,7 @@ impl Rounds {
             mismatch_compared: packed.mismatch_compared,
             ready_reported: packed.ready_reported,
             nonces_reported: packed.nonces_reported,
+            verdicts: Verdicts::unpack(&packed.verdicts),
             ..Self::default()
         }
     }
@@ -484,7 +477,7 @@ mod tests {
             let mut rounds = Rounds::default();
             let next = Conditions { attempts_used: 1, consented: false, ..conditions(&nobody) };
             assert_eq!(kinds(&rounds.advance(&agreement, &set, next)), ["failed"]);
-            let proofs = proofs::one_each(&agreement, &set);
+            let proofs = rounds.proofs(&agreement, &set);
             assert_eq!(proofs.iter().map(|proof| proof.accused()).collect::<Vec<_>>(), [accused]);
             let ended = Conditions { ending: Some(Ending::Failed), ..next };
             assert!(rounds.advance(&agreement, &set, ended).is_empty());
@@ -503,7 +496,7 @@ mod tests {
         assert!(rounds.advance(&agreement, &set, next).is_empty());
         let mut unpacked = Rounds::unpack(&rounds.pack());
         assert!(unpacked.advance(&agreement, &set, next).is_empty(), "also after it was packed");
-        assert!(proofs::all(&agreement, &set).is_empty());
+        assert!(rounds.proofs(&agreement, &set).is_empty());
     }
 
     #[test]

@@ -22,9 +22,9 @@ mod safety;
 pub use doubt::without_a_message;
 
 /// All promises.
-pub const RULES: [&str; 22] = [
-    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "V1", "V2", "V3", "V4", "V5",
-    "V6", "V7", "V8", "V9", "V10",
+pub const RULES: [&str; 23] = [
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "S14", "V1", "V2", "V3", "V4",
+    "V5", "V6", "V7", "V8", "V9", "V10",
 ];
 
 /// A broken promise.
@@ -60,6 +60,7 @@ impl Checker {
         let broken = std::mem::take(&mut run.broken);
         self.violations.extend(broken.into_iter().map(|(rule, what)| Violation { rule, what }));
         self.signing(run);
+        self.work(run);
         for begun in run.sessions.clone() {
             self.beliefs(run, &begun);
             self.any_order(run, &begun);

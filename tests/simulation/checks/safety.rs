@@ -121,6 +121,14 @@ impl Checker {
         }
     }
 
+    /// S14: partial signatures are verified once, whatever else is said.
+    pub(super) fn work(&mut self, run: &Run) {
+        for (node, state) in run.cluster.nodes.iter().enumerate() {
+            let most = state.work.work().same_partials_of_others(&state.key);
+            self.check("S14", most <= 1, || format!("node {node} verified the same partials {most} times"));
+        }
+    }
+
     /// S10: what a node believes does not depend on the order in which it heard.
     pub(super) fn any_order(&mut self, run: &mut Run, begun: &Begun) {
         let n = run.scenario.signers() as u64;

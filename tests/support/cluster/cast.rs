@@ -207,6 +207,8 @@ pub struct Node {
     /// What was under way when it fell asleep.
     pub(super) frozen: Vec<What>,
     pub(super) tick_at: Option<Duration>,
+    /// What it had to verify since it started.
+    pub work: Counter,
 }
 
 /// Events in their order, and where those of each session are.

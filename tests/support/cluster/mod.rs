@@ -26,6 +26,7 @@ use super::auditor::{Findings, audit};
 use super::chain::Chain;
 use super::disk::Disk;
 use super::double::{Double, DoubleCodec, DoubleSigner, NonceLog, transaction};
+use super::work::{Counted, Counter};
 
 mod applications;
 mod cast;
@@ -222,6 +223,7 @@ impl Cluster {
                 held: HashMap::new(),
                 frozen: Vec::new(),
                 tick_at: None,
+                work: Counter::default(),
             })
             .collect();
         let links = vec![vec![Link::default(); nodes.len()]; nodes.len()];
@@ -555,6 +557,8 @@ impl Cluster {
             scheme = Arc::new(Double);
             state.signer = Arc::new(DoubleSigner::with_log(state.key, random, self.nonces.clone()));
         }
+        state.work.reset();
+        let scheme = Arc::new(Counted(scheme, state.work.clone()));
         let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
         let (stored, ended) = (state.disk.sessions(), state.disk.ended());
         let time = self.time(node);

@@ -1,0 +1,178 @@
+//! What was verified already: nothing that a signer said is verified twice, whoever says it again and whatever else is
+//! said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::agreement::Agreement;
+use crate::protocol::crypto::Round;
+use crate::protocol::envelope::{Content, Envelope, Place};
+use crate::protocol::envelope_set::EnvelopeSet;
+use crate::protocol::mutation::{self, Mutation};
+use crate::protocol::wire::Certificate;
+use crate::types::EnvelopeId;
+
+/// The ids of an attempt's nonces, hashed.
+type Transcript = [u8; 32];
+/// A round and what it answers to, or the first signer whose nonces are no points.
+type Begun = Result<(Transcript, Arc<dyn Round>), usize>;
+
+/// The verdicts of one session at this node.
+///
+/// Invariant: each follows from what it is kept under. Nonces of an attempt are known by their transcript, partial
+/// signatures by their envelope, which names attempt, transcript and signer.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// The attempt that was looked at last, parsed and aggregated.
+    round: Option<(u32, Transcript, Arc<dyn Round>)>,
+    /// The first signer whose nonces of an attempt are no points; `None` if all are.
+    bad_nonces: BTreeMap<u32, (Transcript, Option<usize>)>,
+    /// Whether partial signatures verify.
+    partials: BTreeMap<EnvelopeId, bool>,
+    /// Attempts whose partial signatures do not add up.
+    in_vain: BTreeMap<u32, Transcript>,
+    /// Signers that sent a certificate that does not verify.
+    false_certificates: BTreeSet<usize>,
+}
+
+impl Verdicts {
+    /// The round of an attempt whose nonces are all here, parsed and aggregated once. `Err`: the first signer whose
+    /// nonces are no points. `None`: some are missing.
+    pub fn round(&mut self, attempt: u32, agreement: &Agreement, set: &EnvelopeSet) -> Option<Begun> {
+        let transcript = set.transcript(attempt)?;
+        if let Some((known, Some(signer))) = self.bad_nonces.get(&attempt)
+            && *known == transcript
+        {
+            return Some(Err(*signer));
+        }
+        if let Some((known, hash, round)) = &self.round
+            && (*known, *hash) == (attempt, transcript)
+        {
+            return Some(Ok((transcript, round.clone())));
+        }
+        let all = set.all_at(Place::Nonces(attempt), agreement.signers())?;
+        let nonces: Vec<&[u8]> = all.iter().filter_map(|envelope| nonces_of(envelope)).collect();
+        let begun = agreement.keys.as_ref()?.begin_round(&nonces);
+        self.bad_nonces.insert(attempt, (transcript, begun.as_ref().err().copied()));
+        Some(begun.map(|round| {
+            self.round = Some((attempt, transcript, round.clone()));
+            (transcript, round)
+        }))
+    }
+
+    /// Whether the round of an attempt is at hand.
+    pub fn has_round(&self, attempt: u32) -> bool {
+        self.round.as_ref().is_some_and(|(known, ..)| *known == attempt)
+    }
+
+    /// Drops what can be computed again.
+    pub fn drop_round(&mut self) {
+        self.round = None;
+    }
+
+    /// The first signer whose nonces of an attempt are no points. Leaves the round that is at hand there.
+    pub fn bad_nonces(&mut self, attempt: u32, agreement: &Agreement, set: &EnvelopeSet) -> Option<usize> {
+        if let Some((known, bad)) = self.bad_nonces.get(&attempt)
+            && Some(*known) == set.transcript(attempt)
+        {
+            return *bad;
+        }
+        let round = self.round.clone();
+        let bad = self.round(attempt, agreement, set)?.err();
+        if round.is_some() {
+            self.round = round;
+        }
+        bad
+    }
+
+    /// Whether the partial signatures of an envelope verify against the nonces of its attempt.
+    pub fn partial(&mut self, envelope: &Envelope, agreement: &Agreement, set: &EnvelopeSet) -> bool {
+        let id = envelope.id();
+        let again = mutation::on(Mutation::VerifiedAgain);
+        if let Some(verdict) = self.partials.get(&id).filter(|_| !again) {
+            return *verdict;
+        }
+        let (Some(Place::Partial(attempt)), Some(partials)) = (envelope.place(), partials_of(envelope))
+        else {
+            return false;
+        };
+        let Some(Ok((_, round))) = self.round(attempt, agreement, set) else { return false };
+        let verdict = round.verify_partials(envelope.body().signer, partials);
+        if self.partials.len() >= 2 * agreement.signers() {
+            self.partials.retain(|id, _| set.contains(id));
+        }
+        self.partials.insert(id, verdict);
+        verdict
+    }
+
+    /// The certificate of an attempt, if all its partial signatures are here, answer to the same nonces and add up.
+    pub fn aggregate(
+        &mut self,
+        attempt: u32,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+    ) -> Option<Certificate> {
+        let all = set.all_at(Place::Partial(attempt), agreement.signers())?;
+        let transcript = set.transcript(attempt)?;
+        if self.in_vain.get(&attempt) == Some(&transcript)
+            || !set.other_transcripts(attempt, Some(transcript)).is_empty()
+        {
+            return None;
+        }
+        let (_, round) = self.round(attempt, agreement, set)?.ok()?;
+        let partials: Vec<&[u8]> = all.iter().filter_map(|envelope| partials_of(envelope)).collect();
+        match round.aggregate(&partials) {
+            Some(signatures) => Some(Certificate { session: agreement.id(), signatures }),
+            None => {
+                self.in_vain.insert(attempt, transcript);
+                None
+            }
+        }
+    }
+
+    /// Whether a certificate verifies. No honest signer passes on one that does not, so of each signer one such is
+    /// looked at, and nothing after it. `from`: who sent it, if it came over the network.
+    pub fn certificate(
+        &mut self,
+        certificate: &Certificate,
+        from: Option<usize>,
+        agreement: &Agreement,
+    ) -> bool {
+        if from.is_some_and(|from| self.false_certificates.contains(&from)) {
+            return false;
+        }
+        let verifies =
+            agreement.keys.as_ref().is_some_and(|keys| keys.verify_signatures(&certificate.signatures));
+        if !verifies {
+            self.false_certificates.extend(from);
+        }
+        verifies
+    }
+
+    /// The signers that sent a certificate that does not verify, a byte for each.
+    pub fn pack(&self) -> Vec<u8> {
+        self.false_certificates.iter().map(|signer| *signer as u8).collect()
+    }
+
+    /// The rest is looked at again.
+    pub fn unpack(packed: &[u8]) -> Self {
+        let false_certificates = packed.iter().map(|signer| usize::from(*signer)).collect();
+        Self { false_certificates, ..Self::default() }
+    }
+}
+
+/// The public nonces in an envelope.
+fn nonces_of(envelope: &Envelope) -> Option<&[u8]> {
+    match envelope.content() {
+        Content::Nonces { nonces, .. } => Some(nonces),
+        _ => None,
+    }
+}
+
+/// The partial signatures in an envelope.
+fn partials_of(envelope: &Envelope) -> Option<&[u8]> {
+    match envelope.content() {
+        Content::Partial { partials, .. } => Some(partials),
+        _ => None,
+    }
+}
