@@ -110,7 +110,7 @@ fn replacement_pauses_for_a_day_at_most_while_it_is_not_in_a_block() {
     let new = cluster.create(1, |new| {
         let (transaction, messages) = transaction(&spent, b"more fee");
         (new.transaction, new.messages) = (Some(transaction), messages);
-        (new.replaces, new.expires_at, new.failover) = (Some(old), terms.expires_at, terms.failover.clone());
+        (new.replaces, new.expires_at, new.failover) = (Some(old), terms.expires_at, terms.failover);
     });
     cluster.complete(&new);
     cluster.run_for(Duration::from_secs(60));
