@@ -479,6 +479,7 @@ enum musig_event_kind
   MUSIG_EVENT_PARTICIPANT_DISCONNECTED = 25,
   /**
    * The store cannot commit; nothing is signed until it can: REASON. The node retries.
+   * With a session: its records cannot be read, and it is set aside.
    */
   MUSIG_EVENT_STORE_FAILED = 26,
   /**

@@ -14,7 +14,7 @@ use super::reply::{FailureMark, Health};
 use super::runtime::{self, RuntimeProfile};
 use super::{Node, NodeSigner, Shared};
 use crate::chain::{Broadcaster, ChainObserver};
-use crate::error::Error;
+use crate::error::{Error, ProposalError, StoreError, WireError};
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
@@ -26,6 +26,8 @@ use crate::platform::{self, ForkGuard};
 use crate::protocol::Settings;
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::engine::Engine;
+use crate::protocol::event::{Event, SessionEvent};
+use crate::protocol::proposal::Proposal;
 use crate::signer::{LocalSigner, Signer};
 use crate::store::redb::RedbStore;
 use crate::store::schema::{self, Contents};
@@ -267,7 +269,8 @@ impl NodeBuilder {
     /// delivered again.
     ///
     /// Errors: the configuration is incomplete or contradicts itself; the store cannot be opened; the identity in it is
-    /// damaged.
+    /// damaged. A single session that cannot be read is no error: it is kept, set aside, and reported as
+    /// [`Event::StoreFailed`].
     pub fn start(mut self) -> Result<Node, Error> {
         let log = self.tracing.take().unwrap_or_else(|| tracing::dispatcher::get_default(Clone::clone));
         // A thread's random numbers are copied by fork(): on the caller's, the children of one process would make the same
@@ -288,6 +291,10 @@ impl NodeBuilder {
         if self.observer.is_some() == self.without_observer {
             return Err(missing("an observer or without_observer(), and not both"));
         }
+        let path = match &self.store {
+            StoreChoice::Path(path) => path.display().to_string(),
+            StoreChoice::Given(_) | StoreChoice::None => String::new(),
+        };
         let mut store: Box<dyn Store> = match self.store {
             StoreChoice::Given(store) => store,
             StoreChoice::Path(path) => Box::new(RedbStore::open(path)?),
@@ -305,10 +312,24 @@ impl NodeBuilder {
         for (id, expires_at) in &contents.ended {
             engine.load_ended(*id, *expires_at);
         }
+        let mut unreadable = Vec::new();
         for (id, stored) in &contents.sessions {
-            if let Err(error) = engine.load(stored, now) {
-                tracing::error!(session = %id, %error, "a stored session cannot be decoded");
-                return Err(error);
+            // One that is stored under another session's id would be written under its own.
+            let own_place = Proposal::decode(&stored.proposal).map(|proposal| proposal.id() == *id);
+            let loaded = match own_place {
+                Ok(true) => engine.load(stored, now).map(drop),
+                Ok(false) => Err(WireError::Malformed("the stored proposal").into()),
+                Err(error) => Err(error.into()),
+            };
+            match loaded {
+                Ok(()) => {}
+                // All of the store is another signer's.
+                Err(error @ Error::Proposal(ProposalError::NotASigner)) => return Err(error),
+                Err(error) => {
+                    tracing::error!(session = %id, %error, "a stored session cannot be decoded and is set aside");
+                    engine.set_aside(*id);
+                    unreadable.push((*id, error));
+                }
             }
         }
 
@@ -328,6 +349,12 @@ impl NodeBuilder {
             None => None,
         };
         let delivery = Delivery::new(handler, acknowledge);
+        delivery.push_all(unreadable.into_iter().map(|(session, error)| {
+            let reason =
+                format!("session {session} cannot be read: {error}; it is set aside, the others go on");
+            let error = StoreError::Corrupt { path: path.clone(), reason };
+            SessionEvent { session: Some(session), event: Event::StoreFailed { error }, durable: None }
+        }));
         let signer_lane = match signer {
             NodeSigner::Foreign(_) => Some(shared_lane("signer")?),
             NodeSigner::Local(_) => None,

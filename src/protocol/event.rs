@@ -180,6 +180,7 @@ pub enum Event {
         signer: usize,
     },
     /// The store cannot commit; nothing is signed until it can. The node retries.
+    /// With a session: its records cannot be read, and it is set aside.
     StoreFailed {
         /// The failure.
         error: StoreError,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use libmusig::chain::{ChainError, ChainObserver, ChainQuery, ChainStatus};
-use libmusig::node::Node;
+use libmusig::event::Event;
+use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::envelope::Envelope;
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::status::Phase;
@@ -143,4 +144,44 @@ fn node_phase(store: &MemoryStore) -> Vec<Phase> {
     let phases = node.sessions().wait().expect("runs").iter().map(|status| status.phase).collect();
     node.stop().expect("stops");
     phases
+}
+
+#[test]
+fn an_unreadable_session_is_set_aside_and_the_others_go_on() {
+    for part in [SessionPart::Proposal, SessionPart::Record] {
+        let store = MemoryStore::new();
+        let start = || builder(secret(0)).store(store.clone()).offline().start().expect("starts");
+        let node = start();
+        let create = |signers| node.create_session(SessionRequest::messages(keys(signers), vec![message(1)]));
+        let whole = create(1).wait().expect("is created").id();
+        let damaged = create(2).wait().expect("is created");
+        wait_complete(&node, whole);
+        let export = damaged.export().wait().expect("is known");
+        node.stop().expect("stops");
+        let damaged = damaged.id();
+        let of_it = |(key, _): &Entry| Key::decode(key).and_then(|key| key.session()) == Some(damaged);
+        let of_it = |store: &MemoryStore| -> Vec<Entry> {
+            store.clone().load().expect("memory").into_iter().filter(|entry| of_it(entry)).collect()
+        };
+        let key = Key::Session { id: damaged, part }.encode();
+        assert!(of_it(&store).iter().any(|(stored, _)| *stored == key), "{part:?} is stored");
+        let damage = Change::Put(key, vec![0xff; 8]);
+        store.clone().commit(&[damage], Durability::Synced).expect("memory takes it");
+        let before = of_it(&store);
+
+        let node = start();
+        let error = wait_for(&node, "the report", |event| match &event.event {
+            Event::StoreFailed { error } if event.session == Some(damaged) => Some(error.to_string()),
+            _ => None,
+        });
+        assert!(error.contains(&damaged.to_string()) && error.contains("set aside"), "{error}");
+        let sessions = node.sessions().wait().expect("runs");
+        let phases: Vec<_> = sessions.iter().map(|status| (status.session, status.phase)).collect();
+        assert_eq!(phases, [(whole, Phase::Watching)], "{part:?}");
+        node.session(whole).broadcast_now().wait().expect("goes on");
+        // Nor does it begin anew, for what was said in it is not known.
+        node.import(export).wait().expect_err("it would begin anew");
+        node.stop().expect("stops");
+        assert_eq!(of_it(&store), before, "{part:?}: it is kept as it is");
+    }
 }

@@ -191,6 +191,7 @@ pub enum musig_event_kind {
     /// A signer of this session disconnected: SIGNER.
     PARTICIPANT_DISCONNECTED = 25,
     /// The store cannot commit; nothing is signed until it can: REASON. The node retries.
+    /// With a session: its records cannot be read, and it is set aside.
     STORE_FAILED = 26,
     /// Part of the network layer failed; the node continues without it: REASON.
     NETWORK_DEGRADED = 27,

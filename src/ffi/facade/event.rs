@@ -207,6 +207,7 @@ pub enum Event {
         signer: SignerIndex,
     },
     /// The store cannot commit; nothing is signed until it can. The node retries.
+    /// With a session: its records cannot be read, and it is set aside.
     StoreFailed {
         /// The problem, with its data.
         problem: StoreProblem,

@@ -7,7 +7,7 @@ mod purged;
 mod session_index;
 mod session_table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Engine {
     unknown: HashMap<(SessionId, SignerKey), Duration>,
     /// Ids of purged sessions.
     purged: Purged,
+    /// Sessions whose records cannot be read. None begins anew, for what this node said in it is not known.
+    set_aside: HashSet<SessionId>,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
     refused: Refused,
@@ -91,6 +93,7 @@ impl Engine {
             index: SessionIndex::default(),
             unknown: HashMap::new(),
             purged: Purged::default(),
+            set_aside: HashSet::new(),
             replacing: HashMap::new(),
             refused: Refused::default(),
         }
@@ -260,7 +263,7 @@ impl Engine {
     fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {
         proposal.check_expiry(now.wall)?;
         let expires_at = proposal.expires_at;
-        if self.purged.may_contain(expires_at, proposal.id()) {
+        if self.purged.may_contain(expires_at, proposal.id()) || self.set_aside.contains(&proposal.id()) {
             return Err(ProposalError::Expiry { expires_at, now: expires_at });
         }
         Ok(())
@@ -285,6 +288,11 @@ impl Engine {
         self.with_session(&id, now, |session, context| session.tick(context));
         self.step_older(older, now);
         Ok(id)
+    }
+
+    /// A stored session cannot be read: it is neither taken up nor begun anew, and its records stay as they are.
+    pub fn set_aside(&mut self, id: SessionId) {
+        self.set_aside.insert(id);
     }
 
     /// Reads that a session ended before: see [`Record::Ended`].
