@@ -16,7 +16,8 @@ ONLY_IN = {
     r"\blibp2p(_\w+)?::": ["net/"],
     r"(?<!::)\bredb::": ["store/", "lib.rs"],
     r"\buniffi::": ["ffi/facade/", "lib.rs"],
-    r'\bextern "C" fn': ["ffi/c/"],
+    # The handler of pthread_atfork is a C function too.
+    r'\bextern "C" fn': ["ffi/c/", "platform/process.rs"],
     r"allow\(unsafe_code": ["ffi/c/", "ffi/mod.rs", "platform/", "platform.rs"],
     r"\b(tokio|socket2|ureq|rustls)::": ["net/", "node/", "event/", "store/", "chain/", "ffi/"],
     r"\b(std::net|std::fs|std::thread::spawn|SystemTime|Instant::now|getrandom)\b":
