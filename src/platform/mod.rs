@@ -68,6 +68,11 @@ impl ForkGuard {
         Self { token: process::token() }
     }
 
+    /// Token of the process that it was made in, never zero.
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
     /// Whether this is still the same process. On Linux no system call.
     pub fn check(&self) -> Result<(), Forked> {
         if self.token == process::token() { Ok(()) } else { Err(Forked) }

@@ -10,7 +10,7 @@ use zeroize::{Zeroizing, zeroize_stack};
 
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
-use crate::platform::Locked;
+use crate::platform::{ForkGuard, Locked};
 use crate::protocol::crypto::key_set::KeySet;
 use crate::protocol::crypto::musig2::{Musig2Keys, Musig2Round, sessions};
 use crate::protocol::crypto::nonce::{Purpose, SCRUBBED_STACK, SecretNonce};
@@ -148,13 +148,19 @@ impl Signer for LocalSigner {
             ));
         }
         let key = state.key.as_ref().ok_or(SignerError::Locked)?;
+        let process = ForkGuard::new().token();
         let nonces = key_set
             .caches()
             .iter()
             .zip(key_set.digests())
             .enumerate()
             .map(|(message, (cache, digest))| {
-                SecretNonce::generate(key, cache, digest, Purpose { session, attempt: *attempt, message })
+                SecretNonce::generate(
+                    key,
+                    cache,
+                    digest,
+                    Purpose { session, attempt: *attempt, message, process },
+                )
             })
             .collect::<Result<Vec<_>, _>>()?;
         let public = nonces.iter().map(|nonce| nonce.public().serialize()).collect();
@@ -169,6 +175,7 @@ impl Signer for LocalSigner {
         if state.key.is_none() {
             return Err(SignerError::Locked);
         }
+        let process = ForkGuard::new().token();
         let nonces = state.take(&session, *attempt).ok_or(SignerError::NonceGone)?;
         let key = state.key.as_ref().ok_or(SignerError::Locked)?;
         self.check(proposal, *signer)?;
@@ -202,7 +209,7 @@ impl Signer for LocalSigner {
             .zip(key_set.caches().iter().zip(sessions))
             .enumerate()
             .map(|(message, (nonce, (cache, values)))| {
-                let purpose = Purpose { session, attempt: *attempt, message };
+                let purpose = Purpose { session, attempt: *attempt, message, process };
                 nonce.sign(key, purpose, cache, values).map(|partial| partial.serialize())
             })
             .collect()

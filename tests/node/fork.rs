@@ -6,9 +6,17 @@ use std::path::Path;
 use std::process::Command;
 
 use libmusig::error::Error;
+#[cfg(target_os = "linux")]
+use libmusig::error::SignerError;
 use libmusig::node::{Node, SessionRequest};
+#[cfg(target_os = "linux")]
+use libmusig::platform::ForkGuard;
+#[cfg(target_os = "linux")]
+use libmusig::signer::Signer;
 
 use test_support::nodes::*;
+#[cfg(target_os = "linux")]
+use test_support::party::Party;
 
 const CASE: &str = "LIBMUSIG_TEST_FORK";
 
@@ -45,6 +53,12 @@ fn fork_children_of_a_prefork_server_sign_together() {
     in_own_process("prefork");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn fork_token_tells_a_child_with_its_parents_number() {
+    in_own_process("namespace");
+}
+
 #[test]
 fn child() {
     match std::env::var(CASE).as_deref() {
@@ -52,6 +66,8 @@ fn child() {
         Ok("stopped") => stopped(),
         Ok("generations") => generations(),
         Ok("prefork") => prefork(),
+        #[cfg(target_os = "linux")]
+        Ok("namespace") => namespace(),
         Ok(other) => panic!("there is no case {other}"),
         // Not started as a process of its own: nothing to do.
         Err(_) => {}
@@ -193,4 +209,35 @@ fn work(index: usize, directory: &Path) {
         std::fs::write(directory.join("done"), []).expect("writes");
     }
     node.stop().expect("stops");
+}
+
+/// A new PID namespace for the children of this process. `false`: the system does not allow it.
+#[cfg(target_os = "linux")]
+fn number_children_anew() -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::unshare(libc::CLONE_NEWPID) == 0 }
+}
+
+/// Parent and child are the first processes of their namespaces, so both have number 1.
+#[cfg(target_os = "linux")]
+fn namespace() {
+    if !number_children_anew() {
+        return skip(
+            "fork_token_tells_a_child_with_its_parents_number",
+            "it needs the right to make a PID namespace",
+        );
+    }
+    finish(fork(|| {
+        let party = Party::new(1, |_| ());
+        let round = party.round(&party.nonces(0));
+        let (signer, request) = (&party.signers[0], party.partial_request(0, 0, &round));
+        let (number, guard) = (std::process::id(), ForkGuard::new());
+        assert!(number_children_anew());
+        finish(fork(|| {
+            assert_eq!(std::process::id(), number, "the number tells nothing");
+            assert_eq!(signer.make_partials(&request), Err(SignerError::NonceGone));
+            assert!(guard.check().is_err());
+        }));
+        signer.make_partials(&request).expect("the parent signs");
+    }));
 }

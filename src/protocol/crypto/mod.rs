@@ -1,4 +1,4 @@
-//! What the state machine asks of cryptography. [`Musig2`](musig2::Musig2) answers with BIP-327 by
+//! What the state machine asks of cryptography. [`Musig2`](crate::protocol::crypto::musig2::Musig2) answers with BIP-327 by
 //! libsecp256k1; the simulator may put a fast double in its place.
 
 use std::any::Any;

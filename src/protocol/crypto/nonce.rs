@@ -21,6 +21,8 @@ pub(crate) struct Purpose {
     pub(crate) attempt: u32,
     /// The message's index.
     pub(crate) message: usize,
+    /// Token of the process: a child of `fork()` has another, also where it has its parent's number.
+    pub(crate) process: u64,
 }
 
 /// A secret nonce. It cannot be cloned or written anywhere, signs once at most, only what it was made for, only with
@@ -32,7 +34,6 @@ struct Inner {
     public: PublicNonce,
     key: PublicKey,
     purpose: Purpose,
-    process: u32,
 }
 
 impl Drop for Inner {
@@ -83,7 +84,7 @@ impl SecretNonce {
         cache: &KeyAggCache,
         session: &musig::Session,
     ) -> Result<PartialSignature, SignerError> {
-        if self.0.process != std::process::id() {
+        if self.0.purpose.process != purpose.process {
             return Err(SignerError::NonceGone);
         }
         if self.0.key != key.public_key() {
@@ -108,7 +109,7 @@ fn nonce_gen(
     purpose: Purpose,
     random: &[u8; 32],
 ) -> Box<Inner> {
-    let Purpose { session, attempt, message } = purpose;
+    let Purpose { session, attempt, message, process: _ } = purpose;
     let extra = [&session.0[..], &attempt.to_be_bytes(), &(message as u32).to_be_bytes()];
     let (secret, public) = musig::new_nonce_pair(
         SessionSecretRand::assume_uniformly_random(*random),
@@ -119,8 +120,7 @@ fn nonce_gen(
         Some(tagged_hash("musig/nonce", &extra)),
     );
     let mut secret = secret.dangerous_into_bytes();
-    let (key, process) = (key.public_key(), std::process::id());
-    let mut nonce = Box::new(Inner { secret: [0; _], public, key, purpose, process });
+    let mut nonce = Box::new(Inner { secret: [0; _], public, key: key.public_key(), purpose });
     nonce.secret.copy_from_slice(&secret);
     secret.zeroize();
     nonce
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     const DIGEST: [u8; 32] = [3; 32];
-    const PURPOSE: Purpose = Purpose { session: SessionId([1; 32]), attempt: 2, message: 3 };
+    const PURPOSE: Purpose = Purpose { session: SessionId([1; 32]), attempt: 2, message: 3, process: 4 };
 
     fn key(byte: u8) -> Keypair {
         Keypair::from_secret_bytes([byte; 32]).expect("below the order")
@@ -189,9 +189,9 @@ mod tests {
 
     #[test]
     fn another_process_is_refused() {
-        let (mut nonce, cache, session) = nonce_and_session(&key(1));
-        nonce.0.process ^= 1;
-        assert_eq!(nonce.sign(&key(1), PURPOSE, &cache, &session).err(), Some(SignerError::NonceGone));
+        let (nonce, cache, session) = nonce_and_session(&key(1));
+        let child = Purpose { process: 5, ..PURPOSE };
+        assert_eq!(nonce.sign(&key(1), child, &cache, &session).err(), Some(SignerError::NonceGone));
     }
 
     #[test]
