@@ -1,5 +1,5 @@
-//! What the state machine asks of cryptography. [`Musig2`](crate::protocol::crypto::musig2::Musig2) answers with BIP-327 by
-//! libsecp256k1; the simulator may put a fast double in its place.
+//! What the state machine asks of cryptography. [`Musig2`](crate::protocol::crypto::musig2::Musig2) answers with
+//! BIP-327 by libsecp256k1; the simulator may put a fast double in its place.
 
 use std::any::Any;
 use std::fmt;
