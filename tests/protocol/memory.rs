@@ -128,7 +128,7 @@ const IN_WATCH: usize = 2560;
 
 /// All that rest are packed at once.
 fn options() -> Options {
-    let mut options = Options::new(SIGNERS);
+    let mut options = Options { counts_work: false, ..Options::new(SIGNERS) };
     options.settings.pack_after = Duration::ZERO;
     options
 }

@@ -83,6 +83,7 @@ impl Run {
             chain: scenario.chain,
             sign: scenario.sign,
             audit: scenario.real,
+            counts_work: true,
         };
         let keys: Vec<usize> = (0..scenario.signers()).chain(scenario.twin).collect();
         let mut cluster = Cluster::idle_with_keys(options, &keys);

@@ -151,6 +151,8 @@ pub struct Options {
     pub sign: Duration,
     /// Whether all envelopes on the wire are kept for an auditor.
     pub audit: bool,
+    /// Whether the schemes count their work, which takes some memory for each session.
+    pub counts_work: bool,
 }
 
 impl Options {
@@ -167,6 +169,7 @@ impl Options {
             chain: Duration::from_millis(20),
             sign: Duration::ZERO,
             audit: false,
+            counts_work: true,
         }
     }
 }

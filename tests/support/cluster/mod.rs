@@ -549,7 +549,7 @@ impl Cluster {
         let state = &mut self.nodes[node];
         state.life += 1;
         (state.boot, state.base, state.asleep) = (now, base, false);
-        let scheme: Arc<dyn Scheme>;
+        let mut scheme: Arc<dyn Scheme>;
         if real {
             scheme = Arc::new(Musig2);
             state.signer = Arc::new(LocalSigner::new(state.secret).expect("a small number"));
@@ -558,7 +558,9 @@ impl Cluster {
             state.signer = Arc::new(DoubleSigner::with_log(state.key, random, self.nonces.clone()));
         }
         state.work.reset();
-        let scheme = Arc::new(Counted(scheme, state.work.clone()));
+        if self.options.counts_work {
+            scheme = Arc::new(Counted(scheme, state.work.clone()));
+        }
         let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
         let (stored, ended) = (state.disk.sessions(), state.disk.ended());
         let time = self.time(node);
