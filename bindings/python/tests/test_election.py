@@ -48,4 +48,4 @@ def test_errors_are_typed() -> None:
     with pytest.raises(errors.IndexOutOfRange) as beyond:
         libmusig.backup_after(election, 2)
     assert (beyond.value.index, beyond.value.signers) == (2, 2)
-    assert str(beyond.value) == "there is no signer 2 among 2"
+    assert str(beyond.value) == "signer index 2 is out of range; there are 2 signers, and indices start at 0"
