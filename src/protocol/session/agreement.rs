@@ -83,3 +83,35 @@ impl Agreement {
         Turns::new(&self.election.priority_list, &self.proposal.failover)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::agreement;
+    use super::*;
+
+    #[test]
+    fn the_others_are_all_signers_but_the_own_and_those_connected_keep_their_index() {
+        for own in 0..3 {
+            let agreement = agreement(own);
+            let others: Vec<usize> = (0..3).filter(|signer| *signer != own).collect();
+            assert_eq!(agreement.others().collect::<Vec<_>>(), others);
+            assert_eq!(agreement.connected_others(&HashSet::new()), []);
+            let last = *others.last().expect("two others");
+            let key = agreement.proposal.signers[last];
+            let connected = HashSet::from([key, agreement.proposal.signers[own]]);
+            assert_eq!(agreement.connected_others(&connected), [(last, key)]);
+        }
+    }
+
+    #[test]
+    fn all_signers_elect_the_same_list() {
+        let list = |own| agreement(own).election.priority_list;
+        assert_eq!(list(0), [0, 1, 2]);
+        assert_eq!((list(1), list(2)), (list(0), list(0)));
+    }
+
+    #[test]
+    fn raw_messages_have_no_transaction_and_no_id() {
+        assert_eq!(agreement(0).txid(), None);
+    }
+}

@@ -161,3 +161,87 @@ impl Packed {
         self.parts().broadcast.map(|broadcast| broadcast.certificate(session))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::rounds::Rounds;
+    use super::super::stall::Stall;
+    use super::super::stored::{Ending, Stored};
+    use super::super::sync::AntiEntropy;
+    use super::super::testing::{agreement, nonces, say};
+    use super::*;
+    use crate::protocol::envelope::Content;
+
+    const NOW: Duration = Duration::from_secs(5);
+    const SUMMARY: Summary = Summary {
+        envelopes: 3,
+        envelope_bytes: 300,
+        closed: true,
+        joined: true,
+        certified: false,
+        own_turn_open: false,
+        done: true,
+        acknowledged: true,
+    };
+
+    fn packed(summary: Summary) -> (Packed, EnvelopeSet, Stored) {
+        let (agreement, mut set) = (agreement(1), EnvelopeSet::default());
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, Content::Accept));
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let mut stored = Stored::default();
+        stored.use_attempt(0);
+        stored.ending = Some(Ending::Expired);
+        let (sync, quotas) = AntiEntropy::new(1, NOW).pack(false, NOW);
+        let own = (stored.pack(), Rounds::default().pack());
+        let parts = Parts::new(&set, &agreement.proposal, own, (sync, Stall::new(NOW).pack()), None);
+        (Packed::new(agreement, &parts, quotas, summary), set, stored)
+    }
+
+    #[test]
+    fn what_was_packed_is_what_is_unpacked() {
+        let (packed, set, stored) = packed(SUMMARY);
+        let before = agreement(1);
+        let after = packed.agreement(before.id());
+        assert_eq!(after.proposal.as_bytes(), before.proposal.as_bytes());
+        assert_eq!((after.own, after.election.priority_list), (1, before.election.priority_list));
+        let parts = packed.parts();
+        assert_eq!(Stored::unpack(&parts.stored), stored);
+        let unpacked = parts.envelope_set(&after.proposal);
+        let ids = |set: &EnvelopeSet| set.ids().copied().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!((ids(&unpacked), unpacked.bytes()), (ids(&set), set.bytes()));
+        assert_eq!(unpacked.transcript(0), set.transcript(0));
+    }
+
+    #[test]
+    fn signers_are_found_without_unpacking() {
+        let (packed, ..) = packed(SUMMARY);
+        let signers = agreement(1).proposal.signers.clone();
+        for (index, key) in signers.iter().enumerate() {
+            assert_eq!(packed.index_of(key), Some(index));
+        }
+        let mut stranger = *signers[0].as_bytes();
+        stranger[0] ^= 1;
+        let stranger = SignerKey::from_bytes(&stranger).expect("the same point, negated");
+        assert_eq!(packed.index_of(&stranger), None);
+    }
+
+    #[test]
+    fn keys_are_kept_until_the_certificate_is_here() {
+        let id = agreement(1).id();
+        assert!(packed(SUMMARY).0.agreement(id).keys.is_some());
+        let certified = Summary { certified: true, ..SUMMARY };
+        assert!(packed(certified).0.agreement(id).keys.is_none());
+    }
+
+    #[test]
+    fn it_is_purged_once_it_is_done_and_expired() {
+        let expires_at = agreement(1).proposal.expires_at;
+        let before = UnixMillis(expires_at.0 - 1);
+        let (done, ..) = packed(SUMMARY);
+        assert!(!done.is_purgeable(before) && done.is_purgeable(expires_at));
+        let (open, ..) = packed(Summary { done: false, ..SUMMARY });
+        assert!(!open.is_purgeable(expires_at));
+    }
+}

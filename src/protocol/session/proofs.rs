@@ -73,3 +73,55 @@ pub fn keep_judged_attempt(agreement: &Agreement, set: &mut EnvelopeSet, verdict
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NO_POINT, agreement, nonces, partial, say};
+    use super::*;
+
+    fn signed(partials: [u8; 3]) -> (Agreement, EnvelopeSet) {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let transcript = set.transcript(0).expect("all nonces are here");
+        for (signer, first) in partials.into_iter().enumerate() {
+            say(&mut set, &agreement, signer, partial(first, transcript));
+        }
+        (agreement, set)
+    }
+
+    fn accused(agreement: &Agreement, set: &EnvelopeSet) -> Vec<usize> {
+        all(agreement, set, &mut Verdicts::default()).iter().map(Proof::accused).collect()
+    }
+
+    #[test]
+    fn a_partial_signature_that_fails_is_proven_by_all_nonces_and_itself() {
+        let (agreement, set) = signed([0, 1, 2]);
+        assert_eq!(accused(&agreement, &set), [0; 0], "all are valid");
+        let (agreement, set) = signed([0, 7, 2]);
+        let mut verdicts = Verdicts::default();
+        let proofs = one_each(&agreement, &set, &mut verdicts);
+        assert_eq!(proofs.iter().map(Proof::accused).collect::<Vec<_>>(), [1]);
+        let told = envelopes(&agreement, &set, proofs[0].clone());
+        assert_eq!(told.len(), 6, "three nonces, and three partial signatures that do not add up");
+    }
+
+    #[test]
+    fn nonces_that_are_no_points_convict_their_signer_before_any_partial_signature() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        say(&mut set, &agreement, 0, nonces(0));
+        say(&mut set, &agreement, 2, nonces(NO_POINT));
+        assert_eq!(accused(&agreement, &set), [0; 0], "one is missing");
+        say(&mut set, &agreement, 1, nonces(1));
+        assert_eq!(accused(&agreement, &set), [2]);
+    }
+
+    #[test]
+    fn one_who_answers_to_other_nonces_is_not_accused() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let transcript = set.transcript(0).expect("all nonces are here");
+        (0..2).for_each(|signer| say(&mut set, &agreement, signer, partial(signer as u8, transcript)));
+        say(&mut set, &agreement, 2, partial(7, [3; 32]));
+        assert_eq!(accused(&agreement, &set), [0; 0]);
+    }
+}

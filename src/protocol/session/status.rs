@@ -84,3 +84,72 @@ pub fn missing(agreement: &Agreement, set: &EnvelopeSet) -> Vec<usize> {
     // All are here but do not fit together: somebody lies about what it received.
     set.other_transcripts(attempt, set.transcript(attempt))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{agreement, nonces, partial, say};
+    use super::*;
+    use crate::protocol::envelope::Content;
+
+    fn phase(set: &EnvelopeSet, stored: &Stored) -> Phase {
+        status(&agreement(0), set, stored, None, Time::default()).phase
+    }
+
+    #[test]
+    fn the_phase_follows_from_the_envelopes() {
+        let (agreement, mut set, stored) = (agreement(0), EnvelopeSet::default(), Stored::default());
+        assert_eq!(phase(&set, &stored), Phase::Proposed);
+        say(&mut set, &agreement, 1, Content::Accept);
+        assert_eq!(phase(&set, &stored), Phase::Proposed, "another's consent is none of this node");
+        say(&mut set, &agreement, 0, Content::Accept);
+        assert_eq!(phase(&set, &stored), Phase::Joined);
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        assert_eq!(phase(&set, &stored), Phase::Signing);
+    }
+
+    #[test]
+    fn an_ending_outweighs_the_envelopes_and_closing_outweighs_all() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        say(&mut set, &agreement, 0, Content::Accept);
+        for (ending, expected) in [
+            (Ending::Failed, Phase::Failed),
+            (Ending::Aborted, Phase::Aborted),
+            (Ending::Declined, Phase::Declined),
+            (Ending::Expired, Phase::Expired),
+        ] {
+            let mut stored = Stored::default();
+            stored.ending = Some(ending);
+            assert_eq!(phase(&set, &stored), expected);
+            let ended = status(&agreement, &set, &stored, None, Time::default());
+            assert!(ended.missing.is_empty(), "{ending:?}");
+            stored.closed = true;
+            assert_eq!(phase(&set, &stored), Phase::Closed);
+        }
+    }
+
+    #[test]
+    fn those_who_have_not_consented_are_missing_before_those_whose_nonces_are() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        assert_eq!(missing(&agreement, &set), [0, 1, 2]);
+        say(&mut set, &agreement, 0, Content::Accept);
+        say(&mut set, &agreement, 1, Content::Accept);
+        assert_eq!(missing(&agreement, &set), [2], "the others may wait for its consent");
+        say(&mut set, &agreement, 2, Content::Accept);
+        assert_eq!(missing(&agreement, &set), [0, 1, 2]);
+        say(&mut set, &agreement, 1, nonces(1));
+        assert_eq!(missing(&agreement, &set), [0, 2]);
+    }
+
+    #[test]
+    fn who_answers_to_other_nonces_is_missing_once_all_partial_signatures_are_here() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, Content::Accept));
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let transcript = set.transcript(0).expect("all nonces are here");
+        say(&mut set, &agreement, 0, partial(0, transcript));
+        say(&mut set, &agreement, 1, partial(1, transcript));
+        assert_eq!(missing(&agreement, &set), [2]);
+        say(&mut set, &agreement, 2, partial(2, [7; 32]));
+        assert_eq!(missing(&agreement, &set), [2]);
+    }
+}

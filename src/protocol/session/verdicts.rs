@@ -176,3 +176,73 @@ fn partials_of(envelope: &Envelope) -> Option<&[u8]> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NO_POINT, agreement, nonces, partial, say};
+    use super::*;
+    use crate::types::Signature;
+
+    #[test]
+    fn nonces_of_an_attempt_are_aggregated_once() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        let mut verdicts = Verdicts::default();
+        say(&mut set, &agreement, 0, nonces(0));
+        assert!(verdicts.round(0, &agreement, &set).is_none(), "two are missing");
+        (1..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let mut round = || match verdicts.round(0, &agreement, &set) {
+            Some(Ok((_, round))) => round,
+            other => panic!("{other:?}"),
+        };
+        assert!(Arc::ptr_eq(&round(), &round()));
+        assert!(verdicts.has_round(0) && !verdicts.has_round(1));
+        verdicts.drop_round();
+        assert!(!verdicts.has_round(0));
+    }
+
+    #[test]
+    fn the_first_whose_nonces_are_no_points_is_named() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        for (signer, first) in [0, NO_POINT, NO_POINT].into_iter().enumerate() {
+            say(&mut set, &agreement, signer, nonces(first));
+        }
+        let mut verdicts = Verdicts::default();
+        assert_eq!(verdicts.bad_nonces(0, &agreement, &set), Some(1));
+        assert!(matches!(verdicts.round(0, &agreement, &set), Some(Err(1))));
+        assert!(verdicts.aggregate(0, &agreement, &set).is_none());
+    }
+
+    #[test]
+    fn partial_signatures_add_up_or_are_not_tried_again() {
+        let (agreement, mut set) = (agreement(0), EnvelopeSet::default());
+        (0..3).for_each(|signer| say(&mut set, &agreement, signer, nonces(signer as u8)));
+        let transcript = set.transcript(0).expect("all nonces are here");
+        let mut wrong = set.clone();
+        for (set, last) in [(&mut set, 2), (&mut wrong, 7)] {
+            say(set, &agreement, 0, partial(0, transcript));
+            say(set, &agreement, 1, partial(1, transcript));
+            say(set, &agreement, 2, partial(last, transcript));
+        }
+        let certificate = Verdicts::default().aggregate(0, &agreement, &set).expect("they add up");
+        assert_eq!(certificate.session, agreement.id());
+        let mut verdicts = Verdicts::default();
+        assert!(verdicts.aggregate(0, &agreement, &wrong).is_none());
+        assert_eq!(verdicts.in_vain.get(&0), Some(&transcript));
+        let envelope = |signer| wrong.at(Place::Partial(0), signer).expect("said above");
+        assert!(verdicts.partial(envelope(1), &agreement, &wrong));
+        assert!(!verdicts.partial(envelope(2), &agreement, &wrong));
+    }
+
+    #[test]
+    fn who_sent_a_false_certificate_is_not_believed_again_also_after_packing() {
+        let agreement = Agreement { keys: None, ..agreement(0) };
+        let certificate = Certificate { session: agreement.id(), signatures: vec![Signature([7; 64])] };
+        let mut verdicts = Verdicts::default();
+        assert!(!verdicts.certificate(&certificate, Some(1), &agreement), "no keys verify anything");
+        let mut verdicts = Verdicts::unpack(&verdicts.pack());
+        let agreement = super::super::testing::agreement(0);
+        assert!(!verdicts.certificate(&certificate, Some(1), &agreement));
+        assert!(verdicts.certificate(&certificate, Some(2), &agreement));
+        assert!(verdicts.certificate(&certificate, None, &agreement), "from nobody's connection");
+    }
+}
