@@ -19,7 +19,7 @@ use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, prese
 use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
-use crate::protocol::{Durability, Output, Record, RequestId, Ticket, Time};
+use crate::protocol::{Durability, Output, RequestId, SessionChange, Ticket, Time};
 use crate::signer::{Checked, SignTask};
 use crate::store::thread::StoreThread;
 use crate::store::{Change, schema};
@@ -455,7 +455,7 @@ impl Actor {
         }
     }
 
-    fn collect(&mut self, session: SessionId, records: Vec<Record>, durability: Durability) {
+    fn collect(&mut self, session: SessionId, records: Vec<SessionChange>, durability: Durability) {
         self.changes.extend(records.into_iter().map(|record| schema::change(session, record)));
         self.durability = self.durability.max(durability);
         if durability == Durability::Synced {

@@ -54,10 +54,10 @@ pub const COMPARISONS_WITHIN: Duration = Duration::from_secs(2);
 pub const PROOFS: usize = 1 << 20;
 /// Proposals of others that this node has not joined, ended ones too. Half of it for signers that share no joined
 /// session with this node.
-pub const FOREIGN_PROPOSALS: usize = 1024;
+pub const UNANSWERED_PROPOSALS: usize = 1024;
 /// Bytes of all these sessions together: a proposal counts as such and in its envelope. Half of it for those strangers, a
 /// quarter for one proposer. What holds more takes nothing more. Each byte costs a few of memory.
-pub const FOREIGN_BYTES: usize = 32 << 20;
+pub const UNANSWERED_BYTES: usize = 32 << 20;
 /// Sessions of a node that are not closed.
 pub const SESSIONS: usize = 4096;
 /// Sessions that ended and were forgotten, of which it is still known exactly which they were: those that expire last.

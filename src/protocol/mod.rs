@@ -70,7 +70,7 @@ pub enum Output {
         /// The session.
         session: SessionId,
         /// What to write, in order.
-        changes: Vec<Record>,
+        changes: Vec<SessionChange>,
         /// Durability required before the session's next outputs.
         durability: Durability,
     },
@@ -147,7 +147,7 @@ impl Output {
 
 /// Change of a session's stored records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum SessionChange {
     /// The encoded proposal. The first change of every session.
     Proposal(Vec<u8>),
     /// An encoded `SessionRecord`; replaces the one before.

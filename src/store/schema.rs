@@ -16,7 +16,7 @@
 use std::collections::HashMap;
 
 use super::{Change, Entry};
-use crate::protocol::{Record, StoredSession};
+use crate::protocol::{SessionChange, StoredSession};
 use crate::types::{EnvelopeId, SessionId, SignerKey, UnixMillis};
 
 /// Version of this schema and of the values' encodings. A store of another version is not read.
@@ -141,18 +141,18 @@ pub fn drop_presence(signer: SignerKey) -> Change {
     Change::Delete(Key::Presence(signer).encode())
 }
 
-/// The change that a record of a session is.
-pub fn change(session: SessionId, record: Record) -> Change {
+/// The store change for a change of a session.
+pub fn change(session: SessionId, change: SessionChange) -> Change {
     let part = |part| Key::Session { id: session, part }.encode();
     let envelope = |id| Key::Envelope { session, id }.encode();
-    match record {
-        Record::Proposal(bytes) => Change::Put(part(SessionPart::Proposal), bytes),
-        Record::State(bytes) => Change::Put(part(SessionPart::Record), bytes),
-        Record::Certificate(bytes) => Change::Put(part(SessionPart::Certificate), bytes),
-        Record::Envelope(id, bytes) => Change::Put(envelope(id), bytes),
-        Record::DropEnvelope(id) => Change::Delete(envelope(id)),
-        Record::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
-        Record::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
+    match change {
+        SessionChange::Proposal(bytes) => Change::Put(part(SessionPart::Proposal), bytes),
+        SessionChange::State(bytes) => Change::Put(part(SessionPart::Record), bytes),
+        SessionChange::Certificate(bytes) => Change::Put(part(SessionPart::Certificate), bytes),
+        SessionChange::Envelope(id, bytes) => Change::Put(envelope(id), bytes),
+        SessionChange::DropEnvelope(id) => Change::Delete(envelope(id)),
+        SessionChange::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
+        SessionChange::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
     }
 }
 

@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 64;
 const RECEIVED: usize = 8 << 20;
 
 /// What docs/security.md states: bytes of memory that all who connect can make a node use.
-const BOUND: usize = CONNECTIONS * PER_CONNECTION + RECEIVED + PER_BYTE * limits::FOREIGN_BYTES / 2;
+const BOUND: usize = CONNECTIONS * PER_CONNECTION + RECEIVED + PER_BYTE * limits::UNANSWERED_BYTES / 2;
 /// What a byte of a stranger's session costs: as it came, as it was read, and in the event that tells it.
 const PER_BYTE: usize = 4;
 /// Four streams, each with yamux's window of 256 KiB and 64 KiB that are being read.
@@ -282,7 +282,7 @@ fn an_attacked_node_stays_within_its_memory_and_its_sessions_finish() {
     let count = cluster.count(0);
     println!("{finished} sessions; {} MiB before, {} MiB at most; {count}", before >> 20, peak >> 20);
     let foreign = count["sessions"].as_u64().expect("a number") as usize - finished;
-    assert!(foreign <= limits::FOREIGN_PROPOSALS / 2, "{foreign} of the attackers' proposals wait");
+    assert!(foreign <= limits::UNANSWERED_PROPOSALS / 2, "{foreign} of the attackers' proposals wait");
     assert!(count["refused"].as_u64() > Some(100), "{count}: the flood was no flood");
     assert!(count["violations"].as_u64() > Some(10), "{count}: the garbage was none");
     assert!(peak < before + BOUND, "{before} bytes before, {peak} at most, {BOUND} more are the bound");

@@ -41,7 +41,7 @@ fn the_bytes_of_unanswered_sessions_are_limited() {
         }
     }
     assert_eq!(cluster.engine(0).ids().len(), 4, "no more of all strangers");
-    assert!(bytes(&cluster, 0) <= limits::FOREIGN_BYTES / 2);
+    assert!(bytes(&cluster, 0) <= limits::UNANSWERED_BYTES / 2);
     assert!(cluster.engine(0).refused().proposals >= 8);
     // What is answered makes room, also for what else the other signers offer.
     for session in cluster.engine(0).ids() {
@@ -82,7 +82,7 @@ fn what_others_say_of_an_unanswered_session_is_limited_too() {
         most = most.max(bytes(&cluster, 0));
     }
     // Together they would be 10 MB; one frame may go over the share.
-    assert!(most > 7 << 20 && most < limits::FOREIGN_BYTES / 4 + (100 << 10), "{most} bytes");
+    assert!(most > 7 << 20 && most < limits::UNANSWERED_BYTES / 4 + (100 << 10), "{most} bytes");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::Event;
 use libmusig::protocol::proposal::Proposal;
-use libmusig::protocol::{Durability, Output, Record};
+use libmusig::protocol::{Durability, Output, SessionChange};
 use libmusig::types::SessionId;
 
 use test_support::cluster::{Cluster, Fate, Options, kind_of};
@@ -42,11 +42,11 @@ fn nobody_is_blamed(cluster: &Cluster, session: &SessionId, name: &str) {
 fn says(output: &Output, kind: &str) -> bool {
     let Output::Persist { changes, .. } = output else { return false };
     changes.iter().any(|change| match change {
-        Record::Envelope(_, bytes) => {
+        SessionChange::Envelope(_, bytes) => {
             let envelope = libmusig::protocol::envelope::Envelope::decode(bytes).expect("an envelope");
             kind_of(envelope.content()) == kind
         }
-        Record::Certificate(_) => kind == "certificate",
+        SessionChange::Certificate(_) => kind == "certificate",
         _ => false,
     })
 }

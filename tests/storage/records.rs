@@ -16,7 +16,7 @@ use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::DurableKind;
 use libmusig::protocol::proposal::Terms;
 use libmusig::protocol::status::{Phase, SessionStatus};
-use libmusig::protocol::{Output, Record, Settings};
+use libmusig::protocol::{Output, SessionChange, Settings};
 use libmusig::store::memory::MemoryStore;
 use libmusig::store::schema::{self, Contents};
 use libmusig::store::{Change, Entry, Store};
@@ -204,7 +204,7 @@ fn second_attempt(cluster: &mut Cluster, node: usize) -> SessionId {
     let mut before = before.expect("the recorder");
     cluster.on_output = Some(Box::new(move |at, output| {
         let says_partial = matches!(output, Output::Persist { changes, .. } if at == node
-            && changes.iter().any(|record| matches!(record, Record::Envelope(_, bytes)
+            && changes.iter().any(|record| matches!(record, SessionChange::Envelope(_, bytes)
                 if kind(bytes) == "partial")));
         if says_partial && !crashed.replace(true) {
             return Fate::CrashBefore;
@@ -362,7 +362,7 @@ struct Played {
     session: SessionId,
     status: Option<SessionStatus>,
     /// Every record of every node.
-    records: Vec<Record>,
+    records: Vec<SessionChange>,
 }
 
 fn play(scene: &Scene) -> Played {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use libmusig::protocol::{Record, StoredSession};
+use libmusig::protocol::{SessionChange, StoredSession};
 use libmusig::types::{EnvelopeId, SessionId, UnixMillis};
 
 /// When a commit is on the disk although nobody asked for that.
@@ -25,22 +25,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn apply(&mut self, session: SessionId, changes: Vec<Record>) {
+    fn apply(&mut self, session: SessionId, changes: Vec<SessionChange>) {
         let stored = self.sessions.entry(session).or_default();
         let (mut dropped, mut ended) = (false, None);
         for change in changes {
             match change {
-                Record::Proposal(bytes) => stored.proposal = bytes,
-                Record::State(bytes) => stored.state = bytes,
-                Record::Certificate(bytes) => stored.certificate = Some(bytes),
-                Record::Envelope(id, bytes) => {
+                SessionChange::Proposal(bytes) => stored.proposal = bytes,
+                SessionChange::State(bytes) => stored.state = bytes,
+                SessionChange::Certificate(bytes) => stored.certificate = Some(bytes),
+                SessionChange::Envelope(id, bytes) => {
                     stored.envelopes.insert(id, bytes);
                 }
-                Record::DropEnvelope(id) => {
+                SessionChange::DropEnvelope(id) => {
                     stored.envelopes.remove(&id);
                 }
-                Record::DropSession => dropped = true,
-                Record::Ended(at) => ended = Some(at),
+                SessionChange::DropSession => dropped = true,
+                SessionChange::Ended(at) => ended = Some(at),
             }
         }
         if dropped {
@@ -55,7 +55,7 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Disk {
     synced: Snapshot,
-    waiting: VecDeque<(Duration, SessionId, Vec<Record>)>,
+    waiting: VecDeque<(Duration, SessionId, Vec<SessionChange>)>,
     commits: u64,
     /// How often it was synced.
     pub syncs: u64,
@@ -63,7 +63,7 @@ pub struct Disk {
 
 impl Disk {
     /// Answers the number of the commit.
-    pub fn write(&mut self, session: SessionId, changes: Vec<Record>, now: Duration) -> u64 {
+    pub fn write(&mut self, session: SessionId, changes: Vec<SessionChange>, now: Duration) -> u64 {
         self.waiting.push_back((now, session, changes));
         self.commits += 1;
         self.commits

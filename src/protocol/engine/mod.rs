@@ -23,7 +23,7 @@ use crate::protocol::proposal::Proposal;
 use crate::protocol::session::Session;
 use crate::protocol::session::context::Context;
 use crate::protocol::transaction::TransactionCodec;
-use crate::protocol::{Durability, Output, Record, Settings, StoredSession, Ticket};
+use crate::protocol::{Durability, Output, SessionChange, Settings, StoredSession, Ticket};
 use crate::types::{ChainStatus, SessionId, SignerKey, SubmitOutcome, Time, UnixMillis};
 
 /// Input that was refused, by kind. Bad input never changes anything else.
@@ -190,9 +190,9 @@ impl Engine {
                 durability: Durability::Eventual,
             });
         };
-        persist(id, vec![Record::DropSession, Record::Ended(expires_at)]);
+        persist(id, vec![SessionChange::DropSession, SessionChange::Ended(expires_at)]);
         if let Some(first) = self.purged.note(expires_at, id) {
-            persist(first, vec![Record::DropSession]);
+            persist(first, vec![SessionChange::DropSession]);
         }
     }
 
@@ -295,7 +295,7 @@ impl Engine {
         self.set_aside.insert(id);
     }
 
-    /// Reads that a session ended before: see [`Record::Ended`].
+    /// Reads that a session ended before: see [`SessionChange::Ended`].
     pub fn load_ended(&mut self, id: SessionId, expires_at: UnixMillis) {
         self.purged.note(expires_at, id);
     }

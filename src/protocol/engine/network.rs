@@ -299,7 +299,7 @@ impl Engine {
     /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
     /// share one half of the room; the other is for those with whom this node signed before.
     fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
-        let most = limits::FOREIGN_PROPOSALS.min(self.host.settings.max_sessions);
+        let most = limits::UNANSWERED_PROPOSALS.min(self.host.settings.max_sessions);
         self.index.unanswered(proposer).count < self.host.settings.max_proposals_per_signer
             && self.index.all_unanswered().count < most.div_ceil(self.share_of(proposer))
             && self.has_bytes_for(proposer, bytes)
@@ -307,8 +307,8 @@ impl Engine {
 
     /// Whether the sessions that this node has not joined may take this much more, of this proposer.
     fn has_bytes_for(&self, proposer: &SignerKey, more: usize) -> bool {
-        self.index.unanswered(proposer).bytes + more <= limits::FOREIGN_BYTES / 4
-            && self.index.all_unanswered().bytes + more <= limits::FOREIGN_BYTES / self.share_of(proposer)
+        self.index.unanswered(proposer).bytes + more <= limits::UNANSWERED_BYTES / 4
+            && self.index.all_unanswered().bytes + more <= limits::UNANSWERED_BYTES / self.share_of(proposer)
     }
 
     /// By what the room is divided for this proposer.

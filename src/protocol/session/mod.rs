@@ -48,7 +48,7 @@ use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask};
 use crate::protocol::status::SessionStatus;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
-use crate::protocol::{Output, Record, RequestId, StoredSession, Ticket};
+use crate::protocol::{Output, RequestId, SessionChange, StoredSession, Ticket};
 use crate::types::{
     ChainQuery, ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Time, Txid,
 };
@@ -341,7 +341,7 @@ impl Session {
 
     fn add(&mut self, envelope: Envelope, context: &Context<'_>) {
         let (id, signer) = (envelope.id(), envelope.body().signer);
-        self.outbox.write(Record::Envelope(id, envelope.as_bytes().to_vec()));
+        self.outbox.write(SessionChange::Envelope(id, envelope.as_bytes().to_vec()));
         let dropped = self.set.insert(envelope.clone(), &self.agreement.proposal);
         self.outbox.drop_envelopes(dropped);
         match envelope.content() {
@@ -1004,7 +1004,7 @@ impl Session {
     // ---- The watch ----
 
     fn become_holder(&mut self, certificate: Certificate, context: &mut Context<'_>) {
-        self.outbox.write(Record::Certificate(wire::encode(&certificate.to_wire())));
+        self.outbox.write(SessionChange::Certificate(wire::encode(&certificate.to_wire())));
         self.stored.closed = false;
         self.stored.ending = None;
         self.stored.remove_pending(&[
@@ -1201,7 +1201,7 @@ impl Session {
         let (store, now) = (!self.set.is_empty(), context.now);
         if store && self.outbox.state_changed() {
             let watch = self.broadcast.as_mut().map(|broadcast| broadcast.store(now));
-            self.outbox.write(Record::State(self.stored.store(watch)));
+            self.outbox.write(SessionChange::State(self.stored.store(watch)));
         }
         let content = |kind| {
             durable_event(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::protocol::event::{DurableKind, Event, SessionEvent};
-use crate::protocol::{Durability, Output, Record, RequestId};
+use crate::protocol::{Durability, Output, RequestId, SessionChange};
 use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerKey};
 
 /// Something that others may see.
@@ -25,7 +25,7 @@ enum Effect {
 pub struct Outbox {
     session: SessionId,
     effects: Vec<Effect>,
-    changes: Vec<Record>,
+    changes: Vec<SessionChange>,
     state_changed: bool,
     sync: bool,
 }
@@ -38,7 +38,7 @@ impl Outbox {
 
     /// That of a session of which nothing is stored yet.
     pub fn unstored(session: SessionId, proposal: &[u8]) -> Self {
-        let changes = vec![Record::Proposal(proposal.to_vec())];
+        let changes = vec![SessionChange::Proposal(proposal.to_vec())];
         Self { changes, state_changed: true, ..Self::new(session) }
     }
 
@@ -49,12 +49,12 @@ impl Outbox {
 
     // ---- To be stored ----
 
-    pub fn write(&mut self, change: Record) {
+    pub fn write(&mut self, change: SessionChange) {
         self.changes.push(change);
     }
 
     pub fn drop_envelopes(&mut self, ids: Vec<EnvelopeId>) {
-        self.changes.extend(ids.into_iter().map(Record::DropEnvelope));
+        self.changes.extend(ids.into_iter().map(SessionChange::DropEnvelope));
     }
 
     /// The session's record changed, if `changed`: it is written with the next flush.
@@ -159,13 +159,13 @@ mod tests {
     fn changes_leave_before_effects_whatever_came_first() {
         let mut outbox = Outbox::unstored(SessionId([1; 32]), b"proposal");
         outbox.emit(Event::SessionCreated);
-        outbox.write(Record::DropSession);
+        outbox.write(SessionChange::DropSession);
         outbox.needs_sync(true);
         let (outputs, _) = flush(&mut outbox, true);
         let [Output::Persist { changes, durability, .. }, Output::Event { event }] = &outputs[..] else {
             panic!("{outputs:?}")
         };
-        assert_eq!(changes, &[Record::Proposal(b"proposal".to_vec()), Record::DropSession]);
+        assert_eq!(changes, &[SessionChange::Proposal(b"proposal".to_vec()), SessionChange::DropSession]);
         assert_eq!((*durability, &event.event), (Durability::Synced, &Event::SessionCreated));
         assert!(outbox.is_empty(), "each leaves once");
         assert!(flush(&mut outbox, true).0.is_empty());

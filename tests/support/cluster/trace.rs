@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libmusig::protocol::event::SessionEvent;
-use libmusig::protocol::{Durability, Output, Record};
+use libmusig::protocol::{Durability, Output, SessionChange};
 
 /// FNV-1a of each output of each engine, in order: its kind, when and by which node it was made, every byte of its
 /// frame or records, the full text of its event. And of what the disks synced.
@@ -85,18 +85,18 @@ impl Trace {
         self.bytes(format!("{:?}", event.event).as_bytes());
     }
 
-    fn record(&mut self, record: &Record) {
+    fn record(&mut self, record: &SessionChange) {
         match record {
-            Record::Proposal(bytes) => self.tagged(1, bytes),
-            Record::State(bytes) => self.tagged(2, bytes),
-            Record::Certificate(bytes) => self.tagged(3, bytes),
-            Record::Envelope(id, bytes) => {
+            SessionChange::Proposal(bytes) => self.tagged(1, bytes),
+            SessionChange::State(bytes) => self.tagged(2, bytes),
+            SessionChange::Certificate(bytes) => self.tagged(3, bytes),
+            SessionChange::Envelope(id, bytes) => {
                 self.tagged(4, &id.0);
                 self.bytes(bytes);
             }
-            Record::DropEnvelope(id) => self.tagged(5, &id.0),
-            Record::DropSession => self.number(6),
-            Record::Ended(at) => self.tagged(7, &at.0.to_le_bytes()),
+            SessionChange::DropEnvelope(id) => self.tagged(5, &id.0),
+            SessionChange::DropSession => self.number(6),
+            SessionChange::Ended(at) => self.tagged(7, &at.0.to_le_bytes()),
         }
     }
 
