@@ -1,6 +1,6 @@
 //! A server for signers that cannot reach each other by themselves: relay, server of the distributed hash table of
-//! presences, bootstrap peer, and the one that tells a node whether it can be reached (AutoNAT). It holds no signer's key
-//! and takes part in no session.
+//! presences, bootstrap peer, and the one that tells a node under which address it is seen. It holds no signer's key and
+//! takes part in no session.
 //!
 //! `cargo run --release --example relay -- --help` lists the options, `docs/operations.md` says how to run it.
 
@@ -12,17 +12,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::StreamExt;
-use libmusig::net::{DHT_PROTOCOL, Multiaddr, PresenceStore, dht};
+use libmusig::net::{DHT_PROTOCOL, Multiaddr, PresenceStore, Resolving, dht};
+use libp2p::core::Transport;
+use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::RecordStore;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
-use libp2p::{autonat, connection_limits, identify, kad, noise, ping, relay, tcp, yamux};
+use libp2p::{connection_limits, identify, kad, noise, ping, relay, tcp, yamux};
 
 use options::Options;
 
 /// How long a connection stays on which nothing is asked. Its clients come back by themselves.
 const IDLE: Duration = Duration::from_secs(3600);
+/// Time limit for connecting and the handshakes together.
+const CONNECTING: Duration = Duration::from_secs(10);
 /// Connections with one node: it may be dialled back, and have one that it has not noticed to be dead.
 const PER_PEER: u32 = 4;
 /// Connections through this relay that one node may have open at once: one with each signer of a session.
@@ -35,7 +39,6 @@ struct Server {
     limits: connection_limits::Behaviour,
     relay: relay::Behaviour,
     dht: kad::Behaviour<PresenceStore>,
-    reachability: autonat::v2::server::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
 }
@@ -61,7 +64,6 @@ impl Server {
             limits: connection_limits::Behaviour::new(limits),
             relay: relay::Behaviour::new(own, relay),
             dht: dht(own, kad::Mode::Server, options.max_records),
-            reachability: autonat::v2::server::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(30))),
         }
@@ -103,8 +105,11 @@ async fn serve(options: &Options) -> Result<(), Failure> {
     let key = options.identity()?;
     let mut swarm = libp2p::SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)?
-        .with_dns()?
+        .with_other_transport(|key| {
+            let tcp = Resolving::new(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)));
+            let upgrade = tcp.upgrade(Version::V1Lazy).authenticate(noise::Config::new(key)?);
+            Ok(upgrade.multiplex(yamux::Config::default()).timeout(CONNECTING).boxed())
+        })?
         .with_behaviour(|key| Server::new(key, options))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))
         .build();

@@ -161,10 +161,15 @@ pub(super) fn reach(address: &Multiaddr) -> u8 {
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
         _ => None,
     });
+    ip.map_or(0, |ip| reach_of_ip(&ip))
+}
+
+/// How widely an IP address can be reached, as [`reach`].
+pub(super) fn reach_of_ip(ip: &IpAddr) -> u8 {
     match ip {
-        Some(ip) if ip.is_loopback() => 3,
-        Some(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() => 2,
-        Some(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => 2,
+        ip if ip.is_loopback() => 3,
+        IpAddr::V4(ip) if ip.is_private() || ip.is_link_local() => 2,
+        IpAddr::V6(ip) if ip.is_unique_local() || ip.is_unicast_link_local() => 2,
         _ => 0,
     }
 }

@@ -8,13 +8,14 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::identity::PublicKey;
+#[cfg(feature = "discovery")]
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
     NotifyHandler, Stream, StreamProtocol, SubstreamProtocol, THandlerInEvent, ToSwarm,
 };
-use libp2p::{Multiaddr, PeerId, connection_limits, identify, memory_connection_limits, ping};
+use libp2p::{Multiaddr, PeerId, connection_limits, identify, ping};
 
 use super::config::{DhtMode, NetworkConfig};
 use super::liveness;
@@ -27,7 +28,6 @@ pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/musig/1");
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
-    memory: Toggle<memory_connection_limits::Behaviour>,
     pub(super) frames: Frames,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
@@ -57,7 +57,6 @@ impl Behaviour {
             .with_cache_size(0);
         Self {
             limits: connection_limits::Behaviour::new(limits),
-            memory: config.max_memory.map(memory_connection_limits::Behaviour::with_max_bytes).into(),
             frames: Frames::default(),
             ping: ping::Behaviour::new(liveness::ping(config)),
             identify: identify::Behaviour::new(identify),

@@ -61,8 +61,6 @@ pub struct NetworkConfig {
     /// Bytes of received frames above 64 KiB that are being read or wait for the application, of all peers together.
     /// At least one frame of the largest size always fits.
     pub max_received_bytes: usize,
-    /// Resident bytes of this whole process above which no connection is accepted or dialled; `None`: no limit.
-    pub max_memory: Option<usize>,
     /// Frames per second that are read from one peer's stream; a faster peer is slowed down. Bursts of four seconds'
     /// worth are allowed.
     pub frames_per_second: u32,
@@ -156,7 +154,6 @@ impl Default for NetworkConfig {
             max_connections_per_peer: 4,
             max_pending_bytes_per_peer: 16 << 20,
             max_received_bytes: 32 << 20,
-            max_memory: None,
             frames_per_second: 10_000,
             frame_timeout: Duration::from_secs(30),
             presence_timeout: Duration::from_secs(30),

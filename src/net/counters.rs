@@ -59,8 +59,6 @@ counters! {
     records_refused,
     /// Connections through a relay that were replaced by a direct one.
     holes_punched,
-    /// Own addresses under which another node reached this one.
-    addresses_confirmed,
 }
 
 /// Adds to a counter.

@@ -31,7 +31,8 @@ use super::local_network::LocalNetwork;
 use super::message::{NetCommand, NetEvent};
 #[cfg(feature = "nat")]
 use super::nat::{NatAction, NatEvent};
-use super::peers::{Inbound, Outbound, PeerAction, Peers, Presented};
+use super::observed::Observed;
+use super::peers::{Identified, Inbound, Outbound, PeerAction, Peers, Presented};
 use super::port;
 use super::presence::{AddressBook, PresenceRecord};
 use super::routes::Routes;
@@ -85,6 +86,7 @@ pub(super) fn start(
     }
     let driver = Driver {
         listeners: Listeners::new(config, &servers.reservations, own, now),
+        observed: Observed::new(servers.peers.len()),
         peers: Peers::new(config, own, servers.peers, routes),
         local_network: LocalNetwork::new(config, own),
         strikes: Strikes::new(config.ban_after, config.ban_duration),
@@ -114,6 +116,7 @@ struct Driver {
     reporter: mpsc::Sender<Report>,
     backlog: Backlog,
     listeners: Listeners,
+    observed: Observed,
     dialler: Dialler,
     peers: Peers,
     strikes: Strikes,
@@ -188,6 +191,9 @@ impl Driver {
     fn run_due(&mut self) -> Instant {
         let now = Instant::now();
         self.listen(now);
+        if self.observed.expire(now) {
+            self.announce();
+        }
         self.dial_due(now);
         self.discover(now);
         let (sought, dialler) = (&self.sought, &self.dialler);
@@ -198,8 +204,13 @@ impl Driver {
         for connection in expired.close {
             self.swarm.close_connection(connection);
         }
-        let due =
-            [self.listeners.next_due(), self.dialler.next_due(), self.discovery.next_due(), expired.next];
+        let due = [
+            self.listeners.next_due(),
+            self.observed.next_due(),
+            self.dialler.next_due(),
+            self.discovery.next_due(),
+            expired.next,
+        ];
         due.into_iter().flatten().min().unwrap_or(now + IDLE)
     }
 
@@ -328,9 +339,7 @@ impl Driver {
                     }
                 }
             },
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                self.identified(peer_id, &info);
-            }
+            BehaviourEvent::Identify(event) => self.identify_event(event),
             BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(_) }) => {
                 let heard = self.peers.heard(&peer, connection);
                 if self.backlog.is_empty()
@@ -348,6 +357,30 @@ impl Driver {
             #[cfg(feature = "nat")]
             BehaviourEvent::Nat(event) => self.nat_event(event),
             _ => {}
+        }
+    }
+
+    /// Counts a message of identify, whichever it is: what libp2p does with each cannot be slowed down.
+    fn identify_event(&mut self, event: identify::Event) {
+        let (peer, connection, info) = match event {
+            identify::Event::Received { peer_id, connection_id, info } => {
+                (peer_id, connection_id, Some(info))
+            }
+            identify::Event::Sent { peer_id, connection_id }
+            | identify::Event::Error { peer_id, connection_id, .. } => (peer_id, connection_id, None),
+            identify::Event::Pushed { .. } => return,
+        };
+        let now = Instant::now();
+        match (self.peers.identified(&peer, connection, now), info) {
+            (Identified::Gone, _) | (Identified::Taken { .. }, None) => {}
+            (Identified::TooMany, _) => self.violation(peer, "too many identify messages"),
+            (Identified::Taken { server }, Some(info)) => {
+                if let Some(reach) = server {
+                    self.observed.told(peer, reach, &info.observed_addr, now);
+                    self.announce();
+                }
+                self.identified(peer, &info);
+            }
         }
     }
 
@@ -497,7 +530,9 @@ impl Driver {
     fn announce(&mut self) {
         let own: Vec<_> = self.swarm.listeners().cloned().collect();
         self.local_network.announce(own.clone());
-        if let Some(addresses) = self.listeners.announce(self.swarm.external_addresses(), own) {
+        let observed = self.observed.addresses(&own, Instant::now());
+        let gave = self.swarm.external_addresses();
+        if let Some(addresses) = self.listeners.announce(own, gave, observed) {
             self.backlog.push_listening(addresses);
         }
     }
@@ -567,7 +602,6 @@ impl Driver {
                 count(&self.shared.counters.holes_punched, 1);
                 self.peers.keep(&peer, connection);
             }
-            Some(NatAction::CountConfirmed) => count(&self.shared.counters.addresses_confirmed, 1),
             None => {}
         }
     }

@@ -124,17 +124,20 @@ impl Listeners {
         self.announced.is_none() && !soon
     }
 
-    /// The addresses to announce, the most public first, if they changed. `external` are those that others confirmed,
-    /// `own` those that the listeners have.
+    /// The addresses to announce, if they changed: the configured ones, `own` ones that the listeners have, the most
+    /// public first, and then what others say, for which no own one is left out: those that relays `gave`, and those
+    /// that servers `observed`.
     pub(super) fn announce<'a>(
         &mut self,
-        external: impl Iterator<Item = &'a Multiaddr>,
         mut own: Vec<Multiaddr>,
+        gave: impl Iterator<Item = &'a Multiaddr>,
+        observed: Vec<Multiaddr>,
     ) -> Option<Vec<Multiaddr>> {
         own.sort_by_cached_key(|address| (reach(address), address.to_vec()));
         let mut addresses = self.external.clone();
-        addresses.extend(external.cloned());
         addresses.extend(own);
+        addresses.extend(gave.cloned());
+        addresses.extend(observed);
         let (mut seen, mut relayed) = (HashSet::new(), 0);
         addresses.retain_mut(|address| {
             if address.iter().last() == Some(Protocol::P2p(self.own)) {
@@ -220,7 +223,7 @@ mod tests {
         let mut waits = listeners(&[], &[reservation()], now);
         waits.started(0, ListenerId::next());
         assert!(waits.announces_none());
-        assert_eq!(waits.announce([].iter(), vec![]), Some(vec![]));
+        assert_eq!(waits.announce(vec![], [].iter(), vec![]), Some(vec![]));
         assert!(!waits.announces_none());
     }
 
@@ -234,14 +237,16 @@ mod tests {
         );
         let with_peer = public.clone().with(Protocol::P2p(listeners.own));
         let own = vec![loopback.clone(), private.clone(), with_peer];
-        let announced = listeners.announce([].iter(), own.clone()).unwrap();
+        let announced = listeners.announce(own.clone(), [].iter(), vec![]).unwrap();
         assert_eq!(announced, [public.clone(), private, loopback]);
-        assert_eq!(listeners.announce([].iter(), own.clone()), None);
+        assert_eq!(listeners.announce(own.clone(), [].iter(), vec![]), None);
         // Nobody can dial an address that is valid on one interface only.
         let link_local = address("/ip6/fe80::1/tcp/1");
-        assert_eq!(listeners.announce([].iter(), [own.clone(), vec![link_local]].concat()), None);
-        let confirmed = address("/ip4/192.0.2.8/tcp/1");
-        assert_eq!(listeners.announce([confirmed.clone(), public].iter(), own).unwrap()[0], confirmed);
+        let more = [own.clone(), vec![link_local]].concat();
+        assert_eq!(listeners.announce(more, [].iter(), vec![]), None);
+        let observed = address("/ip4/192.0.2.8/tcp/1");
+        let announced = listeners.announce(own, [public].iter(), vec![observed.clone()]).unwrap();
+        assert_eq!(announced[3..], [observed]);
     }
 
     #[test]
@@ -249,7 +254,7 @@ mod tests {
         let mut listeners = listeners(&[], &[], Instant::now());
         let relayed = (0..100).map(|_| reservation());
         let others = (0..100).map(|port| address(&format!("/ip4/10.0.0.1/tcp/{port}")));
-        let announced = listeners.announce([].iter(), relayed.chain(others).collect()).unwrap();
+        let announced = listeners.announce(relayed.chain(others).collect(), [].iter(), vec![]).unwrap();
         assert_eq!(announced.len(), limits::ADDRESSES);
         assert_eq!(announced.iter().filter(|address| is_relayed(address)).count(), limits::ADDRESSES / 2);
     }

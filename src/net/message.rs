@@ -36,8 +36,9 @@ pub enum NetCommand {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NetEvent {
-    /// All addresses under which others may reach this node, the most public first, without `/p2p`; at most
-    /// [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES). Reported again when they change: time to sign a new
+    /// All addresses under which others may reach this node, without `/p2p`, at most
+    /// [`limits::ADDRESSES`](crate::protocol::limits::ADDRESSES): the configured ones, those of its listeners, the most
+    /// public first, and then at most four that its servers observed. Reported again when they change: time to sign a new
     /// presence.
     Listening(Vec<Multiaddr>),
     /// A signer's first peer is connected and has proved that it speaks for the signer.

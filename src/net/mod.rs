@@ -3,7 +3,7 @@
 //! [`Network`] is the handle. Behind it `driver.rs` owns the libp2p swarm and is the only file with `impl Driver`: it
 //! hands what happens to the parts, each of which owns its state without doing I/O, and does what they answer. The
 //! parts are the dialler (`dial.rs`), `listeners.rs`, `peers.rs`, `discovery.rs`, `strikes.rs`, the address book
-//! (`presence.rs`) and `backlog.rs`. `stream.rs` is the protocol `/musig/1`, `transport.rs` and `behaviour.rs` are what
+//! (`presence.rs`), `observed.rs` and `backlog.rs`. `stream.rs` is the protocol `/musig/1`, `transport.rs` and `behaviour.rs` are what
 //! libp2p is made of.
 
 mod address;
@@ -32,6 +32,7 @@ mod names;
 #[cfg(feature = "nat")]
 mod nat;
 mod network;
+mod observed;
 mod outbox;
 mod peers;
 mod port;
@@ -56,6 +57,7 @@ pub use self::counters::NetworkCounters;
 pub use self::dht::{PROTOCOL as DHT_PROTOCOL, dht};
 pub use self::identity::{NetError, generate_identity, peer_id};
 pub use self::message::{NetCommand, NetEvent, Received};
+pub use self::names::Resolving;
 pub use self::network::Network;
 pub use self::presence::PresenceRecord;
 #[cfg(feature = "discovery")]

@@ -29,7 +29,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// Why a name led to no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error<E: std::error::Error + 'static> {
+pub enum Error<E: std::error::Error + 'static> {
     /// The address has no name.
     #[error(transparent)]
     Transport(E),
@@ -80,14 +80,16 @@ fn name_of(address: &Multiaddr) -> Option<(String, Family)> {
     }
 }
 
-/// See the module.
-pub(super) struct Resolving<T> {
+/// A transport that has the operating system resolve `/dns`, `/dns4` and `/dns6` at each dial, for programs with a
+/// libp2p swarm of their own too; see `examples/relay.rs`.
+pub struct Resolving<T> {
     inner: Arc<Mutex<T>>,
     lookups: Arc<Semaphore>,
 }
 
 impl<T> Resolving<T> {
-    pub(super) fn new(inner: T) -> Self {
+    /// Resolves names for this transport.
+    pub fn new(inner: T) -> Self {
         Self { inner: Arc::new(Mutex::new(inner)), lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 }

@@ -1,8 +1,7 @@
-//! Through address translation: relays, direct connections in their place (DCUtR), and whether this node can be reached
-//! (AutoNAT, version 2).
+//! Through address translation: relays, and direct connections in their place (DCUtR).
 
 use libp2p::swarm::{ConnectionId, NetworkBehaviour};
-use libp2p::{PeerId, autonat, dcutr, relay};
+use libp2p::{PeerId, dcutr, relay};
 
 use super::cause::causes;
 
@@ -11,7 +10,6 @@ use super::cause::causes;
 pub(super) struct Nat {
     relay: relay::client::Behaviour,
     dcutr: dcutr::Behaviour,
-    autonat: autonat::v2::client::Behaviour,
 }
 
 /// What the driver does for [`Nat`].
@@ -19,13 +17,11 @@ pub(super) struct Nat {
 pub(super) enum NatAction {
     /// Count, and keep, a direct connection that replaces one through a relay.
     Keep(PeerId, ConnectionId),
-    /// Count an address under which another node reached this one.
-    CountConfirmed,
 }
 
 impl Nat {
     pub(super) fn new(own: PeerId, relay: relay::client::Behaviour) -> Self {
-        Self { relay, dcutr: dcutr::Behaviour::new(own), autonat: autonat::v2::client::Behaviour::default() }
+        Self { relay, dcutr: dcutr::Behaviour::new(own) }
     }
 }
 
@@ -37,10 +33,6 @@ impl NatEvent {
                 Ok(connection) => return Some(NatAction::Keep(peer, connection)),
                 Err(error) => tracing::debug!(%peer, error = causes(&error), "no direct connection"),
             },
-            Self::Autonat(event) if event.result.is_ok() => return Some(NatAction::CountConfirmed),
-            Self::Autonat(event) => {
-                tracing::debug!(address = %event.tested_addr, "this node cannot be reached there");
-            }
             Self::Relay(event) => tracing::debug!(?event, "relay"),
         }
         None
@@ -52,18 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_direct_connection_is_kept_and_a_confirmed_address_counted() {
+    fn a_direct_connection_is_kept() {
         let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(1));
         let direct = NatEvent::Dcutr(dcutr::Event { remote_peer_id: peer, result: Ok(connection) });
         assert_eq!(direct.action(), Some(NatAction::Keep(peer, connection)));
-        let tested = |result| {
-            NatEvent::Autonat(autonat::v2::client::Event {
-                tested_addr: "/ip4/192.0.2.1/tcp/1".parse().expect("an address"),
-                bytes_sent: 0,
-                server: PeerId::random(),
-                result,
-            })
-        };
-        assert_eq!(tested(Ok(())).action(), Some(NatAction::CountConfirmed));
     }
 }

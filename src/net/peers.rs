@@ -9,7 +9,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::watch;
 
-use super::address::relay_of;
+use super::address::{reach, relay_of};
 use super::config::{DhtMode, NetworkConfig};
 use super::liveness::Activity;
 use super::outbox::Outbox;
@@ -20,6 +20,8 @@ use crate::types::SignerKey;
 const SIMULTANEOUS: Duration = Duration::from_secs(1);
 /// Streams that one peer may have open on a connection at once, and open during its life.
 const INBOUND: (usize, usize) = (4, 64);
+/// Messages of identify on a connection, in both directions, in a time. Each side asks once and then every five minutes.
+const IDENTIFIED: (u32, Duration) = (8, Duration::from_secs(60));
 /// How long a connection that neither side writes on stays.
 const UNUSED: Duration = Duration::from_secs(1);
 /// How often short deadlines are checked.
@@ -64,6 +66,20 @@ pub(super) enum Inbound {
     TooMany,
     /// Read from it.
     Read { delivered: Arc<watch::Sender<u64>>, activity: Arc<Activity> },
+}
+
+/// What a message of identify means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identified {
+    /// Nothing: the connection is gone.
+    Gone,
+    /// A violation: they come too fast.
+    TooMany,
+    /// It is one of those that may come; `server`: from a server that this node dialled, at an address of this reach.
+    Taken {
+        /// See there.
+        server: Option<u8>,
+    },
 }
 
 /// What the presence of a peer means.
@@ -125,6 +141,10 @@ struct Connection {
     unused: Option<Instant>,
     /// The relay that it leads through.
     relay: Option<PeerId>,
+    /// How widely the address of the other side can be reached, if this node dialled it.
+    reach: u8,
+    /// Messages of identify since a moment.
+    identified: (u32, Instant),
     /// Opened for a lookup or an attempt, not because the peer is wanted.
     transient: bool,
 }
@@ -274,6 +294,22 @@ impl Peers {
         peer.note_unused(connection);
     }
 
+    /// A message of identify came or went on a connection.
+    pub(super) fn identified(&mut self, id: &PeerId, connection: ConnectionId, now: Instant) -> Identified {
+        let there = self.peers.get_mut(id).and_then(|peer| peer.connections.get_mut(&connection));
+        let Some(there) = there else { return Identified::Gone };
+        let (count, since) = &mut there.identified;
+        if now.saturating_duration_since(*since) >= IDENTIFIED.1 {
+            (*count, *since) = (0, now);
+        }
+        *count += 1;
+        if *count > IDENTIFIED.0 {
+            return Identified::TooMany;
+        }
+        let chosen = there.dialled && there.relay.is_none() && self.servers.contains(id);
+        Identified::Taken { server: chosen.then_some(there.reach) }
+    }
+
     /// Whether a peer is written to on this connection.
     pub(super) fn writes_on(&self, id: &PeerId, connection: ConnectionId) -> bool {
         self.peers.get(id).is_some_and(|peer| peer.chosen == Some(connection))
@@ -407,6 +443,8 @@ impl Connection {
             inbound: (0, 0),
             unused: None,
             relay: relay_of(address),
+            reach: reach(address),
+            identified: (0, Instant::now()),
             transient: dialled && !wanted,
         }
     }

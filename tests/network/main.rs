@@ -6,6 +6,7 @@ mod degraded;
 mod discovery;
 mod exchange;
 mod hostile;
+mod identify;
 mod limits;
 #[cfg(feature = "discovery")]
 mod mdns;

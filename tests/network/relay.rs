@@ -6,7 +6,7 @@ use libmusig::net::{Multiaddr, NetCommand, NetEvent, NetworkConfig, generate_ide
 use libp2p::multiaddr::Protocol;
 
 use crate::discovery::{knowing, published};
-use crate::support::{Node, Signer, eventually};
+use crate::support::{Node, Signer};
 use test_support::relay::Server;
 
 /// Settings of a node that only the relay leads to.
@@ -92,13 +92,6 @@ async fn a_direct_connection_takes_the_place_of_the_relayed_one() {
         pass(&a, &mut b).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_learns_that_it_can_be_reached() {
-    let relay = Server::start();
-    let a = Node::new(knowing(&relay.address.parse().unwrap())).await;
-    eventually("the relay dials it", || a.net.counters().addresses_confirmed > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

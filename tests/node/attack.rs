@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::process::Cluster;
 use test_support::nodes::key;
-use test_support::outsider::{PROTOCOL, raw_frame, swarm};
+use test_support::outsider::{IDENTIFY, IDENTIFY_PUSH, PROTOCOL, identify_message, raw_frame, swarm};
 
 const N: usize = 3;
 /// Settings of the node that is attacked.
@@ -80,6 +80,13 @@ impl Attacker {
         let mut control = swarm.behaviour().new_control();
         // The node's streams are taken, and nothing on them is read.
         let mut inbound = control.accept(PROTOCOL).expect("once");
+        let mut asked = control.accept(IDENTIFY).expect("once");
+        tokio::spawn(async move {
+            while let Some((_, mut stream)) = asked.next().await {
+                let _ = stream.write_all(&identify_message(peer, &observed(0))).await;
+                let _ = stream.close().await;
+            }
+        });
         tokio::spawn(async move {
             let mut held = Vec::new();
             while let Some(stream) = inbound.next().await {
@@ -238,6 +245,27 @@ async fn proposals(target: &Target) {
     }
 }
 
+/// A long address that is another one for each number.
+fn observed(number: u32) -> Multiaddr {
+    format!("/dns4/{}{number}.example/tcp/1", "x".repeat(3900)).parse().expect("an address")
+}
+
+/// Identify messages unasked, each with another address under which the node is seen.
+async fn pushes(target: &Target) {
+    for _ in 0..10 {
+        let Some(mut attacker) = Attacker::connect(target).await else { continue };
+        for number in 0..400 {
+            let opened =
+                timeout(Duration::from_secs(10), attacker.control.open_stream(target.peer, IDENTIFY_PUSH));
+            let Ok(Ok(mut stream)) = opened.await else { break };
+            let message = identify_message(attacker.peer, &observed(number));
+            if !Attacker::press(&mut stream, &message).await || stream.close().await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
 /// Finishes one more session of the honest ones.
 fn honest_session(cluster: &mut Cluster, finished: usize) {
     cluster.propose(1 + finished % (N - 1), ElectionMethod::Lexicographic);
@@ -264,6 +292,7 @@ fn an_attacked_node_stays_within_its_memory_and_its_sessions_finish() {
             runtime.block_on(async {
                 noise(target).await;
                 garbage(target).await;
+                pushes(target).await;
                 proposals(target).await;
                 let inside = crowd(target).await.len();
                 assert!(inside >= CONNECTIONS / 2, "only {inside} attackers got in");
