@@ -5,18 +5,18 @@ CARGO ?= cargo
 ARGS ?=
 
 .PHONY: help demo sim sim-mutations sim-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
-	test-sim test-bitcoin test-interop test-full bench size \
+	test-sim test-bitcoin test-interop test-platforms test-full bench size \
 	bindings fmt lint doc clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## five processes sign; the coordinator and its first backup are killed; the next signer broadcasts (ARGS="--help")
 	@$(CARGO) build --quiet --example failover
 	@target/debug/examples/failover $(ARGS)
 
 test: ## every test, with a table of the seconds of each suite
-	@tests/run.sh lint rust sim bitcoin c python kotlin swift interop
+	@tests/run.sh lint rust sim bitcoin c python kotlin swift interop platforms
 
 test-rust: ## the Rust tests, and the demo
 	@tests/run.sh rust
@@ -41,6 +41,9 @@ test-swift: ## the Swift tests
 
 test-interop: ## one session among a node of each language, the coordinator killed in each in turn
 	@tests/run.sh interop
+
+test-platforms: ## other linkers and other systems: GNU ld, type-checks for phones, macOS, Windows, 32 bits
+	@PLATFORMS_FULL=1 tests/run.sh platforms
 
 test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@SIM_FULL=1 tests/run.sh sim

@@ -9,7 +9,7 @@ mkdir -p target
 declare -A budget=(
 	[lint]=2 [rust]=10 [sim]=3 [c]=4 [python]=3 [kotlin]=3 [swift]=4 [interop]=2 [bitcoin]=7 [platforms]=5
 )
-passed=0 failed=0 skipped=0 table=""
+passed=0 failed=0 skipped=0 table="" total=0 allowed=0
 for suite in "$@"; do
 	script="tests/suites/$suite.sh"
 	if [ ! -x "$script" ]; then
@@ -40,12 +40,14 @@ for suite in "$@"; do
 	fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	limit=$((${budget[$suite]:-0} * 60))
+	total=$((total + seconds)) allowed=$((allowed + limit))
 	over=""
 	[ "$limit" -eq 0 ] || [ "$seconds" -le "$limit" ] || over=", over its budget"
 	table+=$(printf '%-9s %5s s of %4s  %5s passed  %3s failed  %3s skipped  %s' \
 		"$suite" "$seconds" "$limit" "$p" "$f" "$s" "$result$over")$'\n'
 done
 printf '\n%s' "$table"
+[ $# -eq 1 ] || printf '%-9s %5s s of %4s\n' all "$total" "$allowed"
 if [ "$skipped" -gt 0 ]; then
 	echo "test: $passed passed, $failed failed, $skipped skipped"
 else

@@ -9,7 +9,7 @@ pub use locked::Locked;
 #[cfg_attr(not(feature = "node"), allow(unused_imports))]
 pub(crate) use process::PerProcess;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -90,6 +90,7 @@ impl Default for ForkGuard {
 #[cfg(not(target_os = "android"))]
 #[cfg_attr(not(feature = "node"), allow(dead_code))]
 pub(crate) fn try_lock_file(file: &File) -> io::Result<bool> {
+    use std::fs::TryLockError;
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),

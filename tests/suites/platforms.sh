@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Other linkers and other systems: what of it is cheap. With PLATFORMS_FULL=1 (`make test-platforms`) all of it.
+# Closes with `platforms: N passed, N failed[, N skipped]`.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+passed=0 failed=0 skipped=0
+check() { # name command…
+	local name=$1 status=0 start=$SECONDS
+	shift
+	"$@" || status=$?
+	if [ "$status" -eq 0 ]; then
+		echo "ok $name ($((SECONDS - start)) s)"
+		passed=$((passed + 1))
+	elif [ "$status" -eq 77 ] && [ "${MUSIG_REQUIRE_ALL:-0}" != 1 ]; then
+		skipped=$((skipped + 1))
+	else
+		echo "FAILED $name"
+		failed=$((failed + 1))
+	fi
+}
+check gnu_ld tests/platforms/gnu_ld.sh
+check check_android tests/platforms/check.sh aarch64-linux-android
+if [ "${PLATFORMS_FULL:-0}" -ne 0 ]; then
+	# Not in `make test`: libp2p's memory limit brings sysinfo, which does not compile for iOS.
+	check check_ios tests/platforms/check.sh aarch64-apple-ios
+	check check_macos tests/platforms/check.sh aarch64-apple-darwin
+	check check_windows tests/platforms/check.sh x86_64-pc-windows-gnu
+	check check_armv7 tests/platforms/check.sh armv7-unknown-linux-gnueabihf
+fi
+if [ "$skipped" -gt 0 ]; then
+	echo "platforms: $passed passed, $failed failed, $skipped skipped"
+else
+	echo "platforms: $passed passed, $failed failed"
+fi
+[ "$failed" -eq 0 ]
