@@ -16,7 +16,7 @@ use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::election::{ElectionMethod, priority_list};
-use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms};
+use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::store::redb::RedbStore;
 use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
@@ -91,10 +91,9 @@ fn proposal(round: u32) -> Proposal {
     Proposal::new(Terms {
         entropy,
         proposer: 0,
+        key_sets: vec![KeySet::new(&keys(5))],
         signers: keys(5),
-        key_order: KeyOrder::Sorted,
-        tweaks: Vec::new(),
-        messages: vec![Message::raw([9; 32], None)],
+        messages: vec![Message::raw([9; 32])],
         transaction: None,
         election_method: ElectionMethod::default(),
         failover: FailoverPolicy::default(),
@@ -242,7 +241,7 @@ fn running_nodes(done: &Sender<Done>, directory: &std::path::Path) -> Vec<Node> 
 fn request(number: u32) -> SessionRequest {
     let mut digest = [3; 32];
     digest[..4].copy_from_slice(&number.to_be_bytes());
-    SessionRequest::messages(keys(5), vec![Message::raw(digest, None)])
+    SessionRequest::messages(keys(5), vec![Message::raw(digest)])
 }
 
 /// Waits until all five nodes hold the session's signatures.

@@ -95,9 +95,9 @@
 #define MUSIG_MAX_MESSAGES 256
 
 /**
- * The index that stands for no tweak.
+ * Maximum number of child numbers of a derivation.
  */
-#define MUSIG_NO_TWEAK 4294967295
+#define MUSIG_MAX_CHILD_NUMBERS 8
 
 /**
  * The values of musig_status. 1 to 99: the caller; 100 to 199: the network; 200 to 299: the protocol; 300 to 399: the
@@ -767,7 +767,7 @@ enum musig_key_order
    */
   MUSIG_KEY_ORDER_SORTED = 0,
   /**
-   * As the proposal lists them.
+   * As the key set lists them.
    */
   MUSIG_KEY_ORDER_AS_GIVEN = 1,
 };
@@ -776,6 +776,68 @@ enum musig_key_order
 typedef enum musig_key_order musig_key_order;
 #else
 typedef int32_t musig_key_order;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * BIP-341, applied to a key.
+ */
+enum musig_taproot
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Nothing: the key is itself the key of an output, or signs something else.
+   */
+  MUSIG_TAPROOT_NONE = 0,
+  /**
+   * The key is the internal key of an output without scripts.
+   */
+  MUSIG_TAPROOT_KEY_PATH = 1,
+  /**
+   * The key is the internal key of an output with scripts, of which the merkle root is given.
+   */
+  MUSIG_TAPROOT_MERKLE_ROOT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_taproot musig_taproot;
+#else
+typedef int32_t musig_taproot;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The network that an address is of.
+ */
+enum musig_network
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The main network.
+   */
+  MUSIG_NETWORK_MAINNET = 0,
+  /**
+   * The test network.
+   */
+  MUSIG_NETWORK_TESTNET = 1,
+  /**
+   * Signet.
+   */
+  MUSIG_NETWORK_SIGNET = 2,
+  /**
+   * A network for regression tests.
+   */
+  MUSIG_NETWORK_REGTEST = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_network musig_network;
+#else
+typedef int32_t musig_network;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1033,6 +1095,11 @@ typedef struct musig_error musig_error;
 typedef struct musig_event musig_event;
 
 /**
+ * A key set: the participant keys that are aggregated to sign, one for each signer, and their order.
+ */
+typedef struct musig_key_set musig_key_set;
+
+/**
  * A running node: one signer's sessions, peers, store and Bitcoin backend.
  */
 typedef struct musig_node musig_node;
@@ -1048,7 +1115,7 @@ typedef struct musig_proposal musig_proposal;
 typedef struct musig_session musig_session;
 
 /**
- * A signer: one secret key, in memory or behind callbacks.
+ * A signer: its secret keys, in memory or behind callbacks.
  */
 typedef struct musig_signer musig_signer;
 
@@ -1076,7 +1143,7 @@ typedef struct musig_signing_request {
    */
   uint32_t attempt;
   /**
-   * The signer index of the key.
+   * The signer index.
    */
   uint32_t signer;
   /**
@@ -1099,6 +1166,10 @@ typedef struct musig_signing_request {
    * The digests to sign, 32 bytes per message.
    */
   const uint8_t *digests;
+  /**
+   * The participant keys by which this signer signs, 33 bytes per message.
+   */
+  const uint8_t *participant_keys;
   /**
    * The x-only keys under which the signatures verify, 32 bytes per message.
    */
@@ -1289,6 +1360,33 @@ typedef struct musig_log_sink {
 } musig_log_sink;
 
 /**
+ * A derivation: what makes the final key, which signs, of a key set's aggregate key. Zeros, but for struct_size, are that
+ * key itself.
+ */
+typedef struct musig_derivation {
+  /**
+   * sizeof(musig_derivation).
+   */
+  uint32_t struct_size;
+  /**
+   * A musig_taproot: BIP-341, after the path.
+   */
+  int32_t taproot;
+  /**
+   * Number of child numbers in path.
+   */
+  uint32_t path_count;
+  /**
+   * Unhardened child numbers (BIP-328).
+   */
+  uint32_t path[MUSIG_MAX_CHILD_NUMBERS];
+  /**
+   * The merkle root of the scripts with MUSIG_TAPROOT_MERKLE_ROOT, else zeros.
+   */
+  uint8_t merkle_root[32];
+} musig_derivation;
+
+/**
  * An output that a transaction spends.
  */
 typedef struct musig_spent_output {
@@ -1331,9 +1429,9 @@ typedef struct musig_terms_info {
    */
   uint32_t spent_count;
   /**
-   * A musig_key_order.
+   * Number of key sets, at least 1.
    */
-  int32_t key_order;
+  uint32_t key_sets_count;
   /**
    * A musig_election_method.
    */
@@ -1392,21 +1490,15 @@ typedef struct musig_message {
    * A musig_sighash; MUSIG_SIGHASH_DEFAULT without a transaction.
    */
   int32_t sighash;
+  /**
+   * The index of the key set that signs: see musig_terms_key_set.
+   */
+  uint32_t key_set;
+  /**
+   * What makes the final key of the key set's aggregate key: see musig_key_set_final_key.
+   */
+  struct musig_derivation derivation;
 } musig_message;
-
-/**
- * A tweak of a session's terms.
- */
-typedef struct musig_tweak {
-  /**
-   * A scalar less than the order of secp256k1, big-endian.
-   */
-  uint8_t scalar[32];
-  /**
-   * BIP-327's is_xonly_t.
-   */
-  int32_t x_only;
-} musig_tweak;
 
 /**
  * The status of a session at its node. Lists of signers have one byte, 1 or 0, for each signer index.
@@ -1699,7 +1791,41 @@ musig_status musig_signer_from_callbacks(struct musig_signer **out,
                                          struct musig_error **error);
 
 /**
- * Gets the public key of a signer.
+ * Adds the secret key of a participant key to a signer, also while a node runs with it.
+ *
+ * From the first one on sessions are signed with participant keys alone, not with the identity key. After
+ * musig_signer_lock each is to be added again.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is zero or not less than the order of secp256k1;
+ *          MUSIG_STATUS_SIGNER for the identity key, and for too many; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
+ * In:      signer: the signer.
+ * Out:     out: the 33 bytes of the compressed public key.
+ * In:      secret: the 32 bytes of the secret key.
+ * Blocks:  until a signature in progress is complete.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_add_key(const struct musig_signer *signer,
+                                  uint8_t *out,
+                                  const uint8_t *secret,
+                                  struct musig_error **error);
+
+/**
+ * Checks whether a signer signs sessions with a participant key, locked or not.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY.
+ * In:      signer: the signer.
+ * Out:     out: 1 if it does, else 0.
+ * In:      key: the 33 bytes of the compressed public key.
+ * Blocks:  until a signature in progress is complete.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_holds(const struct musig_signer *signer,
+                                int32_t *out,
+                                const uint8_t *key,
+                                struct musig_error **error);
+
+/**
+ * Gets the identity key of a signer.
  *
  * Returns: MUSIG_STATUS_OK.
  * In:      signer: the signer.
@@ -1711,7 +1837,7 @@ musig_status musig_signer_public_key(const struct musig_signer *signer,
                                      struct musig_error **error);
 
 /**
- * Locks a signer: wipes its key and all its secret nonces.
+ * Locks a signer: wipes its keys and all its secret nonces.
  *
  * A node with a locked signer watches, relays and broadcasts. Attempts with unused nonces are restarted.
  *
@@ -1724,7 +1850,7 @@ musig_status musig_signer_lock(const struct musig_signer *signer,
                                struct musig_error **error);
 
 /**
- * Unlocks a signer with its secret key.
+ * Unlocks a signer with the secret of its identity key.
  *
  * Call musig_node_announce afterwards.
  *
@@ -2127,12 +2253,12 @@ struct musig_election *musig_election_ref(struct musig_election *election);
 void musig_election_free(struct musig_election *election);
 
 /**
- * Aggregates public keys by BIP-327, without tweaks.
+ * Aggregates public keys by BIP-327.
  *
- * Needs no node.
+ * Needs no node. It fails for keys that no session signs with. musig_key_set_final_key derives from them.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if there
- *          are no signers.
+ *          are no signers, or if two keys are equal or differ in their parity only.
  * Out:     out: the 33 bytes of the aggregate key (GetPlainPubkey); its last 32 are the x-only key.
  * In:      signers: the compressed public keys, 33 bytes each.
  *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
@@ -2146,53 +2272,146 @@ musig_status musig_aggregate_key(uint8_t *out,
                                  struct musig_error **error);
 
 /**
- * Computes the BIP-341 tweak of an internal key, for musig_proposal_add_tweak with x_only.
+ * Creates a key set.
  *
- * Needs no node.
- *
- * Returns: MUSIG_STATUS_OK.
- * Out:     out: the 32 bytes of the tweak.
- * In:      internal_key: the 32 bytes of the x-only internal key.
- *          merkle_root: the 32 bytes of the root of the scripts; may be NULL for none.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL for keys that
+ *          no session signs with: none, or two that are equal or differ in their parity only.
+ * Out:     out: the key set; release it with musig_key_set_free.
+ * In:      keys: the compressed participant keys, 33 bytes each, by signer index.
+ *          keys_count: number of keys, 1 to MUSIG_MAX_SIGNERS.
+ *          order: a musig_key_order.
  */
 MUSIG_MUST_USE
-musig_status musig_taproot_tweak(uint8_t *out,
-                                 const uint8_t *internal_key,
-                                 const uint8_t *merkle_root,
+musig_status musig_key_set_new(struct musig_key_set **out,
+                               const uint8_t *keys,
+                               size_t keys_count,
+                               int32_t order,
+                               struct musig_error **error);
+
+/**
+ * Sets the origin of a key (BIP-380), from which its signer derives it again.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the key does not exist; MUSIG_STATUS_INVALID_ARGUMENT.
+ * In:      key_set: the key set. Proposals that have it already are not affected.
+ *          signer: the signer index of the key.
+ *          fingerprint: the 4 bytes of the master key's fingerprint.
+ *          path: the child numbers from the master key to this one, from 2147483648 on hardened; may be NULL for none.
+ *          path_count: number of child numbers, at most 16.
+ */
+MUSIG_MUST_USE
+musig_status musig_key_set_set_origin(const struct musig_key_set *key_set,
+                                      uint32_t signer,
+                                      const uint8_t *fingerprint,
+                                      const uint32_t *path,
+                                      size_t path_count,
+                                      struct musig_error **error);
+
+/**
+ * Gets the keys of a key set.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      key_set: the key set.
+ * Out:     out: the compressed participant keys, 33 bytes each, by signer index; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_key_set_keys(const struct musig_key_set *key_set,
+                                struct musig_bytes **out,
+                                struct musig_error **error);
+
+/**
+ * Gets the order in which a key set is aggregated.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      key_set: the key set.
+ * Out:     out: a musig_key_order.
+ */
+MUSIG_MUST_USE
+musig_status musig_key_set_order(const struct musig_key_set *key_set,
+                                 int32_t *out,
                                  struct musig_error **error);
 
 /**
- * Applies a tweak to a public key (BIP-327 ApplyTweak).
+ * Gets the origin of a key of a key set.
  *
- * Needs no node. With the tweak of musig_taproot_tweak and x_only, the last 32 bytes of the result are the Taproot
- * output key; its scriptPubKey is 51 20 followed by these bytes.
- *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL if the
- *          scalar is not less than the order of secp256k1, or the result is the point at infinity.
- * Out:     out: the 33 bytes of the tweaked key.
- * In:      key: the 33 bytes of the compressed public key.
- *          x_only: is_xonly_t of BIP-327: 1 for BIP-341, 0 for BIP-32 (BIP-328).
- *          scalar: the 32 bytes of a scalar less than the order of secp256k1, big-endian.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the key does not exist; MUSIG_STATUS_NO_SUCH_FIELD if it
+ *          has no origin; MUSIG_STATUS_BUFFER_TOO_SMALL.
+ * In:      key_set: the key set.
+ * Out:     fingerprint: the 4 bytes of the master key's fingerprint.
+ *          out: the child numbers.
+ * In:      out_capacity: room in out, in child numbers; 16 always suffice.
+ * Out:     out_count: number of child numbers written.
+ * In:      signer: the signer index of the key.
  */
 MUSIG_MUST_USE
-musig_status musig_tweak_key(uint8_t *out,
-                             const uint8_t *key,
-                             int32_t x_only,
-                             const uint8_t *scalar,
-                             struct musig_error **error);
+musig_status musig_key_set_origin(const struct musig_key_set *key_set,
+                                  uint8_t *fingerprint,
+                                  uint32_t *out,
+                                  size_t out_capacity,
+                                  size_t *out_count,
+                                  uint32_t signer,
+                                  struct musig_error **error);
 
 /**
- * Creates a proposal to sign 32-byte messages with the signers' aggregate key, optionally tweaked.
+ * Computes the final key of a derivation: with BIP-341 the key of an output.
  *
- * The session yields signatures and turns; the applications build and broadcast the transaction.
+ * Needs no node. It fails for whatever no session signs with.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL.
+ * In:      key_set: the key set.
+ * Out:     out: the 33 bytes of the final key; its last 32 are the x-only key.
+ * In:      derivation: the derivation; may be NULL for the aggregate key itself (GetPlainPubkey).
+ */
+MUSIG_MUST_USE
+musig_status musig_key_set_final_key(const struct musig_key_set *key_set,
+                                     uint8_t *out,
+                                     const struct musig_derivation *derivation,
+                                     struct musig_error **error);
+
+/**
+ * Computes the address of the output whose key is the final key of a derivation.
+ *
+ * Needs no node. It fails for whatever no session signs with.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_PROPOSAL.
+ * In:      key_set: the key set.
+ * Out:     out: the address, as text; release it with musig_bytes_free.
+ * In:      derivation: the derivation; MUSIG_TAPROOT_KEY_PATH for an output without scripts.
+ *          network: a musig_network.
+ */
+MUSIG_MUST_USE
+musig_status musig_key_set_address(const struct musig_key_set *key_set,
+                                   struct musig_bytes **out,
+                                   const struct musig_derivation *derivation,
+                                   int32_t network,
+                                   struct musig_error **error);
+
+/**
+ * Adds a reference to a key set.
+ *
+ * Returns: the same pointer.
+ * In:      key_set: the key set; NULL stays NULL.
+ */
+struct musig_key_set *musig_key_set_ref(struct musig_key_set *key_set);
+
+/**
+ * Releases a reference to a key set; the last one frees it.
+ *
+ * In:      key_set: the key set; NULL is ignored.
+ */
+void musig_key_set_free(struct musig_key_set *key_set);
+
+/**
+ * Creates a proposal to sign 32-byte messages with the aggregate of the signers' identity keys.
+ *
+ * musig_proposal_add_message adds messages that other keys sign. The session yields signatures and turns; the applications build and broadcast the transaction.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if there are too many signers or
  *          messages.
  * Out:     out: the proposal; release it with musig_proposal_free.
  * In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
  *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
- *          messages: the messages to sign, 32 bytes each.
- *          messages_count: number of messages (not bytes), 1 to MUSIG_MAX_MESSAGES.
+ *          messages: the messages to sign, 32 bytes each; may be NULL if there are none yet.
+ *          messages_count: number of messages (not bytes), at most MUSIG_MAX_MESSAGES.
  */
 MUSIG_MUST_USE
 musig_status musig_proposal_new_messages(struct musig_proposal **out,
@@ -2206,8 +2425,8 @@ musig_status musig_proposal_new_messages(struct musig_proposal **out,
  * Creates a proposal to sign all inputs of a transaction that pay to the signers' key, by the Taproot key path
  * (BIP-341).
  *
- * Every node computes the signature hashes itself. Without musig_proposal_add_tweak the key is the aggregate key with
- * the BIP-341 tweak and no scripts.
+ * Every node computes the signature hashes itself. Without musig_proposal_add_derivation these are the inputs that spend
+ * outputs without scripts whose internal key is the aggregate of the identity keys, or of a key set that is added.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a limit is exceeded. The
  *          transaction itself is checked by musig_node_create_session.
@@ -2230,7 +2449,7 @@ musig_status musig_proposal_new_transaction(struct musig_proposal **out,
                                             struct musig_error **error);
 
 /**
- * Sets the order of key aggregation.
+ * Sets the order in which the identity keys are aggregated.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the order is unknown.
  * In:      proposal: the proposal.
@@ -2325,41 +2544,55 @@ musig_status musig_proposal_set_replaces(const struct musig_proposal *proposal,
                                          struct musig_error **error);
 
 /**
- * Adds a tweak (BIP-327 ApplyTweak).
+ * Adds a key set.
  *
- * In a proposal of a transaction the tweaked keys are matched with the outputs that its inputs spend; in one of
- * messages, musig_proposal_set_message_tweak assigns tweaks to messages.
+ * Key set 0 is the signers' identity keys. The session's terms have the key sets that sign a message, and no others.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if follows is not an earlier tweak, or there are too many.
+ * Returns: MUSIG_STATUS_OK.
  * In:      proposal: the proposal.
- * Out:     out: the index of the tweak.
- * In:      follows: the index of the preceding tweak, or MUSIG_NO_TWEAK.
- *          x_only: is_xonly_t of BIP-327: 1 for BIP-341, 0 for BIP-32 (BIP-328).
- *          scalar: the 32 bytes of a scalar less than the order of secp256k1, big-endian.
+ * Out:     out: the index of the key set in this proposal: 1 for the first one added, then 2, ...
+ * In:      key_set: the key set, which is copied. It needs one key for each signer.
  */
 MUSIG_MUST_USE
-musig_status musig_proposal_add_tweak(const struct musig_proposal *proposal,
-                                      uint32_t *out,
-                                      uint32_t follows,
-                                      int32_t x_only,
-                                      const uint8_t *scalar,
-                                      struct musig_error **error);
+musig_status musig_proposal_add_key_set(const struct musig_proposal *proposal,
+                                        uint32_t *out,
+                                        const struct musig_key_set *key_set,
+                                        struct musig_error **error);
 
 /**
- * Sets the last tweak of the key that a message is signed with.
+ * Adds a message to sign, with the key set and the derivation that make its final key.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the message does not exist;
- *          MUSIG_STATUS_INVALID_ARGUMENT if the tweak does not exist; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of a
- *          transaction.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the key set does not exist; MUSIG_STATUS_INVALID_ARGUMENT
+ *          if there are too many messages; MUSIG_STATUS_PROPOSAL for a hardened child number; MUSIG_STATUS_NO_SUCH_FIELD
+ *          for a proposal of a transaction.
  * In:      proposal: the proposal.
- *          message: the index of the message.
- *          tweak: the index of the tweak, or MUSIG_NO_TWEAK for the aggregate key itself.
+ *          digest: the 32 bytes to sign.
+ *          key_set: the index of the key set; 0 is the identity keys.
+ *          derivation: the derivation; may be NULL for the aggregate key itself.
  */
 MUSIG_MUST_USE
-musig_status musig_proposal_set_message_tweak(const struct musig_proposal *proposal,
-                                              uint32_t message,
-                                              uint32_t tweak,
-                                              struct musig_error **error);
+musig_status musig_proposal_add_message(const struct musig_proposal *proposal,
+                                        const uint8_t *digest,
+                                        uint32_t key_set,
+                                        const struct musig_derivation *derivation,
+                                        struct musig_error **error);
+
+/**
+ * Adds an output key to those whose coins the inputs of a transaction may spend.
+ *
+ * There may be any number: those that no input needs are left out.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the key set does not exist; MUSIG_STATUS_PROPOSAL for a
+ *          hardened child number; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of messages.
+ * In:      proposal: the proposal.
+ *          key_set: the index of the key set; 0 is the identity keys.
+ *          derivation: the derivation; MUSIG_TAPROOT_KEY_PATH for an output without scripts.
+ */
+MUSIG_MUST_USE
+musig_status musig_proposal_add_derivation(const struct musig_proposal *proposal,
+                                           uint32_t key_set,
+                                           const struct musig_derivation *derivation,
+                                           struct musig_error **error);
 
 /**
  * Adds a reference to a proposal.
@@ -2452,22 +2685,18 @@ musig_status musig_terms_message(const struct musig_terms *terms,
                                  struct musig_error **error);
 
 /**
- * Gets the tweaks of the key that a message is signed with, in the order of application.
+ * Gets a key set of a session's terms.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_BUFFER_TOO_SMALL.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
  * In:      terms: the terms.
- * Out:     out: the tweaks.
- * In:      out_capacity: room in out, in tweaks; 16 always suffice.
- * Out:     out_count: number of tweaks written; 0 if the key is the aggregate key itself.
- * In:      index: the index of the message.
+ * Out:     out: the key set; release it with musig_key_set_free.
+ * In:      index: the index of the key set.
  */
 MUSIG_MUST_USE
-musig_status musig_terms_message_tweaks(const struct musig_terms *terms,
-                                        struct musig_tweak *out,
-                                        size_t out_capacity,
-                                        size_t *out_count,
-                                        uint32_t index,
-                                        struct musig_error **error);
+musig_status musig_terms_key_set(const struct musig_terms *terms,
+                                 struct musig_key_set **out,
+                                 uint32_t index,
+                                 struct musig_error **error);
 
 /**
  * Adds a reference to terms.

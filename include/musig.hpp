@@ -152,10 +152,10 @@ private:
 using BytesHandle = Handle<musig_bytes, musig_bytes_ref, musig_bytes_free>;
 
 /// Copies a musig_bytes result, and releases it.
-template <class F, class O>
-std::vector<std::uint8_t> take(F function, O object) {
+template <class F, class O, class... A>
+std::vector<std::uint8_t> take(F function, O object, A... arguments) {
     musig_bytes *bytes = nullptr;
-    call(function, object, &bytes);
+    call(function, object, &bytes, arguments...);
     BytesHandle handle(bytes);
     const std::uint8_t *data = musig_bytes_data(bytes);
     return std::vector<std::uint8_t>(data, data + musig_bytes_length(bytes));
@@ -285,6 +285,18 @@ public:
         detail::call(musig_signer_public_key, get(), key.data());
         return key;
     }
+    /// See musig_signer_add_key.
+    PublicKey add_key(const Hash &secret) const {
+        PublicKey key;
+        detail::call(musig_signer_add_key, get(), key.data(), secret.data());
+        return key;
+    }
+    /// See musig_signer_holds.
+    bool holds(const PublicKey &key) const {
+        std::int32_t holds = 0;
+        detail::call(musig_signer_holds, get(), &holds, key.data());
+        return holds != 0;
+    }
     void lock() const { detail::call(musig_signer_lock, get()); }
     void unlock(const Hash &secret) const { detail::call(musig_signer_unlock, get(), secret.data()); }
     bool is_locked() const {
@@ -341,6 +353,83 @@ private:
     detail::Handle<musig_election, musig_election_ref, musig_election_free> handle_;
 };
 
+/// A derivation: child numbers (BIP-328), then BIP-341. By default the aggregate key itself.
+inline musig_derivation derivation(const std::vector<std::uint32_t> &path = {},
+                                   musig_taproot taproot = MUSIG_TAPROOT_NONE, const Hash &merkle_root = {}) {
+    musig_derivation derivation{};
+    derivation.struct_size = sizeof derivation;
+    derivation.taproot = taproot;
+    // Too many are refused by the call that takes it.
+    derivation.path_count = static_cast<std::uint32_t>(path.size());
+    for (std::size_t i = 0; i < path.size() && i < MUSIG_MAX_CHILD_NUMBERS; i++) derivation.path[i] = path[i];
+    std::memcpy(derivation.merkle_root, merkle_root.data(), merkle_root.size());
+    return derivation;
+}
+
+/// The derivation of an output without scripts, whose internal key is the child along this path.
+inline musig_derivation key_path(const std::vector<std::uint32_t> &path = {}) {
+    return derivation(path, MUSIG_TAPROOT_KEY_PATH);
+}
+
+/// The origin of a key.
+struct KeyOrigin {
+    std::array<std::uint8_t, 4> fingerprint;
+    std::vector<std::uint32_t> path;
+};
+
+/// See musig_key_set.
+class KeySet {
+public:
+    explicit KeySet(musig_key_set *owned) : handle_(owned) {}
+    /// See musig_key_set_new.
+    explicit KeySet(const std::vector<PublicKey> &keys, musig_key_order order = MUSIG_KEY_ORDER_SORTED)
+        : handle_(make(keys, order)) {}
+    KeySet &origin(std::uint32_t signer, const KeyOrigin &origin) {
+        detail::call(musig_key_set_set_origin, get(), signer, origin.fingerprint.data(), origin.path.data(),
+                     origin.path.size());
+        return *this;
+    }
+    std::optional<KeyOrigin> origin(std::uint32_t signer) const {
+        KeyOrigin origin{{}, std::vector<std::uint32_t>(16)};
+        std::size_t count = 0;
+        if (!detail::try_call(MUSIG_STATUS_NO_SUCH_FIELD, musig_key_set_origin, get(), origin.fingerprint.data(),
+                              origin.path.data(), origin.path.size(), &count, signer))
+            return std::nullopt;
+        origin.path.resize(count);
+        return origin;
+    }
+    std::vector<PublicKey> keys() const {
+        return detail::split<33>(detail::take(musig_key_set_keys, get()));
+    }
+    musig_key_order order() const {
+        std::int32_t order = 0;
+        detail::call(musig_key_set_order, get(), &order);
+        return static_cast<musig_key_order>(order);
+    }
+    /// See musig_key_set_final_key.
+    PublicKey final_key(const musig_derivation &derivation = musig::derivation()) const {
+        PublicKey key;
+        detail::call(musig_key_set_final_key, get(), key.data(), &derivation);
+        return key;
+    }
+    /// See musig_key_set_address.
+    std::string address(const musig_derivation &derivation, musig_network network) const {
+        return detail::text(
+            detail::take(musig_key_set_address, get(), &derivation, static_cast<std::int32_t>(network)));
+    }
+    const musig_key_set *get() const { return handle_.get(); }
+
+private:
+    static musig_key_set *make(const std::vector<PublicKey> &keys, musig_key_order order) {
+        musig_key_set *key_set = nullptr;
+        auto joined = detail::join(keys);
+        detail::call(musig_key_set_new, &key_set, static_cast<const std::uint8_t *>(joined.data()), keys.size(),
+                     static_cast<std::int32_t>(order));
+        return key_set;
+    }
+    detail::Handle<musig_key_set, musig_key_set_ref, musig_key_set_free> handle_;
+};
+
 /// See musig_terms.
 class Terms {
 public:
@@ -370,13 +459,11 @@ public:
         detail::call(musig_terms_message, get(), &message, index);
         return message;
     }
-    /// The tweaks of the key that a message is signed with, in the order of application.
-    std::vector<musig_tweak> tweaks(std::uint32_t message) const {
-        std::vector<musig_tweak> tweaks(16);
-        std::size_t count = 0;
-        detail::call(musig_terms_message_tweaks, get(), tweaks.data(), tweaks.size(), &count, message);
-        tweaks.resize(count);
-        return tweaks;
+    /// The key set of this index: see musig_message's key_set.
+    KeySet key_set(std::uint32_t index) const {
+        musig_key_set *key_set = nullptr;
+        detail::call(musig_terms_key_set, get(), &key_set, index);
+        return KeySet(key_set);
     }
     musig_spent_output spent_output(std::uint32_t index) const {
         musig_spent_output output{};
@@ -491,13 +578,18 @@ public:
         detail::call(musig_proposal_set_replaces, get(), session.data());
         return *this;
     }
-    std::uint32_t add_tweak(const Hash &scalar, bool x_only, std::uint32_t follows = MUSIG_NO_TWEAK) {
+    /// The index of the key set in this proposal; 0 is the identity keys.
+    std::uint32_t add_key_set(const KeySet &key_set) {
         std::uint32_t index = 0;
-        detail::call(musig_proposal_add_tweak, get(), &index, follows, static_cast<std::int32_t>(x_only), scalar.data());
+        detail::call(musig_proposal_add_key_set, get(), &index, key_set.get());
         return index;
     }
-    Proposal &message_tweak(std::uint32_t message, std::uint32_t tweak) {
-        detail::call(musig_proposal_set_message_tweak, get(), message, tweak);
+    Proposal &message(const Hash &digest, std::uint32_t key_set, const musig_derivation &derivation) {
+        detail::call(musig_proposal_add_message, get(), digest.data(), key_set, &derivation);
+        return *this;
+    }
+    Proposal &derive(std::uint32_t key_set, const musig_derivation &derivation) {
+        detail::call(musig_proposal_add_derivation, get(), key_set, &derivation);
         return *this;
     }
     const musig_proposal *get() const { return handle_.get(); }
@@ -823,16 +915,6 @@ inline PublicKey aggregate_key(const std::vector<PublicKey> &signers, musig_key_
     detail::call(musig_aggregate_key, key.data(), static_cast<const std::uint8_t *>(keys.data()), signers.size(),
                  static_cast<std::int32_t>(order));
     return key;
-}
-
-/// The x-only Taproot output key of an internal key, without scripts. Its scriptPubKey is 51 20 and this key.
-inline Hash taproot_output_key(const PublicKey &internal) {
-    Hash tweak, output;
-    PublicKey key;
-    detail::call(musig_taproot_tweak, tweak.data(), internal.data() + 1, static_cast<const std::uint8_t *>(nullptr));
-    detail::call(musig_tweak_key, key.data(), internal.data(), 1, static_cast<const std::uint8_t *>(tweak.data()));
-    std::memcpy(output.data(), key.data() + 1, 32);
-    return output;
 }
 
 } // namespace musig

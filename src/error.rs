@@ -53,7 +53,7 @@ pub enum ProposalError {
         /// The index of the later one.
         second: usize,
     },
-    /// A reference to a tweak, a message, an input or a signer that does not exist.
+    /// A reference to a key set, a message, an input or a signer that does not exist.
     #[error("the proposal refers to {what} {index}, which does not exist; indices start at 0")]
     Index {
         /// What is referred to.
@@ -61,13 +61,50 @@ pub enum ProposalError {
         /// Its index.
         index: u64,
     },
-    /// A tweak is not a scalar, or leads to the point at infinity.
+    /// A participant key is not a point on the curve.
+    #[error("key {signer} of key set {key_set} is not a valid public key: {source}")]
+    ParticipantKey {
+        /// The index of the key set.
+        key_set: usize,
+        /// The signer whose key it is to be.
+        signer: usize,
+        /// The fault of the key.
+        source: InvalidKey,
+    },
+    /// Two key sets have the same aggregate key.
     #[error(
-        "tweak {index} cannot be applied; give a 32-byte number below the curve's order that does not lead to the point at infinity"
+        "key sets {first} and {second} are alike; give each once, and name it in each message that it signs"
     )]
-    Tweak {
-        /// The tweak's index.
+    SameKeySet {
+        /// The index of the earlier one.
+        first: usize,
+        /// The index of the later one.
+        second: usize,
+    },
+    /// No message is signed with a key set.
+    #[error("no message is signed with key set {index}; leave it out")]
+    UnusedKeySet {
+        /// Its index.
         index: usize,
+    },
+    /// A child number of a derivation is hardened.
+    #[error(
+        "child number {number} is hardened, and an aggregate key has no hardened children; give numbers below 2147483648"
+    )]
+    HardenedChild {
+        /// The number.
+        number: u32,
+    },
+    /// A derivation leads to no key, as one in 2^127 does.
+    #[error("the derivation leads to no key; take the next child number")]
+    Derivation,
+    /// The proposal gives this node a participant key that its signer does not hold.
+    #[error(
+        "this node's signer does not hold the participant key {key}; add the key to the signer, or decline the proposal"
+    )]
+    KeyNotHeld {
+        /// The key.
+        key: SignerKey,
     },
     /// The signing key, or the aggregate key, is a signer's own: a signature under it would be that signer's envelope,
     /// presence record or coin.

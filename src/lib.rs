@@ -55,15 +55,13 @@ pub use self::net::Multiaddr;
 pub use self::node::{
     DhtMode, Metrics, NetworkConfig, Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest,
 };
-pub use self::protocol::crypto::key_set::{
-    TweakForest, aggregate_key, sort_keys, synthetic_xpub, taproot_tweak,
-};
+pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xpub};
 pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
 pub use self::protocol::envelope::Proof;
 pub use self::protocol::event::{Depth, DurableKind, Event};
 pub use self::protocol::proposal::{
-    FailoverPolicy, KeyOrder, Message, Proposal, SighashType, SpentOutput, Terms, Tiers, TransactionTerms,
-    Tweak,
+    Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal, SighashType,
+    SpentOutput, Taproot, Terms, Tiers, TransactionTerms,
 };
 pub use self::protocol::status::{FailoverStatus, Phase, SessionStatus};
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};

@@ -182,6 +182,13 @@ impl SignerKey {
         self.0[1..].first_chunk().expect("33 bytes less one")
     }
 
+    /// The key that shares its x coordinate.
+    pub(crate) fn negated(&self) -> Self {
+        let mut bytes = self.0;
+        bytes[0] ^= 1;
+        Self(bytes)
+    }
+
     /// The point.
     pub fn to_public_key(&self) -> secp256k1::PublicKey {
         secp256k1::PublicKey::from_byte_array_compressed(self.0).expect("was checked when this was made")

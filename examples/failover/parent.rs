@@ -7,9 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use libmusig::{
-    KeyOrder, LocalSigner, OutPoint, Signer, SignerKey, Tiers, TweakForest, aggregate_key, to_hex,
-};
+use libmusig::{Derivation, KeySet, LocalSigner, OutPoint, Signer, SignerKey, Tiers, to_hex};
 use serde_json::{Value, json};
 
 use crate::arguments::Options;
@@ -131,10 +129,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         .map(|secret| LocalSigner::new(*secret).map(|signer| signer.public_key()))
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
-    let mut forest =
-        TweakForest::new(aggregate_key(&keys, KeyOrder::Sorted).map_err(|error| error.to_string())?);
-    let tweak = forest.taproot(None, None).map_err(|error| error.to_string())?;
-    let output_key = *forest.key(Some(tweak)).map_err(|error| error.to_string())?.x_only();
+    let output_key = KeySet::new(&keys).final_key(&Derivation::key_path([]));
+    let output_key = *output_key.map_err(|error| error.to_string())?.x_only();
     let script = [&[0x51, 0x20][..], &output_key].concat();
 
     let value = 100_000;

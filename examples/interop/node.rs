@@ -55,7 +55,7 @@ fn propose(node: &Node, timeout: &str, digest: &str, keys: &[&str]) -> Result<Re
     let policy =
         FailoverPolicy { broadcast_timeout: Duration::from_millis(timeout), ..FailoverPolicy::default() };
     let request =
-        SessionRequest::messages(keys.map_err(|error| error.to_string())?, vec![Message::raw(digest, None)])
+        SessionRequest::messages(keys.map_err(|error| error.to_string())?, vec![Message::raw(digest)])
             .election_method(ElectionMethod::FirstSigner)
             .failover(policy);
     Ok(node.create_session(request).wait().map(|_| ()))

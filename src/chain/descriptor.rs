@@ -11,12 +11,12 @@ use std::sync::LazyLock;
 
 use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
 use bitcoin::secp256k1::{All, Secp256k1};
-use bitcoin::{Address, Network, NetworkKind, PrivateKey, Script};
+use bitcoin::{Network, NetworkKind, PrivateKey};
 
-use crate::chain::keys::{Derivation, KeyOrigin, KeySet, Participant, TaprootTweak, fingerprint};
+use crate::chain::keys::{self, fingerprint, output_script};
 use crate::error::ProposalError;
+use crate::protocol::crypto::key_set::{Derivation, KeyOrder, KeyOrigin, KeySet, Participant, Taproot};
 use crate::protocol::limits;
-use crate::protocol::proposal::KeyOrder;
 use crate::types::{SignerKey, from_hex, to_hex};
 
 /// Characters of a descriptor: more than 128 participants with origins have.
@@ -127,21 +127,13 @@ pub enum DescriptorError {
         /// Which there are.
         reason: &'static str,
     },
-    /// Two participants have the same key, or keys that differ in parity only: no session signs with such a key set.
-    #[error("participants {first} and {second} have the same key; give each signer its own")]
-    RepeatedParticipant {
-        /// 0-based.
-        first: usize,
-        /// 0-based.
-        second: usize,
-    },
     /// The address is asked for a network that the keys do not belong to.
     #[error("the keys are not those of network {network}")]
     Network {
         /// What was asked for.
         network: Network,
     },
-    /// The keys cannot be derived or aggregated.
+    /// No session signs with these keys: two participants have the same key, or the derivation is too long, …
     #[error(transparent)]
     Keys(#[from] ProposalError),
 }
@@ -242,14 +234,12 @@ impl Descriptor {
 
     /// What signs for an output. `index` is 0 for a descriptor without `/*`.
     ///
-    /// Errors: [`DescriptorError::Branch`], [`DescriptorError::Index`],
-    /// [`DescriptorError::RepeatedParticipant`] for keys that no session signs with.
+    /// Errors: [`DescriptorError::Branch`], [`DescriptorError::Index`], [`DescriptorError::Keys`] for keys that no session
+    /// signs with.
     pub fn keys(&self, branch: usize, index: u32) -> Result<DescriptorKeys, DescriptorError> {
-        let keys = self.recognized(branch, index)?;
-        match keys.key_set.repeated() {
-            Some((first, second)) => Err(DescriptorError::RepeatedParticipant { first, second }),
-            None => Ok(keys),
-        }
+        let (key_set, derivation) = self.key_set(branch, index)?;
+        let key = key_set.final_key(&derivation)?;
+        Ok(DescriptorKeys { key_set, derivation, key })
     }
 
     /// The address of an output that a session can sign for.
@@ -259,9 +249,7 @@ impl Descriptor {
         if self.network.is_some_and(|kind| kind != network.into()) {
             return Err(DescriptorError::Network { network });
         }
-        let script = script(&self.keys(branch, index)?.key);
-        let address = Address::from_script(Script::from_bytes(&script), network);
-        Ok(address.expect("a Taproot output has an address").to_string())
+        Ok(keys::address(&self.keys(branch, index)?.key, network))
     }
 
     /// The output script (`OP_1 <32 bytes>`), to recognize outputs by. Unlike [`address`](Self::address) it is there for
@@ -269,10 +257,11 @@ impl Descriptor {
     ///
     /// Errors: [`DescriptorError::Branch`], [`DescriptorError::Index`].
     pub fn output_script(&self, branch: usize, index: u32) -> Result<Vec<u8>, DescriptorError> {
-        Ok(script(&self.recognized(branch, index)?.key))
+        let (key_set, derivation) = self.key_set(branch, index)?;
+        Ok(output_script(&key_set.derive(&derivation)?.key()))
     }
 
-    fn recognized(&self, branch: usize, index: u32) -> Result<DescriptorKeys, DescriptorError> {
+    fn key_set(&self, branch: usize, index: u32) -> Result<(KeySet, Derivation), DescriptorError> {
         if branch >= self.branches {
             return Err(DescriptorError::Branch { branch, branches: self.branches });
         }
@@ -290,10 +279,8 @@ impl Descriptor {
             })?);
         }
         let key_set = KeySet { participants, order: KeyOrder::Sorted };
-        let taproot = if self.raw { TaprootTweak::None } else { TaprootTweak::KeyPath };
-        let derivation = Derivation { path: self.path.at(branch, index), taproot };
-        let key = key_set.final_key(&derivation)?;
-        Ok(DescriptorKeys { key_set, derivation, key })
+        let taproot = if self.raw { Taproot::None } else { Taproot::KeyPath };
+        Ok((key_set, Derivation { path: self.path.at(branch, index), taproot }))
     }
 }
 
@@ -314,10 +301,6 @@ impl ParticipantKey {
             }
         }
     }
-}
-
-fn script(key: &SignerKey) -> Vec<u8> {
-    [&[0x51, 0x20], key.x_only().as_slice()].concat()
 }
 
 /// With checksum, public keys alone, and `h` for hardened steps.
@@ -752,9 +735,8 @@ fn check_paths(participants: &[ParticipantKey], path: &Path) -> Result<usize, De
             "the participants have `<…;…>` already; give it before or after the aggregation, not both",
         );
     }
-    if path.steps.len() + usize::from(path.wildcard) >= limits::TWEAK_DEPTH {
-        return wrong("it is deeper than 15 steps");
-    }
+    let steps = path.steps.len() + usize::from(path.wildcard);
+    Derivation { path: vec![0; steps], taproot: Taproot::None }.check()?;
     if paths.iter().map(|path| path.steps.len()).sum::<usize>() > STEPS {
         return wrong("the paths of the participants together are longer than 1024 steps");
     }

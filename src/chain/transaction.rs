@@ -2,7 +2,7 @@
 //!
 //! Only the key path of Taproot (BIP-341) is signed. Everything here is a function of its arguments.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bitcoin::consensus::encode;
 use bitcoin::hashes::Hash;
@@ -11,7 +11,7 @@ use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 
 use crate::error::ProposalError;
 use crate::protocol::crypto::SessionKeys;
-use crate::protocol::proposal::{Message, Proposal, SighashType, SpentOutput, TransactionTerms};
+use crate::protocol::proposal::{Derivation, Message, Proposal, SighashType, SpentOutput, TransactionTerms};
 pub use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
 use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
 
@@ -36,35 +36,49 @@ impl TransactionCodec for BitcoinTransactions {
     }
 }
 
+/// A key that may sign inputs of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKey {
+    /// The x-only final key: the output key of the outputs that it spends.
+    pub output_key: [u8; 32],
+    /// The index of its key set in the proposal.
+    pub key_set: usize,
+    /// Its derivation.
+    pub derivation: Derivation,
+}
+
 /// The messages of a session over `unsigned`: the key-path signature hash (BIP-341) of each input that spends an
 /// output of one of the signers' keys, in the order of the inputs.
 ///
-/// `spent` are the spent outputs, one for each input. `output_keys` are x-only keys after all tweaks, each with the
-/// index of its last tweak in the proposal ([`Message::tweak`]); of two equal keys the first is taken.
+/// `spent` are the spent outputs, one for each input. `keys` may be more than are needed; of two equal keys the first is
+/// taken.
 ///
 /// Errors: [`ProposalError::Transaction`] if the transaction is malformed or impossible, if an input of the signers
 /// is signed already, or if it has none.
 pub fn messages(
     unsigned: &[u8],
     spent: &[SpentOutput],
-    output_keys: &[([u8; 32], Option<usize>)],
+    keys: &[SigningKey],
     sighash_type: SighashType,
 ) -> Result<Vec<Message>, ProposalError> {
     let funded = Funded::decode(unsigned, spent)?;
     let mut hashes = funded.hashes();
+    // Of equal keys the first one stays.
+    let known: HashMap<&[u8; 32], &SigningKey> =
+        keys.iter().rev().map(|key| (&key.output_key, key)).collect();
     let mut messages = Vec::new();
     for (position, output) in funded.spent.iter().enumerate() {
-        let pays_to = |(key, _): &&([u8; 32], _)| pays_to(output, key);
-        let Some((_, tweak)) = output_keys.iter().find(pays_to) else { continue };
+        let Some(key) = output_key(output).and_then(|key| known.get(&key)) else { continue };
         funded.require_unsigned(position)?;
         let digest = hashes.of(position, sighash_type);
         let input =
             u32::try_from(position).expect("a transaction of limited size has fewer than 2^32 inputs");
-        messages.push(Message { digest, tweak: *tweak, input, sighash_type });
+        let (key_set, derivation) = (key.key_set, key.derivation.clone());
+        messages.push(Message { digest, key_set, derivation, input, sighash_type });
     }
     if messages.is_empty() {
         return Err(refused(
-            "no input spends an output of the signers' keys; check key order and tweaks, and the spent outputs",
+            "no input spends an output of the signers' keys; check key sets and derivations, and the spent outputs",
         ));
     }
     Ok(messages)
@@ -72,7 +86,7 @@ pub fn messages(
 
 /// Check of a proposal's transaction, which every node makes before it asks for consent.
 ///
-/// `output_key` gives the x-only key, after all tweaks, that a message is signed with. Succeeds only if the
+/// `output_key` gives the x-only final key that a message is signed with. Succeeds only if the
 /// transaction is well-formed and possible (Bitcoin Core's `CheckTransaction`, and no more spent than there is), if
 /// each message is the signature hash of its input under the key that the input's output pays to, and, with failover
 /// enabled, if the signatures alone complete the transaction and nothing else can change its id.
@@ -97,7 +111,7 @@ pub fn check(
             .ok_or(ProposalError::Index { what: "input", index: position as u64 })?;
         if !pays_to(output, &output_key(index)) {
             return Err(refused(format!(
-                "input {position} does not spend an output of the key of message {index}; check its tweak and its \
+                "input {position} does not spend an output of the key of message {index}; check its derivation and its \
                  spent output"
             )));
         }
@@ -308,7 +322,12 @@ fn refused(reason: impl Into<String>) -> ProposalError {
 /// Whether an output is BIP-341's `OP_1 <32 bytes>` with this very key. Compared as bytes, so that the crate
 /// `bitcoin`'s own secp256k1 is not needed.
 fn pays_to(output: &TxOut, key: &[u8; 32]) -> bool {
-    output.script_pubkey.as_bytes().strip_prefix(&[0x51, 0x20]) == Some(key)
+    output_key(output) == Some(*key)
+}
+
+/// The output key of a Taproot output.
+fn output_key(output: &TxOut) -> Option<[u8; 32]> {
+    output.script_pubkey.as_bytes().strip_prefix(&[0x51, 0x20])?.try_into().ok()
 }
 
 /// `None` if a value or the sum of them is more than there can ever be.

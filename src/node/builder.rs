@@ -309,6 +309,9 @@ impl NodeBuilder {
         let now = platform::now();
         let key = signer.as_dyn().public_key();
         let mut engine = Engine::new(key, settings, Arc::new(Musig2), super::transaction_codec());
+        if let NodeSigner::Local(signer) = &signer {
+            engine = engine.with_held_keys(signer.clone());
+        }
         for (id, expires_at) in &contents.ended {
             engine.load_ended(*id, *expires_at);
         }

@@ -1,12 +1,14 @@
 //! Requests for new sessions.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::error::{Error, ProposalError, SignerError};
-use crate::protocol::crypto::key_set::{TweakForest, aggregate_key};
+use crate::protocol::crypto::key_set::KeyTree;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{
-    FailoverPolicy, KeyOrder, Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms, Tweak,
+    Derivation, FailoverPolicy, KeyOrder, KeySet, Message, Proposal, SighashType, SpentOutput, Terms,
+    TransactionTerms,
 };
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
@@ -22,7 +24,10 @@ pub(crate) enum Content {
 pub struct SessionRequest {
     signers: Vec<SignerKey>,
     pub(crate) key_order: KeyOrder,
-    pub(crate) tweaks: Option<Vec<Tweak>>,
+    /// Besides the identity keys, which are key set 0.
+    pub(crate) key_sets: Vec<KeySet>,
+    /// For the inputs of a transaction.
+    pub(crate) derivations: Vec<(usize, Derivation)>,
     pub(crate) content: Content,
     pub(crate) election_method: ElectionMethod,
     pub(crate) failover: FailoverPolicy,
@@ -36,7 +41,8 @@ impl SessionRequest {
         Self {
             signers,
             key_order: KeyOrder::default(),
-            tweaks: None,
+            key_sets: Vec::new(),
+            derivations: Vec::new(),
             content,
             election_method: ElectionMethod::default(),
             failover: FailoverPolicy::default(),
@@ -46,30 +52,42 @@ impl SessionRequest {
         }
     }
 
-    /// Session over 32-byte messages, signed with the aggregate key, or with tweaked ones ([`SessionRequest::tweaks`]). The node
-    /// reports signatures and turns; the application builds the transaction and broadcasts it.
-    pub fn messages(signers: Vec<SignerKey>, messages: Vec<Message>) -> Self {
-        Self::new(signers, Content::Messages(messages))
+    /// Session over 32-byte messages, signed with the aggregate of the identity keys, or with what they name
+    /// ([`Message::with`]); digests of 32 bytes are messages, too. The node reports signatures and turns; the application builds the transaction and broadcasts it.
+    pub fn messages<M: Into<Message>>(
+        signers: Vec<SignerKey>,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Self {
+        Self::new(signers, Content::Messages(messages.into_iter().map(Into::into).collect()))
     }
 
     /// Session over a transaction: signs all inputs that the signers' key owns, by the Taproot key path (BIP-341). `unsigned`
     /// is its consensus encoding, in which inputs of others carry their final witnesses; `spent` are the spent
     /// outputs, one for each input.
     ///
-    /// Without [`SessionRequest::tweaks`] the key is the aggregate key with the BIP-341 tweak and no scripts.
+    /// Without [`SessionRequest::derive`] these are the outputs without scripts whose internal key is the aggregate of the
+    /// identity keys, or of another key set ([`SessionRequest::key_set`]).
     pub fn transaction(signers: Vec<SignerKey>, unsigned: Vec<u8>, spent: Vec<SpentOutput>) -> Self {
         Self::new(signers, Content::Transaction { unsigned, spent, sighash_type: SighashType::Default })
     }
 
-    /// Sets the order of key aggregation. Default: sorted.
+    /// Sets the order in which the identity keys are aggregated. Default: sorted.
     pub fn key_order(mut self, order: KeyOrder) -> Self {
         self.key_order = order;
         self
     }
 
-    /// Sets the tweaks to which messages, or the keys of inputs, refer: see [`TweakForest`].
-    pub fn tweaks(mut self, tweaks: Vec<Tweak>) -> Self {
-        self.tweaks = Some(tweaks);
+    /// Adds a key set. Key set 0 is the identity keys; the first one added has index 1, the next one 2. The proposal has
+    /// those that sign a message.
+    pub fn key_set(mut self, key_set: KeySet) -> Self {
+        self.key_sets.push(key_set);
+        self
+    }
+
+    /// Adds an output key, by the index of its key set and its derivation, to those whose coins a transaction's inputs may
+    /// spend. There may be any number: the proposal has those that are needed. No effect in sessions over messages.
+    pub fn derive(mut self, key_set: usize, derivation: Derivation) -> Self {
+        self.derivations.push((key_set, derivation));
         self
     }
 
@@ -117,20 +135,22 @@ impl SessionRequest {
         getrandom::fill(&mut entropy).map_err(|_| SignerError::NoRandomness)?;
         let proposer =
             self.signers.iter().position(|signer| signer == proposer).ok_or(ProposalError::NotASigner)?;
-        let (tweaks, messages, transaction) = match self.content {
-            Content::Messages(messages) => (self.tweaks.unwrap_or_default(), messages, None),
+        let mut key_sets = vec![KeySet::ordered(&self.signers, self.key_order)];
+        key_sets.extend(self.key_sets);
+        let (mut messages, transaction) = match self.content {
+            Content::Messages(messages) => (messages, None),
             Content::Transaction { unsigned, spent, sighash_type } => {
-                let forest = tweak_forest(&self.signers, self.key_order, self.tweaks)?;
-                let messages = transaction_messages(&unsigned, &spent, &forest, sighash_type)?;
-                (forest.into_tweaks(), messages, Some(TransactionTerms { unsigned, spent }))
+                let keys = final_keys(&key_sets, self.derivations)?;
+                let messages = transaction_messages(&unsigned, &spent, keys, sighash_type)?;
+                (messages, Some(TransactionTerms { unsigned, spent }))
             }
         };
+        let key_sets = used_key_sets(key_sets, &mut messages)?;
         Ok(Proposal::new(Terms {
             entropy,
             proposer,
             signers: self.signers,
-            key_order: self.key_order,
-            tweaks,
+            key_sets,
             messages,
             transaction,
             election_method: self.election_method,
@@ -142,45 +162,156 @@ impl SessionRequest {
     }
 }
 
-fn tweak_forest(
-    signers: &[SignerKey],
-    order: KeyOrder,
-    tweaks: Option<Vec<Tweak>>,
-) -> Result<TweakForest, ProposalError> {
-    let mut forest = TweakForest::new(aggregate_key(signers, order)?);
-    match tweaks {
-        Some(tweaks) => {
-            for tweak in tweaks {
-                forest.push(tweak)?;
-            }
-        }
-        None => drop(forest.taproot(None, None)?),
+/// What may spend the inputs of a transaction: x-only output keys, each with what makes it.
+fn final_keys(
+    key_sets: &[KeySet],
+    derivations: Vec<(usize, Derivation)>,
+) -> Result<Vec<([u8; 32], usize, Derivation)>, ProposalError> {
+    let derivations = match derivations.is_empty() {
+        true => (0..key_sets.len()).map(|index| (index, Derivation::key_path([]))).collect(),
+        false => derivations,
+    };
+    let mut trees: Vec<Option<KeyTree>> = key_sets.iter().map(|_| None).collect();
+    let mut keys = Vec::with_capacity(derivations.len());
+    for (index, derivation) in derivations {
+        let missing = ProposalError::Index { what: "key set", index: index as u64 };
+        let (key_set, tree) = key_sets.get(index).zip(trees.get_mut(index)).ok_or(missing)?;
+        let tree = match tree {
+            Some(tree) => tree,
+            None => tree.insert(KeyTree::new(key_set)?),
+        };
+        keys.push((tree.derive(&derivation)?.x_only(), index, derivation));
     }
-    Ok(forest)
+    Ok(keys)
+}
+
+/// The key sets that messages name, each once; the messages name their places there afterwards.
+fn used_key_sets(key_sets: Vec<KeySet>, messages: &mut [Message]) -> Result<Vec<KeySet>, ProposalError> {
+    let mut used = vec![false; key_sets.len()];
+    for message in &*messages {
+        let index = message.key_set;
+        *used.get_mut(index).ok_or(ProposalError::Index { what: "key set", index: index as u64 })? = true;
+    }
+    let (mut chosen, mut places, mut known) = (Vec::new(), Vec::new(), HashMap::new());
+    for (key_set, used) in key_sets.into_iter().zip(used) {
+        let place = match used {
+            true => *known.entry(key_set.aggregated()).or_insert(chosen.len()),
+            false => usize::MAX,
+        };
+        places.push(place);
+        if place == chosen.len() {
+            chosen.push(key_set);
+        }
+    }
+    messages.iter_mut().for_each(|message| message.key_set = places[message.key_set]);
+    Ok(chosen)
 }
 
 #[cfg(feature = "bitcoin")]
 fn transaction_messages(
     unsigned: &[u8],
     spent: &[SpentOutput],
-    forest: &TweakForest,
+    keys: Vec<([u8; 32], usize, Derivation)>,
     sighash_type: SighashType,
 ) -> Result<Vec<Message>, ProposalError> {
-    let mut keys = Vec::new();
-    let mut index = None;
-    while let Ok(key) = forest.key(index) {
-        keys.push((*key.x_only(), index));
-        index = Some(index.map_or(0, |index| index + 1));
-    }
-    crate::chain::transaction::messages(unsigned, spent, &keys, sighash_type)
+    use crate::chain::transaction::{SigningKey, messages};
+    let key = |(output_key, key_set, derivation)| SigningKey { output_key, key_set, derivation };
+    let keys: Vec<SigningKey> = keys.into_iter().map(key).collect();
+    messages(unsigned, spent, &keys, sighash_type)
 }
 
 #[cfg(not(feature = "bitcoin"))]
 fn transaction_messages(
     _: &[u8],
     _: &[SpentOutput],
-    _: &TweakForest,
+    _: Vec<([u8; 32], usize, Derivation)>,
     _: SighashType,
 ) -> Result<Vec<Message>, ProposalError> {
     Err(ProposalError::Transaction("this build has no support for transactions (feature `bitcoin`)".into()))
+}
+
+#[cfg(all(test, feature = "bitcoin"))]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::hashes::Hash;
+    use bitcoin::transaction::Version;
+    use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut, Txid, consensus};
+
+    use super::*;
+    use crate::protocol::proposal::Taproot;
+    use crate::signer::{LocalSigner, Signer};
+
+    fn key(number: u8) -> SignerKey {
+        LocalSigner::new([number; 32]).expect("in range").public_key()
+    }
+
+    fn script(key: &SignerKey) -> Vec<u8> {
+        [&[0x51, 0x20], key.x_only().as_slice()].concat()
+    }
+
+    /// A transaction that spends outputs with these keys, and what it spends.
+    fn spending(keys: &[SignerKey]) -> (Vec<u8>, Vec<SpentOutput>) {
+        let input = |index: usize| TxIn {
+            previous_output: bitcoin::OutPoint { txid: Txid::all_zeros(), vout: 7 + index as u32 },
+            ..TxIn::default()
+        };
+        let transaction = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: (0..keys.len()).map(input).collect(),
+            output: vec![TxOut { value: Amount::from_sat(1), script_pubkey: ScriptBuf::new() }],
+        };
+        let spent = keys.iter().map(|key| SpentOutput { value: 1_000, script: script(key) }).collect();
+        (consensus::serialize(&transaction), spent)
+    }
+
+    fn proposal(request: SessionRequest) -> Proposal {
+        request.into_proposal(&key(1), UnixMillis(0)).expect("valid terms")
+    }
+
+    #[test]
+    fn key_sets_of_600_addresses_travel_as_the_two_that_are_spent() {
+        let signers = vec![key(1), key(2)];
+        // Derived after the aggregation, and before: a key set for each address.
+        let wallet = KeySet::new(&[key(3), key(4)]);
+        let each: Vec<_> = (0..100).map(|index| KeySet::new(&[key(5 + index), key(105 + index)])).collect();
+        let after = wallet.final_key(&Derivation::key_path([0, 321])).expect("unhardened");
+        let before = each[77].final_key(&Derivation::key_path([])).expect("two keys");
+        let (unsigned, spent) = spending(&[before, after]);
+        let mut request = SessionRequest::transaction(signers, unsigned, spent).key_set(wallet.clone());
+        for index in 0..600 {
+            request = request.derive(1, Derivation::key_path([0, index]));
+        }
+        for (index, key_set) in each.iter().enumerate() {
+            request = request.key_set(key_set.clone()).derive(2 + index, Derivation::key_path([]));
+        }
+        let proposal = proposal(request);
+        assert_eq!(proposal.key_sets, [wallet, each[77].clone()]);
+        let named: Vec<_> = proposal.messages.iter().map(|one| (one.key_set, &one.derivation)).collect();
+        assert_eq!(named, [(1, &Derivation::key_path([])), (0, &Derivation::key_path([0, 321]))]);
+        assert!(proposal.as_bytes().len() < 700, "{} bytes", proposal.as_bytes().len());
+    }
+
+    #[test]
+    fn key_sets_are_the_identity_keys_by_default() {
+        let signers = vec![key(2), key(1)];
+        let output = KeySet::new(&signers).final_key(&Derivation::key_path([])).expect("two keys");
+        let (unsigned, spent) = spending(&[output]);
+        let made = proposal(SessionRequest::transaction(signers.clone(), unsigned, spent));
+        assert_eq!(made.key_sets, [KeySet::new(&signers)]);
+        assert_eq!(made.messages[0].derivation, Derivation::key_path([]));
+        let made = proposal(SessionRequest::messages(signers.clone(), [[7; 32]]));
+        assert_eq!(made.messages, [Message::raw([7; 32])]);
+        // Given once more, they are still one key set.
+        let root = Derivation { path: vec![3], taproot: Taproot::MerkleRoot([9; 32]) };
+        let messages = [Message::raw([7; 32]), Message::with([8; 32], 1, root.clone())];
+        let request = SessionRequest::messages(signers.clone(), messages).key_set(KeySet::new(&signers));
+        let made = proposal(request);
+        assert_eq!(made.key_sets, [KeySet::new(&signers)]);
+        assert_eq!(made.messages[1], Message::with([8; 32], 0, root));
+        let missing = SessionRequest::messages(signers, [Message::with([8; 32], 1, Derivation::default())]);
+        let refused = missing.into_proposal(&key(1), UnixMillis(0)).err();
+        let index = ProposalError::Index { what: "key set", index: 1 };
+        assert_eq!(refused, Some(Error::Proposal(index)));
+    }
 }

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::error::ProposalError;
+
 /// The version of the proposal format.
 pub const VERSION: u32 = 1;
 /// Signers of a session.
@@ -21,10 +23,18 @@ pub const ENVELOPE: usize = 256 << 10;
 pub const FRAME: usize = PROPOSAL + (64 << 10);
 /// Bytes of a frame or export with everything a session holds.
 pub const EXPORT: usize = 16 << 20;
-/// Tweaks of a proposal.
-pub const TWEAKS: usize = 1024;
-/// Tweaks applied one after the other to one key.
-pub const TWEAK_DEPTH: usize = 16;
+/// Key sets of a proposal.
+pub const KEY_SETS: usize = 256;
+/// Signers times key sets of a session: so many participant keys are aggregated.
+pub const SIGNERS_TIMES_KEY_SETS: usize = 8192;
+/// The same for the proposals of strangers.
+pub const STRANGERS_KEYS: usize = 1024;
+/// Child numbers of a derivation (BIP-328).
+pub const CHILD_NUMBERS: usize = 8;
+/// Child numbers in the origin of a participant key.
+pub const ORIGIN: usize = 16;
+/// Participant keys that a signer in this process's memory holds.
+pub const HELD_KEYS: usize = 1024;
 /// Spent outputs of a transaction: more than inputs fit into a block.
 pub const INPUTS: usize = 25_000;
 /// Restarts of one signer in one session.
@@ -64,3 +74,21 @@ pub const SESSIONS: usize = 4096;
 pub const ENDED: usize = 1024;
 /// Proposals of one proposer that the application has not answered yet.
 pub const PROPOSALS_PER_SIGNER: usize = 64;
+
+/// Refuses a number of something that is out of range.
+pub(crate) fn check(
+    what: &'static str,
+    actual: usize,
+    least: usize,
+    most: usize,
+) -> Result<(), ProposalError> {
+    if (least..=most).contains(&actual) {
+        return Ok(());
+    }
+    Err(ProposalError::Limit { what, actual: actual as u64, least: least as u64, most: most as u64 })
+}
+
+/// Refuses no signers, and too many.
+pub(crate) fn check_signers(actual: usize) -> Result<(), ProposalError> {
+    check("signers", actual, 1, SIGNERS)
+}

@@ -1,38 +1,18 @@
 //! Proposals: the terms of a session, their limits, and the session id.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{ProposalError, WireError};
+use crate::protocol::crypto::key_set::Owners;
+pub use crate::protocol::crypto::key_set::{Derivation, KeyOrder, KeyOrigin, KeySet, Participant, Taproot};
 use crate::protocol::election::ElectionMethod;
-use crate::protocol::limits;
+use crate::protocol::limits::{self, check as within};
 use crate::protocol::wire::bounds;
 use crate::protocol::wire::{self, pb};
 use crate::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
-
-/// Order of key aggregation. It changes the aggregate key and nothing else: signer indices are always positions in the
-/// proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum KeyOrder {
-    /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
-    #[default]
-    Sorted,
-    /// As the proposal lists them.
-    AsGiven,
-}
-
-/// Tweak of a key (BIP-327 `ApplyTweak`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tweak {
-    /// Index of the tweak that this one is applied after, below its own; `None` for the aggregate key.
-    pub follows: Option<usize>,
-    /// BIP-327's `is_xonly_t`: `true` for BIP-341, `false` for BIP-32 (BIP-328).
-    pub x_only: bool,
-    /// Scalar below the curve's order, big-endian.
-    pub scalar: [u8; 32],
-}
 
 /// BIP-341 hash types that leave the transaction fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -45,12 +25,14 @@ pub enum SighashType {
 }
 
 /// Message to sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The 32 bytes to sign; for a transaction a BIP-341 signature hash.
     pub digest: [u8; 32],
-    /// Index of the last tweak of the signing key; `None` for the aggregate key.
-    pub tweak: Option<usize>,
+    /// Index of the key set that signs.
+    pub key_set: usize,
+    /// Derivation of the final key from the key set's aggregate key.
+    pub derivation: Derivation,
     /// Index of the signed input in a transaction proposal, else 0.
     pub input: u32,
     /// Hash type in a transaction proposal, else the default.
@@ -58,9 +40,21 @@ pub struct Message {
 }
 
 impl Message {
-    /// Creates a raw message, signed with the aggregate key or with the key after `tweak`.
-    pub fn raw(digest: [u8; 32], tweak: Option<usize>) -> Self {
-        Self { digest, tweak, input: 0, sighash_type: SighashType::Default }
+    /// Creates a raw message, signed with the aggregate key of the first key set: the identity keys, unless other terms
+    /// are chosen.
+    pub fn raw(digest: [u8; 32]) -> Self {
+        Self::with(digest, 0, Derivation::default())
+    }
+
+    /// Creates a raw message, signed with what a derivation makes of a key set's aggregate key.
+    pub fn with(digest: [u8; 32], key_set: usize, derivation: Derivation) -> Self {
+        Self { digest, key_set, derivation, input: 0, sighash_type: SighashType::Default }
+    }
+}
+
+impl From<[u8; 32]> for Message {
+    fn from(digest: [u8; 32]) -> Self {
+        Self::raw(digest)
     }
 }
 
@@ -118,12 +112,12 @@ pub struct Terms {
     pub entropy: [u8; 32],
     /// The proposer's signer index.
     pub proposer: usize,
-    /// The signers; a position here is a *signer index*. 1 to 128, no two with the same x coordinate.
+    /// The signers' identity keys, by which they are elected and believed; a position here is a *signer index*. 1 to 128,
+    /// no two with the same x coordinate.
     pub signers: Vec<SignerKey>,
-    /// The order of key aggregation.
-    pub key_order: KeyOrder,
-    /// Tweaks, a shared prefix stored once.
-    pub tweaks: Vec<Tweak>,
+    /// The keys that are aggregated to sign, 1 to 256 key sets: by default one, of the identity keys. No two are alike,
+    /// and some message names each. No key is one of two signers.
+    pub key_sets: Vec<KeySet>,
     /// The messages to sign, 1 to 256.
     pub messages: Vec<Message>,
     /// The transaction that the signatures complete; `None` for raw messages.
@@ -141,16 +135,10 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The tweaks of message `index`, in the order in which they are applied.
-    pub fn tweak_path(&self, index: usize) -> Vec<Tweak> {
-        let mut path = Vec::new();
-        let mut next = self.messages.get(index).and_then(|message| message.tweak);
-        while let Some(tweak) = next.and_then(|position| self.tweaks.get(position)) {
-            path.push(*tweak);
-            next = tweak.follows;
-        }
-        path.reverse();
-        path
+    /// The participant key by which a signer signs message `index`; `None` if there is no such message or signer.
+    pub fn participant_key(&self, index: usize, signer: usize) -> Option<SignerKey> {
+        let key_set = self.key_sets.get(self.messages.get(index)?.key_set)?;
+        key_set.participants.get(signer).map(|participant| participant.key)
     }
 
     /// Signer index of a key; `None` for a key that is not a signer's.
@@ -159,49 +147,20 @@ impl Terms {
     }
 
     fn check(&self) -> Result<(), ProposalError> {
-        let within = |what, actual: usize, least: usize, most: usize| {
-            if (least..=most).contains(&actual) {
-                return Ok(());
-            }
-            Err(ProposalError::Limit { what, actual: actual as u64, least: least as u64, most: most as u64 })
-        };
-        within("signers", self.signers.len(), 1, limits::SIGNERS)?;
+        let signers = self.signers.len();
+        limits::check_signers(signers)?;
         within("messages", self.messages.len(), 1, limits::MESSAGES)?;
-        within(
-            "signers × messages",
-            self.signers.len() * self.messages.len(),
-            1,
-            limits::SIGNERS_TIMES_MESSAGES,
-        )?;
+        within("signers × messages", signers * self.messages.len(), 1, limits::SIGNERS_TIMES_MESSAGES)?;
         within("bytes of metadata", self.metadata.len(), 0, limits::METADATA)?;
-        within("tweaks", self.tweaks.len(), 0, limits::TWEAKS)?;
+        within("key sets", self.key_sets.len(), 1, limits::KEY_SETS)?;
+        within("signers × key sets", signers * self.key_sets.len(), 1, limits::SIGNERS_TIMES_KEY_SETS)?;
         if self.proposer >= self.signers.len() {
             return Err(ProposalError::Index { what: "proposer", index: self.proposer as u64 });
         }
         let spent = self.transaction.as_ref().map_or(0, |transaction| transaction.spent.len());
         within("spent outputs", spent, 0, limits::INPUTS)?;
-        let mut seen = HashSet::with_capacity(self.signers.len());
-        for (second, key) in self.signers.iter().enumerate() {
-            if !seen.insert(key.x_only()) {
-                let same = |other: &SignerKey| other.x_only() == key.x_only();
-                let first = self.signers.iter().position(same).unwrap_or(second);
-                return Err(ProposalError::DuplicateKey { first, second });
-            }
-        }
-        let mut depths = Vec::with_capacity(self.tweaks.len());
-        for (index, tweak) in self.tweaks.iter().enumerate() {
-            let depth = match tweak.follows {
-                None => 1,
-                Some(earlier) if earlier < index => depths[earlier] + 1,
-                Some(later) => return Err(ProposalError::Index { what: "tweak", index: later as u64 }),
-            };
-            within("tweaks in a row", depth, 1, limits::TWEAK_DEPTH)?;
-            depths.push(depth);
-        }
+        self.check_keys()?;
         for message in &self.messages {
-            if let Some(tweak) = message.tweak.filter(|tweak| *tweak >= self.tweaks.len()) {
-                return Err(ProposalError::Index { what: "tweak", index: tweak as u64 });
-            }
             let raw = message.input == 0 && message.sighash_type == SighashType::Default;
             if self.transaction.is_none() && !raw {
                 return Err(ProposalError::Index { what: "input", index: message.input.into() });
@@ -219,6 +178,34 @@ impl Terms {
             within("signers in a tier", width.into(), 1, limits::SIGNERS)?;
         }
         Ok(())
+    }
+
+    /// Checks key sets and derivations, by the functions that check what is made of them.
+    fn check_keys(&self) -> Result<(), ProposalError> {
+        let signers = self.signers.len();
+        let mut known = HashMap::with_capacity(self.key_sets.len());
+        for (second, key_set) in self.key_sets.iter().enumerate() {
+            within("keys of a key set", key_set.participants.len(), signers, signers)?;
+            for origin in key_set.participants.iter().filter_map(|participant| participant.origin.as_ref()) {
+                within("child numbers of an origin", origin.path.len(), 0, limits::ORIGIN)?;
+            }
+            if self.key_sets.len() > 1
+                && let Some(first) = known.insert(key_set.aggregated(), second)
+            {
+                return Err(ProposalError::SameKeySet { first, second });
+            }
+        }
+        Owners::new(&self.signers, &self.key_sets)?;
+        let mut used = vec![false; self.key_sets.len()];
+        for message in &self.messages {
+            let index = message.key_set;
+            *used.get_mut(index).ok_or(ProposalError::Index { what: "key set", index: index as u64 })? = true;
+            message.derivation.check()?;
+        }
+        match used.iter().position(|used| !used) {
+            Some(index) => Err(ProposalError::UnusedKeySet { index }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -254,22 +241,31 @@ impl Proposal {
 
     /// Decodes and validates received bytes, which must be the canonical encoding of their content.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProposalError> {
-        Self::decode_knowing(bytes, &|_| false)
+        Self::decode_knowing(bytes, &|_| false, &|_| true)
     }
 
-    /// The same, without the work of checking keys that are `known` to be points.
+    /// The same, without the work of checking keys that are `known` to be points, and with fewer keys of a proposer who
+    /// is not `trusted`.
     pub(crate) fn decode_knowing(
         bytes: &[u8],
         known: &dyn Fn(&SignerKey) -> bool,
+        trusted: &dyn Fn(&SignerKey) -> bool,
     ) -> Result<Self, ProposalError> {
         Self::within_size(bytes.len())?;
         let message: pb::Proposal = wire::decode(bytes, "the proposal").map_err(|error| match error {
             WireError::TooMany { what, actual, most } => {
-                let least = u64::from(matches!(what, "signers" | "messages"));
+                let least = u64::from(matches!(what, "signers" | "messages" | "key sets"));
                 ProposalError::Limit { what, actual: actual as u64, least, most: most as u64 }
             }
             _ => ProposalError::Encoding("its bytes are not canonical"),
         })?;
+        let proposer = message.signers.get(message.proposer as usize);
+        let proposer = proposer.and_then(|bytes| SignerKey::from_bytes_knowing(bytes, &|_| true).ok());
+        let most = match proposer.is_some_and(|proposer| trusted(&proposer)) {
+            true => limits::SIGNERS_TIMES_KEY_SETS,
+            false => limits::STRANGERS_KEYS,
+        };
+        within("signers × key sets", message.signers.len() * message.key_sets.len(), 0, most)?;
         let terms = from_wire(message, known)?;
         terms.check()?;
         Ok(Self::with_bytes(terms, bytes.to_vec()))
@@ -331,26 +327,13 @@ impl Proposal {
     }
 }
 
-/// An optional index on the wire: 0 is none, i + 1 is i.
-fn to_link(index: Option<usize>) -> u32 {
-    index.map_or(0, |index| index as u32 + 1)
-}
-
-fn from_link(link: u32) -> Option<usize> {
-    link.checked_sub(1).map(|index| index as usize)
-}
-
 fn to_wire(terms: &Terms) -> pb::Proposal {
     pb::Proposal {
         version: limits::VERSION,
         entropy: terms.entropy.to_vec(),
         proposer: terms.proposer as u32,
         signers: terms.signers.iter().map(|key| key.as_bytes().to_vec()).collect(),
-        key_order: match terms.key_order {
-            KeyOrder::Sorted => 0,
-            KeyOrder::AsGiven => 1,
-        },
-        tweaks: terms.tweaks.iter().map(tweak_to_wire).collect(),
+        key_sets: key_sets_to_wire(terms),
         messages: terms.messages.iter().map(message_to_wire).collect(),
         transaction: terms.transaction.as_ref().map(|transaction| pb::Transaction {
             unsigned: transaction.unsigned.clone(),
@@ -376,14 +359,55 @@ fn to_wire(terms: &Terms) -> pb::Proposal {
     }
 }
 
-fn tweak_to_wire(tweak: &Tweak) -> pb::Tweak {
-    pb::Tweak { follows: to_link(tweak.follows), x_only: tweak.x_only, scalar: tweak.scalar.to_vec() }
+/// The default takes no bytes: one key set, of the identity keys, sorted.
+fn key_sets_to_wire(terms: &Terms) -> Vec<pb::KeySet> {
+    let key_sets: Vec<pb::KeySet> = terms
+        .key_sets
+        .iter()
+        .map(|key_set| pb::KeySet {
+            order: match key_set.order {
+                KeyOrder::Sorted => 0,
+                KeyOrder::AsGiven => 1,
+            },
+            participants: match is_identities(key_set, &terms.signers) {
+                true => Vec::new(),
+                false => key_set.participants.iter().map(participant_to_wire).collect(),
+            },
+        })
+        .collect();
+    if key_sets == [pb::KeySet::default()] { Vec::new() } else { key_sets }
+}
+
+fn is_identities(key_set: &KeySet, signers: &[SignerKey]) -> bool {
+    let participants = key_set.participants.iter();
+    key_set.participants.len() == signers.len()
+        && participants.zip(signers).all(|(one, signer)| one.key == *signer && one.origin.is_none())
+}
+
+fn participant_to_wire(participant: &Participant) -> pb::Participant {
+    let origin = participant
+        .origin
+        .as_ref()
+        .map(|origin| [&origin.fingerprint[..], &path_to_wire(&origin.path)].concat());
+    pb::Participant { key: participant.key.as_bytes().to_vec(), origin: origin.unwrap_or_default() }
+}
+
+fn path_to_wire(path: &[u32]) -> Vec<u8> {
+    path.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
 fn message_to_wire(message: &Message) -> pb::Message {
+    let (taproot, merkle_root) = match message.derivation.taproot {
+        Taproot::None => (0, Vec::new()),
+        Taproot::KeyPath => (1, Vec::new()),
+        Taproot::MerkleRoot(root) => (2, root.to_vec()),
+    };
     pb::Message {
         digest: message.digest.to_vec(),
-        tweak: to_link(message.tweak),
+        key_set: message.key_set as u32,
+        path: path_to_wire(&message.derivation.path),
+        taproot,
+        merkle_root,
         input: message.input,
         sighash_type: match message.sighash_type {
             SighashType::Default => 0,
@@ -402,23 +426,14 @@ fn from_wire(message: pb::Proposal, known: &dyn Fn(&SignerKey) -> bool) -> Resul
         let key = SignerKey::from_bytes_knowing(bytes, known);
         signers.push(key.map_err(|source| ProposalError::Key { index, source })?);
     }
-    let mut tweaks = Vec::with_capacity(message.tweaks.len());
-    for (index, tweak) in message.tweaks.iter().enumerate() {
-        let scalar = tweak.scalar.as_slice().try_into().map_err(|_| ProposalError::Tweak { index })?;
-        tweaks.push(Tweak { follows: from_link(tweak.follows), x_only: tweak.x_only, scalar });
-    }
+    let key_sets = key_sets_from_wire(&message.key_sets, &signers, known)?;
     let messages = message.messages.iter().map(message_from_wire).collect::<Result<_, _>>()?;
     let unknown = |what, value: u32| ProposalError::Unknown { what, value: value.into() };
     Ok(Terms {
         entropy: bytes32(&message.entropy, "its entropy is not 32 bytes")?,
         proposer: message.proposer as usize,
         signers,
-        key_order: match message.key_order {
-            0 => KeyOrder::Sorted,
-            1 => KeyOrder::AsGiven,
-            other => return Err(unknown("key order", other)),
-        },
-        tweaks,
+        key_sets,
         messages,
         transaction: message.transaction.map(|transaction| TransactionTerms {
             unsigned: transaction.unsigned,
@@ -448,15 +463,85 @@ fn from_wire(message: pb::Proposal, known: &dyn Fn(&SignerKey) -> bool) -> Resul
     })
 }
 
+fn key_sets_from_wire(
+    key_sets: &[pb::KeySet],
+    signers: &[SignerKey],
+    known: &dyn Fn(&SignerKey) -> bool,
+) -> Result<Vec<KeySet>, ProposalError> {
+    if key_sets.is_empty() {
+        return Ok(vec![KeySet::new(signers)]);
+    }
+    if key_sets == [pb::KeySet::default()] {
+        return Err(ProposalError::Encoding("its only key set is the default, which takes no bytes"));
+    }
+    let mut read = Vec::with_capacity(key_sets.len());
+    for (index, key_set) in key_sets.iter().enumerate() {
+        let order = match key_set.order {
+            0 => KeyOrder::Sorted,
+            1 => KeyOrder::AsGiven,
+            other => return Err(ProposalError::Unknown { what: "key order", value: other.into() }),
+        };
+        if key_set.participants.is_empty() {
+            read.push(KeySet::ordered(signers, order));
+            continue;
+        }
+        let participant = |(signer, participant): (usize, &pb::Participant)| {
+            let known = |key: &SignerKey| signers.get(signer) == Some(key) || known(key);
+            let key = SignerKey::from_bytes_knowing(&participant.key, &known);
+            let key =
+                key.map_err(|source| ProposalError::ParticipantKey { key_set: index, signer, source })?;
+            Ok(Participant { key, origin: origin_from_wire(&participant.origin)? })
+        };
+        let participants = key_set.participants.iter().enumerate().map(participant);
+        let key_set = KeySet { participants: participants.collect::<Result<_, ProposalError>>()?, order };
+        if is_identities(&key_set, signers) {
+            return Err(ProposalError::Encoding("a key set lists the identity keys, which take no bytes"));
+        }
+        read.push(key_set);
+    }
+    Ok(read)
+}
+
+fn origin_from_wire(bytes: &[u8]) -> Result<Option<KeyOrigin>, ProposalError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let (fingerprint, path) =
+        bytes.split_first_chunk().ok_or(ProposalError::Encoding("an origin has no fingerprint"))?;
+    let path = path_from_wire(path, "child numbers of an origin", limits::ORIGIN)?;
+    Ok(Some(KeyOrigin { fingerprint: *fingerprint, path }))
+}
+
+fn path_from_wire(bytes: &[u8], what: &'static str, most: usize) -> Result<Vec<u32>, ProposalError> {
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    within(what, numbers.len(), 0, most)?;
+    if !rest.is_empty() {
+        return Err(ProposalError::Encoding("a path is not 4 bytes for each child number"));
+    }
+    Ok(numbers.iter().map(|number| u32::from_be_bytes(*number)).collect())
+}
+
 fn message_from_wire(message: &pb::Message) -> Result<Message, ProposalError> {
+    let unknown = |what, value: u32| ProposalError::Unknown { what, value: value.into() };
+    let taproot = match message.taproot {
+        0 => Taproot::None,
+        1 => Taproot::KeyPath,
+        2 => Taproot::MerkleRoot(bytes32(&message.merkle_root, "a merkle root is not 32 bytes")?),
+        other => return Err(unknown("kind of Taproot output", other)),
+    };
+    if !message.merkle_root.is_empty() && message.taproot != 2 {
+        return Err(ProposalError::Encoding("a message has a merkle root that it does not use"));
+    }
+    let path = path_from_wire(&message.path, "child numbers of a derivation", limits::CHILD_NUMBERS)?;
     Ok(Message {
         digest: bytes32(&message.digest, "a message is not 32 bytes")?,
-        tweak: from_link(message.tweak),
+        key_set: message.key_set as usize,
+        derivation: Derivation { path, taproot },
         input: message.input,
         sighash_type: match message.sighash_type {
             0 => SighashType::Default,
             1 => SighashType::All,
-            other => return Err(ProposalError::Unknown { what: "hash type", value: other.into() }),
+            other => return Err(unknown("hash type", other)),
         },
     })
 }

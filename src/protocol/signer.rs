@@ -1,5 +1,6 @@
 //! [`Signer`], the holder of a secret key, and its requests.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::error::SignerError;
@@ -36,12 +37,44 @@ pub struct PartialRequest {
     pub round: Arc<dyn Round>,
 }
 
-/// Holder of one secret key, which answers with signatures. It may be in another process or in a device.
+impl NonceRequest {
+    /// The participant key that signs message `index`: the signer's own in that message's key set.
+    pub fn participant_key(&self, index: usize) -> Option<SignerKey> {
+        self.proposal.participant_key(index, self.signer)
+    }
+}
+
+impl PartialRequest {
+    /// The participant key that signs message `index`: the signer's own in that message's key set.
+    pub fn participant_key(&self, index: usize) -> Option<SignerKey> {
+        self.proposal.participant_key(index, self.signer)
+    }
+}
+
+/// The participant keys that a node's signer holds.
+pub trait HeldKeys: fmt::Debug + Send + Sync {
+    /// Whether it can sign with the secret key of this one. Answers at once.
+    fn holds(&self, key: &SignerKey) -> bool;
+}
+
+/// One key alone.
+impl HeldKeys for SignerKey {
+    fn holds(&self, key: &SignerKey) -> bool {
+        self == key
+    }
+}
+
+/// Holder of a signer's secret keys, which answers with signatures. It may be in another process or in a device.
 ///
 /// Calls may block: the node makes them on a thread of their own, one at a time.
 pub trait Signer: Send + Sync {
-    /// The public key. Always the same.
+    /// The identity key. Always the same.
     fn public_key(&self) -> SignerKey;
+
+    /// Whether it signs with this participant key. By default with the identity key alone.
+    fn holds(&self, key: &SignerKey) -> bool {
+        *key == self.public_key()
+    }
 
     /// Signs a 32-byte digest (an envelope id, or a presence record's hash) by BIP-340.
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError>;

@@ -16,6 +16,10 @@ impl Signer for Checked<'_> {
         self.0.public_key()
     }
 
+    fn holds(&self, key: &SignerKey) -> bool {
+        self.0.holds(key)
+    }
+
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
         let signature = self.0.sign(digest)?;
         if Musig2.verify(&self.public_key(), digest, &signature) {

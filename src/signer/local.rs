@@ -11,21 +11,25 @@ use zeroize::{Zeroizing, zeroize_stack};
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
 use crate::platform::{ForkGuard, Locked};
-use crate::protocol::crypto::key_set::KeySet;
 use crate::protocol::crypto::musig2::{Musig2Keys, Musig2Round, sessions};
 use crate::protocol::crypto::nonce::{Purpose, SCRUBBED_STACK, SecretNonce};
+use crate::protocol::crypto::session_keys::AggregatedKeys;
 use crate::protocol::crypto::{NONCE, PARTIAL, SessionKeys};
 use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
+use crate::protocol::signer::HeldKeys;
 use crate::types::{SessionId, Signature, SignerKey};
 
 /// Maximum number of sessions whose attempts are remembered, so that none starts twice. The oldest is evicted first,
 /// and its nonces are wiped.
 const REMEMBERED: usize = 2 * limits::SESSIONS;
 
-/// Signer with its secret key and secret nonces in memory.
+/// Signer with its secret keys and secret nonces in memory.
 ///
-/// The key is in a page that is not swapped and not part of a core dump where the system allows that; key and
+/// Its identity key signs what others are to believe of it, and by default the sessions too. Once it holds participant
+/// keys ([`add_key`](Self::add_key)) the identity key signs no session any more: one key, one purpose.
+///
+/// Each key is in a page that is not swapped and not part of a core dump where the system allows that; keys and
 /// nonces are wiped by [`lock`](Self::lock) and when the signer is dropped. Copies that libsecp256k1 makes on the
 /// stack are overwritten as far as can be told (best effort).
 pub struct LocalSigner {
@@ -36,6 +40,8 @@ pub struct LocalSigner {
 #[derive(Default)]
 struct State {
     key: Option<Locked<Keypair>>,
+    /// By public key. Those that are wiped are still known as this signer's.
+    participant_keys: HashMap<SignerKey, Option<Locked<Keypair>>>,
     sessions: HashMap<SessionId, Attempts>,
     /// The keys of `sessions`, the oldest first.
     order: VecDeque<SessionId>,
@@ -83,14 +89,45 @@ impl LocalSigner {
         }
     }
 
-    /// Wipes the key and all secret nonces. Attempts with unused nonces have to be restarted.
+    /// Adds the secret key of a participant key, 32 bytes, also while a node runs with this signer. From the first one on
+    /// sessions are signed with participant keys alone, not with the identity key. After [`lock`](Self::lock) each is to
+    /// be added again. Answers the public key.
+    ///
+    /// Errors: [`SignerError::InvalidSecret`]; [`SignerError::Mismatch`] for the secret of the identity key.
+    pub fn add_key(&self, secret: [u8; 32]) -> Result<SignerKey, SignerError> {
+        let secret = Zeroizing::new(secret);
+        let (key, public_key) = load(&secret)?;
+        if public_key.x_only() == self.public_key.x_only() {
+            return Err(SignerError::Mismatch(
+                "the identity key is no participant key as well; derive another one",
+            ));
+        }
+        let keys = &mut self.state().participant_keys;
+        if keys.len() >= limits::HELD_KEYS && !keys.contains_key(&public_key) {
+            return Err(SignerError::Other(format!("it holds {} keys already", limits::HELD_KEYS)));
+        }
+        keys.insert(public_key, Some(key));
+        Ok(public_key)
+    }
+
+    /// Whether this signer signs sessions with a key, locked or not.
+    pub fn holds(&self, key: &SignerKey) -> bool {
+        let state = self.state();
+        match state.participant_keys.is_empty() {
+            true => *key == self.public_key,
+            false => state.participant_keys.contains_key(key),
+        }
+    }
+
+    /// Wipes the keys and all secret nonces. Attempts with unused nonces have to be restarted.
     pub fn lock(&self) {
         let mut state = self.state();
         state.key = None;
+        state.participant_keys.values_mut().for_each(|key| *key = None);
         state.sessions.values_mut().for_each(|attempts| attempts.unused.clear());
     }
 
-    /// Unlocks the signer with the same secret key.
+    /// Unlocks the signer with the secret of its identity key.
     ///
     /// Errors: [`SignerError::WrongSecret`] for the secret of another key; nothing changes then.
     pub fn unlock(&self, secret: [u8; 32]) -> Result<(), SignerError> {
@@ -103,7 +140,7 @@ impl LocalSigner {
         Ok(())
     }
 
-    /// Whether the signer is locked: [`lock`](Self::lock) wiped its key.
+    /// Whether the signer is locked: [`lock`](Self::lock) wiped its keys.
     pub fn is_locked(&self) -> bool {
         self.state().key.is_none()
     }
@@ -121,9 +158,19 @@ impl LocalSigner {
     }
 }
 
+impl HeldKeys for LocalSigner {
+    fn holds(&self, key: &SignerKey) -> bool {
+        Self::holds(self, key)
+    }
+}
+
 impl Signer for LocalSigner {
     fn public_key(&self) -> SignerKey {
         self.public_key
+    }
+
+    fn holds(&self, key: &SignerKey) -> bool {
+        Self::holds(self, key)
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
@@ -139,7 +186,7 @@ impl Signer for LocalSigner {
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
         let NonceRequest { proposal, attempt, signer, keys } = request;
         self.check(proposal, *signer)?;
-        let key_set = key_set(proposal, keys.as_ref())?;
+        let keys = aggregated_keys(proposal, keys.as_ref())?;
         let session = proposal.id();
         let mut state = self.state();
         if state.sessions.get(&session).is_some_and(|attempts| *attempt <= attempts.highest) {
@@ -147,20 +194,14 @@ impl Signer for LocalSigner {
                 "nonces of this attempt, or of a later one, were made already",
             ));
         }
-        let key = state.key.as_ref().ok_or(SignerError::Locked)?;
         let process = ForkGuard::new().token();
-        let nonces = key_set
-            .caches()
-            .iter()
-            .zip(key_set.digests())
+        let nonces = keys
+            .signed()
             .enumerate()
-            .map(|(message, (cache, digest))| {
-                SecretNonce::generate(
-                    key,
-                    cache,
-                    digest,
-                    Purpose { session, attempt: *attempt, message, process },
-                )
+            .map(|(message, (digest, final_key))| {
+                let key = state.signing_key(&self.public_key, request.participant_key(message))?;
+                let purpose = Purpose { session, attempt: *attempt, message, process };
+                SecretNonce::generate(key, final_key.cache(), digest, purpose)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let public = nonces.iter().map(|nonce| nonce.public().serialize()).collect();
@@ -177,11 +218,10 @@ impl Signer for LocalSigner {
         }
         let process = ForkGuard::new().token();
         let nonces = state.take(&session, *attempt).ok_or(SignerError::NonceGone)?;
-        let key = state.key.as_ref().ok_or(SignerError::Locked)?;
         self.check(proposal, *signer)?;
-        let (rebuilt_key_set, rebuilt_sessions);
-        let (key_set, sessions) = match round.as_any().downcast_ref::<Musig2Round>() {
-            Some(round) if round.key_set().session() != session => {
+        let (rebuilt_keys, rebuilt_sessions);
+        let (keys, sessions) = match round.as_any().downcast_ref::<Musig2Round>() {
+            Some(round) if round.keys().session() != session => {
                 return Err(SignerError::Mismatch("the round belongs to another session"));
             }
             Some(round) => {
@@ -189,28 +229,29 @@ impl Signer for LocalSigner {
                 if !round.nonces(*signer).iter().eq(nonces.iter().map(SecretNonce::public)) {
                     return Err(SignerError::NonceGone);
                 }
-                (round.key_set().as_ref(), round.sessions())
+                (round.keys().as_ref(), round.sessions())
             }
             None => {
-                rebuilt_key_set = key_set(proposal, keys.as_ref())?;
+                rebuilt_keys = aggregated_keys(proposal, keys.as_ref())?;
                 let aggregates = (0..proposal.messages.len())
                     .map(|message| AggregatedNonce::from_byte_array(&round.aggregate_nonce(message)))
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|_| SignerError::Mismatch("an aggregate nonce is no pair of points"))?;
-                rebuilt_sessions = sessions(&rebuilt_key_set, &aggregates);
-                (rebuilt_key_set.as_ref(), rebuilt_sessions.as_slice())
+                rebuilt_sessions = sessions(&rebuilt_keys, &aggregates);
+                (rebuilt_keys.as_ref(), rebuilt_sessions.as_slice())
             }
         };
-        if key_set.refuse_aimed().is_err() {
+        if keys.refuse_aimed(proposal).is_err() {
             return Err(SignerError::Mismatch("the key that would sign is a signer's own"));
         }
         nonces
             .into_iter()
-            .zip(key_set.caches().iter().zip(sessions))
+            .zip(keys.final_keys().iter().zip(sessions))
             .enumerate()
-            .map(|(message, (nonce, (cache, values)))| {
+            .map(|(message, (nonce, (final_key, values)))| {
+                let key = state.signing_key(&self.public_key, request.participant_key(message))?;
                 let purpose = Purpose { session, attempt: *attempt, message, process };
-                nonce.sign(key, purpose, cache, values).map(|partial| partial.serialize())
+                nonce.sign(key, purpose, final_key.cache(), values).map(|partial| partial.serialize())
             })
             .collect()
     }
@@ -223,6 +264,17 @@ impl Signer for LocalSigner {
 }
 
 impl State {
+    /// The key pair that signs a message, if it is this signer's.
+    fn signing_key(&self, identity: &SignerKey, key: Option<SignerKey>) -> Result<&Keypair, SignerError> {
+        let refused = SignerError::Mismatch("this signer does not hold the participant key of a message");
+        let held = match self.participant_keys.is_empty() {
+            true if key.as_ref() == Some(identity) => &self.key,
+            true => return Err(refused),
+            false => key.and_then(|key| self.participant_keys.get(&key)).ok_or(refused)?,
+        };
+        held.as_deref().ok_or(SignerError::Locked)
+    }
+
     fn keep(&mut self, session: SessionId, attempt: u32, nonces: Vec<SecretNonce>) {
         if !self.sessions.contains_key(&session) {
             if self.order.len() >= REMEMBERED
@@ -270,12 +322,12 @@ fn sign_here(key: &Keypair, digest: &[u8; 32], random: &[u8; 32]) -> Signature {
 }
 
 /// The node's own aggregation if it is of this proposal, else a new one.
-fn key_set(proposal: &Proposal, keys: &dyn SessionKeys) -> Result<Arc<KeySet>, SignerError> {
+fn aggregated_keys(proposal: &Proposal, keys: &dyn SessionKeys) -> Result<Arc<AggregatedKeys>, SignerError> {
     match keys.as_any().downcast_ref::<Musig2Keys>() {
-        Some(Musig2Keys(key_set)) if key_set.session() == proposal.id() => Ok(Arc::clone(key_set)),
+        Some(Musig2Keys(keys)) if keys.session() == proposal.id() => Ok(Arc::clone(keys)),
         Some(_) => Err(SignerError::Mismatch("the aggregate keys belong to another session")),
-        None => KeySet::new(proposal)
+        None => AggregatedKeys::new(proposal)
             .map(Arc::new)
-            .map_err(|_| SignerError::Mismatch("its keys and tweaks have no aggregate")),
+            .map_err(|_| SignerError::Mismatch("its key sets have no keys that may sign")),
     }
 }

@@ -8,4 +8,4 @@ mod local;
 pub(crate) use checked::Checked;
 pub use local::LocalSigner;
 
-pub use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask, Signer};
+pub use crate::protocol::signer::{HeldKeys, NonceRequest, PartialRequest, SignTask, Signer};

@@ -10,8 +10,8 @@ use libmusig::chain::{
 };
 use libmusig::event::Event;
 use libmusig::node::{Node, NodeBuilder, Session, SessionRequest};
-use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
-use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, SpentOutput};
+use libmusig::protocol::crypto::key_set::{Derivation, KeySet};
+use libmusig::protocol::proposal::{FailoverPolicy, SpentOutput};
 use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SignerKey, Txid};
@@ -22,12 +22,10 @@ use test_support::nodes::*;
 /// How long a turn lasts: long enough for a busy machine to submit in.
 pub const TURN: Duration = Duration::from_secs(3);
 
-/// The script that the signers' tweaked key owns.
+/// The script that the signers' output key owns.
 pub fn script_of(signers: &[SignerKey]) -> Vec<u8> {
-    let key = aggregate_key(signers, KeyOrder::Sorted).expect("keys have an aggregate");
-    let mut forest = TweakForest::new(key);
-    let tweak = forest.taproot(None, None).expect("has a tweak");
-    let key = *forest.key(Some(tweak)).expect("was just made").x_only();
+    let key = KeySet::new(signers).final_key(&Derivation::key_path([])).expect("keys have an aggregate");
+    let key = *key.x_only();
     [&[0x51, 0x20][..], &key].concat()
 }
 

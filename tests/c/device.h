@@ -28,8 +28,9 @@ int SECP(ec_pubkey_parse)(const secp_context *, secp_pubkey *, const uint8_t *, 
 int SECP(ec_pubkey_serialize)(const secp_context *, uint8_t *, size_t *, const secp_pubkey *, unsigned);
 int SECP(schnorrsig_sign32)(const secp_context *, uint8_t *, const uint8_t *, const secp_keypair *, const uint8_t *);
 int SECP(musig_pubkey_agg)(const secp_context *, void *, secp_cache *, const secp_pubkey *const *, size_t);
-int SECP(musig_pubkey_ec_tweak_add)(const secp_context *, secp_pubkey *, secp_cache *, const uint8_t *);
+int SECP(musig_pubkey_get)(const secp_context *, secp_pubkey *, const secp_cache *);
 int SECP(musig_pubkey_xonly_tweak_add)(const secp_context *, secp_pubkey *, secp_cache *, const uint8_t *);
+int SECP(tagged_sha256)(const secp_context *, uint8_t *, const uint8_t *, size_t, const uint8_t *, size_t);
 int SECP(musig_nonce_gen)(const secp_context *, secp_nonce *, secp_nonce *, uint8_t *, const uint8_t *, const secp_pubkey *,
                           const uint8_t *, const secp_cache *, const uint8_t *);
 int SECP(musig_pubnonce_serialize)(const secp_context *, uint8_t *, const secp_nonce *);
@@ -156,34 +157,43 @@ static musig_status device_sign(void *user_data, const uint8_t *digest, uint8_t 
 
 static int compare_keys(const void *a, const void *b) { return memcmp(a, b, 33); }
 
-/* The aggregate key of one message, with its tweaks: from the terms, which a real device would show to its user. */
+/* The aggregate key of one message, with BIP-341 where it asks for that: from the terms, which a real device would show to
+ * its user. */
 static secp_cache device_cache(struct device *device, const musig_terms *terms, uint32_t message) {
-    musig_terms_info info;
-    musig_tweak tweaks[16];
-    secp_pubkey points[16], tweaked;
+    musig_message signed_one;
+    musig_key_set *key_set;
+    musig_bytes *bytes;
+    secp_pubkey points[16], aggregate;
     const secp_pubkey *pointers[16];
     secp_cache cache;
-    uint8_t keys[16 * 33];
-    const uint8_t *bytes;
-    size_t length, count;
-    info.struct_size = sizeof info;
-    OK(musig_terms_get_info(terms, &info, NULL));
-    OK(musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_SIGNERS, NULL));
-    REQUIRE(length == 33 * (size_t)info.signers_count && length <= sizeof keys);
-    memcpy(keys, bytes, length);
-    if (info.key_order == MUSIG_KEY_ORDER_SORTED) qsort(keys, info.signers_count, 33, compare_keys);
-    for (uint32_t i = 0; i < info.signers_count; i++) {
+    uint8_t keys[16 * 33], compressed[33], scalar[32];
+    size_t length, count, compressed_length = sizeof compressed;
+    int32_t order;
+    signed_one.struct_size = sizeof signed_one;
+    OK(musig_terms_message(terms, &signed_one, message, NULL));
+    OK(musig_terms_key_set(terms, &key_set, signed_one.key_set, NULL));
+    OK(musig_key_set_keys(key_set, &bytes, NULL));
+    OK(musig_key_set_order(key_set, &order, NULL));
+    musig_key_set_free(key_set);
+    length = musig_bytes_length(bytes);
+    count = length / 33;
+    REQUIRE(length <= sizeof keys);
+    memcpy(keys, musig_bytes_data(bytes), length);
+    musig_bytes_free(bytes);
+    if (order == MUSIG_KEY_ORDER_SORTED) qsort(keys, count, 33, compare_keys);
+    for (size_t i = 0; i < count; i++) {
         REQUIRE(SECP(ec_pubkey_parse)(device->context, &points[i], keys + 33 * i, 33));
         pointers[i] = &points[i];
     }
-    REQUIRE(SECP(musig_pubkey_agg)(device->context, NULL, &cache, pointers, info.signers_count));
-    OK(musig_terms_message_tweaks(terms, tweaks, 16, &count, message, NULL));
-    for (size_t i = 0; i < count; i++) {
-        int done = tweaks[i].x_only
-                       ? SECP(musig_pubkey_xonly_tweak_add)(device->context, &tweaked, &cache, tweaks[i].scalar)
-                       : SECP(musig_pubkey_ec_tweak_add)(device->context, &tweaked, &cache, tweaks[i].scalar);
-        REQUIRE(done);
-    }
+    REQUIRE(SECP(musig_pubkey_agg)(device->context, NULL, &cache, pointers, count));
+    /* This device derives no children, and knows outputs without scripts. */
+    REQUIRE(signed_one.derivation.path_count == 0);
+    if (signed_one.derivation.taproot == MUSIG_TAPROOT_NONE) return cache;
+    REQUIRE(signed_one.derivation.taproot == MUSIG_TAPROOT_KEY_PATH);
+    REQUIRE(SECP(musig_pubkey_get)(device->context, &aggregate, &cache));
+    REQUIRE(SECP(ec_pubkey_serialize)(device->context, compressed, &compressed_length, &aggregate, 258));
+    REQUIRE(SECP(tagged_sha256)(device->context, scalar, (const uint8_t *)"TapTweak", 8, compressed + 1, 32));
+    REQUIRE(SECP(musig_pubkey_xonly_tweak_add)(device->context, &aggregate, &cache, scalar));
     return cache;
 }
 
@@ -204,6 +214,7 @@ static musig_status device_make_nonces(void *user_data, const musig_signing_requ
     FILE *source;
     device_enter(device);
     REQUIRE(request->struct_size == sizeof *request && request->messages_count == 1 && !request->aggregate_nonces);
+    REQUIRE(memcmp(request->participant_keys, device->key, 33) == 0);
     if (device_fault(device, FAULT_NONCES_FAIL)) return device_leave(device, -7);
     if (device_fault(device, FAULT_NONCES_LOCKED)) return device_leave(device, MUSIG_STATUS_SIGNER_LOCKED);
     /* Never twice for one attempt. */

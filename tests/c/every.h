@@ -79,7 +79,7 @@ static void errors(void) {
 static void signers(void) {
     musig_signer *signer = signer_of(0), *foreign;
     musig_signer_callbacks table = {sizeof table, sign, round_of, round_of, NULL};
-    uint8_t key[33], secret[32], other[32];
+    uint8_t key[33], secret[32], other[32], added[33];
     int32_t locked = 7;
     secret_of(secret, 0);
     secret_of(other, 1);
@@ -92,11 +92,23 @@ static void signers(void) {
     OK(musig_signer_unlock(signer, secret, NULL));
     OK(musig_signer_is_locked(signer, &locked, NULL));
     REQUIRE(locked == 0);
+    OK(musig_signer_holds(signer, &locked, key, NULL));
+    REQUIRE(locked == 1);
+    OK(musig_signer_add_key(signer, added, other, NULL));
+    OK(musig_signer_holds(signer, &locked, added, NULL));
+    REQUIRE(locked == 1);
+    /* One key, one purpose. */
+    OK(musig_signer_holds(signer, &locked, key, NULL));
+    REQUIRE(locked == 0);
+    IS(MUSIG_STATUS_SIGNER, musig_signer_add_key(signer, added, secret, NULL));
     REQUIRE(musig_signer_ref(signer) == signer);
     musig_signer_free(signer);
     destroyed = 0;
     OK(musig_signer_from_callbacks(&foreign, key, &table, NULL, destroy, NULL));
     IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_lock(foreign, NULL));
+    IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_add_key(foreign, added, other, NULL));
+    OK(musig_signer_holds(foreign, &locked, key, NULL));
+    REQUIRE(locked == 1);
     musig_signer_free(foreign);
     REQUIRE(destroyed == 1);
     /* user_data stays the caller's if the call fails. */
@@ -173,8 +185,48 @@ static void configs(void) {
     musig_signer_free(signer);
 }
 
+/* Three keys, and their aggregate. */
+static void key_sets(const uint8_t *keys, const uint8_t *aggregate) {
+    musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 2, {0, 7}, {0}};
+    uint8_t output[33], fingerprint[4] = {1, 2, 3, 4}, twice[2 * 33], seen[4];
+    uint32_t path[2] = {0x80000056, 1}, numbers[16];
+    int32_t order;
+    size_t count;
+    musig_key_set *key_set, *none = NULL;
+    musig_bytes *bytes;
+    OK(musig_key_set_new(&key_set, keys, 3, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_key_set_final_key(key_set, output, NULL, NULL));
+    REQUIRE(memcmp(output, aggregate, 33) == 0);
+    OK(musig_key_set_final_key(key_set, output, &derivation, NULL));
+    REQUIRE(memcmp(output, aggregate, 33) != 0);
+    OK(musig_key_set_address(key_set, &bytes, &derivation, MUSIG_NETWORK_REGTEST, NULL));
+    REQUIRE(strncmp((const char *)musig_bytes_data(bytes), "bcrt1p", 6) == 0);
+    musig_bytes_free(bytes);
+    OK(musig_key_set_order(key_set, &order, NULL));
+    REQUIRE(order == MUSIG_KEY_ORDER_SORTED);
+    OK(musig_key_set_keys(key_set, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) == 99 && memcmp(musig_bytes_data(bytes), keys, 99) == 0);
+    musig_bytes_free(bytes);
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_key_set_origin(key_set, seen, numbers, 16, &count, 1, NULL));
+    OK(musig_key_set_set_origin(key_set, 1, fingerprint, path, 2, NULL));
+    OK(musig_key_set_origin(key_set, seen, numbers, 16, &count, 1, NULL));
+    REQUIRE(count == 2 && memcmp(seen, fingerprint, 4) == 0 && memcmp(numbers, path, sizeof path) == 0);
+    /* What no session signs with has no key. */
+    derivation.path[1] = 0x80000000;
+    IS(MUSIG_STATUS_PROPOSAL, musig_key_set_final_key(key_set, output, &derivation, NULL));
+    derivation.path_count = 9;
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_key_set_final_key(key_set, output, &derivation, NULL));
+    memcpy(twice, keys, 33);
+    memcpy(twice + 33, keys, 33);
+    twice[33] ^= 1;
+    IS(MUSIG_STATUS_PROPOSAL, musig_key_set_new(&none, twice, 2, MUSIG_KEY_ORDER_SORTED, NULL));
+    REQUIRE(musig_key_set_ref(key_set) == key_set);
+    musig_key_set_free(key_set);
+    musig_key_set_free(key_set);
+}
+
 static void elections(void) {
-    uint8_t keys[3 * 33], id[32] = {1}, aggregate[33], tweak[32], output[33];
+    uint8_t keys[3 * 33], id[32] = {1}, aggregate[33], output[33];
     uint32_t list[MUSIG_MAX_SIGNERS], backup = 99;
     musig_election *election;
     for (int i = 0; i < 3; i++) {
@@ -201,9 +253,9 @@ static void elections(void) {
         musig_election_free(election);
     }
     OK(musig_aggregate_key(aggregate, keys, 3, MUSIG_KEY_ORDER_SORTED, NULL));
-    OK(musig_taproot_tweak(tweak, aggregate + 1, NULL, NULL));
-    OK(musig_tweak_key(output, aggregate, 1, tweak, NULL));
-    REQUIRE(output[0] == 2 || output[0] == 3);
+    key_sets(keys, aggregate);
+    memcpy(keys + 33, keys, 33);
+    IS(MUSIG_STATUS_PROPOSAL, musig_aggregate_key(output, keys, 3, MUSIG_KEY_ORDER_SORTED, NULL));
 }
 
 static musig_proposal *transaction_of(const musig_node *node) {
@@ -212,33 +264,49 @@ static musig_proposal *transaction_of(const musig_node *node) {
     OK(musig_node_signer_key(node, key, NULL));
     proposal = transaction_for(key, 1, 0x77);
     OK(musig_proposal_set_sighash(proposal, MUSIG_SIGHASH_DEFAULT, NULL));
+    /* More addresses than any proposal has: only the one that pays is proposed with. */
+    for (uint32_t i = 0; i < 600; i++) {
+        musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 2, {0, i}, {0}};
+        OK(musig_proposal_add_derivation(proposal, 0, &derivation, NULL));
+    }
+    {
+        musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
+        OK(musig_proposal_add_derivation(proposal, 0, &derivation, NULL));
+        IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_proposal_add_derivation(proposal, 1, &derivation, NULL));
+        IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_proposal_add_message(proposal, key, 0, &derivation, NULL));
+    }
     return proposal;
 }
 
 static void proposals(const musig_node *node) {
-    uint8_t key[33], digests[64], id[32] = {9}, scalar[32] = {0}, seen[32];
+    uint8_t key[33], digests[64], id[32] = {9}, seen[32], final_key[33];
     musig_proposal *proposal;
     musig_session *session;
     musig_terms *terms, *decoded;
     musig_terms_info info = {0};
     musig_message message = {0};
-    musig_tweak tweaks[16];
-    uint32_t tweak = 99;
+    musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 2, {0, 5}, {0}};
+    musig_key_set *key_set;
+    uint32_t index = 99;
     const uint8_t *bytes;
-    size_t length, count;
-    scalar[31] = 5;
+    size_t length;
     memset(digests, 3, sizeof digests);
     OK(musig_node_signer_key(node, key, NULL));
-    OK(musig_proposal_new_messages(&proposal, key, 1, digests, 2, NULL));
+    OK(musig_proposal_new_messages(&proposal, key, 1, digests, 1, NULL));
     OK(musig_proposal_set_key_order(proposal, MUSIG_KEY_ORDER_AS_GIVEN, NULL));
     OK(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_LAST_SIGNER, NULL));
     OK(musig_proposal_set_failover(proposal, 1, 60000, MUSIG_TIERS_FIXED, 2, NULL));
     OK(musig_proposal_set_expires_in(proposal, 3600000, NULL));
     OK(musig_proposal_set_metadata(proposal, (const uint8_t *)"rent", 4, NULL));
     OK(musig_proposal_set_replaces(proposal, id, NULL));
-    OK(musig_proposal_add_tweak(proposal, &tweak, MUSIG_NO_TWEAK, 0, scalar, NULL));
-    REQUIRE(tweak == 0);
-    OK(musig_proposal_set_message_tweak(proposal, 1, tweak, NULL));
+    /* The same keys as an own key set: it is one key set of the terms. */
+    OK(musig_key_set_new(&key_set, key, 1, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_proposal_add_key_set(proposal, &index, key_set, NULL));
+    REQUIRE(index == 1);
+    musig_key_set_free(key_set);
+    OK(musig_proposal_add_message(proposal, digests, index, &derivation, NULL));
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_proposal_add_message(proposal, digests, 2, &derivation, NULL));
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_proposal_add_derivation(proposal, 0, &derivation, NULL));
     IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_proposal_set_sighash(proposal, MUSIG_SIGHASH_ALL, NULL));
     REQUIRE(musig_proposal_ref(proposal) == proposal);
     musig_proposal_free(proposal);
@@ -247,17 +315,19 @@ static void proposals(const musig_node *node) {
     info.struct_size = sizeof info;
     OK(musig_terms_get_info(terms, &info, NULL));
     REQUIRE(info.messages_count == 2 && info.signers_count == 1 && info.tier_width == 2 && info.has_replaces == 1);
-    REQUIRE(info.key_order == MUSIG_KEY_ORDER_AS_GIVEN && info.election_method == MUSIG_ELECTION_LAST_SIGNER);
+    REQUIRE(info.key_sets_count == 1 && info.election_method == MUSIG_ELECTION_LAST_SIGNER);
     OK(musig_session_id(session, seen, NULL));
     REQUIRE(memcmp(seen, info.session_id, 32) == 0);
     IS(MUSIG_STATUS_STRUCT_SIZE, musig_terms_message(terms, &message, 1, NULL));
     message.struct_size = sizeof message;
     OK(musig_terms_message(terms, &message, 1, NULL));
     REQUIRE(memcmp(message.digest, digests, 32) == 0);
-    OK(musig_terms_message_tweaks(terms, tweaks, 16, &count, 1, NULL));
-    REQUIRE(count == 1 && tweaks[0].scalar[31] == 5 && tweaks[0].x_only == 0);
-    OK(musig_terms_message_tweaks(terms, tweaks, 16, &count, 0, NULL));
-    REQUIRE(count == 0);
+    REQUIRE(message.key_set == 0 && memcmp(&message.derivation, &derivation, sizeof derivation) == 0);
+    OK(musig_terms_key_set(terms, &key_set, message.key_set, NULL));
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_terms_key_set(terms, &key_set, 1, NULL));
+    OK(musig_key_set_final_key(key_set, final_key, &message.derivation, NULL));
+    REQUIRE(final_key[0] == 2 || final_key[0] == 3);
+    musig_key_set_free(key_set);
     OK(musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_METADATA, NULL));
     REQUIRE(length == 4 && memcmp(bytes, "rent", 4) == 0);
     IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_TRANSACTION, NULL));

@@ -20,6 +20,7 @@ static musig_error *g_error;
 static musig_proposal *g_proposal;
 static musig_terms *g_terms;
 static musig_election *g_election;
+static musig_key_set *g_key_set;
 static uint8_t g_data[8192];
 static uint32_t g_list[256];
 
@@ -38,6 +39,7 @@ static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_s
 /* Addresses at which nothing but bytes and texts can be. */
 static union { uint8_t bytes[64]; uint64_t align; void *pointer; } g_odd;
 
+static musig_derivation g_derivation = {sizeof(musig_derivation), 1, 0, {0}, {0}};
 static musig_spent_output g_spent = {1000, g_data, 34};
 
 /* Out-parameters: each has a place of its own, filled with a pattern that must not change. */
@@ -74,6 +76,8 @@ static void setup(void) {
     IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_new(&nobody, zero, &g_error));
     OK(musig_node_signer_key(g_node, g_data, NULL));
     OK(musig_proposal_new_messages(&g_proposal, g_data, 1, g_data, 1, NULL));
+    OK(musig_key_set_new(&g_key_set, g_data, 1, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_key_set_set_origin(g_key_set, 0, g_data, g_list, 1, NULL));
 }
 
 static void teardown(void) {
@@ -85,6 +89,7 @@ static void teardown(void) {
     musig_election_free(g_election);
     musig_terms_free(g_terms);
     musig_proposal_free(g_proposal);
+    musig_key_set_free(g_key_set);
     musig_bytes_free(g_bytes);
     musig_event_free(g_event);
     musig_session_free(g_session);
@@ -95,7 +100,7 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 8] = [
+const SIZED: [&str; 9] = [
     "musig_message",
     "musig_metrics",
     "musig_terms_info",
@@ -104,6 +109,7 @@ const SIZED: [&str; 8] = [
     "musig_chain_observer",
     "musig_log_sink",
     "musig_signer_callbacks",
+    "musig_derivation",
 ];
 
 fn is_fallible(function: &Function) -> bool {
@@ -129,8 +135,10 @@ fn slot(function: &Function, parameter: &Parameter) -> Option<usize> {
 
 /// `musig_node*`, `const musig_node*`.
 fn is_handle(kind: &str) -> bool {
-    let handles =
-        ["signer", "config", "node", "session", "event", "bytes", "error", "proposal", "terms", "election"];
+    let handles = [
+        "signer", "config", "node", "session", "event", "bytes", "error", "proposal", "terms", "election",
+        "key_set",
+    ];
     let name = kind.trim_start_matches("const ").trim_end_matches('*');
     kind.matches('*').count() == 1 && name.strip_prefix("musig_").is_some_and(|name| handles.contains(&name))
 }
@@ -161,6 +169,7 @@ fn good(function: &Function, parameter: &Parameter) -> String {
         "const musig_chain_observer*" => "&g_observer".into(),
         "const musig_log_sink*" => "&g_sink".into(),
         "const musig_signer_callbacks*" => "&g_callbacks".into(),
+        "const musig_derivation*" => "&g_derivation".into(),
         "const musig_spent_output*" => "&g_spent".into(),
         "void*" | "musig_destroy" => "NULL".into(),
         "musig_event_handler" => "g_handler".into(),
@@ -323,8 +332,6 @@ fn an_invalid_number_length_or_text_is_refused_and_changes_nothing() {
                 "uint32_t" => &["0xfffffffeu"],
                 "int64_t" => &["-2", "INT64_MIN"],
                 "uint64_t" => &["UINT64_MAX", "0"],
-                // The message has no tweaks, which need no room.
-                "size_t" if function.name == "musig_terms_message_tweaks" => &[],
                 "size_t" if parameter.name == "out_capacity" => &["0"],
                 "size_t" => &["SIZE_MAX", "SIZE_MAX / 2", "100000000"],
                 "const char*" => &["\"\\xff\\xfe\"", "\"\\xed\\xa0\\x80\""],

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     "version",
     "status",
     "error",
@@ -18,6 +18,7 @@ const FILES: [&str; 21] = [
     "config",
     "election",
     "keys",
+    "key_set",
     "proposal",
     "terms",
     "session",
@@ -251,11 +252,13 @@ fn runs(function: &Function) -> Vec<(&'static str, Vec<String>)> {
 
 /// What the function's body waits for, which `Blocks` has to say.
 fn waits(name: &str) -> bool {
-    const WAITS: [&str; 8] = [
+    const WAITS: [&str; 10] = [
         ".wait()",
         ".lock();",
         "?.unlock(",
         "?.is_locked(",
+        "?.add_key(",
+        "signer.holds(",
         "next_event_within(",
         "parts.stop()",
         "start_with(",
@@ -266,7 +269,7 @@ fn waits(name: &str) -> bool {
     let source = source.expect("every function is in the sources");
     let start = source.find(&mark).expect("was looked for");
     let body = &source[start..start + source[start..].find("\n}\n").expect("a body ends")];
-    let own_lock = body.contains("proposal.lock()");
+    let own_lock = ["proposal.lock()", "key_set.lock()"].iter().any(|lock| body.contains(lock));
     WAITS.iter().any(|wait| body.contains(wait)) && !own_lock
 }
 

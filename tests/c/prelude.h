@@ -84,12 +84,14 @@ static musig_session *propose_alone(const musig_node *node, uint8_t message) {
 
 /* An unsigned transaction that spends one output of the signers' Taproot key. */
 static musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_t spends) {
-    uint8_t aggregate[33], tweak[32], output[33], script[34] = {0x51, 0x20}, transaction[94] = {0};
+    musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
+    musig_key_set *key_set;
+    uint8_t output[33], script[34] = {0x51, 0x20}, transaction[94] = {0};
     musig_spent_output spent = {10000, script, sizeof script};
     musig_proposal *proposal;
-    OK(musig_aggregate_key(aggregate, keys, count, MUSIG_KEY_ORDER_SORTED, NULL));
-    OK(musig_taproot_tweak(tweak, aggregate + 1, NULL, NULL));
-    OK(musig_tweak_key(output, aggregate, 1, tweak, NULL));
+    OK(musig_key_set_new(&key_set, keys, count, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_key_set_final_key(key_set, output, &derivation, NULL));
+    musig_key_set_free(key_set);
     memcpy(script + 2, output + 1, 32);
     transaction[0] = 2;                     /* version */
     transaction[4] = 1;                     /* inputs */

@@ -20,8 +20,8 @@ static void *work(void *argument) {
     long number = (long)argument;
     for (int round = 0; round < ROUNDS; round++) {
         uint8_t buffer[64];
-        uint32_t list[MUSIG_MAX_SIGNERS], tweak;
-        uint8_t scalar[32] = {0};
+        uint32_t list[MUSIG_MAX_SIGNERS];
+        uint8_t digest[32] = {0};
         uint64_t value;
         size_t length;
         const uint8_t *data;
@@ -35,7 +35,7 @@ static void *work(void *argument) {
         metrics.struct_size = sizeof metrics;
         status.struct_size = sizeof status;
         info.struct_size = sizeof info;
-        scalar[31] = (uint8_t)(1 + round);
+        digest[31] = (uint8_t)(1 + round);
         OK(musig_signer_public_key(signer, buffer, NULL));
         OK(musig_signer_is_locked(signer, &flag, NULL));
         OK(musig_config_add_peer_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
@@ -51,7 +51,7 @@ static void *work(void *argument) {
         OK(musig_event_number(event, &value, MUSIG_EVENT_NUMBER_RANK, NULL));
         REQUIRE(musig_bytes_length(bytes) == 64);
         REQUIRE(musig_error_status(error) == MUSIG_STATUS_WRONG_SECRET);
-        result = musig_proposal_add_tweak(proposal, &tweak, MUSIG_NO_TWEAK, 0, scalar, NULL);
+        result = musig_proposal_add_message(proposal, digest, 0, NULL, NULL);
         REQUIRE(result == MUSIG_STATUS_OK || result == MUSIG_STATUS_INVALID_ARGUMENT);
         OK(musig_terms_get_info(terms, &info, NULL));
         OK(musig_terms_bytes(terms, &data, &length, MUSIG_TERMS_ENCODED, NULL));

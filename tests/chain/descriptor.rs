@@ -3,9 +3,10 @@
 use bitcoin::hex::FromHex;
 use bitcoin::{Network, NetworkKind};
 use libmusig::chain::descriptor::{Descriptor, DescriptorError, checksum};
-use libmusig::chain::keys::{Derivation, TaprootTweak};
 use libmusig::chain::psbt::InputPlan;
+use libmusig::error::ProposalError;
 use libmusig::protocol::crypto::key_set::synthetic_xpub;
+use libmusig::protocol::crypto::key_set::{Derivation, KeySet, Taproot};
 use libmusig::protocol::proposal::KeyOrder;
 use libmusig::types::SignerKey;
 
@@ -87,14 +88,8 @@ fn descriptor_children_are_those_of_the_synthetic_xpub_of_bip_328() {
                 SignerKey::from_bytes(&bytes).expect("a key")
             })
             .collect();
-        let key_set = libmusig::chain::keys::KeySet {
-            participants: keys
-                .iter()
-                .map(|key| libmusig::chain::keys::Participant { key: *key, origin: None })
-                .collect(),
-            order: KeyOrder::AsGiven,
-        };
-        let aggregate = key_set.aggregate().expect("keys").key();
+        let key_set = KeySet::ordered(&keys, KeyOrder::AsGiven);
+        let aggregate = key_set.aggregate_key().expect("keys");
         assert_eq!(aggregate.to_string(), text(&case["aggregate_pubkey"]).to_lowercase());
         assert_eq!(synthetic_xpub(&aggregate), text(&case["xpub"]));
         // The crate `bitcoin` derives the same children of that xpub.
@@ -103,7 +98,7 @@ fn descriptor_children_are_those_of_the_synthetic_xpub_of_bip_328() {
         for path in [vec![0], vec![1, 7], vec![2, 0x7fff_ffff, 5]] {
             let children: Vec<bitcoin::bip32::ChildNumber> = path.iter().map(|one| (*one).into()).collect();
             let theirs = xpub.derive_pub(&context, &children).expect("derivable").public_key.serialize();
-            let derivation = Derivation { path, taproot: TaprootTweak::None };
+            let derivation = Derivation { path, taproot: Taproot::None };
             assert_eq!(key_set.final_key(&derivation).expect("derivable").as_bytes(), &theirs);
         }
     }
@@ -260,7 +255,7 @@ fn descriptor_refuses_what_it_cannot_do_by_name() {
         (format!("tr(musig({X}/<0;1>/<2;3>,{Y}))"), "only one `<…;…>` is allowed"),
         (format!("tr(musig({X}/<0;1>,{Y}/<0;1;2>))"), "different lengths"),
         (format!("tr(musig({X},{Y})/<0;1>/<0;1>)"), "the derivation after musig(…): only one `<…;…>`"),
-        (format!("tr(musig({X},{Y}){})", "/1".repeat(16)), "deeper than 15 steps"),
+        (format!("tr(musig({X},{Y}){})", "/1".repeat(9)), "the proposal has 9 child numbers of a derivation"),
         (
             format!("tr(musig({X}{},{Y}))", "/1".repeat(256)),
             "participant 0: its path is deeper than 255 steps",
@@ -287,7 +282,7 @@ fn descriptor_refuses_what_it_cannot_do_by_name() {
     assert!(refusal(&format!("tr(musig({}))", [long.as_str(); 5].join(","))).contains(words));
     good(&format!("tr(musig({}))", [long.as_str(); 4].join(",")));
     // The deepest path that works, and one key too deep for it.
-    good(&format!("tr(musig({X},{Y}){})", "/1".repeat(15))).keys(0, 0).expect("deep");
+    good(&format!("tr(musig({X},{Y}){})", "/1".repeat(8))).keys(0, 0).expect("deep");
     let deep = good(&format!("tr(musig({X}{},{Y}))", "/1".repeat(255)));
     assert_eq!(
         deep.keys(0, 0).unwrap_err().to_string(),
@@ -329,7 +324,7 @@ fn descriptor_with_one_key_twice_has_no_address() {
         format!("tr(musig({X}/1,{Y},{X}/1)/2)"),
     ] {
         let descriptor = good(&twice);
-        let repeated = DescriptorError::RepeatedParticipant { first: 0, second: 2 };
+        let repeated = DescriptorError::Keys(ProposalError::DuplicateKey { first: 0, second: 2 });
         assert_eq!(descriptor.address(Network::Bitcoin, 0, 0), Err(repeated.clone()));
         assert_eq!(descriptor.keys(0, 0), Err(repeated));
         assert_eq!(descriptor.output_script(0, 0).expect("for recognizing it").len(), 34);

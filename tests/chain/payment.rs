@@ -4,9 +4,9 @@ use bitcoin::absolute::LockTime;
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, transaction};
-use libmusig::chain::transaction::messages;
-use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
-use libmusig::protocol::proposal::{KeyOrder, SighashType, SpentOutput, Terms, TransactionTerms};
+use libmusig::chain::transaction::{SigningKey, messages};
+use libmusig::protocol::crypto::key_set::{Derivation, KeySet, Taproot};
+use libmusig::protocol::proposal::{SighashType, SpentOutput, Terms, TransactionTerms};
 use libmusig::types::{OutPoint, Signature, Txid};
 
 use test_support::backend::chain::Chain;
@@ -67,8 +67,7 @@ pub fn txid(transaction: &Transaction) -> Txid {
 pub struct Payment {
     pub transaction: Transaction,
     pub spent: Vec<SpentOutput>,
-    pub forest: TweakForest,
-    pub keys: Vec<([u8; 32], Option<usize>)>,
+    pub keys: Vec<SigningKey>,
     pub sighash_type: SighashType,
 }
 
@@ -77,25 +76,26 @@ pub const SIGNERS: u8 = 3;
 impl Payment {
     pub fn new(chain: &Chain, sighash_type: SighashType) -> Self {
         let signers: Vec<_> = (1..=SIGNERS).map(key_of).collect();
-        let aggregate = aggregate_key(&signers, KeyOrder::Sorted).expect("three signers");
-        let mut forest = TweakForest::new(aggregate);
-        let plain = forest.taproot(None, None).expect("tweakable");
-        let child = forest.derive(&[0, 7]).expect("unhardened");
-        let with_scripts = forest.taproot(child, Some([0x2a; 32])).expect("tweakable");
-        let keys: Vec<_> = [plain, with_scripts]
-            .map(|index| (*forest.key(Some(index)).expect("just made").x_only(), Some(index)))
+        let key_set = KeySet::new(&signers);
+        let with_scripts = Derivation { path: vec![0, 7], taproot: Taproot::MerkleRoot([0x2a; 32]) };
+        let keys: Vec<_> = [Derivation::key_path([]), with_scripts]
+            .map(|derivation| SigningKey {
+                output_key: *key_set.final_key(&derivation).expect("three signers").x_only(),
+                key_set: 0,
+                derivation,
+            })
             .to_vec();
         let spent = [
-            (60_000, taproot_script(&keys[1].0)),
+            (60_000, taproot_script(&keys[1].output_key)),
             (10_000, anybody_script()),
-            (50_000, taproot_script(&keys[0].0)),
+            (50_000, taproot_script(&keys[0].output_key)),
         ]
         .map(|(value, script)| SpentOutput { value, script })
         .to_vec();
         let spends: Vec<_> = spent.iter().map(|output| chain.fund(&output.script, output.value)).collect();
         let mut transaction = unsigned(&spends, &[(100_000, anybody_script()), (19_000, vec![0x51])]);
         transaction.input[1].witness = anybody_witness(&[1]);
-        Self { transaction, spent, forest, keys, sighash_type }
+        Self { transaction, spent, keys, sighash_type }
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -107,7 +107,6 @@ impl Payment {
         let messages =
             messages(&self.bytes(), &self.spent, &self.keys, self.sighash_type).expect("has inputs");
         Party::new(SIGNERS, |terms| {
-            terms.tweaks = self.forest.clone().into_tweaks();
             terms.messages = messages;
             terms.transaction = Some(TransactionTerms { unsigned: self.bytes(), spent: self.spent.clone() });
             change(terms);

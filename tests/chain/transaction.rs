@@ -4,9 +4,13 @@ use std::fs;
 
 use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxOut, Witness};
-use libmusig::chain::transaction::{BitcoinTransactions, TransactionCodec, describe, finalize, messages};
+use libmusig::chain::transaction::{
+    BitcoinTransactions, SigningKey, TransactionCodec, describe, finalize, messages,
+};
 use libmusig::error::ProposalError;
-use libmusig::protocol::proposal::{Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms};
+use libmusig::protocol::proposal::{
+    Derivation, Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms,
+};
 use libmusig::types::{OutPoint, Signature, Txid, to_hex};
 use serde_json::Value;
 
@@ -46,8 +50,11 @@ fn bip_341_vectors() {
             let position = input["given"]["txinIndex"].as_u64().expect("a number") as usize;
             let key = spent[position].script[2..].try_into().expect("a Taproot output");
             let digest = bytes(&input["intermediary"]["sigHash"]).try_into().expect("32 bytes");
-            let expected = Message { digest, tweak: Some(3), input: position as u32, sighash_type };
-            assert_eq!(messages(&raw, &spent, &[(key, Some(3))], sighash_type), Ok(vec![expected]));
+            let derivation = Derivation::key_path([3]);
+            let key = SigningKey { output_key: key, key_set: 2, derivation: derivation.clone() };
+            let input = position as u32;
+            let expected = Message { digest, key_set: 2, derivation, input, sighash_type };
+            assert_eq!(messages(&raw, &spent, &[key], sighash_type), Ok(vec![expected]));
             checked += 1;
         }
     }
@@ -221,9 +228,9 @@ fn messages_of_another_transaction_are_refused() {
     refused(check_changed(|_, spent| spent.swap(0, 2)), wrong_key);
     refused(check_changed(|_, spent| spent[0].script.push(0)), wrong_key);
     refused(check_changed(|_, spent| spent[0].script[0] = 0x52), wrong_key);
-    let other_tweak = |terms: &mut Terms| terms.messages[0].tweak = None;
+    let other_key = |terms: &mut Terms| terms.messages[0].derivation = Derivation::default();
     let payment = Payment::new(&Chain::new(), SighashType::Default);
-    refused(check(&payment.party(other_tweak)), wrong_key);
+    refused(check(&payment.party(other_key)), wrong_key);
     refused(check(&payment.party(|terms| terms.messages[0].digest[31] ^= 1)), not_the_hash);
     refused(check(&payment.party(|terms| terms.messages[0].sighash_type = SighashType::All)), not_the_hash);
     let beyond = check(&payment.party(|terms| terms.messages[1].input = 3));
@@ -258,9 +265,11 @@ fn messages_need_an_input_of_the_signers() {
     let payment = Payment::new(&Chain::new(), SighashType::Default);
     let all = |keys: &[_]| messages(&payment.bytes(), &payment.spent, keys, SighashType::Default);
     refused(all(&[]), "no input spends an output of the signers' keys");
-    refused(all(&[([7; 32], None)]), "no input spends an output of the signers' keys");
+    let unrelated = SigningKey { output_key: [7; 32], ..payment.keys[0].clone() };
+    refused(all(&[unrelated]), "no input spends an output of the signers' keys");
     let one = all(&payment.keys[..1]).expect("one of two");
-    assert_eq!(one.iter().map(|message| (message.input, message.tweak)).collect::<Vec<_>>(), [(2, Some(0))]);
+    let found: Vec<_> = one.iter().map(|message| (message.input, &message.derivation)).collect();
+    assert_eq!(found, [(2, &Derivation::key_path([]))]);
     refused(messages(&[], &payment.spent, &payment.keys, SighashType::Default), "consensus encoding");
 }
 
@@ -327,12 +336,12 @@ fn only_a_complete_transaction_is_finished() {
 #[test]
 fn each_of_256_inputs_gets_its_message() {
     let payment = Payment::new(&Chain::new(), SighashType::Default);
-    let (key, tweak) = payment.keys[0];
+    let key = payment.keys[0].clone();
     let spends: Vec<_> = (0..256).map(|vout| OutPoint { txid: Txid([9; 32]), vout }).collect();
     let transaction = crate::payment::unsigned(&spends, &[(1_000, anybody_script())]);
-    let spent = vec![SpentOutput { value: 1_000, script: taproot_script(&key) }; 256];
+    let spent = vec![SpentOutput { value: 1_000, script: taproot_script(&key.output_key) }; 256];
     let unsigned = serialize(&transaction);
-    let all = messages(&unsigned, &spent, &[(key, tweak)], SighashType::All).expect("all are theirs");
+    let all = messages(&unsigned, &spent, &[key], SighashType::All).expect("all are theirs");
     assert_eq!(all.len(), 256);
     assert!(all.iter().enumerate().all(|(index, message)| message.input as usize == index));
     let party = payment.party(|terms| {

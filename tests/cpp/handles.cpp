@@ -50,6 +50,30 @@ musig::Event wait(const musig::Node &node, musig_event_kind kind) {
     }
 }
 
+void key_sets(const std::vector<musig::PublicKey> &keys) {
+    musig::KeySet key_set(keys);
+    REQUIRE(key_set.keys() == keys && key_set.order() == MUSIG_KEY_ORDER_SORTED);
+    REQUIRE(key_set.final_key() == musig::aggregate_key(keys));
+    auto derivation = musig::key_path({0, 7});
+    REQUIRE(key_set.final_key(derivation) != key_set.final_key());
+    REQUIRE(key_set.address(derivation, MUSIG_NETWORK_REGTEST).rfind("bcrt1p", 0) == 0);
+    REQUIRE(!key_set.origin(1));
+    key_set.origin(1, {{1, 2, 3, 4}, {0x80000056, 1}}).origin(0, {{5, 6, 7, 8}, {}});
+    REQUIRE(key_set.origin(1)->path.size() == 2 && key_set.origin(1)->fingerprint[3] == 4);
+    REQUIRE(key_set.origin(0)->path.empty());
+    // What no session signs with has no key.
+    throws<musig::ProtocolError>([&] { musig::KeySet({keys[0], keys[0]}); }, MUSIG_STATUS_PROPOSAL);
+    throws<musig::ProtocolError>([&] { key_set.final_key(musig::key_path({0x80000000})); }, MUSIG_STATUS_PROPOSAL);
+    throws<musig::CallError>([&] { key_set.final_key(musig::key_path(std::vector<std::uint32_t>(9))); },
+                             MUSIG_STATUS_INVALID_ARGUMENT);
+    auto proposal = musig::Proposal::messages(keys, {});
+    REQUIRE(proposal.add_key_set(key_set) == 1);
+    throws<musig::CallError>([&] { proposal.message(secret(1), 2, derivation); }, MUSIG_STATUS_INDEX_OUT_OF_RANGE);
+    musig::Signer signer(secret(1));
+    auto added = signer.add_key(secret(9));
+    REQUIRE(signer.holds(added) && !signer.holds(signer.public_key()));
+}
+
 void values() {
     throws<musig::ProtocolError>([] { musig::Signer(musig::Hash{}); }, MUSIG_STATUS_WRONG_SECRET);
     throws<musig::CallError>([] { musig::Node(musig::Config()); }, MUSIG_STATUS_CONFIG);
@@ -77,6 +101,7 @@ void values() {
     REQUIRE(!musig::Election::verify(keys, MUSIG_ELECTION_FIRST_SIGNER, {}, 1, {0, 1}, election.proof()));
     REQUIRE(musig::version() == "0.1.0");
     REQUIRE(musig::aggregate_key({signer.public_key()}).size() == 33);
+    key_sets(keys);
 }
 
 void sessions() {
@@ -84,7 +109,8 @@ void sessions() {
     musig::Node node(alone(signer).without_observer());
     auto keys = std::vector<musig::PublicKey>{signer.public_key()};
     std::string words = "rent";
-    auto proposal = musig::Proposal::messages(keys, {secret(3), secret(4)})
+    auto proposal = musig::Proposal::messages(keys, {secret(3)})
+                        .message(secret(4), 0, musig::key_path({7}))
                         .metadata({reinterpret_cast<const std::uint8_t *>(words.data()), words.size()})
                         .expires_in(1h);
     auto session = node.create_session(proposal);
@@ -105,7 +131,8 @@ void sessions() {
     auto terms = session.terms();
     REQUIRE(terms.bytes(MUSIG_TERMS_METADATA).size() == 4);
     REQUIRE(musig::Terms::decode(terms.bytes(MUSIG_TERMS_ENCODED)).info().messages_count == 2);
-    REQUIRE(terms.tweaks(1).empty());
+    REQUIRE(terms.message(1).key_set == 0 && terms.message(1).derivation.path_count == 1);
+    REQUIRE(terms.key_set(0).keys() == keys);
     REQUIRE(session.election().coordinator() == 0);
     REQUIRE(node.import_sessions(session.export_session()).at(0) == session.id());
     REQUIRE(node.sessions().size() == 1 && node.metrics().sessions == 1);

@@ -105,7 +105,7 @@ fn proposals_that_cannot_be_are_refused() {
         Err(Error::Proposal(ProposalError::DuplicateKey { first: 1, second: 2 }))
     ));
     assert!(matches!(
-        create(SessionRequest::messages(keys(2), Vec::new())),
+        create(SessionRequest::messages(keys(2), [] as [[u8; 32]; 0])),
         Err(Error::Proposal(ProposalError::Limit { what: "messages", .. }))
     ));
     let hasty = FailoverPolicy { broadcast_timeout: Duration::from_millis(999), ..FailoverPolicy::default() };

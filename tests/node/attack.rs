@@ -10,7 +10,7 @@ use libmusig::net::{Multiaddr, PeerId, PresenceRecord, presence_digest, seal_pre
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
-use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms};
+use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SignerKey, UnixMillis};
@@ -150,10 +150,9 @@ impl Attacker {
         let terms = Terms {
             entropy,
             proposer: 0,
+            key_sets: vec![KeySet::new(&[self.signer.public_key(), victim])],
             signers: vec![self.signer.public_key(), victim],
-            key_order: KeyOrder::Sorted,
-            tweaks: Vec::new(),
-            messages: (0..messages).map(|_| Message::raw([7; 32], None)).collect(),
+            messages: (0..messages).map(|_| Message::raw([7; 32])).collect(),
             transaction: None,
             election_method: ElectionMethod::default(),
             failover: FailoverPolicy { enabled: false, ..FailoverPolicy::default() },

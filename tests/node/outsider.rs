@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 
 use test_support::nodes::*;
+use test_support::party::with_signers;
 
 const N: usize = 3;
 
@@ -85,7 +86,8 @@ impl Outsider {
     /// Proposes a session of the outsider's own with these signers.
     fn proposal(&self, signers: Vec<SignerKey>, number: u8, like: &Terms) -> (Proposal, Vec<u8>) {
         let signers: Vec<SignerKey> = [self.signer.public_key()].into_iter().chain(signers).collect();
-        let terms = Terms { entropy: [number; 32], proposer: 0, signers, replaces: None, ..like.clone() };
+        let mut terms = Terms { entropy: [number; 32], proposer: 0, replaces: None, ..like.clone() };
+        with_signers(&mut terms, signers);
         let proposal = Proposal::new(terms).expect("is good");
         let content = Content::Proposal(proposal.as_bytes().to_vec());
         let envelope = self.sign(Body { session: proposal.id(), signer: 0, content });

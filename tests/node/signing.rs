@@ -1,6 +1,14 @@
 //! Sessions over libp2p in one process.
 
+use std::sync::Arc;
+
+use libmusig::error::{Error, ProposalError};
 use libmusig::node::{Node, SessionRequest};
+use libmusig::protocol::crypto::Scheme;
+use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet};
+use libmusig::protocol::crypto::musig2::Musig2;
+use libmusig::protocol::proposal::Message;
+use libmusig::signer::LocalSigner;
 
 use test_support::nodes::*;
 
@@ -56,4 +64,45 @@ fn signers_that_meet_only_through_one_of_them_finish() {
         }
         wait_complete(&nodes[0], session.id());
     });
+}
+
+/// A wallet's keys in two key sets, one derived after the aggregation, in one session with the identity keys' election.
+#[test]
+fn key_sets_of_a_wallet_sign_over_libp2p() {
+    // The participant keys of signer i: secrets 20 + i and 40 + i.
+    let signers: Vec<Arc<LocalSigner>> =
+        (0..3).map(|i| Arc::new(LocalSigner::new(secret(i)).expect("a secret key"))).collect();
+    let nodes: Vec<Node> = (0..3)
+        .map(|i| builder(secret(i)).shared_signer(Arc::clone(&signers[i])).start().expect("starts"))
+        .collect();
+    connect(&nodes);
+    let wallet = KeySet::new(&[20, 21, 22].map(key));
+    let other = KeySet::ordered(&[40, 41, 42].map(key), KeyOrder::AsGiven);
+    let derivation = Derivation::key_path([0, 7]);
+    let request = || {
+        let messages =
+            [Message::with([1; 32], 1, derivation.clone()), Message::with([2; 32], 2, Derivation::default())];
+        SessionRequest::messages(keys(3), messages).key_set(wallet.clone()).key_set(other.clone())
+    };
+    // A signer adds its keys while its node runs.
+    let refused = nodes[0].create_session(request()).wait().err();
+    assert_eq!(refused, Some(Error::Proposal(ProposalError::KeyNotHeld { key: key(20) })));
+    for (i, signer) in signers.iter().enumerate() {
+        assert_eq!(
+            [20 + i, 40 + i].map(|number| signer.add_key(secret(number))),
+            [Ok(key(20 + i)), Ok(key(40 + i))]
+        );
+    }
+    let session = nodes[0].create_session(request()).wait().expect("is created");
+    for node in &nodes[1..] {
+        join_next(node);
+    }
+    let finals = [wallet.final_key(&derivation), other.aggregate_key()].map(|key| key.expect("good keys"));
+    for node in &nodes {
+        wait_complete(node, session.id());
+        let signatures = node.session(session.id()).final_signatures().wait().expect("known");
+        for (index, signature) in signatures.expect("complete").iter().enumerate() {
+            assert!(Musig2.verify(&finals[index], &[index as u8 + 1; 32], signature));
+        }
+    }
 }

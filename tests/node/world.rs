@@ -7,8 +7,8 @@ use libmusig::chain::{
     Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
 };
 use libmusig::node::SessionRequest;
-use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key};
-use libmusig::protocol::proposal::{KeyOrder, SpentOutput};
+use libmusig::protocol::crypto::key_set::{Derivation, KeySet};
+use libmusig::protocol::proposal::SpentOutput;
 use libmusig::types::{OutPoint, SignerKey};
 
 use test_support::backend::chain::{Chain, RejectReason};
@@ -16,12 +16,10 @@ use test_support::backend::chain::{Chain, RejectReason};
 /// What an output of the world is worth.
 const VALUE: u64 = 100_000;
 
-/// The script that the signers' tweaked key owns.
+/// The script that the signers' output key owns.
 pub fn script_of(signers: &[SignerKey]) -> Vec<u8> {
-    let key = aggregate_key(signers, KeyOrder::Sorted).expect("keys have an aggregate");
-    let mut forest = TweakForest::new(key);
-    let tweak = forest.taproot(None, None).expect("has a tweak");
-    let key = *forest.key(Some(tweak)).expect("was just made").x_only();
+    let key = KeySet::new(signers).final_key(&Derivation::key_path([])).expect("keys have an aggregate");
+    let key = *key.x_only();
     [&[0x51, 0x20][..], &key].concat()
 }
 

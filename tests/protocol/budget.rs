@@ -10,6 +10,7 @@ use libmusig::types::{OutPoint, SessionId, Txid};
 
 use test_support::cluster::{Cluster, Consent, Options, key};
 use test_support::double::transaction;
+use test_support::party::with_signers;
 
 /// The bytes of the sessions at a node, as an export counts them.
 fn bytes(cluster: &Cluster, node: usize) -> usize {
@@ -24,7 +25,8 @@ fn the_bytes_of_unanswered_sessions_are_limited() {
     cluster.run_for(Duration::from_millis(20));
     let large = |cluster: &mut Cluster, proposer: usize| {
         let mut terms = cluster.terms();
-        terms.signers = vec![terms.signers[proposer], terms.signers[0]];
+        let signers = vec![terms.signers[proposer], terms.signers[0]];
+        with_signers(&mut terms, signers);
         let spent = OutPoint { txid: Txid(cluster.random.bytes()), vout: 0 };
         let (transaction, messages) = transaction(&[spent], &vec![1; 2 << 20]);
         (terms.transaction, terms.messages) = (Some(transaction), messages);
@@ -61,7 +63,7 @@ fn what_others_say_of_an_unanswered_session_is_limited_too() {
     let mut sessions = Vec::new();
     for _ in 0..63 {
         let mut terms = cluster.raw_terms();
-        terms.messages = (0..limits::MESSAGES).map(|_| Message::raw([7; 32], None)).collect();
+        terms.messages = (0..limits::MESSAGES).map(|_| Message::raw([7; 32])).collect();
         sessions.push(cluster.create_with(1, terms));
     }
     cluster.run_for(Duration::from_millis(100));

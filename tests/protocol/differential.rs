@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key, sort_keys};
+use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, Taproot};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::crypto::{PARTIAL, Scheme, SessionKeys};
-use libmusig::protocol::proposal::{KeyOrder, Message, Proposal, Tweak};
+use libmusig::protocol::proposal::{Message, Proposal};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
-use libmusig::types::SignerKey;
 use musig2::secp::{MaybeScalar, Point, Scalar};
 use musig2::{AggNonce, KeyAggContext, PubNonce, SecNonce};
+use sha2::{Digest, Sha256, Sha512};
 
 use test_support::party::{Choices, slices, terms};
 
@@ -18,50 +18,78 @@ const SESSIONS: u64 = 500;
 /// One signer, of either library.
 enum Party {
     Ours(LocalSigner),
-    Theirs(Scalar),
+    Theirs,
 }
 
-fn tweaks(choices: &mut Choices, aggregate: SignerKey) -> Vec<Tweak> {
-    let mut forest = TweakForest::new(aggregate);
-    let mut nodes = vec![None];
-    for _ in 0..choices.below(6) {
-        let after = nodes[choices.below(nodes.len())];
-        let node = match choices.below(3) {
-            0 => forest.taproot(after, choices.coin().then(|| choices.bytes())),
-            1 => {
-                let scalar = choices.scalar();
-                forest.push(Tweak { follows: after, x_only: choices.coin(), scalar })
-            }
-            _ => {
-                let path: Vec<u32> = (0..1 + choices.below(3)).map(|_| choices.below(3) as u32).collect();
-                forest.derive(&path).map(|node| node.expect("the path is not empty"))
-            }
-        };
-        nodes.push(Some(node.expect("a number below the order")));
-    }
-    forest.into_tweaks()
+fn derivation(choices: &mut Choices) -> Derivation {
+    let path = (0..choices.below(4)).map(|_| choices.below(3) as u32).collect();
+    let taproot = match choices.below(3) {
+        0 => Taproot::None,
+        1 => Taproot::KeyPath,
+        _ => Taproot::MerkleRoot(choices.bytes()),
+    };
+    Derivation { path, taproot }
+}
+
+/// HMAC-SHA512 (RFC 2104), with a key that is shorter than a block.
+fn hmac(key: &[u8], data: &[u8]) -> [u8; 64] {
+    let pad = |byte: u8| {
+        let mut block = [byte; 128];
+        block.iter_mut().zip(key).for_each(|(pad, key)| *pad ^= key);
+        block
+    };
+    let inner = Sha512::digest([&pad(0x36)[..], data].concat());
+    Sha512::digest([&pad(0x5c)[..], &inner[..]].concat()).into()
 }
 
 /// The other library's idea of each message's key.
 fn contexts(proposal: &Proposal) -> Vec<KeyAggContext> {
-    let keys = match proposal.key_order {
-        KeyOrder::Sorted => sort_keys(&proposal.signers),
-        KeyOrder::AsGiven => proposal.signers.clone(),
+    let of_message = |message: &Message| {
+        let key_set = &proposal.key_sets[message.key_set];
+        let mut keys = key_set.keys();
+        if key_set.order == KeyOrder::Sorted {
+            keys.sort();
+        }
+        let points = keys.iter().map(|key| Point::from_slice(key.as_bytes()).expect("valid"));
+        let mut context = KeyAggContext::new(points).expect("not infinity");
+        let mut chain_code = Sha256::digest(b"MuSig2MuSig2MuSig2").to_vec();
+        for number in &message.derivation.path {
+            let parent: Point = context.aggregated_pubkey();
+            let halves = hmac(&chain_code, &[&parent.serialize()[..], &number.to_be_bytes()].concat());
+            let scalar = MaybeScalar::from_slice(&halves[..32]).expect("in range");
+            context = context.with_tweak(scalar, false).expect("not infinity");
+            chain_code = halves[32..].to_vec();
+        }
+        match message.derivation.taproot {
+            Taproot::None => context,
+            Taproot::KeyPath => context.with_unspendable_taproot_tweak().expect("not infinity"),
+            Taproot::MerkleRoot(root) => context.with_taproot_tweak(&root).expect("not infinity"),
+        }
     };
-    let points = keys.iter().map(|key| Point::from_slice(key.as_bytes()).expect("valid"));
-    let root = KeyAggContext::new(points).expect("not infinity");
-    let of_message = |index| {
-        let path = proposal.tweak_path(index).into_iter();
-        let path =
-            path.map(|tweak| (MaybeScalar::from_slice(&tweak.scalar).expect("in range"), tweak.x_only));
-        root.clone().with_tweaks(path).expect("not infinity")
+    proposal.messages.iter().map(of_message).collect()
+}
+
+/// The key sets of a session, and the secrets of all their keys: by key set, then by signer.
+type Wallets = (Vec<KeySet>, Vec<Vec<[u8; 32]>>);
+
+/// The identity keys, or others in up to three key sets.
+fn wallets(choices: &mut Choices, identities: &[[u8; 32]]) -> Wallets {
+    let public = |secret: &[u8; 32]| LocalSigner::new(*secret).expect("in range").public_key();
+    let count = choices.below(4);
+    let secrets: Vec<Vec<[u8; 32]>> = match count {
+        0 => vec![identities.to_vec()],
+        _ => (0..count).map(|_| identities.iter().map(|_| choices.scalar()).collect()).collect(),
     };
-    (0..proposal.messages.len()).map(of_message).collect()
+    let key_set = |secrets: &Vec<[u8; 32]>| {
+        let keys: Vec<_> = secrets.iter().map(public).collect();
+        KeySet::ordered(&keys, if choices.coin() { KeyOrder::Sorted } else { KeyOrder::AsGiven })
+    };
+    (secrets.iter().map(key_set).collect(), secrets)
 }
 
 #[test]
 fn half_of_the_signers_are_another_implementation() {
-    let (mut corrupted, mut tweaked, mut sizes, mut foreign_rounds) = (0, 0, [0; 13], 0);
+    let (mut corrupted, mut derived, mut several, mut sizes, mut foreign_rounds) = (0, 0, 0, [0; 13], 0);
     for seed in 0..SESSIONS {
         let mut choices = Choices::new(seed + 1);
         let n = 1 + choices.below(12);
@@ -74,39 +102,57 @@ fn half_of_the_signers_are_another_implementation() {
             .zip(&ours)
             .map(|(secret, ours)| match ours {
                 true => Party::Ours(LocalSigner::new(*secret).expect("in range")),
-                false => Party::Theirs(Scalar::from_slice(secret).expect("in range")),
+                false => Party::Theirs,
             })
             .collect();
-        let public = |party: &Party| match party {
-            Party::Ours(signer) => signer.public_key(),
-            Party::Theirs(secret) => {
-                SignerKey::from_bytes(&secret.base_point_mul().serialize()).expect("valid")
-            }
-        };
-        let mut terms = terms(parties.iter().map(public).collect());
-        terms.key_order = if choices.coin() { KeyOrder::Sorted } else { KeyOrder::AsGiven };
+        let public = |secret: &[u8; 32]| LocalSigner::new(*secret).expect("in range").public_key();
+        let mut terms = terms(secrets.iter().map(public).collect());
         terms.entropy = choices.bytes();
-        let aggregate = aggregate_key(&terms.signers, terms.key_order).expect("not too many");
-        terms.tweaks = tweaks(&mut choices, aggregate);
-        terms.messages = (0..1 + choices.below(4))
-            .map(|_| {
-                let tweak = choices.below(terms.tweaks.len() + 1).checked_sub(1);
-                Message::raw(choices.bytes(), tweak)
+        let (key_sets, keys) = wallets(&mut choices, &secrets);
+        if keys[0] != secrets {
+            several += usize::from(keys.len() > 1);
+            for (signer, party) in parties.iter().enumerate() {
+                let Party::Ours(local) = party else { continue };
+                for keys in &keys {
+                    local.add_key(keys[signer]).expect("in range");
+                }
+            }
+        }
+        terms.messages = (0..key_sets.len() + choices.below(4))
+            .map(|index| {
+                // Each key set signs something.
+                let key_set = if index < key_sets.len() { index } else { choices.below(key_sets.len()) };
+                Message::with(choices.bytes(), key_set, derivation(&mut choices))
             })
             .collect();
-        tweaked += usize::from(terms.messages.iter().any(|message| message.tweak.is_some()));
+        terms.key_sets = key_sets;
+        derived +=
+            usize::from(terms.messages.iter().any(|message| message.derivation != Derivation::default()));
         let proposal = Proposal::new(terms).expect("valid terms");
         foreign_rounds += usize::from(!ours.contains(&true));
 
         let contexts = contexts(&proposal);
-        let keys = Musig2.aggregate_keys(&proposal).expect("valid tweaks");
+        let aggregated = Musig2.aggregate_keys(&proposal).expect("valid keys");
         for (index, context) in contexts.iter().enumerate() {
             let point: Point = context.aggregated_pubkey();
-            assert_eq!(keys.output_key(index), point.serialize_xonly(), "seed {seed}");
+            assert_eq!(aggregated.output_key(index), point.serialize_xonly(), "seed {seed}");
         }
-        session(seed, &mut choices, &proposal, &keys, &contexts, &parties, &mut corrupted);
+        let secret_keys: Vec<Vec<Scalar>> = keys
+            .iter()
+            .map(|keys| keys.iter().map(|key| Scalar::from_slice(key).expect("in range")).collect())
+            .collect();
+        session(
+            seed,
+            &mut choices,
+            &proposal,
+            &aggregated,
+            &contexts,
+            (&parties, &secret_keys),
+            &mut corrupted,
+        );
     }
-    assert!(corrupted > 120 && tweaked > 250, "{corrupted} corrupted, {tweaked} tweaked");
+    assert!(corrupted > 120 && derived > 400, "{corrupted} corrupted, {derived} derived");
+    assert!(several > 200, "{several} with several key sets");
     assert!(sizes[1..].iter().all(|count| *count > 20), "{sizes:?}");
     assert!(foreign_rounds < 60, "{foreign_rounds} sessions without a signer of ours");
 }
@@ -117,7 +163,7 @@ fn session(
     proposal: &Proposal,
     keys: &Arc<dyn SessionKeys>,
     contexts: &[KeyAggContext],
-    parties: &[Party],
+    (parties, secret_keys): (&[Party], &[Vec<Scalar>]),
     corrupted: &mut usize,
 ) {
     let messages = &proposal.messages;
@@ -132,13 +178,14 @@ fn session(
                 nonces.push(local.make_nonces(&request).expect("the first time").concat());
                 secret_nonces.push(Vec::new());
             }
-            Party::Theirs(secret) => {
+            Party::Theirs => {
                 let made: Vec<_> = messages
                     .iter()
                     .zip(contexts)
                     .map(|(message, context)| {
                         let key: Point = context.aggregated_pubkey();
-                        SecNonce::generate(choices.bytes(), *secret, key, message.digest, b"")
+                        let secret = secret_keys[message.key_set][signer];
+                        SecNonce::generate(choices.bytes(), secret, key, message.digest, b"")
                     })
                     .collect();
                 nonces.push(made.iter().flat_map(|nonce| nonce.public_nonce().serialize()).collect());
@@ -167,14 +214,15 @@ fn session(
                 let request = PartialRequest { proposal: proposal.clone(), attempt, signer, keys, round };
                 local.make_partials(&request).expect("it has nonces").concat()
             }
-            Party::Theirs(secret) => secret_nonces
+            Party::Theirs => secret_nonces
                 .into_iter()
                 .enumerate()
                 .flat_map(|(message, nonce)| {
                     let digest = messages[message].digest;
+                    let secret = secret_keys[messages[message].key_set][signer];
                     let (context, aggregate) = (&contexts[message], &aggregates[message]);
                     let partial: MaybeScalar =
-                        musig2::sign_partial(context, *secret, nonce, aggregate, digest).expect("valid");
+                        musig2::sign_partial(context, secret, nonce, aggregate, digest).expect("valid");
                     partial.serialize()
                 })
                 .collect(),
@@ -185,7 +233,8 @@ fn session(
         if matches!(parties[signer], Party::Ours(_)) {
             for (message, partial) in bytes.chunks_exact(PARTIAL).enumerate() {
                 let partial = MaybeScalar::from_slice(partial).expect("in range");
-                let key = Point::from_slice(proposal.signers[signer].as_bytes()).expect("valid");
+                let key = proposal.participant_key(message, signer).expect("both exist");
+                let key = Point::from_slice(key.as_bytes()).expect("valid");
                 let (context, aggregate) = (&contexts[message], &aggregates[message]);
                 let nonce = &parsed[signer][message];
                 musig2::verify_partial(context, partial, aggregate, key, nonce, messages[message].digest)

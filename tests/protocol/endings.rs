@@ -11,6 +11,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, UnixMillis};
 
 use test_support::cluster::{Cluster, Consent, EPOCH, Fate, Options};
+use test_support::party::with_signers;
 
 fn cluster(signers: usize) -> Cluster {
     let mut cluster = Cluster::new(Options { audit: true, ..Options::new(signers) });
@@ -457,7 +458,10 @@ mod arrivals {
     #[test]
     fn strangers_learn_nothing_and_change_nothing() {
         let mut cluster = cluster(4);
-        let session = cluster.create(0, |terms| terms.signers.truncate(3));
+        let session = cluster.create(0, |terms| {
+            let signers = terms.signers[..3].to_vec();
+            with_signers(terms, signers);
+        });
         let done = |cluster: &Cluster| (0..3).all(|node| cluster.holds(node, &session));
         assert!(cluster.run_until(Duration::from_secs(5), done));
         cluster.run_for(Duration::from_secs(1));

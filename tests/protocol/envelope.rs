@@ -143,7 +143,7 @@ fn envelopes_of_others_do_not_verify() {
 fn content_that_breaks_a_rule() {
     let party = Party::new(2, |terms| {
         terms.proposer = 1;
-        terms.messages = vec![Message::raw([1; 32], None), Message::raw([2; 32], None)];
+        terms.messages = vec![Message::raw([1; 32]), Message::raw([2; 32])];
     });
     let nonces = |attempt, length| Content::Nonces { attempt, nonces: vec![2; length] };
     let partial =

@@ -15,6 +15,7 @@ mod failover_cases;
 mod failover_matrix;
 mod fuzzed;
 mod generated;
+mod key_sets;
 mod layers;
 mod memory;
 mod messages;

@@ -77,10 +77,10 @@ fn a_frame_of_empty_entries_costs_nothing() {
 
 #[test]
 fn other_lists_without_end_cost_nothing() {
-    let lists = [(4, limits::SIGNERS), (6, limits::TWEAKS), (7, limits::MESSAGES)];
+    let lists = [(4, limits::SIGNERS), (5, limits::KEY_SETS), (6, limits::MESSAGES)];
     let mut proposals: Vec<_> =
         lists.into_iter().map(|(field, most)| (with_list(Vec::new(), field, most * 100), most)).collect();
-    let spent = within(8, with_list(Vec::new(), 2, limits::INPUTS * 10));
+    let spent = within(7, with_list(Vec::new(), 2, limits::INPUTS * 10));
     proposals.push((spent, limits::INPUTS));
     for (proposal, limit) in proposals {
         let (bytes, result) = cost(|| Proposal::decode(&proposal));

@@ -6,12 +6,13 @@ use libmusig::error::ProposalError;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{
-    KeyOrder, Message, Proposal, SighashType, SpentOutput, Terms, Tiers, TransactionTerms, Tweak,
+    Derivation, KeyOrder, KeyOrigin, KeySet, Message, Proposal, SighashType, SpentOutput, Taproot, Terms,
+    Tiers, TransactionTerms,
 };
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
 
-use test_support::party::{chain, key_of, terms};
+use test_support::party::{key_of, terms, with_signers};
 
 fn small(n: u8) -> Terms {
     terms((1..=n).map(key_of).collect())
@@ -19,13 +20,17 @@ fn small(n: u8) -> Terms {
 
 /// Points for more signers than bytes have values.
 fn many(n: u16) -> Vec<SignerKey> {
+    many_from(0, n)
+}
+
+fn many_from(first: u16, n: u16) -> Vec<SignerKey> {
     let key = |index: u16| {
         let mut secret = [0; 32];
         secret[30..].copy_from_slice(&(index + 1).to_be_bytes());
         let secret = secp256k1::SecretKey::from_secret_bytes(secret).expect("in range");
         SignerKey::from(secp256k1::PublicKey::from_secret_key(&secret))
     };
-    (0..n).map(key).collect()
+    (first..first + n).map(key).collect()
 }
 
 fn transaction(terms: &mut Terms) {
@@ -38,12 +43,14 @@ fn transaction(terms: &mut Terms) {
 fn rich() -> Terms {
     let mut terms = small(3);
     terms.proposer = 2;
-    terms.key_order = KeyOrder::AsGiven;
-    terms.tweaks = chain([([1; 32], false), ([2; 32], true)]);
+    let mut wallet = KeySet::ordered(&[key_of(1), key_of(12), key_of(13)], KeyOrder::AsGiven);
+    wallet.participants[1].origin = Some(KeyOrigin { fingerprint: [1, 2, 3, 4], path: vec![1 << 31, 7] });
+    terms.key_sets = vec![KeySet::new(&terms.signers), wallet];
     transaction(&mut terms);
+    let with_scripts = Derivation { path: vec![0, 7], taproot: Taproot::MerkleRoot([5; 32]) };
     terms.messages = vec![
-        Message { digest: [1; 32], tweak: Some(1), input: 0, sighash_type: SighashType::All },
-        Message { digest: [2; 32], tweak: None, input: 1, sighash_type: SighashType::Default },
+        Message { sighash_type: SighashType::All, ..Message::with([1; 32], 1, with_scripts) },
+        Message { input: 1, ..Message::with([2; 32], 0, Derivation::key_path([])) },
     ];
     terms.election_method = ElectionMethod::SessionSalted;
     terms.failover.enabled = false;
@@ -79,13 +86,23 @@ fn each_field_enters_the_session_id() {
     let changes: Vec<fn(&mut Terms)> = vec![
         |terms| terms.entropy[31] ^= 1,
         |terms| terms.proposer = 1,
-        |terms| terms.signers.swap(0, 1),
-        |terms| terms.key_order = KeyOrder::Sorted,
-        |terms| terms.tweaks[0].scalar[0] ^= 1,
-        |terms| terms.tweaks[1].x_only = false,
-        |terms| terms.tweaks[1].follows = None,
+        |terms| terms.signers[1] = key_of(15),
+        |terms| terms.key_sets[0].order = KeyOrder::AsGiven,
+        |terms| terms.key_sets[1].order = KeyOrder::Sorted,
+        |terms| terms.key_sets[1].participants[2].key = key_of(14),
+        |terms| terms.key_sets[1].participants[1].origin = None,
+        |terms| terms.key_sets[1].participants[1].origin.as_mut().expect("it has one").fingerprint[0] ^= 1,
+        |terms| terms.key_sets[1].participants[1].origin.as_mut().expect("it has one").path[0] ^= 1,
+        |terms| terms.key_sets[1].participants[1].origin.as_mut().expect("it has one").path.clear(),
         |terms| terms.messages[0].digest[0] ^= 1,
-        |terms| terms.messages[0].tweak = Some(0),
+        |terms| {
+            terms.messages[0].key_set = 0;
+            terms.messages[1].key_set = 1;
+        },
+        |terms| terms.messages[0].derivation.path[1] = 8,
+        |terms| terms.messages[0].derivation.taproot = Taproot::MerkleRoot([6; 32]),
+        |terms| terms.messages[0].derivation.taproot = Taproot::KeyPath,
+        |terms| terms.messages[1].derivation.taproot = Taproot::None,
         |terms| terms.messages[1].input = 2,
         |terms| terms.messages[1].sighash_type = SighashType::All,
         |terms| terms.transaction.as_mut().expect("it has one").unsigned.push(0),
@@ -122,18 +139,18 @@ fn invalid_terms_are_refused() {
     }
     let cases: &[Case] = &[
         ("no signers", |terms| terms.signers.clear(), |error| limit(error, "signers")),
-        ("129 signers", |terms| terms.signers = many(129), |error| limit(error, "signers")),
+        ("129 signers", |terms| with_signers(terms, many(129)), |error| limit(error, "signers")),
         ("no messages", |terms| terms.messages.clear(), |error| limit(error, "messages")),
         (
             "257 messages",
-            |terms| terms.messages = vec![Message::raw([1; 32], None); 257],
+            |terms| terms.messages = vec![Message::raw([1; 32]); 257],
             |error| limit(error, "messages"),
         ),
         (
             "128 signers with 65 messages",
             |terms| {
-                terms.signers = many(128);
-                terms.messages = vec![Message::raw([1; 32], None); 65];
+                with_signers(terms, many(128));
+                terms.messages = vec![Message::raw([1; 32]); 65];
             },
             |error| limit(error, "signers × messages"),
         ),
@@ -142,15 +159,74 @@ fn invalid_terms_are_refused() {
             |terms| terms.metadata = vec![0; limits::METADATA + 1],
             |error| limit(error, "bytes of metadata"),
         ),
+        ("no key sets", |terms| terms.key_sets.clear(), |error| limit(error, "key sets")),
         (
-            "1025 tweaks",
-            |terms| terms.tweaks = vec![Tweak { follows: None, x_only: true, scalar: [1; 32] }; 1025],
-            |error| limit(error, "tweaks"),
+            "257 key sets",
+            |terms| terms.key_sets = vec![terms.key_sets[0].clone(); 257],
+            |error| limit(error, "key sets"),
         ),
         (
-            "17 tweaks in a row",
-            |terms| terms.tweaks = chain([([1; 32], true); 17]),
-            |error| limit(error, "tweaks in a row"),
+            "128 signers with 65 key sets",
+            |terms| {
+                with_signers(terms, many(128));
+                terms.key_sets = vec![terms.key_sets[0].clone(); 65];
+            },
+            |error| limit(error, "signers × key sets"),
+        ),
+        (
+            "a key set without the last signer",
+            |terms| drop(terms.key_sets[0].participants.pop()),
+            |error| limit(error, "keys of a key set"),
+        ),
+        (
+            "17 child numbers of an origin",
+            |terms| {
+                let origin = KeyOrigin { fingerprint: [0; 4], path: vec![0; 17] };
+                terms.key_sets[0].participants[0].origin = Some(origin);
+            },
+            |error| limit(error, "child numbers of an origin"),
+        ),
+        (
+            "9 child numbers of a derivation",
+            |terms| terms.messages[0].derivation.path = vec![0; 9],
+            |error| limit(error, "child numbers of a derivation"),
+        ),
+        (
+            "a hardened child",
+            |terms| terms.messages[0].derivation.path = vec![0, 1 << 31],
+            |error| *error == ProposalError::HardenedChild { number: 1 << 31 },
+        ),
+        (
+            "key sets that are alike",
+            |terms| {
+                // In the order of their keys, these are sorted.
+                let mut keys = terms.key_sets[0].keys();
+                keys.sort();
+                with_signers(terms, keys.clone());
+                terms.key_sets.push(KeySet::ordered(&keys, KeyOrder::AsGiven));
+                terms.messages.push(Message::with([1; 32], 1, Derivation::default()));
+            },
+            |error| *error == ProposalError::SameKeySet { first: 0, second: 1 },
+        ),
+        (
+            "a key set that signs nothing",
+            |terms| terms.key_sets.push(KeySet::new(&[11, 12, 13].map(key_of))),
+            |error| *error == ProposalError::UnusedKeySet { index: 1 },
+        ),
+        (
+            "a participant key that is another signer's identity key",
+            |terms| terms.key_sets[0] = KeySet::new(&[1, 3, 13].map(key_of)),
+            |error| *error == ProposalError::DuplicateKey { first: 1, second: 2 },
+        ),
+        (
+            "a participant key that is another signer's in another key set",
+            |terms| {
+                terms.key_sets.push(KeySet::new(&[11, 12, 13].map(key_of)));
+                terms.key_sets.push(KeySet::new(&[14, 11, 16].map(key_of)));
+                terms.messages.push(Message::with([1; 32], 1, Derivation::default()));
+                terms.messages.push(Message::with([1; 32], 2, Derivation::default()));
+            },
+            |error| *error == ProposalError::DuplicateKey { first: 0, second: 1 },
         ),
         (
             "too many bytes",
@@ -172,19 +248,9 @@ fn invalid_terms_are_refused() {
         ),
         ("unknown proposer", |terms| terms.proposer = 3, |error| index(error, "proposer", 3)),
         (
-            "a tweak that follows itself",
-            |terms| terms.tweaks = vec![Tweak { follows: Some(0), x_only: true, scalar: [1; 32] }],
-            |error| index(error, "tweak", 0),
-        ),
-        (
-            "a tweak that follows a missing one",
-            |terms| terms.tweaks = vec![Tweak { follows: Some(7), x_only: true, scalar: [1; 32] }],
-            |error| index(error, "tweak", 7),
-        ),
-        (
-            "a message with a missing tweak",
-            |terms| terms.messages[0].tweak = Some(0),
-            |error| index(error, "tweak", 0),
+            "a message with a missing key set",
+            |terms| terms.messages[0].key_set = 1,
+            |error| index(error, "key set", 1),
         ),
         (
             "an input without a transaction",
@@ -200,7 +266,7 @@ fn invalid_terms_are_refused() {
             "inputs out of order",
             |terms| {
                 transaction(terms);
-                let message = |input| Message { input, ..Message::raw([1; 32], None) };
+                let message = |input| Message { input, ..Message::raw([1; 32]) };
                 terms.messages = vec![message(1), message(0)];
             },
             |error| matches!(error, ProposalError::Encoding(_)),
@@ -209,13 +275,13 @@ fn invalid_terms_are_refused() {
             "two messages for an input",
             |terms| {
                 transaction(terms);
-                terms.messages = vec![Message::raw([1; 32], None); 2];
+                terms.messages = vec![Message::raw([1; 32]); 2];
             },
             |error| matches!(error, ProposalError::Encoding(_)),
         ),
         (
             "a key twice",
-            |terms| terms.signers[2] = terms.signers[0],
+            |terms| with_signers(terms, [1, 2, 1].map(key_of).to_vec()),
             |error| *error == ProposalError::DuplicateKey { first: 0, second: 2 },
         ),
         (
@@ -223,7 +289,8 @@ fn invalid_terms_are_refused() {
             |terms| {
                 let mut other = *terms.signers[1].as_bytes();
                 other[0] ^= 1;
-                terms.signers[2] = SignerKey::from_bytes(&other).expect("a point");
+                let other = SignerKey::from_bytes(&other).expect("a point");
+                with_signers(terms, vec![key_of(1), key_of(2), other]);
             },
             |error| *error == ProposalError::DuplicateKey { first: 1, second: 2 },
         ),
@@ -255,15 +322,19 @@ fn invalid_terms_are_refused() {
 #[test]
 fn terms_at_the_limits_are_accepted() {
     let mut terms = terms(many(128));
-    terms.messages = vec![Message::raw([1; 32], Some(15)); 64];
+    let deepest = Derivation { path: vec![0x7fff_ffff; 8], taproot: Taproot::MerkleRoot([0xff; 32]) };
+    terms.messages = (0..64).map(|index| Message::with([1; 32], index, deepest.clone())).collect();
     terms.metadata = vec![0; limits::METADATA];
-    terms.tweaks = chain([([1; 32], true); 16]);
+    let keys = many_from(1000, 128 * 63);
+    terms.key_sets.extend(keys.chunks(128).map(KeySet::new));
+    let origin = KeyOrigin { fingerprint: [0xff; 4], path: vec![u32::MAX; 16] };
+    terms.key_sets[63].participants.iter_mut().for_each(|one| one.origin = Some(origin.clone()));
     terms.failover.broadcast_timeout = Duration::from_secs(24 * 3600);
     terms.failover.tiers = Tiers::Fixed(128);
     let proposal = Proposal::new(terms).expect("at the limits");
     assert_eq!(Proposal::decode(proposal.as_bytes()), Ok(proposal));
     let mut terms = small(1);
-    terms.messages = vec![Message::raw([1; 32], None); 256];
+    terms.messages = vec![Message::raw([1; 32]); 256];
     terms.failover.broadcast_timeout = Duration::from_secs(1);
     Proposal::new(terms).expect("at the limits");
 }
@@ -280,7 +351,12 @@ fn invalid_bytes_are_refused() {
     let cases: &[Case] = &[
         ("version 0", |message| message.version = 0, |error| unknown(error, "version")),
         ("version 2", |message| message.version = 2, |error| unknown(error, "version")),
-        ("key order", |message| message.key_order = 2, |error| unknown(error, "key order")),
+        ("key order", |message| message.key_sets[0].order = 2, |error| unknown(error, "key order")),
+        (
+            "kind of Taproot output",
+            |message| message.messages[0].taproot = 3,
+            |error| unknown(error, "kind of Taproot output"),
+        ),
         ("election method", |message| message.election_method = 5, |error| unknown(error, "election method")),
         ("hash type", |message| message.messages[0].sighash_type = 2, |error| unknown(error, "hash type")),
         (
@@ -293,10 +369,47 @@ fn invalid_bytes_are_refused() {
         ("long entropy", |message| message.entropy.push(0), encoding),
         ("short digest", |message| message.messages[0].digest.truncate(31), encoding),
         ("short replaced id", |message| message.replaces = vec![1; 31], encoding),
+        ("short merkle root", |message| message.messages[0].merkle_root.truncate(31), encoding),
+        ("no merkle root", |message| message.messages[0].merkle_root.clear(), encoding),
+        ("unused merkle root", |message| message.messages[0].taproot = 1, encoding),
+        ("part of a child number", |message| message.messages[0].path.push(0), encoding),
         (
-            "short tweak",
-            |message| message.tweaks[1].scalar.truncate(31),
-            |error| *error == ProposalError::Tweak { index: 1 },
+            "a path without end",
+            |message| message.messages[0].path = vec![0; 1 << 20],
+            |error| matches!(error, ProposalError::Limit { what: "child numbers of a derivation", .. }),
+        ),
+        ("short fingerprint", |message| message.key_sets[1].participants[1].origin.truncate(3), encoding),
+        ("part of an origin", |message| message.key_sets[1].participants[1].origin.push(0), encoding),
+        (
+            "the default key set",
+            |message| {
+                message.key_sets.pop();
+                message.messages.remove(0);
+            },
+            encoding,
+        ),
+        (
+            "identity keys as a key set",
+            |message| {
+                let participant = |key: &Vec<u8>| pb::Participant { key: key.clone(), origin: Vec::new() };
+                message.key_sets[0].participants = message.signers.iter().map(participant).collect();
+            },
+            encoding,
+        ),
+        (
+            "a participant that is no point",
+            |message| message.key_sets[1].participants[2].key = vec![5; 33],
+            |error| matches!(error, ProposalError::ParticipantKey { key_set: 1, signer: 2, .. }),
+        ),
+        (
+            "key sets without end",
+            |message| message.key_sets = vec![pb::KeySet::default(); 100_000],
+            |error| matches!(error, ProposalError::Limit { what: "key sets", .. }),
+        ),
+        (
+            "participants without end",
+            |message| message.key_sets[1].participants = vec![pb::Participant::default(); 100_000],
+            |error| matches!(error, ProposalError::Limit { what: "keys of a key set", .. }),
         ),
         (
             "short key",
@@ -342,7 +455,7 @@ fn only_the_canonical_bytes_are_taken() {
     };
     refused("an unknown field", &[&good[..], &[0x78, 0x01]].concat());
     refused("a trailing byte", &[&good[..], &[0]].concat());
-    refused("an explicit default", &[&good[..], &[0x50, 0x00]].concat());
+    refused("an explicit default", &[&good[..], &[0x68, 0x00]].concat());
     refused("a field twice", &[&good[..2], &good[..]].concat());
     refused("a number longer than needed", &[&[0x08, 0x81, 0x00], &good[2..]].concat());
     // Cut between its last fields, which may be absent (34, 10 and 4 bytes), it is another proposal.
@@ -385,12 +498,18 @@ fn expiry_is_ahead_but_not_far() {
 }
 
 #[test]
-fn the_tweaks_of_a_message_in_order() {
-    let mut terms = small(1);
-    terms.tweaks = chain([([1; 32], false), ([2; 32], false), ([3; 32], true)]);
-    terms.tweaks.push(Tweak { follows: Some(0), x_only: true, scalar: [4; 32] });
-    terms.messages =
-        vec![Message::raw([1; 32], Some(2)), Message::raw([1; 32], Some(3)), Message::raw([1; 32], None)];
-    let path = |index| -> Vec<u8> { terms.tweak_path(index).iter().map(|tweak| tweak.scalar[0]).collect() };
-    assert_eq!([path(0), path(1), path(2), path(3)], [vec![1, 2, 3], vec![1, 4], vec![], vec![]]);
+fn key_sets_of_the_identity_keys_take_no_bytes() {
+    let terms = small(2);
+    let default = Proposal::new(terms.clone()).expect("valid terms");
+    let message: pb::Proposal = wire::decode(default.as_bytes(), "").expect("canonical");
+    assert!(message.key_sets.is_empty());
+    let mut as_given = terms.clone();
+    as_given.key_sets[0].order = KeyOrder::AsGiven;
+    let as_given = Proposal::new(as_given).expect("valid terms");
+    assert_eq!(as_given.as_bytes().len(), default.as_bytes().len() + 4);
+    let mut with_origin = terms;
+    let origin = KeyOrigin { fingerprint: [0; 4], path: Vec::new() };
+    with_origin.key_sets[0].participants[0].origin = Some(origin);
+    let proposal = Proposal::new(with_origin.clone()).expect("valid terms");
+    assert_eq!(*Proposal::decode(proposal.as_bytes()).expect("its own bytes").terms(), with_origin);
 }

@@ -3,17 +3,17 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use libmusig::error::{ProposalError, SignerError};
-use libmusig::protocol::crypto::key_set::{TweakForest, aggregate_key, taproot_tweak};
+use libmusig::error::SignerError;
+use libmusig::protocol::crypto::key_set::{Derivation, Taproot};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::crypto::nonce::SecretNonce;
 use libmusig::protocol::crypto::{NONCE, Round, Scheme, SessionKeys};
 use libmusig::protocol::envelope::{Content, envelope_id};
-use libmusig::protocol::proposal::{KeyOrder, Message, Proposal, Tweak};
+use libmusig::protocol::proposal::Message;
 use libmusig::signer::{LocalSigner, PartialRequest, SignTask, Signer};
 use libmusig::types::{SessionId, Signature, SignerKey};
 
-use test_support::party::{Choices, Party, chain, key_of, local, slices, terms};
+use test_support::party::{Choices, Party, key_of, local, slices};
 
 fn secret(number: u8) -> [u8; 32] {
     let mut secret = [0; 32];
@@ -71,11 +71,11 @@ fn a_secret_nonce_cannot_be_cloned() {
 fn sessions_of_any_size_sign() {
     for n in [1, 2, 3, 7, 40] {
         let party = Party::new(n, |terms| {
-            terms.tweaks = chain([([3; 32], false), ([4; 32], true)]);
+            let child = Derivation { path: vec![7], taproot: Taproot::None };
             terms.messages = vec![
-                Message::raw([1; 32], None),
-                Message::raw([2; 32], Some(1)),
-                Message::raw([2; 32], Some(0)),
+                Message::raw([1; 32]),
+                Message::with([2; 32], 0, Derivation::key_path([7])),
+                Message::with([2; 32], 0, child),
             ];
         });
         let round = party.round(&party.nonces(0));
@@ -94,8 +94,8 @@ fn sessions_of_any_size_sign() {
 #[test]
 fn a_signer_that_knows_no_scheme_gives_the_same_signature() {
     let mut party = Party::new(3, |terms| {
-        terms.tweaks = chain([([3; 32], true)]);
-        terms.messages = vec![Message::raw([1; 32], Some(0)), Message::raw([2; 32], None)];
+        let output = Derivation { path: Vec::new(), taproot: Taproot::MerkleRoot([3; 32]) };
+        terms.messages = vec![Message::with([1; 32], 0, output), Message::raw([2; 32])];
     });
     party.keys = Arc::new(Opaque(Arc::clone(&party.keys)));
     let nonces = party.nonces(0);
@@ -290,7 +290,7 @@ fn a_round_over_other_nonces_of_this_key_is_not_signed() {
 #[test]
 fn rounds_blame_the_first_bad_nonces() {
     let party = Party::new(3, |terms| {
-        terms.messages = vec![Message::raw([1; 32], None), Message::raw([2; 32], None)];
+        terms.messages = vec![Message::raw([1; 32]), Message::raw([2; 32])];
     });
     let good = party.nonces(0);
     let begin = |nonces: &[Vec<u8>]| party.keys.begin_round(&slices(nonces)).map(drop);
@@ -313,7 +313,7 @@ fn rounds_blame_the_first_bad_nonces() {
 #[test]
 fn partials_of_the_wrong_form_do_not_verify() {
     let party = Party::new(2, |terms| {
-        terms.messages = vec![Message::raw([1; 32], None), Message::raw([2; 32], None)];
+        terms.messages = vec![Message::raw([1; 32]), Message::raw([2; 32])];
     });
     let round = party.round(&party.nonces(0));
     let good = party.partials(0, &round);
@@ -331,73 +331,6 @@ fn partials_of_the_wrong_form_do_not_verify() {
     assert_eq!(round.aggregate(&[&good[0]]), None);
     assert_eq!(round.aggregate(&[&good[0], &good[1], &good[1]]), None);
     assert!(round.aggregate(&slices(&good)).is_some());
-}
-
-#[test]
-fn tweaks_that_cannot_be_applied_are_refused() {
-    let order = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
-    let order: [u8; 32] = libmusig::types::from_hex(order).expect("hex");
-    let aggregate = |tweaks: Vec<Tweak>, used: Option<usize>| {
-        let mut terms = terms(vec![key_of(1)]);
-        terms.tweaks = tweaks;
-        terms.messages = vec![Message::raw([1; 32], used)];
-        Musig2.aggregate_keys(&Proposal::new(terms).expect("valid terms")).map(drop)
-    };
-    let plain = |scalar| Tweak { follows: None, x_only: false, scalar };
-    assert_eq!(
-        aggregate(vec![plain([1; 32]), plain(order)], Some(0)),
-        Err(ProposalError::Tweak { index: 1 })
-    );
-    assert_eq!(aggregate(vec![plain([0; 32])], Some(0)), Ok(()));
-    // BIP-327: with one signer the aggregate key is a·P, for a known a; its negation leads to infinity.
-    let vector: [u8; 32] =
-        libmusig::types::from_hex("252e4bd67410a76cdf933d30eaa1608214037f1b105a013eccd3c5c184a6110b")
-            .expect("hex");
-    let key: SignerKey =
-        "03935f972da013f80ae011890fa89b67a27b7be6ccb24d3274d18b2d4067f261a9".parse().expect("a key");
-    let mut terms = terms(vec![key]);
-    terms.tweaks = vec![plain([1; 32]), plain(vector)];
-    terms.messages = vec![Message::raw([1; 32], Some(1))];
-    let refused = Musig2.aggregate_keys(&Proposal::new(terms).expect("valid terms")).err();
-    assert_eq!(refused, Some(ProposalError::Tweak { index: 1 }));
-    let mut forest = TweakForest::new(aggregate_key(&[key], KeyOrder::Sorted).expect("one key"));
-    assert_eq!(forest.push(plain(vector)), Err(ProposalError::Tweak { index: 0 }));
-    assert_eq!(forest.push(plain(order)), Err(ProposalError::Tweak { index: 0 }));
-}
-
-#[test]
-fn a_forest_of_tweaks_shares_prefixes_and_foretells_the_keys() {
-    let signers: Vec<_> = (1..=3).map(key_of).collect();
-    let aggregate = aggregate_key(&signers, KeyOrder::Sorted).expect("three keys");
-    let mut forest = TweakForest::new(aggregate);
-    let first = forest.derive(&[0, 5]).expect("unhardened");
-    let first = forest.taproot(first, None).expect("in range");
-    let second = forest.derive(&[0, 6]).expect("unhardened");
-    let second = forest.taproot(second, Some([1; 32])).expect("in range");
-    assert_eq!(forest.derive(&[]), Ok(None));
-    assert_eq!(forest.derive(&[0, 5]), Ok(Some(1)));
-    assert!(matches!(forest.derive(&[1 << 31]), Err(ProposalError::Index { .. })));
-    assert!(matches!(forest.taproot(Some(9), None), Err(ProposalError::Index { .. })));
-    let keys = [first, second].map(|node| *forest.key(Some(node)).expect("it exists").x_only());
-    let internal = forest.key(Some(1)).expect("it exists");
-
-    let mut terms = terms(signers);
-    terms.tweaks = forest.into_tweaks();
-    assert_eq!(terms.tweaks.len(), 5, "the step 0 is there once");
-    assert_eq!(terms.tweaks[first].scalar, taproot_tweak(internal.x_only(), None).scalar);
-    terms.messages = vec![Message::raw([1; 32], Some(first)), Message::raw([1; 32], Some(second))];
-    let proposal = Proposal::new(terms).expect("valid terms");
-    let aggregated = Musig2.aggregate_keys(&proposal).expect("valid tweaks");
-    assert_eq!([aggregated.output_key(0), aggregated.output_key(1)], keys);
-}
-
-#[test]
-fn aggregate_key_wants_one_to_128_keys() {
-    for count in [0, 129] {
-        let refused = aggregate_key(&vec![key_of(1); count], KeyOrder::Sorted);
-        assert!(matches!(refused, Err(ProposalError::Limit { what: "signers", .. })));
-    }
-    assert!(aggregate_key(&vec![key_of(1); 128], KeyOrder::AsGiven).is_ok());
 }
 
 #[test]
@@ -445,24 +378,4 @@ fn tasks_make_envelopes_and_hold_back_a_wrong_partial() {
     let round = party.round(&nonces);
     let task = SignTask::Partial { request: party.partial_request(0, 1, &round), transcript: [4; 32] };
     assert_eq!(task.run(&faulty).err(), Some(SignerError::InvalidPartial));
-}
-
-#[test]
-fn keys_are_aggregated_in_the_order_that_the_proposal_says() {
-    let reverse = |terms: &mut libmusig::protocol::proposal::Terms| {
-        terms.signers.reverse();
-    };
-    let output = |change: &dyn Fn(&mut libmusig::protocol::proposal::Terms)| {
-        let mut terms = terms((1..=3).map(key_of).collect());
-        change(&mut terms);
-        let proposal = Proposal::new(terms).expect("valid terms");
-        Musig2.aggregate_keys(&proposal).expect("valid").output_key(0)
-    };
-    assert_eq!(output(&|_| ()), output(&reverse));
-    let given = output(&|terms| terms.key_order = KeyOrder::AsGiven);
-    let reversed = output(&|terms| {
-        terms.key_order = KeyOrder::AsGiven;
-        reverse(terms);
-    });
-    assert_ne!(given, reversed);
 }

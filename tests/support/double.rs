@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use libmusig::error::{ProposalError, SignerError};
 use libmusig::protocol::crypto::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
-use libmusig::protocol::proposal::{Message, Proposal, SpentOutput, TransactionTerms};
+use libmusig::protocol::proposal::{Derivation, KeyOrder, Message, Proposal, SpentOutput, TransactionTerms};
 use libmusig::protocol::transaction::{TransactionCodec, TransactionInfo};
 use libmusig::signer::{NonceRequest, PartialRequest, Signer};
 use libmusig::types::{OutPoint, SessionId, Signature, SignedTransaction, SignerKey, Txid};
@@ -57,14 +57,30 @@ impl Scheme for Double {
     }
 
     fn aggregate_keys(&self, proposal: &Proposal) -> Result<Arc<dyn SessionKeys>, ProposalError> {
-        let mut keys: Vec<_> = proposal.signers.clone();
-        keys.sort_unstable();
-        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes().as_slice()).collect();
-        let key = hash(2, &keys);
+        let key = |message: &Message| {
+            let key_set = &proposal.key_sets[message.key_set];
+            let mut keys = key_set.keys();
+            if key_set.order == KeyOrder::Sorted {
+                keys.sort_unstable();
+            }
+            let mut parts: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes().as_slice()).collect();
+            // Most sessions of a simulation derive nothing, and are to be quick.
+            let derivation = match message.derivation == Derivation::default() {
+                true => String::new(),
+                false => format!("{:?}", message.derivation),
+            };
+            parts.push(derivation.as_bytes());
+            hash(2, &parts)
+        };
+        let participants = (0..proposal.messages.len()).flat_map(|message| {
+            let keys = &proposal.key_sets[proposal.messages[message].key_set].participants;
+            keys.iter().map(|participant| participant.key)
+        });
         Ok(Arc::new(Keys(Arc::new(Inner {
             session: proposal.id(),
-            key,
-            signers: proposal.signers.clone(),
+            keys: proposal.messages.iter().map(key).collect(),
+            signers: proposal.signers.len(),
+            participants: participants.collect(),
             digests: proposal.messages.iter().map(|message| message.digest).collect(),
         }))))
     }
@@ -73,8 +89,11 @@ impl Scheme for Double {
 #[derive(Debug)]
 struct Inner {
     session: SessionId,
-    key: [u8; 32],
-    signers: Vec<SignerKey>,
+    /// By message.
+    keys: Vec<[u8; 32]>,
+    signers: usize,
+    /// All of the first message, then all of the next.
+    participants: Vec<SignerKey>,
     digests: Vec<[u8; 32]>,
 }
 
@@ -82,14 +101,14 @@ struct Inner {
 struct Keys(Arc<Inner>);
 
 impl SessionKeys for Keys {
-    fn output_key(&self, _: usize) -> [u8; 32] {
-        self.0.key
+    fn output_key(&self, index: usize) -> [u8; 32] {
+        self.0.keys[index]
     }
 
     fn begin_round(&self, nonces: &[&[u8]]) -> Result<Arc<dyn Round>, usize> {
         let messages = self.0.digests.len();
-        if nonces.len() != self.0.signers.len() {
-            return Err(nonces.len().min(self.0.signers.len()));
+        if nonces.len() != self.0.signers {
+            return Err(nonces.len().min(self.0.signers));
         }
         for (signer, nonces) in nonces.iter().enumerate() {
             let usable = |nonce: &[u8]| matches!(nonce[0], 2 | 3) && matches!(nonce[33], 2 | 3);
@@ -110,9 +129,9 @@ impl SessionKeys for Keys {
 
     fn verify_signatures(&self, signatures: &[Signature]) -> bool {
         signatures.len() == self.0.digests.len()
-            && signatures.iter().zip(&self.0.digests).all(|(signature, digest)| {
+            && signatures.iter().zip(&self.0.digests).zip(&self.0.keys).all(|((signature, digest), key)| {
                 let (nonce, proof) = signature.0.split_at(32);
-                hash(5, &[&self.0.key, digest, nonce]) == *proof
+                hash(5, &[key, digest, nonce]) == *proof
             })
     }
 
@@ -131,7 +150,7 @@ struct Attempt {
 impl Attempt {
     fn partial(&self, signer: usize, message: usize) -> [u8; 32] {
         let nonce = &self.nonces[signer][message * NONCE..][..NONCE];
-        let key = self.keys.signers[signer].as_bytes();
+        let key = self.keys.participants[message * self.keys.signers + signer].as_bytes();
         hash(4, &[key, nonce, &self.aggregates[message], &self.keys.digests[message]])
     }
 }
@@ -156,13 +175,13 @@ impl Round for Attempt {
         if partials.len() != self.nonces.len() || !partials.iter().enumerate().all(valid) {
             return None;
         }
-        let signature = |(aggregate, digest): (&[u8; 32], &[u8; 32])| {
+        let signature = |((aggregate, digest), key): ((&[u8; 32], &[u8; 32]), &[u8; 32])| {
             let mut bytes = [0; 64];
             bytes[..32].copy_from_slice(aggregate);
-            bytes[32..].copy_from_slice(&hash(5, &[&self.keys.key, digest, aggregate]));
+            bytes[32..].copy_from_slice(&hash(5, &[key, digest, aggregate]));
             Signature(bytes)
         };
-        Some(self.aggregates.iter().zip(&self.keys.digests).map(signature).collect())
+        Some(self.aggregates.iter().zip(&self.keys.digests).zip(&self.keys.keys).map(signature).collect())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -262,7 +281,7 @@ impl Signer for DoubleSigner {
         }
         let mut log = self.log.lock().expect("no call panics");
         for (message, (nonce, aggregate)) in nonces.chunks_exact(NONCE).zip(&round.aggregates).enumerate() {
-            let challenge = hash(9, &[aggregate, &round.keys.digests[message], &round.keys.key]);
+            let challenge = hash(9, &[aggregate, &round.keys.digests[message], &round.keys.keys[message]]);
             let used =
                 log.answered.entry((hash(10, &[nonce, self.key.as_bytes()]), message)).or_insert(challenge);
             if *used != challenge {
@@ -292,8 +311,7 @@ pub fn transaction(spends: &[OutPoint], rest: &[u8]) -> (TransactionTerms, Vec<M
         unsigned.extend(spent.vout.to_be_bytes());
     }
     unsigned.extend(rest);
-    let message =
-        |input: u32| Message { input, ..Message::raw(hash(7, &[&unsigned, &input.to_be_bytes()]), None) };
+    let message = |input: u32| Message { input, ..Message::raw(hash(7, &[&unsigned, &input.to_be_bytes()])) };
     let messages = (0..spends.len() as u32).map(message).collect();
     let spent = spends.iter().map(|_| SpentOutput { value: 1, script: vec![1] }).collect();
     (TransactionTerms { unsigned, spent }, messages)

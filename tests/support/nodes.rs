@@ -121,7 +121,7 @@ pub fn wait_complete(node: &Node, session: SessionId) {
 
 /// A raw message.
 pub fn message(byte: u8) -> Message {
-    Message::raw([byte; 32], None)
+    Message::raw([byte; 32])
 }
 
 /// Says that a test cannot run here. With `MUSIG_REQUIRE_ALL=1` in the environment that is a failure.

@@ -9,7 +9,7 @@ use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::crypto::{NONCE, Round, Scheme, SessionKeys};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
-use libmusig::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms, Tiers, Tweak};
+use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms, Tiers};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::types::{SignerKey, UnixMillis};
 
@@ -75,10 +75,9 @@ pub fn terms(signers: Vec<SignerKey>) -> Terms {
     Terms {
         entropy: [7; 32],
         proposer: 0,
+        key_sets: vec![KeySet::new(&signers)],
         signers,
-        key_order: KeyOrder::Sorted,
-        tweaks: Vec::new(),
-        messages: vec![Message::raw([9; 32], None)],
+        messages: vec![Message::raw([9; 32])],
         transaction: None,
         election_method: ElectionMethod::Lexicographic,
         failover: FailoverPolicy {
@@ -92,10 +91,10 @@ pub fn terms(signers: Vec<SignerKey>) -> Terms {
     }
 }
 
-/// Tweaks that follow each other.
-pub fn chain(tweaks: impl IntoIterator<Item = ([u8; 32], bool)>) -> Vec<Tweak> {
-    let with_index = tweaks.into_iter().enumerate();
-    with_index.map(|(i, (scalar, x_only))| Tweak { follows: i.checked_sub(1), x_only, scalar }).collect()
+/// Terms with other signers, who sign with their identity keys.
+pub fn with_signers(terms: &mut Terms, signers: Vec<SignerKey>) {
+    terms.key_sets = vec![KeySet::new(&signers)];
+    terms.signers = signers;
 }
 
 /// The key of a small secret.
@@ -128,7 +127,7 @@ impl Party {
         let mut terms = terms(signers.iter().map(|signer| signer.public_key()).collect());
         change(&mut terms);
         let proposal = Proposal::new(terms).expect("valid terms");
-        let keys = Musig2.aggregate_keys(&proposal).expect("valid tweaks");
+        let keys = Musig2.aggregate_keys(&proposal).expect("valid key sets");
         Self { proposal, keys, signers }
     }
 

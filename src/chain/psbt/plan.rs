@@ -11,9 +11,10 @@ use bitcoin::{Script, Transaction, TxOut};
 use super::error::{Field, MapName, PsbtError};
 use super::rules::{self, input};
 use super::{Psbt, limits};
-use crate::chain::keys::{Derivation, KeyOrigin, KeySet, Participant, TaprootTweak, fingerprint};
+use crate::chain::keys::fingerprint;
 use crate::protocol::crypto::aggregate::{AggregateKey, AggregateRound};
-use crate::protocol::proposal::{KeyOrder, SighashType, SpentOutput};
+use crate::protocol::crypto::key_set::{Derivation, KeyOrder, KeyOrigin, KeySet, Participant, Taproot};
+use crate::protocol::proposal::{SighashType, SpentOutput};
 use crate::types::{Signature, SignerKey};
 
 /// One MuSig2 signature that an input can be spent with.
@@ -134,12 +135,12 @@ impl Psbt {
 
     fn plan_input(&self, index: usize, hashes: &mut Hashes<'_>) -> Result<Option<Musig2Spend>, PsbtError> {
         let Some(spend) = self.key_path_spend(index, hashes)? else { return Ok(None) };
-        if matches!(spend.derivation.taproot, TaprootTweak::MerkleRoot(_)) {
+        if matches!(spend.derivation.taproot, Taproot::MerkleRoot(_)) {
             return Err(PsbtError::ScriptTree { input: index });
         }
-        match spend.key_set.repeated() {
-            Some(_) => Err(PsbtError::RepeatedParticipant { input: index }),
-            None => Ok(Some(spend)),
+        match spend.key_set.check() {
+            Err(_) => Err(PsbtError::RepeatedParticipant { input: index }),
+            Ok(()) => Ok(Some(spend)),
         }
     }
 
@@ -194,18 +195,18 @@ impl Psbt {
                 let x_only = *derived.key().x_only();
                 let mut found = Vec::new();
                 if x_only == facts.output_key {
-                    found.push((TaprootTweak::None, derived.key(), None));
+                    found.push((Taproot::None, derived.key(), None));
                 } else if Some(x_only) == facts.internal {
                     let wrong = PsbtError::OutputKey { input: index };
                     let tweaked = derived.taproot(facts.merkle_root).map_err(|_| wrong.clone())?;
                     if *tweaked.key().x_only() != facts.output_key {
                         return Err(wrong);
                     }
-                    let tweak = facts.merkle_root.map_or(TaprootTweak::KeyPath, TaprootTweak::MerkleRoot);
+                    let tweak = facts.merkle_root.map_or(Taproot::KeyPath, Taproot::MerkleRoot);
                     found.push((tweak, tweaked.key(), None));
                 }
                 let leaves = facts.leaves.get(&x_only).into_iter().flatten();
-                found.extend(leaves.map(|leaf| (TaprootTweak::None, derived.key(), Some(*leaf))));
+                found.extend(leaves.map(|leaf| (Taproot::None, derived.key(), Some(*leaf))));
                 for (taproot, key, leaf) in found {
                     hashes.count()?;
                     spends.push(Musig2Spend {
@@ -262,7 +263,7 @@ impl Psbt {
     /// Errors: [`PsbtError::MissingNonce`], [`PsbtError::RepeatedParticipant`].
     pub fn round(&self, spend: &Musig2Spend) -> Result<AggregateRound, PsbtError> {
         let input = spend.input;
-        if spend.key_set.repeated().is_some() {
+        if spend.key_set.check().is_err() {
             return Err(PsbtError::RepeatedParticipant { input });
         }
         let known = self.nonces(input);
@@ -360,16 +361,8 @@ impl Musig2Spend {
     }
 
     fn aggregate_key(&self) -> Result<AggregateKey, PsbtError> {
-        let unrelated = PsbtError::Unrelated { input: self.input };
-        let make = || {
-            let derived = AggregateKey::new(&self.key_set.keys())?.derive(&self.derivation.path)?;
-            match self.derivation.taproot {
-                TaprootTweak::None => Ok(derived),
-                TaprootTweak::KeyPath => derived.taproot(None),
-                TaprootTweak::MerkleRoot(root) => derived.taproot(Some(root)),
-            }
-        };
-        make().map_err(|_: crate::error::ProposalError| unrelated)
+        let key_set = KeySet { order: KeyOrder::AsGiven, ..self.key_set.clone() };
+        key_set.derive(&self.derivation).map_err(|_| PsbtError::Unrelated { input: self.input })
     }
 }
 

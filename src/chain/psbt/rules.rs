@@ -5,9 +5,9 @@ use bitcoin::{Transaction, TxOut, Witness};
 
 use super::error::{Field, MapName, PsbtError};
 use super::maps::{Entry, compact_size};
-use crate::chain::keys::KeyOrigin;
 use crate::chain::psbt::limits;
 use crate::protocol::crypto::aggregate::{AggregateKey, is_partial_signature, is_public_nonce};
+use crate::protocol::crypto::key_set::KeyOrigin;
 use crate::types::SignerKey;
 
 /// Key types of the global map.

@@ -33,7 +33,10 @@ pub(super) fn all() -> Vec<(String, Error)> {
     for (name, error) in each!(ProposalError:
         Encoding(""), Limit { what: "", actual: 0, least: 0, most: 0 },
         Key { index: 0, source: InvalidKey { length: 0 } }, DuplicateKey { first: 0, second: 1 },
-        Index { what: "", index: 0 }, Tweak { index: 0 }, AimedKey { signer: 0 }, BroadcastTimeout { actual: Duration::ZERO },
+        Index { what: "", index: 0 },
+        ParticipantKey { key_set: 0, signer: 0, source: InvalidKey { length: 0 } }, SameKeySet { first: 0, second: 1 },
+        UnusedKeySet { index: 0 }, HardenedChild { number: 0 }, Derivation, KeyNotHeld { key: key }, AimedKey { signer: 0 },
+        BroadcastTimeout { actual: Duration::ZERO },
         Expiry { expires_at: UnixMillis(0), now: UnixMillis(0) }, Unknown { what: "", value: 0 },
         Transaction(text()), FailoverNeedsFixedTransaction(text()), NotASigner,
     ) {

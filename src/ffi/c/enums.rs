@@ -389,11 +389,43 @@ enumeration!(musig_log_level is tracing::Level {
 pub enum musig_key_order {
     /// Sorted, as BIP-390's musig() descriptor asks for. The default.
     SORTED = 0,
-    /// As the proposal lists them.
+    /// As the key set lists them.
     AS_GIVEN = 1,
 }
 
 enumeration!(musig_key_order is KeyOrder { SORTED: KeyOrder::Sorted, AS_GIVEN: KeyOrder::AsGiven });
+
+/// BIP-341, applied to a key.
+/// cbindgen:rename-all=prefix:MUSIG_TAPROOT_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_taproot {
+    /// Nothing: the key is itself the key of an output, or signs something else.
+    NONE = 0,
+    /// The key is the internal key of an output without scripts.
+    KEY_PATH = 1,
+    /// The key is the internal key of an output with scripts, of which the merkle root is given.
+    MERKLE_ROOT = 2,
+}
+
+enumeration!(musig_taproot { NONE, KEY_PATH, MERKLE_ROOT });
+
+/// The network that an address is of.
+/// cbindgen:rename-all=prefix:MUSIG_NETWORK_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_network {
+    /// The main network.
+    MAINNET = 0,
+    /// The test network.
+    TESTNET = 1,
+    /// Signet.
+    SIGNET = 2,
+    /// A network for regression tests.
+    REGTEST = 3,
+}
+
+enumeration!(musig_network { MAINNET, TESTNET, SIGNET, REGTEST });
 
 /// BIP-341 hash types that leave the transaction fixed.
 /// cbindgen:rename-all=prefix:MUSIG_SIGHASH_

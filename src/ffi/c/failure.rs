@@ -37,7 +37,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         use musig_status_code::*;
         let status = match &error {
-            Error::Proposal(ProposalError::Key { .. }) => INVALID_KEY,
+            Error::Proposal(ProposalError::Key { .. } | ProposalError::ParticipantKey { .. }) => INVALID_KEY,
             Error::Proposal(_) => PROPOSAL,
             Error::Wire(_) => WIRE,
             Error::Signer(SignerError::Locked) => SIGNER_LOCKED,

@@ -205,7 +205,7 @@ mod tests {
     fn proposal() -> Proposal {
         let signer = crate::signer::LocalSigner::new([1; 32]).expect("is a secret key");
         let key = crate::signer::Signer::public_key(&signer);
-        let message = crate::protocol::proposal::Message::raw([2; 32], None);
+        let message = crate::protocol::proposal::Message::raw([2; 32]);
         crate::node::SessionRequest::messages(vec![key], vec![message])
             .into_proposal(&key, UnixMillis(1))
             .expect("is a proposal")

@@ -19,6 +19,7 @@ pub mod event;
 mod failure;
 mod fields;
 mod handle;
+pub mod key_set;
 pub mod keys;
 pub mod log;
 pub mod metrics;

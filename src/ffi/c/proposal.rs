@@ -8,11 +8,11 @@ use super::enums::{musig_election_method, musig_key_order, musig_sighash, musig_
 use super::error::musig_error;
 use super::failure::{Failure, Outcome};
 use super::handle::{add_reference, release};
+use super::key_set::{derivation, musig_derivation, musig_key_set};
 use super::status::{musig_status, musig_status_code};
-use super::version::MUSIG_NO_TWEAK;
 use crate::node::{Content, SessionRequest};
 use crate::protocol::limits;
-use crate::protocol::proposal::{FailoverPolicy, Message, SpentOutput, Tiers, Tweak};
+use crate::protocol::proposal::{FailoverPolicy, Message, SpentOutput, Tiers};
 
 /// A proposal: the terms of a session to be created. Terms that are not set have defaults.
 pub struct musig_proposal(Mutex<SessionRequest>);
@@ -52,17 +52,17 @@ macro_rules! signers {
     }};
 }
 
-/// Creates a proposal to sign 32-byte messages with the signers' aggregate key, optionally tweaked.
+/// Creates a proposal to sign 32-byte messages with the aggregate of the signers' identity keys.
 ///
-/// The session yields signatures and turns; the applications build and broadcast the transaction.
+/// musig_proposal_add_message adds messages that other keys sign. The session yields signatures and turns; the applications build and broadcast the transaction.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if there are too many signers or
 ///          messages.
 /// Out:     out: the proposal; release it with musig_proposal_free.
 /// In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
 ///          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
-///          messages: the messages to sign, 32 bytes each.
-///          messages_count: number of messages (not bytes), 1 to MUSIG_MAX_MESSAGES.
+///          messages: the messages to sign, 32 bytes each; may be NULL if there are none yet.
+///          messages_count: number of messages (not bytes), at most MUSIG_MAX_MESSAGES.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_new_messages(
@@ -77,8 +77,8 @@ pub unsafe extern "C" fn musig_proposal_new_messages(
         let out = out!(out);
         let signers = signers!(signers, signers_count);
         let bytes = total(messages_count, 32, limits::MESSAGES, "messages_count")?;
-        let messages = array!(messages, bytes);
-        let messages = messages.chunks_exact(32).map(|digest| Message::raw(fixed(digest), None)).collect();
+        let messages = array!(optional messages, bytes);
+        let messages = messages.chunks_exact(32).map(|digest| Message::raw(fixed(digest)));
         out.give(musig_proposal::new(SessionRequest::messages(signers, messages)));
         Ok(())
     })
@@ -87,8 +87,8 @@ pub unsafe extern "C" fn musig_proposal_new_messages(
 /// Creates a proposal to sign all inputs of a transaction that pay to the signers' key, by the Taproot key path
 /// (BIP-341).
 ///
-/// Every node computes the signature hashes itself. Without musig_proposal_add_tweak the key is the aggregate key with
-/// the BIP-341 tweak and no scripts.
+/// Every node computes the signature hashes itself. Without musig_proposal_add_derivation these are the inputs that spend
+/// outputs without scripts whose internal key is the aggregate of the identity keys, or of a key set that is added.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a limit is exceeded. The
 ///          transaction itself is checked by musig_node_create_session.
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn musig_proposal_new_transaction(
     })
 }
 
-/// Sets the order of key aggregation.
+/// Sets the order in which the identity keys are aggregated.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if the order is unknown.
 /// In:      proposal: the proposal.
@@ -295,80 +295,103 @@ pub unsafe extern "C" fn musig_proposal_set_replaces(
     })
 }
 
-/// Adds a tweak (BIP-327 ApplyTweak).
+/// Adds a key set.
 ///
-/// In a proposal of a transaction the tweaked keys are matched with the outputs that its inputs spend; in one of
-/// messages, musig_proposal_set_message_tweak assigns tweaks to messages.
+/// Key set 0 is the signers' identity keys. The session's terms have the key sets that sign a message, and no others.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if follows is not an earlier tweak, or there are too many.
+/// Returns: MUSIG_STATUS_OK.
 /// In:      proposal: the proposal.
-/// Out:     out: the index of the tweak.
-/// In:      follows: the index of the preceding tweak, or MUSIG_NO_TWEAK.
-///          x_only: is_xonly_t of BIP-327: 1 for BIP-341, 0 for BIP-32 (BIP-328).
-///          scalar: the 32 bytes of a scalar less than the order of secp256k1, big-endian.
+/// Out:     out: the index of the key set in this proposal: 1 for the first one added, then 2, ...
+/// In:      key_set: the key set, which is copied. It needs one key for each signer.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_proposal_add_tweak(
+pub unsafe extern "C" fn musig_proposal_add_key_set(
     proposal: *const musig_proposal,
     out: *mut u32,
-    follows: u32,
-    x_only: i32,
-    scalar: *const u8,
+    key_set: *const musig_key_set,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (proposal, out, scalar) = (get!(proposal), out!(out), fixed(array!(scalar, 32)));
-        let x_only = flag(x_only, "x_only")?;
-        let mut request = proposal.lock();
-        let index = request.tweaks.as_ref().map_or(0, Vec::len);
-        let follows = tweak_index(follows, index, "follows")?;
-        if index >= limits::TWEAKS {
-            return Err(Failure::invalid(format!("a proposal has at most {} tweaks", limits::TWEAKS)));
-        }
-        request.tweaks.get_or_insert_default().push(Tweak { follows, x_only, scalar });
-        out.set(index as u32);
+        let (proposal, out, key_set) = (get!(proposal), out!(out), get!(key_set));
+        let key_set = key_set.lock().clone();
+        let key_sets = &mut proposal.lock().key_sets;
+        key_sets.push(key_set);
+        out.set(key_sets.len() as u32);
         Ok(())
     })
 }
 
-fn tweak_index(index: u32, count: usize, name: &str) -> Outcome<Option<usize>> {
-    match index {
-        MUSIG_NO_TWEAK => Ok(None),
-        index if (index as usize) < count => Ok(Some(index as usize)),
-        index => Err(Failure::invalid(format!("{name} is {index}; there are {count} tweaks"))),
+/// Refuses a key set that was not added.
+fn check_key_set(request: &SessionRequest, index: u32) -> Outcome<usize> {
+    let count = request.key_sets.len();
+    if index as usize <= count {
+        return Ok(index as usize);
     }
+    let message = format!("there is no key set {index}; 0 is the identity keys, and {count} were added");
+    Err(Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message))
 }
 
-/// Sets the last tweak of the key that a message is signed with.
+/// Adds a message to sign, with the key set and the derivation that make its final key.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the message does not exist;
-///          MUSIG_STATUS_INVALID_ARGUMENT if the tweak does not exist; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of a
-///          transaction.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the key set does not exist; MUSIG_STATUS_INVALID_ARGUMENT
+///          if there are too many messages; MUSIG_STATUS_PROPOSAL for a hardened child number; MUSIG_STATUS_NO_SUCH_FIELD
+///          for a proposal of a transaction.
 /// In:      proposal: the proposal.
-///          message: the index of the message.
-///          tweak: the index of the tweak, or MUSIG_NO_TWEAK for the aggregate key itself.
+///          digest: the 32 bytes to sign.
+///          key_set: the index of the key set; 0 is the identity keys.
+///          derivation: the derivation; may be NULL for the aggregate key itself.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_proposal_set_message_tweak(
+pub unsafe extern "C" fn musig_proposal_add_message(
     proposal: *const musig_proposal,
-    message: u32,
-    tweak: u32,
+    digest: *const u8,
+    key_set: u32,
+    derivation: *const musig_derivation,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let proposal = get!(proposal);
+        let (proposal, digest) = (get!(proposal), fixed(array!(digest, 32)));
+        let derivation = derivation!(derivation);
         let mut request = proposal.lock();
-        let tweak = tweak_index(tweak, request.tweaks.as_ref().map_or(0, Vec::len), "tweak")?;
+        let key_set = check_key_set(&request, key_set)?;
         let Content::Messages(messages) = &mut request.content else {
-            let message = "the inputs of a transaction find their tweaks themselves";
+            let message = "the messages of a transaction are made of its inputs; add a derivation for them";
             return Err(Failure::new(musig_status_code::NO_SUCH_FIELD, message));
         };
-        let count = messages.len();
-        let message = messages.get_mut(message as usize).ok_or_else(|| {
-            let text = format!("there is no message {message} among {count}");
-            Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, text)
-        })?;
-        message.tweak = tweak;
+        if messages.len() >= limits::MESSAGES {
+            return Err(Failure::invalid(format!("a proposal has at most {} messages", limits::MESSAGES)));
+        }
+        messages.push(Message::with(digest, key_set, derivation));
+        Ok(())
+    })
+}
+
+/// Adds an output key to those whose coins the inputs of a transaction may spend.
+///
+/// There may be any number: those that no input needs are left out.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the key set does not exist; MUSIG_STATUS_PROPOSAL for a
+///          hardened child number; MUSIG_STATUS_NO_SUCH_FIELD for a proposal of messages.
+/// In:      proposal: the proposal.
+///          key_set: the index of the key set; 0 is the identity keys.
+///          derivation: the derivation; MUSIG_TAPROOT_KEY_PATH for an output without scripts.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_proposal_add_derivation(
+    proposal: *const musig_proposal,
+    key_set: u32,
+    derivation: *const musig_derivation,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (proposal, derivation) = (get!(proposal), sized!(derivation).read()?);
+        let mut request = proposal.lock();
+        let key_set = check_key_set(&request, key_set)?;
+        if !matches!(request.content, Content::Transaction { .. }) {
+            let message = "each message names its own derivation; add it with the message";
+            return Err(Failure::new(musig_status_code::NO_SUCH_FIELD, message));
+        }
+        request.derivations.push((key_set, derivation));
         Ok(())
     })
 }

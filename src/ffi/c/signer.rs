@@ -14,7 +14,7 @@ use crate::protocol::crypto::{NONCE, PARTIAL};
 use crate::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use crate::types::{SessionId, Signature, SignerKey};
 
-/// A signer: one secret key, in memory or behind callbacks.
+/// A signer: its secret keys, in memory or behind callbacks.
 pub struct musig_signer(pub(super) Kind);
 
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub struct musig_signing_request {
     pub struct_size: u32,
     /// The attempt, counted from 0. Nonces are made once per attempt of a session.
     pub attempt: u32,
-    /// The signer index of the key.
+    /// The signer index.
     pub signer: u32,
     /// Number of messages.
     pub messages_count: u32,
@@ -54,6 +54,8 @@ pub struct musig_signing_request {
     pub proposal_length: usize,
     /// The digests to sign, 32 bytes per message.
     pub digests: *const u8,
+    /// The participant keys by which this signer signs, 33 bytes per message.
+    pub participant_keys: *const u8,
     /// The x-only keys under which the signatures verify, 32 bytes per message.
     pub output_keys: *const u8,
     /// BIP-327 aggregate nonces, 66 bytes per message; NULL in make_nonces.
@@ -127,6 +129,10 @@ impl Foreign {
         let digests: Vec<u8> = proposal.messages.iter().flat_map(|message| message.digest).collect();
         let output_keys: Vec<u8> =
             (0..proposal.messages.len()).flat_map(|index| keys.output_key(index)).collect();
+        let participant_keys: Vec<u8> = (0..proposal.messages.len())
+            .filter_map(|message| proposal.participant_key(message, signer))
+            .flat_map(|key| *key.as_bytes())
+            .collect();
         let request = musig_signing_request {
             struct_size: size_of::<musig_signing_request>() as u32,
             attempt,
@@ -136,6 +142,7 @@ impl Foreign {
             proposal: proposal.as_bytes().as_ptr(),
             proposal_length: proposal.as_bytes().len(),
             digests: digests.as_ptr(),
+            participant_keys: participant_keys.as_ptr(),
             output_keys: output_keys.as_ptr(),
             aggregate_nonces: nonces.map_or(std::ptr::null(), <[u8]>::as_ptr),
         };
@@ -265,7 +272,59 @@ pub unsafe extern "C" fn musig_signer_from_callbacks(
     })
 }
 
-/// Gets the public key of a signer.
+/// Adds the secret key of a participant key to a signer, also while a node runs with it.
+///
+/// From the first one on sessions are signed with participant keys alone, not with the identity key. After
+/// musig_signer_lock each is to be added again.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET if it is zero or not less than the order of secp256k1;
+///          MUSIG_STATUS_SIGNER for the identity key, and for too many; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks.
+/// In:      signer: the signer.
+/// Out:     out: the 33 bytes of the compressed public key.
+/// In:      secret: the 32 bytes of the secret key.
+/// Blocks:  until a signature in progress is complete.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_add_key(
+    signer: *const musig_signer,
+    out: *mut u8,
+    secret: *const u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (signer, out, secret) = (get!(signer), out!(out, 33), array!(secret, 32));
+        let key = signer.local()?.add_key(fixed(secret))?;
+        out.write(key.as_bytes())
+    })
+}
+
+/// Checks whether a signer signs sessions with a participant key, locked or not.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY.
+/// In:      signer: the signer.
+/// Out:     out: 1 if it does, else 0.
+/// In:      key: the 33 bytes of the compressed public key.
+/// Blocks:  until a signature in progress is complete.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_holds(
+    signer: *const musig_signer,
+    out: *mut i32,
+    key: *const u8,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (signer, out, key) = (get!(signer), out!(out), signer_keys(array!(key, 33))?[0]);
+        let holds = match &signer.0 {
+            Kind::Local(signer) => signer.holds(&key),
+            Kind::Foreign(signer) => signer.holds(&key),
+        };
+        out.set(holds.into());
+        Ok(())
+    })
+}
+
+/// Gets the identity key of a signer.
 ///
 /// Returns: MUSIG_STATUS_OK.
 /// In:      signer: the signer.
@@ -287,7 +346,7 @@ pub unsafe extern "C" fn musig_signer_public_key(
     })
 }
 
-/// Locks a signer: wipes its key and all its secret nonces.
+/// Locks a signer: wipes its keys and all its secret nonces.
 ///
 /// A node with a locked signer watches, relays and broadcasts. Attempts with unused nonces are restarted.
 ///
@@ -306,7 +365,7 @@ pub unsafe extern "C" fn musig_signer_lock(
     })
 }
 
-/// Unlocks a signer with its secret key.
+/// Unlocks a signer with the secret of its identity key.
 ///
 /// Call musig_node_announce afterwards.
 ///

@@ -1,12 +1,11 @@
 //! The terms of a session.
 
 use super::boundary::{choice, total};
-use super::enums::{
-    Enumeration, musig_election_method, musig_key_order, musig_sighash, musig_terms_field, musig_tiers,
-};
+use super::enums::{Enumeration, musig_election_method, musig_sighash, musig_terms_field, musig_tiers};
 use super::error::musig_error;
 use super::failure::Failure;
 use super::handle::{add_reference, release};
+use super::key_set::{musig_derivation, musig_key_set};
 use super::proposal::musig_spent_output;
 use super::status::{musig_status, musig_status_code};
 use crate::protocol::limits;
@@ -40,8 +39,8 @@ pub struct musig_terms_info {
     pub messages_count: u32,
     /// Number of outputs that the transaction spends; 0 for a proposal of messages.
     pub spent_count: u32,
-    /// A musig_key_order.
-    pub key_order: i32,
+    /// Number of key sets, at least 1.
+    pub key_sets_count: u32,
     /// A musig_election_method.
     pub election_method: i32,
     /// 1, or 0 if only the elected coordinator is to broadcast.
@@ -73,16 +72,10 @@ pub struct musig_message {
     pub input: u32,
     /// A musig_sighash; MUSIG_SIGHASH_DEFAULT without a transaction.
     pub sighash: i32,
-}
-
-/// A tweak of a session's terms.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct musig_tweak {
-    /// A scalar less than the order of secp256k1, big-endian.
-    pub scalar: [u8; 32],
-    /// BIP-327's is_xonly_t.
-    pub x_only: i32,
+    /// The index of the key set that signs: see musig_terms_key_set.
+    pub key_set: u32,
+    /// What makes the final key of the key set's aggregate key: see musig_key_set_final_key.
+    pub derivation: musig_derivation,
 }
 
 fn no_index(what: &str, index: u32, count: usize) -> Failure {
@@ -139,7 +132,7 @@ pub unsafe extern "C" fn musig_terms_get_info(
             signers_count: terms.signers.len() as u32,
             messages_count: terms.messages.len() as u32,
             spent_count: terms.transaction.as_ref().map_or(0, |transaction| transaction.spent.len() as u32),
-            key_order: musig_key_order::from(terms.key_order).number(),
+            key_sets_count: terms.key_sets.len() as u32,
             election_method: musig_election_method::from(terms.election_method).number(),
             failover_enabled: terms.failover.enabled.into(),
             tiers: tiers.number(),
@@ -244,42 +237,33 @@ pub unsafe extern "C" fn musig_terms_message(
             digest: message.digest,
             input: message.input,
             sighash: musig_sighash::from(message.sighash_type).number(),
+            key_set: message.key_set as u32,
+            derivation: musig_derivation::write(&message.derivation),
         });
         Ok(())
     })
 }
 
-/// Gets the tweaks of the key that a message is signed with, in the order of application.
+/// Gets a key set of a session's terms.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_BUFFER_TOO_SMALL.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
 /// In:      terms: the terms.
-/// Out:     out: the tweaks.
-/// In:      out_capacity: room in out, in tweaks; 16 always suffice.
-/// Out:     out_count: number of tweaks written; 0 if the key is the aggregate key itself.
-/// In:      index: the index of the message.
+/// Out:     out: the key set; release it with musig_key_set_free.
+/// In:      index: the index of the key set.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn musig_terms_message_tweaks(
+pub unsafe extern "C" fn musig_terms_key_set(
     terms: *const musig_terms,
-    out: *mut musig_tweak,
-    out_capacity: usize,
-    out_count: *mut usize,
+    out: *mut *mut musig_key_set,
     index: u32,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (terms, out, out_count) = (get!(terms), out!(out, out_capacity), out!(out_count));
-        let messages = terms.proposal.messages.len();
-        if index as usize >= messages {
-            return Err(no_index("message", index, messages));
-        }
-        let path = terms.proposal.tweak_path(index as usize);
-        let path: Vec<musig_tweak> = path
-            .iter()
-            .map(|tweak| musig_tweak { scalar: tweak.scalar, x_only: tweak.x_only.into() })
-            .collect();
-        out.write(&path)?;
-        out_count.set(path.len());
+        let (terms, out) = (get!(terms), out!(out));
+        let key_sets = &terms.proposal.key_sets;
+        let key_set =
+            key_sets.get(index as usize).ok_or_else(|| no_index("key set", index, key_sets.len()))?;
+        out.give(musig_key_set::new(key_set.clone()));
         Ok(())
     })
 }

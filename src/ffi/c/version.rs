@@ -17,8 +17,8 @@ pub const MUSIG_ABI_VERSION: u32 = 1;
 pub const MUSIG_MAX_SIGNERS: u32 = 128;
 /// Maximum number of messages of a session.
 pub const MUSIG_MAX_MESSAGES: u32 = 256;
-/// The index that stands for no tweak.
-pub const MUSIG_NO_TWEAK: u32 = 0xffff_ffff;
+/// Maximum number of child numbers of a derivation.
+pub const MUSIG_MAX_CHILD_NUMBERS: u32 = 8;
 
 /// Gets the version of the loaded library.
 ///

@@ -199,17 +199,43 @@ pub enum ProposalProblem {
         /// The later signer.
         second: SignerIndex,
     },
-    /// A reference to a tweak, a message, an input or a signer that does not exist.
+    /// A reference to a key set, a message, an input or a signer that does not exist.
     Index {
         /// What is referred to.
         what: String,
         /// Its index.
         index: u64,
     },
-    /// A tweak is not a scalar, or leads to the point at infinity.
-    Tweak {
-        /// The tweak's index.
+    /// A participant key is not a point on the curve.
+    ParticipantKey {
+        /// The index of the key set.
+        key_set: u32,
+        /// The signer whose key it is to be.
+        signer: SignerIndex,
+    },
+    /// Two key sets have the same aggregate key.
+    SameKeySet {
+        /// The index of the earlier one.
+        first: u32,
+        /// The index of the later one.
+        second: u32,
+    },
+    /// No message is signed with a key set.
+    UnusedKeySet {
+        /// Its index.
         index: u32,
+    },
+    /// A child number of a derivation is hardened.
+    HardenedChild {
+        /// The number.
+        number: u32,
+    },
+    /// A derivation leads to no key, as one in 2^127 does.
+    Derivation,
+    /// The proposal gives this node a participant key that its signer does not hold.
+    KeyNotHeld {
+        /// The key.
+        key: SignerKey,
     },
     /// The signing key, or the aggregate key, is a signer's own.
     AimedKey {
@@ -314,7 +340,16 @@ impl From<ProposalError> for ProposalProblem {
                 Self::DuplicateKey { first: first.into(), second: second.into() }
             }
             ProposalError::Index { what, index } => Self::Index { what: what.into(), index },
-            ProposalError::Tweak { index: tweak } => Self::Tweak { index: number(tweak) },
+            ProposalError::ParticipantKey { key_set, signer, .. } => {
+                Self::ParticipantKey { key_set: number(key_set), signer: signer.into() }
+            }
+            ProposalError::SameKeySet { first, second } => {
+                Self::SameKeySet { first: number(first), second: number(second) }
+            }
+            ProposalError::UnusedKeySet { index } => Self::UnusedKeySet { index: number(index) },
+            ProposalError::HardenedChild { number } => Self::HardenedChild { number },
+            ProposalError::Derivation => Self::Derivation,
+            ProposalError::KeyNotHeld { key } => Self::KeyNotHeld { key },
             ProposalError::AimedKey { signer } => Self::AimedKey { signer: signer.into() },
             ProposalError::BroadcastTimeout { actual } => Self::BroadcastTimeout { actual },
             ProposalError::Expiry { expires_at, now } => {

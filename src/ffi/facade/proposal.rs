@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use super::election::ElectionMethod;
 use super::error::MusigError;
-use super::values::{FailoverPolicy, KeyOrder, SighashType, SignerIndex, SpentOutput, Tweak, moment, number};
+use super::keys::{Derivation, KeySet};
+use super::values::{FailoverPolicy, SighashType, SignerIndex, SpentOutput, moment, number};
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::envelope::Proof;
 use crate::protocol::proposal as core;
@@ -19,12 +20,10 @@ pub struct Proposal {
     pub encoded: Vec<u8>,
     /// The signer index of the proposer.
     pub proposer: SignerIndex,
-    /// The signers; a position here is a signer index.
+    /// The signers' identity keys; a position here is a signer index.
     pub signers: Vec<SignerKey>,
-    /// The order in which keys are aggregated.
-    pub key_order: KeyOrder,
-    /// The tweaks, each shared prefix once.
-    pub tweaks: Vec<Tweak>,
+    /// The keys that are aggregated to sign.
+    pub key_sets: Vec<KeySet>,
     /// The messages to sign.
     pub messages: Vec<ProposalMessage>,
     /// The transaction that the signatures complete: its consensus encoding, if the proposal is of one.
@@ -48,8 +47,10 @@ pub struct Proposal {
 pub struct ProposalMessage {
     /// The 32 bytes that are signed; for a transaction a BIP-341 signature hash.
     pub digest: Vec<u8>,
-    /// The index of the last tweak of the signing key. None: the aggregate key itself.
-    pub tweak: Option<u32>,
+    /// The index of the key set that signs.
+    pub key_set: u32,
+    /// What makes the final key of the key set's aggregate key.
+    pub derivation: Derivation,
     /// For a transaction: the input that the signature is for.
     pub input: u32,
     /// For a transaction: the hash type.
@@ -60,7 +61,8 @@ impl From<core::Message> for ProposalMessage {
     fn from(part: core::Message) -> Self {
         Self {
             digest: part.digest.to_vec(),
-            tweak: part.tweak.map(number),
+            key_set: number(part.key_set),
+            derivation: part.derivation.into(),
             input: part.input,
             sighash_type: part.sighash_type,
         }
@@ -79,8 +81,7 @@ impl From<&core::Proposal> for Proposal {
             encoded: proposal.as_bytes().to_vec(),
             proposer: terms.proposer.into(),
             signers: terms.signers,
-            key_order: terms.key_order,
-            tweaks: terms.tweaks.into_iter().map(Tweak::from).collect(),
+            key_sets: terms.key_sets.into_iter().map(KeySet::from).collect(),
             messages: terms.messages.into_iter().map(ProposalMessage::from).collect(),
             unsigned_transaction: unsigned,
             spent_outputs: spent,

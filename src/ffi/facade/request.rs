@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::election::ElectionMethod;
 use super::error::MusigError;
-use super::values::{FailoverPolicy, KeyOrder, SighashType, SpentOutput, Tweak, array};
+use super::keys::{Derivation, KeySet};
+use super::values::{FailoverPolicy, KeyOrder, SighashType, SpentOutput, array};
 use crate::node;
 use crate::protocol::proposal as core;
 use crate::types::{SessionId, SignerKey};
@@ -14,22 +15,35 @@ use crate::types::{SessionId, SignerKey};
 pub struct Message {
     /// The 32 bytes to sign.
     pub digest: Vec<u8>,
-    /// The index, in the request's tweaks, of the last tweak of the signing key. None: the aggregate key.
+    /// The index of the key set that signs: 0 for the identity keys, i + 1 for the request's key set i.
+    #[uniffi(default = 0)]
+    pub key_set: u32,
+    /// What makes the final key of the key set's aggregate key. None: that key itself.
     #[uniffi(default = None)]
-    pub tweak: Option<u32>,
+    pub derivation: Option<Derivation>,
+}
+
+/// Output key whose coins the inputs of a transaction may spend.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct KeyDerivation {
+    /// What makes it of the key set's aggregate key.
+    pub derivation: Derivation,
+    /// The index of the key set: 0 for the identity keys, i + 1 for the request's key set i.
+    #[uniffi(default = 0)]
+    pub key_set: u32,
 }
 
 /// Content of a session: what is signed.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum SessionContent {
-    /// Messages, signed with the aggregate key or tweaked ones. The node yields signatures and turns; the application
+    /// Messages, signed with the aggregate of the identity keys, or as they name it. The node yields signatures and turns; the application
     /// builds and broadcasts the transaction.
     Messages {
         /// 1 to 256 messages.
         messages: Vec<Message>,
     },
     /// Transaction, of which all inputs that the signers' key owns are signed by the Taproot key path (BIP-341).
-    /// Without tweaks the key is the aggregate key with the BIP-341 tweak and no scripts.
+    /// Without derivations these are the outputs without scripts whose internal key is the aggregate of a key set.
     Transaction {
         /// The consensus encoding, in which inputs of others carry their final witnesses.
         unsigned: Vec<u8>,
@@ -47,12 +61,16 @@ pub struct SessionRequest {
     pub signers: Vec<SignerKey>,
     /// The content to sign.
     pub content: SessionContent,
-    /// The order in which keys are aggregated. Sorted by default.
+    /// The order in which the identity keys are aggregated. Sorted by default.
     #[uniffi(default = None)]
     pub key_order: Option<KeyOrder>,
-    /// The tweaks that messages, or the keys of inputs, may have.
+    /// Key sets besides the identity keys, which are key set 0. The proposal has those that sign a message.
     #[uniffi(default = None)]
-    pub tweaks: Option<Vec<Tweak>>,
+    pub key_sets: Option<Vec<KeySet>>,
+    /// For a transaction: the output keys whose coins its inputs may spend, in any number. By default the key of an output
+    /// without scripts of each key set.
+    #[uniffi(default = None)]
+    pub derivations: Option<Vec<KeyDerivation>>,
     /// The election method. Lexicographic by default.
     #[uniffi(default = None)]
     pub election_method: Option<ElectionMethod>,
@@ -73,7 +91,8 @@ pub struct SessionRequest {
 impl TryFrom<Message> for core::Message {
     type Error = MusigError;
     fn try_from(part: Message) -> Result<Self, MusigError> {
-        Ok(Self::raw(array("the digest of a message", part.digest)?, part.tweak.map(|index| index as usize)))
+        let derivation = part.derivation.map(TryInto::try_into).transpose()?.unwrap_or_default();
+        Ok(Self::with(array("the digest of a message", part.digest)?, part.key_set as usize, derivation))
     }
 }
 
@@ -82,7 +101,8 @@ impl TryFrom<SessionRequest> for node::SessionRequest {
     fn try_from(request: SessionRequest) -> Result<Self, MusigError> {
         let mut made = match request.content {
             SessionContent::Messages { messages } => {
-                let messages = messages.into_iter().map(core::Message::try_from).collect::<Result<_, _>>()?;
+                let messages =
+                    messages.into_iter().map(core::Message::try_from).collect::<Result<Vec<_>, _>>()?;
                 Self::messages(request.signers, messages)
             }
             SessionContent::Transaction { unsigned, spent, sighash_type } => {
@@ -92,8 +112,11 @@ impl TryFrom<SessionRequest> for node::SessionRequest {
         if let Some(order) = request.key_order {
             made = made.key_order(order);
         }
-        if let Some(tweaks) = request.tweaks {
-            made = made.tweaks(tweaks.into_iter().map(core::Tweak::try_from).collect::<Result<_, _>>()?);
+        for key_set in request.key_sets.unwrap_or_default() {
+            made = made.key_set(key_set.try_into()?);
+        }
+        for one in request.derivations.unwrap_or_default() {
+            made = made.derive(one.key_set as usize, one.derivation.try_into()?);
         }
         if let Some(method) = request.election_method {
             made = made.election_method(method);

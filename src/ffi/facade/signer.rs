@@ -73,6 +73,12 @@ impl NonceRequest {
         self.request.signer.into()
     }
 
+    /// The participant keys by which this signer signs the messages.
+    pub fn participant_keys(&self) -> Vec<SignerKey> {
+        let messages = 0..self.request.proposal.messages.len();
+        messages.filter_map(|message| self.request.participant_key(message)).collect()
+    }
+
     /// The x-only keys (32 bytes) that the messages are signed with.
     pub fn output_keys(&self) -> Vec<Vec<u8>> {
         let messages = 0..self.request.proposal.messages.len();
@@ -102,6 +108,12 @@ impl PartialRequest {
     /// The signer's own index.
     pub fn signer(&self) -> SignerIndex {
         self.request.signer.into()
+    }
+
+    /// The participant keys by which this signer signs the messages.
+    pub fn participant_keys(&self) -> Vec<SignerKey> {
+        let messages = 0..self.request.proposal.messages.len();
+        messages.filter_map(|message| self.request.participant_key(message)).collect()
     }
 
     /// The x-only keys (32 bytes) that the messages are signed with.
@@ -153,17 +165,28 @@ impl LocalSigner {
         Ok(Self::wrap(core::LocalSigner::generate()?))
     }
 
-    /// The public key.
+    /// The identity key.
     pub fn public_key(&self) -> SignerKey {
         self.signer.public_key()
     }
 
-    /// Wipes the key and all secret nonces. The node still watches, relays and broadcasts.
+    /// Adds the secret key of a participant key (32 bytes), also while a node runs with this signer. From the first one on
+    /// sessions are signed with participant keys alone, not with the identity key. After `lock` each is to be added again.
+    pub fn add_key(&self, secret: Vec<u8>) -> Result<SignerKey, MusigError> {
+        Ok(self.signer.add_key(*secret_bytes(secret)?)?)
+    }
+
+    /// Whether this signer signs sessions with a key, locked or not.
+    pub fn holds(&self, key: SignerKey) -> Result<bool, MusigError> {
+        Ok(self.signer.holds(&key))
+    }
+
+    /// Wipes the keys and all secret nonces. The node still watches, relays and broadcasts.
     pub fn lock(&self) {
         self.signer.lock();
     }
 
-    /// Unlocks the signer with the same secret key.
+    /// Unlocks the signer with the secret of its identity key.
     pub fn unlock(&self, secret: Vec<u8>) -> Result<(), MusigError> {
         Ok(self.signer.unlock(*secret_bytes(secret)?)?)
     }

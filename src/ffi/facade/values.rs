@@ -105,35 +105,6 @@ pub enum SighashType {
     All,
 }
 
-/// Tweak of a key (BIP-327 `ApplyTweak`).
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
-pub struct Tweak {
-    /// The scalar, below the order of the curve: 32 bytes, big-endian.
-    pub scalar: Vec<u8>,
-    /// Whether it is an x-only tweak: `true` for BIP-341, `false` for BIP-32 (BIP-328).
-    pub x_only: bool,
-    /// The index of the tweak that this one follows, below its own. None: it is the first.
-    #[uniffi(default = None)]
-    pub follows: Option<u32>,
-}
-
-impl TryFrom<Tweak> for core::Tweak {
-    type Error = MusigError;
-    fn try_from(tweak: Tweak) -> Result<Self, MusigError> {
-        Ok(Self {
-            follows: tweak.follows.map(|index| index as usize),
-            x_only: tweak.x_only,
-            scalar: array("the scalar of a tweak", tweak.scalar)?,
-        })
-    }
-}
-
-impl From<core::Tweak> for Tweak {
-    fn from(tweak: core::Tweak) -> Self {
-        Self { scalar: tweak.scalar.to_vec(), x_only: tweak.x_only, follows: tweak.follows.map(number) }
-    }
-}
-
 /// Output that a transaction spends.
 #[uniffi::remote(Record)]
 pub struct SpentOutput {

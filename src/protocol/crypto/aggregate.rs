@@ -1,13 +1,26 @@
-//! One aggregate key and one message, without a session: what PSBTs and descriptors ask of BIP-327.
+//! One aggregate key, its derivations, and one message: BIP-327, BIP-328 and BIP-341 by libsecp256k1.
+
+use std::sync::Arc;
 
 use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session};
 use secp256k1::{PublicKey, Scalar, schnorr};
 
 use crate::error::ProposalError;
-use crate::protocol::crypto::key_set::{BIP328_CHAIN_CODE, child};
-use crate::protocol::crypto::{NONCE, PARTIAL};
+use crate::protocol::crypto::bip328::{BIP328_CHAIN_CODE, check_path, child};
 use crate::protocol::limits;
 use crate::types::{Signature, SignerKey, tagged_hash};
+
+/// Bytes of a public nonce (BIP-327 `pubnonce`) and of an aggregate one.
+pub const NONCE: usize = 66;
+/// Bytes of a partial signature (BIP-327 `psig`).
+pub const PARTIAL: usize = 32;
+
+/// BIP-327 `KeySort`: by compressed form, ascending.
+pub fn sort_keys(keys: &[SignerKey]) -> Vec<SignerKey> {
+    let mut keys = keys.to_vec();
+    keys.sort();
+    keys
+}
 
 /// Whether these bytes are a public nonce (BIP-327): two compressed points.
 pub fn is_public_nonce(bytes: &[u8; NONCE]) -> bool {
@@ -26,25 +39,37 @@ pub fn verify_signature(key: &[u8; 32], digest: &[u8; 32], signature: &Signature
         .is_ok_and(|key| schnorr::verify(&signature, digest, &key).is_ok())
 }
 
-/// A key set's aggregate key (BIP-327 `KeyAgg`), with what was derived from it.
+/// An aggregate key (BIP-327 `KeyAgg`), or what was derived from it. Keys may be repeated here, as in the key sets of
+/// others; [`KeySet`](super::key_set::KeySet) refuses what no session signs with.
 #[derive(Clone, Debug)]
 pub struct AggregateKey {
-    keys: Vec<PublicKey>,
+    /// In the order given, also if they were sorted to be aggregated.
+    keys: Arc<[PublicKey]>,
     cache: KeyAggCache,
+    chain_code: [u8; 32],
 }
 
 impl AggregateKey {
-    /// Aggregates keys in the order given. BIP-390 sorts them first ([`sort_keys`](super::key_set::sort_keys)).
+    /// Aggregates keys in the order given.
     ///
     /// Errors: [`ProposalError::Limit`] for no keys, or more than a session has signers.
     pub fn new(keys: &[SignerKey]) -> Result<Self, ProposalError> {
-        let (actual, most) = (keys.len() as u64, limits::SIGNERS as u64);
-        if !(1..=most).contains(&actual) {
-            return Err(ProposalError::Limit { what: "participant keys", actual, least: 1, most });
-        }
-        let keys: Vec<PublicKey> = keys.iter().map(SignerKey::to_public_key).collect();
-        let cache = KeyAggCache::new(&keys.iter().collect::<Vec<_>>());
-        Ok(Self { keys, cache })
+        Self::of(keys, keys)
+    }
+
+    /// Aggregates sorted keys (BIP-327 `KeySort`, BIP-390). Indices are still positions in `keys`.
+    ///
+    /// Errors: those of [`new`](Self::new).
+    pub fn sorted(keys: &[SignerKey]) -> Result<Self, ProposalError> {
+        Self::of(keys, &sort_keys(keys))
+    }
+
+    fn of(keys: &[SignerKey], in_order: &[SignerKey]) -> Result<Self, ProposalError> {
+        limits::check_signers(keys.len())?;
+        let points = |keys: &[SignerKey]| keys.iter().map(SignerKey::to_public_key).collect::<Vec<_>>();
+        let in_order = points(in_order);
+        let cache = KeyAggCache::new(&in_order.iter().collect::<Vec<_>>());
+        Ok(Self { keys: points(keys).into(), cache, chain_code: BIP328_CHAIN_CODE })
     }
 
     /// The key with its parity, as it is after all derivations.
@@ -52,46 +77,50 @@ impl AggregateKey {
         self.cache.agg_pk_full().into()
     }
 
-    /// The child along unhardened steps of the synthetic extended key (BIP-328). For a key that was not derived yet.
+    /// Its x coordinate.
+    pub(crate) fn x_only(&self) -> [u8; 32] {
+        self.cache.agg_pk().to_byte_array()
+    }
+
+    /// What signs with it: nothing is derived any more.
+    pub(crate) fn into_final(self) -> FinalKey {
+        FinalKey { keys: self.keys, cache: self.cache }
+    }
+
+    /// The child along unhardened steps of the synthetic extended key (BIP-328).
     ///
-    /// Errors: [`ProposalError::Index`] for a hardened step, [`ProposalError::Limit`] for too many steps.
+    /// Errors: [`ProposalError::HardenedChild`], [`ProposalError::Limit`] for too many steps.
     pub fn derive(&self, path: &[u32]) -> Result<Self, ProposalError> {
-        let (actual, most) = (path.len() as u64, limits::TWEAK_DEPTH as u64 - 1);
-        if actual > most {
-            return Err(ProposalError::Limit { what: "steps of a derivation", actual, least: 0, most });
-        }
+        check_path(path)?;
+        path.iter().try_fold(self.clone(), |key, number| key.child(*number))
+    }
+
+    /// One step.
+    pub(crate) fn child(&self, number: u32) -> Result<Self, ProposalError> {
+        let (scalar, chain_code) = child(&self.key(), &self.chain_code, number)?;
         let mut derived = self.clone();
-        let mut chain_code = BIP328_CHAIN_CODE;
-        for (index, number) in path.iter().enumerate() {
-            let (scalar, next) = child(&derived.key(), &chain_code, *number)?;
-            derived.tweak(index, scalar, false)?;
-            chain_code = next;
-        }
+        derived.tweak(scalar, false)?;
+        derived.chain_code = chain_code;
         Ok(derived)
     }
 
     /// The Taproot output key whose internal key this is (BIP-341), with the merkle root of its scripts, if any.
     ///
-    /// Errors: [`ProposalError::Tweak`], which happens with no known key.
+    /// Errors: [`ProposalError::Derivation`], which happens with no known key.
     pub fn taproot(&self, merkle_root: Option<[u8; 32]>) -> Result<Self, ProposalError> {
         let mut tweaked = self.clone();
-        let internal = *self.key().x_only();
-        let scalar = match &merkle_root {
-            Some(root) => tagged_hash("TapTweak", &[&internal, root]),
-            None => tagged_hash("TapTweak", &[&internal]),
-        };
-        tweaked.tweak(0, scalar, true)?;
+        tweaked.tweak(tap_tweak(&self.x_only(), merkle_root), true)?;
         Ok(tweaked)
     }
 
-    fn tweak(&mut self, index: usize, scalar: [u8; 32], x_only: bool) -> Result<(), ProposalError> {
-        let invalid = ProposalError::Tweak { index };
-        let scalar = Scalar::from_be_bytes(scalar).map_err(|_| invalid.clone())?;
+    /// BIP-327 `ApplyTweak`. Private: a scalar that somebody chose could make any key of this one.
+    fn tweak(&mut self, scalar: [u8; 32], x_only: bool) -> Result<(), ProposalError> {
+        let scalar = Scalar::from_be_bytes(scalar).map_err(|_| ProposalError::Derivation)?;
         let tweaked = match x_only {
             true => self.cache.pubkey_xonly_tweak_add(&scalar),
             false => self.cache.pubkey_ec_tweak_add(&scalar),
         };
-        tweaked.map(drop).map_err(|_| invalid)
+        tweaked.map(drop).map_err(|_| ProposalError::Derivation)
     }
 
     /// Begins the second round over one message: `nonces[i]` is the public nonce of key `i`.
@@ -108,6 +137,38 @@ impl AggregateKey {
         let aggregate = AggregatedNonce::new(&parsed.iter().collect::<Vec<_>>());
         let session = Session::new(&self.cache, aggregate, digest);
         Ok(AggregateRound { key: self.clone(), digest: *digest, nonces: parsed, session })
+    }
+}
+
+/// An aggregate key, after all derivations, as a session keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct FinalKey {
+    keys: Arc<[PublicKey]>,
+    cache: KeyAggCache,
+}
+
+impl FinalKey {
+    /// Its x coordinate.
+    pub(crate) fn x_only(&self) -> [u8; 32] {
+        self.cache.agg_pk().to_byte_array()
+    }
+
+    /// For libsecp256k1.
+    pub(crate) fn cache(&self) -> &KeyAggCache {
+        &self.cache
+    }
+
+    /// The participant key at a position, which must be there.
+    pub(crate) fn participant(&self, index: usize) -> PublicKey {
+        self.keys[index]
+    }
+}
+
+/// BIP-341's tweak: a hash of the internal key.
+fn tap_tweak(internal: &[u8; 32], merkle_root: Option<[u8; 32]>) -> [u8; 32] {
+    match &merkle_root {
+        Some(root) => tagged_hash("TapTweak", &[internal, root]),
+        None => tagged_hash("TapTweak", &[internal]),
     }
 }
 
@@ -141,5 +202,157 @@ impl AggregateRound {
         let signature = self.session.partial_sig_agg(&parsed.iter().collect::<Vec<_>>()).assume_valid();
         schnorr::verify(&signature, &self.digest, &self.key.cache.agg_pk()).ok()?;
         Some(Signature(signature.to_byte_array()))
+    }
+}
+
+/// The cases of BIP-327 and BIP-341 whose tweaks are scalars, which nothing but this file can apply.
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::{Path, PathBuf};
+
+    use secp256k1::musig::{self, SessionSecretRand};
+    use secp256k1::{Keypair, SecretKey};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn vectors(test: &str, file: &str) -> Option<Value> {
+        let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
+        let folder = std::env::var_os("MUSIG_VECTORS").map_or(default, PathBuf::from);
+        if !folder.is_dir() {
+            let required = std::env::var("MUSIG_REQUIRE_ALL").is_ok_and(|value| value == "1");
+            assert!(!required, "{test} needs the vectors folder; set MUSIG_VECTORS to it");
+            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: vectors folder missing");
+            return None;
+        }
+        let path = folder.join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        Some(serde_json::from_str(&text).expect("JSON"))
+    }
+
+    fn hex(value: &Value) -> Vec<u8> {
+        let text = value.as_str().expect("hexadecimal");
+        let pairs = text.as_bytes().chunks_exact(2);
+        pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("ASCII"), 16).expect("hex")).collect()
+    }
+
+    fn array<const N: usize>(value: &Value) -> [u8; N] {
+        hex(value).try_into().expect("of that length")
+    }
+
+    fn list(value: &Value) -> &[Value] {
+        value.as_array().expect("a list")
+    }
+
+    fn pick<const N: usize>(all: &Value, indices: &Value) -> Vec<[u8; N]> {
+        list(indices).iter().map(|index| array(&all[index.as_u64().expect("an index") as usize])).collect()
+    }
+
+    /// The aggregate of a case, after its tweaks.
+    fn tweaked(file: &Value, case: &Value) -> Result<AggregateKey, ProposalError> {
+        let keys = pick::<33>(&file["pubkeys"], &case["key_indices"]);
+        let keys: Vec<_> = keys.iter().map(|key| SignerKey::from_bytes(key).expect("a point")).collect();
+        let mut aggregate = AggregateKey::new(&keys)?;
+        let tweaks = pick(&file["tweaks"], &case["tweak_indices"]);
+        for (scalar, x_only) in tweaks.into_iter().zip(list(&case["is_xonly"])) {
+            aggregate.tweak(scalar, x_only.as_bool().expect("a flag"))?;
+        }
+        Ok(aggregate)
+    }
+
+    #[test]
+    fn bip327_tweak() {
+        let Some(file) = vectors("bip327_tweak", "bip327/tweak_vectors.json") else { return };
+        let digest: [u8; 32] = array(&file["msg"]);
+        let pair = Keypair::from_secret_bytes(array(&file["sk"])).expect("a secret key");
+        let cases = list(&file["valid_test_cases"]);
+        assert_eq!(cases.len(), 5);
+        for case in cases {
+            let aggregate = tweaked(&file, case).expect("valid");
+            let nonces = pick::<NONCE>(&file["pnonces"], &case["nonce_indices"]);
+            let round = aggregate.begin_round(&digest, &nonces).expect("valid nonces");
+            let random = SessionSecretRand::assume_uniformly_random([1; 32]);
+            let (made, _) = musig::new_nonce_pair(random, None, None, pair.public_key(), None, None);
+            let mut secret = made.dangerous_into_bytes();
+            secret[4..68].copy_from_slice(&hex(&file["secnonce"])[..64]);
+            let secret = musig::SecretNonce::dangerous_from_bytes(secret);
+            let partial = round.session.partial_sign(secret, &pair, &aggregate.cache).serialize();
+            assert_eq!(partial, array(&case["expected"]), "{}", case["comment"]);
+            let signer = case["signer_index"].as_u64().expect("an index") as usize;
+            for other in 0..nonces.len() {
+                assert_eq!(round.verify_partial(other, &partial), other == signer, "{}", case["comment"]);
+            }
+        }
+        let refused: Vec<_> =
+            list(&file["error_test_cases"]).iter().map(|case| tweaked(&file, case)).collect();
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].as_ref().err(), Some(&ProposalError::Derivation));
+    }
+
+    #[test]
+    fn bip327_key_agg_with_tweaks() {
+        let Some(file) = vectors("bip327_key_agg", "bip327/key_agg_vectors.json") else { return };
+        let with_tweaks =
+            list(&file["error_test_cases"]).iter().filter(|case| !list(&case["tweak_indices"]).is_empty());
+        let refused: Vec<_> = with_tweaks.map(|case| tweaked(&file, case).err()).collect();
+        assert_eq!(refused, [Some(ProposalError::Derivation), Some(ProposalError::Derivation)]);
+    }
+
+    #[test]
+    fn bip327_sig_agg_with_tweaks() {
+        let Some(file) = vectors("bip327_sig_agg", "bip327/sig_agg_vectors.json") else { return };
+        let digest: [u8; 32] = array(&file["msg"]);
+        let mut run = 0;
+        for case in list(&file["valid_test_cases"]) {
+            run += usize::from(!list(&case["tweak_indices"]).is_empty());
+            let aggregate = tweaked(&file, case).expect("valid");
+            let nonces = pick::<NONCE>(&file["pnonces"], &case["nonce_indices"]);
+            let round = aggregate.begin_round(&digest, &nonces).expect("valid nonces");
+            let signature = round.aggregate(&pick(&file["psigs"], &case["psig_indices"]));
+            let signature = signature.expect("valid partials");
+            assert_eq!(signature, Signature(array(&case["expected"])));
+            assert!(verify_signature(aggregate.key().x_only(), &digest, &signature));
+        }
+        assert_eq!(run, 2);
+    }
+
+    #[test]
+    fn bip341_output_keys() {
+        let Some(file) = vectors("bip341_output_keys", "bip341.json") else { return };
+        let root = |value: &Value| (!value.is_null()).then(|| array(value));
+        let cases = list(&file["scriptPubKey"]);
+        assert_eq!(cases.len(), 7);
+        for case in cases {
+            let between = &case["intermediary"];
+            let scalar = tap_tweak(&array(&case["given"]["internalPubkey"]), root(&between["merkleRoot"]));
+            assert_eq!(scalar, array(&between["tweak"]));
+        }
+        let inputs = list(&file["keyPathSpending"][0]["inputSpending"]);
+        assert_eq!(inputs.len(), 7);
+        for input in inputs {
+            let (given, between) = (&input["given"], &input["intermediary"]);
+            let secret = SecretKey::from_secret_bytes(array(&given["internalPrivkey"])).expect("in range");
+            let aggregate = with_secret(secret);
+            assert_eq!(aggregate.x_only(), array(&between["internalPubkey"]));
+            let output = aggregate.taproot(root(&given["merkleRoot"])).expect("in range");
+            let expected = Keypair::from_secret_bytes(array(&between["tweakedPrivkey"])).expect("in range");
+            assert_eq!(output.x_only(), expected.x_only_public_key().0.to_byte_array());
+        }
+    }
+
+    /// An aggregate key with this secret, by a scalar that makes it of another one: nobody but a test can do that.
+    fn with_secret(secret: SecretKey) -> AggregateKey {
+        let own = Keypair::from_secret_bytes([1; 32]).expect("in range");
+        let key = SignerKey::from(own.public_key());
+        let mut aggregate = AggregateKey::new(&[key]).expect("one key");
+        let list = tagged_hash("KeyAgg list", &[key.as_bytes()]);
+        let coefficient = tagged_hash("KeyAgg coefficient", &[&list, key.as_bytes()]);
+        let of_aggregate = SecretKey::from_keypair(&own)
+            .mul_tweak(&Scalar::from_be_bytes(coefficient).expect("in range"))
+            .expect("not zero");
+        let difference = secret.add_tweak(&Scalar::from(of_aggregate.negate())).expect("not zero");
+        aggregate.tweak(difference.to_secret_bytes(), false).expect("not infinity");
+        aggregate
     }
 }

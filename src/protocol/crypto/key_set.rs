@@ -1,276 +1,251 @@
-//! BIP-327 key aggregation: sorted or given order, tweaks per message, BIP-341 and BIP-328 helpers.
+//! Key sets and derivations: which keys are aggregated, and what makes the key that finally signs of their aggregate.
+//!
+//! A derivation says what is done, never by which number: each node computes the scalars itself, and each is a hash that
+//! commits to the key it is applied to. So who proposes cannot aim at a key.
 
 use std::collections::HashMap;
 
-use secp256k1::musig::KeyAggCache;
-use secp256k1::{PublicKey, Scalar};
-use sha2::{Digest, Sha256, Sha512};
-
 use crate::error::ProposalError;
+use crate::protocol::crypto::aggregate::AggregateKey;
+pub use crate::protocol::crypto::aggregate::sort_keys;
+use crate::protocol::crypto::bip328::check_path;
+pub use crate::protocol::crypto::bip328::{BIP328_CHAIN_CODE, synthetic_xpub};
 use crate::protocol::limits;
-use crate::protocol::proposal::{KeyOrder, Proposal, Tweak};
-use crate::types::{SessionId, SignerKey, tagged_hash};
+use crate::types::SignerKey;
 
-/// The keys of a session, aggregated and tweaked, each step once.
-#[derive(Debug)]
-pub(crate) struct KeySet {
-    session: SessionId,
-    signers: Vec<PublicKey>,
-    caches: Vec<KeyAggCache>,
-    digests: Vec<[u8; 32]>,
+/// Order of key aggregation. It changes the aggregate key and nothing else: signer indices are always positions in the
+/// proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum KeyOrder {
+    /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
+    #[default]
+    Sorted,
+    /// As the key set lists them.
+    AsGiven,
+}
+
+/// Origin of a key (BIP-380), from which its owner derives it again. A hint: whoever holds the key compares.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyOrigin {
+    /// The first four bytes of HASH160 of the master key.
+    pub fingerprint: [u8; 4],
+    /// The child numbers from the master key to this one; 2³¹ and above are hardened.
+    pub path: Vec<u32>,
+}
+
+/// Participant key (BIP-373) of an aggregate key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Participant {
+    /// The key.
+    pub key: SignerKey,
+    /// Its origin, if known.
+    pub origin: Option<KeyOrigin>,
+}
+
+impl From<SignerKey> for Participant {
+    fn from(key: SignerKey) -> Self {
+        Self { key, origin: None }
+    }
+}
+
+/// Keys to aggregate, one for each signer, with the order of aggregation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeySet {
+    /// One for each signer, by signer index.
+    pub participants: Vec<Participant>,
+    /// The order of aggregation.
+    pub order: KeyOrder,
+}
+
+/// BIP-341, applied to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Taproot {
+    /// Nothing: the key is itself the output key (`rawtr`), or stands in a leaf, or signs something else.
+    #[default]
+    None,
+    /// It is the internal key of an output without scripts.
+    KeyPath,
+    /// It is the internal key of an output with scripts of this merkle root.
+    MerkleRoot([u8; 32]),
+}
+
+/// Derivation of the final key, which signs, from a key set's aggregate key. By default that key itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Derivation {
+    /// Unhardened child numbers (BIP-328), at most 8.
+    pub path: Vec<u32>,
+    /// BIP-341, after the path.
+    pub taproot: Taproot,
+}
+
+impl Derivation {
+    /// The output key of an output without scripts, whose internal key is the child along this path.
+    pub fn key_path(path: impl Into<Vec<u32>>) -> Self {
+        Self { path: path.into(), taproot: Taproot::KeyPath }
+    }
+
+    /// Checks that a proposal may have it.
+    ///
+    /// Errors: [`ProposalError::HardenedChild`], [`ProposalError::Limit`] for too many steps.
+    pub fn check(&self) -> Result<(), ProposalError> {
+        check_path(&self.path)
+    }
+}
+
+impl Taproot {
+    fn of(self, internal: AggregateKey) -> Result<AggregateKey, ProposalError> {
+        match self {
+            Self::None => Ok(internal),
+            Self::KeyPath => internal.taproot(None),
+            Self::MerkleRoot(root) => internal.taproot(Some(root)),
+        }
+    }
 }
 
 impl KeySet {
-    /// Every tweak must be a number below the order; only those that some message needs are applied.
-    pub(crate) fn new(proposal: &Proposal) -> Result<Self, ProposalError> {
-        let signers: Vec<PublicKey> = proposal.signers.iter().map(SignerKey::to_public_key).collect();
-        let root = aggregate(&proposal.signers, proposal.key_order);
-        let mut needed = vec![false; proposal.tweaks.len()];
-        for message in &proposal.messages {
-            let mut next = message.tweak;
-            while let Some(index) = next.filter(|index| !needed[*index]) {
-                needed[index] = true;
-                next = proposal.tweaks[index].follows;
-            }
+    /// Keys that are sorted for aggregation (BIP-390), one for each signer, by signer index.
+    pub fn new(keys: &[SignerKey]) -> Self {
+        Self::ordered(keys, KeyOrder::Sorted)
+    }
+
+    /// Keys with the order of their aggregation, one for each signer, by signer index.
+    pub fn ordered(keys: &[SignerKey], order: KeyOrder) -> Self {
+        Self { participants: keys.iter().map(|key| Participant::from(*key)).collect(), order }
+    }
+
+    /// The keys, in the order of the participants.
+    pub fn keys(&self) -> Vec<SignerKey> {
+        self.participants.iter().map(|participant| participant.key).collect()
+    }
+
+    /// The keys, in the order in which they are aggregated: key sets for which it is the same are alike.
+    pub(crate) fn aggregated(&self) -> Vec<SignerKey> {
+        match self.order {
+            KeyOrder::Sorted => sort_keys(&self.keys()),
+            KeyOrder::AsGiven => self.keys(),
         }
-        let mut nodes: Vec<KeyAggCache> = Vec::with_capacity(needed.len());
-        for (index, (tweak, needed)) in proposal.tweaks.iter().zip(needed).enumerate() {
-            let invalid = ProposalError::Tweak { index };
-            let scalar = Scalar::from_be_bytes(tweak.scalar).map_err(|_| invalid.clone())?;
-            let mut cache = tweak.follows.map_or(root, |earlier| nodes[earlier]);
-            if needed {
-                apply(&mut cache, tweak.x_only, &scalar).ok_or(invalid)?;
-            }
-            nodes.push(cache);
+    }
+
+    /// Checks that a session can sign with these keys.
+    ///
+    /// Errors: [`ProposalError::Limit`] for none, or too many; [`ProposalError::DuplicateKey`] for two that are equal, or
+    /// differ in their parity only.
+    pub fn check(&self) -> Result<(), ProposalError> {
+        Owners::of_set(self).map(drop)
+    }
+
+    /// The aggregate key (BIP-327 `KeyAgg`), with the parity of the point (`GetPlainPubkey`).
+    ///
+    /// Errors: those of [`check`](Self::check).
+    pub fn aggregate_key(&self) -> Result<SignerKey, ProposalError> {
+        self.final_key(&Derivation::default())
+    }
+
+    /// The final key of a derivation, with its parity: with BIP-341 its x-only form is the output key.
+    ///
+    /// Errors: those of [`check`](Self::check) and of [`Derivation::check`]; [`ProposalError::AimedKey`] if it is a
+    /// participant's own. So no key is given out that no session signs with.
+    pub fn final_key(&self, derivation: &Derivation) -> Result<SignerKey, ProposalError> {
+        let owners = Owners::of_set(self)?;
+        let mut tree = KeyTree::new(self)?;
+        let key = tree.derive(derivation)?;
+        owners.refuse_aimed([tree.root.x_only(), key.x_only()])?;
+        Ok(key.key())
+    }
+
+    /// The aggregate key of any keys, also of repeated ones.
+    pub(crate) fn aggregate(&self) -> Result<AggregateKey, ProposalError> {
+        match self.order {
+            KeyOrder::Sorted => AggregateKey::sorted(&self.keys()),
+            KeyOrder::AsGiven => AggregateKey::new(&self.keys()),
         }
-        let caches = proposal.messages.iter().map(|message| message.tweak.map_or(root, |index| nodes[index]));
-        let caches: Vec<KeyAggCache> = caches.collect();
-        refuse_aimed(&proposal.signers, std::iter::once(&root).chain(&caches))?;
-        Ok(Self {
-            session: proposal.id(),
-            signers,
-            caches,
-            digests: proposal.messages.iter().map(|message| message.digest).collect(),
-        })
     }
 
-    /// Looks at the keys once more, before they sign.
-    pub(crate) fn refuse_aimed(&self) -> Result<(), ProposalError> {
-        let signers: Vec<SignerKey> = self.signers.iter().map(|key| SignerKey::from(*key)).collect();
-        refuse_aimed(&signers, &self.caches)
-    }
-
-    /// The session that these are the keys of.
-    pub(crate) fn session(&self) -> SessionId {
-        self.session
-    }
-
-    /// The keys by signer index.
-    pub(crate) fn signers(&self) -> &[PublicKey] {
-        &self.signers
-    }
-
-    /// The tweaked aggregate key of each message.
-    pub(crate) fn caches(&self) -> &[KeyAggCache] {
-        &self.caches
-    }
-
-    /// What is signed.
-    pub(crate) fn digests(&self) -> &[[u8; 32]] {
-        &self.digests
+    /// What is made of it: to recognize the outputs of others, or to sign what was checked before.
+    #[cfg_attr(not(feature = "bitcoin"), allow(dead_code))]
+    pub(crate) fn derive(&self, derivation: &Derivation) -> Result<AggregateKey, ProposalError> {
+        derivation.taproot.of(self.aggregate()?.derive(&derivation.path)?)
     }
 }
 
-/// Refuses to sign with a key that is a signer's own. Who holds all other keys of a session could choose what makes the
-/// final key of the aggregate so that it is the last signer's: its signature would then be that signer's in anything.
-fn refuse_aimed<'a>(
-    signers: &[SignerKey],
-    keys: impl IntoIterator<Item = &'a KeyAggCache>,
-) -> Result<(), ProposalError> {
-    let own: HashMap<&[u8; 32], usize> =
-        signers.iter().enumerate().map(|(index, key)| (key.x_only(), index)).collect();
-    match keys.into_iter().find_map(|key| own.get(&key.agg_pk().to_byte_array())) {
-        Some(signer) => Err(ProposalError::AimedKey { signer: *signer }),
-        None => Ok(()),
-    }
-}
-
-/// `signers` must not be empty.
-fn aggregate(signers: &[SignerKey], order: KeyOrder) -> KeyAggCache {
-    let keys: Vec<PublicKey> = match order {
-        KeyOrder::Sorted => sort_keys(signers).iter().map(SignerKey::to_public_key).collect(),
-        KeyOrder::AsGiven => signers.iter().map(SignerKey::to_public_key).collect(),
-    };
-    KeyAggCache::new(&keys.iter().collect::<Vec<_>>())
-}
-
-fn apply(cache: &mut KeyAggCache, x_only: bool, scalar: &Scalar) -> Option<()> {
-    let tweaked =
-        if x_only { cache.pubkey_xonly_tweak_add(scalar) } else { cache.pubkey_ec_tweak_add(scalar) };
-    tweaked.ok().map(drop)
-}
-
-/// BIP-327 `KeySort`: by compressed form, ascending.
-pub fn sort_keys(signers: &[SignerKey]) -> Vec<SignerKey> {
-    let mut keys = signers.to_vec();
-    keys.sort();
-    keys
-}
-
-/// BIP-327 `KeyAgg` without tweaks, with the parity of the point (`GetPlainPubkey`).
+/// BIP-327 `KeyAgg`, with the parity of the point (`GetPlainPubkey`).
 ///
-/// Errors: no signers, or more than a session may have.
+/// Errors: those of [`KeySet::check`].
 pub fn aggregate_key(signers: &[SignerKey], order: KeyOrder) -> Result<SignerKey, ProposalError> {
-    if !(1..=limits::SIGNERS).contains(&signers.len()) {
-        let (actual, most) = (signers.len() as u64, limits::SIGNERS as u64);
-        return Err(ProposalError::Limit { what: "signers", actual, least: 1, most });
+    KeySet::ordered(signers, order).aggregate_key()
+}
+
+/// The aggregate key of a key set, and its children: what derivations have in common is computed once.
+pub(crate) struct KeyTree {
+    root: AggregateKey,
+    /// Children that have children themselves, by their paths.
+    parents: HashMap<Vec<u32>, AggregateKey>,
+}
+
+impl KeyTree {
+    pub(crate) fn new(key_set: &KeySet) -> Result<Self, ProposalError> {
+        Ok(Self { root: key_set.aggregate()?, parents: HashMap::new() })
     }
-    Ok(aggregate(signers, order).agg_pk_full().into())
-}
 
-/// The BIP-341 tweak of an internal key: x-only, by the tagged hash `TapTweak`. Follows nothing; set `follows` if
-/// the internal key is itself tweaked, or let [`TweakForest`] do it.
-pub fn taproot_tweak(internal_key: &[u8; 32], merkle_root: Option<[u8; 32]>) -> Tweak {
-    let scalar = match &merkle_root {
-        Some(root) => tagged_hash("TapTweak", &[internal_key, root]),
-        None => tagged_hash("TapTweak", &[internal_key]),
-    };
-    Tweak { follows: None, x_only: true, scalar }
-}
-
-/// The chain code of BIP-328: SHA-256 of the text `MuSig2MuSig2MuSig2`.
-pub const BIP328_CHAIN_CODE: [u8; 32] = [
-    0x86, 0x80, 0x87, 0xca, 0x02, 0xa6, 0xf9, 0x74, 0xc4, 0x59, 0x89, 0x24, 0xc3, 0x6b, 0x57, 0x76, 0x2d,
-    0x32, 0xcb, 0x45, 0x71, 0x71, 0x67, 0xe3, 0x00, 0x62, 0x2c, 0x71, 0x67, 0xe3, 0x89, 0x65,
-];
-
-/// BIP-328's synthetic extended public key of an aggregate key: BIP-32's 78 bytes, with the version of the main
-/// network, in base58 with a checksum (`xpub…`).
-pub fn synthetic_xpub(aggregate_key: &SignerKey) -> String {
-    let mut bytes = [0; 78];
-    bytes[..4].copy_from_slice(&[0x04, 0x88, 0xb2, 0x1e]);
-    bytes[13..45].copy_from_slice(&BIP328_CHAIN_CODE);
-    bytes[45..].copy_from_slice(aggregate_key.as_bytes());
-    base58check(&bytes)
-}
-
-/// BIP-32 `CKDpub`: what makes the child's key a plain tweak of its parent's, and the child's chain code.
-pub(crate) fn child(
-    parent: &SignerKey,
-    chain_code: &[u8; 32],
-    number: u32,
-) -> Result<([u8; 32], [u8; 32]), ProposalError> {
-    if number >= 1 << 31 {
-        return Err(ProposalError::Index { what: "unhardened child", index: number.into() });
+    pub(crate) fn root(&self) -> &AggregateKey {
+        &self.root
     }
-    Ok(hmac_sha512(chain_code, parent.as_bytes(), &number.to_be_bytes()))
-}
 
-/// HMAC-SHA512 (RFC 2104) of two parts, split in halves. The key is shorter than a block.
-fn hmac_sha512(key: &[u8; 32], first: &[u8], second: &[u8]) -> ([u8; 32], [u8; 32]) {
-    let pad = |byte: u8| {
-        let mut block = [byte; 128];
-        block.iter_mut().zip(key).for_each(|(pad, key)| *pad ^= key);
-        block
-    };
-    let inner = Sha512::new_with_prefix(pad(0x36)).chain_update(first).chain_update(second).finalize();
-    let outer = Sha512::new_with_prefix(pad(0x5c)).chain_update(inner).finalize();
-    let mut halves = ([0; 32], [0; 32]);
-    halves.0.copy_from_slice(&outer[..32]);
-    halves.1.copy_from_slice(&outer[32..]);
-    halves
-}
+    /// The final key of a derivation.
+    pub(crate) fn derive(&mut self, derivation: &Derivation) -> Result<AggregateKey, ProposalError> {
+        derivation.check()?;
+        let Some((last, above)) = derivation.path.split_last() else {
+            return derivation.taproot.of(self.root.clone());
+        };
+        let parent = self.parent(above)?;
+        derivation.taproot.of(parent.child(*last)?)
+    }
 
-fn base58check(payload: &[u8]) -> String {
-    const DIGITS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    let checksum = Sha256::digest(Sha256::digest(payload));
-    let bytes = [payload, &checksum[..4]].concat();
-    let mut digits: Vec<u8> = Vec::with_capacity(bytes.len() * 138 / 100 + 1);
-    for byte in &bytes {
-        let mut carry = u32::from(*byte);
-        for digit in &mut digits {
-            carry += u32::from(*digit) << 8;
-            *digit = (carry % 58) as u8;
-            carry /= 58;
+    fn parent(&mut self, path: &[u32]) -> Result<AggregateKey, ProposalError> {
+        let Some((last, above)) = path.split_last() else { return Ok(self.root.clone()) };
+        if let Some(known) = self.parents.get(path) {
+            return Ok(known.clone());
         }
-        while carry > 0 {
-            digits.push((carry % 58) as u8);
-            carry /= 58;
+        let made = self.parent(above)?.child(*last)?;
+        self.parents.insert(path.to_vec(), made.clone());
+        Ok(made)
+    }
+}
+
+/// Whose each key is, by its x coordinate: a participant key belongs to one signer.
+pub(crate) struct Owners<'a>(HashMap<&'a [u8; 32], usize>);
+
+impl<'a> Owners<'a> {
+    /// Errors: [`ProposalError::DuplicateKey`] for a key of two signers.
+    pub(crate) fn new(identities: &'a [SignerKey], key_sets: &'a [KeySet]) -> Result<Self, ProposalError> {
+        let mut owners: HashMap<&[u8; 32], usize> = HashMap::with_capacity(2 * identities.len());
+        let participants = key_sets.iter().flat_map(|set| set.participants.iter().enumerate());
+        let participants = participants.map(|(signer, participant)| (signer, &participant.key));
+        for (signer, key) in identities.iter().enumerate().chain(participants) {
+            let other = *owners.entry(key.x_only()).or_insert(signer);
+            if other != signer {
+                return Err(ProposalError::DuplicateKey {
+                    first: other.min(signer),
+                    second: other.max(signer),
+                });
+            }
         }
-    }
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).map(|_| '1');
-    zeros.chain(digits.iter().rev().map(|digit| DIGITS[usize::from(*digit)] as char)).collect()
-}
-
-/// Collects the tweaks of a proposal, a shared prefix once. What its methods return names a tweaked key: put it
-/// into [`Message::tweak`](crate::protocol::proposal::Message::tweak).
-#[derive(Clone, Debug)]
-pub struct TweakForest {
-    aggregate_key: SignerKey,
-    tweaks: Vec<Tweak>,
-    keys: Vec<SignerKey>,
-}
-
-impl TweakForest {
-    /// Begins with the key that [`aggregate_key`] gives.
-    pub fn new(aggregate_key: SignerKey) -> Self {
-        Self { aggregate_key, tweaks: Vec::new(), keys: Vec::new() }
+        // Within the identity keys, and within a key set, each position is another signer.
+        Ok(Self(owners))
     }
 
-    /// The key after a tweak; `None` is the aggregate key.
+    fn of_set(key_set: &'a KeySet) -> Result<Self, ProposalError> {
+        limits::check_signers(key_set.participants.len())?;
+        Self::new(&[], std::slice::from_ref(key_set))
+    }
+
+    /// Refuses to sign with a key that is a signer's own: the signature would be that signer's in anything.
     ///
-    /// Errors: there is no such tweak.
-    pub fn key(&self, after: Option<usize>) -> Result<SignerKey, ProposalError> {
-        let Some(index) = after else { return Ok(self.aggregate_key) };
-        self.keys.get(index).copied().ok_or(ProposalError::Index { what: "tweak", index: index as u64 })
-    }
-
-    /// Derives along unhardened steps (BIP-32) from the synthetic extended key (BIP-328). The empty path is `None`:
-    /// the aggregate key.
-    ///
-    /// Errors: a hardened step (2³¹ and above).
-    pub fn derive(&mut self, path: &[u32]) -> Result<Option<usize>, ProposalError> {
-        let mut chain_code = BIP328_CHAIN_CODE;
-        let mut last = None;
-        for number in path {
-            let (scalar, next) = child(&self.key(last)?, &chain_code, *number)?;
-            last = Some(self.push(Tweak { follows: last, x_only: false, scalar })?);
-            chain_code = next;
+    /// Errors: [`ProposalError::AimedKey`].
+    pub(crate) fn refuse_aimed(&self, keys: impl IntoIterator<Item = [u8; 32]>) -> Result<(), ProposalError> {
+        match keys.into_iter().find_map(|key| self.0.get(&key)) {
+            Some(signer) => Err(ProposalError::AimedKey { signer: *signer }),
+            None => Ok(()),
         }
-        Ok(last)
-    }
-
-    /// Makes a Taproot output key (BIP-341) of the key after a tweak. `merkle_root` is that of its scripts, if any.
-    pub fn taproot(
-        &mut self,
-        after: Option<usize>,
-        merkle_root: Option<[u8; 32]>,
-    ) -> Result<usize, ProposalError> {
-        let tweak = taproot_tweak(self.key(after)?.x_only(), merkle_root);
-        self.push(Tweak { follows: after, ..tweak })
-    }
-
-    /// Adds any tweak, unless it is there already.
-    ///
-    /// Errors: it follows one that does not exist, is no number below the order, or leads to infinity.
-    pub fn push(&mut self, tweak: Tweak) -> Result<usize, ProposalError> {
-        if let Some(index) = self.tweaks.iter().position(|known| *known == tweak) {
-            return Ok(index);
-        }
-        let index = self.tweaks.len();
-        let scalar = Scalar::from_be_bytes(tweak.scalar).map_err(|_| ProposalError::Tweak { index })?;
-        let mut key = self.key(tweak.follows)?.to_public_key();
-        if tweak.x_only {
-            key = key.x_only_public_key().0.public_key(secp256k1::Parity::Even);
-        }
-        let key = key.add_exp_tweak(&scalar).map_err(|_| ProposalError::Tweak { index })?;
-        self.tweaks.push(tweak);
-        self.keys.push(key.into());
-        Ok(index)
-    }
-
-    /// What goes into [`Terms::tweaks`](crate::protocol::proposal::Terms::tweaks).
-    pub fn into_tweaks(self) -> Vec<Tweak> {
-        self.tweaks
     }
 }

@@ -5,28 +5,26 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::aggregate::{NONCE, PARTIAL};
 use crate::error::ProposalError;
 use crate::protocol::proposal::Proposal;
 use crate::types::{Signature, SignerKey};
 
 pub mod aggregate;
+mod bip328;
 pub mod key_set;
 pub mod musig2;
 pub mod nonce;
-
-/// Bytes of a public nonce (BIP-327 `pubnonce`) and of an aggregate one.
-pub const NONCE: usize = 66;
-/// Bytes of a partial signature (BIP-327 `psig`).
-pub const PARTIAL: usize = 32;
+pub(crate) mod session_keys;
 
 /// Signature checks, and the key aggregation of a session.
 pub trait Scheme: fmt::Debug + Send + Sync {
     /// BIP-340 verification of `digest` under the x-only form of `key`.
     fn verify(&self, key: &SignerKey, digest: &[u8; 32], signature: &Signature) -> bool;
 
-    /// Aggregates the signers' keys once, and applies each tweak once.
+    /// Aggregates each key set once, and derives the key of each message.
     ///
-    /// Errors: [`ProposalError::Tweak`] for a scalar that is no number below the order, or that leads to infinity.
+    /// Errors: [`ProposalError::AimedKey`]; [`ProposalError::Derivation`], which happens with no known key.
     fn aggregate_keys(&self, proposal: &Proposal) -> Result<Arc<dyn SessionKeys>, ProposalError>;
 }
 
@@ -40,7 +38,7 @@ pub trait SessionKeys: fmt::Debug + Send + Sync {
     /// Errors: the first signer, by index, of whom a nonce has the wrong length or is no pair of points.
     fn begin_round(&self, nonces: &[&[u8]]) -> Result<Arc<dyn Round>, usize>;
 
-    /// BIP-340 verification of finished signatures, one for each message, under the tweaked keys.
+    /// BIP-340 verification of finished signatures, one for each message, under the final keys.
     fn verify_signatures(&self, signatures: &[Signature]) -> bool;
 
     /// For a [`Signer`](crate::protocol::signer::Signer) that knows the scheme.

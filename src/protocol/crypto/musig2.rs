@@ -3,11 +3,12 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session};
+use secp256k1::musig::{AggregatedNonce, PartialSignature, PublicNonce, Session};
 use secp256k1::schnorr;
 
 use crate::error::ProposalError;
-use crate::protocol::crypto::key_set::KeySet;
+use crate::protocol::crypto::aggregate::FinalKey;
+use crate::protocol::crypto::session_keys::AggregatedKeys;
 use crate::protocol::crypto::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use crate::protocol::proposal::Proposal;
 use crate::types::{Signature, SignerKey};
@@ -23,22 +24,22 @@ impl Scheme for Musig2 {
     }
 
     fn aggregate_keys(&self, proposal: &Proposal) -> Result<Arc<dyn SessionKeys>, ProposalError> {
-        Ok(Arc::new(Musig2Keys(Arc::new(KeySet::new(proposal)?))))
+        Ok(Arc::new(Musig2Keys(Arc::new(AggregatedKeys::new(proposal)?))))
     }
 }
 
 /// What [`Musig2`] knows of a session's keys.
 #[derive(Debug)]
-pub(crate) struct Musig2Keys(pub(crate) Arc<KeySet>);
+pub(crate) struct Musig2Keys(pub(crate) Arc<AggregatedKeys>);
 
 impl SessionKeys for Musig2Keys {
     fn output_key(&self, index: usize) -> [u8; 32] {
-        self.0.caches()[index].agg_pk().to_byte_array()
+        self.0.final_keys()[index].x_only()
     }
 
     fn begin_round(&self, nonces: &[&[u8]]) -> Result<Arc<dyn Round>, usize> {
-        let key_set = Arc::clone(&self.0);
-        let (signers, messages) = (key_set.signers().len(), key_set.digests().len());
+        let keys = Arc::clone(&self.0);
+        let (signers, messages) = (keys.signers(), keys.messages());
         if nonces.len() != signers {
             return Err(nonces.len().min(signers));
         }
@@ -58,16 +59,15 @@ impl SessionKeys for Musig2Keys {
                 AggregatedNonce::new(&of_message)
             })
             .collect();
-        let sessions = sessions(&key_set, &aggregates);
-        Ok(Arc::new(Musig2Round { key_set, nonces: parsed, aggregates, sessions }))
+        let sessions = sessions(&keys, &aggregates);
+        Ok(Arc::new(Musig2Round { keys, nonces: parsed, aggregates, sessions }))
     }
 
     fn verify_signatures(&self, signatures: &[Signature]) -> bool {
-        let (caches, digests) = (self.0.caches(), self.0.digests());
-        signatures.len() == digests.len()
-            && signatures.iter().zip(caches).zip(digests).all(|((signature, cache), digest)| {
+        signatures.len() == self.0.messages()
+            && signatures.iter().zip(self.0.signed()).all(|(signature, (digest, key))| {
                 let signature = schnorr::Signature::from_byte_array(signature.0);
-                verify_final(cache, digest, &signature)
+                verify_final(key, digest, &signature)
             })
     }
 
@@ -77,19 +77,19 @@ impl SessionKeys for Musig2Keys {
 }
 
 /// BIP-327 `GetSessionValues` for each message.
-pub(crate) fn sessions(key_set: &KeySet, aggregates: &[AggregatedNonce]) -> Vec<Session> {
-    let with_nonce = key_set.caches().iter().zip(key_set.digests()).zip(aggregates);
-    with_nonce.map(|((cache, digest), nonce)| Session::new(cache, *nonce, digest)).collect()
+pub(crate) fn sessions(keys: &AggregatedKeys, aggregates: &[AggregatedNonce]) -> Vec<Session> {
+    let with_nonce = keys.signed().zip(aggregates);
+    with_nonce.map(|((digest, key), nonce)| Session::new(key.cache(), *nonce, digest)).collect()
 }
 
-fn verify_final(cache: &KeyAggCache, digest: &[u8; 32], signature: &schnorr::Signature) -> bool {
-    schnorr::verify(signature, digest, &cache.agg_pk()).is_ok()
+fn verify_final(key: &FinalKey, digest: &[u8; 32], signature: &schnorr::Signature) -> bool {
+    schnorr::verify(signature, digest, &key.cache().agg_pk()).is_ok()
 }
 
 /// One attempt: every nonce parsed once.
 #[derive(Debug)]
 pub(crate) struct Musig2Round {
-    key_set: Arc<KeySet>,
+    keys: Arc<AggregatedKeys>,
     /// All messages of signer 0, then all of signer 1, …
     nonces: Vec<PublicNonce>,
     aggregates: Vec<AggregatedNonce>,
@@ -98,8 +98,8 @@ pub(crate) struct Musig2Round {
 
 impl Musig2Round {
     /// The keys that it was begun with.
-    pub(crate) fn key_set(&self) -> &Arc<KeySet> {
-        &self.key_set
+    pub(crate) fn keys(&self) -> &Arc<AggregatedKeys> {
+        &self.keys
     }
 
     /// BIP-327's session values of each message.
@@ -109,7 +109,7 @@ impl Musig2Round {
 
     /// The public nonces of a signer, by message. It must exist.
     pub(crate) fn nonces(&self, signer: usize) -> &[PublicNonce] {
-        let messages = self.key_set.digests().len();
+        let messages = self.keys.messages();
         &self.nonces[signer * messages..][..messages]
     }
 
@@ -128,17 +128,19 @@ impl Round for Musig2Round {
     }
 
     fn verify_partials(&self, signer: usize, partials: &[u8]) -> bool {
-        let Some(key) = self.key_set.signers().get(signer) else { return false };
+        if signer >= self.keys.signers() {
+            return false;
+        }
         let Some(partials) = self.parse_partials(partials) else { return false };
-        let sessions = self.sessions.iter().zip(self.key_set.caches());
-        sessions
-            .zip(partials.iter().zip(self.nonces(signer)))
-            .all(|((session, cache), (partial, nonce))| session.partial_verify(cache, partial, nonce, *key))
+        let sessions = self.sessions.iter().zip(self.keys.final_keys());
+        sessions.zip(partials.iter().zip(self.nonces(signer))).all(|((session, key), (partial, nonce))| {
+            session.partial_verify(key.cache(), partial, nonce, key.participant(signer))
+        })
     }
 
     fn aggregate(&self, partials: &[&[u8]]) -> Option<Vec<Signature>> {
         let messages = self.sessions.len();
-        if partials.len() != self.key_set.signers().len() {
+        if partials.len() != self.keys.signers() {
             return None;
         }
         let mut parsed = Vec::with_capacity(partials.len() * messages);
@@ -146,10 +148,10 @@ impl Round for Musig2Round {
             parsed.extend(self.parse_partials(bytes)?);
         }
         let mut signatures = Vec::with_capacity(messages);
-        for (message, (session, digest)) in self.sessions.iter().zip(self.key_set.digests()).enumerate() {
+        for (message, (session, (digest, key))) in self.sessions.iter().zip(self.keys.signed()).enumerate() {
             let of_message: Vec<_> = parsed.iter().skip(message).step_by(messages).collect();
             let signature = session.partial_sig_agg(&of_message).assume_valid();
-            if !verify_final(&self.key_set.caches()[message], digest, &signature) {
+            if !verify_final(key, digest, &signature) {
                 return None;
             }
             signatures.push(Signature(signature.to_byte_array()));

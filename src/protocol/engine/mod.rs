@@ -22,6 +22,7 @@ use crate::protocol::failover::Replacement;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::Session;
 use crate::protocol::session::context::Context;
+use crate::protocol::signer::HeldKeys;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Durability, Output, SessionChange, Settings, StoredSession, Ticket};
 use crate::types::{ChainStatus, SessionId, SignerKey, SubmitOutcome, Time, UnixMillis};
@@ -65,6 +66,7 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct Engine {
     own: SignerKey,
+    held: Arc<dyn HeldKeys>,
     host: Host,
     sessions: SessionTable,
     index: SessionIndex,
@@ -88,6 +90,7 @@ impl Engine {
     ) -> Self {
         Self {
             own,
+            held: Arc::new(own),
             host: Host::new(settings, scheme, codec),
             sessions: SessionTable::default(),
             index: SessionIndex::default(),
@@ -97,6 +100,12 @@ impl Engine {
             replacing: HashMap::new(),
             refused: Refused::default(),
         }
+    }
+
+    /// Sets which participant keys this node's signer holds. By default its identity key alone.
+    pub fn with_held_keys(mut self, held: Arc<dyn HeldKeys>) -> Self {
+        self.held = held;
+        self
     }
 
     /// The next thing to do. `None`: nothing until an input or the next timeout.
@@ -256,8 +265,27 @@ impl Engine {
     }
 
     fn new_session(&mut self, proposal: Proposal, now: Time) -> Result<Session, Error> {
+        self.check_held(&proposal)?;
         let context = self.host.lend(now);
         Session::new(proposal, &self.own, &context)
+    }
+
+    /// Checks that the participant keys in this node's own place are its signer's, and no others are.
+    fn check_held(&self, proposal: &Proposal) -> Result<(), ProposalError> {
+        let own = proposal.index_of(&self.own).ok_or(ProposalError::NotASigner)?;
+        for key_set in &proposal.key_sets {
+            for (signer, participant) in key_set.participants.iter().enumerate() {
+                let key = participant.key;
+                if signer == own && !self.held.holds(&key) {
+                    return Err(ProposalError::KeyNotHeld { key });
+                }
+                if signer != own && (self.held.holds(&key) || self.held.holds(&key.negated())) {
+                    let (first, second) = (own.min(signer), own.max(signer));
+                    return Err(ProposalError::DuplicateKey { first, second });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {

@@ -271,7 +271,8 @@ impl Engine {
             refused
         };
         let known = |key: &SignerKey| *key == self.own || self.host.connected.contains(key);
-        let proposal = Proposal::decode_knowing(bytes, &known).map_err(|_| refuse())?;
+        let partner = |key: &SignerKey| self.index.partner(key);
+        let proposal = Proposal::decode_knowing(bytes, &known, &partner).map_err(|_| refuse())?;
         let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
             return Err(refuse());

@@ -9,7 +9,7 @@ use crate::protocol::crypto::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::envelope::{Body, Content, Envelope};
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::proposal::{FailoverPolicy, KeyOrder, Message, Proposal, Terms};
+use crate::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms};
 use crate::types::{Signature, SignerKey, UnixMillis};
 
 /// Points on the curve: the generator, its double, and its triple.
@@ -70,13 +70,13 @@ impl Round for Double {
 pub fn agreement(own: usize) -> Agreement {
     let byte = |text: &str, at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex");
     let key = |text: &&str| SignerKey::from_bytes(&std::array::from_fn::<u8, 33, _>(|at| byte(text, at)));
+    let signers: Vec<SignerKey> = POINTS.iter().map(|text| key(text).expect("a point")).collect();
     let terms = Terms {
         entropy: [1; 32],
         proposer: 0,
-        signers: POINTS.iter().map(|text| key(text).expect("a point")).collect(),
-        key_order: KeyOrder::Sorted,
-        tweaks: Vec::new(),
-        messages: vec![Message::raw([2; 32], None)],
+        key_sets: vec![KeySet::new(&signers)],
+        signers,
+        messages: vec![Message::raw([2; 32])],
         transaction: None,
         election_method: ElectionMethod::FirstSigner,
         failover: FailoverPolicy { broadcast_timeout: Duration::from_secs(60), ..FailoverPolicy::default() },

@@ -29,9 +29,10 @@ pub trait Bounded: prost::Message + Default {
 const FRAME: &[List] = &[List { what: "the frame", fields: 1..=4, most: limits::FRAME_ENTRIES }];
 const PROPOSAL: &[List] = &[
     List { what: "signers", fields: 4..=4, most: limits::SIGNERS },
-    List { what: "tweaks", fields: 6..=6, most: limits::TWEAKS },
-    List { what: "messages", fields: 7..=7, most: limits::MESSAGES },
+    List { what: "key sets", fields: 5..=5, most: limits::KEY_SETS },
+    List { what: "messages", fields: 6..=6, most: limits::MESSAGES },
 ];
+const KEY_SET: &[List] = &[List { what: "keys of a key set", fields: 2..=2, most: limits::SIGNERS }];
 const TRANSACTION: &[List] = &[List { what: "spent outputs", fields: 2..=2, most: limits::INPUTS }];
 const ADDRESSES: &[List] = &[List { what: "addresses", fields: 3..=3, most: limits::ADDRESSES }];
 const NONCES: &[List] = &[List { what: "nonces of the proof", fields: 2..=2, most: limits::SIGNERS }];
@@ -41,7 +42,7 @@ impl Bounded for pb::Frame {
 }
 impl Bounded for pb::Proposal {
     const LISTS: &'static [List] = PROPOSAL;
-    const INNER: &'static [(u32, &'static [List])] = &[(8, TRANSACTION)];
+    const INNER: &'static [(u32, &'static [List])] = &[(5, KEY_SET), (7, TRANSACTION)];
 }
 impl Bounded for pb::PresenceRecord {
     const LISTS: &'static [List] = ADDRESSES;

@@ -11,59 +11,71 @@ pub struct Proposal {
     /// signer index
     #[prost(uint32, tag = "3")]
     pub proposer: u32,
-    /// 33-byte compressed keys; a position here is a signer index
+    /// identity keys, 33 bytes compressed; a position here is a signer index
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub signers: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// 0 sorted (BIP-390), 1 as given
-    #[prost(uint32, tag = "5")]
-    pub key_order: u32,
-    /// a forest: each names the one it follows
+    /// none: one, of the identity keys, sorted
+    #[prost(message, repeated, tag = "5")]
+    pub key_sets: ::prost::alloc::vec::Vec<KeySet>,
     #[prost(message, repeated, tag = "6")]
-    pub tweaks: ::prost::alloc::vec::Vec<Tweak>,
-    #[prost(message, repeated, tag = "7")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
     /// absent: raw messages
-    #[prost(message, optional, tag = "8")]
+    #[prost(message, optional, tag = "7")]
     pub transaction: ::core::option::Option<Transaction>,
     /// 0 lexicographic, 1 hash-based, 2 first signer, 3 last signer, 4 session-salted
-    #[prost(uint32, tag = "9")]
+    #[prost(uint32, tag = "8")]
     pub election_method: u32,
-    #[prost(message, optional, tag = "10")]
+    #[prost(message, optional, tag = "9")]
     pub failover: ::core::option::Option<Failover>,
     /// Unix milliseconds
-    #[prost(uint64, tag = "11")]
+    #[prost(uint64, tag = "10")]
     pub expires_at: u64,
-    #[prost(bytes = "vec", tag = "12")]
+    #[prost(bytes = "vec", tag = "11")]
     pub metadata: ::prost::alloc::vec::Vec<u8>,
     /// empty, or the id of an older session
-    #[prost(bytes = "vec", tag = "13")]
+    #[prost(bytes = "vec", tag = "12")]
     pub replaces: ::prost::alloc::vec::Vec<u8>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Tweak {
-    /// 0: applies to the aggregate key; i + 1: applies after tweaks\[i\], which stands earlier
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeySet {
+    /// of aggregation: 0 sorted (BIP-390), 1 as given
     #[prost(uint32, tag = "1")]
-    pub follows: u32,
-    /// BIP-327 is_xonly_t
-    #[prost(bool, tag = "2")]
-    pub x_only: bool,
-    /// 32 bytes
-    #[prost(bytes = "vec", tag = "3")]
-    pub scalar: ::prost::alloc::vec::Vec<u8>,
+    pub order: u32,
+    /// one for each signer, by signer index; none: the identity keys
+    #[prost(message, repeated, tag = "2")]
+    pub participants: ::prost::alloc::vec::Vec<Participant>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Participant {
+    /// 33 bytes compressed
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// empty, or a fingerprint (4 bytes) and child numbers (4 bytes each, big-endian)
+    #[prost(bytes = "vec", tag = "2")]
+    pub origin: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Message {
     /// 32 bytes
     #[prost(bytes = "vec", tag = "1")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
-    /// 0: the aggregate key itself; i + 1: the key after tweaks\[i\]
+    /// index
     #[prost(uint32, tag = "2")]
-    pub tweak: u32,
+    pub key_set: u32,
+    /// BIP-328 child numbers, 4 bytes each, big-endian
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// then BIP-341: 0 nothing, 1 without scripts, 2 with a merkle root
+    #[prost(uint32, tag = "4")]
+    pub taproot: u32,
+    /// 32 bytes with 2, else empty
+    #[prost(bytes = "vec", tag = "5")]
+    pub merkle_root: ::prost::alloc::vec::Vec<u8>,
     /// transaction proposals: the input's index
-    #[prost(uint32, tag = "3")]
+    #[prost(uint32, tag = "6")]
     pub input: u32,
     /// transaction proposals: 0 DEFAULT, 1 ALL
-    #[prost(uint32, tag = "4")]
+    #[prost(uint32, tag = "7")]
     pub sighash_type: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,7 +1,7 @@
 //! The vectors of BIP-373.
 
-use libmusig::chain::keys::TaprootTweak;
 use libmusig::chain::psbt::{Psbt, PsbtError};
+use libmusig::protocol::crypto::key_set::Taproot;
 use libmusig::types::SignerKey;
 
 use super::{list, psbt, text, vectors};
@@ -64,7 +64,7 @@ fn psbt_v0_vectors_of_bip_373_name_what_signs() {
         let spend = &spends[0];
         let (tweak, derived) = (spend.derivation.taproot, !spend.derivation.path.is_empty());
         assert_eq!(derived, name.contains("derived"), "{name}");
-        assert_eq!(tweak == TaprootTweak::KeyPath, name.contains("internal key"), "{name}");
+        assert_eq!(tweak == Taproot::KeyPath, name.contains("internal key"), "{name}");
         assert_eq!(spend.leaf.is_some(), name.contains("in a script"), "{name}");
         match step {
             "With participant pubkeys only" => {

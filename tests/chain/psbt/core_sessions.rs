@@ -3,8 +3,8 @@
 use bitcoin::consensus::deserialize;
 use bitcoin::hex::FromHex;
 use bitcoin::{Transaction, Witness};
-use libmusig::chain::keys::TaprootTweak;
 use libmusig::chain::psbt::{InputPlan, Psbt, PsbtError};
+use libmusig::protocol::crypto::key_set::Taproot;
 use serde_json::Value;
 
 use super::{list, psbt, text, vectors};
@@ -154,7 +154,7 @@ fn core_sessions_as_plans_say_who_signs_what_or_why_no_session_can() {
             assert_eq!(spend.key_set.final_key(&spend.derivation), Ok(spend.key), "{name}");
             assert_eq!(plan.spent[index].script[2..], *spend.key.x_only(), "{name}");
             let raw = case["descriptor"].as_str().is_some_and(|descriptor| descriptor.starts_with("rawtr"));
-            let tweak = if raw { TaprootTweak::None } else { TaprootTweak::KeyPath };
+            let tweak = if raw { Taproot::None } else { Taproot::KeyPath };
             assert_eq!(spend.derivation.taproot, tweak, "{name}");
             derived[usize::from(spend.derivation.path.is_empty())] += 1;
         }

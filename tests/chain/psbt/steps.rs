@@ -2,8 +2,10 @@
 
 use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::{Transaction, Witness};
-use libmusig::chain::keys::{Derivation, KeySet, Participant, TaprootTweak, fingerprint};
+use libmusig::chain::keys::fingerprint;
 use libmusig::chain::psbt::{InputPlan, Musig2Nonce, Musig2Partial, ParticipantKeys, Psbt, PsbtError};
+use libmusig::protocol::crypto::aggregate::AggregateKey;
+use libmusig::protocol::crypto::key_set::{Derivation, KeySet, Participant, Taproot};
 use libmusig::protocol::proposal::{KeyOrder, SighashType};
 use libmusig::types::{SignerKey, from_hex};
 use serde_json::Value;
@@ -221,12 +223,12 @@ fn psbt_v0_made_of_a_key_set_is_planned_with_each_derivation() {
     };
     let participants = ["D", "A", "C"].map(|name| Participant { key: public(name), origin: None }).to_vec();
     let key_set = KeySet { participants, order: KeyOrder::AsGiven };
-    let aggregate = key_set.aggregate().expect("three keys");
+    let aggregate = AggregateKey::new(&key_set.keys()).expect("three keys");
     let derivations = [
-        Derivation { path: vec![], taproot: TaprootTweak::None },
-        Derivation { path: vec![], taproot: TaprootTweak::KeyPath },
-        Derivation { path: vec![1, 7, 3], taproot: TaprootTweak::None },
-        Derivation { path: vec![9], taproot: TaprootTweak::KeyPath },
+        Derivation { path: vec![], taproot: Taproot::None },
+        Derivation { path: vec![], taproot: Taproot::KeyPath },
+        Derivation { path: vec![1, 7, 3], taproot: Taproot::None },
+        Derivation { path: vec![9], taproot: Taproot::KeyPath },
     ];
     let keys: Vec<SignerKey> =
         derivations.iter().map(|derivation| key_set.final_key(derivation).expect("derivable")).collect();
@@ -248,7 +250,7 @@ fn psbt_v0_made_of_a_key_set_is_planned_with_each_derivation() {
             let value = [0].into_iter().chain(fingerprint(&aggregate.key())).chain(path).collect();
             maps[1 + index].push(([&[0x16], child.x_only().as_slice()].concat(), value));
         }
-        if derivation.taproot == TaprootTweak::KeyPath {
+        if derivation.taproot == Taproot::KeyPath {
             maps[1 + index].push((vec![0x17], child.x_only().to_vec()));
         }
     }
@@ -283,7 +285,7 @@ fn psbt_v0_made_of_a_key_set_is_planned_with_each_derivation() {
 
     // One key twice: aggregated it can be, signed for it cannot.
     let twice = KeySet { participants: vec![key_set.participants[0].clone(); 2], order: KeyOrder::AsGiven };
-    let aggregate = twice.aggregate().expect("two keys").key();
+    let aggregate = AggregateKey::new(&twice.keys()).expect("two keys").key();
     let repeated = change(&psbt, |maps| {
         maps[1].retain(|(key, _)| key[0] != 0x1a);
         let script = taproot_script(aggregate.x_only()).into();

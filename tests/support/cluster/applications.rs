@@ -136,9 +136,8 @@ impl Cluster {
         Terms {
             entropy: self.random.bytes(),
             proposer: 0,
+            key_sets: vec![KeySet::new(&signers)],
             signers,
-            key_order: KeyOrder::Sorted,
-            tweaks: Vec::new(),
             messages,
             transaction: Some(transaction),
             election_method: ElectionMethod::FirstSigner,
@@ -155,7 +154,7 @@ impl Cluster {
 
     /// Terms of a session that signs a raw message.
     pub fn raw_terms(&mut self) -> Terms {
-        let messages = vec![Message::raw(self.random.bytes(), None)];
+        let messages = vec![Message::raw(self.random.bytes())];
         Terms { transaction: None, messages, ..self.terms() }
     }
 

@@ -1,9 +1,11 @@
 //! Targets of what comes from other wallets, and seeds for them.
 
 use libmusig::chain::descriptor::Descriptor;
-use libmusig::chain::keys::{Derivation, KeySet, Participant, TaprootTweak, fingerprint};
+use libmusig::chain::keys::fingerprint;
 use libmusig::chain::psbt::Psbt;
+use libmusig::protocol::crypto::aggregate::AggregateKey;
 use libmusig::protocol::crypto::key_set::synthetic_xpub;
+use libmusig::protocol::crypto::key_set::{Derivation, KeySet, Participant, Taproot};
 use libmusig::protocol::proposal::KeyOrder;
 use libmusig::types::SignerKey;
 
@@ -97,10 +99,10 @@ pub fn psbt_seeds() -> Vec<(String, Vec<u8>)> {
     let key_set = KeySet { participants, order: KeyOrder::AsGiven };
     let mut seeds = Vec::new();
     for (name, path, taproot) in [
-        ("output-key", vec![], TaprootTweak::None),
-        ("internal-key", vec![], TaprootTweak::KeyPath),
-        ("child", vec![1, 7], TaprootTweak::KeyPath),
-        ("script-tree", vec![3], TaprootTweak::MerkleRoot([5; 32])),
+        ("output-key", vec![], Taproot::None),
+        ("internal-key", vec![], Taproot::KeyPath),
+        ("child", vec![1, 7], Taproot::KeyPath),
+        ("script-tree", vec![3], Taproot::MerkleRoot([5; 32])),
     ] {
         let derivation = Derivation { path, taproot };
         for version in [0, 2] {
@@ -116,7 +118,7 @@ pub fn psbt_seeds() -> Vec<(String, Vec<u8>)> {
 }
 
 fn seed(key_set: &KeySet, derivation: &Derivation, version: u32) -> Vec<u8> {
-    let aggregate = key_set.aggregate().expect("two keys");
+    let aggregate = AggregateKey::new(&key_set.keys()).expect("two keys");
     let internal = aggregate.derive(&derivation.path).expect("unhardened").key();
     let last = key_set.final_key(derivation).expect("derivable");
     let script = |key: &SignerKey| [&[0x51, 0x20], key.x_only().as_slice()].concat();
@@ -130,10 +132,10 @@ fn seed(key_set: &KeySet, derivation: &Derivation, version: u32) -> Vec<u8> {
         let origin = [0].into_iter().chain(fingerprint).chain(path).collect();
         input.push(([&[0x16], internal.x_only().as_slice()].concat(), origin));
     }
-    if derivation.taproot != TaprootTweak::None {
+    if derivation.taproot != Taproot::None {
         input.push((vec![0x17], internal.x_only().to_vec()));
     }
-    if let TaprootTweak::MerkleRoot(root) = derivation.taproot {
+    if let Taproot::MerkleRoot(root) = derivation.taproot {
         input.push((vec![0x18], root.to_vec()));
     }
     let keys = key_set.keys();

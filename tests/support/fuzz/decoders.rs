@@ -77,8 +77,9 @@ pub fn proposal(bytes: &[u8]) {
     assert_eq!(again, proposal);
     let signers = proposal.signers.len();
     assert!((1..=limits::SIGNERS).contains(&signers) && proposal.proposer < signers);
-    for index in 0..proposal.messages.len() {
-        assert!(proposal.tweak_path(index).len() <= limits::TWEAK_DEPTH);
+    for (index, message) in proposal.messages.iter().enumerate() {
+        assert!(message.derivation.path.len() <= limits::CHILD_NUMBERS);
+        assert!((0..signers).all(|signer| proposal.participant_key(index, signer).is_some()));
     }
     let election = elect(&proposal.signers, proposal.election_method, &proposal.id()).expect("no key twice");
     let mut list = election.priority_list.clone();
@@ -89,7 +90,7 @@ pub fn proposal(bytes: &[u8]) {
     if cfg!(miri) {
         return;
     }
-    // The real key aggregation takes any tweaks, and refuses some.
+    // The real key aggregation takes any keys, and refuses aimed ones.
     if let Ok(keys) = Musig2.aggregate_keys(&proposal) {
         (0..proposal.messages.len()).for_each(|index| {
             keys.output_key(index);

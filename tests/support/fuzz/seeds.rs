@@ -6,7 +6,9 @@ use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, transcript_hash};
 use libmusig::protocol::presence::{Presence, seal};
-use libmusig::protocol::proposal::{KeyOrder, Message, Proposal, Tiers, Tweak};
+use libmusig::protocol::proposal::{
+    Derivation, KeyOrder, KeyOrigin, KeySet, Message, Proposal, Taproot, Tiers,
+};
 use libmusig::protocol::wire::{self, Certificate, pb};
 use libmusig::signer::{NonceRequest, PartialRequest, SignTask};
 use libmusig::types::{SessionId, Signature, Txid};
@@ -232,28 +234,31 @@ fn proposals() -> Vec<(&'static str, Proposal)> {
     let raw = || {
         let mut terms = fixed_terms();
         terms.transaction = None;
-        terms.messages = vec![Message::raw([1; 32], None), Message::raw([2; 32], Some(1))];
+        terms.messages = vec![Message::raw([1; 32]), Message::raw([2; 32])];
         terms
     };
-    let mut tweaked = raw();
-    tweaked.key_order = KeyOrder::AsGiven;
-    tweaked.tweaks = vec![
-        Tweak { follows: None, x_only: false, scalar: [3; 32] },
-        Tweak { follows: Some(0), x_only: true, scalar: [4; 32] },
-    ];
-    let mut full = tweaked.clone();
+    let mut derived = raw();
+    let mut other = KeySet::ordered(&[key(0), key(4), key(5)], KeyOrder::AsGiven);
+    other.participants[1].origin = Some(KeyOrigin { fingerprint: [1, 2, 3, 4], path: vec![1 << 31, 7] });
+    derived.key_sets.push(other);
+    derived.messages[0].derivation = Derivation { path: vec![0, 7], taproot: Taproot::MerkleRoot([3; 32]) };
+    (derived.messages[1].key_set, derived.messages[1].derivation) = (1, Derivation::key_path([]));
+    let mut full = derived.clone();
     full.election_method = ElectionMethod::SessionSalted;
     full.failover.tiers = Tiers::Fixed(2);
     full.failover.broadcast_timeout = Duration::from_millis(1500);
     full.metadata = b"for the others".to_vec();
     full.replaces = Some(SessionId([5; 32]));
     full.signers = (0..20).map(key).collect();
+    let identities = KeySet::new(&full.signers);
+    let others = (0..20).map(|index| if index < 5 { key(index) } else { key(index + 20) });
+    full.key_sets = vec![identities, KeySet::new(&others.collect::<Vec<_>>())];
     let mut off = fixed_terms();
     (off.failover.enabled, off.failover.tiers) = (false, Tiers::Doubling);
     let of = |terms| Proposal::new(terms).expect("valid terms");
     vec![
         ("transaction", fixed_proposal().clone()),
-        ("tweaked", of(tweaked)),
+        ("derived", of(derived)),
         ("full", of(full)),
         ("no-failover", of(off)),
     ]
