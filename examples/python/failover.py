@@ -96,8 +96,8 @@ async def main() -> None:
         asyncio.create_task(join_everything(node, *flags))
         for node, flags in zip(nodes, zip(complete, confirmed))
     ]
-    forest = libmusig.TweakForest(libmusig.aggregate_key(keys, libmusig.KeyOrder.SORTED))
-    script = bytes.fromhex("5120" + forest.key(forest.taproot())[2:])
+    output = libmusig.Derivation(taproot=libmusig.KeyPath())
+    script = bytes.fromhex("5120" + libmusig.final_key(libmusig.key_set(keys), output)[2:])
     await nodes[0].create_session(
         keys,
         transaction=unsigned_transaction(script),

@@ -124,13 +124,23 @@ async def sign(nodes: list[libmusig.Node], **content: Any) -> str:
 
 
 def taproot_script(signers: list[str]) -> bytes:
-    forest = libmusig.TweakForest(libmusig.aggregate_key(signers, libmusig.KeyOrder.SORTED))
-    return bytes.fromhex("5120" + forest.key(forest.taproot())[2:])
+    return output_script(libmusig.key_set(signers), key_path())
+
+
+def key_path(*path: int) -> libmusig.Derivation:
+    return libmusig.Derivation(path=list(path), taproot=libmusig.KeyPath())
+
+
+def output_script(key_set: libmusig.KeySet, derivation: libmusig.Derivation) -> bytes:
+    return bytes.fromhex("5120" + libmusig.final_key(key_set, derivation)[2:])
 
 
 def spend(signers: list[str], salt: int = 1) -> dict[str, Any]:
-    """An unsigned transaction (BIP-144 without witnesses) that spends one output of the signers."""
-    script = taproot_script(signers)
+    return spend_script(taproot_script(signers), salt)
+
+
+def spend_script(script: bytes, salt: int = 1) -> dict[str, Any]:
+    """An unsigned transaction (BIP-144 without witnesses) that spends one output with this script."""
     transaction = (
         (2).to_bytes(4, "little")
         + b"\x01"
@@ -216,6 +226,7 @@ class WrappingSigner(libmusig.Signer):
     def make_nonces(self, request: libmusig.NonceRequest) -> list[bytes]:
         covered("signer_make_nonces")
         assert request.proposal().signers[request.signer()] == self.inner.public_key()
+        assert request.participant_keys() == [self.inner.public_key()] * len(request.proposal().messages)
         assert len(request.output_keys()) == len(request.proposal().messages)
         assert request.attempt() >= 0
         self.before("make_nonces")
@@ -224,6 +235,7 @@ class WrappingSigner(libmusig.Signer):
     def make_partials(self, request: libmusig.PartialRequest) -> list[bytes]:
         covered("signer_make_partials")
         assert request.proposal().signers[request.signer()] == self.inner.public_key()
+        assert request.participant_keys() == [self.inner.public_key()] * len(request.proposal().messages)
         assert [len(part) for part in request.output_keys()] == [32] * len(request.proposal().messages)
         assert [len(part) for part in request.aggregate_nonces()] == [66] * len(request.proposal().messages)
         assert request.attempt() >= 0

@@ -79,17 +79,21 @@ INDICES = {
     *("coordinator", "priority_list", "proposer", "own_index", "accepted", "missing", "current", "failed", "next"),
     *("culprits", "by", "first", "second"),
 }
-NUMBERS = {"rank", "turn", "turns", "attempt", "follows", "tweak", "input", "joined", "signers", "watch"}
+NUMBERS = {"rank", "turn", "turns", "attempt", "key_set", "input", "joined", "signers", "watch"}
 
 
 def test_signer_indices_have_a_type_of_their_own_and_other_numbers_have_not() -> None:
     seen = set()
     for node in ast.walk(MODULE):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            for argument in node.args.args + node.args.kwonlyargs:
+        for made in node.body if isinstance(node, ast.ClassDef) else []:
+            if not isinstance(made, ast.FunctionDef) or made.name != "__init__":
+                continue
+            # It says which of two key sets.
+            indices = set() if node.name == "SAME_KEY_SET" else INDICES
+            for argument in made.args.args + made.args.kwonlyargs:
                 if argument.annotation is not None and argument.arg in INDICES | NUMBERS:
                     typed = "SignerIndex" in names(argument.annotation)
-                    assert typed == (argument.arg in INDICES), f"{argument.arg}, line {node.lineno}"
+                    assert typed == (argument.arg in indices), f"{argument.arg}, line {made.lineno}"
                     seen.add(argument.arg)
     assert seen == INDICES | NUMBERS
     assert libmusig.SignerIndex is int

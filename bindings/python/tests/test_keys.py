@@ -1,4 +1,4 @@
-"""Keys, tweaks, the signer, what is written in the package."""
+"""Keys, derivations, the signer, what is written in the package."""
 
 import asyncio
 import inspect
@@ -8,7 +8,20 @@ from importlib.metadata import files
 import pytest
 
 import libmusig
-from libmusig import ElectionMethod, KeyOrder, SignerProblem, errors
+from libmusig import (
+    Derivation,
+    ElectionMethod,
+    KeyOrder,
+    KeyOrigin,
+    KeyPath,
+    KeySet,
+    MerkleRoot,
+    Network,
+    Participant,
+    ProposalProblem,
+    SignerProblem,
+    errors,
+)
 from support import key, keys, offline, secret
 
 
@@ -22,20 +35,56 @@ def test_aggregation() -> None:
     assert libmusig.synthetic_xpub(aggregate).startswith("xpub")
 
 
-def test_tweaks() -> None:
-    forest = libmusig.TweakForest(libmusig.aggregate_key(keys(2), KeyOrder.SORTED))
-    child = forest.derive([0, 5])
-    output = forest.taproot(child)
-    assert forest.key(output) != forest.key(child) != forest.key()
-    assert forest.derive([]) is None
-    direct = libmusig.taproot_tweak(forest.key())
-    assert direct.x_only and forest.push(direct) == forest.taproot()
-    assert len(forest.tweaks()) == 4
-    with pytest.raises(errors.ProposalRefused) as hardened:
-        forest.derive([1 << 31])
-    assert isinstance(hardened.value.problem, libmusig.ProposalProblem.INDEX)
-    with pytest.raises(errors.InvalidArgument):
-        forest.taproot(merkle_root=b"short")
+def test_key_sets_and_their_derivations() -> None:
+    signers = keys(2)
+    key_set = libmusig.key_set(signers)
+    assert [part.key for part in key_set.participants] == signers and key_set.order is KeyOrder.SORTED
+    as_given = libmusig.key_set(list(reversed(libmusig.sort_keys(signers))), KeyOrder.AS_GIVEN)
+    aggregate = libmusig.aggregate_key(signers, KeyOrder.SORTED)
+    assert libmusig.final_key(key_set, Derivation()) == aggregate
+    derivations = [
+        Derivation(path=path, taproot=taproot)
+        for path in ([], [0, 5], [0, 6], [1 << 30])
+        for taproot in (None, KeyPath(), MerkleRoot(bytes(32)), MerkleRoot(bytes([1] * 32)))
+    ]
+    made = {libmusig.final_key(each, derivation)[2:] for each in (key_set, as_given) for derivation in derivations}
+    assert len(made) == 2 * len(derivations)
+    for network, prefix in zip(Network, ("bc1p", "tb1p", "tb1p", "bcrt1p")):
+        addresses = {libmusig.address(key_set, derivation, network) for derivation in derivations}
+        assert len(addresses) == len(derivations) and all(each.startswith(prefix) for each in addresses)
+
+
+def test_keys_that_no_session_signs_with_are_not_made() -> None:
+    good = libmusig.key_set(keys(2))
+    twice = KeySet(participants=[Participant(key=key(0)), Participant(key=key(1)), Participant(key=key(0))])
+    none = KeySet(participants=[])
+    hardened = Derivation(path=[0, 1 << 31])
+    deep = Derivation(path=[0] * 9)
+
+    def problem(call: Callable[[], object]) -> object:
+        with pytest.raises(errors.ProposalRefused) as refused:
+            call()
+        return refused.value.problem
+
+    makers: list[Callable[[KeySet, Derivation], object]] = [
+        libmusig.final_key,
+        lambda key_set, derivation: libmusig.address(key_set, derivation, Network.SIGNET),
+    ]
+    for make in makers:
+        assert problem(lambda: make(twice, Derivation())) == ProposalProblem.DUPLICATE_KEY(0, 2)
+        assert problem(lambda: make(good, hardened)) == ProposalProblem.HARDENED_CHILD(1 << 31)
+        assert isinstance(problem(lambda: make(none, Derivation())), ProposalProblem.LIMIT)
+        assert isinstance(problem(lambda: make(good, deep)), ProposalProblem.LIMIT)
+        with pytest.raises(errors.InvalidArgument) as short:
+            make(good, Derivation(taproot=MerkleRoot(b"short")))
+        assert short.value.what == "the merkle root"
+        with pytest.raises(errors.InvalidArgument) as fingerprint:
+            origin = KeyOrigin(fingerprint=b"123", path=[])
+            make(KeySet(participants=[Participant(key=key(0), origin=origin)]), Derivation())
+        assert fingerprint.value.what == "a fingerprint"
+    assert problem(lambda: libmusig.key_set([key(0), key(0)])) == ProposalProblem.DUPLICATE_KEY(0, 1)
+    repeated = problem(lambda: libmusig.aggregate_key([key(0), key(0)], KeyOrder.SORTED))
+    assert repeated == ProposalProblem.DUPLICATE_KEY(0, 1)
 
 
 def test_every_function_that_takes_an_identifier_raises_on_text_that_is_none() -> None:
@@ -46,22 +95,30 @@ def test_every_function_that_takes_an_identifier_raises_on_text_that_is_none() -
             session = await node.create_session(good, messages=[bytes(32)])
             for bad in ("", "zz", "02", good[0] + "00", "é"):
                 signers = [good[0], bad]
+                malformed = KeySet(participants=[Participant(key=each) for each in signers])
                 calls: list[tuple[str, str, Callable[[], object]]] = [
                     ("aggregate_key", "signer key", lambda: libmusig.aggregate_key(signers, KeyOrder.SORTED)),
                     ("sort_keys", "signer key", lambda: libmusig.sort_keys(signers)),
                     ("synthetic_xpub", "signer key", lambda: libmusig.synthetic_xpub(bad)),
-                    ("taproot_tweak", "signer key", lambda: libmusig.taproot_tweak(bad)),
-                    ("TweakForest", "signer key", lambda: libmusig.TweakForest(bad)),
+                    ("key_set", "signer key", lambda: libmusig.key_set(signers)),
+                    ("final_key", "signer key", lambda: libmusig.final_key(malformed, Derivation())),
+                    ("address", "signer key", lambda: libmusig.address(malformed, Derivation(), Network.SIGNET)),
                     ("elect", "signer key", lambda: libmusig.elect(signers, ElectionMethod.FIRST_SIGNER)),
                     ("elect", "session id", lambda: libmusig.elect(good, ElectionMethod.SESSION_SALTED, bad)),
                     ("verify_election", "signer key", lambda: libmusig.verify_election(election, signers)),
                     ("verify_election", "session id", lambda: libmusig.verify_election(election, good, bad)),
+                    ("LocalSigner.holds", "signer key", lambda: signer.holds(bad)),
                     ("LocalSigner.forget", "session id", lambda: signer.forget(bad, 0)),
                     ("Node.session", "session id", lambda: node.session(bad)),
                     (
                         "Node.create_session",
                         "signer key",
                         lambda: node.create_session(signers, messages=[bytes(32)]),
+                    ),
+                    (
+                        "Node.create_session",
+                        "signer key",
+                        lambda: node.create_session(good, messages=[bytes(32)], key_sets=[malformed]),
                     ),
                     (
                         "Node.create_session",
@@ -106,6 +163,20 @@ def test_local_signer() -> None:
     with pytest.raises(errors.SignerFailed):
         libmusig.LocalSigner(b"short")
     assert libmusig.LocalSigner.generate().public_key() != libmusig.LocalSigner.generate().public_key()
+
+
+def test_a_signer_holds_its_participant_keys() -> None:
+    signer = libmusig.LocalSigner(secret(0))
+    assert signer.holds(key(0)) and not signer.holds(key(1))
+    assert signer.add_key(secret(1)) == key(1)
+    # From then on its identity key signs no session.
+    assert signer.holds(key(1)) and not signer.holds(key(0)) and signer.public_key() == key(0)
+    for bad in (bytes(32), b"short"):
+        with pytest.raises(errors.SignerFailed) as invalid:
+            signer.add_key(bad)
+        assert isinstance(invalid.value.problem, SignerProblem.INVALID_SECRET)
+    signer.lock()
+    assert signer.holds(key(1)), "a locked signer knows what it holds"
 
 
 def test_the_package_says_what_it_does() -> None:

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import libmusig
-from support import PATIENCE, REPOSITORY, key, keys, secret
+from support import PATIENCE, REPOSITORY, key, key_path, keys, output_script, secret, spend_script
 
 MUSIG = [sys.executable, "-m", "libmusig"]
 
@@ -39,6 +39,13 @@ def test_keys_and_elections(tmp_path: Path) -> None:
     assert made["aggregate_key"] == libmusig.aggregate_key(keys(3), libmusig.KeyOrder.SORTED)
     assert made["script_pubkey"] == "5120" + made["taproot_output_key"]
     assert made["xpub"] in run("aggregate", *keys(3))
+    assert made["address"] == libmusig.address(libmusig.key_set(keys(3)), key_path(), libmusig.Network.MAINNET)
+    child = json.loads(run("aggregate", "--json", "--path", "0/5", "--network", "regtest", *keys(3)))
+    assert child["address"] == libmusig.address(libmusig.key_set(keys(3)), key_path(0, 5), libmusig.Network.REGTEST)
+    assert child["script_pubkey"] == output_script(libmusig.key_set(keys(3)), key_path(0, 5)).hex()
+    assert "hardened" in run("aggregate", "--path", "0h/5", *keys(3), expect=2)
+    assert "hardened" in run("aggregate", "--path", str(1 << 31), *keys(3), expect=1)
+    assert "signers 0 and 1" in run("aggregate", key(0), key(0), expect=1)
     found = json.loads(run("elect", "--json", "--method", "last-signer", *keys(3)))
     assert found["priority_list"] == [2, 1, 0] and found["method"] == "last-signer"
     assert "coordinator" in run("elect", *keys(3))
@@ -95,6 +102,32 @@ def test_two_people_sign_between_two_terminals(tmp_path: Path) -> None:
     assert session in run("status", *ours)
     status = json.loads(run("status", "--json", *theirs))
     assert (status["session"], status["phase"], status["own_index"]) == (session, "WATCHING", 1)
+
+
+def test_coins_of_a_derived_address(tmp_path: Path) -> None:
+    first, second = write_keys(tmp_path, 2)
+    key_set = libmusig.key_set(keys(2))
+    coin = spend_script(output_script(key_set, key_path(0, 5)))
+    loopback = ("--listen", "/ip4/127.0.0.1/tcp/0")
+    signers = [word for each in keys(2) for word in ("--signer", each)]
+    [spent] = coin["spent"]
+    terms = ("--transaction", coin["transaction"].hex(), "--spent", f"{spent.value}:{spent.script.hex()}")
+    ours = ("--key", first, "--store", tmp_path / "a.redb")
+    one = Program("propose", *ours, *loopback, "--once", *signers, *terms, "--path", "0/4", "--path", "0/5")
+    try:
+        peer = one.wait(r"^listening +(\S+)")
+        theirs = ("--key", second, "--store", tmp_path / "b.redb")
+        two = Program("join", *theirs, *loopback, "--peer", peer, "--yes", "--once")
+        try:
+            # What somebody consents to is shown.
+            assert two.wait(r"^key set 0 +(.*)") == "the signers' keys, sorted"
+            assert two.wait(r"^  signed by (.*)") == "key set 0, path 0/5, BIP-341 without scripts"
+            assert two.wait(r"^transaction +(\S+)") != ""
+            assert (one.process.wait(PATIENCE), two.process.wait(PATIENCE)) == (0, 0)
+        finally:
+            two.process.kill()
+    finally:
+        one.process.kill()
 
 
 def test_sessions_by_file(tmp_path: Path) -> None:

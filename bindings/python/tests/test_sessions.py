@@ -6,11 +6,12 @@ import asyncio
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import libmusig
-from libmusig import Phase, errors, events
+from libmusig import Phase, ProposalProblem, errors, events
 from support import (
     PATIENCE,
     FakeBroadcaster,
@@ -20,13 +21,16 @@ from support import (
     connect,
     join_next,
     key,
+    key_path,
     keys,
     make,
     offline,
+    output_script,
     ranked,
     secret,
     sign,
     spend,
+    spend_script,
     until,
     wait_event,
 )
@@ -52,6 +56,95 @@ def test_three_of_three() -> None:
             assert status.failover.coordinator == ranked(3)[0]
             assert [each.session for each in await a.sessions()] == [session]
             assert (await a.metrics()).frames_sent > 0
+
+    asyncio.run(main())
+
+
+def test_two_key_sets_of_a_wallet() -> None:
+    """The participant keys of signer i are those of the numbers 20 + i and 40 + i."""
+
+    async def main() -> None:
+        signers = [libmusig.LocalSigner(secret(index)) for index in range(2)]
+        wallet = libmusig.key_set([key(20), key(21)])
+        other = libmusig.key_set([key(40), key(41)], libmusig.KeyOrder.AS_GIVEN)
+        root = libmusig.Derivation(taproot=libmusig.MerkleRoot(bytes([9] * 32)))
+        messages = [
+            libmusig.Message(digest=bytes([1] * 32), key_set=1, derivation=key_path(0, 7)),
+            libmusig.Message(digest=bytes([2] * 32), key_set=2, derivation=root),
+            libmusig.Message(digest=bytes([3] * 32), key_set=1),
+        ]
+        terms: dict[str, Any] = {"messages": messages, "key_sets": [wallet, other]}
+        async with make(0, signer=signers[0]) as a, make(1, signer=signers[1]) as b:
+            await connect(a, b)
+            with pytest.raises(errors.ProposalRefused) as refused:
+                await a.create_session(keys(2), **terms)
+            assert refused.value.problem == ProposalProblem.KEY_NOT_HELD(key(20))
+            # A signer adds its keys while its node runs.
+            for index, signer in enumerate(signers):
+                for number in (20 + index, 40 + index):
+                    assert signer.add_key(secret(number)) == key(number)
+            session = await sign([a, b], **terms)
+            found = [await node.session(session).final_signatures() for node in (a, b)]
+            assert found[0] == found[1] and [len(part) for part in found[0] or []] == [64] * 3
+            for node in (a, b):
+                proposal = await node.session(session).proposal()
+                assert proposal.signers == keys(2) and proposal.key_sets == [wallet, other]
+                assert [(part.key_set, part.derivation) for part in proposal.messages] == [
+                    (0, key_path(0, 7)),
+                    (1, root),
+                    (0, libmusig.Derivation()),
+                ]
+                assert libmusig.decode_proposal(proposal.encoded) == proposal
+
+            async def problem(**changes: Any) -> object:
+                with pytest.raises(errors.ProposalRefused) as refused:
+                    await a.create_session(keys(2), **{**terms, **changes})
+                return refused.value.problem
+
+            # The identity keys are none that these signers sign with any more.
+            assert await problem(messages=[bytes(32)]) == ProposalProblem.KEY_NOT_HELD(key(0))
+            missing = [libmusig.Message(digest=bytes(32), key_set=3)]
+            assert await problem(messages=missing) == ProposalProblem.INDEX("key set", 3)
+            hardened = libmusig.Message(digest=bytes(32), key_set=1, derivation=key_path(1 << 31))
+            assert await problem(messages=[hardened]) == ProposalProblem.HARDENED_CHILD(1 << 31)
+            for wrong in ([key(20), key(20)], [key(20), key(0)]):
+                participants = [libmusig.Participant(key=each) for each in wrong]
+                given = [libmusig.KeySet(participants=participants), other]
+                assert await problem(key_sets=given) == ProposalProblem.DUPLICATE_KEY(0, 1)
+
+    asyncio.run(main())
+
+
+def test_a_transaction_spends_one_of_600_addresses() -> None:
+    async def main() -> None:
+        signers = [libmusig.LocalSigner(secret(index)) for index in range(2)]
+        origins = [libmusig.KeyOrigin(fingerprint=bytes([index] * 4), path=[1 << 31, 3]) for index in range(2)]
+        wallet = libmusig.KeySet(
+            participants=[
+                libmusig.Participant(key=signer.add_key(secret(20 + index)), origin=origins[index])
+                for index, signer in enumerate(signers)
+            ],
+            order=libmusig.KeyOrder.SORTED,
+        )
+        addresses = [
+            libmusig.KeyDerivation(derivation=key_path(change, index), key_set=1)
+            for change in range(2)
+            for index in range(300)
+        ]
+        coin = spend_script(output_script(wallet, key_path(1, 123)))
+        async with make(0, signer=signers[0]) as a, make(1, signer=signers[1]) as b:
+            await connect(a, b)
+            with pytest.raises(errors.ProposalRefused) as refused:
+                await a.create_session(keys(2), **coin, key_sets=[wallet])
+            assert isinstance(refused.value.problem, ProposalProblem.TRANSACTION)
+            session = await sign([a, b], **coin, key_sets=[wallet], derivations=addresses)
+            proposal = await b.session(session).proposal()
+            # Only the one that is spent travels.
+            assert proposal.key_sets == [wallet] and len(proposal.encoded) < 700
+            [message] = proposal.messages
+            assert (message.key_set, message.derivation) == (0, key_path(1, 123))
+            transactions = [await node.session(session).final_transaction() for node in (a, b)]
+            assert transactions[0] is not None and transactions[0] == transactions[1]
 
     asyncio.run(main())
 

@@ -13,9 +13,12 @@ from typing import Any, Literal, TypeVar, Union, cast
 
 from . import _exit, _ffi
 from ._ffi import (
+    Derivation,
     DhtMode,
     ElectionMethod,
+    KeyDerivation,
     KeyOrder,
+    KeySet,
     LocalSigner,
     LogLevel,
     Message,
@@ -25,7 +28,6 @@ from ._ffi import (
     SessionStatus,
     SighashType,
     SpentOutput,
-    Tweak,
 )
 from .chain import Broadcaster, ChainObserver, LogSink
 from .errors import InvalidArgument, NodeStopped
@@ -240,7 +242,8 @@ class Node:
         spent: Iterable[SpentOutput] = (),
         sighash_type: SighashType = SighashType.DEFAULT,
         key_order: KeyOrder = KeyOrder.SORTED,
-        tweaks: Sequence[Tweak] | None = None,
+        key_sets: Iterable[KeySet] = (),
+        derivations: Iterable[Derivation | KeyDerivation] = (),
         election_method: ElectionMethod = ElectionMethod.LEXICOGRAPHIC,
         failover: bool = True,
         broadcast_timeout: Seconds | None = None,
@@ -253,6 +256,10 @@ class Node:
 
         Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
         ``spent``. ``tiers`` is how many signers take their turn together. Progress comes as events.
+
+        Key set 0 is the signers' identity keys, key set i + 1 is ``key_sets[i]``; the proposal has those that sign. The
+        inputs of a transaction may spend the coins of any number of ``derivations`` (without a key set, those of key
+        set 0); by default those of an output without scripts of each key set.
         """
         content: object
         if (messages is None) == (transaction is None):
@@ -275,7 +282,10 @@ class Node:
             signers=list(signers),
             content=cast(Any, content),
             key_order=key_order,
-            tweaks=None if tweaks is None else list(tweaks),
+            key_sets=list(key_sets),
+            derivations=[
+                part if isinstance(part, KeyDerivation) else KeyDerivation(derivation=part) for part in derivations
+            ],
             election_method=election_method,
             failover=policy,
             expires_in=_duration(expires_in),

@@ -17,7 +17,6 @@ from typing import Any
 from . import events
 from ._ffi import (
     ElectionMethod,
-    KeyOrder,
     LocalSigner,
     Message,
     Proposal,
@@ -25,16 +24,27 @@ from ._ffi import (
     SessionStatus,
     SignedTransaction,
     SpentOutput,
-    TweakForest,
-    aggregate_key,
     elect,
     library_version,
-    synthetic_xpub,
 )
 from ._node import Node, NodeEvent
 from .chain import Accepted, Broadcaster, SubmitOutcome
 from .errors import MusigError
+from .keys import (
+    Derivation,
+    KeyOrder,
+    KeyPath,
+    KeySet,
+    MerkleRoot,
+    Network,
+    address,
+    aggregate_key,
+    final_key,
+    key_set,
+    synthetic_xpub,
+)
 
+NETWORKS = {network.name.lower(): network for network in Network}
 METHODS = {method.name.lower().replace("_", "-"): method for method in ElectionMethod}
 
 
@@ -70,14 +80,39 @@ def show_event(event: NodeEvent, as_json: bool) -> None:
     say(f"{event_name(event):<24} {(event.session or '-')[:16]}  {words}".rstrip())
 
 
+def derivation_words(derivation: Derivation) -> str:
+    """What makes the key that signs."""
+    words = ["path " + "/".join(map(str, derivation.path))] if derivation.path else []
+    if isinstance(derivation.taproot, KeyPath):
+        words.append("BIP-341 without scripts")
+    if isinstance(derivation.taproot, MerkleRoot):
+        words.append(f"BIP-341 with merkle root {derivation.taproot.root.hex()}")
+    return "".join(f", {word}" for word in words)
+
+
+def show_key_set(index: int, keys: KeySet, signers: list[str]) -> None:
+    """The keys that are aggregated."""
+    participants = [participant.key for participant in keys.participants]
+    order = "sorted" if keys.order is KeyOrder.SORTED else "as given"
+    if participants == signers:
+        say(f"key set {index:<3} the signers' keys, {order}")
+        return
+    say(f"key set {index:<3} {order}")
+    for signer, participant in enumerate(participants):
+        say(f"  signer {signer:<3}{participant}")
+
+
 def show_proposal(proposal: Proposal) -> None:
     """What somebody consents to."""
     say(f"session     {proposal.session}")
     say(f"proposed by signer {proposal.proposer}; expires {proposal.expires_at:%Y-%m-%d %H:%M:%S} UTC")
     for index, key in enumerate(proposal.signers):
         say(f"signer {index:<4} {key}")
+    for index, keys in enumerate(proposal.key_sets):
+        show_key_set(index, keys, proposal.signers)
     for index, part in enumerate(proposal.messages):
         say(f"digest {index:<4} {part.digest.hex()}")
+        say(f"  signed by key set {part.key_set}{derivation_words(part.derivation)}")
     if proposal.unsigned_transaction is not None:
         say(f"transaction {proposal.unsigned_transaction.hex()}")
         for index, output in enumerate(proposal.spent_outputs):
@@ -197,15 +232,27 @@ def keygen(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def child_path(text: str) -> list[int]:
+    """Child numbers: ``0/5``."""
+    try:
+        return [int(part) for part in text.removeprefix("m/").split("/")]
+    except ValueError:
+        problem = f"{text!r} is not a path of numbers like 0/5; from an aggregate key none can be hardened"
+        raise argparse.ArgumentTypeError(problem) from None
+
+
 def aggregate(arguments: argparse.Namespace) -> int:
-    """The keys that a group of signers owns."""
-    key = aggregate_key(arguments.keys, KeyOrder.AS_GIVEN if arguments.as_given else KeyOrder.SORTED)
-    forest = TweakForest(key)
-    output = forest.key(forest.taproot())[2:]
+    """The keys and the address that a group of signers owns."""
+    order = KeyOrder.AS_GIVEN if arguments.as_given else KeyOrder.SORTED
+    derivation = Derivation(path=arguments.path, taproot=KeyPath())
+    keys = key_set(arguments.keys, order)
+    key = aggregate_key(arguments.keys, order)
+    output = final_key(keys, derivation)[2:]
     result = {
         "aggregate_key": key,
         "taproot_output_key": output,
         "script_pubkey": f"5120{output}",
+        "address": address(keys, derivation, NETWORKS[arguments.network]),
         "xpub": synthetic_xpub(key),
     }
     if arguments.json:
@@ -256,6 +303,7 @@ async def propose(arguments: argparse.Namespace) -> int:
             messages=[Message(digest=digest) for digest in digests] if transaction is None else None,
             transaction=transaction,
             spent=[spent_output(text) for text in arguments.spent],
+            derivations=[Derivation(path=path, taproot=KeyPath()) for path in arguments.path],
             election_method=METHODS[arguments.method],
             broadcast_timeout=arguments.timeout,
             metadata=arguments.metadata.encode(),
@@ -365,7 +413,10 @@ def parser() -> argparse.ArgumentParser:
 
     make = command("keygen", keygen)
     make.add_argument("--out", required=True, metavar="FILE", help="the file to make; must not exist")
-    command("aggregate", aggregate, "keys").add_argument("--as-given", action="store_true", help="do not sort")
+    group = command("aggregate", aggregate, "keys")
+    group.add_argument("--as-given", action="store_true", help="do not sort")
+    group.add_argument("--path", type=child_path, default=[], metavar="PATH", help="child numbers (BIP-328), as in 0/5")
+    group.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="that the address is of")
     vote = command("elect", election, "keys")
     vote.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
     vote.add_argument("--session", metavar="ID", help="needed for session-salted")
@@ -376,6 +427,7 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--text", action="append", default=[], help="a text whose SHA-256 is signed")
     new.add_argument("--transaction", metavar="HEX", help="an unsigned transaction, instead of digests")
     new.add_argument("--spent", action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
+    new.add_argument("--path", type=child_path, action="append", default=[], help="of each address that it spends")
     new.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
     new.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="until the next signer's turn")
     new.add_argument("--metadata", default="", help="words to the other signers")
