@@ -34,8 +34,7 @@ func startSigner(_ name: String, chain: Chain?) async throws -> Node {
 
 /// An output of 100,000 satoshis that belongs to all signers together, and an unsigned transaction that spends it.
 func payment(_ signers: [SignerKey]) throws -> SessionContent {
-    let forest = try TweakForest(aggregateKey: aggregateKey(signers: signers, order: .sorted))
-    let key = try forest.key(after: try forest.taproot())
+    let key = try finalKey(keySet: keySet(keys: signers), derivation: Derivation(taproot: .keyPath))
     let bytes = Array(key.utf8)
     let xOnly = stride(from: 2, to: bytes.count, by: 2).map {
         UInt8(String(decoding: bytes[$0...$0 + 1], as: UTF8.self), radix: 16)!

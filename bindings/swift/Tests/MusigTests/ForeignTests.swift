@@ -49,6 +49,7 @@ final class OwnSigner: Signer, @unchecked Sendable {
     func makeNonces(request: NonceRequest) throws -> [Data] {
         try enter("makeNonces")
         precondition(request.proposal().signers[Int(request.signer())] == local.publicKey())
+        precondition(Set(request.participantKeys()) == [local.publicKey()])
         precondition(request.attempt() < 400 && request.outputKeys().allSatisfy { $0.count == 32 })
         return try local.makeNonces(request: request)
     }
@@ -56,6 +57,7 @@ final class OwnSigner: Signer, @unchecked Sendable {
     func makePartials(request: PartialRequest) throws -> [Data] {
         try enter("makePartials")
         precondition(request.proposal().signers[Int(request.signer())] == local.publicKey())
+        precondition(Set(request.participantKeys()) == [local.publicKey()])
         precondition(request.aggregateNonces().allSatisfy { $0.count == 66 })
         precondition(request.attempt() < 400 && request.outputKeys().count == request.aggregateNonces().count)
         return try local.makePartials(request: request)

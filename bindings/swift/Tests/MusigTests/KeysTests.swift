@@ -17,23 +17,6 @@ final class KeysTests: MusigTestCase {
         XCTAssertEqual(try sortKeys(signers: signers), signers.reversed())
     }
 
-    func testTweakForest() throws {
-        let aggregate = try aggregateKey(signers: keys(3), order: .sorted)
-        let forest = try TweakForest(aggregateKey: aggregate)
-        XCTAssertEqual(try forest.key(), aggregate)
-        XCTAssertNil(try forest.derive(path: []))
-        let child = try XCTUnwrap(forest.derive(path: [0, 7]))
-        XCTAssertEqual(try forest.derive(path: [0, 7]), child, "a shared prefix is stored once")
-        let output = try forest.taproot(after: child)
-        XCTAssertNotEqual(try forest.key(after: output), try forest.key(after: child))
-        let own = try forest.push(tweak: taprootTweak(internalKey: aggregate))
-        XCTAssertEqual(own, try forest.taproot())
-        XCTAssertEqual(forest.tweaks().count, Int(own) + 1)
-        XCTAssertThrowsError(try forest.derive(path: [0x8000_0000]))
-        XCTAssertThrowsError(try taprootTweak(internalKey: aggregate, merkleRoot: Data([1])))
-        XCTAssertThrowsError(try forest.key(after: 99))
-    }
-
     /// Every function that takes a key, a session id or a transaction id throws on text that is none.
     func testMalformedIdentifiersThrow() async throws {
         let node = try await start(0, offline: true)
@@ -57,8 +40,13 @@ final class KeysTests: MusigTestCase {
             await refuses("aggregateKey", "signer key") { _ = try aggregateKey(signers: signers, order: .sorted) }
             await refuses("sortKeys", "signer key") { _ = try sortKeys(signers: signers) }
             await refuses("syntheticXpub", "signer key") { _ = try syntheticXpub(aggregateKey: bad) }
-            await refuses("taprootTweak", "signer key") { _ = try taprootTweak(internalKey: bad) }
-            await refuses("TweakForest", "signer key") { _ = try TweakForest(aggregateKey: bad) }
+            await refuses("keySet", "signer key") { _ = try keySet(keys: signers) }
+            let strange = KeySet(participants: signers.map { Participant(key: $0) })
+            await refuses("finalKey", "signer key") { _ = try finalKey(keySet: strange, derivation: keyPath()) }
+            await refuses("address", "signer key") {
+                _ = try address(keySet: strange, derivation: keyPath(), network: .regtest)
+            }
+            await refuses("LocalSigner.holds", "signer key") { _ = try signer.holds(key: bad) }
             await refuses("elect", "signer key") { _ = try elect(signers: signers, method: .firstSigner) }
             await refuses("elect", "session id") {
                 _ = try elect(signers: good, method: .sessionSalted, session: bad)

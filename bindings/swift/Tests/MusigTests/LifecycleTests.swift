@@ -8,12 +8,11 @@ final class LifecycleTests: MusigTestCase {
         let signer = try OwnSigner(0)
         let node = try await start(0, signer: .foreign(signer: signer), broadcaster: chain, observer: chain)
         let session = try node.session(id: String(repeating: "00", count: 32))
-        let forest = try TweakForest(aggregateKey: keys(1)[0])
         let counts = liveObjects()
-        for kind in ["Node", "Session", "TweakForest", "LocalSigner", "Signer", "Broadcaster", "ChainObserver"] {
+        for kind in ["Node", "Session", "LocalSigner", "Signer", "Broadcaster", "ChainObserver"] {
             XCTAssertGreaterThan(counts[kind, default: 0], 0, kind)
         }
-        withExtendedLifetime((session, forest)) {}
+        withExtendedLifetime(session) {}
     }
 
     /// When the last reference is gone, the node stops by itself and releases its store.

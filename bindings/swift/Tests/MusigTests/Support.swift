@@ -88,10 +88,19 @@ func digests(_ bytes: UInt8...) -> SessionContent {
     .messages(messages: bytes.map { Message(digest: Data(repeating: $0, count: 32)) })
 }
 
+/// What makes the key of an output without scripts.
+func keyPath(_ path: UInt32...) -> Derivation {
+    Derivation(path: path, taproot: .keyPath)
+}
+
 /// A transaction that spends one Taproot output of the signers' aggregate key.
 func transaction(_ signers: [SignerKey], seed: UInt8) throws -> SessionContent {
-    let forest = try TweakForest(aggregateKey: aggregateKey(signers: signers, order: .sorted))
-    let output = try forest.key(after: try forest.taproot())
+    try transaction(keySet(keys: signers), keyPath(), seed: seed)
+}
+
+/// A transaction that spends one Taproot output of a key set.
+func transaction(_ keySet: KeySet, _ derivation: Derivation, seed: UInt8) throws -> SessionContent {
+    let output = try finalKey(keySet: keySet, derivation: derivation)
     let script = Data([0x51, 0x20]) + data(output).dropFirst()
     func little<T: FixedWidthInteger>(_ value: T) -> Data {
         withUnsafeBytes(of: value.littleEndian) { Data($0) }
