@@ -13,9 +13,9 @@ import org.libmusig.MusigNode
 import org.libmusig.broadcaster
 import org.libmusig.chainObserver
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.Derivation
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.FailoverPolicy
-import org.libmusig.ffi.KeyOrder
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.NodeConfig
 import org.libmusig.ffi.SessionContent
@@ -25,8 +25,9 @@ import org.libmusig.ffi.SignedTransaction
 import org.libmusig.ffi.SpentOutput
 import org.libmusig.ffi.StoreChoice
 import org.libmusig.ffi.SubmitOutcome
-import org.libmusig.ffi.TweakForest
-import org.libmusig.ffi.aggregateKey
+import org.libmusig.ffi.Taproot
+import org.libmusig.ffi.finalKey
+import org.libmusig.ffi.keySet
 import java.time.Duration
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CountDownLatch
@@ -45,7 +46,7 @@ private val observer = chainObserver { query ->
 
 /** Spends one output of the signers' key (BIP-341, key path) to itself. */
 private fun spend(keys: List<String>): SessionContent {
-    val outputKey = TweakForest(aggregateKey(keys, KeyOrder.SORTED)).use { it.key(it.taproot()).drop(2) }
+    val outputKey = finalKey(keySet(keys), Derivation(taproot = Taproot.KeyPath)).drop(2)
     val script = "5120$outputKey"
     val input = "ab".repeat(32) + "00000000" + "00" + "fdffffff"
     val output = "1027000000000000" + "22" + script

@@ -1,64 +1,40 @@
 package org.libmusig
 
 import kotlinx.coroutines.runBlocking
-import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
-import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.ElectionMethod
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.KeyOrder
+import org.libmusig.ffi.KeySet
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.LogLevel
 import org.libmusig.ffi.MusigException
+import org.libmusig.ffi.Network
+import org.libmusig.ffi.Participant
 import org.libmusig.ffi.Phase
 import org.libmusig.ffi.ProposalProblem
 import org.libmusig.ffi.SignerProblem
 import org.libmusig.ffi.StoreChoice
 import org.libmusig.ffi.StoreProblem
-import org.libmusig.ffi.Tweak
-import org.libmusig.ffi.TweakForest
+import org.libmusig.ffi.address
 import org.libmusig.ffi.aggregateKey
 import org.libmusig.ffi.decodeProposal
 import org.libmusig.ffi.elect
+import org.libmusig.ffi.finalKey
+import org.libmusig.ffi.keySet
 import org.libmusig.ffi.libraryVersion
 import org.libmusig.ffi.sortKeys
 import org.libmusig.ffi.syntheticXpub
-import org.libmusig.ffi.taprootTweak
 import org.libmusig.ffi.verifyElection
 import org.libmusig.ffi.verifyProof
 import java.nio.file.Files
 import java.util.concurrent.CopyOnWriteArrayList
 
 class ApiTest {
-    @Test
-    fun `keys and tweaks`() {
-        // BIP-327's first key aggregation vector.
-        val keys = listOf(
-            "02f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9",
-            "03dff1d77f2a671c5f36183726db2341be58feae1da2deced843240f7b502ba659",
-            "023590a94e768f8e1815c2f24b4d80a8e3149316c3518ce7b7ad338368d038ca66",
-        )
-        val aggregate = aggregateKey(keys, KeyOrder.AS_GIVEN)
-        assertEquals("90539eede565f5d054f32cc0c220126889ed1e5d193baf15aef344fe59d4610c", aggregate.drop(2))
-        assertEquals(keys.sorted(), sortKeys(keys))
-        assertEquals(aggregateKey(sortKeys(keys), KeyOrder.AS_GIVEN), aggregateKey(keys, KeyOrder.SORTED))
-        assertTrue(syntheticXpub(aggregate).startsWith("xpub"))
-        TweakForest(aggregate).use { forest ->
-            assertEquals(aggregate, forest.key())
-            assertNull(forest.derive(emptyList()))
-            val output = forest.taproot()
-            assertArrayEquals(taprootTweak(aggregate).scalar, forest.tweaks().single().scalar)
-            assertEquals(output, forest.push(taprootTweak(aggregate)))
-            val plain = forest.push(Tweak(ByteArray(32) { 1 }, xOnly = false))
-            assertTrue(plain != output && forest.key(plain) != forest.key(output))
-            assertThrows(MusigException::class.java) { forest.key(99u) }
-        }
-    }
-
     @Test
     fun `a local signer is locked and unlocked`() = runBlocking {
         val held = signer(0)
@@ -103,8 +79,11 @@ class ApiTest {
             refuses("aggregateKey", "signer key") { aggregateKey(signers, KeyOrder.SORTED) }
             refuses("sortKeys", "signer key") { sortKeys(signers) }
             refuses("syntheticXpub", "signer key") { syntheticXpub(bad) }
-            refuses("taprootTweak", "signer key") { taprootTweak(bad) }
-            refuses("TweakForest", "signer key") { TweakForest(bad) }
+            refuses("keySet", "signer key") { keySet(signers) }
+            val strange = KeySet(signers.map { Participant(it) })
+            refuses("finalKey", "signer key") { finalKey(strange, keyPath()) }
+            refuses("address", "signer key") { address(strange, keyPath(), Network.REGTEST) }
+            refuses("LocalSigner.holds", "signer key") { signer.holds(bad) }
             refuses("elect", "signer key") { elect(signers, ElectionMethod.FIRST_SIGNER) }
             refuses("elect", "session id") { elect(good, ElectionMethod.SESSION_SALTED, bad) }
             refuses("verifyElection", "signer key") { verifyElection(election, signers) }

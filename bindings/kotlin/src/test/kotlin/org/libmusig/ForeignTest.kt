@@ -29,11 +29,13 @@ open class KotlinSigner(private val inner: LocalSigner) : Signer {
     override fun sign(digest: ByteArray): ByteArray = inner.sign(digest)
     override fun makeNonces(request: NonceRequest): List<ByteArray> = request.use {
         check(it.outputKeys().size == it.proposal().messages.size)
+        check(it.participantKeys().all { key -> key == publicKey() } && it.participantKeys().isNotEmpty())
         calls += "nonces of signer ${it.signer()} for attempt ${it.attempt()}"
         inner.makeNonces(it)
     }
     override fun makePartials(request: PartialRequest): List<ByteArray> = request.use {
         check(it.outputKeys().size == it.proposal().messages.size)
+        check(it.participantKeys().all { key -> key == publicKey() } && it.participantKeys().isNotEmpty())
         check(it.aggregateNonces().single().size == 66)
         calls += "partials of signer ${it.signer()} for attempt ${it.attempt()}"
         inner.makePartials(it)

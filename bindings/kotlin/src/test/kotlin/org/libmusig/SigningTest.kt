@@ -59,32 +59,4 @@ class SigningTest {
         }
         closeAll(listOf(MusigNode.start(config().copy(dht = DhtMode.OFF, mdns = false), signer(0))))
     }
-
-    @Test
-    fun `signatures of the messages of one session are under their own tweaked keys`() = runBlocking {
-        val keys = keys(2)
-        val nodes = List(2) { MusigNode.start(config(), signer(it)) }
-        connect(nodes)
-        val aggregate = aggregateKey(keys, KeyOrder.SORTED)
-        org.libmusig.ffi.TweakForest(aggregate).use { forest ->
-            val derived = forest.derive(listOf(0u, 5u))!!
-            val output = forest.taproot(derived)
-            val digests = List(3) { index -> ByteArray(32) { (index + 1).toByte() } }
-            val wanted = listOf(null, derived, output)
-            val request = org.libmusig.ffi.SessionRequest(
-                keys,
-                org.libmusig.ffi.SessionContent.Messages(
-                    digests.zip(wanted) { digest, tweak -> org.libmusig.ffi.Message(digest, tweak) },
-                ),
-                tweaks = forest.tweaks(),
-            )
-            sign(nodes, request).forEach { it.close() }
-            val signatures = nodes[1].await<Event.SessionComplete>().signatures
-            for ((index, tweak) in wanted.withIndex()) {
-                val key = forest.key(tweak).drop(2).bytes
-                assertTrue(Schnorr.verifies(key, digests[index], signatures[index]), "message $index")
-            }
-        }
-        closeAll(nodes)
-    }
 }

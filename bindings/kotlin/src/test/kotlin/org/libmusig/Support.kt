@@ -10,9 +10,10 @@ import org.libmusig.ffi.ChainObserver
 import org.libmusig.ffi.Broadcaster
 import org.libmusig.ffi.ChainQuery
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.Derivation
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.FailoverPolicy
-import org.libmusig.ffi.KeyOrder
+import org.libmusig.ffi.KeySet
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.Message
 import org.libmusig.ffi.NodeConfig
@@ -24,8 +25,9 @@ import org.libmusig.ffi.SignedTransaction
 import org.libmusig.ffi.SpentOutput
 import org.libmusig.ffi.StoreChoice
 import org.libmusig.ffi.SubmitOutcome
-import org.libmusig.ffi.TweakForest
-import org.libmusig.ffi.aggregateKey
+import org.libmusig.ffi.Taproot
+import org.libmusig.ffi.finalKey
+import org.libmusig.ffi.keySet
 import java.time.Duration
 import java.util.concurrent.CopyOnWriteArrayList
 
@@ -103,11 +105,14 @@ suspend fun MusigNode.joinNext(): Session =
 fun messageRequest(signers: List<String>, byte: Int = 7): SessionRequest =
     SessionRequest(signers, SessionContent.Messages(listOf(Message(ByteArray(32) { byte.toByte() }))))
 
-/** An output of the signers' key, and a transaction that spends it. */
-class Spend(signers: List<String>, private val seed: Int = 1) {
-    private val outputKey: String = TweakForest(aggregateKey(signers, KeyOrder.SORTED)).use {
-        it.key(it.taproot()).drop(2)
-    }
+/** What makes the key of an output without scripts. */
+fun keyPath(vararg path: UInt): Derivation = Derivation(path.toList(), Taproot.KeyPath)
+
+/** An output of a key of the signers, and a transaction that spends it. */
+class Spend(keySet: KeySet, private val seed: Int = 1, derivation: Derivation = keyPath()) {
+    constructor(signers: List<String>, seed: Int = 1) : this(keySet(signers), seed)
+
+    private val outputKey: String = finalKey(keySet, derivation).drop(2)
     private val script: ByteArray = byteArrayOf(0x51, 0x20) + outputKey.bytes
 
     /** Version 2, one input, one output. */
