@@ -258,6 +258,14 @@ enum musig_status_code
    */
   MUSIG_STATUS_STORE_SUSPENDED = 304,
   /**
+   * A commit has not ended for long: the disk hangs.
+   */
+  MUSIG_STATUS_STORE_HANGS = 305,
+  /**
+   * The operation took effect and others are told, but it is not on the disk yet: a crash may undo it.
+   */
+  MUSIG_STATUS_STORE_UNSTORED = 306,
+  /**
    * The Bitcoin backend cannot be reached. Returned by callbacks only, never by a function of the library.
    */
   MUSIG_STATUS_CHAIN = 400,
@@ -377,7 +385,7 @@ enum musig_event_kind
    */
   MUSIG_EVENT_SESSION_PROPOSED = 1,
   /**
-   * This node's own proposal is stored and being sent.
+   * This node's own proposal is signed. It is sent once it is stored.
    */
   MUSIG_EVENT_SESSION_CREATED = 2,
   /**
@@ -393,13 +401,13 @@ enum musig_event_kind
    */
   MUSIG_EVENT_NONCES_COMPLETE = 5,
   /**
-   * Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if a transaction was
-   * signed.
+   * Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST, STORED; TXID and TRANSACTION if a
+   * transaction was signed.
    */
   MUSIG_EVENT_SESSION_COMPLETE = 6,
   /**
-   * Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES; NEXT_TURN_AT unless it is the
-   * last turn; TXID and TRANSACTION if a transaction was signed. With a broadcaster the node submits by itself.
+   * Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES, STORED; NEXT_TURN_AT unless it is
+   * the last turn; TXID and TRANSACTION if a transaction was signed. With a broadcaster the node submits by itself.
    */
   MUSIG_EVENT_SHOULD_BROADCAST = 7,
   /**
@@ -563,6 +571,10 @@ enum musig_event_number_field
    * 1 if this node's partial signature was sent, so the other signers may still complete the session.
    */
   MUSIG_EVENT_NUMBER_MAY_STILL_COMPLETE = 15,
+  /**
+   * 1 if the signatures are on the disk; 0 if the disk is full or slow, and a crash may lose them here.
+   */
+  MUSIG_EVENT_NUMBER_STORED = 16,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -2743,10 +2755,11 @@ musig_status musig_session_join(const struct musig_session *session,
  * Declines a session, which ends it for all signers.
  *
  * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE after a join; MUSIG_STATUS_LIMIT if
- *          the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ *          the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+ *          effect and the disk is full or slow; statuses of the node.
  * In:      session: the session.
  *          reason: the reason for the other signers, text of at most 256 bytes.
- * Blocks:  for one commit.
+ * Blocks:  for one commit, a second at most.
  */
 MUSIG_MUST_USE
 musig_status musig_session_decline(const struct musig_session *session,
@@ -2759,10 +2772,11 @@ musig_status musig_session_decline(const struct musig_session *session,
  * If this node's partial signature was already sent, the other signers may still complete the session.
  *
  * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
- *          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ *          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+ *          effect and the disk is full or slow; statuses of the node.
  * In:      session: the session.
  *          reason: the reason for the other signers, text of at most 256 bytes.
- * Blocks:  for one commit.
+ * Blocks:  for one commit, a second at most.
  */
 MUSIG_MUST_USE
 musig_status musig_session_abort(const struct musig_session *session,
@@ -2900,11 +2914,12 @@ musig_status musig_session_coordinator_peer_id(const struct musig_session *sessi
  * Without an observer this ends the node's watch.
  *
  * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
- *          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ *          MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+ *          effect and the disk is full or slow; statuses of the node.
  * In:      session: the session.
  *          txid: the 32 bytes of the transaction id in internal byte order, needed only in sessions over messages;
  *          may be NULL.
- * Blocks:  for one commit.
+ * Blocks:  for one commit, a second at most.
  */
 MUSIG_MUST_USE
 musig_status musig_session_notify_broadcast_complete(const struct musig_session *session,
@@ -2915,10 +2930,11 @@ musig_status musig_session_notify_broadcast_complete(const struct musig_session 
  * Reports that this node cannot broadcast, so that the next turn opens at once.
  *
  * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
- *          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ *          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+ *          effect and the disk is full or slow; statuses of the node.
  * In:      session: the session.
  *          reason: the reason for the other signers, text of at most 256 bytes.
- * Blocks:  for one commit.
+ * Blocks:  for one commit, a second at most.
  */
 MUSIG_MUST_USE
 musig_status musig_session_report_broadcast_failed(const struct musig_session *session,

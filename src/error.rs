@@ -282,12 +282,26 @@ pub enum StoreError {
     },
     /// Reading, writing or syncing failed.
     #[error(
-        "the store {path} could not be read or written ({reason}); nothing was signed or sent. Free space or fix permissions"
+        "the store {path} could not be read or written ({reason}); nothing was signed without it. Free space or fix permissions"
     )]
     Io {
         /// The file.
         path: String,
         /// The operating system's message.
+        reason: String,
+    },
+    /// A commit has not ended for this long: the disk hangs.
+    #[error("the store has not committed for {seconds} s; the disk is slow or hangs. Check it")]
+    Hangs {
+        /// How long it has waited.
+        seconds: u64,
+    },
+    /// The operation took effect and others are told, but it is not on the disk yet: a crash may undo it.
+    #[error(
+        "this took effect and others are told, but it is not on the disk yet, and a crash may undo it: {reason}"
+    )]
+    Unstored {
+        /// Why it is not on the disk.
         reason: String,
     },
     /// The store is suspended.

@@ -2,13 +2,14 @@
 
 mod life;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::NodeSigner;
+use super::disk::{Disk, News};
 use super::gate::Gate;
 use super::reply::FailureMark;
 use crate::chain::{Broadcaster, ChainObserver};
@@ -19,10 +20,10 @@ use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, prese
 use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
-use crate::protocol::{Durability, Output, RequestId, SessionChange, Ticket, Time};
+use crate::protocol::{Output, RequestId, Ticket, Time};
 use crate::signer::{Checked, SignTask};
+use crate::store::schema;
 use crate::store::thread::StoreThread;
-use crate::store::{Change, schema};
 use crate::types::{SessionId, SignerKey};
 
 /// Time limits of calls of foreign code, after which the node continues without an answer.
@@ -30,8 +31,6 @@ pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CHAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Longest time for which frames are processed before the engine's timers are.
 const BURST: Duration = Duration::from_millis(5);
-/// Pause before a failed commit is retried.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Longest sleep, so that a device's sleep is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -62,14 +61,6 @@ pub(crate) struct Foreign<T: ?Sized> {
     pub lane: Arc<Lane>,
 }
 
-/// A batch of changes on its way to the disk.
-struct Batch {
-    number: u64,
-    /// Shared with the store's thread, and kept until they are committed.
-    changes: Arc<[Change]>,
-    durability: Durability,
-}
-
 pub(crate) struct Actor {
     failure: FailureMark,
     pub engine: Engine,
@@ -80,7 +71,7 @@ pub(crate) struct Actor {
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
-    gate: Arc<Gate>,
+    disk: Disk,
     pub commands: Commands,
     pub listening: Vec<Multiaddr>,
     presence_sequence: u64,
@@ -92,15 +83,6 @@ pub(crate) struct Actor {
     resuming: Vec<oneshot::Sender<Result<(), Error>>>,
     requests: HashMap<RequestId, Finish>,
     next_request: RequestId,
-    changes: Vec<Change>,
-    durability: Durability,
-    batch: u64,
-    waiting: VecDeque<Batch>,
-    /// Sessions with outputs that wait for a batch, each with the number of the last one.
-    barriers: HashMap<SessionId, u64>,
-    deferred: VecDeque<(u64, Output)>,
-    store_error: Option<StoreError>,
-    retry_at: Option<Instant>,
     envelopes_sent: u64,
     clocks: (Time, Instant),
 }
@@ -134,6 +116,7 @@ impl Actor {
             commands,
         } = parts;
         let gate = Arc::new(Gate::new(delivery.clone()));
+        let disk = Disk::new(store.clone(), commands.clone(), gate);
         Self {
             failure,
             engine,
@@ -144,7 +127,7 @@ impl Actor {
             broadcaster,
             observer,
             delivery,
-            gate,
+            disk,
             commands,
             listening: Vec::new(),
             presence_sequence: 0,
@@ -154,14 +137,6 @@ impl Actor {
             resuming: Vec::new(),
             requests: HashMap::new(),
             next_request: 0,
-            changes: Vec::new(),
-            durability: Durability::Eventual,
-            batch: 1,
-            waiting: VecDeque::new(),
-            barriers: HashMap::new(),
-            deferred: VecDeque::new(),
-            store_error: None,
-            retry_at: None,
             envelopes_sent: 0,
             clocks: (platform::now(), Instant::now()),
         }
@@ -193,7 +168,7 @@ impl Actor {
                     }
                     if !running { break }
                 }
-                event = events.recv(), if network_open && !self.suspended && self.store_error.is_none() => match event {
+                event = events.recv(), if network_open && !self.suspended && !self.disk.is_overfull() => match event {
                     Some(event) => {
                         self.network_event(event).await;
                         // More that waits, so that its writes become one commit; but no timer is kept waiting.
@@ -213,12 +188,17 @@ impl Actor {
                 if self.engine.next_timeout().is_some_and(|at| at <= now.monotonic) {
                     self.engine.tick(now);
                 }
+                let news = self.disk.pass_time(Instant::now());
+                self.hear(news);
             }
             self.carry_out_and_commit();
             self.seek().await;
         }
         // What was called for before the stop, an acknowledgement perhaps, is stored.
-        self.carry_out_and_commit();
+        self.carry_out_all();
+        if !self.suspended {
+            self.disk.hand_over_now(Instant::now());
+        }
         self.end(commands).await;
     }
 
@@ -229,14 +209,17 @@ impl Actor {
         }
         let now = platform::now().monotonic;
         let engine = self.engine.next_timeout().map(|at| at.saturating_sub(now));
-        let retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-        [engine, retry, Some(LONGEST_SLEEP)].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP)
+        let disk = self.disk.next_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+        [engine, disk, Some(LONGEST_SLEEP)].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP)
     }
 
     async fn command(&mut self, command: Command) -> bool {
         match command {
             Command::Call(call) => call(self),
-            Command::Committed { batch, result } => self.committed(batch, result),
+            Command::Committed { batch, result } => {
+                let news = self.disk.committed(batch, result, Instant::now());
+                self.hear(news);
+            }
             Command::Answered(answer) => answer(&mut self.engine, platform::now()),
             Command::Presence { record, result } => match result {
                 Ok(signature) => {
@@ -284,10 +267,10 @@ impl Actor {
                 }
             }
             NetEvent::PresenceLearned { key, bytes } => {
-                self.changes.push(schema::put_presence(key, bytes));
+                self.disk.put(schema::put_presence(key, bytes));
             }
             NetEvent::PresencesForgotten { keys } => {
-                self.changes.extend(keys.into_iter().map(schema::drop_presence));
+                keys.into_iter().for_each(|key| self.disk.put(schema::drop_presence(key)));
             }
             NetEvent::Degraded(reason) => self.notice(Event::NetworkDegraded { reason }),
             NetEvent::PeerConnected { .. } | NetEvent::PeerDisconnected { .. } => {}
@@ -375,13 +358,15 @@ impl Actor {
 
     // ---- The application ----
 
-    /// Runs a request that the engine answers with `Output::Done`.
+    /// Runs a request that the engine answers with `Output::Done`. One that needs the disk is refused while that takes
+    /// no commits.
     pub(crate) fn request<T: Send + 'static>(
         &mut self,
+        needs_disk: bool,
         reply: oneshot::Sender<Result<T, Error>>,
         begin: impl FnOnce(&mut Engine, RequestId, Time) -> Result<T, Error>,
     ) {
-        if let Some(error) = self.refuses() {
+        if let Some(error) = self.refuses(needs_disk) {
             let _ = reply.send(Err(error));
             return;
         }
@@ -397,11 +382,11 @@ impl Actor {
     }
 
     /// Error of every request now, if there is one.
-    pub(crate) fn refuses(&self) -> Option<Error> {
+    pub(crate) fn refuses(&self, needs_disk: bool) -> Option<Error> {
         if self.suspended {
             return Some(Error::Suspended);
         }
-        self.store_error.clone().map(Error::Store)
+        self.disk.error().filter(|_| needs_disk).cloned().map(Error::Store)
     }
 
     // ---- Carrying out ----
@@ -409,7 +394,10 @@ impl Actor {
     /// Carries out all outputs of the engine, and hands the changes to the store as one batch.
     pub(crate) fn carry_out_and_commit(&mut self) {
         self.carry_out_all();
-        self.store();
+        // A suspended store takes nothing: what comes meanwhile waits for the resumption.
+        if !self.suspended {
+            self.disk.hand_over(Instant::now());
+        }
     }
 
     /// Carries out all outputs of the engine, and collects the changes to store.
@@ -417,105 +405,28 @@ impl Actor {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Sign { session, ticket, task } => self.sign(session, ticket, *task),
-                Output::Persist { session, changes, durability } => {
-                    self.collect(session, changes, durability)
+                Output::Persist { session, changes, durability, barrier } => {
+                    self.disk.persist(session, changes, durability, barrier);
                 }
-                other => {
-                    let session = other.session();
-                    let barrier = session.and_then(|session| self.barriers.get(&session));
-                    match (barrier, other) {
-                        (None, other) => self.carry_out(other),
-                        (Some(batch), Output::Event { event }) => self.gate.after(*batch, event),
-                        (Some(batch), other) => self.deferred.push_back((*batch, other)),
+                output => {
+                    if let Some(output) = self.disk.pass(output, Instant::now()) {
+                        self.carry_out(output);
                     }
                 }
             }
         }
     }
 
-    /// Hands the collected changes to the store, as one batch.
-    fn store(&mut self) {
-        // A suspended store takes nothing: what comes meanwhile waits for the resumption.
-        if self.suspended {
-            return;
+    /// What became of the disk.
+    fn hear(&mut self, news: News) {
+        let News { ready, commit, is_first_failure } = news;
+        if let Some(Err(error)) = commit.clone().filter(|_| is_first_failure) {
+            self.notice(Event::StoreFailed { error });
         }
-        if !self.changes.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
-            let changes = std::mem::take(&mut self.changes).into();
-            let durability = std::mem::replace(&mut self.durability, Durability::Eventual);
-            let batch = Batch { number: self.batch, changes, durability };
-            self.batch += 1;
-            self.waiting.push_back(batch);
-            if self.retry_at.is_none() {
-                self.commit_last();
-            }
+        if let Some(result) = commit {
+            self.answer_resuming(result);
         }
-        if self.retry_at.is_some_and(|at| Instant::now() >= at) {
-            self.retry_at = None;
-            self.commit_all_again();
-        }
-    }
-
-    fn collect(&mut self, session: SessionId, records: Vec<SessionChange>, durability: Durability) {
-        self.changes.extend(records.into_iter().map(|record| schema::change(session, record)));
-        self.durability = self.durability.max(durability);
-        if durability == Durability::Synced {
-            self.barriers.insert(session, self.batch);
-        }
-    }
-
-    fn commit_last(&mut self) {
-        if let Some(batch) = self.waiting.back() {
-            self.commit(batch.number, batch.changes.clone(), batch.durability);
-        }
-    }
-
-    fn commit(&self, number: u64, changes: Arc<[Change]>, durability: Durability) {
-        let (gate, commands) = (self.gate.clone(), self.commands.clone());
-        let done = move |result: Result<(), StoreError>| {
-            if result.is_ok() {
-                gate.committed(number);
-            }
-            drop(commands.send(Command::Committed { batch: number, result }));
-        };
-        self.store.commit(changes, durability, Box::new(done));
-    }
-
-    /// After a failure: everything that is not on the disk, in order. Changes are idempotent.
-    fn commit_all_again(&mut self) {
-        for batch in &self.waiting {
-            self.commit(batch.number, batch.changes.clone(), batch.durability);
-        }
-    }
-
-    fn committed(&mut self, batch: u64, result: Result<(), StoreError>) {
-        if let Err(error) = result {
-            // Nothing that waits for the disk happens, and nobody is told that it did or that it never will: the
-            // commit is repeated. New requests are refused until then.
-            tracing::warn!(%error, "a commit failed and is retried");
-            if self.store_error.is_none() {
-                self.notice(Event::StoreFailed { error: error.clone() });
-            }
-            self.store_error = Some(error.clone());
-            self.answer_resuming(Err(error));
-            self.retry_at = Some(Instant::now() + STORE_RETRY);
-            return;
-        }
-        if self.store_error.is_some() && self.waiting.front().is_some_and(|first| first.number < batch) {
-            // An earlier one failed, so this one counts only when that one is repeated before it.
-            return;
-        }
-        self.store_error = None;
-        self.answer_resuming(Ok(()));
-        while self.waiting.front().is_some_and(|first| first.number <= batch) {
-            self.waiting.pop_front();
-        }
-        self.barriers.retain(|_, until| *until > batch);
-        let (ready, deferred): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.deferred).into_iter().partition(|(until, _)| *until <= batch);
-        self.deferred = deferred;
-        for (_, output) in ready {
-            self.carry_out(output);
-        }
+        ready.into_iter().for_each(|output| self.carry_out(output));
     }
 
     fn carry_out(&mut self, output: Output) {

@@ -37,16 +37,20 @@ impl Session {
     }
 
     /// Declines the proposal, which ends the session for all signers. `reason` has at most 256 bytes.
+    ///
+    /// Errors: [`StoreError::Unstored`](crate::error::StoreError::Unstored) if the disk is full or slow: it took effect.
     pub fn decline(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
-        self.node.request(move |engine, request, now| engine.decline(&id, reason, request, now))
+        self.node.act(move |engine, request, now| engine.decline(&id, reason, request, now))
     }
 
     /// Aborts the session. If this node's partial signature was sent, the others may still complete it. `reason` has at
     /// most 256 bytes.
+    ///
+    /// Errors: [`StoreError::Unstored`](crate::error::StoreError::Unstored) if the disk is full or slow: it took effect.
     pub fn abort(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
-        self.node.request(move |engine, request, now| engine.abort(&id, reason, request, now))
+        self.node.act(move |engine, request, now| engine.abort(&id, reason, request, now))
     }
 
     /// Closes the session and deletes it, except for a tombstone until its expiry.
@@ -134,27 +138,29 @@ impl Session {
 
     /// Reports that the transaction was broadcast, or seen. Without an observer this ends the node's watch. `txid` is
     /// needed in sessions over raw messages only, for the claim to the other signers.
+    ///
+    /// Errors: [`StoreError::Unstored`](crate::error::StoreError::Unstored) if the disk is full or slow: it took effect.
     pub fn notify_broadcast_complete(&self, txid: Option<Txid>) -> Reply<()> {
         let id = self.id;
-        self.node.request(move |engine, request, now| engine.notify_broadcast(&id, txid, request, now))
+        self.node.act(move |engine, request, now| engine.notify_broadcast(&id, txid, request, now))
     }
 
     /// Reports that this node cannot broadcast: the next turn opens at once. `reason` has at most 256
     /// bytes.
     pub fn report_broadcast_failed(&self, reason: impl Into<String>) -> Reply<()> {
         let (id, reason) = (self.id, reason.into());
-        self.node
-            .request(move |engine, request, now| engine.report_broadcast_failed(&id, reason, request, now))
+        self.node.act(move |engine, request, now| engine.report_broadcast_failed(&id, reason, request, now))
     }
 
-    /// Submits now, in whichever turn.
+    /// Submits now, in whichever turn, and whatever the disk does.
     pub fn broadcast_now(&self) -> Reply<()> {
         let id = self.id;
-        self.node.request(move |engine, request, now| engine.broadcast_now(&id, request, now))
+        self.node.act(move |engine, request, now| engine.broadcast_now(&id, request, now))
     }
 
     /// Everything that the session stores, as bytes for [`Node::import`]: for exchange by file, mailbox, push message or
-    /// QR code instead of the network. Only the terms in it are confidential. Answers once all of it is synced.
+    /// QR code instead of the network. Only the terms in it are confidential. Answers once what this node says in it is
+    /// synced.
     pub fn export(&self) -> Reply<Vec<u8>> {
         let id = self.id;
         self.node.request(move |engine, request, now| engine.request_export(&id, request, now))

@@ -2,6 +2,7 @@
 
 mod actor;
 mod builder;
+mod disk;
 mod gate;
 mod handle;
 mod metrics;
@@ -150,12 +151,20 @@ impl Node {
         self.ask(|actor, reply| drop(reply.send(question(&mut actor.engine, platform::now()))))
     }
 
-    /// Request to the engine, answered once it is synced.
+    /// Request to the engine that needs the disk, answered once it is synced.
     pub(crate) fn request<T: Send + 'static>(
         &self,
         begin: impl FnOnce(&mut Engine, RequestId, Time) -> Result<T, Error> + Send + 'static,
     ) -> Reply<T> {
-        self.ask(|actor, reply| actor.request(reply, begin))
+        self.ask(|actor, reply| actor.request(true, reply, begin))
+    }
+
+    /// Request to the engine that takes effect whatever the disk does.
+    pub(crate) fn act<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(&mut Engine, RequestId, Time) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<T> {
+        self.ask(|actor, reply| actor.request(false, reply, begin))
     }
 
     /// Proposes a session to its signers, and consents to it. Answers once that is synced; its progress is reported by
@@ -189,7 +198,7 @@ impl Node {
     pub fn import(&self, bytes: Vec<u8>) -> Reply<Vec<Session>> {
         let node = self.clone();
         self.ask(move |actor, reply| {
-            let result = match actor.refuses() {
+            let result = match actor.refuses(false) {
                 Some(error) => Err(error),
                 None => actor.engine.import(&bytes, platform::now()),
             };

@@ -20,7 +20,7 @@ pub enum Event {
         /// When the proposal expires.
         expires_at: UnixMillis,
     },
-    /// This node's own proposal is stored and being sent.
+    /// This node's own proposal is signed. It is sent once it is stored.
     SessionCreated,
     /// A signer joined.
     SessionJoined {
@@ -48,6 +48,8 @@ pub enum Event {
         priority_list: Vec<usize>,
         /// This node's position in the list.
         rank: usize,
+        /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
+        stored: bool,
     },
     /// It is this node's turn to broadcast. With a broadcaster the node submits by itself. Durable.
     ShouldBroadcast {
@@ -61,6 +63,8 @@ pub enum Event {
         signatures: Vec<Signature>,
         /// The signed transaction; `None` in sessions over raw messages.
         transaction: Option<SignedTransaction>,
+        /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
+        stored: bool,
     },
     /// A turn opened because the coordinators before it did not broadcast in time.
     CoordinatorFailed {
@@ -190,6 +194,15 @@ pub enum Event {
         /// The failed part, and why it failed.
         reason: String,
     },
+}
+
+impl Event {
+    /// Notes that what it reports is not on the disk yet, in those events that say so.
+    pub fn set_unstored(&mut self) {
+        if let Self::SessionComplete { stored, .. } | Self::ShouldBroadcast { stored, .. } = self {
+            *stored = false;
+        }
+    }
 }
 
 /// Depth of a transaction in the chain.

@@ -60,6 +60,10 @@ pub const PACK_AFTER: Duration = Duration::from_secs(1);
 pub const COMPARISONS: u32 = 8;
 /// See [`COMPARISONS`].
 pub const COMPARISONS_WITHIN: Duration = Duration::from_secs(2);
+/// How long an event, or the answer to a word that cannot harm, waits for its commit.
+pub const UNSTORED_AFTER: Duration = Duration::from_secs(1);
+/// How long a commit may take before the store counts as failed.
+pub const COMMIT: Duration = Duration::from_secs(30);
 /// Bytes of proofs in one event, beyond the first proof.
 pub const PROOFS: usize = 1 << 20;
 /// Proposals of others that this node has not joined, ended ones too. Half of it for signers that share no joined

@@ -3,8 +3,10 @@
 //! [`Engine`](engine::Engine) holds the sessions of one node. Call one of its methods with the time, then take
 //! [`Output`]s until there are none, then sleep until [`Engine::next_timeout`](engine::Engine::next_timeout).
 //!
-//! Outputs are ordered. [`Output::Persist`] with [`Durability::Synced`] is a barrier for its session: what follows
-//! it for that session must happen only when it is synced. There is no socket, clock, thread or random source in here.
+//! Outputs are ordered. An [`Output::Persist`] may be a barrier for its session: it holds words of this node that
+//! cannot be taken back, and what follows it for that session and [waits](Output::waits) for it happens only when it is
+//! synced. A certificate, and what is done with it, waits for no disk. There is no socket, clock, thread or random source
+//! in here.
 //!
 //! This module is for implementers: of another host of the engine, of a second implementation of the protocol, of a
 //! simulator. What an application needs of it is re-exported at the crate's root.
@@ -12,6 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::mutation::Mutation;
 use self::signer::SignTask;
 use crate::error::Error;
 use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerKey, UnixMillis};
@@ -56,6 +59,18 @@ pub enum Durability {
     Synced,
 }
 
+/// What an output waits for, if something of its session is on its way to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// For nothing: it can harm nobody, or it is as good without the disk.
+    Never,
+    /// For the commit of all that its session stored before, for [`limits::UNSTORED_AFTER`] at most, and not at all while
+    /// the store has failed. An event of those then says so ([`Event::set_unstored`](event::Event::set_unstored)).
+    Briefly,
+    /// Until the last barrier of its session before it is synced, however long that takes.
+    Barrier,
+}
+
 /// Id of a request of the application until its [`Output::Done`].
 pub type RequestId = u64;
 
@@ -71,8 +86,11 @@ pub enum Output {
         session: SessionId,
         /// What to write, in order.
         changes: Vec<SessionChange>,
-        /// Durability required before the session's next outputs.
+        /// Durability required before those of the session's next outputs that wait for it.
         durability: Durability,
+        /// Whether it is a barrier: it holds words of this node that cannot be taken back (consent, nonces, a restart), or
+        /// forgets what it said. Only with [`Durability::Synced`].
+        barrier: bool,
     },
     /// Send a frame to a connected signer. It may be lost: comparison sends it again.
     Send {
@@ -82,6 +100,8 @@ pub enum Output {
         to: SignerKey,
         /// An encoded frame.
         frame: Arc<[u8]>,
+        /// What it waits for. A certificate is never in a frame that waits.
+        waits: Waits,
     },
     /// Let the signer sign; answer with [`Engine::signed`](engine::Engine::signed).
     Sign {
@@ -126,10 +146,28 @@ pub enum Output {
         request: RequestId,
         /// The outcome.
         result: Result<(), Error>,
+        /// What the answer waits for.
+        waits: Waits,
     },
 }
 
 impl Output {
+    /// What it waits for.
+    pub fn waits(&self) -> Waits {
+        match self {
+            Self::Submit { .. } | Self::Send { .. } if mutation::on(Mutation::SubmissionWaitsForDisk) => {
+                Waits::Barrier
+            }
+            Self::Send { waits, .. } | Self::Done { waits, .. } => *waits,
+            Self::Event { .. } => Waits::Briefly,
+            Self::Persist { .. }
+            | Self::Sign { .. }
+            | Self::Forget { .. }
+            | Self::Submit { .. }
+            | Self::Observe { .. } => Waits::Never,
+        }
+    }
+
     /// Session of the output; `None` for events of the network.
     pub fn session(&self) -> Option<SessionId> {
         match self {

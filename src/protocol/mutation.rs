@@ -57,6 +57,8 @@ pub enum Mutation {
     ReconnectBeginsAgain,
     /// S12: a replacement that is seen pauses the older watch without limit.
     ReplacementPausesForEver,
+    /// S12: submissions and certificates wait for the disk.
+    SubmissionWaitsForDisk,
     /// S13: a replacement in a block ends the older watch.
     ReplacementEnds,
     /// V7: a proof is not passed on.

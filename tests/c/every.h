@@ -387,6 +387,8 @@ static void sessions(const musig_node *node) {
     OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_RANK, NULL));
     REQUIRE(number == 0);
     IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_number(event, &number, MUSIG_EVENT_NUMBER_TURN, NULL));
+    OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_STORED, NULL));
+    REQUIRE(number == 1);
     OK(musig_event_list(event, &indices, &count, MUSIG_EVENT_LIST_PRIORITY_LIST, NULL));
     REQUIRE(count == 1 && indices[0] == 0);
     OK(musig_event_bytes(event, &data, &count, MUSIG_EVENT_BYTES_SIGNATURES, NULL));

@@ -118,7 +118,7 @@ void sessions() {
     REQUIRE(event.is_durable() && event.session() == session.id());
     REQUIRE(event.bytes(MUSIG_EVENT_BYTES_SIGNATURES)->size() == 128);
     REQUIRE(!event.text(MUSIG_EVENT_BYTES_REASON));
-    REQUIRE(!event.number(MUSIG_EVENT_NUMBER_TURN));
+    REQUIRE(!event.number(MUSIG_EVENT_NUMBER_TURN) && event.number(MUSIG_EVENT_NUMBER_STORED) == 1);
     REQUIRE(event.list(MUSIG_EVENT_LIST_PRIORITY_LIST)->size() == 1);
     node.event_handled(event);
     throws<musig::CallError>([&] { node.event_handled(event); }, MUSIG_STATUS_UNKNOWN_EVENT);

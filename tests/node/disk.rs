@@ -12,7 +12,7 @@ use libmusig::event::Event;
 use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Content, Envelope};
-use libmusig::protocol::proposal::Proposal;
+use libmusig::protocol::proposal::{FailoverPolicy, Proposal};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
@@ -36,6 +36,8 @@ enum Refuses {
     Syncs,
     Certificates,
     Everything,
+    /// It says nothing at all.
+    Answers,
 }
 
 /// A store on a disk that fails when it is told to.
@@ -79,7 +81,11 @@ impl Store for Failing {
             Refuses::Syncs => durability == Durability::Synced,
             Refuses::Certificates => changes.iter().any(certificate),
             Refuses::Everything => true,
+            Refuses::Answers => false,
         };
+        while *self.refuses.lock().expect("nobody panics with it") == Refuses::Answers {
+            thread::park_timeout(Duration::from_millis(2));
+        }
         if refused {
             self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(StoreError::Io { path: "the disk".into(), reason: "asked for".into() });
@@ -170,37 +176,135 @@ fn a_proposal_that_is_not_on_the_disk_reaches_nobody() {
     nodes.iter().for_each(|node| node.stop().expect("stops"));
 }
 
-#[test]
-fn a_certificate_that_is_not_on_the_disk_is_not_told_and_not_submitted() {
-    let (disk, chain) = (Failing::new(), Arc::new(Chain::new()));
+/// A node that has a way to the chain, and looks at it.
+fn with_chain(index: usize, disk: &Failing, chain: &Arc<Chain>) -> Node {
     let direct = Arc::new(Direct(chain.clone()));
-    let coordinator = node_builder()
-        .signer(LocalSigner::new(secret(0)).expect("a key"))
+    node_builder()
+        .signer(LocalSigner::new(secret(index)).expect("a key"))
         .store(disk.clone())
         .listen("/ip4/127.0.0.1/tcp/0")
         .broadcaster(direct.clone())
         .observer(direct)
         .start()
-        .expect("starts");
-    let nodes = [coordinator, builder(secret(1)).start().expect("starts")];
-    connect(&nodes);
-    let request = Spend::new(&chain, &keys(2)).request(keys(2)).election_method(ElectionMethod::FirstSigner);
-    disk.refuse(Refuses::Certificates);
-    let session = nodes[0].create_session(request).wait().expect("is created");
-    join_next(&nodes[1]);
-    let mut told = Vec::new();
-    wait_for(&nodes[0], "the failure", |event| {
-        told.push(event.event.clone());
-        matches!(event.event, Event::StoreFailed { .. }).then_some(())
-    });
-    disk.wait_refused();
-    told.extend(std::iter::from_fn(|| nodes[0].try_next_event().expect("runs")).map(|event| event.event));
-    assert!(!told.iter().any(|event| matches!(event, Event::SessionComplete { .. })), "{told:?}");
-    assert_eq!(chain.mempool_size(), 0, "it is to submit, and has not");
-    disk.refuse(Refuses::Nothing);
-    wait_complete(&nodes[0], session.id());
-    wait_until("it is submitted", || chain.mempool_size() == 1);
-    nodes.iter().for_each(|node| node.stop().expect("stops"));
+        .expect("starts")
+}
+
+/// Waits for an event of a kind that says whether it is stored, and acknowledges it.
+#[track_caller]
+fn wait_stored(node: &Node, complete: bool) -> bool {
+    wait_for(node, "an event that says whether it is stored", |event| match &event.event {
+        Event::SessionComplete { stored, .. } if complete => Some(*stored),
+        Event::ShouldBroadcast { stored, .. } if !complete => Some(*stored),
+        _ => None,
+    })
+}
+
+/// Several ways to have no disk.
+const NO_DISK: [Refuses; 3] = [Refuses::Certificates, Refuses::Everything, Refuses::Answers];
+
+#[test]
+fn full_disk_still_submits_a_certificate_that_it_cannot_store() {
+    for refuses in NO_DISK {
+        let (disk, chain) = (Failing::new(), Arc::new(Chain::new()));
+        let coordinator = with_chain(0, &disk, &chain);
+        let nodes = [coordinator, builder(secret(1)).start().expect("starts")];
+        connect(&nodes);
+        let request =
+            Spend::new(&chain, &keys(2)).request(keys(2)).election_method(ElectionMethod::FirstSigner);
+        let session = nodes[0].create_session(request).wait().expect("is created");
+        let id = session.id();
+        // Its own words are on the disk; then there is none.
+        wait_until("its consent and nonces are stored", || {
+            session.export().wait().is_ok_and(|_| exported(&nodes[0]).len() >= 3)
+        });
+        disk.refuse(refuses);
+        join_next(&nodes[1]);
+        assert!(!wait_stored(&nodes[0], true), "{refuses:?}: the signatures are not on the disk");
+        wait_until("it is submitted all the same", || chain.mempool_size() == 1);
+        wait_complete(&nodes[1], id);
+        disk.refuse(Refuses::Nothing);
+        wait_until("the store works again", || session.export().wait().is_ok());
+        nodes[0].stop().expect("stops");
+
+        // It was acknowledged, and all of it is on the disk by now: nothing comes again.
+        let again = with_chain(0, &disk, &chain);
+        let signatures = again.session(id).final_signatures().wait().expect("is known");
+        assert!(signatures.is_some(), "{refuses:?}: what could not be stored then is stored");
+        while let Some(event) = again.try_next_event().expect("runs") {
+            assert!(!matches!(event.event, Event::SessionComplete { .. }), "{refuses:?}: it comes twice");
+        }
+        again.stop().expect("stops");
+        nodes[1].stop().expect("stops");
+    }
+}
+
+#[test]
+fn full_disk_still_submits_in_its_turn_when_it_fills_up_after_the_certificate() {
+    for refuses in [Refuses::Everything, Refuses::Answers] {
+        let (disk, chain) = (Failing::new(), Arc::new(Chain::new()));
+        let nodes = [
+            builder(secret(0)).start().expect("starts"),
+            with_chain(1, &disk, &chain),
+            builder(secret(2)).start().expect("starts"),
+        ];
+        connect(&nodes);
+        let request = Spend::new(&chain, &keys(3))
+            .request(keys(3))
+            .election_method(ElectionMethod::FirstSigner)
+            .failover(FailoverPolicy {
+                broadcast_timeout: Duration::from_secs(2),
+                ..FailoverPolicy::default()
+            });
+        let session = nodes[0].create_session(request).wait().expect("is created");
+        nodes[1..].iter().for_each(|node| drop(join_next(node)));
+        // The first of the list does nothing about it.
+        assert!(wait_stored(&nodes[1], true), "there was room for the signatures");
+        disk.refuse(refuses);
+        let stored = wait_stored(&nodes[1], false);
+        assert!(!stored, "{refuses:?}: its turn opens, and the disk does not know of it");
+        wait_until("it submits in its turn", || chain.mempool_size() == 1);
+        // A word that can harm nobody takes effect although it is not on the disk, and its answer says so.
+        let answer = nodes[1].session(session.id()).notify_broadcast_complete(None).wait();
+        let unstored = matches!(answer, Err(Error::Store(StoreError::Unstored { .. })));
+        assert!(unstored, "{refuses:?}: {answer:?}");
+        nodes[1].session(session.id()).broadcast_now().wait().expect("needs no disk");
+        disk.refuse(Refuses::Nothing);
+        nodes.iter().for_each(|node| node.stop().expect("stops"));
+    }
+}
+
+#[test]
+fn hanging_disk_delays_no_ending_and_no_nack() {
+    for refuses in [Refuses::Everything, Refuses::Answers] {
+        let disk = Failing::new();
+        let nodes = [
+            builder(secret(0)).start().expect("starts"),
+            builder(secret(1)).store(disk.clone()).start().expect("starts"),
+            builder(secret(2)).start().expect("starts"),
+        ];
+        connect(&nodes);
+        let aborted = nodes[0].create_session(raw(3)).wait().expect("is created");
+        let own = join_next(&nodes[1]);
+        let declined = nodes[0].create_session(raw(3)).wait().expect("is created");
+        wait_for(&nodes[1], "the second proposal", |event| {
+            (event.session == Some(declined.id())).then_some(())
+        });
+        disk.refuse(refuses);
+        let answers =
+            [own.abort("no room").wait(), nodes[1].session(declined.id()).decline("no room").wait()];
+        for answer in answers {
+            let unstored = matches!(answer, Err(Error::Store(StoreError::Unstored { .. })));
+            assert!(unstored, "{refuses:?}: {answer:?}");
+        }
+        for session in [&aborted, &declined] {
+            wait_for(&nodes[0], "the ending", |event| {
+                let ended = matches!(event.event, Event::SessionAborted { by: 1, .. });
+                (event.session == Some(session.id()) && ended).then_some(())
+            });
+        }
+        disk.refuse(Refuses::Nothing);
+        nodes.iter().for_each(|node| node.stop().expect("stops"));
+    }
 }
 
 #[test]

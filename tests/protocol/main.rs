@@ -5,6 +5,7 @@ mod aimed_key;
 mod blame;
 mod budget;
 mod differential;
+mod disks;
 mod documented;
 mod doubt;
 mod election;

@@ -376,7 +376,7 @@ fn play(scene: &Scene) -> Played {
     let all = Rc::new(RefCell::new(Vec::new()));
     let written = all.clone();
     cluster.on_output = Some(Box::new(move |node, output| {
-        if let Output::Persist { session, changes: records, durability } = output {
+        if let Output::Persist { session, changes: records, durability, .. } = output {
             written.borrow_mut().extend(records.iter().cloned());
             let mut store = recorded[node].clone();
             let changes: Vec<Change> =

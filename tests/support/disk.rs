@@ -69,6 +69,11 @@ impl Disk {
         self.commits
     }
 
+    /// Up to which commit everything is safe.
+    pub fn synced(&self) -> u64 {
+        self.commits - self.waiting.len() as u64
+    }
+
     /// Everything up to a commit is safe now.
     pub fn sync(&mut self, commit: u64) {
         self.syncs += 1;

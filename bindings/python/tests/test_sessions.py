@@ -228,7 +228,7 @@ def test_failover_with_a_dead_coordinator() -> None:
             reported.set()
             assert (failed.failed, failed.next, failed.turn) == ([first], [second], 1)
             _, turn = await wait_event(backup, events.ShouldBroadcast)
-            assert (turn.signer, turn.turn) == (second, 1) and turn.transaction is not None
+            assert (turn.signer, turn.turn) == (second, 1) and turn.transaction is not None and turn.stored is True
             for node in (backup, last):
                 _, seen = await wait_event(node, events.BroadcastSeen)
                 assert seen.txid == turn.transaction.txid
@@ -270,7 +270,7 @@ def test_restart_from_the_store(tmp_path: Path) -> None:
                 await asyncio.gather(*(wait_event(node, events.SessionComplete, ack=False) for node in (a, b)))
         async with make(1, store=stores[1]) as b:
             event, complete = await wait_event(b, events.SessionComplete)
-            assert event.session == session
+            assert event.session == session and complete.stored is True
             assert await b.session(session).final_signatures() == complete.signatures
         async with make(1, store=stores[1]) as b:
             seen = []

@@ -55,9 +55,9 @@ func run(_ name: String, _ node: Node) async throws {
         case .sessionProposed(let proposal, let proposer, _):
             print("\(name): signer \(proposer) proposes \(proposal.messages.count) input(s), and I consent")
             try await node.session(id: proposal.session).join()
-        case .sessionComplete(_, let transaction, let list, let rank):
+        case .sessionComplete(_, let transaction, let list, let rank, _):
             print("\(name): signed \(transaction?.txid ?? "-"), my position is \(rank) of \(list)")
-        case .shouldBroadcast(_, let turn, _, _, _) where name == "coordinator":
+        case .shouldBroadcast(_, let turn, _, _, _, _) where name == "coordinator":
             print("\(name): turn \(turn) is mine, and the battery is empty")
             try await node.stop()
         case .coordinatorFailed(let failed, let next, let turn):

@@ -56,7 +56,8 @@ pub(super) fn all() -> Vec<(String, Error)> {
     }
     for (name, error) in each!(StoreError:
         InUse { path: path() }, Schema { path: path(), found: 0, expected: 0 },
-        Corrupt { path: path(), reason: text() }, Io { path: path(), reason: text() }, Suspended,
+        Corrupt { path: path(), reason: text() }, Io { path: path(), reason: text() }, Hangs { seconds: 30 },
+        Unstored { reason: text() }, Suspended,
     ) {
         add("StoreError", name, error.into());
     }

@@ -137,7 +137,7 @@ pub enum musig_event_kind {
     /// Durable. Another signer proposed a session: answer with musig_session_join or musig_session_decline. SIGNER is
     /// the proposer; EXPIRES_AT; musig_event_terms.
     SESSION_PROPOSED = 1,
-    /// This node's own proposal is stored and being sent.
+    /// This node's own proposal is signed. It is sent once it is stored.
     SESSION_CREATED = 2,
     /// A signer joined: SIGNER, JOINED of SIGNERS.
     SESSION_JOINED = 3,
@@ -145,11 +145,11 @@ pub enum musig_event_kind {
     SESSION_READY = 4,
     /// All nonces of an attempt arrived: ATTEMPT.
     NONCES_COMPLETE = 5,
-    /// Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST; TXID and TRANSACTION if a transaction was
-    /// signed.
+    /// Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST, STORED; TXID and TRANSACTION if a
+    /// transaction was signed.
     SESSION_COMPLETE = 6,
-    /// Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES; NEXT_TURN_AT unless it is the
-    /// last turn; TXID and TRANSACTION if a transaction was signed. With a broadcaster the node submits by itself.
+    /// Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES, STORED; NEXT_TURN_AT unless it is
+    /// the last turn; TXID and TRANSACTION if a transaction was signed. With a broadcaster the node submits by itself.
     SHOULD_BROADCAST = 7,
     /// A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, NEXT.
     COORDINATOR_FAILED = 8,
@@ -262,6 +262,8 @@ pub enum musig_event_number_field {
     DECLINED = 14,
     /// 1 if this node's partial signature was sent, so the other signers may still complete the session.
     MAY_STILL_COMPLETE = 15,
+    /// 1 if the signatures are on the disk; 0 if the disk is full or slow, and a crash may lose them here.
+    STORED = 16,
 }
 
 enumeration!(musig_event_number_field {
@@ -279,7 +281,8 @@ enumeration!(musig_event_number_field {
     CONFIRMATIONS,
     SINCE,
     DECLINED,
-    MAY_STILL_COMPLETE
+    MAY_STILL_COMPLETE,
+    STORED
 });
 
 /// Fields of an event that are lists of signer indices.

@@ -47,6 +47,8 @@ impl From<Error> for Failure {
             Error::Store(StoreError::Schema { .. }) => STORE_SCHEMA,
             Error::Store(StoreError::Corrupt { .. }) => STORE_CORRUPT,
             Error::Store(StoreError::Suspended) => STORE_SUSPENDED,
+            Error::Store(StoreError::Hangs { .. }) => STORE_HANGS,
+            Error::Store(StoreError::Unstored { .. }) => STORE_UNSTORED,
             Error::Store(_) => STORE,
             Error::Election(_) => ELECTION,
             Error::UnknownSession(_) => UNKNOWN_SESSION,

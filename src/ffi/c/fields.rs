@@ -108,17 +108,19 @@ impl Fields {
             Event::NoncesComplete { attempt } => {
                 Self::new(Kind::NONCES_COMPLETE).with(Number::ATTEMPT, attempt)
             }
-            Event::SessionComplete { signatures, transaction, priority_list, rank } => {
+            Event::SessionComplete { signatures, transaction, priority_list, rank, stored } => {
                 Self::new(Kind::SESSION_COMPLETE)
                     .with(Number::RANK, rank)
+                    .with(Number::STORED, stored)
                     .with_list(List::PRIORITY_LIST, priority_list)
                     .signatures(signatures)
                     .transaction(transaction)
             }
-            Event::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction } => {
+            Event::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored } => {
                 Self::new(Kind::SHOULD_BROADCAST)
                     .with(Number::SIGNER, signer)
                     .with(Number::TURN, turn)
+                    .with(Number::STORED, stored)
                     .with_some(next_turn_at, |fields, at| fields.with(Number::NEXT_TURN_AT, at.0))
                     .signatures(signatures)
                     .transaction(transaction)
@@ -229,10 +231,12 @@ mod tests {
                 transaction: transaction(),
                 priority_list: vec![0],
                 rank: 0,
+                stored: true,
             },
             Event::ShouldBroadcast {
                 signer: 0,
                 turn: 0,
+                stored: false,
                 next_turn_at: full.then_some(UnixMillis(1)),
                 signatures: signatures(),
                 transaction: transaction(),

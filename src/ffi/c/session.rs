@@ -80,10 +80,11 @@ pub unsafe extern "C" fn musig_session_join(
 /// Declines a session, which ends it for all signers.
 ///
 /// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE after a join; MUSIG_STATUS_LIMIT if
-///          the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+///          the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+///          effect and the disk is full or slow; statuses of the node.
 /// In:      session: the session.
 ///          reason: the reason for the other signers, text of at most 256 bytes.
-/// Blocks:  for one commit.
+/// Blocks:  for one commit, a second at most.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_decline(
@@ -102,10 +103,11 @@ pub unsafe extern "C" fn musig_session_decline(
 /// If this node's partial signature was already sent, the other signers may still complete the session.
 ///
 /// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
-///          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+///          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+///          effect and the disk is full or slow; statuses of the node.
 /// In:      session: the session.
 ///          reason: the reason for the other signers, text of at most 256 bytes.
-/// Blocks:  for one commit.
+/// Blocks:  for one commit, a second at most.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_abort(
@@ -319,11 +321,12 @@ pub unsafe extern "C" fn musig_session_coordinator_peer_id(
 /// Without an observer this ends the node's watch.
 ///
 /// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
-///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+///          MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+///          effect and the disk is full or slow; statuses of the node.
 /// In:      session: the session.
 ///          txid: the 32 bytes of the transaction id in internal byte order, needed only in sessions over messages;
 ///          may be NULL.
-/// Blocks:  for one commit.
+/// Blocks:  for one commit, a second at most.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_notify_broadcast_complete(
@@ -341,10 +344,11 @@ pub unsafe extern "C" fn musig_session_notify_broadcast_complete(
 /// Reports that this node cannot broadcast, so that the next turn opens at once.
 ///
 /// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE before the signatures are complete;
-///          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+///          MUSIG_STATUS_LIMIT if the reason is too long; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STORE_UNSTORED if it took
+///          effect and the disk is full or slow; statuses of the node.
 /// In:      session: the session.
 ///          reason: the reason for the other signers, text of at most 256 bytes.
-/// Blocks:  for one commit.
+/// Blocks:  for one commit, a second at most.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_report_broadcast_failed(

@@ -89,6 +89,10 @@ pub enum musig_status_code {
     STORE_CORRUPT = 303,
     /// The store is suspended.
     STORE_SUSPENDED = 304,
+    /// A commit has not ended for long: the disk hangs.
+    STORE_HANGS = 305,
+    /// The operation took effect and others are told, but it is not on the disk yet: a crash may undo it.
+    STORE_UNSTORED = 306,
     /// The Bitcoin backend cannot be reached. Returned by callbacks only, never by a function of the library.
     CHAIN = 400,
     /// An internal error of libmusig. If a node's function returns it, the node has failed: stop it and start a new
@@ -134,6 +138,8 @@ enumeration!(musig_status_code {
     STORE_SCHEMA,
     STORE_CORRUPT,
     STORE_SUSPENDED,
+    STORE_HANGS,
+    STORE_UNSTORED,
     CHAIN,
     INTERNAL
 });
@@ -186,6 +192,8 @@ pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
         STORE_SCHEMA => c"store schema mismatch",
         STORE_CORRUPT => c"store corrupt",
         STORE_SUSPENDED => c"the store is suspended",
+        STORE_HANGS => c"the store hangs",
+        STORE_UNSTORED => c"not stored yet",
         CHAIN => c"Bitcoin backend unreachable",
         INTERNAL => c"internal error",
     };

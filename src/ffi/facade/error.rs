@@ -322,6 +322,13 @@ pub enum StoreProblem {
         /// The file.
         path: String,
     },
+    /// A commit has not ended for this long: the disk hangs.
+    Hangs {
+        /// How long it has waited.
+        seconds: u64,
+    },
+    /// The operation took effect and others are told, but it is not on the disk yet: a crash may undo it.
+    Unstored,
     /// The store is suspended.
     Suspended,
     /// Any other problem.
@@ -385,6 +392,8 @@ impl From<StoreError> for StoreProblem {
             StoreError::Schema { path, found, expected } => Self::Schema { path, found, expected },
             StoreError::Corrupt { path, .. } => Self::Corrupt { path },
             StoreError::Io { path, .. } => Self::Io { path },
+            StoreError::Hangs { seconds } => Self::Hangs { seconds },
+            StoreError::Unstored { .. } => Self::Unstored,
             StoreError::Suspended => Self::Suspended,
         }
     }

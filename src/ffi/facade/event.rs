@@ -45,7 +45,7 @@ pub enum Event {
         /// When the proposal expires.
         expires_at: SystemTime,
     },
-    /// This node's own proposal is stored and being sent.
+    /// This node's own proposal is signed. It is sent once it is stored.
     SessionCreated,
     /// A signer joined.
     SessionJoined {
@@ -73,6 +73,8 @@ pub enum Event {
         priority_list: Vec<SignerIndex>,
         /// This node's position in the list.
         rank: u32,
+        /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
+        stored: bool,
     },
     /// It is this node's turn to broadcast. With a broadcaster the node submits by itself. Durable.
     ShouldBroadcast {
@@ -86,6 +88,8 @@ pub enum Event {
         signatures: Vec<Vec<u8>>,
         /// The signed transaction; none in sessions over raw messages.
         transaction: Option<SignedTransaction>,
+        /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
+        stored: bool,
     },
     /// A turn opened because the coordinators before it did not broadcast in time.
     CoordinatorFailed {
@@ -244,19 +248,23 @@ impl From<core::Event> for Event {
             },
             E::SessionReady => Self::SessionReady,
             E::NoncesComplete { attempt } => Self::NoncesComplete { attempt },
-            E::SessionComplete { signatures, transaction, priority_list, rank } => Self::SessionComplete {
-                signatures: signature_bytes(signatures),
-                transaction,
-                priority_list: indices(priority_list),
-                rank: number(rank),
-            },
-            E::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction } => {
+            E::SessionComplete { signatures, transaction, priority_list, rank, stored } => {
+                Self::SessionComplete {
+                    signatures: signature_bytes(signatures),
+                    transaction,
+                    priority_list: indices(priority_list),
+                    rank: number(rank),
+                    stored,
+                }
+            }
+            E::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored } => {
                 Self::ShouldBroadcast {
                     signer: signer.into(),
                     turn: number(turn),
                     next_turn_at: next_turn_at.map(moment),
                     signatures: signature_bytes(signatures),
                     transaction,
+                    stored,
                 }
             }
             E::CoordinatorFailed { failed, next, turn } => {

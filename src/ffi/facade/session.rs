@@ -38,12 +38,16 @@ impl Session {
     }
 
     /// Declines the proposal, which ends the session for all signers. The reason has at most 256 bytes.
+    ///
+    /// Errors: `Unstored` of the store if the disk is full or slow: it took effect.
     pub async fn decline(&self, reason: String) -> Result<(), MusigError> {
         Ok(self.session.decline(reason).await?)
     }
 
     /// Aborts the session: this node stops taking part. If its partial signature was sent, others may still finish. The
     /// reason has at most 256 bytes.
+    ///
+    /// Errors: `Unstored` of the store if the disk is full or slow: it took effect.
     pub async fn abort(&self, reason: String) -> Result<(), MusigError> {
         Ok(self.session.abort(reason).await?)
     }
@@ -101,12 +105,16 @@ impl Session {
     /// Reports that the transaction was broadcast, or seen. Without an observer that ends this node's watch. The
     /// transaction's id is needed only in sessions over messages, for the claim to the other signers.
     #[uniffi::method(default(txid = None))]
+    ///
+    /// Errors: `Unstored` of the store if the disk is full or slow: it took effect.
     pub async fn notify_broadcast_complete(&self, txid: Option<Txid>) -> Result<(), MusigError> {
         Ok(self.session.notify_broadcast_complete(txid).await?)
     }
 
     /// Reports that this node cannot broadcast (NACK): the next signers take over at once. The reason has at most 256
     /// bytes.
+    ///
+    /// Errors: `Unstored` of the store if the disk is full or slow: it took effect.
     pub async fn report_broadcast_failed(&self, reason: String) -> Result<(), MusigError> {
         Ok(self.session.report_broadcast_failed(reason).await?)
     }

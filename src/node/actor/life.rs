@@ -27,17 +27,17 @@ impl Actor {
 
     pub(crate) fn suspend(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
         // What was asked for before is committed before; what failed before is tried once more.
-        if self.store_error.is_some() {
-            self.retry_at = Some(Instant::now());
+        self.carry_out_all();
+        if !self.suspended {
+            self.disk.hand_over_now(Instant::now());
         }
-        self.carry_out_and_commit();
         self.suspended = true;
         self.suspensions += 1;
         let commands = self.commands.clone();
         self.store.suspend(Box::new(move |result| {
             // By way of the actor, which by then knows what became of the commits before.
             let call = move |actor: &mut Actor| {
-                let committed = actor.store_error.clone().map_or(Ok(()), Err);
+                let committed = actor.disk.error().cloned().map_or(Ok(()), Err);
                 drop(reply.send(result.and(committed).map_err(Error::Store)));
             };
             drop(commands.send(Command::Call(Box::new(call))));
@@ -70,9 +70,9 @@ impl Actor {
         self.clocks = (platform::now(), Instant::now());
         self.reconnect();
         self.engine.woke(platform::now());
-        if self.store_error.is_some() {
-            // What could not be committed before is now, at once; until then every request would be refused.
-            self.retry_at = Some(Instant::now());
+        if self.disk.error().is_some() {
+            // What could not be committed before is now, at once; until then requests would be refused.
+            self.disk.hand_over_now(Instant::now());
             self.resuming.push(reply);
         } else {
             drop(reply.send(Ok(())));
@@ -129,7 +129,8 @@ impl Actor {
         // heard of it.
         while let Ok(command) = commands.try_recv() {
             if let Command::Committed { batch, result } = command {
-                self.committed(batch, result);
+                let news = self.disk.committed(batch, result, Instant::now());
+                self.hear(news);
             }
         }
         for request in std::mem::take(&mut self.requests).into_values() {

@@ -197,6 +197,7 @@ impl Engine {
                 session,
                 changes,
                 durability: Durability::Eventual,
+                barrier: false,
             });
         };
         persist(id, vec![SessionChange::DropSession, SessionChange::Ended(expires_at)]);

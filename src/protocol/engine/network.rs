@@ -10,7 +10,7 @@ use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::frames;
 use crate::protocol::wire::{self, Certificate, pb};
-use crate::protocol::{Output, limits};
+use crate::protocol::{Output, Waits, limits};
 use crate::types::{SessionId, SignerKey, Time};
 
 /// How often a peer is told that a session it speaks of is unknown here.
@@ -360,7 +360,7 @@ impl Engine {
         }
         self.unknown.insert((id, from), now.monotonic);
         let frame = frames::comparison(id, std::iter::empty(), false, true);
-        self.host.outputs.push_back(Output::Send { session: id, to: from, frame });
+        self.host.outputs.push_back(Output::Send { session: id, to: from, frame, waits: Waits::Never });
     }
 
     fn count(&mut self, error: WireError) -> WireError {

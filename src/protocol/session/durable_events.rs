@@ -33,6 +33,8 @@ pub fn durable_event(
             transaction,
             priority_list: agreement.election.priority_list.clone(),
             rank: agreement.election.priority_list.iter().position(|signer| *signer == agreement.own)?,
+            // As far as the session knows. Its host does not let the event wait for ever, and knows better then.
+            stored: true,
         },
         DurableKind::ShouldBroadcast => {
             let signatures = broadcast.as_ref()?.certificate().signatures.clone();
@@ -40,7 +42,7 @@ pub fn durable_event(
             let watch = broadcast?.watch_mut();
             let turn = watch.turns().of_signer(signer).unwrap_or(watch.turn());
             let next_turn_at = watch.until_next_turn(now).map(|wait| now.wall.saturating_add(wait));
-            Event::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction }
+            Event::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored: true }
         }
         DurableKind::Exhausted => {
             let watch = broadcast?.watch();

@@ -48,7 +48,7 @@ use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask};
 use crate::protocol::status::SessionStatus;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
-use crate::protocol::{Output, RequestId, SessionChange, StoredSession, Ticket};
+use crate::protocol::{Output, RequestId, SessionChange, StoredSession, Ticket, Waits};
 use crate::types::{
     ChainQuery, ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Time, Txid,
 };
@@ -311,8 +311,8 @@ impl Session {
         Ok(true)
     }
 
-    /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, so after a
-    /// restart it may come back; everything else was on disk before it left.
+    /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, nor is what cannot
+    /// harm, so after a restart they may come back; everything else was on disk before it left.
     fn own_envelope_returned(&mut self, envelope: &Envelope, context: &Context<'_>) {
         let own = self.agreement.own;
         let own_partial_lost = match envelope.place() {
@@ -320,7 +320,7 @@ impl Session {
                 self.sync.recovers() && self.set.taken(Place::Nonces(attempt), own)
             }
             Some(Place::Nonces(_)) => false,
-            None => matches!(envelope.content(), Content::Claim { .. } | Content::Nack { .. }),
+            None => harmless(envelope.content()),
         };
         match envelope.place().filter(|_| envelope.content_allowed(&self.agreement.proposal)) {
             Some(Place::Partial(_)) => self.stored.partial_sent = true,
@@ -416,10 +416,14 @@ impl Session {
     }
 
     fn send_to(&mut self, envelopes: &[Envelope], lacking: &[usize], to: &[(usize, SignerKey)]) {
+        // Only its own words have to be on the disk before this node says them, and of those only what binds it.
+        let own = self.agreement.own;
+        let binds = |envelope: &Envelope| envelope.body().signer == own && !harmless(envelope.content());
+        let waits = if envelopes.iter().any(binds) { Waits::Barrier } else { Waits::Never };
         let envelopes = envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
         for frame in frames::envelopes(self.id(), envelopes, lacking) {
             for (_, key) in to {
-                self.outbox.send(*key, frame.clone());
+                self.outbox.send(*key, frame.clone(), waits);
             }
         }
     }
@@ -446,7 +450,7 @@ impl Session {
         let Some(frame) = self.certificate().map(frames::certificate) else { return };
         for (signer, key) in self.agreement.connected_others(context.connected) {
             if !self.sync.is_holder(signer) {
-                self.outbox.send(key, frame.clone());
+                self.outbox.send(key, frame.clone(), Waits::Never);
             }
         }
     }
@@ -481,7 +485,7 @@ impl Session {
 
     fn send_comparison(&mut self, to: SignerKey, answer: bool) {
         let frame = frames::comparison(self.id(), self.set.ids(), self.broadcast.is_some(), answer);
-        self.outbox.send(to, frame);
+        self.outbox.send(to, frame, Waits::Barrier);
     }
 
     /// A signer says what it holds: send what it lacks, and answer with what is here.
@@ -503,11 +507,11 @@ impl Session {
         }
         let key = self.agreement.proposal.signers[from];
         for frame in frames::envelopes(self.id(), self.lacked_by(have, from), &[]) {
-            self.outbox.send(key, frame);
+            self.outbox.send(key, frame, Waits::Barrier);
         }
         if let Some(frame) = self.certificate().filter(|_| !have.certificate).map(frames::certificate) {
             self.sync.note_holder(from);
-            self.outbox.send(key, frame);
+            self.outbox.send(key, frame, Waits::Never);
         }
         if have.answer {
             self.sync.answered(from);
@@ -743,8 +747,11 @@ impl Session {
             _ => {}
         }
         self.outbox.state_changes(true);
-        // A partial signature that is lost with the disk comes back from the others; claims and NACKs cannot harm.
-        self.outbox.needs_sync(!matches!(purpose, Purpose::Partial(_) | Purpose::Claim | Purpose::Nack));
+        // A partial signature that is lost with the disk comes back from the others, claims and NACKs need not. An ending
+        // is stored at once, and takes effect without that.
+        self.outbox.needs_sync(matches!(purpose, Purpose::Decline | Purpose::Abort));
+        self.outbox
+            .needs_barrier(matches!(purpose, Purpose::Accept | Purpose::Nonces(_) | Purpose::Restart(_)));
         let mut envelopes = Vec::with_capacity(2);
         if purpose == Purpose::Accept
             && let Some(proposal) = self.requests.take_proposal()
@@ -786,8 +793,12 @@ impl Session {
     }
 
     fn answer_waiting(&mut self, purpose: Purpose, result: Result<(), Error>) {
+        let waits = match purpose {
+            Purpose::Decline | Purpose::Abort | Purpose::Nack => Waits::Briefly,
+            _ => Waits::Barrier,
+        };
         for request in self.requests.take_waiting(purpose) {
-            self.outbox.answer(request, result.clone());
+            self.outbox.answer(request, result.clone(), waits);
         }
     }
 
@@ -828,7 +839,7 @@ impl Session {
             self.stored.consented = true;
             self.outbox.state_changes(true);
             self.withdraw(&[DurableKind::Proposed]);
-            self.outbox.needs_sync(true);
+            self.outbox.needs_barrier(true);
             self.answer(request);
         } else {
             self.requests.wait_for(Purpose::Accept, request);
@@ -892,7 +903,7 @@ impl Session {
         context: &mut Context<'_>,
     ) {
         if self.set.fact(fact, self.agreement.own).is_some() {
-            self.answer(request);
+            self.outbox.answer(request, Ok(()), Waits::Briefly);
             return;
         }
         self.requests.wait_for(purpose, request);
@@ -906,7 +917,7 @@ impl Session {
         if !self.stored.closed {
             self.stored.closed = true;
             self.outbox.state_changes(true);
-            self.outbox.needs_sync(true);
+            self.outbox.needs_barrier(true);
             self.stored.clear_pending();
             self.wipe_nonces();
             let dropped = self.set.keep_tombstone(self.agreement.own);
@@ -917,9 +928,9 @@ impl Session {
         self.answer(request);
     }
 
-    /// Answers a request once everything before is on the disk.
+    /// Answers a request once what this node said before is on the disk.
     pub fn answer(&mut self, request: RequestId) {
-        self.outbox.answer(request, Ok(()));
+        self.outbox.answer(request, Ok(()), Waits::Barrier);
     }
 
     /// The application broadcast, or saw, the transaction.
@@ -944,7 +955,7 @@ impl Session {
             self.outbox.needs_sync(!actions.is_empty());
             self.carry_out(actions, context);
         }
-        self.answer(request);
+        self.outbox.answer(request, Ok(()), Waits::Briefly);
         Ok(())
     }
 
@@ -968,7 +979,7 @@ impl Session {
             let actions = broadcast.broadcast_now(&self.agreement, &self.set, context);
             self.carry_out(actions, context);
         }
-        self.answer(request);
+        self.outbox.answer(request, Ok(()), Waits::Never);
         Ok(())
     }
 
@@ -1215,6 +1226,21 @@ impl Session {
         };
         let obsolete = self.outbox.flush(store, content, context.outputs);
         self.withdraw(&obsolete);
+    }
+}
+
+/// Whether it can harm nobody that a node says this and does not know it after a crash: it binds its signer to nothing,
+/// and nothing else that the signer says contradicts it.
+fn harmless(content: &Content) -> bool {
+    match content {
+        Content::Claim { .. } | Content::Nack { .. } | Content::Decline { .. } | Content::Abort { .. } => {
+            true
+        }
+        Content::Proposal(_)
+        | Content::Accept
+        | Content::Nonces { .. }
+        | Content::Partial { .. }
+        | Content::Restart { .. } => false,
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::protocol::event::{DurableKind, Event, SessionEvent};
-use crate::protocol::{Durability, Output, RequestId, SessionChange};
+use crate::protocol::mutation::{self, Mutation};
+use crate::protocol::{Durability, Output, RequestId, SessionChange, Waits};
 use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerKey};
 
 /// Something that others may see.
@@ -20,7 +21,7 @@ enum Effect {
 /// The changes and effects of one step.
 ///
 /// Invariant: [`Outbox::flush`] is the only way out, and it hands out what must be on the disk before anything that may
-/// be seen.
+/// be seen. Each effect says what it [waits](Waits) for.
 #[derive(Debug)]
 pub struct Outbox {
     session: SessionId,
@@ -28,12 +29,20 @@ pub struct Outbox {
     changes: Vec<SessionChange>,
     state_changed: bool,
     sync: bool,
+    barrier: bool,
 }
 
 impl Outbox {
     /// That of a session of which all that there is to store is stored.
     pub fn new(session: SessionId) -> Self {
-        Self { session, effects: Vec::new(), changes: Vec::new(), state_changed: false, sync: false }
+        Self {
+            session,
+            effects: Vec::new(),
+            changes: Vec::new(),
+            state_changed: false,
+            sync: false,
+            barrier: false,
+        }
     }
 
     /// That of a session of which nothing is stored yet.
@@ -67,9 +76,16 @@ impl Outbox {
         self.state_changed
     }
 
-    /// What is collected has to be synced before its effects are seen, if `needed`.
+    /// What is collected is to be synced, if `needed`: its events wait for that, for a while.
     pub fn needs_sync(&mut self, needed: bool) {
         self.sync |= needed;
+    }
+
+    /// What is collected holds words of this node that cannot be taken back, if `needed`: nothing of them is said before
+    /// they are synced.
+    pub fn needs_barrier(&mut self, needed: bool) {
+        self.sync |= needed;
+        self.barrier |= needed;
     }
 
     // ---- To be seen ----
@@ -84,13 +100,12 @@ impl Outbox {
         self.effects.push(Effect::Durable(kind));
     }
 
-    pub fn send(&mut self, to: SignerKey, frame: Arc<[u8]>) {
-        self.push(Output::Send { session: self.session, to, frame });
+    pub fn send(&mut self, to: SignerKey, frame: Arc<[u8]>, waits: Waits) {
+        self.push(Output::Send { session: self.session, to, frame, waits });
     }
 
-    /// Answers a request once everything before is on the disk.
-    pub fn answer(&mut self, request: RequestId, result: Result<(), Error>) {
-        self.push(Output::Done { session: self.session, request, result });
+    pub fn answer(&mut self, request: RequestId, result: Result<(), Error>, waits: Waits) {
+        self.push(Output::Done { session: self.session, request, result, waits });
     }
 
     pub fn wipe_nonces(&mut self, attempt: u32) {
@@ -122,11 +137,12 @@ impl Outbox {
         let session = self.session;
         if store && !self.changes.is_empty() {
             let durability = if self.sync { Durability::Synced } else { Durability::Eventual };
+            let barrier = self.barrier || (self.sync && mutation::on(Mutation::SubmissionWaitsForDisk));
             let changes = std::mem::take(&mut self.changes);
-            outputs.push_back(Output::Persist { session, changes, durability });
+            outputs.push_back(Output::Persist { session, changes, durability, barrier });
         }
         self.state_changed &= !store;
-        self.sync = false;
+        (self.sync, self.barrier) = (false, false);
         let mut obsolete = Vec::new();
         for effect in self.effects.drain(..) {
             match effect {
@@ -160,9 +176,11 @@ mod tests {
         let mut outbox = Outbox::unstored(SessionId([1; 32]), b"proposal");
         outbox.emit(Event::SessionCreated);
         outbox.write(SessionChange::DropSession);
-        outbox.needs_sync(true);
+        outbox.needs_barrier(true);
         let (outputs, _) = flush(&mut outbox, true);
-        let [Output::Persist { changes, durability, .. }, Output::Event { event }] = &outputs[..] else {
+        let [Output::Persist { changes, durability, barrier: true, .. }, Output::Event { event }] =
+            &outputs[..]
+        else {
             panic!("{outputs:?}")
         };
         assert_eq!(changes, &[SessionChange::Proposal(b"proposal".to_vec()), SessionChange::DropSession]);

@@ -131,6 +131,31 @@ pub enum Fate {
     CutOffAfter,
 }
 
+/// What is wrong with a disk. Nothing is written until that is over; then everything is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// It says at once that it cannot write.
+    Full,
+    /// It says nothing.
+    Hangs,
+}
+
+/// What of a session is on its way to the disk: the last commit to be synced, the last barrier, and who waits.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub synced: u64,
+    pub barrier: u64,
+    pub outputs: VecDeque<Held>,
+}
+
+/// An output that waits for a commit, perhaps not for ever.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub commit: u64,
+    pub until: Option<Duration>,
+    pub output: Output,
+}
+
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -206,7 +231,12 @@ pub struct Node {
     pub(super) boot: Duration,
     pub(super) base: Duration,
     pub(super) life: u64,
-    pub(super) held: HashMap<SessionId, VecDeque<Output>>,
+    /// What of each session is not on the disk, and what waits for that.
+    pub(super) held: HashMap<SessionId, Pending>,
+    /// What is wrong with its disk, and since when.
+    pub(super) disk_fault: Option<(DiskFault, Duration)>,
+    /// Whether it takes its disk for failed.
+    pub(super) disk_failed: bool,
     /// What was under way when it fell asleep.
     pub(super) frozen: Vec<What>,
     pub(super) tick_at: Option<Duration>,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDequ
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use libmusig::error::Error;
+use libmusig::error::{Error, StoreError};
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::election::ElectionMethod;
@@ -16,7 +16,7 @@ use libmusig::protocol::event::{Event, SessionEvent};
 use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms, Tiers};
 use libmusig::protocol::status::SessionStatus;
 use libmusig::protocol::wire::{self, pb};
-use libmusig::protocol::{Durability, Output, RequestId, Settings, Time};
+use libmusig::protocol::{Durability, Output, RequestId, Settings, Time, Waits, limits};
 use libmusig::signer::{LocalSigner, SignTask, Signer};
 use libmusig::types::{
     ChainQuery, ChainStatus, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
@@ -30,6 +30,7 @@ use super::work::{Counted, Counter};
 
 mod applications;
 mod cast;
+mod disks;
 mod network;
 mod questions;
 mod trace;
@@ -39,15 +40,64 @@ pub use questions::{kind_of, name_of};
 pub use trace::Trace;
 
 enum What {
-    Frame { from: usize, to: usize, connection: u64, frame: Arc<[u8]> },
+    Frame {
+        from: usize,
+        to: usize,
+        connection: u64,
+        frame: Arc<[u8]>,
+    },
     Tick(usize),
-    Synced { node: usize, life: u64, session: SessionId, commit: u64 },
-    Signed { node: usize, life: u64, output: Box<Output> },
-    Submit { node: usize, life: u64, session: SessionId, txid: Txid },
-    Submitted { node: usize, life: u64, session: SessionId, answer: Result<SubmitOutcome, String> },
-    Observe { node: usize, life: u64, session: SessionId, query: ChainQuery },
-    React { node: usize, life: u64, event: Arc<SessionEvent> },
-    Connect { one: usize, other: usize, connection: u64 },
+    Synced {
+        node: usize,
+        life: u64,
+        session: SessionId,
+        commit: u64,
+    },
+    /// What waits at most until now, waits no more.
+    Waited {
+        node: usize,
+        life: u64,
+        session: SessionId,
+    },
+    /// The disk has not answered for so long that it counts as failed.
+    Hung {
+        node: usize,
+        life: u64,
+        since: Duration,
+    },
+    Signed {
+        node: usize,
+        life: u64,
+        output: Box<Output>,
+    },
+    Submit {
+        node: usize,
+        life: u64,
+        session: SessionId,
+        txid: Txid,
+    },
+    Submitted {
+        node: usize,
+        life: u64,
+        session: SessionId,
+        answer: Result<SubmitOutcome, String>,
+    },
+    Observe {
+        node: usize,
+        life: u64,
+        session: SessionId,
+        query: ChainQuery,
+    },
+    React {
+        node: usize,
+        life: u64,
+        event: Arc<SessionEvent>,
+    },
+    Connect {
+        one: usize,
+        other: usize,
+        connection: u64,
+    },
     Call(Box<dyn FnOnce(&mut Cluster)>),
 }
 
@@ -56,6 +106,8 @@ impl What {
     fn process(&self) -> Option<usize> {
         match self {
             Self::Synced { node, .. }
+            | Self::Waited { node, .. }
+            | Self::Hung { node, .. }
             | Self::Signed { node, .. }
             | Self::Submit { node, .. }
             | Self::Submitted { node, .. }
@@ -221,6 +273,8 @@ impl Cluster {
                 base: Duration::from_secs(random.below(1_000_000)),
                 life: 0,
                 held: HashMap::new(),
+                disk_fault: None,
+                disk_failed: false,
                 frozen: Vec::new(),
                 tick_at: None,
                 work: Counter::default(),
@@ -362,12 +416,23 @@ impl Cluster {
                 }
             }
             What::Synced { node, life, session, commit } if self.nodes[node].life == life => {
-                self.sync(node, commit);
-                let held = self.nodes[node].held.remove(&session).unwrap_or_default();
-                for output in held {
-                    self.output(node, output);
+                if self.nodes[node].disk_fault.is_some() {
+                    return;
                 }
+                self.sync(node, commit);
+                self.release(node, session, |held| held.commit <= commit);
                 self.pump(node);
+            }
+            What::Waited { node, life, session } if self.nodes[node].life == life => {
+                let now = self.now;
+                self.release(node, session, |held| held.until.is_some_and(|until| until <= now));
+                self.pump(node);
+            }
+            What::Hung { node, life, since } if self.nodes[node].life == life => {
+                if self.nodes[node].disk_fault == Some((DiskFault::Hangs, since)) {
+                    self.disk_failed(node);
+                    self.pump(node);
+                }
             }
             What::Signed { node, life, output } if self.nodes[node].life == life => self.sign(node, *output),
             What::Submit { node, life, session, txid } if self.nodes[node].life == life => {
@@ -440,9 +505,14 @@ impl Cluster {
         if !self.nodes[node].alive() {
             return;
         }
-        let session = output.session();
-        if let Some(held) = session.and_then(|session| self.nodes[node].held.get_mut(&session)) {
-            held.push_back(output);
+        if let Some(output) = self.hold(node, output) {
+            self.carry_out_held(node, output);
+        }
+    }
+
+    /// Carries out an output that has waited, or need not.
+    fn carry_out_held(&mut self, node: usize, output: Output) {
+        if !self.nodes[node].alive() {
             return;
         }
         let fate = self.on_output.as_mut().map_or(Fate::Happens, |hook| hook(node, &output));
@@ -466,13 +536,15 @@ impl Cluster {
     fn perform(&mut self, node: usize, output: Output) {
         let life = self.nodes[node].life;
         match output {
-            Output::Persist { session, changes, durability } => {
+            Output::Persist { session, changes, durability, barrier } => {
                 let commit = self.nodes[node].disk.write(session, changes, self.now);
                 if durability == Durability::Synced {
-                    if self.options.sync.is_zero() {
+                    if self.options.sync.is_zero() && self.nodes[node].disk_fault.is_none() {
                         self.sync(node, commit);
                     } else {
-                        self.nodes[node].held.insert(session, VecDeque::new());
+                        let pending = self.nodes[node].held.entry(session).or_default();
+                        pending.synced = commit;
+                        pending.barrier = if barrier { commit } else { pending.barrier };
                         self.push(self.options.sync, What::Synced { node, life, session, commit });
                     }
                 }
@@ -503,7 +575,7 @@ impl Cluster {
                 let delay = self.nodes[node].application.delay;
                 self.push(delay, What::React { node, life, event });
             }
-            Output::Done { session, request, result } => {
+            Output::Done { session, request, result, .. } => {
                 if result.is_ok() && self.withdrawals.remove(&request).is_some() {
                     self.note_signed(node, &session);
                     self.withdrawn.insert((node, session));
@@ -549,6 +621,8 @@ impl Cluster {
         let state = &mut self.nodes[node];
         state.life += 1;
         (state.boot, state.base, state.asleep) = (now, base, false);
+        state.disk_failed = matches!(state.disk_fault, Some((DiskFault::Full, _)));
+        let (life, disk_fault) = (state.life, state.disk_fault);
         let mut scheme: Arc<dyn Scheme>;
         if real {
             scheme = Arc::new(Musig2);
@@ -564,6 +638,9 @@ impl Cluster {
         let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
         let (stored, ended) = (state.disk.sessions(), state.disk.ended());
         let time = self.time(node);
+        if let Some((DiskFault::Hangs, since)) = disk_fault {
+            self.push(limits::COMMIT, What::Hung { node, life, since });
+        }
         for (session, expires_at) in ended {
             engine.load_ended(session, expires_at);
         }
@@ -586,9 +663,14 @@ impl Cluster {
         state.life += 1;
         state.engine = None;
         state.held.clear();
+        state.disk_failed = false;
         state.frozen.clear();
         state.tick_at = None;
-        state.disk.crash(commits, self.now);
+        // A disk that fails writes nothing back.
+        match state.disk_fault {
+            Some((_, since)) => state.disk.crash(0, since),
+            None => state.disk.crash(commits, self.now),
+        }
         for link in &mut self.links[node] {
             link.flushed = link.connection;
         }

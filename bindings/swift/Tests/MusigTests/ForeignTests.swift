@@ -211,7 +211,7 @@ final class ForeignChainTests: MusigTestCase {
         let (_, watchers) = try await pair(chain, chain, seed: 3)
         // An hour early.
         let turn = try await watchers[1].wait("its turn") {
-            if case .shouldBroadcast(signer: 1, let turn, _, _, _) = $0 { turn } else { nil }
+            if case .shouldBroadcast(signer: 1, let turn, _, _, _, stored: true) = $0 { turn } else { nil }
         }
         XCTAssertEqual(turn, 1)
         // It goes on trying itself.

@@ -48,6 +48,7 @@ final class StoreTests: MusigTestCase {
         node = try await start(0, store: store, offline: true)
         let third = try await next("after a restart")
         XCTAssertEqual(third.event, first.event)
+        guard case .sessionComplete(_, _, _, _, stored: true) = third.event else { return XCTFail("it is stored") }
         // and again when the handler throws,
         try await node.redeliver()
         let (kept, handled) = (Shared(0), Shared(0))

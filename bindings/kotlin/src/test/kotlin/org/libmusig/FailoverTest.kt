@@ -32,6 +32,7 @@ class FailoverTest {
         assertEquals(listOf(elected[0].toUInt()), failed.failed)
         assertEquals(listOf(elected[1].toUInt()), failed.next)
         val turn = backup.await<Event.ShouldBroadcast>()
+        assertTrue(turn.stored)
         backup.await<Event.BroadcastSeen>()
         val (by, transaction) = chain.submissions.first()
         assertEquals("signer ${elected[1]}", by)

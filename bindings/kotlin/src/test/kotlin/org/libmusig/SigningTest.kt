@@ -20,7 +20,9 @@ class SigningTest {
         val nodes = List(3) { MusigNode.start(config(), signer(it)) }
         connect(nodes)
         val sessions = sign(nodes, messageRequest(keys(3)))
-        val signatures = nodes.map { it.await<Event.SessionComplete>().signatures.single() }
+        val complete = nodes.map { it.await<Event.SessionComplete>() }
+        assertTrue(complete.all { it.stored })
+        val signatures = complete.map { it.signatures.single() }
         val key = aggregateKey(keys(3), KeyOrder.SORTED).drop(2).bytes
         for ((session, signature) in sessions.zip(signatures)) {
             assertTrue(Schnorr.verifies(key, ByteArray(32) { 7 }, signature))
