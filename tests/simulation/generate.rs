@@ -7,7 +7,7 @@ use libmusig::protocol::proposal::Tiers;
 
 use crate::run::EXPIRY;
 use crate::scenario::{Attack, Byzantine, Fault, Part, Plan, Scenario};
-use test_support::cluster::{Broadcaster, Consent, Duty, Random};
+use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty, Random};
 
 const DAY: i64 = 86_400_000;
 
@@ -63,6 +63,7 @@ impl Scenario {
         }
         if !calm {
             scenario.trouble(&mut random, n);
+            scenario.disks(n);
             scenario.attacks(&mut random, n);
         }
         scenario.faults.sort_by_key(|(at, _)| *at);
@@ -176,6 +177,22 @@ impl Scenario {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Disks that are full, or hang. Drawn apart, so that the rest of a seed stays what it was without them.
+    fn disks(&mut self, n: usize) {
+        let mut random = Random::new(self.seed ^ 0xd15c);
+        if !random.chance(250) {
+            return;
+        }
+        for _ in 0..1 + random.below(3) {
+            let node = random.below(n as u64) as usize;
+            let fault = if random.chance(500) { DiskFault::Full } else { DiskFault::Hangs };
+            let at = random.duration(self.heals_at / 2);
+            let later = (at + random.duration(self.heals_at)).min(self.heals_at);
+            self.faults.push((at, Fault::Disk(node, Some(fault))));
+            self.faults.push((later, Fault::Disk(node, None)));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 27] = [
+const MUTATIONS: [(Mutation, &str); 28] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -26,6 +26,7 @@ const MUTATIONS: [(Mutation, &str); 27] = [
     (Mutation::ClaimMakesAsk, "S9"),
     (Mutation::FirstEndingStays, "S10"),
     (Mutation::ReplacementPausesForEver, "S12"),
+    (Mutation::SubmissionWaitsForDisk, "S12"),
     (Mutation::ReplacementEnds, "S13"),
     (Mutation::VerifiedAgain, "S14"),
     (Mutation::LongerTurns, "V1"),

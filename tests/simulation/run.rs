@@ -51,6 +51,8 @@ pub struct Run {
     /// Whether each node's broadcaster works, and whether its observer says at once what is there.
     pub broadcasts: Vec<Track>,
     pub observes: Vec<Track>,
+    /// Whether each node's disk works.
+    pub disks: Vec<Track>,
     /// Whether frames between two nodes arrive in time, by the smaller and the larger index.
     pub links: Vec<Vec<Track>>,
     /// Whether the network is whole.
@@ -130,6 +132,7 @@ impl Run {
             attacked: false,
             broadcasts: vec![Track::default(); n],
             observes: vec![Track::default(); n],
+            disks: vec![Track::default(); n],
             links: vec![vec![Track::default(); n]; n],
             whole: Track::default(),
             returns: Vec::new(),
@@ -158,6 +161,16 @@ impl Run {
     /// Honest, and what it stored stayed stored.
     pub fn sound(&self, node: usize) -> bool {
         self.honest(node) && !self.impaired.contains(&node)
+    }
+
+    /// Whether a node's disk always worked.
+    pub fn always_stores(&self, node: usize) -> bool {
+        self.disks[node].holds(Duration::ZERO, self.cluster.now())
+    }
+
+    /// Whether a node may have died while its disk did not work: then it does not know what it held.
+    pub fn may_have_forgotten(&self, node: usize) -> bool {
+        self.deaths.contains_key(&node) && !self.always_stores(node)
     }
 
     /// The attempt that a node has come to.
@@ -218,6 +231,7 @@ impl Run {
             self.apply(Fault::Broadcaster(node, Broadcaster::Works));
             self.apply(Fault::Lag(node, Some(Duration::ZERO)));
             self.apply(Fault::Flap(node, false));
+            self.apply(Fault::Disk(node, None));
             // A twin is behind all that have a part of their own.
             if let Some(part) = self.scenario.twin.filter(|_| node >= self.scenario.signers()).or(Some(node))
             {
@@ -345,6 +359,10 @@ impl Run {
             Fault::Flap(node, flaps) => {
                 self.observes[node].set(now, !flaps);
                 cluster.nodes[node].observer_flaps = flaps;
+            }
+            Fault::Disk(node, fault) => {
+                self.disks[node].set(now, fault.is_none());
+                cluster.disk(node, fault);
             }
             Fault::Mine => cluster.chain.mine(now),
             Fault::Evict => {

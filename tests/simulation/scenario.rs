@@ -6,7 +6,7 @@ use std::time::Duration;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::Tiers;
 
-use test_support::cluster::{Broadcaster, Consent, Duty};
+use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty};
 
 /// What a byzantine signer does all the time. What it does once is an [`Attack`].
 #[derive(Clone, Debug, Default)]
@@ -117,6 +117,7 @@ pub enum Fault {
     Broadcaster(usize, Broadcaster),
     Lag(usize, Option<Duration>),
     Flap(usize, bool),
+    Disk(usize, Option<DiskFault>),
     Mine,
     Evict,
     Reorganise(usize),
@@ -141,6 +142,9 @@ impl Fault {
         let name = |text: String| text.split([' ', '(', '{']).next().unwrap_or_default().to_lowercase();
         match self {
             Self::Attack(_, attack) => format!("attack:{}", name(format!("{attack:?}"))),
+            Self::Disk(_, fault) => {
+                format!("disk:{}", fault.map_or("works".into(), |it| name(format!("{it:?}"))))
+            }
             _ => name(format!("{self:?}")),
         }
     }

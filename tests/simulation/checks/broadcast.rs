@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use libmusig::protocol::event::Event;
 use libmusig::protocol::failover::{ASK_FIRST, Evidence, REPLACEMENT_PAUSE};
+use libmusig::protocol::limits::UNSTORED_AFTER;
 use libmusig::protocol::status::Phase;
 use libmusig::types::ChainStatus;
 
@@ -23,7 +24,16 @@ struct Due {
 fn slack(run: &Run, node: usize) -> Duration {
     let scenario = &run.scenario;
     let part = &scenario.parts[node];
-    scenario.chain * 3 + part.reaction * 2 + scenario.sync * 3 + Duration::from_millis(300)
+    scenario.chain * 3
+        + part.reaction * 2
+        + scenario.sync * 3
+        + untold(run, node)
+        + Duration::from_millis(300)
+}
+
+/// How long what a node tells its application may wait for its disk, if that fails at times.
+fn untold(run: &Run, node: usize) -> Duration {
+    if run.always_stores(node) { Duration::ZERO } else { UNSTORED_AFTER }
 }
 
 /// When a node that holds the certificate has submitted, or seen the transaction, at the latest. `None`: it has no turn,
@@ -64,11 +74,12 @@ fn served(run: &Run, begun: &Begun, node: usize, from: Duration, by: Duration) -
 }
 
 impl Checker {
-    /// V1, V3, V4, V6: who holds the signatures submits in its turn.
+    /// V1, V3, V4, V6, S12: who holds the signatures submits in its turn, whatever its disk does.
     pub(super) fn turns(&mut self, run: &Run, begun: &Begun) {
         let n = run.scenario.signers();
         let able: Vec<usize> =
             (0..n).filter(|node| does(run, begun, *node) && left_alone(run, begun, *node)).collect();
+        let able: Vec<usize> = able.into_iter().filter(|node| !run.may_have_forgotten(*node)).collect();
         let mut first_due: Option<Duration> = None;
         for node in able {
             self.returned(run, begun, node);
@@ -90,6 +101,7 @@ impl Checker {
                 .any(|(at, event)| at <= due.by && matches!(event, Event::BroadcastClaimed { .. }));
             let lied = heard || lied || (0..n).any(|signer| earlier(&turns, signer, &due) && lies(signer));
             let rule = match () {
+                () if !run.disks[node].holds(due.from, due.by) => "S12",
                 () if due.returned => "V3",
                 () if lied => "V4",
                 () if parted => "V6",
@@ -176,7 +188,11 @@ impl Checker {
                 Some(ChainStatus::Unknown) => {
                     gone = gone.or(Some(*at).filter(|_| seen.is_some()));
                     let Some(since) = gone else { continue };
-                    let by = since + timeout + run.scenario.sync * 3 + Duration::from_millis(50);
+                    let by = since
+                        + timeout
+                        + run.scenario.sync * 3
+                        + untold(run, node)
+                        + Duration::from_millis(50);
                     if *at < by || !together(seen.unwrap_or_default(), *at) || woken(since, *at) {
                         continue;
                     }
@@ -192,7 +208,8 @@ impl Checker {
         // A calendar that is set ahead counts as time that passed.
         let odd = run.odd_clocks.contains(&node);
         for pair in losses.windows(2).filter(|pair| !odd && !woken(pair[0], pair[1])) {
-            let apart = pair[1] - pair[0] + run.scenario.sync * 3 + Duration::from_millis(10) >= timeout;
+            let told = run.scenario.sync * 3 + untold(run, node) + Duration::from_millis(10);
+            let apart = pair[1] - pair[0] + told >= timeout;
             self.check("V5", apart, || format!("node {node} began new watches at {pair:?} ({timeout:?})"));
         }
     }
@@ -252,7 +269,8 @@ impl Checker {
                     let steady = !run.odd_clocks.contains(&node) && !away(Duration::ZERO, at);
                     let over =
                         since + turns.start(turns.count()).min(begun.plan.timeout * turns.count() as u32);
-                    let late = at + run.scenario.sync * 3 + Duration::from_millis(5) >= over;
+                    let told = run.scenario.sync * 3 + untold(run, node) + Duration::from_millis(5);
+                    let late = at + told >= over;
                     self.check("V8", late || !steady, || {
                         format!("node {node}: alarm at {at:?}, not {over:?}")
                     });

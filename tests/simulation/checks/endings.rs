@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use libmusig::protocol::envelope::{Envelope, Place};
 use libmusig::protocol::event::Event;
+use libmusig::protocol::limits::UNSTORED_AFTER;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 
@@ -34,6 +35,10 @@ impl Checker {
         if begun.plan.expires <= by + Duration::from_secs(2) {
             return;
         }
+        // What it holds of its own words it says when they are stored.
+        if !run.always_stores(first) {
+            return;
+        }
         let steady = |node: usize| run.up(node).iter().any(|(since, until)| *since <= from && by < *until);
         for other in honest.into_iter().filter(|other| *other != first && !run.odd_clocks.contains(other)) {
             let knew =
@@ -54,6 +59,7 @@ impl Checker {
             if proven_attempt(run, begun, first).is_some_and(|proven| attempts[other] > proven + 1) {
                 continue;
             }
+            let by = if run.always_stores(other) { by } else { by + UNSTORED_AFTER };
             self.check("V7", over.is_some_and(|over| over <= by), || {
                 format!("node {first} has a proof at {at:?}, node {other} knows it at {over:?}, not {by:?}")
             });
