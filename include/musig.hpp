@@ -261,12 +261,12 @@ public:
                 if (forget) forget(id, attempt);
             });
         };
-        auto data = std::make_unique<SignerCallbacks>(std::move(callbacks));
+        auto owned = std::make_unique<SignerCallbacks>(std::move(callbacks));
         musig_signer *signer = nullptr;
         detail::call(musig_signer_from_callbacks, &signer, key.data(),
-                     static_cast<const musig_signer_callbacks *>(&table), static_cast<void *>(data.get()),
+                     static_cast<const musig_signer_callbacks *>(&table), static_cast<void *>(owned.get()),
                      static_cast<musig_destroy>([](void *data) { delete static_cast<SignerCallbacks *>(data); }));
-        data.release();
+        owned.release();
         handle_ = decltype(handle_)(signer);
     }
     explicit Signer(const Hash &secret) {
@@ -784,9 +784,9 @@ public:
         musig_log_sink table{};
         table.struct_size = sizeof table;
         table.level = level;
-        table.log = [](void *data, std::int32_t level, const char *target, const char *message) {
+        table.log = [](void *data, std::int32_t of, const char *target, const char *message) {
             try {
-                (*static_cast<LogSink *>(data))(static_cast<musig_log_level>(level), target, message);
+                (*static_cast<LogSink *>(data))(static_cast<musig_log_level>(of), target, message);
             } catch (...) {
             }
         };
@@ -804,9 +804,9 @@ private:
     /// Passes a copy of the function to the library, which owns it if the call succeeds.
     template <class F, class S>
     Config &with(F function, S set) {
-        auto data = std::make_unique<F>(std::move(function));
-        set(data.get(), [](void *data) { delete static_cast<F *>(data); });
-        data.release();
+        auto owned = std::make_unique<F>(std::move(function));
+        set(owned.get(), [](void *data) { delete static_cast<F *>(data); });
+        owned.release();
         return *this;
     }
     detail::Handle<musig_config, musig_config_ref, musig_config_free> handle_;
@@ -894,7 +894,7 @@ private:
 };
 
 inline Config &Config::event_handler(EventHandler handler) {
-    return with(std::move(handler), [&](void *data, musig_destroy destroy) {
+    return with(std::move(handler), [&](void *owned, musig_destroy destroy) {
         musig_event_handler call = [](void *data, musig_node *node, musig_event *event) -> std::int32_t {
             try {
                 Node shared = Node::share(node);
@@ -904,7 +904,7 @@ inline Config &Config::event_handler(EventHandler handler) {
                 return 1;
             }
         };
-        detail::call(musig_config_set_event_handler, get(), call, data, destroy);
+        detail::call(musig_config_set_event_handler, get(), call, owned, destroy);
     });
 }
 

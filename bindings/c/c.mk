@@ -1,6 +1,6 @@
 # The C library. Included by the Makefile at the root, whose folder is the working one.
-#   make install PREFIX=/usr/local DESTDIR=
-#   make uninstall PREFIX=/usr/local DESTDIR=
+#   make install PREFIX=/usr/local DESTDIR= LIBDIR=lib
+#   make uninstall PREFIX=/usr/local DESTDIR= LIBDIR=lib
 
 PREFIX ?= /usr/local
 C_TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
@@ -11,14 +11,14 @@ C_ARCHIVE := $(C_TARGET_DIR)/release/liblibmusig.a
 c-library:
 	cargo rustc --lib --release --crate-type staticlib $(C_FEATURES)
 
-install: c-library ## the C library: headers, shared and static, pkg-config, CMake (PREFIX, DESTDIR)
-	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" STRIP="$(STRIP)" bindings/c/install.sh $(C_ARCHIVE)
+# With the same variables to both. LIBDIR, INCLUDEDIR and DATADIR are below PREFIX, or absolute.
+INSTALL_WITH = PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" DATADIR="$(DATADIR)"
 
-uninstall: ## remove what install put there
-	rm -f "$(DESTDIR)$(PREFIX)/include/musig.h" "$(DESTDIR)$(PREFIX)/include/musig.hpp"
-	rm -f "$(DESTDIR)$(PREFIX)"/lib/libmusig.a "$(DESTDIR)$(PREFIX)"/lib/libmusig.so*
-	rm -f "$(DESTDIR)$(PREFIX)/lib/pkgconfig/musig.pc"
-	rm -rf "$(DESTDIR)$(PREFIX)/lib/cmake/musig"
+install: c-library ## the C library: headers, shared and static, pkg-config, CMake (PREFIX, DESTDIR, LIBDIR)
+	$(INSTALL_WITH) STRIP="$(STRIP)" bindings/c/install.sh $(C_ARCHIVE)
+
+uninstall: ## remove what install put there, with the same variables
+	$(INSTALL_WITH) bindings/c/install.sh --remove
 
 # Writes include/musig.h and include/musig.symbols anew from src/ffi/c.
 c-header:

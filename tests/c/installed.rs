@@ -55,6 +55,38 @@ fn a_program_is_built_by_pkg_config() {
     command.args(ask(&["--static", "--cflags", "--libs"])).arg("-o").arg(&program);
     run(&mut command);
     works(&program);
+    // And without any shared library: with glibc's own, where they are installed.
+    let program = folder.join("failover-without-shared-libraries");
+    let mut command = Command::new("cc");
+    command.args(["-std=c99", "-static"]).arg(root().join("examples/c/failover.c"));
+    command.args(ask(&["--static", "--cflags", "--libs"])).arg("-o").arg(&program);
+    run(&mut command);
+    works(&program);
+}
+
+#[test]
+fn what_was_installed_is_removed_from_the_same_folders() {
+    let folder = fresh("removed");
+    let with = |command: &mut Command| {
+        command.env("PREFIX", "/usr").env("DESTDIR", &folder).env("INCLUDEDIR", "/usr/include/musig-0.1");
+        run(command.env("LIBDIR", "lib/x86_64-linux-gnu"));
+    };
+    with(Command::new(root().join("bindings/c/install.sh")).arg(archive()));
+    for file in [
+        "usr/include/musig-0.1/musig.hpp",
+        "usr/lib/x86_64-linux-gnu/libmusig.a",
+        "usr/lib/x86_64-linux-gnu/libmusig.so",
+        "usr/lib/x86_64-linux-gnu/cmake/musig/musig-config.cmake",
+        "usr/share/doc/musig/LICENSE-MIT",
+        "usr/share/musig/valgrind.supp",
+    ] {
+        assert!(folder.join(file).exists(), "{file}");
+    }
+    let description = std::fs::read_to_string(folder.join("usr/lib/x86_64-linux-gnu/pkgconfig/musig.pc"));
+    assert!(description.expect("is installed").contains("includedir=/usr/include/musig-0.1\n"));
+    with(Command::new("make").arg("--silent").arg("-C").arg(root()).arg("uninstall"));
+    let left = run(Command::new("find").arg(&folder).args(["!", "-type", "d"]));
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }
 
 #[test]
