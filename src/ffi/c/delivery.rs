@@ -97,15 +97,16 @@ pub unsafe extern "C" fn musig_node_event_descriptor(
     fallible!(error, {
         let (node, out) = (get!(node).node()?, out!(out));
         #[cfg(unix)]
-        out.set(node.event_descriptor()?);
+        let found = node.event_descriptor().map_err(Failure::from);
         #[cfg(not(unix))]
-        {
-            let (_, _) = (node, out);
-            return Err(Failure::new(
+        let found = {
+            let _ = node;
+            Err(Failure::new(
                 musig_status_code::CONFIG,
                 "this system has no event descriptors; use musig_node_next_event or a handler",
-            ));
-        }
+            ))
+        };
+        out.set(found?);
         Ok(())
     })
 }
