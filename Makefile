@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help demo sim sim-mutations sim-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
+.PHONY: help fixtures demo sim sim-mutations sim-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
 	test-sim test-bitcoin test-interop test-platforms test-full bench size \
 	bindings fmt lint doc clean
 
@@ -44,6 +44,9 @@ test-interop: ## one session among a node of each language, the coordinator kill
 
 test-platforms: ## other linkers and other systems: GNU ld, type-checks for phones, macOS, Windows, 32 bits
 	@PLATFORMS_FULL=1 tests/run.sh platforms
+
+fixtures: ## what this version stores, and its binary interface, for tests of later versions (tests/fixtures/VERSION)
+	@tests/fixtures/make.sh
 
 test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@SIM_FULL=1 tests/run.sh sim

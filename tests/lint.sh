@@ -25,11 +25,13 @@ script() { # name: a check in Python; its module tomllib came with Python 3.11
 	python3 "tests/lint/$1.py"
 }
 check format cargo fmt --all --check
-check names tests/lint/names.sh
+check names_are_ours tests/lint/names.sh
 check spelling tests/lint/spelling.sh
 check dependencies script dependencies
+check crate script crate
 check layers script layers
 check sentences script sentences
+check errors script errors
 check documents script documents
 check clippy cargo clippy --quiet --all-targets -- -D warnings
 check rustdoc env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps

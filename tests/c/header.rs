@@ -509,7 +509,8 @@ fn a_result_whose_loss_matters_must_be_used() {
 #[test]
 fn the_headers_compile_without_a_warning_in_strict_projects() {
     let folder = crate::programs::scratch("strict");
-    let common = "-pedantic -Wall -Wextra -Werror -Wshadow -Wconversion -Wsign-conversion -Wcast-qual -Wundef";
+    let common =
+        "-pedantic -Wall -Wextra -Werror -Wshadow -Wconversion -Wsign-conversion -Wcast-qual -Wundef";
     let cpp = "-Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual";
     for (compiler, file, standards, more) in [
         ("cc", "strict.c", ["c99", "c11", "c17"], "-Wstrict-prototypes"),
@@ -519,7 +520,11 @@ fn the_headers_compile_without_a_warning_in_strict_projects() {
         fs::write(folder.join(file), format!("#include <{header}>\n")).expect("can be written");
         for standard in standards {
             let mut command = std::process::Command::new(compiler);
-            command.arg(format!("-std={standard}")).arg("-fsyntax-only").arg("-I").arg(root().join("include"));
+            command
+                .arg(format!("-std={standard}"))
+                .arg("-fsyntax-only")
+                .arg("-I")
+                .arg(root().join("include"));
             command.args(common.split(' ')).args(more.split(' ')).arg(folder.join(file));
             crate::programs::run(&mut command);
         }
