@@ -1,0 +1,6 @@
+import MusigFFI
+
+extension ChainObserver {
+    /// An observer that does not say otherwise cannot tell of outputs.
+    public func coin(outpoint: OutPoint) throws -> CoinStatus? { nil }
+}

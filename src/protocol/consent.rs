@@ -1,0 +1,43 @@
+//! What an application's word covers when it consents, beyond what a node checks for itself.
+
+use crate::error::ConsentError;
+use crate::protocol::mutation::{self, Mutation};
+use crate::types::{CoinStatus, OutPoint};
+
+/// Word of the application when it joins, or creates, one session. Without it the node consents to a transaction with
+/// failover only if the signatures alone complete it, as far as the node can find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct JoinOptions {
+    /// Whether inputs that the session does not sign may have witnesses that this node cannot verify: all but P2WPKH and
+    /// the key path of P2TR. If such a witness is invalid, the signatures complete nothing, and whoever can replace it
+    /// decides when.
+    pub allow_unverified_inputs: bool,
+    /// Whether inputs may spend coins that the chain observer calls spent or unknown, or could not be asked about. Of a
+    /// coin that is not there, whoever holds back its transaction decides when.
+    pub allow_missing_coins: bool,
+}
+
+/// Refuses a transaction of which a coin is not there. `coins` are those that were asked about, each with its input's
+/// index; of each the observer said something, `None` if it cannot tell.
+pub(super) fn check_coins(
+    coins: &[(u32, OutPoint)],
+    answer: Result<Vec<Option<CoinStatus>>, String>,
+) -> Result<(), ConsentError> {
+    if mutation::on(Mutation::MissingCoinsJoined) {
+        return Ok(());
+    }
+    let statuses = answer.map_err(|reason| ConsentError::CoinsNotKnown { reason })?;
+    if statuses.len() != coins.len() {
+        let reason = format!("the answer is about {} coins of {}", statuses.len(), coins.len());
+        return Err(ConsentError::CoinsNotKnown { reason });
+    }
+    for ((input, coin), status) in coins.iter().zip(statuses) {
+        let spent = match status {
+            None | Some(CoinStatus::Unspent { .. } | CoinStatus::InMempool) => continue,
+            Some(CoinStatus::Spent) => true,
+            Some(CoinStatus::Unknown) => false,
+        };
+        return Err(ConsentError::MissingCoin { input: *input, coin: *coin, spent });
+    }
+    Ok(())
+}

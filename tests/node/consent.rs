@@ -1,0 +1,86 @@
+//! What a node finds out before it consents: whether the coins exist that a transaction with failover spends.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use libmusig::JoinOptions;
+use libmusig::chain::{ChainError, ChainObserver, ChainQuery, ChainStatus, CoinStatus};
+use libmusig::error::{ConsentError, Error};
+use libmusig::node::{Node, NodeBuilder};
+use libmusig::signer::LocalSigner;
+use libmusig::store::memory::MemoryStore;
+use libmusig::types::OutPoint;
+
+use crate::world::Spend;
+use test_support::backend::chain::Chain;
+use test_support::nodes::*;
+
+/// An observer that says of coins what a test tells it to.
+#[derive(Default)]
+struct Ledger {
+    coins: Mutex<HashMap<OutPoint, CoinStatus>>,
+    asked: Mutex<Vec<OutPoint>>,
+}
+
+impl ChainObserver for Ledger {
+    fn status(&self, _: &ChainQuery) -> Result<ChainStatus, ChainError> {
+        Ok(ChainStatus::Unknown)
+    }
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
+        self.asked.lock().expect("no panic").push(*outpoint);
+        let known = self.coins.lock().expect("no panic").get(outpoint).copied();
+        known.map(Some).ok_or_else(|| ChainError { reason: "no route".into() })
+    }
+}
+
+fn offline(index: usize) -> NodeBuilder {
+    node_builder().signer(LocalSigner::new(secret(index)).expect("a key")).store(MemoryStore::new()).offline()
+}
+
+#[test]
+fn unbroadcast_parent_is_refused_by_a_node_whose_observer_knows() {
+    let ledger = Arc::new(Ledger::default());
+    let nodes: Vec<Node> = vec![
+        offline(0).without_observer().start().expect("starts"),
+        offline(1).observer(ledger.clone()).start().expect("starts"),
+    ];
+    let request = || Spend::new(&Chain::new(), &keys(2)).request(keys(2));
+    // Who has no observer has nobody to ask.
+    let proposed = nodes[0].create_session(request()).wait().expect("is created");
+    let export = proposed.export().wait().expect("is there");
+    nodes[1].import(export).wait().expect("is taken");
+    let session = nodes[1].session(proposed.id());
+    assert_eq!(ledger.asked.lock().expect("no panic").len(), 0, "nothing is looked up before anybody joins");
+    let Err(Error::Consent(ConsentError::CoinsNotKnown { reason })) = session.join().wait() else {
+        panic!("it could not be asked")
+    };
+    assert_eq!(reason, "no route");
+    let coin = ledger.asked.lock().expect("no panic")[0];
+    for (status, spent) in [(CoinStatus::Unknown, false), (CoinStatus::Spent, true)] {
+        ledger.coins.lock().expect("no panic").insert(coin, status);
+        let refused = Error::Consent(ConsentError::MissingCoin { input: 0, coin, spent });
+        assert_eq!(session.join().wait(), Err(refused));
+    }
+    assert!(!session.status().wait().expect("known").accepted.contains(&1), "nothing was signed");
+    ledger.coins.lock().expect("no panic").insert(coin, CoinStatus::InMempool);
+    session.join().wait().expect("it is there");
+    assert!(session.status().wait().expect("known").accepted.contains(&1));
+    let asked = ledger.asked.lock().expect("no panic").len();
+    session.join().wait().expect("again");
+    assert_eq!(ledger.asked.lock().expect("no panic").len(), asked, "it consented before");
+
+    // The own proposal is a consent too.
+    ledger.coins.lock().expect("no panic").clear();
+    let Err(Error::Consent(ConsentError::CoinsNotKnown { .. })) = nodes[1].create_session(request()).wait()
+    else {
+        panic!("it could not be asked")
+    };
+    let sessions = nodes[1].sessions().wait().expect("runs").len();
+    assert_eq!(sessions, 1, "nothing is left of the refused one");
+    let asked = ledger.asked.lock().expect("no panic").len();
+    let options = JoinOptions { allow_missing_coins: true, ..JoinOptions::default() };
+    nodes[1].create_session(request().consent(options)).wait().expect("the application knows better");
+    assert_eq!(ledger.asked.lock().expect("no panic").len(), asked);
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}

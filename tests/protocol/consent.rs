@@ -1,0 +1,184 @@
+//! A transaction whose signatures complete nothing until its proposer wants it: a worthless witness of somebody else's
+//! input, or a coin of a transaction that nobody broadcast. Nobody consents to it unasked.
+
+use std::time::Duration;
+
+use libmusig::error::{ConsentError, Error};
+use libmusig::protocol::consent::JoinOptions;
+use libmusig::protocol::envelope::Content;
+use libmusig::protocol::event::DurableKind;
+use libmusig::protocol::proposal::Proposal;
+use libmusig::types::{OutPoint, SessionId, Txid};
+
+use test_support::cluster::{Cluster, Consent, Options};
+use test_support::double::{Foreign, transaction, transaction_with};
+
+const SECOND: Duration = Duration::from_secs(1);
+const VERIFIED_ONLY: JoinOptions = JoinOptions { allow_unverified_inputs: false, allow_missing_coins: true };
+const EXISTING_ONLY: JoinOptions = JoinOptions { allow_unverified_inputs: true, allow_missing_coins: false };
+
+fn coin(byte: u8) -> OutPoint {
+    OutPoint { txid: Txid([byte; 32]), vout: 0 }
+}
+
+/// A proposal of node 0 whose transaction has an input of the session, and one of somebody else.
+fn mixed(cluster: &mut Cluster, foreign: Foreign, failover: bool) -> Proposal {
+    let mut terms = cluster.terms();
+    let (transaction, messages) = transaction_with(&[coin(1)], &[(coin(2), foreign)], &terms.entropy);
+    (terms.transaction, terms.messages) = (Some(transaction), messages);
+    terms.failover.enabled = failover;
+    Proposal::new(terms).expect("valid terms")
+}
+
+/// Node 0 is byzantine: its proposal is on the wire, whatever its own node would say.
+fn propose(cluster: &mut Cluster, proposal: &Proposal) -> SessionId {
+    let id = proposal.id();
+    let contents = [Content::Proposal(proposal.as_bytes().to_vec()), Content::Accept];
+    let envelopes = contents.map(|content| cluster.forge(0, id, 0, content));
+    cluster.inject(0, 1, &envelopes);
+    cluster.run_for(SECOND);
+    id
+}
+
+fn waiting(signers: usize) -> Cluster {
+    let mut cluster = Cluster::new(Options::new(signers));
+    for node in &mut cluster.nodes {
+        (node.application.consent, node.application.acknowledges) = (Consent::Waits, false);
+    }
+    cluster.watched = true;
+    cluster.run_for(SECOND);
+    cluster
+}
+
+/// Joins at node 1, and answers with the outcome.
+fn join(cluster: &mut Cluster, id: SessionId, options: JoinOptions) -> Result<(), Error> {
+    cluster.consent(1, id);
+    cluster.ask(1, |engine, request, now| engine.join_with(&id, options, request, now))?;
+    cluster.run_for(SECOND);
+    cluster.nodes[1].done.last().expect("it was answered").1.clone()
+}
+
+#[test]
+fn foreign_witness_that_is_invalid_reaches_no_application() {
+    let mut cluster = waiting(2);
+    let proposal = mixed(&mut cluster, Foreign::Invalid, true);
+    let id = propose(&mut cluster, &proposal);
+    assert_eq!(cluster.names(1, &id), [""; 0], "nobody is asked");
+    assert!(matches!(join(&mut cluster, id, JoinOptions::default()), Err(Error::UnknownSession(_))));
+    // Where nobody else takes the broadcast over, nothing is promised.
+    let proposal = mixed(&mut cluster, Foreign::Invalid, false);
+    let id = propose(&mut cluster, &proposal);
+    assert_eq!(join(&mut cluster, id, JoinOptions::default()), Ok(()));
+}
+
+#[test]
+fn foreign_witness_of_unknown_kind_needs_the_word_of_each_application() {
+    let mut cluster = waiting(2);
+    let refused = Err(Error::Consent(ConsentError::UnverifiedInput { input: 1 }));
+    let proposal = mixed(&mut cluster, Foreign::Unverifiable, true);
+    let created =
+        cluster.ask(0, |engine, request, now| engine.create(proposal.clone(), request, now).map(drop));
+    assert_eq!(created, refused, "the proposer's too");
+    let id = propose(&mut cluster, &proposal);
+    assert_eq!(cluster.names(1, &id), ["SessionProposed", "SessionJoined"]);
+    assert_eq!(join(&mut cluster, id, JoinOptions::default()), refused);
+    assert_eq!(join(&mut cluster, id, VERIFIED_ONLY), refused);
+    assert!(!cluster.agreed.contains(&(1, id)), "nothing was signed");
+    assert_eq!(join(&mut cluster, id, EXISTING_ONLY), Ok(()));
+    assert!(cluster.agreed.contains(&(1, id)));
+}
+
+#[test]
+fn foreign_witness_that_is_valid_is_signed_along() {
+    let mut cluster = Cluster::new(Options::new(3));
+    cluster.run_for(SECOND);
+    let id = cluster.create(0, |terms| {
+        let (transaction, messages) = transaction_with(&[coin(1)], &[(coin(2), Foreign::Valid)], b"");
+        (terms.transaction, terms.messages) = (Some(transaction), messages);
+    });
+    cluster.complete(&id);
+}
+
+#[test]
+fn unbroadcast_parent_is_refused_by_who_can_look_for_it() {
+    for withheld in [coin(1), coin(2)] {
+        let mut cluster = waiting(2);
+        cluster.chain.withheld.insert(withheld);
+        let proposal = mixed(&mut cluster, Foreign::Valid, true);
+        let id = propose(&mut cluster, &proposal);
+        let input = u32::from(withheld == coin(2));
+        let missing = Err(Error::Consent(ConsentError::MissingCoin { input, coin: withheld, spent: false }));
+        assert_eq!(join(&mut cluster, id, JoinOptions::default()), missing);
+        assert_eq!(join(&mut cluster, id, EXISTING_ONLY), missing);
+        assert!(!cluster.agreed.contains(&(1, id)), "nothing was signed");
+        // The same once it is there.
+        cluster.chain.withheld.clear();
+        assert_eq!(join(&mut cluster, id, JoinOptions::default()), Ok(()));
+    }
+}
+
+#[test]
+fn unbroadcast_parent_is_refused_to_the_own_proposal_too() {
+    let mut cluster = waiting(2);
+    cluster.chain.withheld.insert(coin(1));
+    let proposal = mixed(&mut cluster, Foreign::Valid, true);
+    let mut id = SessionId([0; 32]);
+    let create = |cluster: &mut Cluster, options| {
+        let own = proposal.clone();
+        cluster.ask(0, |engine, request, now| engine.create_with(own, options, request, now).map(drop))
+    };
+    assert_eq!(create(&mut cluster, JoinOptions::default()), Ok(()), "the chain is asked");
+    cluster.run_for(SECOND);
+    assert!(matches!(
+        cluster.nodes[0].done.last(),
+        Some((_, Err(Error::Consent(ConsentError::MissingCoin { input: 0, spent: false, .. }))))
+    ));
+    assert_eq!(cluster.engine(0).ids(), [id; 0], "nothing is left of it");
+    id = proposal.id();
+    cluster.consent(0, id);
+    assert_eq!(create(&mut cluster, VERIFIED_ONLY), Ok(()), "the application knows better");
+    assert_eq!(cluster.engine(0).ids(), [id]);
+}
+
+#[test]
+fn unbroadcast_parent_is_not_looked_for_by_an_observer_that_fails() {
+    let mut cluster = waiting(2);
+    cluster.nodes[1].coins_unknown = true;
+    let proposal = mixed(&mut cluster, Foreign::Valid, true);
+    let id = propose(&mut cluster, &proposal);
+    let unknown = Error::Consent(ConsentError::CoinsNotKnown { reason: "cannot be reached".into() });
+    assert_eq!(join(&mut cluster, id, JoinOptions::default()), Err(unknown));
+    // That the proposal was handled is not stored while its consent waits.
+    cluster.ask(1, |engine, request, now| engine.join(&id, request, now)).expect("the chain is asked");
+    cluster.drive(1, |engine, now| engine.acknowledge(&id, DurableKind::Proposed, now));
+    cluster.run_for(SECOND);
+    cluster.crash(1);
+    cluster.start(1);
+    cluster.run_for(SECOND);
+    assert_eq!(cluster.count(1, &id, "SessionProposed"), 2);
+    assert_eq!(join(&mut cluster, id, VERIFIED_ONLY), Ok(()));
+}
+
+#[test]
+fn spent_coin_is_refused_unless_the_session_replaces_what_spends_it() {
+    let mut cluster = Cluster::new(Options::new(2));
+    cluster.run_for(SECOND);
+    let old = cluster.create(0, |_| ());
+    cluster.complete(&old);
+    cluster.run_for(SECOND);
+    let coins = cluster.chain.spent_by(&cluster.chain.txid_of(&old).expect("it has one"));
+    let mut again = |replaces| {
+        let id = cluster.create(0, |terms| {
+            let (transaction, messages) = transaction(&coins, b"more fee");
+            (terms.transaction, terms.messages, terms.replaces) = (Some(transaction), messages, replaces);
+        });
+        cluster.run_for(SECOND);
+        (id, cluster.nodes[0].done.last().expect("an answer").1.clone())
+    };
+    let (_, refused) = again(None);
+    let spent = ConsentError::MissingCoin { input: 0, coin: coins[0], spent: true };
+    assert_eq!(refused, Err(Error::Consent(spent)));
+    let (id, taken) = again(Some(old));
+    assert_eq!(taken, Ok(()));
+    cluster.complete(&id);
+}
