@@ -238,6 +238,18 @@ enum musig_status_code
    */
   MUSIG_STATUS_NONCE_GONE = 212,
   /**
+   * An input that the session does not sign has a witness that cannot be verified here.
+   */
+  MUSIG_STATUS_UNVERIFIED_INPUT = 213,
+  /**
+   * A coin that the transaction spends is spent already, or is not known to the Bitcoin backend.
+   */
+  MUSIG_STATUS_MISSING_COIN = 214,
+  /**
+   * The chain observer could not say whether the transaction's coins exist.
+   */
+  MUSIG_STATUS_COINS_NOT_KNOWN = 215,
+  /**
    * The store could not be read or written.
    */
   MUSIG_STATUS_STORE = 300,
@@ -1080,6 +1092,69 @@ typedef int32_t musig_evidence;
 #endif // __cplusplus
 
 /**
+ * The state of an output on the chain.
+ */
+enum musig_coin_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The output is not known. Without an index of transactions a backend cannot tell one that was spent in a block
+   * from one that never was.
+   */
+  MUSIG_COIN_UNKNOWN = 0,
+  /**
+   * The output is in a block and spent by nothing, not even in the mempool: set confirmations.
+   */
+  MUSIG_COIN_UNSPENT = 1,
+  /**
+   * The output's transaction is in the mempool, and nothing there spends it.
+   */
+  MUSIG_COIN_IN_MEMPOOL = 2,
+  /**
+   * A transaction in a block or in the mempool spends the output.
+   */
+  MUSIG_COIN_SPENT = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_coin_state musig_coin_state;
+#else
+typedef int32_t musig_coin_state;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The word of the application when it joins, or creates, one session: values to be combined. Without it the node
+ * consents to a transaction with failover only if the signatures alone complete it, as far as the node can find out.
+ */
+enum musig_join
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Inputs that the session does not sign may have witnesses that this node cannot verify: all but P2WPKH and the key
+   * path of P2TR. If such a witness is invalid, the signatures complete nothing, and whoever can replace it decides
+   * when.
+   */
+  MUSIG_JOIN_ALLOW_UNVERIFIED_INPUTS = 1,
+  /**
+   * Inputs may spend coins that the chain observer calls spent or unknown, or could not be asked about. Of a coin that
+   * is not there, whoever holds back its transaction decides when.
+   */
+  MUSIG_JOIN_ALLOW_MISSING_COINS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_join musig_join;
+#else
+typedef int32_t musig_join;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * An immutable byte string, or text, that the library returns.
  */
 typedef struct musig_bytes musig_bytes;
@@ -1321,6 +1396,24 @@ typedef struct musig_chain_answer {
 } musig_chain_answer;
 
 /**
+ * What a chain observer says of an output, zeroed before the call.
+ */
+typedef struct musig_coin_answer {
+  /**
+   * sizeof this structure in the calling library.
+   */
+  uint32_t struct_size;
+  /**
+   * A musig_coin_state.
+   */
+  int32_t state;
+  /**
+   * Confirmations of an unspent output; 1 for the latest block.
+   */
+  uint32_t confirmations;
+} musig_coin_answer;
+
+/**
  * The callbacks of a chain observer. They run on a thread of the library, one call at a time. They may block; after
  * 30 s the answer is discarded. No exception may leave them.
  */
@@ -1335,6 +1428,13 @@ typedef struct musig_chain_observer {
   int32_t (*status)(void *user_data,
                     const struct musig_chain_query *query,
                     struct musig_chain_answer *answer);
+  /**
+   * Fills answer for an output, before this node consents to a transaction that spends it, and returns 0, or returns
+   * another value if the Bitcoin backend cannot be reached. NULL: the observer cannot tell.
+   */
+  int32_t (*coin)(void *user_data,
+                  const struct musig_outpoint *outpoint,
+                  struct musig_coin_answer *answer);
 } musig_chain_observer;
 
 /**
@@ -2556,6 +2656,20 @@ musig_status musig_proposal_set_replaces(const struct musig_proposal *proposal,
                                          struct musig_error **error);
 
 /**
+ * Sets what this node's own consent covers, which is part of the proposal.
+ *
+ * It is no term of the session: every other signer's application gives its own consent.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for other flags.
+ * In:      proposal: the proposal.
+ *          flags: values of musig_join, combined; 0 for none.
+ */
+MUSIG_MUST_USE
+musig_status musig_proposal_set_consent(const struct musig_proposal *proposal,
+                                        uint32_t flags,
+                                        struct musig_error **error);
+
+/**
  * Adds a key set.
  *
  * Key set 0 is the signers' identity keys. The session's terms have the key sets that sign a message, and no others.
@@ -2743,13 +2857,28 @@ musig_status musig_session_id(const struct musig_session *session,
  * Reopens a closed session.
  *
  * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
- *          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ *          MUSIG_STATUS_UNVERIFIED_INPUT, MUSIG_STATUS_MISSING_COIN and MUSIG_STATUS_COINS_NOT_KNOWN, after which
+ *          musig_session_join_with can still consent; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
  * In:      session: the session.
- * Blocks:  for one commit.
+ * Blocks:  for one commit, and for the coin callback of the chain observer, at most 30 s.
  */
 MUSIG_MUST_USE
 musig_status musig_session_join(const struct musig_session *session,
                                 struct musig_error **error);
+
+/**
+ * Joins a session as musig_session_join does, with the application's word on what the node cannot find out itself.
+ *
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_INVALID_ARGUMENT for other flags; statuses of
+ *          musig_session_join.
+ * In:      session: the session.
+ *          flags: values of musig_join, combined; 0 for none.
+ * Blocks:  as musig_session_join does.
+ */
+MUSIG_MUST_USE
+musig_status musig_session_join_with(const struct musig_session *session,
+                                     uint32_t flags,
+                                     struct musig_error **error);
 
 /**
  * Declines a session, which ends it for all signers.

@@ -578,6 +578,11 @@ public:
         detail::call(musig_proposal_set_replaces, get(), session.data());
         return *this;
     }
+    /// flags: values of musig_join, combined.
+    Proposal &consent(std::uint32_t flags) {
+        detail::call(musig_proposal_set_consent, get(), flags);
+        return *this;
+    }
     /// The index of the key set in this proposal; 0 is the identity keys.
     std::uint32_t add_key_set(const KeySet &key_set) {
         std::uint32_t index = 0;
@@ -608,7 +613,8 @@ public:
         detail::call(musig_session_id, get(), id.data());
         return id;
     }
-    void join() const { detail::call(musig_session_join, get()); }
+    /// flags: values of musig_join, combined.
+    void join(std::uint32_t flags = 0) const { detail::call(musig_session_join_with, get(), flags); }
     void decline(const std::string &reason) const { detail::call(musig_session_decline, get(), reason.c_str()); }
     void abort(const std::string &reason) const { detail::call(musig_session_abort, get(), reason.c_str()); }
     void close() const { detail::call(musig_session_close, get()); }
@@ -689,6 +695,9 @@ using Broadcaster = std::function<musig_submit(Bytes txid, Bytes transaction, st
 /// Queries the chain; throws if the Bitcoin backend cannot be reached.
 using ChainObserver = std::function<void(const musig_chain_query &, musig_chain_answer &)>;
 
+/// Looks an output up; throws if the Bitcoin backend cannot be reached.
+using CoinObserver = std::function<void(const musig_outpoint &, musig_coin_answer &)>;
+
 /// Logs a line.
 using LogSink = std::function<void(musig_log_level, std::string_view target, std::string_view message)>;
 
@@ -764,17 +773,22 @@ public:
                          destroy);
         });
     }
-    Config &observer(ChainObserver observer) {
+    /// An empty function of coin: the observer cannot tell.
+    Config &observer(ChainObserver status, CoinObserver coin = {}) {
+        struct Observer {
+            ChainObserver status;
+            CoinObserver coin;
+        };
         musig_chain_observer table{};
         table.struct_size = sizeof table;
         table.status = [](void *data, const musig_chain_query *query, musig_chain_answer *answer) -> std::int32_t {
-            try {
-                (*static_cast<ChainObserver *>(data))(*query, *answer);
-                return 0;
-            } catch (...) {
-                return MUSIG_STATUS_CHAIN;
-            }
+            return answered([&] { static_cast<Observer *>(data)->status(*query, *answer); });
         };
+        if (coin)
+            table.coin = [](void *data, const musig_outpoint *outpoint, musig_coin_answer *answer) -> std::int32_t {
+                return answered([&] { static_cast<Observer *>(data)->coin(*outpoint, *answer); });
+            };
+        Observer observer{std::move(status), std::move(coin)};
         return with(std::move(observer), [&](void *data, musig_destroy destroy) {
             detail::call(musig_config_set_observer, get(), static_cast<const musig_chain_observer *>(&table), data,
                          destroy);
@@ -797,6 +811,14 @@ public:
     const musig_config *get() const { return handle_.get(); }
 
 private:
+    template <class Call> static std::int32_t answered(Call call) noexcept {
+        try {
+            call();
+            return MUSIG_STATUS_OK;
+        } catch (...) {
+            return MUSIG_STATUS_CHAIN;
+        }
+    }
     static void write(char *reason, std::size_t capacity, const char *words) {
         std::strncpy(reason, words, capacity - 1);
         reason[capacity - 1] = 0;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::types::{SessionId, SignerKey, UnixMillis};
+use crate::types::{OutPoint, SessionId, SignerKey, UnixMillis};
 
 /// Invalid signer key: bytes that are not a compressed point of secp256k1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +151,43 @@ pub enum ProposalError {
     /// This node's own key is not among the signers.
     #[error("this node's own key is not among the signers; add it, or propose from the node of a signer")]
     NotASigner,
+}
+
+/// Consent that was refused because of what the signatures would be worth. Nothing was signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsentError {
+    /// An input that the session does not sign has a witness that cannot be verified here.
+    #[error(
+        "the witness of input {input}, which this session does not sign, cannot be verified here; if it is invalid, the \
+         finished signatures complete nothing: join with allow_unverified_inputs only if you trust whoever made it"
+    )]
+    UnverifiedInput {
+        /// The input's index.
+        input: u32,
+    },
+    /// A coin that the transaction spends is spent already, or is not known to the Bitcoin backend.
+    #[error(
+        "the coin {}:{} of input {input} is {}, so the transaction may never be valid; check the transaction, or join \
+         with allow_missing_coins if you know better", .coin.txid, .coin.vout,
+        if *.spent { "spent already" } else { "unknown to the Bitcoin backend" }
+    )]
+    MissingCoin {
+        /// The input's index.
+        input: u32,
+        /// The coin.
+        coin: OutPoint,
+        /// Whether it is spent, and not unknown.
+        spent: bool,
+    },
+    /// The chain observer could not say whether the transaction's coins exist.
+    #[error(
+        "whether the transaction's coins exist is not known: {reason}; try again, or join with allow_missing_coins"
+    )]
+    CoinsNotKnown {
+        /// The observer's words.
+        reason: String,
+    },
 }
 
 /// Invalid election query.
@@ -319,6 +356,9 @@ pub enum Error {
     /// The bytes are malformed, exceed a limit, or fail verification.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// Consent was refused because of what the signatures would be worth.
+    #[error(transparent)]
+    Consent(#[from] ConsentError),
     /// The signer failed to sign.
     #[error(transparent)]
     Signer(#[from] SignerError),

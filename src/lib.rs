@@ -46,7 +46,9 @@ pub use self::chain::sources::{BitcoinCore, CoreAuth, Electrum, Esplora, SourceO
 pub use self::chain::transaction::{TransactionSummary, describe};
 #[cfg(any(feature = "node", feature = "bitcoin"))]
 pub use self::chain::{Broadcaster, ChainObserver};
-pub use self::error::{ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
+pub use self::error::{
+    ConsentError, ElectionError, Error, ProposalError, SignerError, StoreError, WireError,
+};
 #[cfg(feature = "node")]
 pub use self::event::{EventHandler, KeepEvent, NodeEvent};
 #[cfg(feature = "node")]
@@ -55,6 +57,7 @@ pub use self::net::Multiaddr;
 pub use self::node::{
     DhtMode, Metrics, NetworkConfig, Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest,
 };
+pub use self::protocol::consent::JoinOptions;
 pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xpub};
 pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
 pub use self::protocol::envelope::Proof;
@@ -68,6 +71,6 @@ pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 #[cfg(feature = "node")]
 pub use self::store::{Store, memory::MemoryStore, redb::RedbStore};
 pub use self::types::{
-    ChainError, ChainQuery, ChainStatus, OutPoint, SessionId, Signature, SignedTransaction, SignerKey,
-    SubmitOutcome, Txid, UnixMillis, from_hex, to_hex,
+    ChainError, ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint, SessionId, Signature,
+    SignedTransaction, SignerKey, SubmitOutcome, Txid, UnixMillis, from_hex, to_hex,
 };

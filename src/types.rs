@@ -320,6 +320,33 @@ pub enum ChainStatus {
     },
 }
 
+/// State of an output on the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoinStatus {
+    /// The output is in a block and spent by nothing, not even in the mempool. `confirmations` is at least 1.
+    Unspent {
+        /// Confirmations; the block itself counts as one.
+        confirmations: u32,
+    },
+    /// The output's transaction is in the mempool, and nothing there spends it.
+    InMempool,
+    /// A transaction in a block or in the mempool spends the output.
+    Spent,
+    /// The output is not known. Without an index of transactions a backend cannot tell one that was spent in a block
+    /// from one that never was.
+    Unknown,
+}
+
+/// Last block of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChainTip {
+    /// The block's height.
+    pub height: u32,
+    /// Median of the times of the last eleven blocks, in seconds since 1970 (BIP-113): what lock times by time are
+    /// compared with.
+    pub median_time: u32,
+}
+
 /// Failed call of the Bitcoin backend: no connection, or no answer. The node sends a NACK and keeps trying.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the Bitcoin backend (node or API) cannot be reached: {reason}")]

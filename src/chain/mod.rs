@@ -10,8 +10,12 @@ pub mod psbt;
 pub mod sources;
 #[cfg(feature = "bitcoin")]
 pub mod transaction;
+#[cfg(feature = "bitcoin")]
+mod witness;
 
-pub use crate::types::{ChainError, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome};
+pub use crate::types::{
+    ChainError, ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint, SignedTransaction, SubmitOutcome,
+};
 
 /// Submitter of transactions. Called on a thread of its own, one call at a time; it may block.
 pub trait Broadcaster: Send + Sync {
@@ -27,4 +31,21 @@ pub trait ChainObserver: Send + Sync {
     ///
     /// Errors: the backend cannot be reached.
     fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError>;
+
+    /// State of an output now, asked before this node consents to a transaction that spends it. `None`: this observer
+    /// cannot tell, as by default.
+    ///
+    /// Errors: the backend cannot be reached.
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
+        let _ = outpoint;
+        Ok(None)
+    }
+
+    /// The last block of the chain now, asked when a transaction has a lock time. `None`: this observer cannot tell, as
+    /// by default.
+    ///
+    /// Errors: the backend cannot be reached.
+    fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
+        Ok(None)
+    }
 }

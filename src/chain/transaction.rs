@@ -9,8 +9,10 @@ use bitcoin::hashes::Hash;
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 
+use super::witness;
 use crate::error::ProposalError;
 use crate::protocol::crypto::SessionKeys;
+use crate::protocol::limits;
 use crate::protocol::proposal::{Derivation, Message, Proposal, SighashType, SpentOutput, TransactionTerms};
 pub use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
 use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
@@ -25,6 +27,10 @@ pub struct BitcoinTransactions;
 impl TransactionCodec for BitcoinTransactions {
     fn check(&self, proposal: &Proposal, keys: &dyn SessionKeys) -> Result<TransactionInfo, ProposalError> {
         check(proposal, &|index| keys.output_key(index))
+    }
+
+    fn unverified(&self, proposal: &Proposal) -> Vec<u32> {
+        Funded::of(proposal).map(|funded| funded.unverified(proposal)).unwrap_or_default()
     }
 
     fn finalize(
@@ -89,7 +95,10 @@ pub fn messages(
 /// `output_key` gives the x-only final key that a message is signed with. Succeeds only if the
 /// transaction is well-formed and possible (Bitcoin Core's `CheckTransaction`, and no more spent than there is), if
 /// each message is the signature hash of its input under the key that the input's output pays to, and, with failover
-/// enabled, if the signatures alone complete the transaction and nothing else can change its id.
+/// enabled, if the signatures alone complete the transaction and nothing else can change its id. So there every other
+/// input spends a native segwit output, and has a witness: one that is valid by consensus and by relay policy, if it is
+/// of a kind that is verified here (P2WPKH, and the key path of P2TR). Others are
+/// [unverified](TransactionCodec::unverified).
 ///
 /// That messages name each input once, ascending, is a rule of [`Proposal`] itself. Without failover other inputs may
 /// be anything; if one of them is not segwit and not final, the id will change.
@@ -125,9 +134,18 @@ pub fn check(
         signed.insert(position);
     }
     if proposal.failover.enabled {
-        for position in (0..funded.spent.len()).filter(|position| !signed.contains(position)) {
-            funded.require_final(position)?;
+        let others: Vec<_> = (0..funded.spent.len()).filter(|position| !signed.contains(position)).collect();
+        if others.len() > limits::OTHER_INPUTS {
+            let (actual, most) = (others.len() as u64, limits::OTHER_INPUTS as u64);
+            return Err(ProposalError::Limit {
+                what: "inputs of others, with failover,",
+                actual,
+                least: 0,
+                most,
+            });
         }
+        others.iter().try_for_each(|position| funded.require_final(*position))?;
+        others.iter().try_for_each(|position| funded.require_valid(*position, &mut hashes))?;
     }
     let spends = funded.transaction.input.iter().map(outpoint).collect();
     Ok(TransactionInfo { txid: txid(&funded.transaction), spends })
@@ -176,6 +194,9 @@ pub struct TransactionSummary {
     pub outputs: Vec<SpentOutput>,
     /// Fee in satoshis.
     pub fee: u64,
+    /// Inputs that the session does not sign and whose witnesses this library cannot verify, ascending: of any other kind
+    /// than P2WPKH and the key path of P2TR.
+    pub unverified: Vec<u32>,
 }
 
 /// Summary of a proposal's transaction; `None` for raw messages. The values of the inputs are the proposer's claim;
@@ -186,7 +207,9 @@ pub fn describe(proposal: &Proposal) -> Result<Option<TransactionSummary>, Propo
     if proposal.transaction.is_none() {
         return Ok(None);
     }
-    let Funded { transaction, spent, fee } = Funded::of(proposal)?;
+    let funded = Funded::of(proposal)?;
+    let unverified = funded.unverified(proposal);
+    let Funded { transaction, spent, fee } = funded;
     let output = |output: &TxOut| SpentOutput {
         value: output.value.to_sat(),
         script: output.script_pubkey.to_bytes(),
@@ -196,6 +219,7 @@ pub fn describe(proposal: &Proposal) -> Result<Option<TransactionSummary>, Propo
         inputs: transaction.input.iter().map(outpoint).zip(spent.iter().map(output)).collect(),
         outputs: transaction.output.iter().map(output).collect(),
         fee: fee.to_sat(),
+        unverified,
     }))
 }
 
@@ -291,7 +315,27 @@ impl Funded {
         } else {
             return Ok(());
         };
-        Err(ProposalError::FailoverNeedsFixedTransaction(format!("input {position} {reason}")))
+        Err(not_fixed(position, reason))
+    }
+
+    /// A final input's witness, if it is of a kind that is verified.
+    fn require_valid(&self, position: usize, hashes: &mut SignatureHashes<'_>) -> Result<(), ProposalError> {
+        let witness = &self.transaction.input[position].witness;
+        if !witness::is_verifiable(&self.spent[position], witness) {
+            return Ok(());
+        }
+        witness::verify(&mut hashes.cache, position, &self.spent, witness)
+            .map_err(|reason| not_fixed(position, reason))
+    }
+
+    /// The inputs that the session does not sign and whose witnesses are of no kind that is verified.
+    fn unverified(&self, proposal: &Proposal) -> Vec<u32> {
+        let signed: HashSet<_> = proposal.messages.iter().map(|message| message.input).collect();
+        let all = (0..).zip(self.transaction.input.iter().zip(&self.spent));
+        all.filter(|(position, _)| !signed.contains(position))
+            .filter(|(_, (input, output))| !witness::is_verifiable(output, &input.witness))
+            .map(|(position, _)| position)
+            .collect()
     }
 }
 
@@ -313,6 +357,10 @@ impl SignatureHashes<'_> {
             .expect("the input is there, and each has its spent output")
             .to_byte_array()
     }
+}
+
+fn not_fixed(position: usize, reason: &str) -> ProposalError {
+    ProposalError::FailoverNeedsFixedTransaction(format!("input {position} {reason}"))
 }
 
 fn refused(reason: impl Into<String>) -> ProposalError {

@@ -477,6 +477,19 @@ impl Actor {
                     },
                 );
             }
+            Output::Coins { request, coins, .. } => {
+                let Some(Foreign { object, lane }) = &self.observer else { return };
+                let (object, commands) = (object.clone(), self.commands.clone());
+                lane.call(
+                    Some(CHAIN_LIMIT),
+                    move || coins.iter().map(|coin| object.coin(coin)).collect::<Result<Vec<_>, _>>(),
+                    move |outcome| {
+                        let answer = flatten(outcome, "the observer");
+                        let call = move |engine: &mut Engine, now| engine.coins(request, answer, now);
+                        drop(commands.send(Command::Answered(Box::new(call))));
+                    },
+                );
+            }
             Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by carry_out_all"),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Node, Reply};
 use crate::error::Error;
+use crate::protocol::consent::JoinOptions;
 use crate::protocol::election::Election;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SessionStatus;
@@ -31,9 +32,21 @@ impl Session {
     }
 
     /// Consents to the proposal: this node will sign. Opens a closed session again. Answers once it is synced.
+    ///
+    /// With failover the signatures alone must complete the transaction, so the observer, if it can tell, is asked for
+    /// every coin that it spends.
+    ///
+    /// Errors: [`Error::Consent`] for an input of somebody else that this node cannot verify, and for a coin that is
+    /// spent or unknown; then [`Session::join_with`] can still consent.
     pub fn join(&self) -> Reply<()> {
+        self.join_with(JoinOptions::default())
+    }
+
+    /// Consents to the proposal as [`Session::join`] does, with the application's word on what the node cannot find out
+    /// itself.
+    pub fn join_with(&self, options: JoinOptions) -> Reply<()> {
         let id = self.id;
-        self.node.request(move |engine, request, now| engine.join(&id, request, now))
+        self.node.request(move |engine, request, now| engine.join_with(&id, options, request, now))
     }
 
     /// Declines the proposal, which ends the session for all signers. `reason` has at most 256 bytes.

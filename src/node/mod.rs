@@ -170,12 +170,14 @@ impl Node {
     /// Proposes a session to its signers, and consents to it. Answers once that is synced; its progress is reported by
     /// events.
     ///
-    /// Errors: the terms are invalid; the limit of open sessions is exceeded.
+    /// Errors: the terms are invalid; the limit of open sessions is exceeded; [`Error::Consent`] as in
+    /// [`Session::join`].
     pub fn create_session(&self, request: SessionRequest) -> Reply<Session> {
         let (node, key) = (self.clone(), self.0.key);
         self.request(move |engine, id, now| {
+            let options = request.consent;
             let proposal = request.into_proposal(&key, now.wall)?;
-            let session = engine.create(proposal, id, now)?;
+            let session = engine.create_with(proposal, options, id, now)?;
             Ok(Session::new(node, session))
         })
     }

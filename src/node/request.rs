@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::error::{Error, ProposalError, SignerError};
+use crate::protocol::consent::JoinOptions;
 use crate::protocol::crypto::key_set::KeyTree;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{
@@ -34,6 +35,7 @@ pub struct SessionRequest {
     pub(crate) expires_in: Duration,
     pub(crate) metadata: Vec<u8>,
     pub(crate) replaces: Option<SessionId>,
+    pub(crate) consent: JoinOptions,
 }
 
 impl SessionRequest {
@@ -49,6 +51,7 @@ impl SessionRequest {
             expires_in: Duration::from_secs(24 * 3600),
             metadata: Vec::new(),
             replaces: None,
+            consent: JoinOptions::default(),
         }
     }
 
@@ -126,6 +129,13 @@ impl SessionRequest {
     /// Sets the session whose transaction this one replaces (a fee bump).
     pub fn replaces(mut self, session: SessionId) -> Self {
         self.replaces = Some(session);
+        self
+    }
+
+    /// Sets what this node's own consent covers, which is part of the proposal: see [`JoinOptions`]. It is no term; every
+    /// other signer's application gives its own.
+    pub fn consent(mut self, options: JoinOptions) -> Self {
+        self.consent = options;
         self
     }
 

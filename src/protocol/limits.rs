@@ -37,6 +37,8 @@ pub const ORIGIN: usize = 16;
 pub const HELD_KEYS: usize = 1024;
 /// Spent outputs of a transaction: more than inputs fit into a block.
 pub const INPUTS: usize = 25_000;
+/// Inputs that the session does not sign, where failover is on: the witness of each is verified.
+pub const OTHER_INPUTS: usize = 256;
 /// Restarts of one signer in one session.
 pub const RESTARTS: u32 = 3;
 /// Bytes of a reason (decline, abort, NACK).

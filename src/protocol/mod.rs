@@ -17,10 +17,11 @@ use std::time::Duration;
 use self::mutation::Mutation;
 use self::signer::SignTask;
 use crate::error::Error;
-use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerKey, UnixMillis};
+use crate::types::{ChainQuery, EnvelopeId, OutPoint, SessionId, SignedTransaction, SignerKey, UnixMillis};
 
 pub use crate::types::Time;
 
+pub mod consent;
 /// **For implementers.**
 pub mod crypto;
 pub mod election;
@@ -133,6 +134,16 @@ pub enum Output {
         /// The query.
         query: ChainQuery,
     },
+    /// Ask the observer for the state of each of these outputs; answer with
+    /// [`Engine::coins`](engine::Engine::coins).
+    Coins {
+        /// The session.
+        session: SessionId,
+        /// The request that waits for it.
+        request: RequestId,
+        /// The outputs.
+        coins: Vec<OutPoint>,
+    },
     /// Deliver an event to the application.
     Event {
         /// The event.
@@ -164,7 +175,8 @@ impl Output {
             | Self::Sign { .. }
             | Self::Forget { .. }
             | Self::Submit { .. }
-            | Self::Observe { .. } => Waits::Never,
+            | Self::Observe { .. }
+            | Self::Coins { .. } => Waits::Never,
         }
     }
 
@@ -177,6 +189,7 @@ impl Output {
             | Self::Forget { session, .. }
             | Self::Submit { session, .. }
             | Self::Observe { session, .. }
+            | Self::Coins { session, .. }
             | Self::Done { session, .. } => Some(*session),
             Self::Event { event } => event.session,
         }

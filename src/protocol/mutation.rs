@@ -31,6 +31,12 @@ pub enum Mutation {
     ConsentNotAsked,
     /// S7: the rounds go on after an abort.
     AbortStopsNothing,
+    /// S7: inputs of others whose witnesses cannot be verified need no word of the application.
+    UnverifiedInputsJoined,
+    /// S7: what the observer says of the coins that a transaction spends counts for nothing.
+    MissingCoinsJoined,
+    /// S7: the simulated transactions' witnesses of others are believed as they come.
+    ForeignWitnessBelieved,
     /// S8: a place takes any number of envelopes.
     PlacesWithoutLimit,
     /// S8: equivocations of all attempts are kept.

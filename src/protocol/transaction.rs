@@ -19,8 +19,16 @@ pub struct TransactionInfo {
 /// Checks and completes transactions.
 pub trait TransactionCodec: fmt::Debug + Send + Sync {
     /// Checks that each message is the signature hash of its input, under the key that the input pays to, and, with
-    /// failover, that the signatures alone complete the transaction. Called for proposals with a transaction only.
+    /// failover, that the signatures alone complete the transaction: every witness that can be verified is valid. Called
+    /// for proposals with a transaction only.
     fn check(&self, proposal: &Proposal, keys: &dyn SessionKeys) -> Result<TransactionInfo, ProposalError>;
+
+    /// The inputs that the session does not sign and whose witnesses cannot be verified, ascending. Called for proposals
+    /// that [`TransactionCodec::check`] took.
+    fn unverified(&self, proposal: &Proposal) -> Vec<u32> {
+        let _ = proposal;
+        Vec::new()
+    }
 
     /// Puts the signatures in. They were verified.
     fn finalize(

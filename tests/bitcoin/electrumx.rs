@@ -63,7 +63,7 @@ impl ElectrumX {
         let mut server = Self { child, port, _directory: directory };
         wait_until("the server has the node's chain", || {
             assert!(server.child.try_wait().expect("is a child").is_none(), "the server ended");
-            server.source().tip().is_ok_and(|tip| tip.height == node.height())
+            server.source().tip().is_ok_and(|tip| tip.expect("it can tell").height == node.height())
         });
         Some(server)
     }
@@ -88,15 +88,17 @@ fn regtest_electrumx_submits_and_observes() {
     };
 
     let info = node.call("getblockchaininfo", json!([]));
-    let tip = source.tip().expect("an answer");
+    let tip = source.tip().expect("an answer").expect("it can tell");
     assert_eq!((tip.height, tip.median_time), (node.height(), number(&info["mediantime"])));
     assert_eq!(source.status(&asked), Ok(ChainStatus::Unknown));
-    assert_eq!(source.coin(&coins[0].at), Ok(CoinStatus::Unspent { confirmations: 102 }));
-    assert_eq!(source.coin(&OutPoint { txid: Txid([7; 32]), vout: 0 }), Ok(CoinStatus::Unknown));
+    assert_eq!(source.coin(&coins[0].at), Ok(Some(CoinStatus::Unspent { confirmations: 102 })));
+    assert_eq!(source.coin(&OutPoint { txid: Txid([7; 32]), vout: 0 }), Ok(Some(CoinStatus::Unknown)));
     assert_eq!(source.broadcast(&signed(&payment)), BroadcastAnswer::Accepted);
     assert!(node.in_mempool(&txid(&payment)));
     comes("it is seen", ChainStatus::Seen);
-    eventually("its coin is spent", || (source.coin(&coins[0].at) == Ok(CoinStatus::Spent)).then_some(()));
+    eventually("its coin is spent", || {
+        (source.coin(&coins[0].at) == Ok(Some(CoinStatus::Spent))).then_some(())
+    });
     node.mine(2);
     let height = node.height_of(&txid(&payment)).expect("is mined");
     comes("it is confirmed", ChainStatus::Confirmed { height, confirmations: 2 });

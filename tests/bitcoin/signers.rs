@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use libmusig::chain::sources::Source;
 use libmusig::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint,
+    SignedTransaction, SubmitOutcome,
 };
 use libmusig::event::Event;
 use libmusig::node::{Node, NodeBuilder, Session, SessionRequest};
@@ -70,6 +71,14 @@ impl<S: Source> Broadcaster for Counted<S> {
 impl<S: Source> ChainObserver for Counted<S> {
     fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
         self.source.status(query)
+    }
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
+        self.source.coin(outpoint)
+    }
+
+    fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
+        self.source.tip()
     }
 }
 

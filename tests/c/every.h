@@ -132,7 +132,7 @@ static void configs(void) {
     musig_signer *signer = signer_of(0);
     musig_config *config;
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
-    musig_chain_observer observer = {sizeof observer, look};
+    musig_chain_observer observer = {sizeof observer, look, NULL};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, log_line};
     musig_node *node = NULL;
     destroyed = 0;
@@ -264,6 +264,7 @@ static musig_proposal *transaction_of(const musig_node *node) {
     OK(musig_node_signer_key(node, key, NULL));
     proposal = transaction_for(key, 1, 0x77);
     OK(musig_proposal_set_sighash(proposal, MUSIG_SIGHASH_DEFAULT, NULL));
+    OK(musig_proposal_set_consent(proposal, MUSIG_JOIN_ALLOW_UNVERIFIED_INPUTS, NULL));
     /* More addresses than any proposal has: only the one that pays is proposed with. */
     for (uint32_t i = 0; i < 600; i++) {
         musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 2, {0, i}, {0}};
@@ -469,7 +470,7 @@ static void consent(void) {
         if (i == 0) OK(musig_session_join(other, NULL));
         else if (i == 1) OK(musig_session_decline(other, "too much", NULL));
         else {
-            OK(musig_session_join(other, NULL));
+            OK(musig_session_join_with(other, MUSIG_JOIN_ALLOW_UNVERIFIED_INPUTS, NULL));
             OK(musig_session_abort(other, "changed my mind", NULL));
         }
         musig_bytes_free(bytes);

@@ -18,6 +18,9 @@ struct chain {
     /* What the observer does: the result, the state, and for how many calls; then it says what is true. */
     int32_t result, state;
     int looks;
+    /* What it says of coins: the result and the state, and how often it was asked. */
+    int32_t coin_result, coin_state;
+    int coins;
     int hang_submit, hang_look, hang_log, released;
     /* What is true. */
     int submitted;
@@ -30,6 +33,7 @@ struct chain {
 
 static void chain_init(struct chain *chain) {
     memset(chain, 0, sizeof *chain);
+    chain->coin_state = MUSIG_COIN_UNSPENT;
     pthread_mutex_init(&chain->lock, NULL);
     pthread_cond_init(&chain->changed, NULL);
 }
@@ -97,6 +101,20 @@ static int32_t look(void *user_data, const musig_chain_query *query, musig_chain
     return result;
 }
 
+static int32_t look_for_coin(void *user_data, const musig_outpoint *outpoint, musig_coin_answer *answer) {
+    struct chain *chain = user_data;
+    int32_t result;
+    pthread_mutex_lock(&chain->lock);
+    chain->coins++;
+    REQUIRE(answer->struct_size == sizeof *answer && answer->state == MUSIG_COIN_UNKNOWN && answer->confirmations == 0);
+    REQUIRE(outpoint->vout == 0 && outpoint->txid[0] == outpoint->txid[31]);
+    answer->state = chain->coin_state;
+    answer->confirmations = 7;
+    result = chain->coin_result;
+    pthread_mutex_unlock(&chain->lock);
+    return result;
+}
+
 static void line(void *user_data, int32_t level, const char *target, const char *message) {
     struct chain *chain = user_data;
     pthread_mutex_lock(&chain->lock);
@@ -134,7 +152,7 @@ static void release(struct chain *chain) {
 /* A node without a network, with a chain of callbacks if there is one. */
 static musig_node *node_of(const musig_signer *signer, struct chain *chain) {
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
-    musig_chain_observer observer = {sizeof observer, look};
+    musig_chain_observer observer = {sizeof observer, look, look_for_coin};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, line};
     musig_config *config;
     musig_node *node;
@@ -392,6 +410,48 @@ static void chain_answers(int32_t answer, int32_t result, int32_t state) {
     end(node, session, &chain);
 }
 
+/* A coin that the observer does not see is refused, unless the application knows better. */
+static void unbroadcast_parent(void) {
+    struct chain chain;
+    musig_signer *signer = signer_of(0);
+    musig_node *node;
+    musig_session *session;
+    musig_proposal *proposal;
+    musig_error *error;
+    uint8_t key[33], id[32];
+    chain_init(&chain);
+    OK(musig_signer_public_key(signer, key, NULL));
+    node = node_of(signer, &chain);
+    musig_signer_free(signer);
+    proposal = transaction_for(key, 1, 0x31);
+    chain.coin_state = MUSIG_COIN_UNKNOWN;
+    IS(MUSIG_STATUS_MISSING_COIN, musig_node_create_session(node, &session, proposal, &error));
+    REQUIRE(strstr(musig_error_message(error), "unknown to the Bitcoin backend"));
+    REQUIRE(strstr(musig_error_message(error), "MUSIG_JOIN_ALLOW_MISSING_COINS"));
+    musig_error_free(error);
+    chain.coin_state = MUSIG_COIN_SPENT;
+    IS(MUSIG_STATUS_MISSING_COIN, musig_node_create_session(node, &session, proposal, NULL));
+    chain.coin_state = 99;
+    IS(MUSIG_STATUS_COINS_NOT_KNOWN, musig_node_create_session(node, &session, proposal, NULL));
+    chain.coin_state = MUSIG_COIN_UNSPENT;
+    chain.coin_result = MUSIG_STATUS_CHAIN;
+    IS(MUSIG_STATUS_COINS_NOT_KNOWN, musig_node_create_session(node, &session, proposal, &error));
+    REQUIRE(strstr(musig_error_message(error), "the callback returned 400"));
+    musig_error_free(error);
+    REQUIRE(chain.coins == 4);
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_proposal_set_consent(proposal, 64, NULL));
+    OK(musig_proposal_set_consent(proposal, MUSIG_JOIN_ALLOW_MISSING_COINS, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    REQUIRE(chain.coins == 4);
+    musig_proposal_free(proposal);
+    /* What was consented to before is not asked again. */
+    OK(musig_session_id(session, id, NULL));
+    OK(musig_session_join_with(session, 0, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_session_join_with(session, 0x80000000u, NULL));
+    REQUIRE(chain.coins == 4);
+    end(node, session, &chain);
+}
+
 /* The coordinator's broadcaster cannot reach the network, or hangs: the next signer's turn opens, a day too early. */
 static void hands_over(int hangs) {
     struct chain chain;
@@ -490,6 +550,7 @@ int main(int argc, char **argv) {
     chain_answers(MUSIG_SUBMIT_REJECTED, MUSIG_STATUS_CHAIN, 0);
     chain_answers(MUSIG_SUBMIT_UNREACHABLE, 0, 99);
     chain_answers(77, 0, -1);
+    unbroadcast_parent();
     hands_over(0);
     one_at_a_time();
     return 0;

@@ -229,7 +229,8 @@ fn foreign_witness_limit_bounds_what_a_proposal_makes_others_verify() {
         let mut spends = vec![OutPoint { txid: Txid([8; 32]), vout: 0 }];
         spends.extend((0..others as u32).map(|vout| OutPoint { txid: Txid([9; 32]), vout }));
         let mut transaction = unsigned(&spends, &[(1_000, anybody_script())]);
-        let mut spent = vec![SpentOutput { value: 1_000, script: taproot_script(&payment.keys[0].0) }];
+        let mut spent =
+            vec![SpentOutput { value: 1_000, script: taproot_script(&payment.keys[0].output_key) }];
         spent.resize(1 + others, SpentOutput { value: 1_000, script: anybody_script() });
         transaction.input[1..].iter_mut().for_each(|input| input.witness = anybody_witness(&[1]));
         let unsigned = bitcoin::consensus::serialize(&transaction);

@@ -3,6 +3,7 @@
 
 mod descriptor;
 mod embedded;
+mod foreign_witness;
 mod payment;
 mod psbt;
 mod server;

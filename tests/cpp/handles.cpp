@@ -183,6 +183,46 @@ void handlers() {
     REQUIRE(alive == 0);
 }
 
+/// A proposal that spends one output of the signers, by a transaction of one input and one output.
+musig::Proposal spend(const std::vector<musig::PublicKey> &keys) {
+    auto output = musig::KeySet(keys).final_key(musig::key_path({}));
+    std::vector<std::uint8_t> script{0x51, 0x20}, transaction{2, 0, 0, 0, 1};
+    script.insert(script.end(), output.begin() + 1, output.end());
+    transaction.insert(transaction.end(), 32, 0x77);
+    transaction.insert(transaction.end(), {0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0x28, 0x23, 0, 0, 0, 0, 0, 0, 34});
+    transaction.insert(transaction.end(), script.begin(), script.end());
+    transaction.insert(transaction.end(), 4, 0);
+    musig_spent_output spent{10000, script.data(), script.size()};
+    return musig::Proposal::transaction(keys, {transaction.data(), transaction.size()}, {spent});
+}
+
+/// An observer of functions: what it says of a coin is heard, and a throw is a backend that cannot be reached.
+void unbroadcast_parent() {
+    musig::Signer signer(secret(1));
+    auto keys = std::vector<musig::PublicKey>{signer.public_key()};
+    std::atomic<int> state{MUSIG_COIN_UNKNOWN}, asked{0};
+    auto config = alone(signer);
+    config.observer([](const musig_chain_query &, musig_chain_answer &) {},
+                    [&](const musig_outpoint &outpoint, musig_coin_answer &answer) {
+                        asked++;
+                        if (state < 0) throw std::runtime_error("no route");
+                        REQUIRE(outpoint.vout == 0);
+                        answer.state = state;
+                    });
+    musig::Node node(config);
+    auto proposal = spend(keys);
+    throws<musig::ProtocolError>([&] { node.create_session(proposal); }, MUSIG_STATUS_MISSING_COIN);
+    state = -1;
+    throws<musig::ProtocolError>([&] { node.create_session(proposal); }, MUSIG_STATUS_COINS_NOT_KNOWN);
+    REQUIRE(asked == 2);
+    auto session = node.create_session(proposal.consent(MUSIG_JOIN_ALLOW_MISSING_COINS));
+    session.join(MUSIG_JOIN_ALLOW_MISSING_COINS);
+    REQUIRE(asked == 2);
+    state = MUSIG_COIN_IN_MEMPOOL;
+    node.create_session(spend(keys));
+    REQUIRE(asked == 3);
+}
+
 /// A signer of functions that throw: the call that needed it fails, with the status that was thrown.
 void signers() {
     std::atomic<int> alive{0}, asked{0};
@@ -222,5 +262,6 @@ int main() {
     sessions();
     handlers();
     signers();
+    unbroadcast_parent();
     return 0;
 }

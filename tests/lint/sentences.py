@@ -3,7 +3,7 @@
 
 Rust: src/protocol/event.rs and src/error.rs. C: the enumerations of include/musig.h, where the class (`Durable.`) stands
 first, and fields may follow a colon. Facade: src/ffi/facade/event.rs and error.rs. The faults of proposals,
-signers and stores are told apart in Rust and in the facade only.
+consents, signers and stores are told apart in Rust and in the facade only.
 """
 
 import re
@@ -12,6 +12,7 @@ import sys
 # Errors of Rust that have another name in C, or in the facade (in that order). None: not told apart there.
 OTHER_NAMES = {
     "Config": ("CONFIG", "InvalidConfig"),
+    "Consent": (None, "ConsentRefused"),
     "Election": ("ELECTION", None),
     "Limit": ("LIMIT", "LimitReached"),
     "Network": ("NETWORK", "NetworkFailed"),
@@ -67,7 +68,18 @@ def main():
                     problems.append(f"{what} {name} is not in {where} as {key}")
                 elif found[key] != text:
                     problems.append(f"{what} {name}: Rust says {text!r}, {where} says {found[key]!r}")
-    for ours, theirs in (("ProposalError", "ProposalProblem"), ("SignerError", "SignerProblem"), ("StoreError", "StoreProblem")):
+    # In C each reason for which consent was refused is a status of its own.
+    in_c = c("MUSIG_STATUS_")
+    for name, text in rust("src/error.rs", "ConsentError").items():
+        compared += 1
+        if in_c.get(capitals(name)) != text:
+            problems.append(f"ConsentError::{name}: Rust says {text!r}, C says {in_c.get(capitals(name))!r}")
+    for ours, theirs in (
+        ("ProposalError", "ProposalProblem"),
+        ("ConsentError", "ConsentProblem"),
+        ("SignerError", "SignerProblem"),
+        ("StoreError", "StoreProblem"),
+    ):
         facade = rust("src/ffi/facade/error.rs", theirs)
         for name, text in rust("src/error.rs", ours).items():
             # What a foreign signer says is one of any other problems there.

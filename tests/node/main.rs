@@ -5,6 +5,7 @@ mod api;
 #[cfg(target_os = "linux")]
 mod attack;
 mod auditor;
+mod consent;
 mod defects;
 mod disk;
 mod events;

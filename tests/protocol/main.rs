@@ -4,6 +4,7 @@
 mod aimed_key;
 mod blame;
 mod budget;
+mod consent;
 mod differential;
 mod disks;
 mod documented;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::transaction::TransactionCodec;
-use libmusig::types::{ChainQuery, ChainStatus, OutPoint, SessionId, SubmitOutcome, Txid};
+use libmusig::types::{ChainQuery, ChainStatus, CoinStatus, OutPoint, SessionId, SubmitOutcome, Txid};
 
 use super::double::{Double, DoubleCodec};
 
@@ -39,6 +39,8 @@ pub struct Chain {
     blocks: Vec<Block>,
     heights: HashMap<Txid, usize>,
     spenders: HashMap<OutPoint, Txid>,
+    /// Outputs of transactions that somebody keeps to himself.
+    pub withheld: BTreeSet<OutPoint>,
     /// A network in parts: the side that each node's Bitcoin node is on. Empty: it is whole.
     sides: Vec<usize>,
     /// On which sides a transaction was submitted since it fell apart.
@@ -106,6 +108,9 @@ impl Chain {
         if self.knows(&txid) {
             return SubmitOutcome::Accepted;
         }
+        if self.spent_by(&txid).iter().any(|coin| self.withheld.contains(coin)) {
+            return SubmitOutcome::Rejected("an input is missing".into());
+        }
         if self.conflicted(&txid) {
             return SubmitOutcome::Rejected("its inputs are spent".into());
         }
@@ -119,6 +124,18 @@ impl Chain {
         self.mempool.insert(txid, now);
         self.ever.insert(txid);
         SubmitOutcome::Accepted
+    }
+
+    /// The state of an output. Whatever nobody withheld is there.
+    pub fn coin(&self, coin: &OutPoint) -> CoinStatus {
+        let spends = |txid: &Txid| self.spends.get(txid).is_some_and(|spends| spends.contains(coin));
+        if self.withheld.contains(coin) {
+            CoinStatus::Unknown
+        } else if self.spenders.contains_key(coin) || self.mempool.keys().any(spends) {
+            CoinStatus::Spent
+        } else {
+            CoinStatus::Unspent { confirmations: 1 }
+        }
     }
 
     /// Whether it is in the mempool or in a block.

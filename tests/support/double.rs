@@ -299,22 +299,84 @@ impl Signer for DoubleSigner {
     }
 }
 
-/// Transactions of a simulation: 36 bytes for each output that is spent, then anything.
+/// Transactions of a simulation: 36 bytes for each output that is spent, 32 for the witness of each foreign input that
+/// can be verified, then anything.
 #[derive(Debug)]
 pub struct DoubleCodec;
 
+/// The scripts of outputs that the session signs for, of those whose witness is verified, and of others.
+const SIGNED: u8 = 1;
+const VERIFIED: u8 = 2;
+const OTHER: u8 = 3;
+
+/// An input of a simulated transaction that its session does not sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// With the witness that it should have.
+    Valid,
+    /// With the witness `[00]`.
+    Invalid,
+    /// Of a kind that nobody can verify.
+    Unverifiable,
+}
+
 /// Terms of a transaction that spends these outputs, and the messages to sign, one for each.
 pub fn transaction(spends: &[OutPoint], rest: &[u8]) -> (TransactionTerms, Vec<Message>) {
+    transaction_with(spends, &[], rest)
+}
+
+/// The same with inputs of somebody else, which come last.
+pub fn transaction_with(
+    spends: &[OutPoint],
+    foreign: &[(OutPoint, Foreign)],
+    rest: &[u8],
+) -> (TransactionTerms, Vec<Message>) {
     let mut unsigned = Vec::new();
-    for spent in spends {
+    let all = || spends.iter().chain(foreign.iter().map(|(spent, _)| spent));
+    for spent in all() {
         unsigned.extend(spent.txid.0);
         unsigned.extend(spent.vout.to_be_bytes());
+    }
+    let outpoints = unsigned.clone();
+    for (index, (_, kind)) in foreign.iter().enumerate() {
+        match kind {
+            Foreign::Valid => unsigned.extend(witness(&outpoints, spends.len() + index)),
+            Foreign::Invalid => unsigned.extend([0; 32]),
+            Foreign::Unverifiable => {}
+        }
     }
     unsigned.extend(rest);
     let message = |input: u32| Message { input, ..Message::raw(hash(7, &[&unsigned, &input.to_be_bytes()])) };
     let messages = (0..spends.len() as u32).map(message).collect();
-    let spent = spends.iter().map(|_| SpentOutput { value: 1, script: vec![1] }).collect();
+    let script = |kind: &Foreign| if *kind == Foreign::Unverifiable { OTHER } else { VERIFIED };
+    let scripts = spends.iter().map(|_| SIGNED).chain(foreign.iter().map(|(_, kind)| script(kind)));
+    let spent = scripts.map(|script| SpentOutput { value: 1, script: vec![script] }).collect();
     (TransactionTerms { unsigned, spent }, messages)
+}
+
+fn witness(outpoints: &[u8], input: usize) -> [u8; 32] {
+    hash(11, &[outpoints, &input.to_be_bytes()])
+}
+
+fn inputs_of(terms: &TransactionTerms, script: u8) -> impl Iterator<Item = usize> {
+    let is_of = move |(_, spent): &(usize, &SpentOutput)| spent.script == [script];
+    terms.spent.iter().enumerate().filter(is_of).map(|(input, _)| input)
+}
+
+/// Whether the witnesses of the foreign inputs that can be verified are what they should be.
+pub fn witnesses_are_valid(terms: &TransactionTerms) -> bool {
+    let (outpoints, witnesses) = terms.unsigned.split_at(terms.spent.len() * 36);
+    let verified: Vec<usize> = inputs_of(terms, VERIFIED).collect();
+    let mut given = witnesses.chunks_exact(32);
+    verified.iter().all(|input| given.next() == Some(witness(outpoints, *input).as_slice()))
+}
+
+/// A break that the simulator has to find: witnesses are believed as they come.
+fn witnesses_are_believed() -> bool {
+    #[cfg(feature = "mutations")]
+    return libmusig::protocol::mutation::on(libmusig::protocol::mutation::Mutation::ForeignWitnessBelieved);
+    #[cfg(not(feature = "mutations"))]
+    false
 }
 
 impl TransactionCodec for DoubleCodec {
@@ -322,7 +384,8 @@ impl TransactionCodec for DoubleCodec {
         let refused = |what: &str| ProposalError::Transaction(what.into());
         let terms = proposal.transaction.as_ref().ok_or_else(|| refused("there is none"))?;
         let inputs = terms.spent.len();
-        if terms.unsigned.len() < inputs * 36 || proposal.messages.len() != inputs {
+        let signed = inputs_of(terms, SIGNED).count();
+        if terms.unsigned.len() < inputs * 36 || proposal.messages.len() != signed {
             return Err(refused("it has too few bytes or messages"));
         }
         for (input, message) in proposal.messages.iter().enumerate() {
@@ -331,11 +394,19 @@ impl TransactionCodec for DoubleCodec {
                 return Err(refused("a message is not its signature hash"));
             }
         }
+        if proposal.failover.enabled && !witnesses_are_valid(terms) && !witnesses_are_believed() {
+            return Err(ProposalError::FailoverNeedsFixedTransaction("a witness is invalid".into()));
+        }
         let spends = terms.unsigned.chunks_exact(36).take(inputs).map(|bytes| OutPoint {
             txid: Txid(*bytes.first_chunk().expect("36 bytes")),
             vout: u32::from_be_bytes(*bytes.last_chunk().expect("36 bytes")),
         });
         Ok(TransactionInfo { txid: Txid(hash(8, &[&terms.unsigned])), spends: spends.collect() })
+    }
+
+    fn unverified(&self, proposal: &Proposal) -> Vec<u32> {
+        let terms = proposal.transaction.iter();
+        terms.flat_map(|terms| inputs_of(terms, OTHER)).map(|input| input as u32).collect()
     }
 
     fn finalize(

@@ -192,6 +192,8 @@ class FakeObserver(libmusig.ChainObserver):
     def __init__(self, fake: FakeChain, before: Callable[[], object] = lambda: None) -> None:
         self.fake, self.before = fake, before
         self.calls = 0
+        self.before_coin: Callable[[], object] = lambda: None
+        self.seen_coin: chain.CoinStatus | None = chain.CoinUnspent(confirmations=7)
 
     def status(self, query: libmusig.ChainQuery) -> libmusig.ChainStatus:
         covered("chainobserver_status")
@@ -204,6 +206,12 @@ class FakeObserver(libmusig.ChainObserver):
             if self.fake.confirmations:
                 return chain.Confirmed(height=100, confirmations=self.fake.confirmations)
             return chain.Seen()
+
+    def coin(self, outpoint: libmusig.OutPoint) -> chain.CoinStatus | None:
+        covered("chainobserver_coin")
+        assert len(outpoint.txid) == 64 and outpoint.vout == 0
+        self.before_coin()
+        return self.seen_coin
 
 
 class WrappingSigner(libmusig.Signer):

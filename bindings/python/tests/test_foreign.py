@@ -88,6 +88,43 @@ def test_broadcaster_and_observer() -> None:
     assert_nothing_lives()
 
 
+def test_unbroadcast_parent_needs_the_word_of_the_application() -> None:
+    async def main() -> None:
+        fake = FakeChain()
+        observer = FakeObserver(fake)
+        a, b = offline(0), offline(1, observer=observer)
+        await a.start()
+        await b.start()
+        proposed = await a.create_session(keys(2), **spend(keys(2)))
+        [session] = await b.import_sessions(await proposed.export_session())
+        observer.seen_coin = chain.CoinUnknown()
+        with pytest.raises(errors.ConsentRefused, match="unknown to the Bitcoin backend") as unknown:
+            await session.join()
+        problem = unknown.value.problem
+        assert isinstance(problem, libmusig.ConsentProblem.MISSING_COIN)
+        assert problem.input == 0 and not problem.spent and problem.coin.txid == "01" * 32
+        observer.seen_coin = chain.CoinSpent()
+        with pytest.raises(errors.ConsentRefused, match="spent already"):
+            await session.join()
+        observer.before_coin = failing(1, lambda: errors.ChainUnreachable("no route"))
+        with pytest.raises(errors.ConsentRefused, match="no route") as failed:
+            await session.join(libmusig.JoinOptions(allow_unverified_inputs=True))
+        assert isinstance(failed.value.problem, libmusig.ConsentProblem.COINS_NOT_KNOWN)
+        # One that cannot tell refuses nothing, and so does one that sees it in the mempool.
+        await session.join(libmusig.JoinOptions(allow_missing_coins=True))
+        for salt, answer in enumerate([None, chain.CoinInMempool(), chain.CoinUnspent(confirmations=1)], 2):
+            observer.seen_coin = answer
+            await b.create_session(keys(2), **spend(keys(2), salt))
+        observer.seen_coin = chain.CoinSpent()
+        allowed = libmusig.JoinOptions(allow_missing_coins=True)
+        await b.create_session(keys(2), consent=allowed, **spend(keys(2), 9))
+        await a.stop()
+        await b.stop()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
 @pytest.mark.parametrize(
     "error", [lambda: errors.ChainUnreachable("no route"), lambda: ValueError("else")], ids=["typed", "any"]
 )

@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::outcome::{BroadcastAnswer, WORDS};
-use super::source::{ChainTip, CoinStatus, Source, outcome};
+use super::source::{Source, outcome};
 use crate::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction,
+    SubmitOutcome,
 };
 use crate::types::OutPoint;
 
@@ -204,28 +205,6 @@ impl Source for Sources {
         }
     }
 
-    /// The worst of what the trusted backends say.
-    fn coin(&self, outpoint: &OutPoint) -> Result<CoinStatus, ChainError> {
-        let outpoint = *outpoint;
-        let answers = self.agreed(move |source| source.coin(&outpoint))?;
-        let rank = |status: &CoinStatus| match status {
-            CoinStatus::Spent => (0, 0),
-            CoinStatus::Unknown => (1, 0),
-            CoinStatus::InMempool => (2, 0),
-            CoinStatus::Unspent { confirmations } => (3, *confirmations),
-        };
-        Ok(answers.into_iter().min_by_key(rank).expect("at least one answered"))
-    }
-
-    /// The highest of the trusted backends' tips, with its own median time.
-    fn tip(&self) -> Result<ChainTip, ChainError> {
-        let answers = self.agreed(|source| source.tip())?;
-        Ok(answers
-            .into_iter()
-            .max_by_key(|tip| (tip.height, tip.median_time))
-            .expect("at least one answered"))
-    }
-
     fn name(&self) -> String {
         let names: Vec<_> = self.members.iter().map(|member| member.source.name()).collect();
         names.join(", ")
@@ -243,6 +222,25 @@ impl ChainObserver for Sources {
         let query = query.clone();
         let answers = self.agreed(move |source| source.status(&query))?;
         Ok(agreement(&answers))
+    }
+
+    /// The worst of what the trusted backends say.
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
+        let outpoint = *outpoint;
+        let answers = self.agreed(move |source| source.coin(&outpoint))?;
+        let rank = |status: &CoinStatus| match status {
+            CoinStatus::Spent => (0, 0),
+            CoinStatus::Unknown => (1, 0),
+            CoinStatus::InMempool => (2, 0),
+            CoinStatus::Unspent { confirmations } => (3, *confirmations),
+        };
+        Ok(answers.into_iter().flatten().min_by_key(rank))
+    }
+
+    /// The highest of the trusted backends' tips, with its own median time.
+    fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
+        let answers = self.agreed(|source| source.tip())?;
+        Ok(answers.into_iter().flatten().max_by_key(|tip| (tip.height, tip.median_time)))
     }
 }
 

@@ -16,13 +16,8 @@ use zeroize::Zeroizing;
 use super::http::{HttpAnswer, HttpClient, base64};
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{
-    ChainTip, CoinStatus, Source, bytes_of_hex, decode, failed, number, outcome, outpoint, said, submit,
-    txid, within,
-};
-use crate::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
-};
+use super::source::{Backend, bytes_of_hex, decode, number, outpoint, said, submit, txid};
+use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
 /// Bytes of an ordinary answer.
@@ -303,35 +298,6 @@ impl BitcoinCore {
         change(entry)
     }
 
-    fn look(&self, query: &ChainQuery, deadline: &Deadline) -> Result<ChainStatus, Failure> {
-        if let Some(found) = self.remember(&query.txid, |entry| entry.found.clone()) {
-            match self.at(query, &found, deadline)? {
-                Some(status) => return Ok(status),
-                None => self.remember(&query.txid, |entry| entry.found = None),
-            }
-        }
-        if let Some(status) = self.look_up(query, deadline)? {
-            return Ok(status);
-        }
-        if let Some(status) = self.look_for_outputs(query, deadline)? {
-            return Ok(status);
-        }
-        let gone = self.gone(&query.spends, deadline)?;
-        if gone.is_empty() {
-            return Ok(ChainStatus::Unknown);
-        }
-        let found = match self.ask_for_spender(&gone, deadline)? {
-            Some(found) => Some(found),
-            None => self.search(query, &gone, deadline)?,
-        };
-        let Some(found) = found else { return Ok(ChainStatus::Unknown) };
-        let status = self.at(query, &found, deadline)?;
-        if status.is_some() {
-            self.remember(&query.txid, |entry| entry.found = Some(found));
-        }
-        Ok(status.unwrap_or(ChainStatus::Unknown))
-    }
-
     /// The state of a transaction that was found in a block; `None`: the block is in the best chain no more.
     fn at(
         &self,
@@ -489,6 +455,71 @@ impl BitcoinCore {
         let block = block.and_then(|bytes| encode::deserialize::<Block>(&bytes).ok());
         block.map(Some).ok_or_else(|| Failure::nonsense(question, "it is no block"))
     }
+}
+
+impl Backend for BitcoinCore {
+    fn named(&self) -> String {
+        format!("Bitcoin node {}", self.client.address())
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.time_limit
+    }
+
+    fn send(&self, transaction: &SignedTransaction, deadline: &Deadline) -> BroadcastAnswer {
+        if let Some(decoded) = decode(&transaction.bytes) {
+            let outputs = u32::try_from(decoded.output.len()).ok();
+            self.remember(&transaction.txid, |entry| entry.outputs = outputs);
+        }
+        let hex = to_hex(&transaction.bytes);
+        let ask = |params: Value| {
+            let (_, request) = self.request("sendrawtransaction", params);
+            let answer = self.post(&request.to_string(), ANSWER, deadline)?;
+            Ok((Some(answer.status), String::from_utf8_lossy(&answer.body).into_owned()))
+        };
+        let submit_with = |params: Value| {
+            submit(&self.named(), transaction, || ask(params), |query| self.look(query, deadline))
+        };
+        // The fee was agreed upon: no cap of the node's (0), where it knows that parameter.
+        match submit_with(json!([hex, 0])) {
+            BroadcastAnswer::Misconfigured { words } if words.contains("type") => {
+                match submit_with(json!([hex])) {
+                    BroadcastAnswer::Misconfigured { .. } => BroadcastAnswer::Misconfigured { words },
+                    answer => answer,
+                }
+            }
+            answer => answer,
+        }
+    }
+
+    fn look(&self, query: &ChainQuery, deadline: &Deadline) -> Result<ChainStatus, Failure> {
+        if let Some(found) = self.remember(&query.txid, |entry| entry.found.clone()) {
+            match self.at(query, &found, deadline)? {
+                Some(status) => return Ok(status),
+                None => self.remember(&query.txid, |entry| entry.found = None),
+            }
+        }
+        if let Some(status) = self.look_up(query, deadline)? {
+            return Ok(status);
+        }
+        if let Some(status) = self.look_for_outputs(query, deadline)? {
+            return Ok(status);
+        }
+        let gone = self.gone(&query.spends, deadline)?;
+        if gone.is_empty() {
+            return Ok(ChainStatus::Unknown);
+        }
+        let found = match self.ask_for_spender(&gone, deadline)? {
+            Some(found) => Some(found),
+            None => self.search(query, &gone, deadline)?,
+        };
+        let Some(found) = found else { return Ok(ChainStatus::Unknown) };
+        let status = self.at(query, &found, deadline)?;
+        if status.is_some() {
+            self.remember(&query.txid, |entry| entry.found = Some(found));
+        }
+        Ok(status.unwrap_or(ChainStatus::Unknown))
+    }
 
     fn ask_coin(&self, coin: &OutPoint, deadline: &Deadline) -> Result<CoinStatus, Failure> {
         let question = "gettxout";
@@ -530,62 +561,6 @@ impl BitcoinCore {
             (Some(height), Some(median_time)) => Ok(ChainTip { height, median_time }),
             _ => Err(Failure::nonsense(question, "it has no height or median time")),
         }
-    }
-}
-
-impl Source for BitcoinCore {
-    fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastAnswer {
-        let deadline = Deadline::after(self.time_limit);
-        if let Some(decoded) = decode(&transaction.bytes) {
-            let outputs = u32::try_from(decoded.output.len()).ok();
-            self.remember(&transaction.txid, |entry| entry.outputs = outputs);
-        }
-        let hex = to_hex(&transaction.bytes);
-        let ask = |params: Value| {
-            let (_, request) = self.request("sendrawtransaction", params);
-            let answer = self.post(&request.to_string(), ANSWER, &deadline)?;
-            Ok((Some(answer.status), String::from_utf8_lossy(&answer.body).into_owned()))
-        };
-        let submit_with = |params: Value| {
-            submit(&self.name(), transaction, || ask(params), |query| self.look(query, &deadline))
-        };
-        // The fee was agreed upon: no cap of the node's (0), where it knows that parameter.
-        match submit_with(json!([hex, 0])) {
-            BroadcastAnswer::Misconfigured { words } if words.contains("type") => {
-                match submit_with(json!([hex])) {
-                    BroadcastAnswer::Misconfigured { .. } => BroadcastAnswer::Misconfigured { words },
-                    answer => answer,
-                }
-            }
-            answer => answer,
-        }
-    }
-
-    fn coin(&self, outpoint: &OutPoint) -> Result<CoinStatus, ChainError> {
-        within(self.time_limit, |deadline| self.ask_coin(outpoint, deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
-    }
-
-    fn tip(&self) -> Result<ChainTip, ChainError> {
-        within(self.time_limit, |deadline| self.ask_tip(deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
-    }
-
-    fn name(&self) -> String {
-        format!("Bitcoin node {}", self.client.address())
-    }
-}
-
-impl Broadcaster for BitcoinCore {
-    fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
-        outcome(self.broadcast(transaction))
-    }
-}
-
-impl ChainObserver for BitcoinCore {
-    fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
-        within(self.time_limit, |deadline| self.look(query, deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
     }
 }
 

@@ -11,13 +11,8 @@ use serde_json::{Value, json};
 use super::lines::{Lines, Route};
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{
-    ChainTip, CoinStatus, Source, bytes_of_hex, confirmations, decode, failed, number, outcome, outpoint,
-    submit, txid, within,
-};
-use crate::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
-};
+use super::source::{Backend, bytes_of_hex, confirmations, decode, number, outpoint, submit, txid};
+use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
 /// The protocol version that is spoken.
@@ -189,25 +184,6 @@ impl Electrum {
         Ok(found)
     }
 
-    /// Whoever spends a coin has its script in its history. So that is asked for, of the coins that the transaction
-    /// spends: it is there itself, or who spent them instead.
-    fn look(&self, query: &ChainQuery, deadline: &Deadline) -> Result<ChainStatus, Failure> {
-        for spend in &query.spends {
-            let Some(coin) = self.coin_of(spend, deadline)? else { continue };
-            let history = self.history(&coin, deadline)?;
-            if let Some(own) = history.iter().find(|entry| entry.txid == query.txid) {
-                let Some(height) = own.height else { return Ok(ChainStatus::Seen) };
-                let confirmations = self.depth(height, deadline)?;
-                return Ok(ChainStatus::Confirmed { height, confirmations });
-            }
-            if let Some((txid, height)) = self.confirmed_spender(spend, &coin, &history, deadline)? {
-                let confirmations = self.depth(height, deadline)?;
-                return Ok(ChainStatus::Conflict { txid, confirmations });
-            }
-        }
-        Ok(ChainStatus::Unknown)
-    }
-
     /// The height of the last block.
     fn height(&self, deadline: &Deadline) -> Result<u32, Failure> {
         let question = "blockchain.headers.subscribe";
@@ -217,36 +193,6 @@ impl Electrum {
 
     fn depth(&self, height: u32, deadline: &Deadline) -> Result<u32, Failure> {
         confirmations(self.height(deadline)?, height, "blockchain.headers.subscribe")
-    }
-
-    fn ask_coin(&self, at: &OutPoint, deadline: &Deadline) -> Result<CoinStatus, Failure> {
-        let Some(coin) = self.coin_of(at, deadline)? else { return Ok(CoinStatus::Unknown) };
-        let question = "blockchain.scripthash.listunspent";
-        let unspent = self.call(question, json!([coin.script_hash]), deadline)?;
-        let unspent = unspent.as_array().ok_or_else(|| Failure::nonsense(question, "it is no list"))?;
-        let id = at.txid.to_string();
-        let own = |output: &&Value| output["tx_hash"] == id && number(&output["tx_pos"]) == Some(at.vout);
-        let Some(output) = unspent.iter().find(own) else { return Ok(CoinStatus::Spent) };
-        match number(&output["height"]) {
-            Some(0) => Ok(CoinStatus::InMempool),
-            Some(height) => Ok(CoinStatus::Unspent { confirmations: self.depth(height, deadline)? }),
-            None => Err(Failure::nonsense(question, "an output has no height")),
-        }
-    }
-
-    fn ask_tip(&self, deadline: &Deadline) -> Result<ChainTip, Failure> {
-        let question = "blockchain.block.headers";
-        let height = self.height(deadline)?;
-        let first = height.saturating_sub(MEDIAN_SPAN - 1);
-        let headers = self.call(question, json!([first, height - first + 1]), deadline)?;
-        let headers = headers["hex"].as_str().and_then(bytes_of_hex).unwrap_or_default();
-        if headers.len() != HEADER * (height - first + 1) as usize {
-            return Err(Failure::nonsense(question, "it does not have the headers asked for"));
-        }
-        let time = |header: &[u8]| u32::from_le_bytes(header[TIME].try_into().expect("four bytes"));
-        let mut times: Vec<_> = headers.chunks_exact(HEADER).map(time).collect();
-        times.sort_unstable();
-        Ok(ChainTip { height, median_time: times[times.len() / 2] })
     }
 }
 
@@ -306,42 +252,71 @@ impl Connection {
     }
 }
 
-impl Source for Electrum {
-    fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastAnswer {
-        let deadline = Deadline::after(self.time_limit);
-        let ask = || {
-            let params = json!([to_hex(&transaction.bytes)]);
-            let response = self.exchange("blockchain.transaction.broadcast", &params, &deadline)?;
-            Ok((None, response.to_string()))
-        };
-        submit(&self.name(), transaction, ask, |query| self.look(query, &deadline))
-    }
-
-    fn coin(&self, outpoint: &OutPoint) -> Result<CoinStatus, ChainError> {
-        within(self.time_limit, |deadline| self.ask_coin(outpoint, deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
-    }
-
-    fn tip(&self) -> Result<ChainTip, ChainError> {
-        within(self.time_limit, |deadline| self.ask_tip(deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
-    }
-
-    fn name(&self) -> String {
+impl Backend for Electrum {
+    fn named(&self) -> String {
         format!("Electrum server {}", self.route.address())
     }
-}
 
-impl Broadcaster for Electrum {
-    fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
-        outcome(self.broadcast(transaction))
+    fn time_limit(&self) -> Duration {
+        self.time_limit
     }
-}
 
-impl ChainObserver for Electrum {
-    fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
-        within(self.time_limit, |deadline| self.look(query, deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
+    fn send(&self, transaction: &SignedTransaction, deadline: &Deadline) -> BroadcastAnswer {
+        let ask = || {
+            let params = json!([to_hex(&transaction.bytes)]);
+            let response = self.exchange("blockchain.transaction.broadcast", &params, deadline)?;
+            Ok((None, response.to_string()))
+        };
+        submit(&self.named(), transaction, ask, |query| self.look(query, deadline))
+    }
+
+    /// Whoever spends a coin has its script in its history. So that is asked for, of the coins that the transaction
+    /// spends: it is there itself, or who spent them instead.
+    fn look(&self, query: &ChainQuery, deadline: &Deadline) -> Result<ChainStatus, Failure> {
+        for spend in &query.spends {
+            let Some(coin) = self.coin_of(spend, deadline)? else { continue };
+            let history = self.history(&coin, deadline)?;
+            if let Some(own) = history.iter().find(|entry| entry.txid == query.txid) {
+                let Some(height) = own.height else { return Ok(ChainStatus::Seen) };
+                let confirmations = self.depth(height, deadline)?;
+                return Ok(ChainStatus::Confirmed { height, confirmations });
+            }
+            if let Some((txid, height)) = self.confirmed_spender(spend, &coin, &history, deadline)? {
+                let confirmations = self.depth(height, deadline)?;
+                return Ok(ChainStatus::Conflict { txid, confirmations });
+            }
+        }
+        Ok(ChainStatus::Unknown)
+    }
+
+    fn ask_coin(&self, at: &OutPoint, deadline: &Deadline) -> Result<CoinStatus, Failure> {
+        let Some(coin) = self.coin_of(at, deadline)? else { return Ok(CoinStatus::Unknown) };
+        let question = "blockchain.scripthash.listunspent";
+        let unspent = self.call(question, json!([coin.script_hash]), deadline)?;
+        let unspent = unspent.as_array().ok_or_else(|| Failure::nonsense(question, "it is no list"))?;
+        let id = at.txid.to_string();
+        let own = |output: &&Value| output["tx_hash"] == id && number(&output["tx_pos"]) == Some(at.vout);
+        let Some(output) = unspent.iter().find(own) else { return Ok(CoinStatus::Spent) };
+        match number(&output["height"]) {
+            Some(0) => Ok(CoinStatus::InMempool),
+            Some(height) => Ok(CoinStatus::Unspent { confirmations: self.depth(height, deadline)? }),
+            None => Err(Failure::nonsense(question, "an output has no height")),
+        }
+    }
+
+    fn ask_tip(&self, deadline: &Deadline) -> Result<ChainTip, Failure> {
+        let question = "blockchain.block.headers";
+        let height = self.height(deadline)?;
+        let first = height.saturating_sub(MEDIAN_SPAN - 1);
+        let headers = self.call(question, json!([first, height - first + 1]), deadline)?;
+        let headers = headers["hex"].as_str().and_then(bytes_of_hex).unwrap_or_default();
+        if headers.len() != HEADER * (height - first + 1) as usize {
+            return Err(Failure::nonsense(question, "it does not have the headers asked for"));
+        }
+        let time = |header: &[u8]| u32::from_le_bytes(header[TIME].try_into().expect("four bytes"));
+        let mut times: Vec<_> = headers.chunks_exact(HEADER).map(time).collect();
+        times.sort_unstable();
+        Ok(ChainTip { height, median_time: times[times.len() / 2] })
     }
 }
 

@@ -7,12 +7,8 @@ use serde_json::Value;
 use super::http::HttpClient;
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{
-    ChainTip, CoinStatus, Source, confirmations, failed, number, outcome, said, submit, within,
-};
-use crate::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
-};
+use super::source::{Backend, confirmations, number, said, submit};
+use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
 /// Bytes of an answer; the largest is a transaction in full.
@@ -90,6 +86,25 @@ impl Esplora {
             txid.ok_or_else(|| Failure::nonsense(&path, "it does not say by what the output is spent"))?;
         Ok(Some((txid, height(&answer["status"], &path)?)))
     }
+}
+
+impl Backend for Esplora {
+    fn named(&self) -> String {
+        format!("Esplora server {}", self.client.address())
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.time_limit
+    }
+
+    fn send(&self, transaction: &SignedTransaction, deadline: &Deadline) -> BroadcastAnswer {
+        let ask = || {
+            let hex = to_hex(&transaction.bytes);
+            let answer = self.client.post("/tx", "text/plain", None, &hex, ANSWER, deadline)?;
+            Ok((Some(answer.status), String::from_utf8_lossy(&answer.body).into_owned()))
+        };
+        submit(&self.named(), transaction, ask, |query| self.look(query, deadline))
+    }
 
     /// A transaction that no server knows has the status "not confirmed". So only one that spends an output is seen.
     fn look(&self, query: &ChainQuery, deadline: &Deadline) -> Result<ChainStatus, Failure> {
@@ -148,45 +163,6 @@ impl Esplora {
             (Some(height), Some(median_time)) => Ok(ChainTip { height, median_time }),
             _ => Err(Failure::nonsense(&path, "it has no height or median time")),
         }
-    }
-}
-
-impl Source for Esplora {
-    fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastAnswer {
-        let deadline = Deadline::after(self.time_limit);
-        let ask = || {
-            let hex = to_hex(&transaction.bytes);
-            let answer = self.client.post("/tx", "text/plain", None, &hex, ANSWER, &deadline)?;
-            Ok((Some(answer.status), String::from_utf8_lossy(&answer.body).into_owned()))
-        };
-        submit(&self.name(), transaction, ask, |query| self.look(query, &deadline))
-    }
-
-    fn coin(&self, outpoint: &OutPoint) -> Result<CoinStatus, ChainError> {
-        within(self.time_limit, |deadline| self.ask_coin(outpoint, deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
-    }
-
-    fn tip(&self) -> Result<ChainTip, ChainError> {
-        within(self.time_limit, |deadline| self.ask_tip(deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
-    }
-
-    fn name(&self) -> String {
-        format!("Esplora server {}", self.client.address())
-    }
-}
-
-impl Broadcaster for Esplora {
-    fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
-        outcome(self.broadcast(transaction))
-    }
-}
-
-impl ChainObserver for Esplora {
-    fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
-        within(self.time_limit, |deadline| self.look(query, deadline))
-            .map_err(|failure| failed(&self.name(), &failure))
     }
 }
 

@@ -21,4 +21,5 @@ pub use self::electrum::Electrum;
 pub use self::esplora::Esplora;
 pub use self::options::{SourceError, SourceOptions, TIME_LIMIT};
 pub use self::outcome::{BackendAnswer, BroadcastAnswer, RejectionKind, classify_broadcast_answer};
-pub use self::source::{ChainTip, CoinStatus, Source};
+pub use self::source::Source;
+pub use crate::types::{ChainTip, CoinStatus};

@@ -1,5 +1,7 @@
 //! What every backend offers, and what is the same for all of them.
 
+use std::time::Duration;
+
 use bitcoin::Transaction;
 use bitcoin::consensus::encode;
 use bitcoin::hashes::Hash;
@@ -7,58 +9,79 @@ use bitcoin::hashes::Hash;
 use super::options::{Deadline, Failure};
 use super::outcome::{BackendAnswer, BroadcastAnswer, RejectionKind, classify_broadcast_answer, shown};
 use crate::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction,
+    SubmitOutcome,
 };
 use crate::types::{OutPoint, Txid};
 
 /// A backend: it submits, and it looks at the chain.
 ///
-/// Every call blocks for at most the time limit of the backend's [`SourceOptions`](super::SourceOptions).
+/// Every call blocks for at most the time limit of the backend's [`SourceOptions`](super::SourceOptions). Its
+/// [`coin`](ChainObserver::coin) and [`tip`](ChainObserver::tip) always answer.
 pub trait Source: Broadcaster + ChainObserver {
     /// Submits, and says more about the answer than [`Broadcaster::submit`]. An ambiguous rejection was looked into
     /// already: if the transaction is in the chain or in the mempool, this is [`BroadcastAnswer::AlreadyKnown`]; if
     /// another one spends its coins, the words name it.
     fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastAnswer;
 
-    /// The state of an output.
-    ///
-    /// Errors: the backend cannot be reached, or its answer makes no sense.
-    fn coin(&self, outpoint: &OutPoint) -> Result<CoinStatus, ChainError>;
-
-    /// The last block of the backend's chain.
-    ///
-    /// Errors: the backend cannot be reached, or its answer makes no sense.
-    fn tip(&self) -> Result<ChainTip, ChainError>;
-
     /// The kind of backend and its address, for people, without a password.
     fn name(&self) -> String;
 }
 
-/// The state of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CoinStatus {
-    /// In a block and spent by nothing, not even in the mempool. `confirmations` is at least 1.
-    Unspent {
-        /// The block itself counts as one.
-        confirmations: u32,
-    },
-    /// Its transaction is in the mempool, and nothing there spends it.
-    InMempool,
-    /// A transaction in a block or in the mempool spends it.
-    Spent,
-    /// The backend does not know it. Without an index of transactions a backend cannot tell an output that was spent in
-    /// a block from one that never was.
-    Unknown,
+/// What one kind of backend does by its own protocol. All of it becomes a [`Source`] here.
+pub(super) trait Backend: Send + Sync {
+    /// What the source is called.
+    fn named(&self) -> String;
+
+    /// How long one call may take.
+    fn time_limit(&self) -> Duration;
+
+    fn send(&self, transaction: &SignedTransaction, deadline: &Deadline) -> BroadcastAnswer;
+
+    fn look(&self, query: &ChainQuery, deadline: &Deadline) -> Result<ChainStatus, Failure>;
+
+    fn ask_coin(&self, outpoint: &OutPoint, deadline: &Deadline) -> Result<CoinStatus, Failure>;
+
+    fn ask_tip(&self, deadline: &Deadline) -> Result<ChainTip, Failure>;
 }
 
-/// The last block of a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ChainTip {
-    /// Its height.
-    pub height: u32,
-    /// The median of the times of the last eleven blocks, in seconds since 1970 (BIP-113): what lock times by time are
-    /// compared with.
-    pub median_time: u32,
+/// One question within the backend's time limit, with the answer for a [`ChainObserver`].
+fn within<B: Backend, R>(
+    backend: &B,
+    question: impl FnOnce(&Deadline) -> Result<R, Failure>,
+) -> Result<R, ChainError> {
+    question(&Deadline::after(backend.time_limit()))
+        .map_err(|failure| ChainError { reason: failure.told_by(&backend.named()) })
+}
+
+impl<B: Backend> Source for B {
+    fn broadcast(&self, transaction: &SignedTransaction) -> BroadcastAnswer {
+        self.send(transaction, &Deadline::after(self.time_limit()))
+    }
+
+    fn name(&self) -> String {
+        self.named()
+    }
+}
+
+impl<B: Backend> Broadcaster for B {
+    fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
+        outcome(self.broadcast(transaction))
+    }
+}
+
+impl<B: Backend> ChainObserver for B {
+    fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
+        within(self, |deadline| self.look(query, deadline))
+    }
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
+        within(self, |deadline| self.ask_coin(outpoint, deadline).map(Some))
+    }
+
+    fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
+        within(self, |deadline| self.ask_tip(deadline).map(Some))
+    }
 }
 
 /// The answer for a [`Broadcaster`], which has fewer words.
@@ -150,11 +173,6 @@ fn unanswered(name: &str, failure: &Failure) -> BroadcastAnswer {
     }
 }
 
-/// A failure for a [`ChainObserver`].
-pub(super) fn failed(name: &str, failure: &Failure) -> ChainError {
-    ChainError { reason: failure.told_by(name) }
-}
-
 /// Reads a transaction that is nothing but that.
 pub(super) fn decode(bytes: &[u8]) -> Option<Transaction> {
     encode::deserialize(bytes).ok()
@@ -192,12 +210,4 @@ pub(super) fn number(value: &serde_json::Value) -> Option<u32> {
 /// What a server says for people.
 pub(super) fn said(status: u16, body: &[u8]) -> String {
     format!("HTTP status {status}: {}", shown(&String::from_utf8_lossy(body)))
-}
-
-/// One attempt within a time limit.
-pub(super) fn within<R>(
-    limit: std::time::Duration,
-    question: impl FnOnce(&Deadline) -> Result<R, Failure>,
-) -> Result<R, Failure> {
-    question(&Deadline::after(limit))
 }

@@ -7,11 +7,12 @@ use std::ffi::{CStr, c_char};
 use std::mem::size_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::enums::Enumeration;
+use super::enums::{Enumeration, musig_join};
 use super::error::musig_error;
 use super::failure::{Failure, Outcome};
 use super::handle::into_handle;
 use super::status::{musig_status, musig_status_code};
+use crate::protocol::consent::JoinOptions;
 use crate::types::{SessionId, SignerKey};
 
 /// Runs the body of a fallible function: no panic leaves it, and the error is always written.
@@ -224,6 +225,12 @@ pub(super) fn flag(number: i32, name: &str) -> Outcome<bool> {
         1 => Ok(true),
         _ => Err(none_of(number, name)),
     }
+}
+
+/// The options of a consent, from combined values of `musig_join`.
+pub(super) fn join_options(flags: u32) -> Outcome<JoinOptions> {
+    musig_join::options(flags)
+        .ok_or_else(|| Failure::invalid(format!("flags is {flags}; combine values of musig_join")))
 }
 
 /// One of an enumeration's values, by its number.

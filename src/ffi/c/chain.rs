@@ -4,9 +4,10 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use super::callback::UserData;
-use super::enums::{Enumeration, musig_chain_state, musig_submit};
+use super::enums::{Enumeration, musig_chain_state, musig_coin_state, musig_submit};
 use crate::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, CoinStatus, OutPoint, SignedTransaction,
+    SubmitOutcome,
 };
 use crate::types::Txid;
 
@@ -73,6 +74,17 @@ pub struct musig_chain_answer {
     pub conflict_txid: [u8; 32],
 }
 
+/// What a chain observer says of an output, zeroed before the call.
+#[repr(C)]
+pub struct musig_coin_answer {
+    /// sizeof this structure in the calling library.
+    pub struct_size: u32,
+    /// A musig_coin_state.
+    pub state: i32,
+    /// Confirmations of an unspent output; 1 for the latest block.
+    pub confirmations: u32,
+}
+
 /// The callbacks of a chain observer. They run on a thread of the library, one call at a time. They may block; after
 /// 30 s the answer is discarded. No exception may leave them.
 #[repr(C)]
@@ -86,6 +98,15 @@ pub struct musig_chain_observer {
             user_data: *mut c_void,
             query: *const musig_chain_query,
             answer: *mut musig_chain_answer,
+        ) -> i32,
+    >,
+    /// Fills answer for an output, before this node consents to a transaction that spends it, and returns 0, or returns
+    /// another value if the Bitcoin backend cannot be reached. NULL: the observer cannot tell.
+    pub coin: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            outpoint: *const musig_outpoint,
+            answer: *mut musig_coin_answer,
         ) -> i32,
     >,
 }
@@ -170,6 +191,29 @@ impl ChainObserver for ForeignObserver {
             Some(SEEN) => Ok(ChainStatus::Seen),
             Some(CONFIRMED) => Ok(ChainStatus::Confirmed { height: answer.height, confirmations }),
             Some(CONFLICT) => Ok(ChainStatus::Conflict { txid: Txid(answer.conflict_txid), confirmations }),
+            None => Err(unreachable(format!("the callback answered the state {}", answer.state))),
+        }
+    }
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
+        let Some(coin) = self.table.coin else { return Ok(None) };
+        let asked = musig_outpoint { txid: outpoint.txid.0, vout: outpoint.vout };
+        let mut answer = musig_coin_answer {
+            struct_size: size_of::<musig_coin_answer>() as u32,
+            state: 0,
+            confirmations: 0,
+        };
+        // SAFETY: both structures are valid for the call.
+        let result = unsafe { coin(self.data.pointer(), &asked, &mut answer) };
+        if result != 0 {
+            return Err(unreachable(format!("the callback returned {result}")));
+        }
+        use musig_coin_state::*;
+        match musig_coin_state::of_number(answer.state) {
+            Some(UNKNOWN) => Ok(Some(CoinStatus::Unknown)),
+            Some(UNSPENT) => Ok(Some(CoinStatus::Unspent { confirmations: answer.confirmations.max(1) })),
+            Some(IN_MEMPOOL) => Ok(Some(CoinStatus::InMempool)),
+            Some(SPENT) => Ok(Some(CoinStatus::Spent)),
             None => Err(unreachable(format!("the callback answered the state {}", answer.state))),
         }
     }

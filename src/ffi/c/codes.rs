@@ -5,8 +5,10 @@ use std::time::Duration;
 use std::{fmt::Write, fs};
 
 use super::failure::Failure;
-use crate::error::{ElectionError, Error, InvalidKey, ProposalError, SignerError, StoreError, WireError};
-use crate::types::{SessionId, SignerKey, UnixMillis};
+use crate::error::{
+    ConsentError, ElectionError, Error, InvalidKey, ProposalError, SignerError, StoreError, WireError,
+};
+use crate::types::{OutPoint, SessionId, SignerKey, Txid, UnixMillis};
 
 /// Lists values of an enum, each with its name; one that is left out does not compile.
 macro_rules! each {
@@ -27,6 +29,7 @@ pub(super) fn all() -> Vec<(String, Error)> {
     let session = SessionId([1; 32]);
     let key = "02f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9";
     let key: SignerKey = key.parse().expect("a point");
+    let coin = OutPoint { txid: Txid([2; 32]), vout: 0 };
     let (text, path) = (String::new, String::new);
     let mut all = Vec::new();
     let mut add = |group: &str, name: &str, error: Error| all.push((format!("{group}::{name}"), error));
@@ -48,6 +51,12 @@ pub(super) fn all() -> Vec<(String, Error)> {
     ) {
         add("WireError", name, error.into());
     }
+    for (name, error) in each!(ConsentError:
+        UnverifiedInput { input: 0 }, MissingCoin { input: 0, coin: coin, spent: true },
+        CoinsNotKnown { reason: text() },
+    ) {
+        add("ConsentError", name, error.into());
+    }
     for (name, error) in each!(SignerError:
         Locked, WrongSecret { expected: key }, InvalidSecret, NonceGone, Mismatch(""), NoRandomness,
         InvalidPartial, Other(text()),
@@ -65,14 +74,15 @@ pub(super) fn all() -> Vec<(String, Error)> {
         add("ElectionError", name, error.into());
     }
     for (name, error) in each!(Error:
-        Proposal(ProposalError::NotASigner), Wire(WireError::Malformed("")), Signer(SignerError::Locked),
+        Proposal(ProposalError::NotASigner), Wire(WireError::Malformed("")), Consent(ConsentError::UnverifiedInput { input: 0 }),
+        Signer(SignerError::Locked),
         Store(StoreError::Suspended), Election(ElectionError::NoSigners), UnknownSession(session),
         SessionExists(session), WrongState { session: session, state: "", hint: "" },
         Limit { what: "", limit: 0, hint: "" }, Config(text()), Network(text()), NodeStopped, Suspended,
         ConsumerExists, WouldDeadlock, Forked, Internal(text()),
     ) {
         // What is inside of the others is listed above.
-        let group = ["Proposal", "Wire", "Signer", "Store", "Election"];
+        let group = ["Proposal", "Wire", "Consent", "Signer", "Store", "Election"];
         if !group.contains(&name) {
             add("Error", name, error);
         }

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use crate::net::DhtMode;
+use crate::protocol::consent::JoinOptions;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{KeyOrder, SighashType};
 use crate::protocol::status::Phase;
@@ -359,6 +360,53 @@ pub enum musig_chain_state {
 }
 
 enumeration!(musig_chain_state { UNKNOWN, SEEN, CONFIRMED, CONFLICT });
+
+/// The state of an output on the chain.
+/// cbindgen:rename-all=prefix:MUSIG_COIN_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_coin_state {
+    /// The output is not known. Without an index of transactions a backend cannot tell one that was spent in a block
+    /// from one that never was.
+    UNKNOWN = 0,
+    /// The output is in a block and spent by nothing, not even in the mempool: set confirmations.
+    UNSPENT = 1,
+    /// The output's transaction is in the mempool, and nothing there spends it.
+    IN_MEMPOOL = 2,
+    /// A transaction in a block or in the mempool spends the output.
+    SPENT = 3,
+}
+
+enumeration!(musig_coin_state { UNKNOWN, UNSPENT, IN_MEMPOOL, SPENT });
+
+/// The word of the application when it joins, or creates, one session: values to be combined. Without it the node
+/// consents to a transaction with failover only if the signatures alone complete it, as far as the node can find out.
+/// cbindgen:rename-all=prefix:MUSIG_JOIN_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_join {
+    /// Inputs that the session does not sign may have witnesses that this node cannot verify: all but P2WPKH and the key
+    /// path of P2TR. If such a witness is invalid, the signatures complete nothing, and whoever can replace it decides
+    /// when.
+    ALLOW_UNVERIFIED_INPUTS = 1,
+    /// Inputs may spend coins that the chain observer calls spent or unknown, or could not be asked about. Of a coin that
+    /// is not there, whoever holds back its transaction decides when.
+    ALLOW_MISSING_COINS = 2,
+}
+
+enumeration!(musig_join { ALLOW_UNVERIFIED_INPUTS, ALLOW_MISSING_COINS });
+
+impl musig_join {
+    /// The options of combined values; `None` if one of them is unknown.
+    pub(super) fn options(values: u32) -> Option<JoinOptions> {
+        let known = Self::ALL.iter().fold(0, |all, value| all | *value as u32);
+        let has = |value: Self| values & value as u32 != 0;
+        (values & !known == 0).then(|| JoinOptions {
+            allow_unverified_inputs: has(Self::ALLOW_UNVERIFIED_INPUTS),
+            allow_missing_coins: has(Self::ALLOW_MISSING_COINS),
+        })
+    }
+}
 
 /// The level of a log line.
 /// cbindgen:rename-all=prefix:MUSIG_LOG_

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::status::musig_status_code;
 use super::words::for_c;
-use crate::error::{Error, ProposalError, SignerError, StoreError};
+use crate::error::{ConsentError, Error, ProposalError, SignerError, StoreError};
 
 /// A failed call: its status and its message.
 #[derive(Debug)]
@@ -40,6 +40,9 @@ impl From<Error> for Failure {
             Error::Proposal(ProposalError::Key { .. } | ProposalError::ParticipantKey { .. }) => INVALID_KEY,
             Error::Proposal(_) => PROPOSAL,
             Error::Wire(_) => WIRE,
+            Error::Consent(ConsentError::UnverifiedInput { .. }) => UNVERIFIED_INPUT,
+            Error::Consent(ConsentError::MissingCoin { .. }) => MISSING_COIN,
+            Error::Consent(ConsentError::CoinsNotKnown { .. }) => COINS_NOT_KNOWN,
             Error::Signer(SignerError::Locked) => SIGNER_LOCKED,
             Error::Signer(SignerError::WrongSecret { .. } | SignerError::InvalidSecret) => WRONG_SECRET,
             Error::Signer(_) => SIGNER,
@@ -87,6 +90,12 @@ fn message(error: &Error) -> String {
         Error::Signer(SignerError::Locked) => {
             "the signer is locked; call musig_signer_unlock with its secret key".into()
         }
+        Error::Consent(error) => [
+            ("allow_unverified_inputs", "MUSIG_JOIN_ALLOW_UNVERIFIED_INPUTS"),
+            ("allow_missing_coins", "MUSIG_JOIN_ALLOW_MISSING_COINS"),
+        ]
+        .iter()
+        .fold(error.to_string(), |text, (option, flag)| text.replace(option, flag)),
         // Text of the system, of a peer or of a foreign signer is not changed.
         Error::Store(StoreError::Suspended) => for_c(&error.to_string()),
         Error::Signer(SignerError::Other(_)) | Error::Store(_) | Error::Network(_) | Error::Internal(_) => {

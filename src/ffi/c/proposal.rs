@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::boundary::{choice, fixed, flag, session_id, signer_keys, total};
+use super::boundary::{choice, fixed, flag, join_options, session_id, signer_keys, total};
 use super::enums::{musig_election_method, musig_key_order, musig_sighash, musig_tiers};
 use super::error::musig_error;
 use super::failure::{Failure, Outcome};
@@ -291,6 +291,27 @@ pub unsafe extern "C" fn musig_proposal_set_replaces(
     fallible!(error, {
         let (proposal, id) = (get!(proposal), array!(id, 32));
         proposal.lock().replaces = Some(session_id(id));
+        Ok(())
+    })
+}
+
+/// Sets what this node's own consent covers, which is part of the proposal.
+///
+/// It is no term of the session: every other signer's application gives its own consent.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for other flags.
+/// In:      proposal: the proposal.
+///          flags: values of musig_join, combined; 0 for none.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_proposal_set_consent(
+    proposal: *const musig_proposal,
+    flags: u32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (proposal, options) = (get!(proposal), join_options(flags)?);
+        proposal.lock().consent = options;
         Ok(())
     })
 }

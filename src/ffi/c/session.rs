@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::mem::ManuallyDrop;
 
-use super::boundary::fixed;
+use super::boundary::{fixed, join_options};
 use super::bytes::musig_bytes;
 use super::election::musig_election;
 use super::error::musig_error;
@@ -65,9 +65,10 @@ pub unsafe extern "C" fn musig_session_id(
 /// Reopens a closed session.
 ///
 /// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
-///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+///          MUSIG_STATUS_UNVERIFIED_INPUT, MUSIG_STATUS_MISSING_COIN and MUSIG_STATUS_COINS_NOT_KNOWN, after which
+///          musig_session_join_with can still consent; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
 /// In:      session: the session.
-/// Blocks:  for one commit.
+/// Blocks:  for one commit, and for the coin callback of the chain observer, at most 30 s.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_session_join(
@@ -75,6 +76,26 @@ pub unsafe extern "C" fn musig_session_join(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, { Ok(get!(session).session()?.join().wait()?) })
+}
+
+/// Joins a session as musig_session_join does, with the application's word on what the node cannot find out itself.
+///
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_INVALID_ARGUMENT for other flags; statuses of
+///          musig_session_join.
+/// In:      session: the session.
+///          flags: values of musig_join, combined; 0 for none.
+/// Blocks:  as musig_session_join does.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_join_with(
+    session: *const musig_session,
+    flags: u32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, options) = (get!(session), join_options(flags)?);
+        Ok(session.session()?.join_with(options).wait()?)
+    })
 }
 
 /// Declines a session, which ends it for all signers.

@@ -79,6 +79,12 @@ pub enum musig_status_code {
     NOT_LOCAL = 211,
     /// The signer has lost the secret nonces of this attempt; the session continues with a new attempt.
     NONCE_GONE = 212,
+    /// An input that the session does not sign has a witness that cannot be verified here.
+    UNVERIFIED_INPUT = 213,
+    /// A coin that the transaction spends is spent already, or is not known to the Bitcoin backend.
+    MISSING_COIN = 214,
+    /// The chain observer could not say whether the transaction's coins exist.
+    COINS_NOT_KNOWN = 215,
     /// The store could not be read or written.
     STORE = 300,
     /// The store is open in another node.
@@ -133,6 +139,9 @@ enumeration!(musig_status_code {
     WRONG_SECRET,
     NOT_LOCAL,
     NONCE_GONE,
+    UNVERIFIED_INPUT,
+    MISSING_COIN,
+    COINS_NOT_KNOWN,
     STORE,
     STORE_IN_USE,
     STORE_SCHEMA,
@@ -187,6 +196,9 @@ pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
         WRONG_SECRET => c"wrong secret",
         NOT_LOCAL => c"the signer is not local",
         NONCE_GONE => c"nonces lost",
+        UNVERIFIED_INPUT => c"unverified input",
+        MISSING_COIN => c"missing coin",
+        COINS_NOT_KNOWN => c"coins not known",
         STORE => c"store failure",
         STORE_IN_USE => c"the store is in use",
         STORE_SCHEMA => c"store schema mismatch",

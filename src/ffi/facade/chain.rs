@@ -6,7 +6,7 @@ use super::error::MusigError;
 use super::live::{InUse, Live};
 use crate::chain;
 use crate::types::{ChainError, SignedTransaction, Txid};
-pub use crate::types::{ChainQuery, ChainStatus, OutPoint, SubmitOutcome};
+pub use crate::types::{ChainQuery, ChainStatus, CoinStatus, OutPoint, SubmitOutcome};
 
 /// Interface to a Bitcoin backend (node or API) that submits transactions. Called on a thread of its own, one call at a
 /// time; it may block.
@@ -23,6 +23,10 @@ pub trait Broadcaster: Send + Sync {
 pub trait ChainObserver: Send + Sync {
     /// Looks a transaction up. Any error means that the Bitcoin backend cannot be reached; this call is repeated.
     fn status(&self, query: ChainQuery) -> Result<ChainStatus, MusigError>;
+
+    /// Looks an output up, before this node consents to a transaction that spends it. None: this observer cannot tell.
+    /// Any error means that the Bitcoin backend cannot be reached.
+    fn coin(&self, outpoint: OutPoint) -> Result<Option<CoinStatus>, MusigError>;
 }
 
 /// Outcome of a submission.
@@ -79,6 +83,23 @@ pub enum ChainStatus {
     },
 }
 
+/// State of an output on the chain.
+#[uniffi::remote(Enum)]
+pub enum CoinStatus {
+    /// The output is in a block and spent by nothing, not even in the mempool.
+    Unspent {
+        /// Confirmations, at least 1: the block itself counts.
+        confirmations: u32,
+    },
+    /// The output's transaction is in the mempool, and nothing there spends it.
+    InMempool,
+    /// A transaction in a block or in the mempool spends the output.
+    Spent,
+    /// The output is not known. Without an index of transactions a backend cannot tell one that was spent in a block
+    /// from one that never was.
+    Unknown,
+}
+
 fn unreachable(error: MusigError) -> ChainError {
     ChainError { reason: error.to_string() }
 }
@@ -116,5 +137,9 @@ impl ForeignObserver {
 impl chain::ChainObserver for ForeignObserver {
     fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
         self.object.status(query.clone()).map_err(unreachable)
+    }
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
+        self.object.coin(*outpoint).map_err(unreachable)
     }
 }

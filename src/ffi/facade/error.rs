@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use uniffi::UnexpectedUniFFICallbackError;
 
 use super::values::{SignerIndex, moment, number};
-use crate::error::{ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
-use crate::types::{SessionId, SignerKey};
+use crate::error::{ConsentError, ElectionError, Error, ProposalError, SignerError, StoreError, WireError};
+use crate::types::{OutPoint, SessionId, SignerKey};
 
 /// Error of an operation, which changed no state.
 #[derive(Clone, Debug, thiserror::Error, uniffi::Error)]
@@ -30,6 +30,14 @@ pub enum MusigError {
     /// The bytes are malformed, exceed a limit, or fail verification.
     #[error("{reason}")]
     InputRefused {
+        /// Message for people.
+        reason: String,
+    },
+    /// Consent was refused because of what the signatures would be worth.
+    #[error("{reason}")]
+    ConsentRefused {
+        /// The problem, with its data.
+        problem: ConsentProblem,
         /// Message for people.
         reason: String,
     },
@@ -271,6 +279,29 @@ pub enum ProposalProblem {
     Other,
 }
 
+/// Reason for which consent was refused.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum ConsentProblem {
+    /// An input that the session does not sign has a witness that cannot be verified here.
+    UnverifiedInput {
+        /// The input's index.
+        input: u32,
+    },
+    /// A coin that the transaction spends is spent already, or is not known to the Bitcoin backend.
+    MissingCoin {
+        /// The input's index.
+        input: u32,
+        /// The coin.
+        coin: OutPoint,
+        /// Whether it is spent, and not unknown.
+        spent: bool,
+    },
+    /// The chain observer could not say whether the transaction's coins exist.
+    CoinsNotKnown,
+    /// Any other problem.
+    Other,
+}
+
 /// Fault of a signer that failed.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum SignerProblem {
@@ -370,6 +401,16 @@ impl From<ProposalError> for ProposalProblem {
     }
 }
 
+impl From<ConsentError> for ConsentProblem {
+    fn from(error: ConsentError) -> Self {
+        match error {
+            ConsentError::UnverifiedInput { input } => Self::UnverifiedInput { input },
+            ConsentError::MissingCoin { input, coin, spent } => Self::MissingCoin { input, coin, spent },
+            ConsentError::CoinsNotKnown { .. } => Self::CoinsNotKnown,
+        }
+    }
+}
+
 impl From<SignerError> for SignerProblem {
     fn from(error: SignerError) -> Self {
         match error {
@@ -435,6 +476,7 @@ impl From<Error> for MusigError {
         match error {
             Error::Proposal(error) => error.into(),
             Error::Wire(error) => error.into(),
+            Error::Consent(error) => Self::ConsentRefused { problem: error.into(), reason },
             Error::Signer(error) => error.into(),
             Error::Store(error) => Self::StoreFailed { problem: error.into(), reason },
             Error::Election(error) => error.into(),

@@ -29,9 +29,11 @@ mod signer;
 mod status;
 mod values;
 
-pub use self::chain::{Broadcaster, ChainObserver, ChainQuery, ChainStatus, OutPoint, SubmitOutcome};
+pub use self::chain::{
+    Broadcaster, ChainObserver, ChainQuery, ChainStatus, CoinStatus, OutPoint, SubmitOutcome,
+};
 pub use self::election::{Election, ElectionMethod, backup_after, elect, verify_election};
-pub use self::error::{MusigError, ProposalProblem, SignerProblem, StoreProblem};
+pub use self::error::{ConsentProblem, MusigError, ProposalProblem, SignerProblem, StoreProblem};
 pub use self::event::{Depth, Event, NodeEvent};
 pub use self::keys::{
     Derivation, KeyOrigin, KeySet, Network, Participant, Taproot, address, aggregate_key, final_key, key_set,
@@ -42,7 +44,7 @@ pub use self::live::live_objects;
 pub use self::log::{LogLevel, LogRecord, LogSink};
 pub use self::node::{DhtMode, Metrics, Node, NodeConfig, RuntimeProfile, StoreChoice, library_version};
 pub use self::proposal::{Culprit, Proposal, ProposalMessage, decode_proposal, verify_proof};
-pub use self::request::{KeyDerivation, Message, SessionContent, SessionRequest};
+pub use self::request::{JoinOptions, KeyDerivation, Message, SessionContent, SessionRequest};
 pub use self::session::Session;
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer, SignerChoice};
 pub use self::status::{Evidence, FailoverStatus, Phase, SessionStatus};

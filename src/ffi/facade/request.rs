@@ -7,6 +7,7 @@ use super::error::MusigError;
 use super::keys::{Derivation, KeySet};
 use super::values::{FailoverPolicy, KeyOrder, SighashType, SpentOutput, array};
 use crate::node;
+pub use crate::protocol::consent::JoinOptions;
 use crate::protocol::proposal as core;
 use crate::types::{SessionId, SignerKey};
 
@@ -86,6 +87,24 @@ pub struct SessionRequest {
     /// An older session whose transaction this one replaces: a fee bump.
     #[uniffi(default = None)]
     pub replaces: Option<SessionId>,
+    /// What this node's own consent covers, which is part of the proposal. Nothing beyond it by default.
+    #[uniffi(default = None)]
+    pub consent: Option<JoinOptions>,
+}
+
+/// Word of the application when it joins, or creates, one session. Without it the node consents to a transaction with
+/// failover only if the signatures alone complete it, as far as the node can find out.
+#[uniffi::remote(Record)]
+pub struct JoinOptions {
+    /// Whether inputs that the session does not sign may have witnesses that this node cannot verify: all but P2WPKH and
+    /// the key path of P2TR. If such a witness is invalid, the signatures complete nothing, and whoever can replace it
+    /// decides when.
+    #[uniffi(default = false)]
+    pub allow_unverified_inputs: bool,
+    /// Whether inputs may spend coins that the chain observer calls spent or unknown, or could not be asked about. Of a
+    /// coin that is not there, whoever holds back its transaction decides when.
+    #[uniffi(default = false)]
+    pub allow_missing_coins: bool,
 }
 
 impl TryFrom<Message> for core::Message {
@@ -132,6 +151,9 @@ impl TryFrom<SessionRequest> for node::SessionRequest {
         }
         if let Some(session) = request.replaces {
             made = made.replaces(session);
+        }
+        if let Some(options) = request.consent {
+            made = made.consent(options);
         }
         Ok(made)
     }

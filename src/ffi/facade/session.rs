@@ -6,6 +6,7 @@ use super::election::Election;
 use super::error::MusigError;
 use super::live::Live;
 use super::proposal::Proposal;
+use super::request::JoinOptions;
 use super::status::SessionStatus;
 use super::values::{SignerIndex, indices, signature_bytes};
 use crate::node;
@@ -32,9 +33,11 @@ impl Session {
         self.session.id()
     }
 
-    /// Consents to the proposal: this node will sign. Reopens a closed session. Returns once that is on the disk.
-    pub async fn join(&self) -> Result<(), MusigError> {
-        Ok(self.session.join().await?)
+    /// Consents to the proposal: this node will sign. Reopens a closed session. Returns once that is on the disk. The
+    /// options are the application's word on what the node cannot find out itself.
+    #[uniffi::method(default(options = None))]
+    pub async fn join(&self, options: Option<JoinOptions>) -> Result<(), MusigError> {
+        Ok(self.session.join_with(options.unwrap_or_default()).await?)
     }
 
     /// Declines the proposal, which ends the session for all signers. The reason has at most 256 bytes.

@@ -3,23 +3,52 @@
 use std::collections::HashSet;
 
 use super::Engine;
+use super::consents::Waiting;
 use super::session_table::Slot;
-use crate::error::{Error, ProposalError};
-use crate::protocol::RequestId;
+use crate::error::{ConsentError, Error, ProposalError};
+use crate::protocol::consent::{JoinOptions, check_coins};
 use crate::protocol::election::Election;
 use crate::protocol::event::DurableKind;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::Session;
 use crate::protocol::status::SessionStatus;
 use crate::protocol::wire::Certificate;
-use crate::types::{SessionId, SignedTransaction, SignerKey, Time, Txid};
+use crate::protocol::{Output, RequestId, Waits};
+use crate::types::{CoinStatus, OutPoint, SessionId, SignedTransaction, SignerKey, Time, Txid};
 
 /// Each request is answered by one `Output::Done`, unless it fails at once.
 impl Engine {
-    /// Proposes a session. This node's consent is part of it.
+    /// Proposes a session, without a word of the application beyond that. This node's consent is part of it.
     pub fn create(&mut self, proposal: Proposal, request: RequestId, now: Time) -> Result<SessionId, Error> {
+        self.create_with(proposal, JoinOptions::default(), request, now)
+    }
+
+    /// Proposes a session. This node's consent is part of it, under the same conditions as for
+    /// [`Engine::join_with`].
+    pub fn create_with(
+        &mut self,
+        proposal: Proposal,
+        options: JoinOptions,
+        request: RequestId,
+        now: Time,
+    ) -> Result<SessionId, Error> {
         let id = proposal.id();
-        if self.sessions.contains(&id) {
+        let session = self.begin(proposal.clone(), now)?;
+        self.check_inputs(&proposal, options)?;
+        if let Some(coins) = self.coins_to_ask_for(&session, options)? {
+            self.ask_for_coins(id, Some(proposal), coins, request);
+            return Ok(id);
+        }
+        self.insert(session);
+        self.with_session(&id, now, |session, context| session.propose(request, context));
+        Ok(id)
+    }
+
+    /// A session of this node's own proposal, with nothing in it.
+    fn begin(&mut self, proposal: Proposal, now: Time) -> Result<Session, Error> {
+        let id = proposal.id();
+        if self.sessions.contains(&id) || self.consents.creates(&id) {
             return Err(Error::SessionExists(id));
         }
         if proposal.signers.get(proposal.proposer) != Some(&self.own) {
@@ -27,15 +56,113 @@ impl Engine {
         }
         self.check_expiry(&proposal, now)?;
         self.check_room()?;
-        let session = self.new_session(proposal, now)?;
-        self.insert(session);
-        self.with_session(&id, now, |session, context| session.propose(request, context));
-        Ok(id)
+        self.new_session(proposal, now)
     }
 
-    /// Consents to a proposal, or opens a closed session again.
+    /// Consents to a proposal, or opens a closed session again, without a word of the application beyond that.
     pub fn join(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
+        self.join_with(id, JoinOptions::default(), request, now)
+    }
+
+    /// Consents to a proposal, or opens a closed session again. Where failover is on and there is an observer, that is
+    /// asked for the transaction's coins first.
+    pub fn join_with(
+        &mut self,
+        id: &SessionId,
+        options: JoinOptions,
+        request: RequestId,
+        now: Time,
+    ) -> Result<(), Error> {
+        // What this node consented to before is neither asked for nor refused again.
+        let asked = match self.view(id) {
+            Some(session) if !session.joined() && session.certificate().is_none() => {
+                session.may_join(now)?;
+                self.check_inputs(session.proposal(), options)?;
+                self.coins_to_ask_for(&session, options)?
+            }
+            _ => None,
+        };
+        if let Some(coins) = asked {
+            self.ask_for_coins(*id, None, coins, request);
+            return Ok(());
+        }
         self.known(id, now, |session, context| session.join(request, context))
+    }
+
+    /// The observer answered an [`Output::Coins`]: a state for each output, `None` for what it cannot tell; or why it
+    /// could not be asked.
+    pub fn coins(&mut self, request: RequestId, answer: Result<Vec<Option<CoinStatus>>, String>, now: Time) {
+        let Some(waiting) = self.consents.take(request) else { return };
+        let id = waiting.session;
+        let result = check_coins(&waiting.coins, answer).map_err(Error::from).and_then(|()| {
+            let Some(proposal) = waiting.own else {
+                return self.known(&id, now, |session, context| session.join(request, context));
+            };
+            let session = self.begin(proposal, now)?;
+            self.insert(session);
+            self.with_session(&id, now, |session, context| session.propose(request, context));
+            Ok(())
+        });
+        if let Err(error) = result {
+            let (result, waits) = (Err(error), Waits::Never);
+            self.host.outputs.push_back(Output::Done { session: id, request, result, waits });
+        }
+    }
+
+    /// Refuses inputs of others that this node cannot verify, where the signatures alone are to complete the transaction.
+    fn check_inputs(&self, proposal: &Proposal, options: JoinOptions) -> Result<(), ConsentError> {
+        if !proposal.failover.enabled
+            || options.allow_unverified_inputs
+            || mutation::on(Mutation::UnverifiedInputsJoined)
+        {
+            return Ok(());
+        }
+        match self.host.codec.unverified(proposal).first() {
+            Some(input) => Err(ConsentError::UnverifiedInput { input: *input }),
+            None => Ok(()),
+        }
+    }
+
+    /// The coins of which the observer is asked before this node consents, each with its input's index.
+    ///
+    /// What this node asked about before, when it consented to a session that this one replaces, is not asked again: that
+    /// session's transaction may spend it by now.
+    fn coins_to_ask_for(
+        &self,
+        session: &Session,
+        options: JoinOptions,
+    ) -> Result<Option<Vec<(u32, OutPoint)>>, Error> {
+        if !self.host.settings.observer || !session.proposal().failover.enabled || options.allow_missing_coins
+        {
+            return Ok(None);
+        }
+        let Some(spends) = session.spends() else { return Ok(None) };
+        let (mut known, mut older) = (HashSet::new(), session.proposal().replaces);
+        while let Some(replaced) = older.and_then(|id| self.view(&id)) {
+            if replaced.joined() {
+                known.extend(replaced.spends().into_iter().flatten().copied());
+            }
+            older = replaced.proposal().replaces;
+        }
+        let coins: Vec<_> =
+            (0..).zip(spends.iter().copied()).filter(|(_, coin)| !known.contains(coin)).collect();
+        let (limit, hint) = (self.host.settings.max_sessions, "wait for their answers");
+        if self.consents.len() >= limit {
+            return Err(Error::Limit { what: "consents that wait for the chain observer", limit, hint });
+        }
+        Ok(Some(coins).filter(|coins| !coins.is_empty()))
+    }
+
+    fn ask_for_coins(
+        &mut self,
+        session: SessionId,
+        own: Option<Proposal>,
+        coins: Vec<(u32, OutPoint)>,
+        request: RequestId,
+    ) {
+        let asked = coins.iter().map(|(_, coin)| *coin).collect();
+        self.consents.wait(request, Waiting { session, own, coins });
+        self.host.outputs.push_back(Output::Coins { session, request, coins: asked });
     }
 
     /// Refuses a proposal. Ends the session for everybody, since it needs all signers.
@@ -95,8 +222,11 @@ impl Engine {
         self.known(id, now, |session, context| session.broadcast_now(request, context))
     }
 
-    /// The application handled a durable event.
+    /// The application handled a durable event. That it handled a proposal is not stored before its answer is.
     pub fn acknowledge(&mut self, id: &SessionId, kind: DurableKind, now: Time) {
+        if kind == DurableKind::Proposed && self.consents.waits_for(id) {
+            return;
+        }
         self.with_session(id, now, |session, _| session.acknowledge(kind));
     }
 

@@ -1,6 +1,7 @@
 //! All sessions of one node: routing, limits, timers.
 
 mod application;
+mod consents;
 mod host;
 mod network;
 mod purged;
@@ -11,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::consents::Consents;
 use self::host::Host;
 use self::purged::Purged;
 use self::session_index::SessionIndex;
@@ -77,6 +79,8 @@ pub struct Engine {
     set_aside: HashSet<SessionId>,
     /// Sessions that name an older one, by the older one's id.
     replacing: HashMap<SessionId, Vec<SessionId>>,
+    /// Consents that wait for the observer.
+    consents: Consents,
     refused: Refused,
 }
 
@@ -98,6 +102,7 @@ impl Engine {
             purged: Purged::default(),
             set_aside: HashSet::new(),
             replacing: HashMap::new(),
+            consents: Consents::default(),
             refused: Refused::default(),
         }
     }

@@ -50,7 +50,7 @@ use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, RequestId, SessionChange, StoredSession, Ticket, Waits};
 use crate::types::{
-    ChainQuery, ChainStatus, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Time, Txid,
+    ChainQuery, ChainStatus, OutPoint, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Time, Txid,
 };
 
 /// A session and its parts.
@@ -214,6 +214,11 @@ impl Session {
     /// Who proposes it.
     pub fn proposer_key(&self) -> SignerKey {
         self.agreement.proposal.signers[self.agreement.proposal.proposer]
+    }
+
+    /// What its transaction spends, if it has one.
+    pub fn spends(&self) -> Option<&[OutPoint]> {
+        self.agreement.transaction.as_ref().map(|transaction| transaction.spends.as_slice())
     }
 
     pub fn election(&self) -> &Election {
@@ -811,8 +816,8 @@ impl Session {
         self.sign(Purpose::Proposal, content, context);
     }
 
-    /// Consents. A closed session is opened again.
-    pub fn join(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
+    /// Refuses to join what has ended.
+    pub fn may_join(&self, now: Time) -> Result<(), Error> {
         if let Some(ending) = self.stored.ending.filter(|_| self.broadcast.is_none()) {
             let (state, hint) = match ending {
                 Ending::Failed => ("failed", "propose a new one, without the culprit"),
@@ -822,10 +827,13 @@ impl Session {
             };
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
-        self.agreement
-            .proposal
-            .check_expiry(context.now.wall)
-            .or_else(|error| if self.broadcast.is_some() { Ok(()) } else { Err(error) })?;
+        let not_expired = self.agreement.proposal.check_expiry(now.wall);
+        if self.broadcast.is_none() { Ok(not_expired?) } else { Ok(()) }
+    }
+
+    /// Consents. A closed session is opened again.
+    pub fn join(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
+        self.may_join(context.now)?;
         if self.stored.closed {
             self.stored.closed = false;
             self.outbox.state_changes(true);

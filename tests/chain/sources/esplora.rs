@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::Transaction;
 use bitcoin::consensus::serialize;
-use libmusig::chain::sources::{ChainTip, CoinStatus, Esplora, Source, SourceOptions};
+use libmusig::chain::sources::{ChainTip, CoinStatus, Esplora, SourceOptions};
 use libmusig::chain::{Broadcaster, ChainError, ChainObserver};
 use libmusig::chain::{ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome};
 use libmusig::protocol::proposal::SighashType;
@@ -308,12 +308,12 @@ fn coins_and_the_tip() {
         _ => http(404, "Transaction not found"),
     });
     let coin = |byte, vout| esplora.coin(&OutPoint { txid: Txid([byte; 32]), vout });
-    assert_eq!(esplora.tip(), Ok(ChainTip { height: 150, median_time: 1_700_000_000 }));
-    assert_eq!(coin(1, 0), Ok(CoinStatus::Unspent { confirmations: 10 }));
-    assert_eq!(coin(1, 1), Ok(CoinStatus::Spent));
-    assert_eq!(coin(1, 2), Ok(CoinStatus::Unknown));
-    assert_eq!(coin(2, 0), Ok(CoinStatus::InMempool));
-    assert_eq!(coin(3, 0), Ok(CoinStatus::Unknown));
+    assert_eq!(esplora.tip(), Ok(Some(ChainTip { height: 150, median_time: 1_700_000_000 })));
+    assert_eq!(coin(1, 0), Ok(Some(CoinStatus::Unspent { confirmations: 10 })));
+    assert_eq!(coin(1, 1), Ok(Some(CoinStatus::Spent)));
+    assert_eq!(coin(1, 2), Ok(Some(CoinStatus::Unknown)));
+    assert_eq!(coin(2, 0), Ok(Some(CoinStatus::InMempool)));
+    assert_eq!(coin(3, 0), Ok(Some(CoinStatus::Unknown)));
 }
 
 #[test]

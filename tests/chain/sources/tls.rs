@@ -7,10 +7,10 @@ use std::io::{BufReader, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use libmusig::chain::SignedTransaction;
 use libmusig::chain::sources::{
     BitcoinCore, BroadcastAnswer, CoreAuth, Electrum, Esplora, Source, SourceOptions,
 };
+use libmusig::chain::{ChainObserver, SignedTransaction};
 use libmusig::types::Txid;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,5 +1,7 @@
 //! Applications, and their way to the chain.
 
+use libmusig::types::CoinStatus;
+
 use super::*;
 
 impl Cluster {
@@ -24,6 +26,14 @@ impl Cluster {
         let status = self.chain.status(query, self.now.checked_sub(lag)?);
         let hidden = status == ChainStatus::Seen && self.chain.hidden(node, &query.txid);
         Some(if hidden { ChainStatus::Unknown } else { status })
+    }
+
+    /// What a node's observer says of coins.
+    pub(super) fn coins(&self, node: usize, coins: &[OutPoint]) -> Result<Vec<Option<CoinStatus>>, String> {
+        if self.nodes[node].coins_unknown {
+            return Err("cannot be reached".into());
+        }
+        Ok(coins.iter().map(|coin| Some(self.chain.coin(coin))).collect())
     }
 
     /// Notes that an application consents, also after it had stopped.

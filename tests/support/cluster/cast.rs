@@ -213,6 +213,8 @@ pub struct Node {
     pub observer_lag: Option<Duration>,
     /// Its observer never comes back.
     pub observer_hangs: bool,
+    /// Its observer cannot be asked about coins.
+    pub coins_unknown: bool,
     /// How often its observer was asked.
     pub observations: u64,
     /// Every other answer of its observer is that it sees nothing.

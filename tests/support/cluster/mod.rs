@@ -88,6 +88,12 @@ enum What {
         session: SessionId,
         query: ChainQuery,
     },
+    Coins {
+        node: usize,
+        life: u64,
+        request: RequestId,
+        coins: Vec<OutPoint>,
+    },
     React {
         node: usize,
         life: u64,
@@ -112,6 +118,7 @@ impl What {
             | Self::Submit { node, .. }
             | Self::Submitted { node, .. }
             | Self::Observe { node, .. }
+            | Self::Coins { node, .. }
             | Self::React { node, .. } => Some(*node),
             Self::Frame { .. } | Self::Tick(_) | Self::Connect { .. } | Self::Call(_) => None,
         }
@@ -187,6 +194,8 @@ pub struct Cluster {
     pub nonces: Arc<Mutex<NonceLog>>,
     /// Who consented to what: created or joined it.
     pub consented: HashSet<(usize, SessionId)>,
+    /// Who signed its consent to what, if nodes are watched.
+    pub agreed: HashSet<(usize, SessionId)>,
     /// Nodes that signed what their application had not consented to.
     pub unasked: Vec<(usize, SessionId)>,
     /// Requests to stop, and what they stopped.
@@ -260,6 +269,7 @@ impl Cluster {
                 broadcaster: Broadcaster::Works,
                 observer_lag: Some(Duration::ZERO),
                 observer_hangs: false,
+                coins_unknown: false,
                 observations: 0,
                 observer_flaps: false,
                 skew: 0,
@@ -291,6 +301,7 @@ impl Cluster {
             on_frame: None,
             nonces: Arc::default(),
             consented: HashSet::new(),
+            agreed: HashSet::new(),
             unasked: Vec::new(),
             withdrawals: HashMap::new(),
             withdrawn: HashSet::new(),
@@ -455,6 +466,10 @@ impl Cluster {
                 }
                 self.drive(node, |engine, now| engine.observed(&session, answer, now));
             }
+            What::Coins { node, life, request, coins } if self.nodes[node].life == life => {
+                let answer = self.coins(node, &coins);
+                self.drive(node, |engine, now| engine.coins(request, answer, now));
+            }
             What::React { node, life, event } if self.nodes[node].life == life => self.react(node, &event),
             What::Connect { one, other, connection } => {
                 if self.links[one][other].connection == connection {
@@ -569,6 +584,9 @@ impl Cluster {
             Output::Observe { session, query } => {
                 self.push(self.options.chain, What::Observe { node, life, session, query });
             }
+            Output::Coins { request, coins, .. } => {
+                self.push(Duration::ZERO, What::Coins { node, life, request, coins });
+            }
             Output::Event { event } => {
                 let event = Arc::new(event);
                 self.nodes[node].events.push(self.now, event.clone());
@@ -598,6 +616,10 @@ impl Cluster {
             SignTask::Nonces(_) | SignTask::Partial { .. } => true,
             SignTask::Envelope(body) => matches!(body.content, Content::Accept),
         };
+        let accepts = |body: &Body| matches!(body.content, Content::Accept);
+        if self.watched && matches!(&*task, SignTask::Envelope(body) if accepts(body)) {
+            self.agreed.insert((node, session));
+        }
         if agrees && !self.consented.contains(&(node, session)) {
             self.unasked.push((node, session));
         }

@@ -68,6 +68,10 @@ impl Trace {
                 self.number(6);
                 self.bytes(&query.txid.0);
             }
+            Output::Coins { coins, .. } => {
+                self.number(9);
+                coins.iter().for_each(|coin| self.bytes(&coin.txid.0));
+            }
             Output::Event { event } => {
                 self.number(7);
                 self.event(event);

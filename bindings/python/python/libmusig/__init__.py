@@ -6,6 +6,7 @@ Keys, session ids and transaction ids are hexadecimal text; signatures, digests 
 
 from . import chain, errors, events, keys, signer
 from ._ffi import (
+    ConsentProblem,
     Culprit,
     Depth,
     DhtMode,
@@ -14,6 +15,7 @@ from ._ffi import (
     Evidence,
     FailoverPolicy,
     FailoverStatus,
+    JoinOptions,
     LogLevel,
     LogRecord,
     Message,
@@ -44,6 +46,7 @@ from .chain import (
     ChainObserver,
     ChainQuery,
     ChainStatus,
+    CoinStatus,
     LogSink,
     OutPoint,
     Rejected,
@@ -80,6 +83,8 @@ __all__ = [
     "ChainObserver",
     "ChainQuery",
     "ChainStatus",
+    "CoinStatus",
+    "ConsentProblem",
     "Culprit",
     "Depth",
     "Derivation",
@@ -89,6 +94,7 @@ __all__ = [
     "Evidence",
     "FailoverPolicy",
     "FailoverStatus",
+    "JoinOptions",
     "KeyDerivation",
     "KeyOrder",
     "KeyOrigin",

@@ -20,6 +20,7 @@ from ._ffi import (
     KeyOrder,
     KeySet,
     LocalSigner,
+    JoinOptions,
     LogLevel,
     Message,
     Metrics,
@@ -251,11 +252,13 @@ class Node:
         expires_in: Seconds | None = None,
         metadata: bytes = b"",
         replaces: str | None = None,
+        consent: JoinOptions | None = None,
     ) -> Session:
         """Proposes a session to its signers, and consents to it. Returns once that is on the disk.
 
         Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
-        ``spent``. ``tiers`` is how many signers take their turn together. Progress comes as events.
+        ``spent``. ``tiers`` is how many signers take their turn together. ``consent`` is what this node's own consent
+        covers. Progress comes as events.
 
         Key set 0 is the signers' identity keys, key set i + 1 is ``key_sets[i]``; the proposal has those that sign. The
         inputs of a transaction may spend the coins of any number of ``derivations`` (without a key set, those of key
@@ -291,6 +294,7 @@ class Node:
             expires_in=_duration(expires_in),
             metadata=metadata,
             replaces=replaces,
+            consent=consent,
         )
         return await _finish(self._node.create_session(request))
 

@@ -52,14 +52,35 @@ if TYPE_CHECKING:
         txid: str
         confirmations: int
 
+    @dataclass
+    class CoinUnspent:
+        """The output is in a block, which itself counts as a confirmation, and nothing spends it."""
+
+        confirmations: int
+
+    @dataclass
+    class CoinInMempool:
+        """The output's transaction is in the mempool, and nothing there spends it."""
+
+    @dataclass
+    class CoinSpent:
+        """A transaction in a block or in the mempool spends the output."""
+
+    @dataclass
+    class CoinUnknown:
+        """The output is not known."""
+
 else:
     _Broadcaster, _ChainObserver = _ffi.Broadcaster, _ffi.ChainObserver
     Accepted, Rejected = _ffi.SubmitOutcome.ACCEPTED, _ffi.SubmitOutcome.REJECTED
     Unknown, Seen = _ffi.ChainStatus.UNKNOWN, _ffi.ChainStatus.SEEN
     Confirmed, Conflict = _ffi.ChainStatus.CONFIRMED, _ffi.ChainStatus.CONFLICT
+    CoinUnspent, CoinInMempool = _ffi.CoinStatus.UNSPENT, _ffi.CoinStatus.IN_MEMPOOL
+    CoinSpent, CoinUnknown = _ffi.CoinStatus.SPENT, _ffi.CoinStatus.UNKNOWN
 
 SubmitOutcome = Union[Accepted, Rejected]
 ChainStatus = Union[Unknown, Seen, Confirmed, Conflict]
+CoinStatus = Union[CoinUnspent, CoinInMempool, CoinSpent, CoinUnknown]
 
 
 class Broadcaster(_Broadcaster, ABC):
@@ -77,6 +98,10 @@ class ChainObserver(_ChainObserver, ABC):
     def status(self, query: ChainQuery) -> ChainStatus:
         """Looks a transaction up."""
 
+    def coin(self, outpoint: OutPoint) -> CoinStatus | None:
+        """Looks an output up, before this node consents to a transaction that spends it. None: it cannot tell."""
+        return None
+
 
 class LogSink(_ffi.LogSink, ABC):
     """Receiver of a node's log records. Its exceptions are ignored."""
@@ -92,6 +117,11 @@ __all__ = [
     "ChainObserver",
     "ChainQuery",
     "ChainStatus",
+    "CoinInMempool",
+    "CoinSpent",
+    "CoinStatus",
+    "CoinUnknown",
+    "CoinUnspent",
     "Confirmed",
     "Conflict",
     "LogLevel",

@@ -13,6 +13,7 @@ MusigError.__str__ = _text
 InvalidArgument = MusigError.InvalidArgument
 ProposalRefused = MusigError.ProposalRefused
 InputRefused = MusigError.InputRefused
+ConsentRefused = MusigError.ConsentRefused
 SignerFailed = MusigError.SignerFailed
 StoreFailed = MusigError.StoreFailed
 NoSigners = MusigError.NoSigners

@@ -1,4 +1,4 @@
-from ._ffi import ProposalProblem, SignerProblem, StoreProblem
+from ._ffi import ConsentProblem, ProposalProblem, SignerProblem, StoreProblem
 from ._ffi.musig import SignerIndex
 
 class MusigError(Exception):
@@ -16,6 +16,10 @@ class ProposalRefused(MusigError):
     def __init__(self, problem: object, reason: str) -> None: ...
 
 class InputRefused(_Plain): ...
+
+class ConsentRefused(MusigError):
+    problem: ConsentProblem
+    def __init__(self, problem: object, reason: str) -> None: ...
 
 class SignerFailed(MusigError):
     problem: SignerProblem

@@ -5,7 +5,7 @@ extension MusigError {
     public var reason: String {
         switch self {
         case .InvalidArgument(let what, let reason): "\(what): \(reason)"
-        case .ProposalRefused(_, let reason), .InputRefused(let reason), .SignerFailed(_, let reason),
+        case .ProposalRefused(_, let reason), .ConsentRefused(_, let reason), .InputRefused(let reason), .SignerFailed(_, let reason),
             .StoreFailed(_, let reason), .NoSigners(let reason), .IndexOutOfRange(_, _, let reason),
             .UnknownSession(_, let reason), .SessionExists(_, let reason), .WrongState(_, _, let reason),
             .LimitReached(_, _, let reason), .InvalidConfig(let reason), .NetworkFailed(let reason),

@@ -190,6 +190,38 @@ final class ForeignChainTests: MusigTestCase {
         XCTAssertEqual(status.failover?.evidence, .confirmed(height: 100, confirmations: 1))
     }
 
+    func test_unbroadcast_parent_needs_the_word_of_the_application() async throws {
+        let chain = Chain()
+        let node = try await start(0, offline: true, observer: chain)
+        let request = SessionRequest(signers: keys(1), content: transaction(keys(1), seed: 6))
+        chain.state.with { $0.coin = .unknown }
+        await assertThrows({
+            if case .ConsentRefused(.missingCoin(input: 0, _, spent: false), _) = $0 { true } else { false }
+        }) {
+            _ = try await node.createSession(request: request)
+        }
+        chain.state.with { $0.coin = .spent }
+        await assertThrows({
+            if case .ConsentRefused(.missingCoin(input: 0, _, spent: true), _) = $0 { true } else { false }
+        }) {
+            _ = try await node.createSession(request: request)
+        }
+        var allowed = request
+        allowed.consent = JoinOptions(allowMissingCoins: true)
+        let session = try await node.createSession(request: allowed)
+        try await session.join(options: JoinOptions(allowMissingCoins: true))
+    }
+
+    /// An observer that says nothing of coins refuses none.
+    func testAnObserverOfTransactionsAloneCannotTell() async throws {
+        struct Plain: ChainObserver {
+            func status(query: ChainQuery) throws -> ChainStatus { .unknown }
+        }
+        let node = try await start(0, offline: true, observer: Plain())
+        _ = try await node.createSession(
+            request: SessionRequest(signers: keys(1), content: transaction(keys(1), seed: 7)))
+    }
+
     func testASlowBroadcasterDelaysNothingElse() async throws {
         let chain = Chain("chain", .slow)
         let (session, watchers) = try await pair(chain, chain, seed: 2)

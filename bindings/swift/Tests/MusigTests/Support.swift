@@ -120,6 +120,7 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
         var submitted: [(transaction: SignedTransaction, by: String)] = []
         var depth: [Txid: UInt32] = [:]
         var queries = 0
+        var coin: CoinStatus? = .unspent(confirmations: 7)
         var behaviour = Behaviour.normal
         var called = 0
     }
@@ -165,6 +166,8 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
             return state.submitted.contains { $0.transaction.txid == query.txid } ? .seen : .unknown
         }
     }
+
+    func coin(outpoint: OutPoint) throws -> CoinStatus? { state.now.coin }
 
     func mine(_ txid: Txid, depth: UInt32) {
         state.with { $0.depth[txid] = depth }

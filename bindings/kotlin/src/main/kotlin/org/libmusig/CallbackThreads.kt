@@ -5,9 +5,11 @@ import org.libmusig.ffi.Broadcaster
 import org.libmusig.ffi.ChainObserver
 import org.libmusig.ffi.ChainQuery
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.CoinStatus
 import org.libmusig.ffi.LogRecord
 import org.libmusig.ffi.LogSink
 import org.libmusig.ffi.NonceRequest
+import org.libmusig.ffi.OutPoint
 import org.libmusig.ffi.PartialRequest
 import org.libmusig.ffi.Signer
 import org.libmusig.ffi.SignedTransaction
@@ -30,6 +32,7 @@ internal fun Broadcaster.attached(): Broadcaster = object : Broadcaster {
 
 internal fun ChainObserver.attached(): ChainObserver = object : ChainObserver {
     override fun status(query: ChainQuery): ChainStatus = attached { this@attached.status(query) }
+    override fun coin(outpoint: OutPoint): CoinStatus? = attached { this@attached.coin(outpoint) }
 }
 
 internal fun LogSink.attached(): LogSink = object : LogSink {

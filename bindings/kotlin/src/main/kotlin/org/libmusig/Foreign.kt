@@ -4,8 +4,10 @@ import org.libmusig.ffi.Broadcaster
 import org.libmusig.ffi.ChainObserver
 import org.libmusig.ffi.ChainQuery
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.CoinStatus
 import org.libmusig.ffi.LogRecord
 import org.libmusig.ffi.LogSink
+import org.libmusig.ffi.OutPoint
 import org.libmusig.ffi.SignedTransaction
 import org.libmusig.ffi.SubmitOutcome
 
@@ -14,9 +16,22 @@ public fun broadcaster(action: (SignedTransaction) -> SubmitOutcome): Broadcaste
     override fun submit(transaction: SignedTransaction): SubmitOutcome = action(transaction)
 }
 
-/** A [ChainObserver] of one function. Any exception means that the Bitcoin backend cannot be reached. */
-public fun chainObserver(action: (ChainQuery) -> ChainStatus): ChainObserver = object : ChainObserver {
-    override fun status(query: ChainQuery): ChainStatus = action(query)
+/** A [ChainObserver] that looks transactions up, and cannot tell of outputs unless it says so. */
+public abstract class TransactionObserver : ChainObserver {
+    override fun coin(outpoint: OutPoint): CoinStatus? = null
+}
+
+/**
+ * A [ChainObserver] of functions; without [coin] it cannot tell of outputs. Any exception means that the Bitcoin
+ * backend cannot be reached.
+ */
+public fun chainObserver(
+    coin: (OutPoint) -> CoinStatus? = { null },
+    status: (ChainQuery) -> ChainStatus,
+): ChainObserver = object : ChainObserver {
+    override fun status(query: ChainQuery): ChainStatus = status.invoke(query)
+
+    override fun coin(outpoint: OutPoint): CoinStatus? = coin.invoke(outpoint)
 }
 
 /** A [LogSink] of one function. Its exceptions are ignored. */

@@ -7,7 +7,10 @@ import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.CoinStatus
+import org.libmusig.ffi.ConsentProblem
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.JoinOptions
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.LogLevel
 import org.libmusig.ffi.MusigException
@@ -53,10 +56,38 @@ class ForeignTest {
             config(offline = true, withoutObserver = look == null),
             signer(0),
             way?.let(::broadcaster),
-            look?.let(::chainObserver),
+            look?.let { chainObserver(status = it) },
         )
         node.createSession(spendRequest(keys(1))).close()
         return node
+    }
+
+    @Test
+    fun `unbroadcast_parent needs the word of the application`() = runBlocking {
+        var coin: CoinStatus? = CoinStatus.Unknown
+        val observer = chainObserver(coin = { check(it.vout == 0u); coin }) { ChainStatus.Unknown }
+        val node = MusigNode.start(config(offline = true, withoutObserver = false), signer(0), null, observer)
+        val unknown = thrown<MusigException.ConsentRefused> { node.createSession(spendRequest(keys(1))) }
+        val problem = unknown.problem as ConsentProblem.MissingCoin
+        assertEquals(listOf(0u, false), listOf(problem.input, problem.spent))
+        coin = CoinStatus.Spent
+        val spent = thrown<MusigException.ConsentRefused> { node.createSession(spendRequest(keys(1))) }
+        assertTrue((spent.problem as ConsentProblem.MissingCoin).spent)
+        val allowed = JoinOptions(allowMissingCoins = true)
+        val session = node.createSession(spendRequest(keys(1)).copy(consent = allowed))
+        session.use { it.join(allowed) }
+        for ((seed, answer) in listOf(null, CoinStatus.InMempool, CoinStatus.Unspent(1u)).withIndex()) {
+            coin = answer
+            node.createSession(spendRequest(keys(1), seed + 2)).close()
+        }
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `an observer of transactions alone cannot tell of coins`() = runBlocking {
+        val node = MusigNode.start(config(offline = true, withoutObserver = false), signer(0), null, Chain())
+        node.createSession(spendRequest(keys(1))).close()
+        closeAll(listOf(node))
     }
 
     @Test

@@ -130,7 +130,7 @@ fun spendRequest(signers: List<String>, seed: Int = 1, turn: Duration = Duration
     SessionRequest(signers, Spend(signers, seed).content, failover = FailoverPolicy(broadcastTimeout = turn))
 
 /** A mempool that all nodes of a test look at. */
-class Chain : ChainObserver {
+class Chain : TransactionObserver() {
     val submissions = CopyOnWriteArrayList<Pair<String, SignedTransaction>>()
 
     @Volatile
