@@ -9,12 +9,12 @@ use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
-use libmusig::types::{SessionId, Signature, Txid};
+use libmusig::types::{OutPoint, SessionId, Signature, Txid};
 
 use crate::run::Run;
-use crate::scenario::{Attack, Byzantine, Scenario};
+use crate::scenario::{Attack, Byzantine, Scenario, Worthless};
 use test_support::cluster::{Cluster, EPOCH, Random, key, kind_of, secret};
-use test_support::double::DoubleSigner;
+use test_support::double::{DoubleSigner, Foreign, transaction_with};
 
 /// The key of a signer, for forgeries.
 fn signer(index: usize, real: bool) -> Arc<dyn Signer> {
@@ -273,6 +273,26 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
                 let content = Content::Proposal(proposal.as_bytes().to_vec());
                 send(run, node, &all, proposal.id(), &[content]);
             }
+        }
+        Attack::Worthless(kind) => {
+            let mut terms = run.cluster.raw_terms();
+            terms.proposer = node;
+            terms.expires_at = EPOCH.saturating_add(run.cluster.now() + std::time::Duration::from_secs(30));
+            let [own, other] = [1, 2].map(|vout| OutPoint { txid: Txid(random.bytes()), vout });
+            let foreign = match kind {
+                Worthless::ForeignWitness => Foreign::Invalid,
+                Worthless::UnverifiableWitness => Foreign::Unverifiable,
+                Worthless::UnbroadcastParent => Foreign::Valid,
+            };
+            if *kind == Worthless::UnbroadcastParent {
+                run.cluster.chain.withheld.insert(other);
+            }
+            let (transaction, messages) = transaction_with(&[own], &[(other, foreign)], &terms.entropy);
+            (terms.transaction, terms.messages) = (Some(transaction), messages);
+            let proposal = Proposal::new(terms).expect("valid terms");
+            run.worthless.push((proposal.id(), *kind));
+            let content = Content::Proposal(proposal.as_bytes().to_vec());
+            send(run, node, &all, proposal.id(), &[content]);
         }
         Attack::Garbage => {
             let certificate =

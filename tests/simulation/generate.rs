@@ -6,7 +6,7 @@ use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::Tiers;
 
 use crate::run::EXPIRY;
-use crate::scenario::{Attack, Byzantine, Fault, Part, Plan, Scenario};
+use crate::scenario::{Attack, Byzantine, Fault, Part, Plan, Scenario, Worthless};
 use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty, Random};
 
 const DAY: i64 = 86_400_000;
@@ -65,6 +65,7 @@ impl Scenario {
             scenario.trouble(&mut random, n);
             scenario.disks(n);
             scenario.attacks(&mut random, n);
+            scenario.worthless();
         }
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
@@ -203,6 +204,22 @@ impl Scenario {
                 let at = random.duration(self.heals_at / 2);
                 let attack = self.attack(random, n);
                 self.faults.push((at, Fault::Attack(node, attack)));
+            }
+        }
+    }
+
+    /// Proposals whose signatures complete nothing. Drawn apart, so that nothing else of the run depends on it.
+    fn worthless(&mut self) {
+        let mut random = Random::new(self.seed ^ 0x3077);
+        let byzantine = self.parts.iter().enumerate().filter(|(_, part)| part.byzantine.is_some());
+        let proposers: Vec<usize> = byzantine.map(|(node, _)| node).collect();
+        for proposer in proposers {
+            if random.chance(300) {
+                let kinds =
+                    [Worthless::ForeignWitness, Worthless::UnverifiableWitness, Worthless::UnbroadcastParent];
+                let attack = Attack::Worthless(kinds[random.below(3) as usize]);
+                let at = Duration::from_millis(100) + random.duration(self.heals_at / 2);
+                self.faults.push((at, Fault::Attack(proposer, attack)));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 28] = [
+const MUTATIONS: [(Mutation, &str); 31] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -21,6 +21,9 @@ const MUTATIONS: [(Mutation, &str); 28] = [
     (Mutation::NoSignerZero, "S6"),
     (Mutation::ConsentNotAsked, "S7"),
     (Mutation::AbortStopsNothing, "S7"),
+    (Mutation::UnverifiedInputsJoined, "S7"),
+    (Mutation::MissingCoinsJoined, "S7"),
+    (Mutation::ForeignWitnessBelieved, "S7"),
     (Mutation::PlacesWithoutLimit, "S8"),
     (Mutation::OldProofsKept, "S8"),
     (Mutation::ClaimMakesAsk, "S9"),

@@ -15,7 +15,7 @@ use libmusig::protocol::{Settings, Time, limits};
 use libmusig::types::{OutPoint, SessionId, Txid};
 
 use crate::byzantine;
-use crate::scenario::{Fault, Plan, Scenario};
+use crate::scenario::{Fault, Plan, Scenario, Worthless};
 use crate::timeline::Track;
 use test_support::cluster::{Broadcaster, Cluster, Consent, EPOCH, Fate, Options};
 use test_support::disk::Snapshot;
@@ -65,6 +65,8 @@ pub struct Run {
     pub liars: BTreeSet<(SessionId, usize)>,
     /// Applications that took part by themselves.
     pub meddled: BTreeSet<(SessionId, usize)>,
+    /// Proposals of byzantine signers whose signatures would complete nothing.
+    pub worthless: Vec<(SessionId, Worthless)>,
     /// What broke a promise while it ran.
     pub broken: Vec<(&'static str, String)>,
     pub samples: u64,
@@ -139,6 +141,7 @@ impl Run {
             odd_clocks: (0..n).filter(odd).collect(),
             liars: BTreeSet::new(),
             meddled: BTreeSet::new(),
+            worthless: Vec::new(),
             broken: Vec::new(),
             samples: 0,
             snapshots: BTreeMap::new(),

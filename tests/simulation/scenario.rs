@@ -52,8 +52,21 @@ pub enum Attack {
     EquivocateAlways,
     /// Proposals that nobody asked for.
     Proposals(usize),
+    /// A proposal whose signatures would complete nothing.
+    Worthless(Worthless),
     /// No frame at all.
     Garbage,
+}
+
+/// Why a transaction's signatures complete nothing until its proposer wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worthless {
+    /// The witness of an input of somebody else is `[00]`.
+    ForeignWitness,
+    /// The same, of a kind that nobody can verify.
+    UnverifiableWitness,
+    /// The transaction that makes one of its coins is kept back.
+    UnbroadcastParent,
 }
 
 /// A node.

@@ -16,6 +16,7 @@ use libmusig::protocol::{Settings, Time};
 use super::Checker;
 use super::memory::ENVELOPES_OF_SIGNER;
 use crate::run::{Begun, Run};
+use crate::scenario::Worthless;
 use test_support::cluster::EPOCH;
 use test_support::double::{Double, DoubleCodec};
 
@@ -35,6 +36,16 @@ impl Checker {
         let unstopped = cluster.unstopped.iter().filter(|(node, _)| run.sound(*node));
         let wrong: Vec<_> = unasked.chain(unstopped).collect();
         self.check("S7", wrong.is_empty(), || format!("signed unasked: {wrong:?}"));
+        for (session, kind) in &run.worthless {
+            let fooled = cluster.agreed.iter().filter(|(_, agreed)| agreed == session).map(|(node, _)| *node);
+            // Who has no observer cannot look for the coin.
+            let looks = |node: &usize| {
+                *kind != Worthless::UnbroadcastParent
+                    || run.scenario.parts.get(*node).is_none_or(|it| it.observer)
+            };
+            let fooled: Vec<_> = fooled.filter(|node| run.honest(*node)).filter(looks).collect();
+            self.check("S7", fooled.is_empty(), || format!("{fooled:?} consented to {kind:?}"));
+        }
     }
 
     pub(super) fn beliefs(&mut self, run: &Run, begun: &Begun) {
