@@ -32,6 +32,7 @@ fn main() {
     #[cfg(feature = "capi")]
     boundary::run();
     if std::env::var_os("BOUNDARY").is_none() {
+        lateness();
         sessions();
     }
 }
@@ -330,4 +331,67 @@ fn flooded(nodes: &[Node], done: &Receiver<Done>) {
     let (quiet, flooded) = (median(quiet).as_secs_f64(), median(flooded).as_secs_f64());
     let what = format!("speed under a flood ({:.1} ms) / without ({:.1} ms)", flooded * 1e3, quiet * 1e3);
     report(&what, format!("{:.2}", quiet / flooded), "0.50", quiet / flooded >= 0.5);
+}
+
+/// How late a turn opens at a node while outsiders attack it, and while they do not, by turns: the worst of each. The
+/// turn is the second one, for the first coordinator has no broadcaster.
+fn lateness() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let (sender, opened) = channel();
+    let nodes: Vec<Node> = (0..3).map(|index| turning(200 + index, sender.clone())).collect();
+    connect(&nodes);
+    let signers: Vec<SignerKey> = nodes.iter().map(Node::signer_key).collect();
+    let attacks = [flood::Flood::of_proposals(&nodes[1]), flood::Flood::of(&nodes[1], SessionId([1; 32]))];
+    let (mut quiet, mut attacked) = (Vec::new(), Vec::new());
+    let mut number = 3_000_000u32;
+    for round in 0..6 {
+        let on = round % 2 == 1;
+        attacks.iter().for_each(|attack| attack.switch(on));
+        for _ in 0..20 {
+            number += 1;
+            let mut digest = [4; 32];
+            digest[..4].copy_from_slice(&number.to_be_bytes());
+            let policy = FailoverPolicy { broadcast_timeout: TIMEOUT, ..FailoverPolicy::default() };
+            let request = SessionRequest::messages(signers.clone(), vec![Message::raw(digest)])
+                .election_method(ElectionMethod::FirstSigner)
+                .failover(policy);
+            drop(nodes[0].create_session(request).wait().expect("is created"));
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        for _ in 0..20 {
+            let (now, next): (u64, u64) = opened.recv_timeout(Duration::from_secs(30)).expect("it opens");
+            let late = (now + TIMEOUT.as_millis() as u64).saturating_sub(next);
+            if on { &mut attacked } else { &mut quiet }.push(late);
+        }
+    }
+    let refused = nodes[1].metrics().wait().expect("runs").refused.proposals;
+    assert!(refused > 50, "the attack does not come: {refused}");
+    drop(attacks);
+    for node in nodes {
+        node.stop().expect("stops");
+    }
+    let worst = |samples: &[u64]| samples.iter().copied().max().unwrap_or_default();
+    let what = format!("lateness of a turn under attack, without it ({} ms)", worst(&quiet));
+    report(&what, format!("{} ms", worst(&attacked)), "50 ms", worst(&attacked) <= 50);
+}
+
+/// A node that joins everything, and tells when its turn as the second signer opened, and when the next one will.
+fn turning(index: usize, opened: Sender<(u64, u64)>) -> Node {
+    let slot: Arc<OnceLock<Node>> = Arc::default();
+    let own = slot.clone();
+    let node = builder(secret(index))
+        .event_handler(move |event| {
+            match (&event.event, event.session) {
+                (Event::SessionProposed { .. }, Some(id)) => drop(own.wait().session(id).join()),
+                (Event::ShouldBroadcast { turn: 1, next_turn_at: Some(at), .. }, _) => {
+                    drop(opened.send((libmusig::platform::now().wall.0, at.0)));
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+        .start()
+        .expect("starts");
+    let _ = slot.set(node.clone());
+    node
 }

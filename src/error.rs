@@ -234,6 +234,9 @@ pub enum WireError {
     /// Not a canonical encoding.
     #[error("{0} is not canonically encoded: it is damaged, or of a newer version of libmusig")]
     Malformed(&'static str),
+    /// A proposal that no node signs for, whatever its settings.
+    #[error("the proposal is invalid, and is for every node; its proposer must make another one")]
+    InvalidProposal,
     /// A signature that does not verify.
     #[error("the signature of {0} does not verify; get it again from its signer")]
     Signature(&'static str),
@@ -246,6 +249,13 @@ pub enum WireError {
     /// A session that is unknown to this node.
     #[error("session {0} is unknown to this node; import it first")]
     UnknownSession(SessionId),
+}
+
+impl WireError {
+    /// Whether whoever sends what leads to this breaks the protocol: an honest node verifies what it passes on.
+    pub(crate) fn is_violation(&self) -> bool {
+        matches!(self, Self::InvalidProposal | Self::Signature(_))
+    }
 }
 
 /// Failure of a signer.

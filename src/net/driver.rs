@@ -249,6 +249,11 @@ impl Driver {
                 self.seek();
             }
             NetCommand::Disconnect(key) => self.disconnect(self.peers.of_signer(&key)),
+            NetCommand::Violation(key) => {
+                for peer in self.peers.of_signer(&key) {
+                    self.violation(peer, "a frame that no honest node sends");
+                }
+            }
             NetCommand::Reconnect => {
                 self.disconnect(self.peers.connected());
                 self.dialler.reset_backoff(now);

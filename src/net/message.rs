@@ -25,6 +25,8 @@ pub enum NetCommand {
     Seek(Vec<SignerKey>),
     /// Closes the connections of this signer. If it is sought, it is dialled again.
     Disconnect(SignerKey),
+    /// Counts a violation of the protocol by this signer's peers, as if it were one of the stream's own rules.
+    Violation(SignerKey),
     /// Closes all connections and dials again at once: for a device that slept or changed its network.
     Reconnect,
     /// Sends what waits, for half a second at most, and ends. The events end too.

@@ -264,6 +264,11 @@ impl Actor {
                 self.carry_out_all();
                 if let Err(error) = result {
                     tracing::debug!(%from, %error, "a frame was refused");
+                    if error.is_violation()
+                        && let Some(network) = &self.network
+                    {
+                        network.try_command(NetCommand::Violation(from));
+                    }
                 }
             }
             NetEvent::PresenceLearned { key, bytes } => {

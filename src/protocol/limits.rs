@@ -80,6 +80,12 @@ pub const SESSIONS: usize = 4096;
 pub const ENDED: usize = 1024;
 /// Proposals of one proposer that the application has not answered yet.
 pub const PROPOSALS_PER_SIGNER: usize = 64;
+/// Proposals that were refused for what they say, and are remembered so that none is checked twice.
+pub const REFUSED: usize = 1024;
+/// Time that checking the proposals of strangers may take at once. A twentieth of all time is added, half of it for each.
+pub const STRANGERS_WORK: Duration = Duration::from_millis(200);
+/// The same for each signer that shares a joined session with this node. A fifth of all time is added.
+pub const PARTNERS_WORK: Duration = Duration::from_secs(1);
 
 /// Refuses a number of something that is out of range.
 pub(crate) fn check(

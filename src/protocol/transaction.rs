@@ -36,6 +36,11 @@ pub trait TransactionCodec: fmt::Debug + Send + Sync {
         proposal: &Proposal,
         signatures: &[Signature],
     ) -> Result<SignedTransaction, ProposalError>;
+
+    /// Whether it reads transactions at all. If not, what it refuses may be good elsewhere.
+    fn reads(&self) -> bool {
+        true
+    }
 }
 
 /// Refuses all transactions: for builds that cannot read them.
@@ -53,5 +58,9 @@ impl TransactionCodec for NoTransactions {
         Err(ProposalError::Transaction(
             "this build has no support for transactions (feature `bitcoin`)".into(),
         ))
+    }
+
+    fn reads(&self) -> bool {
+        false
     }
 }

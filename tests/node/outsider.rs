@@ -11,7 +11,7 @@ use libmusig::net::{
 use libmusig::node::{Node, Refused, SessionRequest};
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
-use libmusig::protocol::proposal::{Proposal, Terms};
+use libmusig::protocol::proposal::{Proposal, Terms, TransactionTerms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SessionId, Signature, SignerKey, Txid};
@@ -316,4 +316,26 @@ fn a_flood_of_frames_does_not_stop_a_session() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+/// Who sends what only dear checks refuse loses the connection for it, and is banned in the end.
+#[test]
+fn late_failing_proposal_is_a_violation() {
+    let (nodes, id) = begin();
+    let mut outsider = Outsider::connect_to(&nodes[0]);
+    let mut like = nodes[0].session(id).proposal().wait().expect("known").terms().clone();
+    // No transaction at all, which shows once the keys are aggregated.
+    like.transaction = Some(TransactionTerms { unsigned: vec![7; 100], spent: Vec::new() });
+    let before = nodes[0].metrics().wait().expect("runs").network;
+    let banned = || nodes[0].metrics().wait().expect("runs").network.bans - before.bans;
+    for number in 0..3 {
+        outsider.send(&nodes[0], outsider.proposal(vec![nodes[0].signer_key()], number, &like).1);
+        outsider.until(|event| matches!(event, NetEvent::SignerDisconnected { .. }).then_some(()));
+        if number < 2 {
+            outsider.until(|event| matches!(event, NetEvent::SignerConnected { .. }).then_some(()));
+        }
+    }
+    wait_until("it is banned", || banned() == 1);
+    assert_eq!(nodes[0].metrics().wait().expect("runs").network.violations - before.violations, 3);
+    finish(nodes, id);
 }

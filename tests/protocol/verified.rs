@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use libmusig::error::WireError;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
+use libmusig::protocol::crypto::key_set::KeySet;
+use libmusig::protocol::proposal::{Proposal, Terms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, Txid};
 
-use test_support::cluster::{Cluster, Options, key};
+use test_support::cluster::{Cluster, Consent, Options, key};
 use test_support::work::Work;
 
+/// Signers of an expensive proposal.
+const MANY: usize = limits::SIGNERS - 3;
 /// The hostile signer.
 const BAD: usize = 4;
 
@@ -130,4 +135,74 @@ fn the_first_false_signature_ends_its_frame() {
     cluster.run_for(Duration::from_millis(20));
     assert_eq!(work(&cluster, 0).envelopes - before, 1, "of eight sessions' envelopes");
     assert_eq!(cluster.engine(0).refused().signatures, 1);
+}
+
+/// A proposal of a node, signed, with this many signers, that is refused at the end of its check: its last message is not
+/// the signature hash of its input.
+fn late_failing(cluster: &mut Cluster, from: usize, signers: usize) -> Envelope {
+    let mut proposal = expensive(cluster, from, signers);
+    proposal.messages.last_mut().expect("one").digest[0] ^= 1;
+    let proposal = Proposal::new(proposal).expect("cheap checks find nothing");
+    cluster.forge(from, proposal.id(), 0, Content::Proposal(proposal.as_bytes().to_vec()))
+}
+
+fn expensive(cluster: &mut Cluster, from: usize, signers: usize) -> Terms {
+    let mut terms = cluster.terms();
+    terms.signers = [from, 0].into_iter().chain(5..3 + signers).map(key).collect();
+    terms.key_sets = vec![KeySet::new(&terms.signers)];
+    terms
+}
+
+#[test]
+fn late_failing_proposal_ends_its_frame_and_is_checked_once() {
+    let mut cluster = cluster();
+    let before = work(&cluster, 0);
+    let bad: Vec<Envelope> = (0..5).map(|_| late_failing(&mut cluster, BAD, 3)).collect();
+    let frame = |envelopes: &[Envelope]| {
+        let envelopes = envelopes.iter().map(|envelope| envelope.as_bytes().to_vec()).collect();
+        wire::encode(&pb::Frame { envelopes, ..pb::Frame::default() })
+    };
+    for _ in 0..3 {
+        let bytes = frame(&bad);
+        let result = cluster.drive(0, |engine, now| engine.frame(key(BAD), &bytes, now));
+        assert_eq!(result, Some(Err(WireError::InvalidProposal)));
+    }
+    let after = work(&cluster, 0);
+    assert_eq!(after.aggregations - before.aggregations, 1, "the first one of the first frame alone");
+    assert_eq!(after.envelopes - before.envelopes, 1);
+    assert_eq!(cluster.engine(0).ids(), []);
+
+    // Of good ones a frame brings one, and the others come by comparison.
+    cluster.nodes[0].application.consent = Consent::Waits;
+    let good: Vec<SessionId> = (0..5)
+        .map(|_| {
+            let terms = expensive(&mut cluster, 1, 3);
+            cluster.create_with(1, terms)
+        })
+        .collect();
+    let all = |cluster: &Cluster| good.iter().all(|id| cluster.engine(0).proposal(id).is_some());
+    assert!(cluster.run_until(Duration::from_secs(10), all));
+}
+
+#[test]
+fn late_failing_proposals_have_a_budget_of_time() {
+    let mut cluster = cluster();
+    cluster.nodes[0].application.consent = Consent::Waits;
+    let before = work(&cluster, 0).aggregations;
+    // 5 ms each, which is what the signers take on an ordinary machine: 5 s of work by three strangers in 0.3 s.
+    for _ in 0..333 {
+        for from in [2, 3, BAD] {
+            let bad = late_failing(&mut cluster, from, MANY);
+            cluster.inject(from, 0, &[bad]);
+        }
+        cluster.run_for(Duration::from_millis(1));
+    }
+    let checked = work(&cluster, 0).aggregations - before;
+    assert!((30..60).contains(&checked), "{checked} of them were checked");
+
+    // Control: an honest stranger waits for its turn, and comes to it.
+    let terms = expensive(&mut cluster, 1, MANY);
+    let honest = cluster.create_with(1, terms);
+    let known = |cluster: &Cluster| cluster.engine(0).proposal(&honest).is_some();
+    assert!(cluster.run_until(Duration::from_secs(20), known));
 }

@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<(String, Error)> {
     }
     for (name, error) in each!(WireError:
         TooLong { what: "", actual: 0, most: 0 }, TooMany { what: "", actual: 0, most: 0 }, Malformed(""),
-        Signature(""), NoSuchSigner { index: 0 }, UnknownSession(session),
+        InvalidProposal, Signature(""), NoSuchSigner { index: 0 }, UnknownSession(session),
     ) {
         add("WireError", name, error.into());
     }

@@ -7,6 +7,7 @@ mod network;
 mod purged;
 mod session_index;
 mod session_table;
+mod verification;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use self::host::Host;
 use self::purged::Purged;
 use self::session_index::SessionIndex;
 use self::session_table::{SessionTable, Slot, View};
+use self::verification::Verification;
 use crate::error::{Error, ProposalError, SignerError};
 use crate::protocol::crypto::Scheme;
 use crate::protocol::envelope::Envelope;
@@ -82,6 +84,7 @@ pub struct Engine {
     /// Consents that wait for the observer.
     consents: Consents,
     refused: Refused,
+    verification: Verification,
 }
 
 impl Engine {
@@ -104,6 +107,7 @@ impl Engine {
             replacing: HashMap::new(),
             consents: Consents::default(),
             refused: Refused::default(),
+            verification: Verification::default(),
         }
     }
 

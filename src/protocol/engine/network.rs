@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::Engine;
 use super::session_table::Slot;
-use crate::error::{Error, WireError};
+use super::verification::{checking, reading};
+use crate::error::{Error, ProposalError, WireError};
 use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::proposal::Proposal;
-use crate::protocol::session::frames;
+use crate::protocol::session::{Session, frames};
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, Waits, limits};
 use crate::types::{SessionId, SignerKey, Time};
@@ -68,7 +69,8 @@ impl Engine {
         ids
     }
 
-    /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept.
+    /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept. It ends at the first part
+    /// that no honest node sends: its error [`is_violation`](WireError::is_violation).
     pub fn frame(&mut self, from: SignerKey, bytes: &[u8], now: Time) -> Result<(), WireError> {
         self.note_heard(from, now);
         let frame: pb::Frame = match wire::decode_within(bytes, "the frame", limits::FRAME) {
@@ -78,9 +80,12 @@ impl Engine {
                 return Err(error);
             }
         };
-        let mut first_error = Ok(());
-        self.content(&frame, Some(from), now, &mut |error| first_error = first_error.and(Err(error)));
-        if let Err(error @ WireError::Signature(_)) = first_error {
+        let (mut first_error, mut ended) = (Ok(()), None);
+        self.content(&frame, Some(from), now, &mut |error| {
+            first_error = first_error.and(Err(error));
+            ended = ended.or(error.is_violation().then_some(error));
+        });
+        if let Some(error) = ended {
             return Err(error);
         }
         let mut compared = HashSet::new();
@@ -154,9 +159,19 @@ impl Engine {
             }
         }
         // Who is honest passes on what it verified, so nothing else of this frame is worth verifying.
-        let ends = |error: &WireError| from.is_some() && matches!(error, WireError::Signature(_));
-        let mut known = Vec::new();
+        let ends = |error: &WireError| from.is_some() && error.is_violation();
+        let (mut known, mut proposals) = (Vec::new(), 0);
         for (id, group) in groups {
+            // Each session has frames of its own. Others of its proposals come again by comparison.
+            let proposes = |envelope: &Envelope| matches!(envelope.content(), Content::Proposal(_));
+            if from.is_some() && !self.sessions.contains(&id) && group.iter().any(proposes) {
+                proposals += 1;
+                if proposals > 1 {
+                    self.refused.proposals += 1;
+                    refuse(WireError::TooMany { what: "proposals of a frame", actual: proposals, most: 1 });
+                    continue;
+                }
+            }
             let lacking = frame.lacking.iter().find(|lacking| lacking.session == id.0);
             let lacking = lacking.map_or(&[][..], |lacking| &lacking.signers);
             match self.envelopes(id, group, lacking, from, now) {
@@ -265,36 +280,77 @@ impl Engine {
         from: Option<SignerKey>,
         now: Time,
     ) -> Result<(), WireError> {
+        // What costs nothing comes first. What is not for this node, or not now, is no fault of whoever sends it.
         let refused = WireError::Malformed("the proposal");
-        let mut refuse = || {
+        let mut refuse = |refused: WireError| {
             self.refused.proposals += 1;
             refused
         };
-        let known = |key: &SignerKey| *key == self.own || self.host.connected.contains(key);
-        let partner = |key: &SignerKey| self.index.partner(key);
-        let proposal = Proposal::decode_knowing(bytes, &known, &partner).map_err(|_| refuse())?;
-        let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
-        if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
-            return Err(refuse());
+        if Proposal::id_of(bytes) != id {
+            return Err(refuse(refused));
         }
-        self.check_expiry(&proposal, now).map_err(|_| {
-            self.refused.proposals += 1;
-            refused
-        })?;
-        let proposer = proposal.signers[proposal.proposer];
-        if !self.has_room_for(&proposer, bytes.len()) {
-            self.refused.proposals += 1;
-            return Err(refused);
+        if self.verification.was_refused(&id) {
+            return Err(refuse(WireError::InvalidProposal));
         }
-        self.check_room().map_err(|_| refused)?;
-        envelope.verify(self.host.scheme.as_ref(), &proposal)?;
-        let session = self.new_session(proposal, now).map_err(|_| {
-            self.refused.proposals += 1;
-            refused
+        let sender = from.map(|from| (from, self.index.partner(&from)));
+        if let Some((from, partner)) = sender
+            && !self.verification.allows(&from, partner, now.monotonic)
+        {
+            return Err(refuse(refused));
+        }
+        let mut cost = reading(bytes.len());
+        let checked = self.checked(id, envelope, bytes, from, &mut cost, now);
+        if let Some((from, partner)) = sender {
+            self.verification.spend(from, partner, cost, now.monotonic);
+        }
+        let session = checked.inspect_err(|error| {
+            if let WireError::InvalidProposal = error {
+                self.verification.refuse(id);
+            }
+            if !matches!(error, WireError::Signature(_)) {
+                self.refused.proposals += 1;
+            }
         })?;
         self.insert(session);
         self.with_session(&id, now, |session, _| session.announce());
         Ok(())
+    }
+
+    /// Checks a proposal, and adds what that costs.
+    fn checked(
+        &mut self,
+        id: SessionId,
+        envelope: &Envelope,
+        bytes: &[u8],
+        from: Option<SignerKey>,
+        cost: &mut Duration,
+        now: Time,
+    ) -> Result<Session, WireError> {
+        let refused = WireError::Malformed("the proposal");
+        let known = |key: &SignerKey| *key == self.own || self.host.connected.contains(key);
+        let reads = self.host.codec.reads();
+        let invalid = |error: ProposalError| {
+            if is_invalid(&error, reads) { WireError::InvalidProposal } else { refused }
+        };
+        let partner = |key: &SignerKey| self.index.partner(key);
+        let proposal = Proposal::decode_knowing(bytes, &known, &partner).map_err(invalid)?;
+        let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
+        if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
+            return Err(refused);
+        }
+        self.check_expiry(&proposal, now).map_err(|_| refused)?;
+        let proposer = proposal.signers[proposal.proposer];
+        if !self.has_room_for(&proposer, bytes.len()) || self.check_room().is_err() {
+            return Err(refused);
+        }
+        envelope.verify(self.host.scheme.as_ref(), &proposal)?;
+        // Which keys are held here is nobody else's business.
+        self.check_held(&proposal).map_err(|_| refused)?;
+        *cost += checking(&proposal);
+        self.new_session(proposal, now).map_err(|error| match error {
+            Error::Proposal(error) => invalid(error),
+            _ => refused,
+        })
     }
 
     /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
@@ -370,5 +426,28 @@ impl Engine {
             _ => self.refused.malformed += 1,
         }
         error
+    }
+}
+
+/// Whether a proposal is refused for what it says, by every node whose build `reads` transactions, and for ever.
+fn is_invalid(error: &ProposalError, reads: bool) -> bool {
+    match error {
+        // It depends on who proposes.
+        ProposalError::Limit { what: "signers × key sets", .. } => false,
+        ProposalError::Encoding(_)
+        | ProposalError::Limit { .. }
+        | ProposalError::Key { .. }
+        | ProposalError::ParticipantKey { .. }
+        | ProposalError::DuplicateKey { .. }
+        | ProposalError::SameKeySet { .. }
+        | ProposalError::UnusedKeySet { .. }
+        | ProposalError::HardenedChild { .. }
+        | ProposalError::Derivation
+        | ProposalError::Index { .. }
+        | ProposalError::AimedKey { .. }
+        | ProposalError::BroadcastTimeout { .. } => true,
+        ProposalError::Transaction(_) | ProposalError::FailoverNeedsFixedTransaction(_) => reads,
+        // A newer version's, another node's, or one for another time.
+        _ => false,
     }
 }
