@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libmusig::event::Event;
 use libmusig::net::{
-    NetCommand, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id,
+    Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id,
     presence_digest, seal_presence,
 };
 use libmusig::node::{Node, Refused, SessionRequest};
@@ -33,13 +33,18 @@ struct Outsider {
 
 impl Outsider {
     fn connect_to(target: &Node) -> Self {
+        Self::connect_from(target, Vec::new())
+    }
+
+    /// Claims to be reached at these addresses.
+    fn connect_from(target: &Node, addresses: Vec<Multiaddr>) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let signer = LocalSigner::generate().expect("random bytes");
         let identity = generate_identity();
         let record = PresenceRecord {
             signer: signer.public_key(),
             peer: peer_id(&identity).expect("an identity"),
-            addresses: Vec::new(),
+            addresses,
             sequence: 1,
         };
         let record = record.encode();
@@ -201,17 +206,22 @@ fn every_kind_of_envelope_from_outside_changes_nothing() {
     wait_refused(&nodes[0], before, |refused| refused.strangers, sent + 4);
     assert_eq!(nodes[0].session(id).status().wait(), status);
 
-    // It was told nothing: what comes first is the answer to a question about a session that does not exist.
+    // It was told nothing: as if the session did not exist, which is asked about last.
     let unknown =
         vec![pb::Have { session: vec![5; 32], envelopes: Vec::new(), certificate: false, answer: false }];
     outsider.send(&nodes[0], wire::encode(&pb::Frame { have: unknown, ..pb::Frame::default() }));
-    let told = outsider.until(|event| match event {
-        NetEvent::Frame { frame, .. } => Some(frame.to_vec()),
-        _ => None,
-    });
-    let told: pb::Frame = wire::decode(&told, "the frame").expect("is canonical");
-    assert!(told.envelopes.is_empty() && told.certificates.is_empty());
-    assert_eq!(told.have.iter().map(|have| have.session.clone()).collect::<Vec<_>>(), [vec![5; 32]]);
+    loop {
+        let told = outsider.until(|event| match event {
+            NetEvent::Frame { frame, .. } => Some(frame.to_vec()),
+            _ => None,
+        });
+        let told: pb::Frame = wire::decode(&told, "the frame").expect("is canonical");
+        assert!(told.envelopes.is_empty() && told.certificates.is_empty());
+        assert!(told.have.iter().all(|have| have.envelopes.is_empty() && !have.certificate));
+        if told.have.iter().any(|have| have.session == [5; 32]) {
+            break;
+        }
+    }
     finish(nodes, id);
 }
 
@@ -338,4 +348,51 @@ fn late_failing_proposal_is_a_violation() {
     wait_until("it is banned", || banned() == 1);
     assert_eq!(nodes[0].metrics().wait().expect("runs").network.violations - before.violations, 3);
     finish(nodes, id);
+}
+
+/// What a stranger proposes makes the node dial nobody before the application consents.
+#[test]
+fn before_consent_nobody_is_dialled() {
+    let (nodes, id) = begin();
+    let trap = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = trap.local_addr().expect("bound").port();
+    let address = format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("an address");
+    let outsider = Outsider::connect_from(&nodes[0], vec![address]);
+    let like = nodes[0].session(id).proposal().wait().expect("known").terms().clone();
+    let (proposal, frame) = outsider.proposal(vec![nodes[0].signer_key()], 1, &like);
+    outsider.send(&nodes[0], frame);
+    let key = outsider.signer.public_key();
+    wait_until("it is proposed", || nodes[0].session(proposal.id()).status().wait().is_ok());
+    drop(outsider);
+    let gone = || !nodes[0].connected_signers().wait().expect("runs").contains(&key);
+    wait_until("the stranger is gone", gone);
+    trap.set_nonblocking(true).expect("a socket");
+    // A session is proposed, signed and finished meanwhile.
+    finish_one(&nodes, 9);
+    assert!(trap.accept().is_err(), "the node dialled what a stranger named");
+    // Control: with consent it does.
+    nodes[0].session(proposal.id()).join().wait().expect("is open");
+    wait_until("it is dialled", || trap.accept().is_ok());
+    nodes[2].session(id).join().wait().expect("is open");
+    nodes.iter().for_each(|node| wait_complete(node, id));
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+/// Finishes another session of all.
+fn finish_one(nodes: &[Node], number: u8) {
+    let request = SessionRequest::messages(keys(N), vec![message(number)]);
+    let session = nodes[1].create_session(request).wait().expect("is created").id();
+    for node in [&nodes[0], &nodes[2]] {
+        loop {
+            let next = wait_for(node, "a proposal", |event| match event.event {
+                Event::SessionProposed { .. } => event.session,
+                _ => None,
+            });
+            if next == session {
+                break;
+            }
+        }
+        node.session(session).join().wait().expect("is open");
+    }
+    nodes.iter().for_each(|node| wait_complete(node, session));
 }

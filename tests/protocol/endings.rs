@@ -382,6 +382,8 @@ mod closed {
 }
 
 mod arrivals {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -467,20 +469,74 @@ mod arrivals {
         cluster.run_for(Duration::from_secs(1));
         assert!(cluster.engine(3).ids().is_empty());
         assert_eq!(cluster.engine(3).refused(), Default::default(), "it was not even spoken to");
-        let have = pb::Have {
+    }
+
+    /// All that a node answers to a stranger who speaks of a session: in a question, an envelope, its proposal, and a
+    /// certificate.
+    fn answers(cluster: &mut Cluster, session: SessionId, proposal: &[u8]) -> Vec<pb::Frame> {
+        let have = |answer| pb::Have {
             session: session.0.to_vec(),
             envelopes: Vec::new(),
             certificate: false,
-            answer: false,
+            answer,
         };
-        let frame = wire::encode(&pb::Frame { have: vec![have], ..pb::Frame::default() });
-        let sent = cluster.frames;
-        cluster.deliver(3, 0, frame.into());
-        let accept = cluster.forge(3, session, 1, Content::Accept);
-        cluster.inject(3, 0, &[accept]);
-        cluster.run_for(Duration::from_millis(100));
-        assert_eq!(cluster.engine(0).refused().strangers, 2);
-        assert_eq!(cluster.frames, sent + 2, "no answer");
+        let envelope = |content| cluster.forge(3, session, 1, content).as_bytes().to_vec();
+        let (accept, proposal) = (envelope(Content::Accept), envelope(Content::Proposal(proposal.to_vec())));
+        let certificate = pb::Certificate { session: session.0.to_vec(), signatures: vec![7; 64] };
+        let probes = [
+            pb::Frame { have: vec![have(false)], ..pb::Frame::default() },
+            pb::Frame { have: vec![have(true)], ..pb::Frame::default() },
+            pb::Frame { envelopes: vec![accept.clone()], ..pb::Frame::default() },
+            pb::Frame { envelopes: vec![accept, proposal], ..pb::Frame::default() },
+            pb::Frame { certificates: vec![certificate], ..pb::Frame::default() },
+        ];
+        let mut all = Vec::new();
+        for probe in probes {
+            let told: Arc<Mutex<Vec<pb::Frame>>> = Arc::default();
+            let heard = told.clone();
+            cluster.on_frame = Some(Box::new(move |from, to, frame| {
+                if (from, to) == (0, 3) {
+                    heard.lock().expect("no panic").push(frame.clone());
+                }
+                true
+            }));
+            cluster.deliver(3, 0, wire::encode(&probe).into());
+            // What was asked before may be asked again.
+            cluster.run_for(Duration::from_secs(2));
+            let mut told = std::mem::take(&mut *told.lock().expect("no panic"));
+            for have in told.iter_mut().flat_map(|frame| &mut frame.have) {
+                assert_eq!(have.session, session.0);
+                have.session.clear();
+            }
+            // Each probe is told apart.
+            all.extend(told);
+            all.push(pb::Frame::default());
+        }
+        all
+    }
+
+    #[test]
+    fn same_answer_about_a_session_of_others_as_about_an_unknown_one() {
+        let mut cluster = cluster(4);
+        let session = cluster.create(0, |terms| {
+            let signers = terms.signers[..3].to_vec();
+            with_signers(terms, signers);
+        });
+        let done = |cluster: &Cluster| (0..3).all(|node| cluster.holds(node, &session));
+        assert!(cluster.run_until(Duration::from_secs(5), done));
+        cluster.run_for(Duration::from_secs(1));
+        let proposal = cluster.engine(0).proposal(&session).expect("it is known").as_bytes().to_vec();
+        // Of the one that is not there too: whoever knows a session's id may know its proposal.
+        let mut terms = cluster.terms();
+        let signers = terms.signers[..3].to_vec();
+        with_signers(&mut terms, signers);
+        let unknown = Proposal::new(terms).expect("valid terms");
+        let about_known = answers(&mut cluster, session, &proposal);
+        let about_unknown = answers(&mut cluster, unknown.id(), unknown.as_bytes());
+        assert_eq!(about_known, about_unknown);
+        assert!(about_known.iter().any(|frame| !frame.have.is_empty()), "it is asked for");
+        assert!(about_known.iter().all(|frame| frame.envelopes.is_empty() && frame.certificates.is_empty()));
+        assert!(about_known.iter().flat_map(|frame| &frame.have).all(|have| have.envelopes.is_empty()));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use libmusig::error::WireError;
+use libmusig::protocol::crypto::key_set::KeySet;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
-use libmusig::protocol::crypto::key_set::KeySet;
 use libmusig::protocol::proposal::{Proposal, Terms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, Txid};

@@ -102,7 +102,13 @@ impl Engine {
             match self.sessions.get(&id).map(|session| session.index_of(&from)) {
                 None if !have.answer => self.ask_for(id, from, now),
                 None => {}
-                Some(None) => self.refused.strangers += 1,
+                // As if it were unknown here: whether it is there is nobody else's business.
+                Some(None) => {
+                    self.refused.strangers += 1;
+                    if !have.answer {
+                        self.ask_for(id, from, now);
+                    }
+                }
                 Some(Some(index)) => {
                     let result = match self.sessions.get(&id).and_then(Slot::packed) {
                         Some(packed) if packed.refuses_comparison(index, now) => {
@@ -229,11 +235,20 @@ impl Engine {
                 (None, None) => return Err(WireError::UnknownSession(id)),
             }
         }
-        if let (Some(packed), Some(from)) = (self.sessions.get(&id).and_then(Slot::packed), from)
+        if let Some(from) = from
+            && self.is_of_others(&id, &from)
+        {
+            // As if it were unknown here: then only a proposal leads to no question.
+            if !group.iter().any(|envelope| matches!(envelope.content(), Content::Proposal(_))) {
+                self.ask_for(id, from, now);
+            }
+            return Err(WireError::UnknownSession(id));
+        }
+        if let (Some(packed), Some(_)) = (self.sessions.get(&id).and_then(Slot::packed), from)
             && packed.summary.closed
         {
             // It takes nothing.
-            return packed.index_of(&from).map(|_| ()).ok_or(WireError::UnknownSession(id));
+            return Ok(());
         }
         let foreign = self.sessions.ready(&id).filter(|session| session.is_unanswered());
         if let Some(proposer) = foreign.map(|session| session.proposer_key())
@@ -380,13 +395,14 @@ impl Engine {
         now: Time,
     ) -> Result<SessionId, WireError> {
         let id = certificate.session;
+        let of_others = from.is_some_and(|from| self.is_of_others(&id, &from));
         if let Some(packed) = self.sessions.get(&id).and_then(Slot::packed)
             && packed.needs_no_certificate()
+            && !of_others
         {
-            let stranger = from.is_some_and(|from| packed.index_of(&from).is_none());
-            return if stranger { Err(WireError::UnknownSession(id)) } else { Ok(id) };
+            return Ok(id);
         }
-        if !self.sessions.contains(&id) {
+        if !self.sessions.contains(&id) || of_others {
             if let Some(from) = from {
                 self.ask_for(id, from, now);
             }
@@ -400,6 +416,11 @@ impl Engine {
             session.receive_certificate(certificate, index, context)
         });
         result.unwrap_or(Ok(())).map(|()| id)
+    }
+
+    /// Whether this is a session that the signer has no part in.
+    fn is_of_others(&self, id: &SessionId, signer: &SignerKey) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.index_of(signer).is_none())
     }
 
     /// Tells a peer that nothing is here of a session it speaks of, so that it sends all.

@@ -51,7 +51,7 @@ struct Rate {
 /// Of one signer that shares a joined session with this node.
 const PARTNER: Rate = Rate { share: 5, most: limits::PARTNERS_WORK };
 /// Of one that does not.
-const STRANGER: Rate = Rate { share: 50, most: limits::STRANGERS_WORK.checked_div(2).expect("not by zero") };
+const STRANGER: Rate = Rate { share: 40, most: limits::STRANGERS_WORK.checked_div(2).expect("not by zero") };
 /// Of all those together.
 const STRANGERS: Rate = Rate { share: 20, most: limits::STRANGERS_WORK };
 
@@ -125,13 +125,10 @@ pub(super) fn reading(bytes: usize) -> Duration {
 pub(super) fn checking(proposal: &Proposal) -> Duration {
     let message = if proposal.transaction.is_some() { MESSAGE + SIGNATURE_HASH } else { MESSAGE };
     let keys: usize = proposal.key_sets.iter().map(|key_set| key_set.participants.len()).sum();
-    let steps = |derivation: &Derivation| {
-        derivation.path.len() + usize::from(derivation.taproot != Taproot::None)
-    };
+    let steps =
+        |derivation: &Derivation| derivation.path.len() + usize::from(derivation.taproot != Taproot::None);
     let derivations: usize = proposal.messages.iter().map(|message| steps(&message.derivation)).sum();
-    KEY * keys as u32
-        + DERIVATION * derivations as u32
-        + message * proposal.messages.len() as u32
+    KEY * keys as u32 + DERIVATION * derivations as u32 + message * proposal.messages.len() as u32
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ impl Session {
 
     /// Whether something is left to say to its other signers.
     pub fn wants_peers(&self) -> bool {
-        !self.stored.over()
+        !self.stored.over() && !self.is_unanswered()
     }
 
     /// Whether this node's application consented: the signed consent is in the set.
