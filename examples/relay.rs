@@ -12,11 +12,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::StreamExt;
-use libmusig::net::{DHT_PROTOCOL, Multiaddr, PresenceStore, Resolving, dht};
+use libmusig::net::{DHT_PROTOCOL, Multiaddr, Offered, PresenceStore, Resolving, dht};
 use libp2p::core::Transport;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::kad::store::RecordStore;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{connection_limits, identify, kad, noise, ping, relay, tcp, yamux};
@@ -150,10 +149,12 @@ async fn serve(options: &Options) -> Result<(), Failure> {
                 swarm.close_connection(connection);
             }
             SwarmEvent::Behaviour(ServerEvent::Dht(kad::Event::InboundRequest {
-                request: kad::InboundRequest::PutRecord { record: Some(record), .. },
+                request: kad::InboundRequest::PutRecord { source, record: Some(record), .. },
             })) => {
-                // The store takes valid presences only, and nothing needs to be said of others.
-                let _ = swarm.behaviour_mut().dht.store_mut().put(record);
+                // The store takes valid presences only. Who offers a forged one has to connect again.
+                if swarm.behaviour_mut().dht.store_mut().offer(source, record) == Offered::Forged {
+                    let _ = swarm.disconnect_peer_id(source);
+                }
             }
             _ => {}
         }

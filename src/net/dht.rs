@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use libp2p::kad::store::{self, RecordStore};
+use libp2p::kad::store;
 use libp2p::kad::{self, GetRecordOk, InboundRequest, PutRecordError, QueryId, QueryResult, Quorum, Record};
 use libp2p::swarm::StreamProtocol;
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::config::{DhtMode, NetworkConfig};
-use super::records::{PresenceStore, presence_key};
+use super::presence::PresenceRecord;
+use super::records::{Offered, PresenceStore, presence_key};
 use crate::types::SignerKey;
 
 /// The name of the distributed hash table. IPFS's has another one.
@@ -81,16 +82,20 @@ fn known_addresses(kad: &mut kad::Behaviour<PresenceStore>, peer: PeerId) -> usi
 }
 
 /// Something that happened in the hash table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DhtEvent {
     /// A server answered a lookup with this presence. Nothing of it was verified.
     Found { signer: SignerKey, presence: Vec<u8> },
     /// A lookup ended.
     LookupEnded(SignerKey),
-    /// A publication ended; `stored`: at least one server took the presence.
+    /// A publication ended. At least one server says that it took this presence.
+    Put { signer: SignerKey, presence: Vec<u8> },
+    /// A publication ended; `stored`: the presence can be read back.
     Published { stored: bool },
+    /// A server keeps a presence of this node's own signer and peer that is newer than the one that was published.
+    Newer { sequence: u64 },
     /// Another node wants to have a record kept.
-    Keep(Record),
+    Keep(PeerId, Record),
     /// There may be other servers to ask than before, or room for another query.
     Changed,
 }
@@ -99,7 +104,16 @@ pub(super) enum DhtEvent {
 #[derive(Debug)]
 enum Query {
     Lookup(SignerKey),
-    Publication,
+    Publication {
+        signer: SignerKey,
+        presence: Vec<u8>,
+    },
+    /// Servers say that they keep it, also those that do not.
+    ReadBack {
+        published: PresenceRecord,
+        presence: Vec<u8>,
+        found: bool,
+    },
 }
 
 /// The queries of this node that run.
@@ -120,19 +134,32 @@ impl Queries {
         signer: &SignerKey,
         presence: Vec<u8>,
     ) -> store::Result<()> {
-        let record = Record::new(presence_key(signer).to_vec(), presence);
+        let record = Record::new(presence_key(signer).to_vec(), presence.clone());
         // All that are near it are to keep it; some suffice.
         let query = kad.put_record(record, Quorum::All)?;
-        self.0.insert(query, Query::Publication);
+        self.0.insert(query, Query::Publication { signer: *signer, presence });
         Ok(())
+    }
+
+    /// Looks whether a presence of this node that was put is there. False if it is none.
+    pub(super) fn read_back(
+        &mut self,
+        kad: &mut kad::Behaviour<PresenceStore>,
+        signer: &SignerKey,
+        presence: Vec<u8>,
+    ) -> bool {
+        let Ok(published) = PresenceRecord::decode(&presence) else { return false };
+        let query = kad.get_record(presence_key(signer).to_vec().into());
+        self.0.insert(query, Query::ReadBack { published, presence, found: false });
+        true
     }
 
     /// Translates what libp2p reports.
     pub(super) fn event(&mut self, event: kad::Event) -> Vec<DhtEvent> {
         match event {
             kad::Event::InboundRequest {
-                request: InboundRequest::PutRecord { record: Some(record), .. },
-            } => vec![DhtEvent::Keep(record)],
+                request: InboundRequest::PutRecord { source, record: Some(record), .. },
+            } => vec![DhtEvent::Keep(source, record)],
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
                 self.progress(id, result, step.last)
             }
@@ -143,11 +170,25 @@ impl Queries {
 
     fn progress(&mut self, id: QueryId, result: QueryResult, last: bool) -> Vec<DhtEvent> {
         let mut events = Vec::new();
-        match (self.0.get(&id), result) {
+        match (self.0.get_mut(&id), result) {
             (Some(Query::Lookup(signer)), QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found)))) => {
                 events.push(DhtEvent::Found { signer: *signer, presence: found.record.value });
             }
-            (Some(Query::Publication), QueryResult::PutRecord(result)) => {
+            (
+                Some(Query::ReadBack { published, presence, found }),
+                QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(there))),
+            ) => {
+                // One without a peer is this node's own copy.
+                if there.peer.is_some() && there.record.value == *presence {
+                    *found = true;
+                } else if let Ok(other) = PresenceRecord::decode(&there.record.value)
+                    && (other.signer, other.peer) == (published.signer, published.peer)
+                    && other.sequence > published.sequence
+                {
+                    events.push(DhtEvent::Newer { sequence: other.sequence });
+                }
+            }
+            (Some(Query::Publication { signer, presence }), QueryResult::PutRecord(result)) => {
                 let stored = match result {
                     Ok(_) => true,
                     Err(
@@ -155,13 +196,18 @@ impl Queries {
                         | PutRecordError::Timeout { success, .. },
                     ) => !success.is_empty(),
                 };
-                events.push(DhtEvent::Published { stored });
+                events.push(match stored {
+                    true => DhtEvent::Put { signer: *signer, presence: std::mem::take(presence) },
+                    false => DhtEvent::Published { stored },
+                });
             }
             _ => {}
         }
         if last {
-            if let Some(Query::Lookup(signer)) = self.0.remove(&id) {
-                events.push(DhtEvent::LookupEnded(signer));
+            match self.0.remove(&id) {
+                Some(Query::Lookup(signer)) => events.push(DhtEvent::LookupEnded(signer)),
+                Some(Query::ReadBack { found, .. }) => events.push(DhtEvent::Published { stored: found }),
+                Some(Query::Publication { .. }) | None => {}
             }
             events.push(DhtEvent::Changed);
         }
@@ -169,9 +215,9 @@ impl Queries {
     }
 }
 
-/// Keeps a record for others; `false` if it is not one to keep.
-pub(super) fn keep(kad: &mut kad::Behaviour<PresenceStore>, record: Record) -> bool {
-    kad.store_mut().put(record).is_ok()
+/// Keeps a record for others, if it is one to keep.
+pub(super) fn keep(kad: &mut kad::Behaviour<PresenceStore>, peer: PeerId, record: Record) -> Offered {
+    kad.store_mut().offer(peer, record)
 }
 
 #[cfg(test)]
@@ -181,7 +227,7 @@ mod tests {
     use libp2p::kad::{GetRecordError, ProgressStep, PutRecordOk, QueryStats};
 
     use super::*;
-    use crate::net::testing::signer;
+    use crate::net::testing::{presence_of, signer};
 
     fn kad() -> kad::Behaviour<PresenceStore> {
         of_node(PeerId::random(), &NetworkConfig::default()).expect("a client by default")
@@ -220,24 +266,57 @@ mod tests {
         assert_eq!(queries.event(progressed(id, found(), false)), []);
     }
 
+    fn publication(queries: &mut Queries, kad: &mut kad::Behaviour<PresenceStore>) -> QueryId {
+        let query = kad.get_closest_peers(PeerId::random());
+        queries.0.insert(query, Query::Publication { signer: signer(1), presence: vec![7] });
+        query
+    }
+
     #[tokio::test]
-    async fn a_publication_that_some_took_is_one() {
-        for (success, stored) in [(vec![PeerId::random()], true), (vec![], false)] {
+    async fn a_publication_that_some_took_is_looked_for() {
+        let put = DhtEvent::Put { signer: signer(1), presence: vec![7] };
+        for (success, expected) in
+            [(vec![PeerId::random()], put.clone()), (vec![], DhtEvent::Published { stored: false })]
+        {
             let (mut kad, mut queries) = (kad(), Queries::default());
             let key: kad::RecordKey = presence_key(&signer(1)).to_vec().into();
-            let query = kad.get_closest_peers(PeerId::random());
-            queries.0.insert(query, Query::Publication);
+            let query = publication(&mut queries, &mut kad);
             let quorum = NonZeroUsize::MIN;
             let failed = PutRecordError::QuorumFailed { key, success, quorum };
             let events = queries.event(progressed(query, QueryResult::PutRecord(Err(failed)), true));
-            assert_eq!(events, [DhtEvent::Published { stored }, DhtEvent::Changed]);
+            assert_eq!(events, [expected, DhtEvent::Changed]);
         }
         let (mut kad, mut queries) = (kad(), Queries::default());
-        let query = kad.get_closest_peers(PeerId::random());
-        queries.0.insert(query, Query::Publication);
+        let query = publication(&mut queries, &mut kad);
         let key = presence_key(&signer(1)).to_vec().into();
         let all = QueryResult::PutRecord(Ok(PutRecordOk { key }));
-        assert_eq!(queries.event(progressed(query, all, true))[0], DhtEvent::Published { stored: true });
+        assert_eq!(queries.event(progressed(query, all, true))[0], put);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_back_from_others_is_published() {
+        let (own, server) = (PeerId::random(), PeerId::random());
+        let (mine, newer) = (presence_of(1, own, vec![], 5), presence_of(1, own, vec![], 6));
+        let others = presence_of(1, PeerId::random(), vec![], 7);
+        for (peer, value, expected) in [
+            (Some(server), &mine, vec![DhtEvent::Published { stored: true }]),
+            (None, &mine, vec![DhtEvent::Published { stored: false }]),
+            (
+                Some(server),
+                &newer,
+                vec![DhtEvent::Newer { sequence: 6 }, DhtEvent::Published { stored: false }],
+            ),
+            (Some(server), &others, vec![DhtEvent::Published { stored: false }]),
+        ] {
+            let (mut kad, mut queries) = (kad(), Queries::default());
+            assert!(queries.read_back(&mut kad, &signer(1), mine.clone()));
+            let record = Record::new(presence_key(&signer(1)).to_vec(), value.clone());
+            let found =
+                QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(kad::PeerRecord { peer, record })));
+            let events = queries.event(progressed(only(&queries), found, true));
+            assert_eq!(events, [expected, vec![DhtEvent::Changed]].concat());
+        }
+        assert!(!Queries::default().read_back(&mut kad(), &signer(1), vec![7]));
     }
 
     #[test]
@@ -245,6 +324,7 @@ mod tests {
         let (mut kad, mut queries) = (kad(), Queries::default());
         assert!(queries.publish(&mut kad, &signer(1), vec![7]).is_err());
         assert!(queries.0.is_empty());
-        assert!(!keep(&mut kad, Record::new(presence_key(&signer(1)).to_vec(), vec![7])));
+        let record = Record::new(presence_key(&signer(1)).to_vec(), vec![7]);
+        assert_eq!(keep(&mut kad, PeerId::random(), record), Offered::Refused);
     }
 }

@@ -35,6 +35,8 @@ use super::observed::Observed;
 use super::peers::{Identified, Inbound, Outbound, PeerAction, Peers, Presented};
 use super::port;
 use super::presence::{AddressBook, PresenceRecord};
+#[cfg(feature = "discovery")]
+use super::records::{Offered, is_ahead};
 use super::routes::Routes;
 use super::shared::Shared;
 use super::stream::{Reader, Report, Writer};
@@ -283,6 +285,17 @@ impl Driver {
     fn learn(&mut self, record: PresenceRecord) -> bool {
         let key = record.signer;
         let newer = self.book.learn(record);
+        self.learnt(key, newer)
+    }
+
+    /// Takes what a peer says of itself. True if it is something else than what was known.
+    fn learn_first_hand(&mut self, record: PresenceRecord) -> bool {
+        let key = record.signer;
+        let changed = self.book.learn_first_hand(record);
+        self.learnt(key, changed)
+    }
+
+    fn learnt(&mut self, key: SignerKey, newer: bool) -> bool {
         if newer {
             let (sought, peers) = (&self.sought, &self.peers);
             let needed =
@@ -491,7 +504,7 @@ impl Driver {
             }
             Presented::Joined { first: false } | Presented::Again => {}
         }
-        if self.learn(record) {
+        if self.learn_first_hand(record) {
             self.emit(NetEvent::PresenceLearned { key, bytes });
         }
         self.backlog.resume(resume);
@@ -499,13 +512,22 @@ impl Driver {
 
     /// Closes the connections of a peer that broke the protocol, and bans it if it did so before.
     fn violation(&mut self, peer: PeerId, what: &'static str) {
+        if !self.strike(peer, what) {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    /// Counts a violation that others may have led a peer to. True if it is banned, and disconnected, for it.
+    fn strike(&mut self, peer: PeerId, what: &'static str) -> bool {
         count(&self.shared.counters.violations, 1);
         tracing::debug!(%peer, what, "the peer broke the protocol");
-        if self.strikes.strike(peer, Instant::now()) {
+        let banned = self.strikes.strike(peer, Instant::now());
+        if banned {
             count(&self.shared.counters.bans, 1);
             self.swarm.behaviour_mut().frames.ban(peer, self.shared.config.ban_duration);
+            let _ = self.swarm.disconnect_peer_id(peer);
         }
-        let _ = self.swarm.disconnect_peer_id(peer);
+        banned
     }
 
     fn listen(&mut self, now: Instant) {
@@ -648,10 +670,22 @@ impl Driver {
                 count(&self.shared.counters.publications, usize::from(stored));
                 self.discovery.published(stored, Instant::now());
             }
-            DhtEvent::Keep(record) => {
+            DhtEvent::Put { signer, presence } => {
+                let kad = self.swarm.behaviour_mut().kad.as_mut();
+                if !kad.is_some_and(|kad| self.queries.read_back(kad, &signer, presence)) {
+                    self.discovery.published(false, Instant::now());
+                }
+            }
+            DhtEvent::Newer { sequence } => self.emit(NetEvent::PresenceReturned { sequence }),
+            DhtEvent::Keep(peer, record) => {
                 let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
-                if !dht::keep(kad, record) {
-                    count(&self.shared.counters.records_refused, 1);
+                match dht::keep(kad, peer, record) {
+                    Offered::Kept => {}
+                    Offered::Refused => count(&self.shared.counters.records_refused, 1),
+                    Offered::Forged => {
+                        count(&self.shared.counters.records_refused, 1);
+                        self.strike(peer, "a forged record");
+                    }
                 }
             }
             DhtEvent::Changed => self.discovery.changed(),
@@ -661,7 +695,7 @@ impl Driver {
     /// Takes what a server keeps under a signer's key, if it is a presence that the signer signed.
     fn looked_up(&mut self, key: SignerKey, bytes: Vec<u8>) {
         match PresenceRecord::decode(&bytes) {
-            Ok(record) if record.signer == key => {
+            Ok(record) if record.signer == key && !is_ahead(record.sequence) => {
                 count(&self.shared.counters.lookups_answered, 1);
                 if record.peer != *self.swarm.local_peer_id() && self.learn(record) {
                     self.emit(NetEvent::PresenceLearned { key, bytes });

@@ -85,6 +85,12 @@ pub enum NetEvent {
         /// As [`NetCommand::LearnPresences`] takes it.
         bytes: Vec<u8>,
     },
+    /// A server of the hash table keeps a presence of this node that is newer than the one that it published: time to
+    /// sign one with a higher sequence number.
+    PresenceReturned {
+        /// Its sequence number.
+        sequence: u64,
+    },
     /// Presences that were evicted, for there are too many, and these are not needed: to be deleted from the store.
     PresencesForgotten {
         /// The signers.

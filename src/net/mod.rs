@@ -61,5 +61,5 @@ pub use self::names::Resolving;
 pub use self::network::Network;
 pub use self::presence::PresenceRecord;
 #[cfg(feature = "discovery")]
-pub use self::records::{PresenceStore, presence_key};
+pub use self::records::{Offered, PresenceStore, presence_key};
 pub use crate::protocol::presence::{digest as presence_digest, seal as seal_presence};

@@ -85,6 +85,17 @@ impl AddressBook {
         true
     }
 
+    /// Takes what a peer says of itself, whatever others said before: its clock may have been ahead then. True if it is
+    /// something else than what is there.
+    pub(super) fn learn_first_hand(&mut self, record: PresenceRecord) -> bool {
+        let known = self.records.entry(record.signer).or_default();
+        if known.contains(&record) {
+            return false;
+        }
+        known.retain(|other| other.peer != record.peer);
+        self.learn(record)
+    }
+
     /// The records of a signer, the newest first.
     pub(super) fn of(&self, signer: &SignerKey) -> &[PresenceRecord] {
         self.records.get(signer).map_or(&[], Vec::as_slice)
@@ -134,6 +145,15 @@ mod tests {
         assert_eq!(sequences(&book), [8, 7]);
         assert_eq!(book.signer_of(&peers[0]), Some(signer(1)));
         assert_eq!(book.signer_of(&peers[1]), None);
+    }
+
+    #[test]
+    fn what_a_peer_says_of_itself_counts_over_a_newer_record() {
+        let mut book = AddressBook::default();
+        let peer = PeerId::random();
+        assert!(book.learn(record(1, peer, 100)));
+        assert!(book.learn_first_hand(record(1, peer, 5)) && !book.learn_first_hand(record(1, peer, 5)));
+        assert_eq!(book.of(&signer(1)).iter().map(|known| known.sequence).collect::<Vec<_>>(), [5]);
     }
 
     #[test]

@@ -42,6 +42,12 @@ impl Allowance {
         Self { per_second: f64::from(per_second), most, left: most, at: Instant::now() }
     }
 
+    /// Whether nothing of it is used now.
+    pub(super) fn is_whole(&self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left + elapsed * self.per_second >= self.most
+    }
+
     /// Whether one more is allowed now.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
@@ -77,7 +83,8 @@ mod tests {
         let mut allowance = Allowance::new(2, 3);
         let now = Instant::now();
         assert!((0..3).all(|_| allowance.take(now)));
-        assert!(!allowance.take(now));
+        assert!(!allowance.take(now) && !allowance.is_whole(now + Duration::from_secs(1)));
+        assert!(allowance.is_whole(now + Duration::from_secs(2)));
         let later = now + Duration::from_millis(600);
         assert!(allowance.take(later));
         assert!(!allowance.take(later));

@@ -274,6 +274,13 @@ impl Actor {
             NetEvent::PresenceLearned { key, bytes } => {
                 self.disk.put(schema::put_presence(key, bytes));
             }
+            NetEvent::PresenceReturned { sequence } => {
+                // This node's clock, or that of the time before its restart, is or was wrong.
+                if sequence >= self.presence_sequence {
+                    self.presence_sequence = sequence;
+                    self.sign_presence();
+                }
+            }
             NetEvent::PresencesForgotten { keys } => {
                 keys.into_iter().for_each(|key| self.disk.put(schema::drop_presence(key)));
             }
@@ -286,7 +293,7 @@ impl Actor {
     pub(crate) fn sign_presence(&mut self) {
         let Some(network) = &self.network else { return };
         // Later ones count, whatever the clock does meanwhile.
-        self.presence_sequence = platform::now().wall.0.max(self.presence_sequence + 1);
+        self.presence_sequence = platform::now().wall.0.max(self.presence_sequence.saturating_add(1));
         let record = PresenceRecord {
             signer: *self.engine.own_key(),
             peer: network.local_peer_id(),

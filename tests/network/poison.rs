@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use libmusig::net::{
-    DHT_PROTOCOL, Multiaddr, NetCommand, NetEvent, PeerId, PresenceRecord, PresenceStore, presence_key,
+    DHT_PROTOCOL, Multiaddr, NetCommand, NetEvent, Offered, PeerId, PresenceRecord, PresenceStore,
+    presence_key,
 };
 use libmusig::types::SignerKey;
 use libp2p::kad::store::{MemoryStore, RecordStore};
@@ -28,6 +29,11 @@ struct Speaker {
 
 /// Speaks the hash table's protocol, and believes everything.
 fn hostile(mode: Mode) -> Hostile {
+    hostile_keeping(mode, kad::StoreInserts::Unfiltered)
+}
+
+/// The same; what others give it, it keeps so.
+fn hostile_keeping(mode: Mode, inserts: kad::StoreInserts) -> Hostile {
     let mut swarm = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
@@ -36,6 +42,7 @@ fn hostile(mode: Mode) -> Hostile {
             let own = key.public().to_peer_id();
             let mut config = kad::Config::new(DHT_PROTOCOL);
             config.set_max_packet_size(1 << 20);
+            config.set_record_filtering(inserts);
             let mut kad = kad::Behaviour::with_config(own, MemoryStore::new(own), config);
             kad.set_mode(Some(mode));
             let identify = identify::Config::new("musig/1".into(), key.public());
@@ -270,4 +277,134 @@ fn the_record_of_this_node_itself_is_never_evicted() {
         store.put(others()).unwrap_err();
     }
     assert_eq!(store.get(&record.key).unwrap().value, record.value);
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_records_of_one_peer_use_up_nothing_of_the_others() {
+    let mut store = PresenceStore::new(PeerId::random(), 4096);
+    let (attacker, honest) = (PeerId::random(), PeerId::random());
+    let liar = Signer::new();
+    let mut verified = 0;
+    for _ in 0..1500 {
+        let victim = Signer::new();
+        let bytes = forged(victim.key(), &liar, attacker, vec![], 1);
+        let record = Record::new(presence_key(&victim.key()).to_vec(), bytes);
+        verified += u32::from(store.offer(attacker, record) == Offered::Forged);
+    }
+    assert!((200..300).contains(&verified), "{verified} were verified");
+    for _ in 0..100 {
+        let signer = Signer::new();
+        let record = Record::new(presence_key(&signer.key()).to_vec(), signer.presence(honest, vec![], 1));
+        assert_eq!(store.offer(honest, record), Offered::Kept);
+    }
+
+    // A server takes three.
+    let server = Node::new(serving()).await;
+    let mut swarm = hostile(Mode::Client);
+    swarm.dial(full_address(&server)).unwrap();
+    next(&mut swarm, |event| match event {
+        SwarmEvent::Behaviour(SpeakerEvent::Kad(kad::Event::RoutingUpdated { .. })) => Some(()),
+        _ => None,
+    })
+    .await;
+    for _ in 0..3 {
+        let victim = Signer::new();
+        let bytes = forged(victim.key(), &liar, attacker, vec![], 1);
+        give(&mut swarm, server.peer(), presence_key(&victim.key()), bytes).await;
+    }
+    eventually("it is banned", || server.net.counters().bans == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_records_apart_a_publication_counts_if_it_can_be_read_back() {
+    // Says that it keeps what it is given, and keeps nothing.
+    let mut forgetful = hostile_keeping(Mode::Server, kad::StoreInserts::FilterBoth);
+    let at = address(&mut forgetful).await;
+    tokio::spawn(async move {
+        loop {
+            forgetful.select_next_some().await;
+        }
+    });
+    let alone = Node::new(knowing(&at)).await;
+    let server = Node::new(serving()).await;
+    let mut settings = knowing(&at);
+    settings.bootstrap_peers.push(full_address(&server));
+    let control = Node::new(settings).await;
+    published(&control, 1).await;
+    assert_eq!(alone.net.counters().publications, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presence_sequence_from_the_future_is_refused() {
+    let mut store = PresenceStore::new(PeerId::random(), 8);
+    let (signer, peer) = (Signer::new(), PeerId::random());
+    let mut offer = |sequence| {
+        let record =
+            Record::new(presence_key(&signer.key()).to_vec(), signer.presence(peer, vec![], sequence));
+        store.offer(peer, record)
+    };
+    assert_eq!(offer(now() + 24 * 3_600_000), Offered::Refused);
+    assert_eq!(offer(now() + 10_000), Offered::Kept);
+
+    // Nor is it believed from a server that keeps it.
+    let (mut liar, b) = (hostile(Mode::Server), Node::new(crate::support::config()).await);
+    let lies = address(&mut liar).await;
+    let trap = Node::new(crate::support::config()).await;
+    let old = b.signer.presence(b.peer(), vec![trap.address.clone()], now() + 24 * 3_600_000);
+    liar.behaviour_mut().kad.store_mut().put(Record::new(presence_key(&b.key()).to_vec(), old)).unwrap();
+    tokio::spawn(async move {
+        loop {
+            liar.select_next_some().await;
+        }
+    });
+    let a = Node::new(knowing(&lies)).await;
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    eventually("it is refused", || a.net.counters().records_refused >= 1).await;
+    assert_eq!((a.net.counters().lookups_answered, trap.net.counters().connections_opened), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presence_sequence_that_comes_back_is_reported() {
+    let (mut keeper, signer, identity) =
+        (hostile(Mode::Server), Signer::new(), libmusig::net::generate_identity());
+    let at = address(&mut keeper).await;
+    let peer = libmusig::net::peer_id(&identity).unwrap();
+    let before = signer.presence(peer, vec![], 77);
+    let key = presence_key(&signer.key());
+    // It keeps what it has.
+    keeper.behaviour_mut().kad.store_mut().put(Record::new(key.to_vec(), before.clone())).unwrap();
+    tokio::spawn(async move {
+        loop {
+            keeper.select_next_some().await;
+            let there = keeper.behaviour_mut().kad.store_mut();
+            there.put(Record::new(key.to_vec(), before.clone())).unwrap();
+        }
+    });
+    let mut node = Node::with(knowing(&at), signer, identity, 5).await;
+    node.until(|event| match event {
+        NetEvent::PresenceReturned { sequence } => Some(assert_eq!(sequence, 77)),
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presence_sequence_counts_for_nothing_against_the_peer_itself() {
+    let mut a = Node::new(crate::support::config()).await;
+    let b = Node::new(crate::support::config()).await;
+    let stale = b.signer.presence(b.peer(), vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap()], now());
+    assert!(a.net.command(NetCommand::LearnPresences(vec![stale])).await);
+    b.dial(&a).await;
+    let own = b.signer.presence(b.peer(), vec![b.address.clone()], 1);
+    let told = a
+        .until(|event| match event {
+            NetEvent::PresenceLearned { key, bytes } => (key == b.key()).then_some(bytes),
+            _ => None,
+        })
+        .await;
+    assert_eq!(told, own);
 }
