@@ -15,10 +15,11 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
     NotifyHandler, Stream, StreamProtocol, SubstreamProtocol, THandlerInEvent, ToSwarm,
 };
-use libp2p::{Multiaddr, PeerId, connection_limits, identify, ping};
+use libp2p::{Multiaddr, PeerId, identify, ping};
 
 use super::config::{DhtMode, NetworkConfig};
 use super::liveness;
+use super::places::Places;
 use super::transport::Traversal;
 
 /// The name of the frame protocol. `net/stream.rs` describes it.
@@ -27,7 +28,7 @@ pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/musig/1");
 /// All behaviours. Those that refuse connections come first.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    limits: connection_limits::Behaviour,
+    pub(super) places: Places,
     pub(super) frames: Frames,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
@@ -45,10 +46,6 @@ impl Behaviour {
         let nat = super::nat::Nat::new(key.to_peer_id(), traversal);
         #[cfg(not(feature = "nat"))]
         let () = traversal;
-        let limits = connection_limits::ConnectionLimits::default()
-            .with_max_pending_incoming(Some(config.max_connections.clamp(1, 64)))
-            .with_max_established_incoming(Some(config.max_connections))
-            .with_max_established_per_peer(Some(config.max_connections_per_peer.max(2)));
         // The addresses go out in the signed presence, so identify sends only those that it observed. But servers of
         // the hash table are found by peer id, not by signer.
         let identify = identify::Config::new("musig/1".into(), key)
@@ -56,7 +53,7 @@ impl Behaviour {
             .with_hide_listen_addrs(config.dht != DhtMode::Server)
             .with_cache_size(0);
         Self {
-            limits: connection_limits::Behaviour::new(limits),
+            places: Places::new(config),
             frames: Frames::default(),
             ping: ping::Behaviour::new(liveness::ping(config)),
             identify: identify::Behaviour::new(identify),

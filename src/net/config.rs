@@ -52,8 +52,12 @@ pub struct NetworkConfig {
     pub publish_interval: Duration,
     /// Presences that a server of the distributed hash table stores for others.
     pub max_dht_records: usize,
-    /// Connections that others may open to this node. Its own dials are not counted.
+    /// Connections that others may open to this node. Its own dials are not counted. One half of them is for configured
+    /// peers, servers and the signers of open sessions.
     pub max_connections: u32,
+    /// Connections that others may open from one IP address (of IPv6: one /64), or through one relay. It binds none of
+    /// those for whom one half is kept, and none of this machine.
+    pub max_connections_per_ip: u32,
     /// Connections with one peer. Two are normal for a moment, when both dial at once.
     pub max_connections_per_peer: u32,
     /// Bytes that wait to be sent to one peer; frames above that are dropped.
@@ -151,6 +155,7 @@ impl Default for NetworkConfig {
             publish_interval: Duration::from_secs(1800),
             max_dht_records: 4096,
             max_connections: 256,
+            max_connections_per_ip: 32,
             max_connections_per_peer: 4,
             max_pending_bytes_per_peer: 16 << 20,
             max_received_bytes: 32 << 20,

@@ -151,6 +151,11 @@ impl Dialler {
         ours
     }
 
+    /// The peers at configured addresses, and the sought signers'.
+    pub(super) fn aims(&self) -> impl Iterator<Item = PeerId> {
+        self.targets.values().filter_map(|target| target.peer)
+    }
+
     /// Whether a peer is at a configured address, or a sought signer's.
     pub(super) fn aims_at(&self, peer: &PeerId) -> bool {
         self.targets.values().any(|target| target.peer == Some(*peer))

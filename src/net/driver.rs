@@ -33,6 +33,7 @@ use super::message::{NetCommand, NetEvent};
 use super::nat::{NatAction, NatEvent};
 use super::observed::Observed;
 use super::peers::{Identified, Inbound, Outbound, PeerAction, Peers, Presented};
+use super::places::Origin;
 use super::port;
 use super::presence::{AddressBook, PresenceRecord};
 #[cfg(feature = "discovery")]
@@ -86,12 +87,13 @@ pub(super) fn start(
     for problem in servers.problems {
         backlog.push(NetEvent::Degraded(problem));
     }
-    let driver = Driver {
+    let mut driver = Driver {
         listeners: Listeners::new(config, &servers.reservations, own, now),
         observed: Observed::new(servers.peers.len()),
         peers: Peers::new(config, own, servers.peers, routes),
         local_network: LocalNetwork::new(config, own),
         strikes: Strikes::new(config.ban_after, config.ban_duration),
+        strikes_from: Strikes::new(config.ban_after, config.ban_duration),
         swarm,
         events,
         reporter,
@@ -106,6 +108,7 @@ pub(super) fn start(
         tasks: JoinSet::new(),
         shared,
     };
+    driver.keep_places();
     runtime.spawn(driver.run(commands, reports).with_current_subscriber());
     Ok(())
 }
@@ -121,7 +124,9 @@ struct Driver {
     observed: Observed,
     dialler: Dialler,
     peers: Peers,
-    strikes: Strikes,
+    strikes: Strikes<PeerId>,
+    /// The same by address.
+    strikes_from: Strikes<Origin>,
     discovery: Discovery,
     local_network: LocalNetwork,
     #[cfg(feature = "discovery")]
@@ -244,6 +249,7 @@ impl Driver {
                 if !self.dialler.add(address.clone(), now) {
                     self.degraded(Some(format!("too many addresses to dial; {address} is left out")));
                 }
+                self.keep_places();
             }
             NetCommand::Seek(keys) => {
                 self.sought = keys.into_iter().collect();
@@ -274,8 +280,18 @@ impl Driver {
         }
     }
 
+    /// Keeps places for the peers that this node has chosen, or seeks.
+    fn keep_places(&mut self) {
+        let records = self.sought.iter().flat_map(|key| self.book.of(key));
+        let connected = self.sought.iter().flat_map(|key| self.peers.of_signer(key));
+        let mut known: HashSet<PeerId> = records.map(|record| record.peer).chain(connected).collect();
+        known.extend(self.peers.servers().chain(self.dialler.aims()));
+        self.swarm.behaviour_mut().places.set_known(known);
+    }
+
     fn seek(&mut self) {
         self.discovery.changed();
+        self.keep_places();
         let own = *self.swarm.local_peer_id();
         let records = self.sought.iter().flat_map(|key| self.book.of(key));
         self.dialler.seek(records.filter(|record| record.peer != own), Instant::now());
@@ -405,6 +421,9 @@ impl Driver {
     fn established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         count(&self.shared.counters.connections_opened, 1);
         let wanted = self.dialler.established(connection, peer, Instant::now());
+        if wanted {
+            self.keep_places();
+        }
         let action = self.peers.established(peer, connection, endpoint, wanted);
         self.act_on_peers(action);
     }
@@ -498,11 +517,16 @@ impl Driver {
         match self.peers.presented(peer, key) {
             Presented::Gone => return,
             Presented::AnotherSigner => return self.violation(peer, "another signer than before"),
-            Presented::Joined { first: true } => {
-                self.emit(NetEvent::SignerConnected { key, peer });
-                self.discovery.changed();
+            Presented::Joined { first } => {
+                if first {
+                    self.emit(NetEvent::SignerConnected { key, peer });
+                    self.discovery.changed();
+                }
+                if self.sought.contains(&key) {
+                    self.keep_places();
+                }
             }
-            Presented::Joined { first: false } | Presented::Again => {}
+            Presented::Again => {}
         }
         if self.learn_first_hand(record) {
             self.emit(NetEvent::PresenceLearned { key, bytes });
@@ -521,7 +545,15 @@ impl Driver {
     fn strike(&mut self, peer: PeerId, what: &'static str) -> bool {
         count(&self.shared.counters.violations, 1);
         tracing::debug!(%peer, what, "the peer broke the protocol");
-        let banned = self.strikes.strike(peer, Instant::now());
+        let now = Instant::now();
+        let banned = self.strikes.strike(peer, now);
+        // A new peer id costs nothing.
+        for origin in self.swarm.behaviour().places.origins(&peer) {
+            if self.strikes_from.strike(origin, now) {
+                let until = now + self.shared.config.ban_duration;
+                self.swarm.behaviour_mut().places.ban(origin, until, now);
+            }
+        }
         if banned {
             count(&self.shared.counters.bans, 1);
             self.swarm.behaviour_mut().frames.ban(peer, self.shared.config.ban_duration);

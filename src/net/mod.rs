@@ -35,6 +35,7 @@ mod network;
 mod observed;
 mod outbox;
 mod peers;
+mod places;
 mod port;
 mod presence;
 mod rate;

@@ -171,6 +171,11 @@ impl Peers {
         }
     }
 
+    /// Bootstrap peers and relays.
+    pub(super) fn servers(&self) -> impl Iterator<Item = PeerId> {
+        self.servers.iter().copied()
+    }
+
     /// Whether a peer is connected.
     pub(super) fn is_connected(&self, peer: &PeerId) -> bool {
         self.peers.contains_key(peer)

@@ -1,29 +1,28 @@
-//! Strikes: violations of the protocol by each peer, and when they come to a ban.
+//! Strikes: violations of the protocol by each peer, or from each address, and when they come to a ban.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
-
-use libp2p::PeerId;
 
 /// Peers whose violations are remembered.
 const PEERS: usize = 1024;
 
 /// See the module.
-pub(super) struct Strikes {
+pub(super) struct Strikes<K> {
     ban_after: u32,
     memory: Duration,
     /// How many, and the last one.
-    peers: HashMap<PeerId, (u32, Instant)>,
+    peers: HashMap<K, (u32, Instant)>,
 }
 
-impl Strikes {
+impl<K: Eq + Hash> Strikes<K> {
     /// A ban comes after so many violations, each of which is remembered for a time.
     pub(super) fn new(ban_after: u32, memory: Duration) -> Self {
         Self { ban_after: ban_after.max(1), memory, peers: HashMap::new() }
     }
 
     /// Counts a violation. True if the peer is to be banned; it then begins anew.
-    pub(super) fn strike(&mut self, peer: PeerId, now: Instant) -> bool {
+    pub(super) fn strike(&mut self, peer: K, now: Instant) -> bool {
         let memory = self.memory;
         if self.peers.len() >= PEERS {
             self.peers.retain(|_, (_, last)| now.duration_since(*last) < memory);
@@ -31,12 +30,12 @@ impl Strikes {
         if self.peers.len() >= PEERS && !self.peers.contains_key(&peer) {
             return false;
         }
-        let (strikes, last) = self.peers.entry(peer).or_insert((0, now));
-        *strikes = if now.duration_since(*last) < memory { *strikes + 1 } else { 1 };
-        *last = now;
-        let banned = *strikes >= self.ban_after;
-        if banned {
-            self.peers.remove(&peer);
+        let (strikes, last) = self.peers.get(&peer).copied().unwrap_or((0, now));
+        let strikes = if now.duration_since(last) < memory { strikes + 1 } else { 1 };
+        let banned = strikes >= self.ban_after;
+        match banned {
+            true => drop(self.peers.remove(&peer)),
+            false => drop(self.peers.insert(peer, (strikes, now))),
         }
         banned
     }
@@ -44,6 +43,8 @@ impl Strikes {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::PeerId;
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);

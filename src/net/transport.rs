@@ -20,6 +20,9 @@ const STREAMS: usize = 24;
 /// Streams of a connection that this side opened: on one with a relay each connection through it is one.
 const STREAMS_OF_DIALLED: usize = STREAMS + limits::SIGNERS;
 
+/// Time limit for the handshakes of a connection that others open: a silent one takes a place.
+const INBOUND: Duration = Duration::from_secs(5);
+
 /// A transport whose connections are authenticated.
 pub(super) type PeerTransport = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -48,7 +51,8 @@ pub(super) fn transport(
             #[cfg(not(feature = "nat"))]
             let transport = $transport;
             let upgrade = transport.upgrade(Version::V1Lazy).authenticate(noise);
-            upgrade.multiplex(Multiplexer::new()).timeout(timeout).boxed()
+            let multiplexed = upgrade.multiplex(Multiplexer::new()).timeout(timeout);
+            multiplexed.inbound_timeout(timeout.min(INBOUND)).boxed()
         }};
     }
     Ok((secured!(Resolving::new(tcp)), traversal))

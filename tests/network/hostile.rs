@@ -188,7 +188,8 @@ async fn repeated_offenders_are_banned_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inbound_connections_are_limited() {
-    let mut a = Node::new(NetworkConfig { max_connections: 3, ..config() }).await;
+    // One half is for others.
+    let mut a = Node::new(NetworkConfig { max_connections: 6, ..config() }).await;
     let mut outsiders: Vec<_> = (0..5).map(|_| Outsider::new()).collect();
     let mut streams = Vec::new();
     for outsider in &mut outsiders[..3] {

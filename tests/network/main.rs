@@ -12,6 +12,7 @@ mod limits;
 mod mdns;
 #[cfg(target_os = "linux")]
 mod names;
+mod places;
 #[cfg(feature = "discovery")]
 mod poison;
 mod ports;

@@ -294,7 +294,7 @@ fn an_attacked_node_stays_within_its_memory_and_its_sessions_finish() {
                 pushes(target).await;
                 proposals(target).await;
                 let inside = crowd(target).await.len();
-                assert!(inside >= CONNECTIONS / 2, "only {inside} attackers got in");
+                assert!(inside >= CONNECTIONS / 4, "only {inside} attackers got in");
             });
             over.store(true, Ordering::SeqCst);
         });

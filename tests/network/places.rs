@@ -1,0 +1,72 @@
+//! Strangers that take all places keep nobody out whom this node has business with.
+
+use std::time::{Duration, Instant};
+
+use libmusig::net::{NetCommand, NetworkConfig};
+use libp2p::multiaddr::Protocol;
+use tokio::net::TcpStream;
+
+use crate::support::{DEADLINE, Node, Outsider, Signer, config, raw_frame, write};
+
+fn port(node: &Node) -> u16 {
+    let port = node.address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    });
+    port.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_sockets_keep_nobody_out() {
+    let mut a = Node::new(config()).await;
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(TcpStream::connect(("127.0.0.1", port(&a))).await.unwrap());
+    }
+    let b = Node::new(config()).await;
+    let begin = Instant::now();
+    b.dial(&a).await;
+    a.connected_to(b.key()).await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    // They are not kept: the node closes them.
+    let closed = async {
+        for mut socket in silent {
+            let mut all = Vec::new();
+            let _ = tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut all).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, closed).await.expect("silent sockets are closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_strangers_do_not_keep_two_signers_apart() {
+    let mut a = Node::new(NetworkConfig { max_connections: 8, ..config() }).await;
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        let mut outsider = Outsider::new();
+        let mut stream = outsider.open(&mut a).await;
+        let presence = Signer::new().presence(outsider.peer, vec![], 1);
+        write(&mut stream, &raw_frame(0, &presence)).await;
+        strangers.push((outsider, stream));
+    }
+    // There is no place for more of them, for a moment.
+    let mut late = Outsider::new();
+    late.dial(&a);
+    late.is_turned_away().await;
+    // Whom the node seeks comes in at once, from the same address.
+    let b = Node::new(config()).await;
+    let presence = b.signer.presence(b.peer(), vec![], 1);
+    a.net.command(NetCommand::LearnPresences(vec![presence])).await;
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    b.dial(&a).await;
+    a.connected_to(b.key()).await;
+    // Later the oldest stranger makes room for the next one.
+    let begin = Instant::now();
+    while a.net.counters().connections_opened < 6 {
+        assert!(begin.elapsed() < DEADLINE, "nobody makes room");
+        late.dial(&a);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    strangers[0].0.is_closed().await;
+    assert!(a.send(b.key(), b"on"));
+}
