@@ -35,6 +35,8 @@ struct Target {
     failures: u32,
     due: Instant,
     dialling: Option<ConnectionId>,
+    /// A dial of older addresses may still hang: this one does not wait for it.
+    overtakes: bool,
 }
 
 /// All targets.
@@ -81,13 +83,15 @@ impl Dialler {
         if let Some(target) = self.targets.get_mut(&name) {
             if target.addresses != addresses {
                 (target.addresses, target.failures, target.due) = (addresses, 0, now);
+                target.overtakes = target.dialling.take().is_some();
             }
             return true;
         }
         if self.targets.len() >= TARGETS {
             return false;
         }
-        let target = Target { addresses, peer, signer, failures: 0, due: now, dialling: None };
+        let target =
+            Target { addresses, peer, signer, failures: 0, due: now, dialling: None, overtakes: false };
         self.targets.insert(name, target);
         true
     }
@@ -112,13 +116,17 @@ impl Dialler {
             }
             // Never from the listening port: two nodes that dial each other at once would meet in one TCP connection
             // that both of them opened, and a restarted one would meet the remains of its last connection.
+            let condition = match std::mem::take(&mut target.overtakes) {
+                true => PeerCondition::Disconnected,
+                false => PeerCondition::DisconnectedAndNotDialing,
+            };
             let options = match (target.peer, &target.addresses[..]) {
                 (_, []) => {
                     target.due = now + self.max;
                     continue;
                 }
                 (Some(peer), addresses) => DialOpts::peer_id(peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .condition(condition)
                     .addresses(addresses.to_vec())
                     .allocate_new_port()
                     .build(),
@@ -319,6 +327,24 @@ mod tests {
         assert_eq!(due(&mut dialler, now).len(), 1);
         dialler.seek([].iter(), now);
         assert!(!dialler.aims_at(&one) && dialler.next_due().is_none());
+    }
+
+    #[test]
+    fn a_dial_that_hangs_delays_no_address_that_is_learnt_meanwhile() {
+        let (mut dialler, now, peer) = (dialler(), Instant::now(), PeerId::random());
+        dialler.seek([record(1, peer, vec![address(None)])].iter(), now);
+        let hangs = due(&mut dialler, now);
+        assert_eq!(hangs.len(), 1);
+        dialler.seek([record(1, peer, vec![address(None)])].iter(), now);
+        assert!(due(&mut dialler, now).is_empty(), "nothing new");
+        let other: Multiaddr = "/ip4/192.0.2.2/tcp/1".parse().unwrap();
+        dialler.seek([record(1, peer, vec![other])].iter(), now);
+        let dials = due(&mut dialler, now);
+        assert_eq!(dials.len(), 1);
+        // What becomes of the first one is nobody's any more.
+        assert_eq!(dialler.failed(hangs[0].connection_id(), &DialError::Aborted, now), None);
+        assert!(due(&mut dialler, now).is_empty());
+        assert!(dialler.established(dials[0].connection_id(), peer, now));
     }
 
     #[test]

@@ -263,12 +263,14 @@ impl Driver {
                 }
             }
             NetCommand::Reconnect => {
-                self.disconnect(self.peers.connected());
+                let left = self.peers.connected();
+                self.disconnect(left.clone());
                 self.dialler.reset_backoff(now);
                 self.discovery.reset_backoff(now);
                 for id in self.listeners.renew(now) {
                     self.swarm.remove_listener(id);
                 }
+                self.call_once(&left);
             }
             NetCommand::Shutdown => {}
         }
@@ -287,6 +289,21 @@ impl Driver {
         let mut known: HashSet<PeerId> = records.map(|record| record.peer).chain(connected).collect();
         known.extend(self.peers.servers().chain(self.dialler.aims()));
         self.swarm.behaviour_mut().places.set_known(known);
+    }
+
+    /// Tells peers that nothing else leads to where this node is now: who is not sought does not come back by itself.
+    fn call_once(&mut self, peers: &[PeerId]) {
+        for peer in peers {
+            if self.dialler.aims_at(peer) {
+                continue;
+            }
+            let signer = self.book.signer_of(peer);
+            let records = signer.map(|key| self.book.of(&key)).unwrap_or_default();
+            let record = records.iter().find(|record| record.peer == *peer && !record.addresses.is_empty());
+            let Some(addresses) = record.map(|record| record.addresses.clone()) else { continue };
+            let options = DialOpts::peer_id(*peer).condition(PeerCondition::Always).addresses(addresses);
+            self.dial(options.allocate_new_port().build());
+        }
     }
 
     fn seek(&mut self) {

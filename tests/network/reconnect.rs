@@ -210,3 +210,33 @@ async fn a_dead_connection_is_closed_although_this_node_writes_to_it() {
     assert!(a.send(key, b"alive"));
     while b.frame().await.1 != b"alive" {}
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_that_hangs_delays_no_learnt_address() {
+    // Accepts, and says nothing: the dial ends after ten seconds.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nowhere = format!("/ip4/127.0.0.1/tcp/{}", silent.local_addr().unwrap().port()).parse().unwrap();
+    let (mut a, b) = (Node::new(config()).await, Node::new(config()).await);
+    let presence = |addresses, sequence| b.signer.presence(b.peer(), addresses, sequence);
+    a.net.command(NetCommand::LearnPresences(vec![presence(vec![nowhere], 1)])).await;
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    let (_hangs, _) = tokio::time::timeout(DEADLINE, silent.accept()).await.unwrap().unwrap();
+    let begin = Instant::now();
+    a.net.command(NetCommand::LearnPresences(vec![presence(vec![b.address.clone()], 2)])).await;
+    a.connected_to(b.key()).await;
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_moved_calls_whom_it_was_connected_with() {
+    let (mut a, mut b) = pair(config(), config()).await;
+    // `b` did not dial, and seeks nobody: without a call it would never come back.
+    let c = Node::new(config()).await;
+    c.dial(&b).await;
+    b.connected_to(c.key()).await;
+    let before = b.net.counters().dials;
+    b.net.command(NetCommand::Reconnect).await;
+    b.connected_to(a.key()).await;
+    a.connected_to(b.key()).await;
+    eventually("it called both", || b.net.counters().dials >= before + 2).await;
+}
