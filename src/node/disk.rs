@@ -252,13 +252,12 @@ impl Disk {
         }
     }
 
-    /// When [`Disk::pass_time`] and [`Disk::hand_over`] are to be called next.
+    /// When [`Disk::pass_time`] and [`Disk::hand_over`] are to be called next, but for the store's answers.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let oldest = self.oldest();
-        let collected = oldest.filter(|_| !self.changes.is_empty()).map(|since| since + SLOW);
         let hangs = oldest.filter(|_| self.error.is_none()).map(|since| since + limits::COMMIT);
         let deferred = self.deferred.iter().find_map(|deferred| deferred.until);
-        [self.retry_at.filter(|_| oldest.is_none()), collected, hangs, deferred, self.gate.next_timeout()]
+        [self.retry_at.filter(|_| oldest.is_none()), hangs, deferred, self.gate.next_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -438,10 +437,12 @@ mod tests {
             disk.hand_over(second);
         }
         assert!(disk.changes.len() <= 2 * MANY + 2 && disk.batches.len() == 1, "{}", disk.changes.len());
+        assert_eq!(disk.next_timeout(), Some(start + limits::COMMIT), "until then there is nothing to do");
 
         let news = disk.pass_time(start + limits::COMMIT);
         assert_eq!(news.commit, Some(Err(StoreError::Hangs { seconds: 30 })));
         assert!(news.is_first_failure && disk.error().is_some());
+        assert_eq!(disk.next_timeout(), None, "it waits for the answer");
         assert!(disk.pass(answer(Waits::Briefly), second).is_some_and(|output| unstored(&output)));
 
         go.send(()).expect("it waits");
