@@ -278,6 +278,10 @@ enum musig_status_code
    */
   MUSIG_STATUS_STORE_UNSTORED = 306,
   /**
+   * The store belongs to another signer.
+   */
+  MUSIG_STATUS_STORE_OTHER_KEY = 307,
+  /**
    * The Bitcoin backend cannot be reached. Returned by callbacks only, never by a function of the library.
    */
   MUSIG_STATUS_CHAIN = 400,

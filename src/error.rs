@@ -327,6 +327,18 @@ pub enum StoreError {
         /// The fault found.
         reason: String,
     },
+    /// The store belongs to another signer.
+    #[error(
+        "the store {path} belongs to the signer {owner} and this node's is {signer}; use its own store, or that signer's key"
+    )]
+    OtherKey {
+        /// The file.
+        path: String,
+        /// The key of the signer whose node made the store.
+        owner: SignerKey,
+        /// This node's signer key.
+        signer: SignerKey,
+    },
     /// Reading, writing or syncing failed.
     #[error(
         "the store {path} could not be read or written ({reason}); nothing was signed without it. Free space or fix permissions"

@@ -33,6 +33,7 @@ use crate::store::redb::RedbStore;
 use crate::store::schema::{self, Contents};
 use crate::store::thread::{SYNC_AFTER, StoreThread};
 use crate::store::{Durability, Store};
+use crate::types::SignerKey;
 
 /// Upper bound of configured durations, so that they can be added to any time.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -268,8 +269,8 @@ impl NodeBuilder {
     /// Opens the store, resumes its sessions, and starts the node. Durable events that were not acknowledged are
     /// delivered again.
     ///
-    /// Errors: the configuration is incomplete or contradicts itself; the store cannot be opened; the identity in it is
-    /// damaged. A single session that cannot be read is no error: it is kept, set aside, and reported as
+    /// Errors: the configuration is incomplete or contradicts itself; the store cannot be opened, or belongs to another
+    /// signer ([`StoreError::OtherKey`]); the identity in it is damaged. A single session that cannot be read is no error: it is kept, set aside, and reported as
     /// [`Event::StoreFailed`].
     pub fn start(mut self) -> Result<Node, Error> {
         let log = self.tracing.take().unwrap_or_else(|| tracing::dispatcher::get_default(Clone::clone));
@@ -308,6 +309,16 @@ impl NodeBuilder {
         let contents = Contents::read(store.load()?);
         let now = platform::now();
         let key = signer.as_dyn().public_key();
+        // Before anything is read of it: what is in there was said by its owner.
+        match contents.owner.as_deref().map(SignerKey::from_bytes) {
+            None => {}
+            Some(Ok(owner)) if owner == key => {}
+            Some(Ok(owner)) => return Err(StoreError::OtherKey { path, owner, signer: key }.into()),
+            Some(Err(_)) => {
+                let reason = "its owner is no signer key".into();
+                return Err(StoreError::Corrupt { path, reason }.into());
+            }
+        }
         let mut engine = Engine::new(key, settings, Arc::new(Musig2), super::transaction_codec());
         if let NodeSigner::Local(signer) = &signer {
             engine = engine.with_held_keys(signer.clone());
@@ -370,14 +381,18 @@ impl NodeBuilder {
             Some(object) => Some(Foreign { object, lane: shared_lane("observe")? }),
             None => None,
         };
-        let identity = match contents.identity {
-            Some(identity) => identity,
-            None => {
-                let identity = generate_identity();
-                store.commit(&[schema::put_identity(identity.clone())], Durability::Synced)?;
-                identity
-            }
-        };
+        let mut made = Vec::new();
+        if contents.owner.is_none() {
+            made.push(schema::put_owner(key));
+        }
+        let identity = contents.identity.unwrap_or_else(|| {
+            let identity = generate_identity();
+            made.push(schema::put_identity(identity.clone()));
+            identity
+        });
+        if !made.is_empty() {
+            store.commit(&made, Durability::Synced)?;
+        }
         let network_error = |error: crate::net::NetError| Error::Network(error.to_string());
         let peer = peer_id(&identity).map_err(network_error)?.to_string();
         let (network, events) = match self.network {

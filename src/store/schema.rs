@@ -3,6 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `identity` | the node's libp2p key pair |
+//! | `owner` | the signer key of the node that made the store (33); nodes with another key refuse it |
 //! | `presence/` ‖ signer key (33) | a presence record |
 //! | `s` ‖ session id (32) ‖ `p` | the encoded proposal |
 //! | `s` ‖ session id (32) ‖ `r` | the session's record: consent, attempts, events, evidence |
@@ -23,6 +24,7 @@ use crate::types::{EnvelopeId, SessionId, SignerKey, UnixMillis};
 pub const VERSION: u64 = 1;
 
 const IDENTITY: &[u8] = b"identity";
+const OWNER: &[u8] = b"owner";
 const PRESENCE: &[u8] = b"presence/";
 const SESSION: u8 = b's';
 const ENVELOPE: u8 = b'e';
@@ -53,6 +55,8 @@ impl SessionPart {
 pub enum Key {
     /// The node's libp2p key pair.
     Identity,
+    /// The signer key of the node that made the store.
+    Owner,
     /// The latest presence record of a signer.
     Presence(SignerKey),
     /// A record that a session has once.
@@ -78,6 +82,7 @@ impl Key {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Identity => IDENTITY.to_vec(),
+            Self::Owner => OWNER.to_vec(),
             Self::Presence(signer) => [PRESENCE, signer.as_bytes()].concat(),
             Self::Session { id, part } => [&session_prefix(id)[..], &[part.byte()]].concat(),
             Self::Envelope { session, id } => {
@@ -91,6 +96,9 @@ impl Key {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes == IDENTITY {
             return Some(Self::Identity);
+        }
+        if bytes == OWNER {
+            return Some(Self::Owner);
         }
         if let Some(signer) = bytes.strip_prefix(PRESENCE) {
             return SignerKey::from_bytes(signer).ok().map(Self::Presence);
@@ -114,7 +122,7 @@ impl Key {
     pub fn session(&self) -> Option<SessionId> {
         match self {
             Self::Session { id, .. } | Self::Envelope { session: id, .. } | Self::Ended(id) => Some(*id),
-            Self::Identity | Self::Presence(_) => None,
+            Self::Identity | Self::Owner | Self::Presence(_) => None,
         }
     }
 }
@@ -129,6 +137,11 @@ pub fn session_prefix(session: &SessionId) -> [u8; 33] {
 /// The change that stores the node's libp2p key pair.
 pub fn put_identity(identity: Vec<u8>) -> Change {
     Change::Put(Key::Identity.encode(), identity)
+}
+
+/// The change that stores whose store it is.
+pub fn put_owner(owner: SignerKey) -> Change {
+    Change::Put(Key::Owner.encode(), owner.as_bytes().to_vec())
 }
 
 /// The change that stores a signer's presence record.
@@ -161,6 +174,8 @@ pub fn change(session: SessionId, change: SessionChange) -> Change {
 pub struct Contents {
     /// The node's libp2p key pair.
     pub identity: Option<Vec<u8>>,
+    /// The signer key of the node that made the store, as it is stored.
+    pub owner: Option<Vec<u8>>,
     /// Presence records of other signers.
     pub presences: Vec<Vec<u8>>,
     /// For [`Engine::load`](crate::protocol::engine::Engine::load).
@@ -176,6 +191,7 @@ impl Contents {
         for (key, value) in entries {
             match Key::decode(&key) {
                 Some(Key::Identity) => contents.identity = Some(value),
+                Some(Key::Owner) => contents.owner = Some(value),
                 Some(Key::Presence(_)) => contents.presences.push(value),
                 Some(Key::Ended(id)) => match value.try_into() {
                     Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),

@@ -2,15 +2,15 @@
  *
  *   restart STORE die      signs, and dies without having acknowledged anything
  *   restart STORE handle   gets the same events again, and acknowledges them
- *   restart STORE quiet    gets none of them
+ *   restart STORE quiet    gets none of them, and another signer does not get the store
  *   restart STORE busy     the store is open in this process already
  */
 #include "prelude.h"
 
 #include <signal.h>
 
-static musig_node *start_on(const char *path, musig_status wanted) {
-    musig_signer *signer = signer_of(0);
+static musig_node *start_on(const char *path, int index, musig_status wanted) {
+    musig_signer *signer = signer_of(index);
     musig_config *config;
     musig_node *node = NULL;
     OK(musig_config_new(&config, NULL));
@@ -27,7 +27,7 @@ static musig_node *start_on(const char *path, musig_status wanted) {
 int main(int argc, char **argv) {
     musig_node *node;
     REQUIRE(argc == 3);
-    node = start_on(argv[1], MUSIG_STATUS_OK);
+    node = start_on(argv[1], 0, MUSIG_STATUS_OK);
     if (!strcmp(argv[2], "die")) {
         musig_session_free(propose_alone(node, 1));
         musig_event_free(wait_event(node, MUSIG_EVENT_SHOULD_BROADCAST));
@@ -64,9 +64,10 @@ int main(int argc, char **argv) {
             musig_event_free(event);
         }
     } else {
-        REQUIRE(!start_on(argv[1], MUSIG_STATUS_STORE_IN_USE));
+        REQUIRE(!start_on(argv[1], 0, MUSIG_STATUS_STORE_IN_USE));
     }
     OK(musig_node_stop(node, NULL));
     musig_node_free(node);
+    if (!strcmp(argv[2], "quiet")) REQUIRE(!start_on(argv[1], 1, MUSIG_STATUS_STORE_OTHER_KEY));
     return 0;
 }

@@ -1,7 +1,11 @@
 // The C++ header: references, exceptions, functions that throw.
 #include "musig.hpp"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cstdio>
 #include <iostream>
 #include <thread>
 
@@ -252,6 +256,22 @@ void signers() {
     while (alive != 0) std::this_thread::yield();
 }
 
+void store_of_another_key() {
+    char folder[] = "/tmp/musig-XXXXXX";
+    REQUIRE(mkdtemp(folder));
+    auto path = std::string(folder) + "/store";
+    auto start = [&](std::uint8_t last) {
+        musig::Config config;
+        config.signer(musig::Signer(secret(last))).store_path(path).offline().without_observer();
+        musig::Node(config).stop();
+    };
+    start(1);
+    throws<musig::StoreError>([&] { start(2); }, MUSIG_STATUS_STORE_OTHER_KEY);
+    start(1);
+    std::remove(path.c_str());
+    rmdir(folder);
+}
+
 } // namespace
 
 int main() {
@@ -263,5 +283,6 @@ int main() {
     handlers();
     signers();
     unbroadcast_parent();
+    store_of_another_key();
     return 0;
 }

@@ -439,6 +439,51 @@ fn a_store_that_is_unusable_is_refused_with_a_clear_error_and_left_alone() {
     node.stop().expect("stops");
 }
 
+#[test]
+fn store_of_another_key_is_refused_and_names_both() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("node.redb");
+    let start = |index: usize| {
+        let signer = LocalSigner::new(secret(index)).expect("a key");
+        node_builder().signer(signer).store_path(&path).offline().without_observer().start()
+    };
+    let refusal = StoreError::OtherKey { path: path.display().to_string(), owner: key(0), signer: key(1) };
+    // As it is made, and with a session in it.
+    let node = start(0).expect("starts");
+    let peer = node.peer_id().to_owned();
+    for with_session in [false, true] {
+        let node = if with_session { start(0).expect("starts") } else { node.clone() };
+        let sessions = usize::from(with_session);
+        if with_session {
+            node.create_session(raw(2)).wait().expect("is created");
+        }
+        node.stop().expect("stops");
+        let error = start(1).map(drop).expect_err("another signer's");
+        assert_eq!(error, Error::Store(refusal.clone()));
+        let text = error.to_string();
+        assert!(text.contains(&key(0).to_string()) && text.contains(&key(1).to_string()), "{text}");
+        let owner = start(0).expect("its own");
+        assert_eq!(owner.peer_id(), peer, "nothing in it changed");
+        assert_eq!(owner.sessions().wait().expect("runs").len(), sessions);
+        owner.stop().expect("stops");
+    }
+
+    // One from before stores had owners gets its owner when its own signer opens it.
+    let mut old = MemoryStore::new();
+    let node = builder(secret(0)).store(old.clone()).offline().start().expect("starts");
+    node.create_session(raw(2)).wait().expect("is created");
+    node.stop().expect("stops");
+    old.commit(&[Change::Delete(Key::Owner.encode())], Durability::Synced).expect("deletes");
+    let other = builder(secret(5)).store(old.clone()).offline().start().map(drop);
+    assert!(matches!(other, Err(Error::Proposal(_))), "its sessions are another signer's: {other:?}");
+    builder(secret(0)).store(old.clone()).offline().start().expect("its own").stop().expect("stops");
+    let other = builder(secret(1)).store(old).offline().start().map(drop);
+    assert_eq!(
+        other,
+        Err(Error::Store(StoreError::OtherKey { path: String::new(), owner: key(0), signer: key(1) }))
+    );
+}
+
 // ---- Real disks, real processes ----
 
 /// A signer's disk is full when it is to consent and to make its nonces; then there is room again.

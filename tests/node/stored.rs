@@ -67,7 +67,7 @@ fn check(entries: &[Entry], phase: &str) {
                 assert_eq!((envelope.body().session, envelope.id()), (session, id), "{phase}");
             }
             Key::Ended(_) => assert_eq!(value.len(), 8, "{phase}"),
-            Key::Session { .. } | Key::Identity | Key::Presence(_) => {}
+            Key::Session { .. } | Key::Identity | Key::Owner | Key::Presence(_) => {}
         }
     }
 }
@@ -111,6 +111,7 @@ fn a_node_takes_up_a_session_of_each_phase() {
 fn kinds(store: &MemoryStore) -> Vec<&'static str> {
     let kind = |(key, _): Entry| match Key::decode(&key).expect("a key of the schema") {
         Key::Identity => "identity",
+        Key::Owner => "owner",
         Key::Presence(_) => "presence",
         Key::Session { part: SessionPart::Proposal, .. } => "proposal",
         Key::Session { part: SessionPart::Record, .. } => "record",

@@ -239,6 +239,7 @@ fn keys_are_read_back_and_nothing_else_is() {
     let (id, envelope) = (SessionId([0xff; 32]), EnvelopeId([b'p'; 32]));
     let keys = [
         Key::Identity,
+        Key::Owner,
         Key::Presence(signer()),
         Key::Session { id, part: SessionPart::Proposal },
         Key::Session { id, part: SessionPart::Record },
@@ -249,8 +250,8 @@ fn keys_are_read_back_and_nothing_else_is() {
     for (index, key) in keys.iter().enumerate() {
         let bytes = key.encode();
         assert_eq!(Key::decode(&bytes), Some(*key));
-        assert_eq!(key.session().is_some(), index >= 2);
-        assert_eq!(bytes.starts_with(&session_prefix(&id)), index >= 2);
+        assert_eq!(key.session().is_some(), index >= 3);
+        assert_eq!(bytes.starts_with(&session_prefix(&id)), index >= 3);
         assert!(keys.iter().filter(|other| other.encode() == bytes).count() == 1);
         for length in 0..bytes.len() {
             assert_eq!(Key::decode(&bytes[..length]), None, "{key:?} cut to {length}");

@@ -282,6 +282,11 @@ def test_restart_from_the_store(tmp_path: Path) -> None:
                     break
             # What was acknowledged does not come again.
             assert events.SessionComplete not in seen and events.SessionProposed not in seen
+        with pytest.raises(errors.StoreFailed) as store_of_another_key:
+            await make(0, store=stores[1]).start()
+        problem = store_of_another_key.value.problem
+        assert isinstance(problem, libmusig.StoreProblem.OTHER_KEY)
+        assert [problem.owner, problem.signer] == [keys(2)[1], keys(2)[0]]
 
     asyncio.run(main())
 

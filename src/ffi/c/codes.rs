@@ -66,6 +66,7 @@ pub(super) fn all() -> Vec<(String, Error)> {
     for (name, error) in each!(StoreError:
         InUse { path: path() }, Schema { path: path(), found: 0, expected: 0 },
         Corrupt { path: path(), reason: text() }, Io { path: path(), reason: text() }, Hangs { seconds: 30 },
+        OtherKey { path: path(), owner: key, signer: key },
         Unstored { reason: text() }, Suspended,
     ) {
         add("StoreError", name, error.into());

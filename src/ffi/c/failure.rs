@@ -49,6 +49,7 @@ impl From<Error> for Failure {
             Error::Store(StoreError::InUse { .. }) => STORE_IN_USE,
             Error::Store(StoreError::Schema { .. }) => STORE_SCHEMA,
             Error::Store(StoreError::Corrupt { .. }) => STORE_CORRUPT,
+            Error::Store(StoreError::OtherKey { .. }) => STORE_OTHER_KEY,
             Error::Store(StoreError::Suspended) => STORE_SUSPENDED,
             Error::Store(StoreError::Hangs { .. }) => STORE_HANGS,
             Error::Store(StoreError::Unstored { .. }) => STORE_UNSTORED,

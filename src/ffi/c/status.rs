@@ -99,6 +99,8 @@ pub enum musig_status_code {
     STORE_HANGS = 305,
     /// The operation took effect and others are told, but it is not on the disk yet: a crash may undo it.
     STORE_UNSTORED = 306,
+    /// The store belongs to another signer.
+    STORE_OTHER_KEY = 307,
     /// The Bitcoin backend cannot be reached. Returned by callbacks only, never by a function of the library.
     CHAIN = 400,
     /// An internal error of libmusig. If a node's function returns it, the node has failed: stop it and start a new
@@ -149,6 +151,7 @@ enumeration!(musig_status_code {
     STORE_SUSPENDED,
     STORE_HANGS,
     STORE_UNSTORED,
+    STORE_OTHER_KEY,
     CHAIN,
     INTERNAL
 });
@@ -206,6 +209,7 @@ pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
         STORE_SUSPENDED => c"the store is suspended",
         STORE_HANGS => c"the store hangs",
         STORE_UNSTORED => c"not stored yet",
+        STORE_OTHER_KEY => c"the store of another signer",
         CHAIN => c"Bitcoin backend unreachable",
         INTERNAL => c"internal error",
     };

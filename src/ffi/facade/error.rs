@@ -348,6 +348,15 @@ pub enum StoreProblem {
         /// The file.
         path: String,
     },
+    /// The store belongs to another signer.
+    OtherKey {
+        /// The file.
+        path: String,
+        /// The key of the signer whose node made the store.
+        owner: SignerKey,
+        /// This node's signer key.
+        signer: SignerKey,
+    },
     /// Reading, writing or syncing failed.
     Io {
         /// The file.
@@ -432,6 +441,7 @@ impl From<StoreError> for StoreProblem {
             StoreError::InUse { path } => Self::InUse { path },
             StoreError::Schema { path, found, expected } => Self::Schema { path, found, expected },
             StoreError::Corrupt { path, .. } => Self::Corrupt { path },
+            StoreError::OtherKey { path, owner, signer } => Self::OtherKey { path, owner, signer },
             StoreError::Io { path, .. } => Self::Io { path },
             StoreError::Hangs { seconds } => Self::Hangs { seconds },
             StoreError::Unstored { .. } => Self::Unstored,

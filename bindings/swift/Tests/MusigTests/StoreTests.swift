@@ -20,6 +20,13 @@ final class StoreTests: MusigTestCase {
         try await connect([alice, again])
         try await again.session(id: session.id()).join()
         for watcher in watchers { try await watcher.complete(session.id()) }
+        try await again.stop()
+        do {
+            _ = try await start(0, store: store, offline: true)
+            XCTFail("the store of another key")
+        } catch MusigError.StoreFailed(.otherKey(_, let owner, let signer), _) {
+            XCTAssertEqual([owner, signer], [keys(2)[1], keys(2)[0]])
+        }
     }
 
     func testDurableEventsComeAgainUntilTheyAreAcknowledged() async throws {

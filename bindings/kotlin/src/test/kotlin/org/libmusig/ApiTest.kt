@@ -180,6 +180,9 @@ class ApiTest {
         thrown<MusigException.Suspended> { node.createSession(messageRequest(keys(1))) }
         // The lock is released.
         MusigNode.start(config(store, offline = true), signer(0)).close()
+        val stranger = thrown<MusigException.StoreFailed> { MusigNode.start(config(store, offline = true), signer(1)) }
+        val storeOfAnotherKey = stranger.problem as StoreProblem.OtherKey
+        assertEquals(keys(2), listOf(storeOfAnotherKey.owner, storeOfAnotherKey.signer))
         node.resume()
         node.announce()
         node.createSession(messageRequest(keys(1))).close()
