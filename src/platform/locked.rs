@@ -1,9 +1,10 @@
-//! Memory for secrets: a page of its own that is not swapped and not part of a core dump.
+//! Memory for secrets: pages of their own that are not swapped and not part of a core dump.
 #![allow(unsafe_code)]
 
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroize;
 
@@ -56,6 +57,118 @@ impl<T: Copy> fmt::Debug for Locked<T> {
     }
 }
 
+/// Pages for many secrets of `SIZE` bytes each, as [`Locked`] is one for one. Besides, a child of `fork()` finds them
+/// zeroed, where the system can do that. A page is given back when nothing is in it any more.
+///
+/// So thousands of secrets lock no more memory than they take: systems limit that.
+#[derive(Default)]
+pub struct Vault<const SIZE: usize> {
+    pages: Mutex<Vec<Page>>,
+}
+
+/// A page, and which of its places are taken, as bits.
+struct Page {
+    memory: NonNull<u8>,
+    taken: u64,
+}
+
+// SAFETY: a `Page` owns its memory as `Box` does; it is reached through the vault's mutex and the `Place`s only, each of
+// which is alone in its bytes.
+unsafe impl Send for Page {}
+
+/// A secret in a [`Vault`], wiped when it is dropped.
+pub struct Place<const SIZE: usize> {
+    vault: Arc<Vault<SIZE>>,
+    bytes: NonNull<[u8; SIZE]>,
+}
+
+// SAFETY: a `Place` owns its bytes as `Box` does, and hands out shared references only.
+unsafe impl<const SIZE: usize> Send for Place<SIZE> {}
+// SAFETY: as above; all access through `&Place` is reading.
+unsafe impl<const SIZE: usize> Sync for Place<SIZE> {}
+
+impl<const SIZE: usize> Vault<SIZE> {
+    /// Bytes of a page. Where the system's are larger, the rest is not used.
+    const PAGE: usize = 4096;
+    /// How many secrets are in a page.
+    const PLACES: usize = {
+        assert!(SIZE > 0 && SIZE <= Self::PAGE);
+        if Self::PAGE / SIZE < 64 { Self::PAGE / SIZE } else { 64 }
+    };
+
+    /// Puts a secret into a page; the caller wipes its own copy. `None` if the system gives no memory.
+    pub fn keep(self: &Arc<Self>, secret: &[u8; SIZE]) -> Option<Place<SIZE>> {
+        let mut pages = self.pages();
+        let free = |page: &Page| (page.taken.trailing_ones() as usize) < Self::PLACES;
+        let index = match pages.iter().position(free) {
+            Some(index) => index,
+            None => {
+                let memory = system::allocate(Self::PAGE, 1)?;
+                system::wipe_on_fork(memory, Self::PAGE);
+                pages.push(Page { memory, taken: 0 });
+                pages.len() - 1
+            }
+        };
+        let page = &mut pages[index];
+        let place = page.taken.trailing_ones() as usize;
+        page.taken |= 1 << place;
+        // SAFETY: `place` is below `PLACES`, so these bytes are within the page, and nobody else's as long as the bit is
+        // set. Bytes need no alignment.
+        let bytes = unsafe {
+            let bytes = page.memory.add(place * SIZE).cast::<[u8; SIZE]>();
+            bytes.write(*secret);
+            bytes
+        };
+        Some(Place { vault: Arc::clone(self), bytes })
+    }
+
+    /// A panic under the lock leaves nothing half done.
+    fn pages(&self) -> MutexGuard<'_, Vec<Page>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<const SIZE: usize> Deref for Place<SIZE> {
+    type Target = [u8; SIZE];
+    fn deref(&self) -> &[u8; SIZE] {
+        // SAFETY: `keep` wrote them, and nothing writes again before `drop`.
+        unsafe { self.bytes.as_ref() }
+    }
+}
+
+impl<const SIZE: usize> Drop for Place<SIZE> {
+    fn drop(&mut self) {
+        // SAFETY: nobody borrows them any more.
+        unsafe { self.bytes.as_mut() }.zeroize();
+        let address = self.bytes.as_ptr().addr();
+        let mut pages = self.vault.pages();
+        let holds = |page: &Page| {
+            let start = page.memory.as_ptr().addr();
+            (start..start + Vault::<SIZE>::PAGE).contains(&address)
+        };
+        let Some(index) = pages.iter().position(holds) else { return };
+        let page = &mut pages[index];
+        page.taken &= !(1 << ((address - page.memory.as_ptr().addr()) / SIZE));
+        if page.taken == 0 {
+            let page = pages.swap_remove(index);
+            // SAFETY: it is given back once, as it was allocated, and nothing is in it.
+            unsafe { system::release(page.memory, Vault::<SIZE>::PAGE, 1) };
+        }
+    }
+}
+
+impl<const SIZE: usize> fmt::Debug for Place<SIZE> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place(..)")
+    }
+}
+
+impl<const SIZE: usize> fmt::Debug for Vault<SIZE> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("pages", &self.pages().len()).finish()
+    }
+}
+
 #[cfg(all(unix, not(miri)))]
 mod system {
     use std::ptr::{self, NonNull};
@@ -89,6 +202,17 @@ mod system {
         }
     }
 
+    /// A child of `fork()` finds these pages zeroed, where the system has that.
+    pub fn wipe_on_fork(page: NonNull<u8>, size: usize) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        // SAFETY: the advice changes what a child sees of these pages, and nothing in this process.
+        unsafe {
+            libc::madvise(page.as_ptr().cast(), size, libc::MADV_WIPEONFORK);
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = (page, size);
+    }
+
     /// # Safety
     /// `page` came from `allocate` with the same numbers, and is not used afterwards.
     pub unsafe fn release(page: NonNull<u8>, size: usize, _align: usize) {
@@ -109,6 +233,9 @@ mod system {
         NonNull::new(unsafe { alloc_zeroed(layout) })
     }
 
+    /// There is no `fork()`, or nothing to be done about it.
+    pub fn wipe_on_fork(_page: NonNull<u8>, _size: usize) {}
+
     /// # Safety
     /// `page` came from `allocate` with the same numbers, and is not used afterwards.
     pub unsafe fn release(page: NonNull<u8>, size: usize, align: usize) {
@@ -120,7 +247,48 @@ mod system {
 
 #[cfg(test)]
 mod tests {
-    use super::Locked;
+    use std::sync::Arc;
+
+    use super::{Locked, Vault};
+
+    #[test]
+    fn a_vault_keeps_many_secrets_in_few_pages_and_wipes_each() {
+        let vault = Arc::<Vault<132>>::default();
+        let keep = |byte: u8| vault.keep(&[byte; 132]).expect("memory");
+        let mut places: Vec<_> = (0..100).map(keep).collect();
+        assert_eq!(format!("{vault:?} {:?}", places[0]), "Vault { pages: 4 } Place(..)");
+        assert!(places.iter().zip(0..).all(|(place, byte)| **place == [byte; 132]));
+
+        // A place that is given up is wiped, and taken by the next.
+        let address = places[7].as_ptr();
+        drop(places.remove(7));
+        // SAFETY: the page is there as long as its other places are taken.
+        assert_eq!(unsafe { std::ptr::read_volatile(address.cast::<[u8; 132]>()) }, [0; 132]);
+        let again = keep(200);
+        assert_eq!((again.as_ptr(), again[131]), (address, 200));
+        assert!(places.iter().all(|place| place[0] == place[131] && place[0] < 100));
+
+        drop((places, again));
+        assert_eq!(format!("{vault:?}"), "Vault { pages: 0 }");
+    }
+
+    #[test]
+    fn places_of_a_vault_are_given_up_on_any_thread() {
+        let vault = Arc::<Vault<32>>::default();
+        std::thread::scope(|scope| {
+            for byte in 0..4 {
+                let vault = &vault;
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let places: Vec<_> =
+                            (0..80).map(|_| vault.keep(&[byte; 32]).expect("memory")).collect();
+                        assert!(places.iter().all(|place| **place == [byte; 32]));
+                    }
+                });
+            }
+        });
+        assert_eq!(format!("{vault:?}"), "Vault { pages: 0 }");
+    }
 
     #[test]
     fn holds_a_value_and_shows_nothing() {

@@ -5,7 +5,7 @@
 mod locked;
 mod process;
 
-pub use locked::Locked;
+pub use locked::{Locked, Place, Vault};
 #[cfg_attr(not(feature = "node"), allow(unused_imports))]
 pub(crate) use process::PerProcess;
 

@@ -10,9 +10,9 @@ use zeroize::{Zeroizing, zeroize_stack};
 
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
-use crate::platform::{ForkGuard, Locked};
+use crate::platform::{ForkGuard, Locked, Place, Vault};
 use crate::protocol::crypto::musig2::{Musig2Keys, Musig2Round, sessions};
-use crate::protocol::crypto::nonce::{Purpose, SCRUBBED_STACK, SecretNonce};
+use crate::protocol::crypto::nonce::{Purpose, SCRUBBED_STACK, SECRET, SecretMemory, SecretNonce};
 use crate::protocol::crypto::session_keys::AggregatedKeys;
 use crate::protocol::crypto::{NONCE, PARTIAL, SessionKeys};
 use crate::protocol::limits;
@@ -29,8 +29,9 @@ const REMEMBERED: usize = 2 * limits::SESSIONS;
 /// Its identity key signs what others are to believe of it, and by default the sessions too. Once it holds participant
 /// keys ([`add_key`](Self::add_key)) the identity key signs no session any more: one key, one purpose.
 ///
-/// Each key is in a page that is not swapped and not part of a core dump where the system allows that; keys and
-/// nonces are wiped by [`lock`](Self::lock) and when the signer is dropped. Copies that libsecp256k1 makes on the
+/// Each key is in a page that is not swapped and not part of a core dump where the system allows that; so are the
+/// nonces, many in a page, which a child of `fork()` finds zeroed on Linux. Keys and nonces are wiped by
+/// [`lock`](Self::lock) and when the signer is dropped, each nonce when it was used. Copies that libsecp256k1 makes on the
 /// stack are overwritten as far as can be told (best effort).
 pub struct LocalSigner {
     public_key: SignerKey,
@@ -42,9 +43,17 @@ struct State {
     key: Option<Locked<Keypair>>,
     /// By public key. Those that are wiped are still known as this signer's.
     participant_keys: HashMap<SignerKey, Option<Locked<Keypair>>>,
+    /// The memory of the secret nonces.
+    nonces: Arc<Vault<SECRET>>,
     sessions: HashMap<SessionId, Attempts>,
     /// The keys of `sessions`, the oldest first.
     order: VecDeque<SessionId>,
+}
+
+impl SecretMemory for Place<SECRET> {
+    fn secret(&self) -> &[u8; SECRET] {
+        self
+    }
 }
 
 /// What is left of the attempts of one session.
@@ -201,7 +210,10 @@ impl Signer for LocalSigner {
             .map(|(message, (digest, final_key))| {
                 let key = state.signing_key(&self.public_key, request.participant_key(message))?;
                 let purpose = Purpose { session, attempt: *attempt, message, process };
-                SecretNonce::generate(key, final_key.cache(), digest, purpose)
+                let vault = &state.nonces;
+                let keep =
+                    |secret: &[u8; SECRET]| Some(Box::new(vault.keep(secret)?) as Box<dyn SecretMemory>);
+                SecretNonce::generate(key, final_key.cache(), digest, purpose, keep)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let public = nonces.iter().map(|nonce| nonce.public().serialize()).collect();

@@ -379,3 +379,51 @@ fn tasks_make_envelopes_and_hold_back_a_wrong_partial() {
     let task = SignTask::Partial { request: party.partial_request(0, 1, &round), transcript: [4; 32] };
     assert_eq!(task.run(&faulty).err(), Some(SignerError::InvalidPartial));
 }
+
+/// Pages of this process that are left out of core dumps and that a child would find wiped, each with its flags.
+#[cfg(target_os = "linux")]
+fn nonce_pages() -> Vec<String> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").expect("Linux has it");
+    let flags = maps.lines().filter_map(|line| line.strip_prefix("VmFlags:"));
+    let has = |flags: &&str, flag: &str| flags.split_whitespace().any(|one| one == flag);
+    flags.filter(|flags| has(flags, "dd") && has(flags, "wf")).map(str::to_owned).collect()
+}
+
+/// The secrets themselves cannot be seen from here; the pages can. Alone in a process, where no other test has any.
+#[test]
+#[cfg(target_os = "linux")]
+fn nonce_pages_are_locked_undumped_wiped_on_fork_and_gone_after_use() {
+    const ALONE: &str = "LIBMUSIG_TEST_NONCE_PAGES";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "signer::nonce_pages_are_locked_undumped_wiped_on_fork_and_gone_after_use";
+        let program = std::env::current_exe().expect("this test");
+        let run = std::process::Command::new(program).args([name, "--exact"]).env(ALONE, "1").output();
+        let run = run.expect("it starts again");
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("1 passed"), "{said}{run:?}");
+        return;
+    }
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("Linux has it");
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max locked memory")).expect("a limit");
+    let limit = limit.split_whitespace().next().and_then(|soft| soft.parse().ok()).unwrap_or(u64::MAX);
+    let locked =
+        |pages: &[String]| pages.iter().all(|flags| flags.split_whitespace().any(|flag| flag == "lo"));
+
+    let party = Party::new(2, |_| ());
+    assert!(nonce_pages().is_empty(), "keys are in others: a child may use them");
+    let nonces = party.nonces(0);
+    let pages = nonce_pages();
+    assert!(!pages.is_empty() && (locked(&pages) || limit < 1 << 20), "{pages:?}");
+    party.partials(0, &party.round(&nonces));
+    assert_eq!(nonce_pages(), [""; 0], "after use");
+
+    party.nonces(1);
+    assert!(!nonce_pages().is_empty());
+    party.signers.iter().for_each(|signer| signer.forget(&party.proposal.id(), 1));
+    assert_eq!(nonce_pages(), [""; 0], "after they were forgotten");
+
+    party.nonces(2);
+    assert!(!nonce_pages().is_empty());
+    party.signers.iter().for_each(|signer| signer.lock());
+    assert_eq!(nonce_pages(), [""; 0], "after the lock");
+}

@@ -25,21 +25,25 @@ pub(crate) struct Purpose {
     pub(crate) process: u64,
 }
 
+/// Bytes of a nonce's secret, as libsecp256k1 has it.
+pub(crate) const SECRET: usize = ffi::MUSIG_SECNONCE_SIZE;
+
+/// Memory that holds the secret of one nonce, given by who makes it: there is no system in here that could lock a page.
+/// Wiped when it is dropped.
+pub(crate) trait SecretMemory: Send + Sync {
+    /// The secret.
+    fn secret(&self) -> &[u8; SECRET];
+}
+
 /// A secret nonce. It cannot be cloned or written anywhere, signs once at most, only what it was made for, only with
 /// its key and only in the process that made it, and is wiped when dropped.
 pub struct SecretNonce(Box<Inner>);
 
 struct Inner {
-    secret: [u8; ffi::MUSIG_SECNONCE_SIZE],
+    secret: Box<dyn SecretMemory>,
     public: PublicNonce,
     key: PublicKey,
     purpose: Purpose,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
 }
 
 impl fmt::Debug for SecretNonce {
@@ -50,12 +54,13 @@ impl fmt::Debug for SecretNonce {
 
 impl SecretNonce {
     /// BIP-327 `NonceGen` with 32 fresh bytes of the operating system, the secret key, the public key, the aggregate
-    /// key, the message, and the purpose as `extra_in`.
+    /// key, the message, and the purpose as `extra_in`. `keep` puts the secret into memory; `None` if there is none.
     pub(crate) fn generate(
         key: &Keypair,
         cache: &KeyAggCache,
         digest: &[u8; 32],
         purpose: Purpose,
+        keep: impl FnOnce(&[u8; SECRET]) -> Option<Box<dyn SecretMemory>>,
     ) -> Result<Self, SignerError> {
         let mut random = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *random).map_err(|_| SignerError::NoRandomness)?;
@@ -63,9 +68,9 @@ impl SecretNonce {
         if *random == [0; 32] {
             return Err(SignerError::NoRandomness);
         }
-        let nonce = nonce_gen(key, cache, digest, purpose, &random);
+        let nonce = nonce_gen(key, cache, digest, purpose, &random, keep);
         zeroize_stack::<SCRUBBED_STACK>();
-        Ok(Self(nonce))
+        nonce.map(Self).ok_or_else(|| SignerError::Other("the system has no memory for the nonces".into()))
     }
 
     /// The public nonce.
@@ -93,7 +98,7 @@ impl SecretNonce {
         if self.0.purpose != purpose {
             return Err(SignerError::Mismatch("the nonce was made for something else"));
         }
-        let partial = partial_sign(&self.0.secret, key, cache, session);
+        let partial = partial_sign(self.0.secret.secret(), key, cache, session);
         drop(self);
         zeroize_stack::<SCRUBBED_STACK>();
         Ok(partial)
@@ -108,7 +113,8 @@ fn nonce_gen(
     digest: &[u8; 32],
     purpose: Purpose,
     random: &[u8; 32],
-) -> Box<Inner> {
+    keep: impl FnOnce(&[u8; SECRET]) -> Option<Box<dyn SecretMemory>>,
+) -> Option<Box<Inner>> {
     let Purpose { session, attempt, message, process: _ } = purpose;
     let extra = [&session.0[..], &attempt.to_be_bytes(), &(message as u32).to_be_bytes()];
     let (secret, public) = musig::new_nonce_pair(
@@ -120,16 +126,15 @@ fn nonce_gen(
         Some(tagged_hash("musig/nonce", &extra)),
     );
     let mut secret = secret.dangerous_into_bytes();
-    let mut nonce = Box::new(Inner { secret: [0; _], public, key: key.public_key(), purpose });
-    nonce.secret.copy_from_slice(&secret);
+    let kept = keep(&secret);
     secret.zeroize();
-    nonce
+    Some(Box::new(Inner { secret: kept?, public, key: key.public_key(), purpose }))
 }
 
 /// Not inlined, so that its stack can be scrubbed. The caller has checked that the nonce is unused and fits the key.
 #[inline(never)]
 fn partial_sign(
-    secret: &[u8; ffi::MUSIG_SECNONCE_SIZE],
+    secret: &[u8; SECRET],
     key: &Keypair,
     cache: &KeyAggCache,
     session: &musig::Session,
@@ -146,13 +151,34 @@ mod tests {
     const DIGEST: [u8; 32] = [3; 32];
     const PURPOSE: Purpose = Purpose { session: SessionId([1; 32]), attempt: 2, message: 3, process: 4 };
 
+    /// Ordinary memory.
+    struct Plain(Zeroizing<[u8; SECRET]>);
+
+    impl SecretMemory for Plain {
+        fn secret(&self) -> &[u8; SECRET] {
+            &self.0
+        }
+    }
+
+    fn plain(secret: &[u8; SECRET]) -> Option<Box<dyn SecretMemory>> {
+        Some(Box::new(Plain(Zeroizing::new(*secret))))
+    }
+
+    #[test]
+    fn without_memory_there_is_no_nonce() {
+        let key = key(1);
+        let cache = KeyAggCache::new(&[&key.public_key()]);
+        let nonce = SecretNonce::generate(&key, &cache, &DIGEST, PURPOSE, |_| None);
+        assert!(matches!(nonce, Err(SignerError::Other(_))));
+    }
+
     fn key(byte: u8) -> Keypair {
         Keypair::from_secret_bytes([byte; 32]).expect("below the order")
     }
 
     fn nonce_and_session(key: &Keypair) -> (SecretNonce, KeyAggCache, Session) {
         let cache = KeyAggCache::new(&[&key.public_key()]);
-        let nonce = SecretNonce::generate(key, &cache, &DIGEST, PURPOSE).expect("random bytes");
+        let nonce = SecretNonce::generate(key, &cache, &DIGEST, PURPOSE, plain).expect("random bytes");
         let session = Session::new(&cache, AggregatedNonce::new(&[nonce.public()]), &DIGEST);
         (nonce, cache, session)
     }
@@ -199,7 +225,7 @@ mod tests {
         let key = key(1);
         let ((one, ..), (other, ..)) = (nonce_and_session(&key), nonce_and_session(&key));
         assert_ne!(one.public(), other.public());
-        assert_ne!(one.0.secret, other.0.secret);
+        assert_ne!(one.0.secret.secret(), other.0.secret.secret());
     }
 
     #[test]
