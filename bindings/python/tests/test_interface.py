@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import pydoc
 from pathlib import Path
 
 import libmusig
-from libmusig import ElectionMethod
+from libmusig import ElectionMethod, events
 from libmusig._ffi import musig as generated
 from support import keys
 
@@ -98,3 +99,17 @@ def test_signer_indices_have_a_type_of_their_own_and_other_numbers_have_not() ->
     assert seen == INDICES | NUMBERS
     assert libmusig.SignerIndex is int
     assert isinstance(libmusig.elect(keys(2), ElectionMethod.FIRST_SIGNER).coordinator, libmusig.SignerIndex)
+
+
+def test_help_shows_each_event_with_its_words_and_fields() -> None:
+    variants = {name.replace("_", "") for name in vars(generated.Event) if name.isupper()}
+    shown = {name for name in events.__all__ if name != "EventData"}
+    assert {name.upper() for name in shown} == variants
+    for name in shown:
+        event = getattr(events, name)
+        assert (event.__name__, event.__module__) == (name, "libmusig.events")
+        words, fields = event.__doc__.split("\n\n")
+        assert len(words) > 10 and fields.startswith("Fields: "), event.__doc__
+    text = pydoc.render_doc(events, renderer=pydoc.plaintext)
+    assert "class SessionComplete" in text and "Fields: signatures, transaction, priority_list" in text
+    assert "Union" not in text.split("CLASSES")[0]

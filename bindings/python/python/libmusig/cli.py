@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -65,8 +66,8 @@ def plain(value: Any) -> Any:
 
 
 def event_name(event: NodeEvent) -> str:
-    """``SESSION_PROPOSED`` as ``session-proposed``."""
-    return type(event.data).__name__.rsplit(".", 1)[-1].lower().replace("_", "-")
+    """``SessionProposed`` as ``session-proposed``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(event.data).__name__).lower()
 
 
 def show_event(event: NodeEvent, as_json: bool) -> None:

@@ -1,7 +1,11 @@
-"""Events of a node: the classes of ``NodeEvent.data``, for ``match`` and ``isinstance``."""
+"""Events of a node: the classes of ``NodeEvent.data``, for ``match`` and ``isinstance``.
+
+Each has its fields as attributes. Durable events are delivered again after a restart until they are acknowledged.
+"""
 
 from __future__ import annotations
 
+import inspect
 from typing import Union
 
 from ._ffi import Event as _Event
@@ -63,3 +67,23 @@ EventData = Union[
     StoreFailed,
     NetworkDegraded,
 ]
+"""Any event."""
+
+__all__ = [name for name in list(globals()) if name[0].isupper() and name != "Union"]
+
+
+
+def _present() -> None:
+    """The classes are nested ones of what is generated, with its names. Here they have those under which they are used, and
+    say in their documentation which fields they have."""
+    for name in __all__:
+        event = globals()[name]
+        if isinstance(event, type):
+            plain = event.__mro__[1]
+            fields = ", ".join(list(inspect.signature(plain).parameters)) or "none"
+            event.__name__ = event.__qualname__ = name
+            event.__module__ = __name__
+            event.__doc__ = f"{' '.join((plain.__doc__ or '').split())}\n\nFields: {fields}."
+
+
+_present()
