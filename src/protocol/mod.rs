@@ -23,6 +23,8 @@ pub use crate::types::Time;
 
 pub mod consent;
 /// **For implementers.**
+pub mod counters;
+/// **For implementers.**
 pub mod crypto;
 pub mod election;
 /// **For implementers.**

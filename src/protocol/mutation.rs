@@ -47,6 +47,8 @@ pub enum Mutation {
     FirstEndingStays,
     /// S14: partial signatures are verified again with each envelope that comes.
     VerifiedAgain,
+    /// counters: a durable event that comes again after a restart is counted again.
+    CountsAgain,
     /// V1: each turn lasts twice as long as the one before.
     LongerTurns,
     /// V2: nobody looks at the chain before all turns are over.

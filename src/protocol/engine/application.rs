@@ -12,7 +12,7 @@ use crate::protocol::event::DurableKind;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::Session;
-use crate::protocol::status::SessionStatus;
+use crate::protocol::status::{Phase, SessionStatus};
 use crate::protocol::wire::Certificate;
 use crate::protocol::{Output, RequestId, Waits};
 use crate::types::{CoinStatus, OutPoint, SessionId, SignedTransaction, SignerKey, Time, Txid};
@@ -253,6 +253,11 @@ impl Engine {
             Slot::Ready(session) => Some(session.status(now)),
             Slot::Packed(packed) => Some(Session::unpack(packed, *id, self.host.codec.as_ref()).status(now)),
         }
+    }
+
+    /// The phase of each session, in no order.
+    pub fn phases(&self) -> impl Iterator<Item = Phase> {
+        self.sessions.iter().map(|(_, slot)| slot.phase())
     }
 
     /// The proposal of a session.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::session::context::Context;
 use crate::protocol::transaction::TransactionCodec;
@@ -20,6 +21,7 @@ pub struct Host {
     /// When each signer was last heard from, by the monotonic clock.
     pub heard: HashMap<SignerKey, Duration>,
     pub outputs: VecDeque<Output>,
+    pub counters: Counters,
     tickets: Ticket,
     relayed: Vec<SignerKey>,
 }
@@ -33,6 +35,7 @@ impl Host {
             connected: HashSet::new(),
             heard: HashMap::new(),
             outputs: VecDeque::new(),
+            counters: Counters::default(),
             tickets: 0,
             relayed: Vec::new(),
         }
@@ -48,6 +51,7 @@ impl Host {
             heard: &self.heard,
             connected: &self.connected,
             tickets: &mut self.tickets,
+            counters: &mut self.counters,
             outputs: &mut self.outputs,
             relayed: &mut self.relayed,
         }

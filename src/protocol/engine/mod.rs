@@ -20,6 +20,7 @@ use self::session_index::SessionIndex;
 use self::session_table::{SessionTable, Slot, View};
 use self::verification::Verification;
 use crate::error::{Error, ProposalError, SignerError};
+use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::envelope::Envelope;
 use crate::protocol::failover::Replacement;
@@ -137,6 +138,11 @@ impl Engine {
         self.refused
     }
 
+    /// What its sessions did so far.
+    pub fn counters(&self) -> &Counters {
+        &self.host.counters
+    }
+
     /// What it keeps in memory now.
     pub fn usage(&self) -> Usage {
         let each = self.sessions.iter().map(|(_, session)| session.envelopes());
@@ -177,9 +183,13 @@ impl Engine {
         let kind = |replacement: Option<Replacement>| replacement.map(|kind| std::mem::discriminant(&kind));
         let said_before = kind(session.as_replacement(now));
         session.replaced_by(replacement, now);
+        let watched = !session.watch_ended();
         let mut context = self.host.lend(now);
         let result = act(session, &mut context);
         session.flush(&mut context);
+        if let Some(evidence) = session.final_evidence().filter(|_| watched) {
+            context.counters.watch_ended(evidence);
+        }
         let deadline = session.next_timeout(&context);
         let purgeable = session.is_purgeable(now).then(|| session.proposal().clone());
         let says = session.as_replacement(now).filter(|_| purgeable.is_none());
@@ -322,6 +332,9 @@ impl Engine {
         let context = self.host.lend(now);
         let session = Session::restore(stored, &self.own, &context)?;
         let (id, older) = (session.id(), session.proposal().replaces);
+        if session.joined() {
+            self.host.counters.note_signers(&session.proposal().signers);
+        }
         self.insert(session);
         self.with_session(&id, now, |session, context| session.tick(context));
         self.step_older(older, now);
@@ -358,7 +371,10 @@ impl Engine {
 
     /// The broadcaster answered a [`Output::Submit`]; `Err` if it could not reach the network.
     pub fn submitted(&mut self, id: &SessionId, answer: Result<SubmitOutcome, String>, now: Time) {
-        self.with_session(id, now, |session, context| session.submitted(answer, context));
+        self.with_session(id, now, |session, context| {
+            context.counters.submitted(&answer);
+            session.submitted(answer, context);
+        });
     }
 
     /// The observer answered a [`Output::Observe`]; `None` if it could not.

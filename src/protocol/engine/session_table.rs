@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::protocol::session::Session;
 use crate::protocol::session::compact::Packed;
+use crate::protocol::status::Phase;
 use crate::protocol::transaction::TransactionCodec;
 use crate::types::{SessionId, SignerKey};
 
@@ -59,6 +60,16 @@ impl Slot {
         match self {
             Self::Ready(session) => session.own_turn_open(),
             Self::Packed(packed) => packed.summary.own_turn_open,
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Ready(session) => session.phase(),
+            Self::Packed(packed) if packed.summary.closed => Phase::Closed,
+            Self::Packed(packed) if packed.summary.watch_ended => Phase::Final,
+            // Nothing else is at rest.
+            Self::Packed(_) => Phase::Watching,
         }
     }
 

@@ -297,6 +297,11 @@ impl Watch {
         &self.turns
     }
 
+    /// Whether the time of a turn had come when the watch was looked at last.
+    pub fn is_due(&self, turn: usize) -> bool {
+        self.stopwatch.certain >= self.turns.start(turn)
+    }
+
     /// Whether this node's own turn is open.
     pub fn own_turn_open(&self) -> bool {
         self.own_turn_number.is_some_and(|turn| turn < self.opened)

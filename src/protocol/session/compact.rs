@@ -42,6 +42,7 @@ pub struct Summary {
     pub joined: bool,
     pub certified: bool,
     pub own_turn_open: bool,
+    pub watch_ended: bool,
     /// Nothing is left to do or to acknowledge: it may be purged once it expired.
     pub done: bool,
     /// Every durable event was acknowledged.
@@ -182,6 +183,7 @@ mod tests {
         joined: true,
         certified: false,
         own_turn_open: false,
+        watch_ended: false,
         done: true,
         acknowledged: true,
     };

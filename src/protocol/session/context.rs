@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Settings, Ticket};
@@ -18,6 +19,7 @@ pub struct Context<'a> {
     pub heard: &'a HashMap<SignerKey, Duration>,
     pub connected: &'a HashSet<SignerKey>,
     pub tickets: &'a mut Ticket,
+    pub counters: &'a mut Counters,
     pub outputs: &'a mut VecDeque<Output>,
     /// Signers of whom something new came through others.
     pub relayed: &'a mut Vec<SignerKey>,

@@ -36,16 +36,17 @@ use self::stall::Stall;
 use self::stored::{Ending, Stored};
 use self::sync::AntiEntropy;
 use crate::error::{Error, SignerError, WireError};
+use crate::protocol::counters::TurnCause;
 use crate::protocol::election::Election;
 use crate::protocol::envelope::{Body, Content, Envelope, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::{Action, Replacement};
+use crate::protocol::failover::{Action, Evidence, Replacement};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask};
-use crate::protocol::status::SessionStatus;
+use crate::protocol::status::{Phase, SessionStatus};
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, RequestId, SessionChange, StoredSession, Ticket, Waits};
@@ -157,6 +158,7 @@ impl Session {
             joined: self.joined(),
             certified: self.broadcast.is_some(),
             own_turn_open: self.own_turn_open(),
+            watch_ended: self.watch_ended(),
             done: self.is_done(),
             acknowledged: self.stored.pending().is_empty(),
         };
@@ -273,12 +275,28 @@ impl Session {
     }
 
     fn is_done(&self) -> bool {
-        let ended = self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().ended());
-        (self.stored.over() || ended) && self.stored.pending().is_empty() && !self.requests.any_waiting()
+        (self.stored.over() || self.watch_ended())
+            && self.stored.pending().is_empty()
+            && !self.requests.any_waiting()
+    }
+
+    /// Whether its watch ended.
+    pub fn watch_ended(&self) -> bool {
+        self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().ended())
+    }
+
+    /// With what its watch ended, if it did.
+    pub fn final_evidence(&self) -> Option<Evidence> {
+        let watch = self.broadcast.as_ref()?.watch();
+        watch.ended().then(|| watch.evidence())
     }
 
     pub fn own_turn_open(&self) -> bool {
         self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().own_turn_open())
+    }
+
+    pub fn phase(&self) -> Phase {
+        status::phase(&self.agreement, &self.set, &self.stored, self.broadcast.as_ref())
     }
 
     pub fn status(&mut self, now: Time) -> SessionStatus {
@@ -344,8 +362,9 @@ impl Session {
         }
     }
 
-    fn add(&mut self, envelope: Envelope, context: &Context<'_>) {
+    fn add(&mut self, envelope: Envelope, context: &mut Context<'_>) {
         let (id, signer) = (envelope.id(), envelope.body().signer);
+        self.count(&envelope, context);
         self.outbox.write(SessionChange::Envelope(id, envelope.as_bytes().to_vec()));
         let dropped = self.set.insert(envelope.clone(), &self.agreement.proposal);
         self.outbox.drop_envelopes(dropped);
@@ -356,6 +375,19 @@ impl Session {
             }
             Content::Claim { txid } if signer != self.agreement.own => {
                 self.claim_heard(*txid, signer, context);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts what is no event. The envelope is not in the set yet.
+    fn count(&self, envelope: &Envelope, context: &mut Context<'_>) {
+        let (signer, signers) = (envelope.body().signer, &self.agreement.proposal.signers);
+        match envelope.content() {
+            Content::Accept if signer == self.agreement.own => context.counters.note_signers(signers),
+            Content::Restart { .. } => context.counters.restarts += 1,
+            Content::Claim { .. } if self.joined() && self.set.fact(Fact::Claim, signer).is_none() => {
+                context.counters.broadcast(&signers[signer]);
             }
             _ => {}
         }
@@ -1016,7 +1048,7 @@ impl Session {
     /// Hands the durable events out again that were not acknowledged.
     pub fn redeliver(&mut self) {
         for kind in self.stored.pending() {
-            self.outbox.emit_durable(*kind);
+            self.outbox.emit_again(*kind);
         }
     }
 
@@ -1103,6 +1135,7 @@ impl Session {
             self.outbox.state_changes(action != Action::Observe);
             match action {
                 Action::CoordinatorFailed { failed, next, turn } => {
+                    self.count_turns(&failed, turn, context);
                     self.outbox.emit(Event::CoordinatorFailed { failed, next, turn });
                 }
                 Action::ShouldBroadcast => self.raise(DurableKind::ShouldBroadcast),
@@ -1135,6 +1168,26 @@ impl Session {
                 Action::Nack(reason) => self.send_nack(reason, context),
                 Action::Claim => self.send_claim(context),
             }
+        }
+    }
+
+    /// Counts the turns that opened: those after the first that failed, up to `last`.
+    fn count_turns(&self, failed: &[usize], last: usize, context: &mut Context<'_>) {
+        let Some(watch) = self.broadcast.as_ref().map(Broadcast::watch) else { return };
+        let turns = watch.turns();
+        let nack = |signer: &usize| self.set.fact(Fact::Nack, *signer).is_some();
+        let first = failed.first().and_then(|signer| turns.of_signer(*signer)).unwrap_or(last);
+        context.counters.failovers += u64::from(first == 0);
+        for turn in first + 1..=last {
+            let cause = if watch.is_due(turn) {
+                TurnCause::Timeout
+            } else if (0..turn).flat_map(|turn| turns.signers(turn)).all(nack) {
+                TurnCause::Nack
+            } else {
+                TurnCause::Silent
+            };
+            context.counters.turn(cause);
+            context.counters.own_turns += u64::from(turns.signers(turn).contains(&self.agreement.own));
         }
     }
 
@@ -1204,7 +1257,7 @@ impl Session {
             self.outbox.emit_durable(kind);
         } else if kind == DurableKind::ShouldBroadcast {
             // The application is reminded of its turn, also if it kept the event before.
-            self.outbox.emit_durable(kind);
+            self.outbox.emit_again(kind);
         }
     }
 
@@ -1232,7 +1285,10 @@ impl Session {
                 now,
             )
         };
-        let obsolete = self.outbox.flush(store, content, context.outputs);
+        let signers = &self.agreement.proposal.signers;
+        let counters = &mut *context.counters;
+        let count = |event: &Event| counters.event(event, signers);
+        let obsolete = self.outbox.flush(store, content, count, context.outputs);
         self.withdraw(&obsolete);
     }
 }

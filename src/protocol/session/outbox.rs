@@ -15,7 +15,11 @@ enum Effect {
     /// As it is.
     Now(Output),
     /// A durable event. Its content is read when it is handed out, so that what happens later in the same step is in it.
-    Durable(DurableKind),
+    Durable {
+        kind: DurableKind,
+        /// It was handed out before.
+        again: bool,
+    },
 }
 
 /// The changes and effects of one step.
@@ -97,7 +101,12 @@ impl Outbox {
     }
 
     pub fn emit_durable(&mut self, kind: DurableKind) {
-        self.effects.push(Effect::Durable(kind));
+        self.effects.push(Effect::Durable { kind, again: false });
+    }
+
+    /// Hands out a durable event that was handed out before.
+    pub fn emit_again(&mut self, kind: DurableKind) {
+        self.effects.push(Effect::Durable { kind, again: true });
     }
 
     pub fn send(&mut self, to: SignerKey, frame: Arc<[u8]>, waits: Waits) {
@@ -125,13 +134,15 @@ impl Outbox {
     }
 
     /// Hands everything out: first what is to be stored, then what may be seen. `content` makes a durable event, or
-    /// `None` if the session's state does not call for it any more; those kinds are returned.
+    /// `None` if the session's state does not call for it any more; those kinds are returned. `count` sees each event that
+    /// is handed out for the first time.
     ///
     /// With `store` false nothing is stored, and what is to be stored stays: the session does not exist yet.
     pub fn flush(
         &mut self,
         store: bool,
         mut content: impl FnMut(DurableKind) -> Option<Event>,
+        mut count: impl FnMut(&Event),
         outputs: &mut VecDeque<Output>,
     ) -> Vec<DurableKind> {
         let session = self.session;
@@ -146,9 +157,17 @@ impl Outbox {
         let mut obsolete = Vec::new();
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Now(output) => outputs.push_back(output),
-                Effect::Durable(kind) => match content(kind) {
+                Effect::Now(output) => {
+                    if let Output::Event { event } = &output {
+                        count(&event.event);
+                    }
+                    outputs.push_back(output);
+                }
+                Effect::Durable { kind, again } => match content(kind) {
                     Some(event) => {
+                        if !again || mutation::on(Mutation::CountsAgain) {
+                            count(&event);
+                        }
                         let event = SessionEvent { session: Some(session), event, durable: Some(kind) };
                         outputs.push_back(Output::Event { event });
                     }
@@ -167,7 +186,7 @@ mod tests {
     fn flush(outbox: &mut Outbox, store: bool) -> (Vec<Output>, Vec<DurableKind>) {
         let mut outputs = VecDeque::new();
         let content = |kind| (kind == DurableKind::Expired).then_some(Event::SessionReady);
-        let obsolete = outbox.flush(store, content, &mut outputs);
+        let obsolete = outbox.flush(store, content, |_| {}, &mut outputs);
         (outputs.into(), obsolete)
     }
 
@@ -207,5 +226,18 @@ mod tests {
         assert_eq!(obsolete, [DurableKind::Lost]);
         let [Output::Event { event }] = &outputs[..] else { panic!("{outputs:?}") };
         assert_eq!((event.durable, &event.event), (Some(DurableKind::Expired), &Event::SessionReady));
+    }
+
+    #[test]
+    fn an_event_that_comes_again_is_handed_out_and_not_counted() {
+        let mut outbox = Outbox::new(SessionId([1; 32]));
+        outbox.emit(Event::SessionCreated);
+        outbox.emit_again(DurableKind::Expired);
+        outbox.emit_durable(DurableKind::Expired);
+        let (mut outputs, mut counted) = (VecDeque::new(), Vec::new());
+        let content = |_| Some(Event::SessionReady);
+        outbox.flush(true, content, |event| counted.push(event.clone()), &mut outputs);
+        assert_eq!(outputs.len(), 3);
+        assert_eq!(counted, [Event::SessionCreated, Event::SessionReady]);
     }
 }

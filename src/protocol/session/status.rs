@@ -18,19 +18,7 @@ pub fn status(
     now: Time,
 ) -> SessionStatus {
     let (attempt, signers) = (set.attempt(), agreement.signers());
-    let joined = set.fact(Fact::Accept, agreement.own).is_some();
-    let phase = match (&broadcast, stored.ending) {
-        _ if stored.closed => Phase::Closed,
-        (Some(broadcast), _) if broadcast.watch().ended() => Phase::Final,
-        (Some(_), _) => Phase::Watching,
-        (None, Some(Ending::Failed)) => Phase::Failed,
-        (None, Some(Ending::Aborted)) => Phase::Aborted,
-        (None, Some(Ending::Declined)) => Phase::Declined,
-        (None, Some(Ending::Expired)) => Phase::Expired,
-        (None, None) if !joined => Phase::Proposed,
-        (None, None) if set.all_at(Place::Nonces(attempt), signers).is_some() => Phase::Signing,
-        (None, None) => Phase::Joined,
-    };
+    let phase = phase(agreement, set, stored, broadcast.as_deref());
     let missing = match broadcast.is_some() || stored.ending.is_some() {
         true => Vec::new(),
         false => missing(agreement, set),
@@ -58,6 +46,30 @@ pub fn status(
         partial_sent: stored.partial_sent,
         expires_at: agreement.proposal.expires_at,
         failover,
+    }
+}
+
+/// The phase of a session.
+pub fn phase(
+    agreement: &Agreement,
+    set: &EnvelopeSet,
+    stored: &Stored,
+    broadcast: Option<&Broadcast>,
+) -> Phase {
+    let joined = set.fact(Fact::Accept, agreement.own).is_some();
+    match (broadcast, stored.ending) {
+        _ if stored.closed => Phase::Closed,
+        (Some(broadcast), _) if broadcast.watch().ended() => Phase::Final,
+        (Some(_), _) => Phase::Watching,
+        (None, Some(Ending::Failed)) => Phase::Failed,
+        (None, Some(Ending::Aborted)) => Phase::Aborted,
+        (None, Some(Ending::Declined)) => Phase::Declined,
+        (None, Some(Ending::Expired)) => Phase::Expired,
+        (None, None) if !joined => Phase::Proposed,
+        (None, None) if set.all_at(Place::Nonces(set.attempt()), agreement.signers()).is_some() => {
+            Phase::Signing
+        }
+        (None, None) => Phase::Joined,
     }
 }
 
