@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 31] = [
+const MUTATIONS: [(Mutation, &str); 32] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -43,6 +43,7 @@ const MUTATIONS: [(Mutation, &str); 31] = [
     (Mutation::AlarmTooEarly, "V8"),
     (Mutation::NobodyMissing, "V9"),
     (Mutation::NeverExpires, "V10"),
+    (Mutation::CountsAgain, "counters"),
 ];
 
 /// Runs seeds until the first violation. The seed, and the promises that it breaks.

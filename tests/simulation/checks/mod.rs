@@ -14,6 +14,7 @@ use crate::run::{Begun, Run};
 use test_support::cluster::{Duty, key};
 
 mod broadcast;
+mod counters;
 mod doubt;
 mod endings;
 mod memory;
@@ -22,9 +23,9 @@ mod safety;
 pub use doubt::without_a_message;
 
 /// All promises.
-pub const RULES: [&str; 23] = [
+pub const RULES: [&str; 24] = [
     "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "S14", "V1", "V2", "V3", "V4",
-    "V5", "V6", "V7", "V8", "V9", "V10",
+    "V5", "V6", "V7", "V8", "V9", "V10", "counters",
 ];
 
 /// A broken promise.
@@ -61,6 +62,7 @@ impl Checker {
         self.violations.extend(broken.into_iter().map(|(rule, what)| Violation { rule, what }));
         self.signing(run);
         self.work(run);
+        self.counters(run);
         for begun in run.sessions.clone() {
             self.beliefs(run, &begun);
             self.any_order(run, &begun);

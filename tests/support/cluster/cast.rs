@@ -244,6 +244,8 @@ pub struct Node {
     pub(super) tick_at: Option<Duration>,
     /// What it had to verify since it started.
     pub work: Counter,
+    /// What it did since it started, if it is watched.
+    pub ledger: Ledger,
 }
 
 /// Events in their order, and where those of each session are.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use libmusig::error::{Error, StoreError};
+use libmusig::protocol::counters::Counters;
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::election::ElectionMethod;
@@ -31,11 +32,13 @@ use super::work::{Counted, Counter};
 mod applications;
 mod cast;
 mod disks;
+mod ledger;
 mod network;
 mod questions;
 mod trace;
 
 pub use cast::*;
+pub use ledger::{Ledger, signer_name};
 pub use questions::{kind_of, name_of};
 pub use trace::Trace;
 
@@ -205,6 +208,8 @@ pub struct Cluster {
     pub unstopped: Vec<(usize, SessionId)>,
     /// What each observer answered about each session, if nodes are watched.
     pub answers: HashMap<(usize, SessionId), Vec<Answer>>,
+    /// What the engines of nodes that crashed had counted, and what they had done, if nodes are watched.
+    pub past: Vec<(usize, Counters, Ledger)>,
     /// Exclusive places that left a node, or were signed when it was stopped.
     said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
     /// Signers that said two things at one place.
@@ -288,6 +293,7 @@ impl Cluster {
                 frozen: Vec::new(),
                 tick_at: None,
                 work: Counter::default(),
+                ledger: Ledger::default(),
             })
             .collect();
         let links = vec![vec![Link::default(); nodes.len()]; nodes.len()];
@@ -307,6 +313,7 @@ impl Cluster {
             withdrawn: HashSet::new(),
             unstopped: Vec::new(),
             answers: HashMap::new(),
+            past: Vec::new(),
             said: HashMap::new(),
             equivocated: BTreeSet::new(),
             watched: false,
@@ -453,6 +460,11 @@ impl Cluster {
                 }
             }
             What::Submitted { node, life, session, answer } if self.nodes[node].life == life => {
+                let known =
+                    self.nodes[node].engine.as_ref().is_some_and(|it| it.own_index(&session).is_some());
+                if known && self.watched {
+                    self.nodes[node].ledger.answer(&answer);
+                }
                 self.drive(node, |engine, now| engine.submitted(&session, answer, now));
             }
             What::Observe { node, life, session, query } if self.nodes[node].life == life => {
@@ -499,6 +511,10 @@ impl Cluster {
         while let Some(output) = self.nodes[node].engine.as_mut().and_then(Engine::poll_output) {
             if let Some(trace) = &mut self.trace {
                 trace.output(node, self.now, &output);
+            }
+            if self.watched {
+                let state = &mut self.nodes[node];
+                state.ledger.note(&state.key, &output);
             }
             self.output(node, output);
             if self.nodes[node].life != life {
@@ -659,6 +675,9 @@ impl Cluster {
         }
         let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
         let (stored, ended) = (state.disk.sessions(), state.disk.ended());
+        if self.watched {
+            state.ledger = Ledger::begin(&state.key, &stored);
+        }
         let time = self.time(node);
         if let Some((DiskFault::Hangs, since)) = disk_fault {
             self.push(limits::COMMIT, What::Hung { node, life, since });
@@ -671,6 +690,7 @@ impl Cluster {
         }
         self.nodes[node].engine = Some(engine);
         self.pump(node);
+        self.nodes[node].ledger.started();
         self.refresh();
     }
 
@@ -683,6 +703,13 @@ impl Cluster {
     pub fn crash_keeping(&mut self, node: usize, commits: usize) {
         let state = &mut self.nodes[node];
         state.life += 1;
+        if let Some(mut engine) = state.engine.take().filter(|_| self.watched) {
+            // What it had counted was on its way out.
+            while let Some(output) = engine.poll_output() {
+                state.ledger.note(&state.key, &output);
+            }
+            self.past.push((node, engine.counters().clone(), std::mem::take(&mut state.ledger)));
+        }
         state.engine = None;
         state.held.clear();
         state.disk_failed = false;

@@ -1,0 +1,74 @@
+//! Counters: what each engine counted is what its node did, number by number, in each of its lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use libmusig::protocol::counters::Counters;
+use test_support::cluster::Ledger;
+
+use super::Checker;
+use crate::run::Run;
+
+impl Checker {
+    /// Compares all lives of all nodes, those of liars too: what their engines count is true all the same.
+    pub(super) fn counters(&mut self, run: &Run) {
+        let cluster = &run.cluster;
+        for (node, counters, ledger) in &cluster.past {
+            self.life(*node, counters, ledger);
+        }
+        for (node, state) in cluster.nodes.iter().enumerate() {
+            let Some(engine) = &state.engine else { continue };
+            self.life(node, engine.counters(), &state.ledger);
+            let silent = engine.counters().turns.silent;
+            self.check("counters", silent == 0 || state.settings.dead_after.is_some(), || {
+                format!("node {node} counts {silent} turns that opened for silence, which counts for nothing")
+            });
+        }
+    }
+
+    fn life(&mut self, node: usize, counters: &Counters, ledger: &Ledger) {
+        let (counted, noted) = (numbers(counters), ledger.numbers());
+        let names: BTreeSet<&String> = counted.keys().chain(noted.keys()).collect();
+        for name in names {
+            let of = |numbers: &BTreeMap<String, u64>| numbers.get(name).copied().unwrap_or_default();
+            let (counted, noted) = (of(&counted), of(&noted));
+            self.check("counters", counted == noted, || {
+                format!("node {node} counts {counted} {name}, and had {noted}")
+            });
+        }
+    }
+}
+
+/// Counters by the names of a [`Ledger`].
+fn numbers(counters: &Counters) -> BTreeMap<String, u64> {
+    let (ended, turns, submissions) = (counters.ended, counters.turns, counters.submissions);
+    let others = counters.others();
+    let mut numbers: BTreeMap<String, u64> = [
+        ("proposed", counters.proposed),
+        ("received", counters.received),
+        ("completed", counters.completed),
+        ("final", ended.confirmed + ended.conflicted + ended.notified),
+        ("failed", ended.failed),
+        ("aborted", ended.aborted),
+        ("declined", ended.declined),
+        ("expired", ended.expired),
+        ("closed", ended.closed),
+        ("stalls", counters.stalls),
+        ("restarts", counters.restarts),
+        ("failovers", counters.failovers),
+        ("turns", turns.timeout + turns.nack + turns.silent),
+        ("own turns", counters.own_turns),
+        ("exhaustions", counters.exhaustions),
+        ("accepted", submissions.accepted),
+        ("rejected", submissions.rejected),
+        ("unreachable", submissions.unreachable),
+        ("of signers without a name", others.broadcasts + others.failures),
+    ]
+    .map(|(name, number)| (name.to_owned(), number))
+    .into();
+    for (signer, counted) in counters.signers() {
+        let name: String = signer.iter().map(|byte| format!("{byte:02x}")).collect();
+        numbers.insert(format!("broadcasts of {name}"), counted.broadcasts);
+        numbers.insert(format!("failures of {name}"), counted.failures);
+    }
+    numbers
+}
