@@ -1159,6 +1159,60 @@ typedef int32_t musig_join;
 #endif // __cplusplus
 
 /**
+ * The kind of a metric.
+ */
+enum musig_metric_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Its value never decreases while the node runs.
+   */
+  MUSIG_METRIC_COUNTER = 1,
+  /**
+   * Its value is what it is now.
+   */
+  MUSIG_METRIC_GAUGE = 2,
+  /**
+   * Its value is durations in seconds, counted by buckets.
+   */
+  MUSIG_METRIC_HISTOGRAM = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_metric_kind musig_metric_kind;
+#else
+typedef int32_t musig_metric_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The form of the text with all metrics.
+ */
+enum musig_metrics_format
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Prometheus' text; content type "text/plain; version=0.0.4; charset=utf-8".
+   */
+  MUSIG_METRICS_FORMAT_PROMETHEUS = 1,
+  /**
+   * OpenMetrics' text; content type "application/openmetrics-text; version=1.0.0; charset=utf-8".
+   */
+  MUSIG_METRICS_FORMAT_OPENMETRICS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_metrics_format musig_metrics_format;
+#else
+typedef int32_t musig_metrics_format;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * An immutable byte string, or text, that the library returns.
  */
 typedef struct musig_bytes musig_bytes;
@@ -1189,6 +1243,11 @@ typedef struct musig_event musig_event;
  * A key set: the participant keys that are aggregated to sign, one for each signer, and their order.
  */
 typedef struct musig_key_set musig_key_set;
+
+/**
+ * Samples of all metrics of a node, taken at one moment. Immutable.
+ */
+typedef struct musig_metric_samples musig_metric_samples;
 
 /**
  * A running node: one signer's sessions, peers, store and Bitcoin backend.
@@ -1751,6 +1810,62 @@ typedef struct musig_metrics {
    */
   uint64_t notices_dropped;
 } musig_metrics;
+
+/**
+ * A bucket of a metric's histogram.
+ */
+typedef struct musig_metric_bucket {
+  /**
+   * The longest duration that is in it, in seconds; infinite for the last one.
+   */
+  double upper_bound;
+  /**
+   * Number of durations up to it, those of the buckets before included.
+   */
+  uint64_t count;
+} musig_metric_bucket;
+
+/**
+ * A sample of a metric. Pointers are valid as long as the samples it came from.
+ */
+typedef struct musig_metric_sample {
+  /**
+   * sizeof(musig_metric_sample); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * A musig_metric_kind.
+   */
+  int32_t kind;
+  /**
+   * The metric's name, such as "musig_sessions_completed_total".
+   */
+  const char *name;
+  /**
+   * The name of the label that tells series of one metric apart; NULL if there is one series.
+   */
+  const char *label;
+  /**
+   * The value of that label; NULL without one.
+   */
+  const char *label_value;
+  /**
+   * The value; with MUSIG_METRIC_HISTOGRAM the number of durations.
+   */
+  uint64_t value;
+  /**
+   * With MUSIG_METRIC_HISTOGRAM: the sum of the durations in seconds, else 0.
+   */
+  double sum;
+  /**
+   * With MUSIG_METRIC_HISTOGRAM: the buckets, by their bounds; else NULL.
+   */
+  const struct musig_metric_bucket *buckets;
+  /**
+   * Number of buckets.
+   */
+  uint32_t buckets_count;
+} musig_metric_sample;
 
 #ifdef __cplusplus
 extern "C" {
@@ -3577,6 +3692,75 @@ MUSIG_MUST_USE
 musig_status musig_node_metrics(const struct musig_node *node,
                                 struct musig_metrics *out,
                                 struct musig_error **error);
+
+/**
+ * Takes samples of all metrics of a node, for any monitoring system.
+ *
+ * Every series exists from the start, at zero.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node.
+ * In:      node: the node.
+ * Out:     out: the samples; release them with musig_metric_samples_free.
+ * Blocks:  until the node has answered.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_metric_samples(const struct musig_node *node,
+                                       struct musig_metric_samples **out,
+                                       struct musig_error **error);
+
+/**
+ * Writes all metrics of a node as text, for Prometheus and what reads its formats.
+ *
+ * The library opens no socket for it: serve the text, or write it into a file.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if format is not one of its values; statuses of the node.
+ * In:      node: the node.
+ * Out:     out: the text; release it with musig_bytes_free.
+ * In:      format: a musig_metrics_format.
+ * Blocks:  until the node has answered.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_metrics_text(const struct musig_node *node,
+                                     struct musig_bytes **out,
+                                     int32_t format,
+                                     struct musig_error **error);
+
+/**
+ * Counts samples.
+ *
+ * Returns: the number of samples; 0 for NULL.
+ * In:      samples: the samples.
+ */
+uint32_t musig_metric_samples_count(const struct musig_metric_samples *samples);
+
+/**
+ * Gets a sample.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INDEX_OUT_OF_RANGE if there is no such sample.
+ * In:      samples: the samples.
+ * Out:     out: the sample. Set its struct_size before the call.
+ * In:      index: the sample's position, from 0. Samples of one metric follow one another.
+ */
+MUSIG_MUST_USE
+musig_status musig_metric_samples_get(const struct musig_metric_samples *samples,
+                                      struct musig_metric_sample *out,
+                                      uint32_t index,
+                                      struct musig_error **error);
+
+/**
+ * Adds a reference to samples.
+ *
+ * Returns: the same pointer.
+ * In:      samples: the samples; NULL stays NULL.
+ */
+struct musig_metric_samples *musig_metric_samples_ref(struct musig_metric_samples *samples);
+
+/**
+ * Releases a reference to samples; the last one frees them.
+ *
+ * In:      samples: the samples; NULL is ignored.
+ */
+void musig_metric_samples_free(struct musig_metric_samples *samples);
 
 #ifdef __cplusplus
 }  // extern "C"

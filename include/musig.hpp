@@ -834,6 +834,18 @@ private:
     detail::Handle<musig_config, musig_config_ref, musig_config_free> handle_;
 };
 
+/// A sample of a metric: see musig_metric_sample. Without a label, label and label_value are empty.
+struct MetricSample {
+    std::string name;
+    /// A musig_metric_kind.
+    std::int32_t kind;
+    std::string label;
+    std::string label_value;
+    std::uint64_t value;
+    double sum;
+    std::vector<musig_metric_bucket> buckets;
+};
+
 /// See musig_node.
 class Node {
 public:
@@ -907,6 +919,29 @@ public:
         metrics.struct_size = sizeof metrics;
         detail::call(musig_node_metrics, get(), &metrics);
         return metrics;
+    }
+    /// Samples of all metrics, for any monitoring system.
+    std::vector<MetricSample> metric_samples() const {
+        musig_metric_samples *owned = nullptr;
+        detail::call(musig_node_metric_samples, get(), &owned);
+        detail::Handle<musig_metric_samples, musig_metric_samples_ref, musig_metric_samples_free> samples(owned);
+        std::vector<MetricSample> out;
+        for (std::uint32_t index = 0; index < musig_metric_samples_count(samples.get()); index++) {
+            musig_metric_sample sample{};
+            sample.struct_size = sizeof sample;
+            detail::call(musig_metric_samples_get, samples.get(), &sample, index);
+            out.push_back({sample.name, sample.kind, sample.label ? sample.label : "",
+                           sample.label_value ? sample.label_value : "", sample.value, sample.sum,
+                           {sample.buckets, sample.buckets + sample.buckets_count}});
+        }
+        return out;
+    }
+    /// The text of all metrics, for Prometheus and what reads its formats.
+    std::string metrics_text(musig_metrics_format format = MUSIG_METRICS_FORMAT_PROMETHEUS) const {
+        musig_bytes *owned = nullptr;
+        detail::call(musig_node_metrics_text, get(), &owned, static_cast<std::int32_t>(format));
+        detail::BytesHandle text(owned);
+        return std::string(reinterpret_cast<const char *>(musig_bytes_data(owned)), musig_bytes_length(owned));
     }
     const musig_node *get() const { return handle_.get(); }
 

@@ -55,7 +55,8 @@ pub use self::event::{EventHandler, KeepEvent, NodeEvent};
 pub use self::net::Multiaddr;
 #[cfg(feature = "node")]
 pub use self::node::{
-    DhtMode, Metrics, NetworkConfig, Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest,
+    DhtMode, MetricFamily, MetricKind, MetricSample, MetricValue, Metrics, MetricsFormat, NetworkConfig,
+    Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest, metric_families,
 };
 pub use self::protocol::consent::JoinOptions;
 pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xpub};

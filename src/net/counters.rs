@@ -43,6 +43,8 @@ counters! {
     bans,
     /// Dials started.
     dials,
+    /// Dials that led to a connection.
+    dials_connected,
     /// Dials that failed.
     dial_failures,
     /// Connections established, in either direction.

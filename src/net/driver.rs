@@ -437,6 +437,7 @@ impl Driver {
 
     fn established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         count(&self.shared.counters.connections_opened, 1);
+        count(&self.shared.counters.dials_connected, usize::from(endpoint.is_dialer()));
         let wanted = self.dialler.established(connection, peer, Instant::now());
         if wanted {
             self.keep_places();

@@ -3,7 +3,8 @@
 mod life;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +13,7 @@ use super::NodeSigner;
 use super::disk::{Disk, News};
 use super::gate::Gate;
 use super::reply::FailureMark;
+use super::timings::Timings;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
@@ -65,6 +67,8 @@ pub(crate) struct Actor {
     failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
+    /// The store's file, if it is one.
+    pub store_file: Option<PathBuf>,
     pub network: Option<Network>,
     pub signer: NodeSigner,
     pub signer_lane: Option<Arc<Lane>>,
@@ -85,6 +89,8 @@ pub(crate) struct Actor {
     next_request: RequestId,
     envelopes_sent: u64,
     clocks: (Time, Instant),
+    /// Shared with the broadcaster's lane.
+    timings: Arc<Mutex<Timings>>,
 }
 
 /// Parts of an actor.
@@ -92,6 +98,7 @@ pub(crate) struct Parts {
     pub failure: FailureMark,
     pub engine: Engine,
     pub store: Arc<StoreThread>,
+    pub store_file: Option<PathBuf>,
     pub network: Option<Network>,
     pub signer: NodeSigner,
     pub signer_lane: Option<Arc<Lane>>,
@@ -107,6 +114,7 @@ impl Actor {
             failure,
             engine,
             store,
+            store_file,
             network,
             signer,
             signer_lane,
@@ -121,6 +129,7 @@ impl Actor {
             failure,
             engine,
             store,
+            store_file,
             network,
             signer,
             signer_lane,
@@ -139,6 +148,7 @@ impl Actor {
             next_request: 0,
             envelopes_sent: 0,
             clocks: (platform::now(), Instant::now()),
+            timings: Arc::new(Mutex::new(Timings::new())),
         }
     }
 
@@ -232,6 +242,10 @@ impl Actor {
             Command::Stop => return false,
         }
         true
+    }
+
+    pub(super) fn timings(&self) -> MutexGuard<'_, Timings> {
+        lock(&self.timings)
     }
 
     fn notice(&self, event: Event) {
@@ -421,6 +435,9 @@ impl Actor {
                     self.disk.persist(session, changes, durability, barrier);
                 }
                 output => {
+                    if let Output::Event { event } = &output {
+                        self.timings().event(event, Instant::now());
+                    }
                     if let Some(output) = self.disk.pass(output, Instant::now()) {
                         self.carry_out(output);
                     }
@@ -466,10 +483,13 @@ impl Actor {
             Output::Submit { session, transaction } => {
                 let Some(Foreign { object, lane }) = &self.broadcaster else { return };
                 let (object, commands) = (object.clone(), self.commands.clone());
+                let (timings, begun) = (self.timings.clone(), Instant::now());
+                self.timings().submits(&session, begun);
                 lane.call(
                     Some(CHAIN_LIMIT),
                     move || object.submit(&transaction),
                     move |outcome| {
+                        lock(&timings).submitted(begun.elapsed());
                         let answer = flatten(outcome, "the broadcaster");
                         let call = move |engine: &mut Engine, now| engine.submitted(&session, answer, now);
                         drop(commands.send(Command::Answered(Box::new(call))));
@@ -505,6 +525,10 @@ impl Actor {
             Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by carry_out_all"),
         }
     }
+}
+
+fn lock(timings: &Mutex<Timings>) -> MutexGuard<'_, Timings> {
+    timings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Answer of foreign code; one that is late or missing counts as a Bitcoin backend that cannot be reached.

@@ -292,10 +292,11 @@ impl NodeBuilder {
         if self.observer.is_some() == self.without_observer {
             return Err(missing("an observer or without_observer(), and not both"));
         }
-        let path = match &self.store {
-            StoreChoice::Path(path) => path.display().to_string(),
-            StoreChoice::Given(_) | StoreChoice::None => String::new(),
+        let store_file = match &self.store {
+            StoreChoice::Path(path) => Some(path.clone()),
+            StoreChoice::Given(_) | StoreChoice::None => None,
         };
+        let path = store_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let mut store: Box<dyn Store> = match self.store {
             StoreChoice::Given(store) => store,
             StoreChoice::Path(path) => Box::new(RedbStore::open(path)?),
@@ -416,6 +417,7 @@ impl NodeBuilder {
             failure: FailureMark(health.clone()),
             engine,
             store: store.clone(),
+            store_file,
             network,
             signer,
             signer_lane,

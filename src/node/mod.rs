@@ -9,6 +9,7 @@ mod metrics;
 mod reply;
 mod request;
 pub(crate) mod runtime;
+mod timings;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,10 @@ use tokio::sync::oneshot;
 use self::actor::{Actor, Command, Commands};
 pub use self::builder::NodeBuilder;
 pub use self::handle::Session;
-pub use self::metrics::{Metrics, NetworkCounters, Refused, StoreCounters};
+pub use self::metrics::{
+    MetricFamily, MetricKind, MetricSample, MetricValue, Metrics, MetricsFormat, NetworkCounters, Refused,
+    StoreCounters, families as metric_families,
+};
 use self::reply::Health;
 pub use self::reply::Reply;
 #[cfg(feature = "capi")]
@@ -325,9 +329,23 @@ impl Node {
         })
     }
 
-    /// Counters of the node.
+    /// A few counters of the node; [`Node::metric_samples`] has all.
     pub fn metrics(&self) -> Reply<Metrics> {
         self.ask(|actor, reply| drop(reply.send(Ok(actor.metrics()))))
+    }
+
+    /// Samples of all metrics of the node, for any monitoring system: see [`metric_families`].
+    pub fn metric_samples(&self) -> Reply<Vec<MetricSample>> {
+        self.ask(|actor, reply| drop(reply.send(Ok(actor.metrics_snapshot().samples()))))
+    }
+
+    /// Text of all metrics of the node, for Prometheus and what reads its formats. The library opens no socket for it: the
+    /// application serves it, or writes it into a file.
+    pub fn metrics_text(&self, format: MetricsFormat) -> Reply<String> {
+        self.ask(move |actor, reply| {
+            let samples = actor.metrics_snapshot().samples();
+            drop(reply.send(Ok(metrics::encode(samples, format))));
+        })
     }
 
     /// Commits, closes the store and releases its lock. Until [`Node::resume`] the node is idle and operations answer

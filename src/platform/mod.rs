@@ -2,6 +2,8 @@
 //!
 //! `unsafe` is allowed here, for calls of the C library that Rust's has no equal of.
 
+#[cfg_attr(not(feature = "node"), allow(dead_code))]
+pub(crate) mod histogram;
 mod locked;
 mod process;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Change, Durability, Store};
 use crate::error::StoreError;
+use crate::platform::histogram::{FAST, Histogram};
 
 /// Delay from an eventual commit to the store's sync, if nothing else syncs it.
 pub const SYNC_AFTER: Duration = Duration::from_secs(1);
@@ -89,6 +90,7 @@ pub struct StoreThread {
     requests: Sender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
     counters: Arc<Counters>,
+    commit_times: Arc<Mutex<Histogram>>,
 }
 
 impl StoreThread {
@@ -99,12 +101,19 @@ impl StoreThread {
     pub fn spawn(store: Box<dyn Store>, sync_after: Duration) -> io::Result<Self> {
         let (requests, receiver) = mpsc::channel();
         let counters = Arc::new(Counters::default());
-        let worker =
-            Worker { store, counters: counters.clone(), sync_after, pause: sync_after, sync_at: None };
+        let commit_times = Arc::new(Mutex::new(Histogram::new(FAST)));
+        let worker = Worker {
+            store,
+            counters: counters.clone(),
+            commit_times: commit_times.clone(),
+            sync_after,
+            pause: sync_after,
+            sync_at: None,
+        };
         let log = tracing::dispatcher::get_default(Clone::clone);
         let work = move || tracing::dispatcher::with_default(&log, || worker.run(&receiver));
         let thread = std::thread::Builder::new().name("musig-store".into()).spawn(work)?;
-        Ok(Self { requests, thread: Mutex::new(Some(thread)), counters })
+        Ok(Self { requests, thread: Mutex::new(Some(thread)), counters, commit_times })
     }
 
     /// Commits changes. Never blocks; `done` is called with the outcome, after a stop at once with `Suspended`.
@@ -160,6 +169,11 @@ impl StoreThread {
         }
     }
 
+    /// How long the commits took so far.
+    pub(crate) fn commit_times(&self) -> Histogram {
+        self.commit_times.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn reply(&self, bytes: usize, done: Completion) -> Reply {
         self.counters.waiting_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Reply { done: Some(done), bytes, counters: self.counters.clone() }
@@ -174,6 +188,7 @@ impl StoreThread {
 struct Worker {
     store: Box<dyn Store>,
     counters: Arc<Counters>,
+    commit_times: Arc<Mutex<Histogram>>,
     sync_after: Duration,
     /// The pause before the next attempt to sync; grows while they fail.
     pause: Duration,
@@ -253,7 +268,9 @@ impl Worker {
     }
 
     fn commit(&mut self, changes: &[Change], durability: Durability, bytes: usize) -> Result<(), StoreError> {
+        let begun = Instant::now();
         self.call(|store| store.commit(changes, durability))?;
+        self.commit_times.lock().unwrap_or_else(PoisonError::into_inner).observe(begun.elapsed());
         tracing::trace!(?durability, bytes, "committed");
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);

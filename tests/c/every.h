@@ -486,6 +486,34 @@ static void consent(void) {
     }
 }
 
+static void samples(const musig_node *node) {
+    musig_metric_samples *samples;
+    musig_metric_sample sample = {0};
+    musig_bytes *text;
+    uint32_t completed = 0;
+    OK(musig_node_metric_samples(node, &samples, NULL));
+    REQUIRE(musig_metric_samples_ref(samples) == samples);
+    musig_metric_samples_free(samples);
+    REQUIRE(musig_metric_samples_count(samples) > 50);
+    IS(MUSIG_STATUS_STRUCT_SIZE, musig_metric_samples_get(samples, &sample, 0, NULL));
+    sample.struct_size = sizeof sample;
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE,
+       musig_metric_samples_get(samples, &sample, musig_metric_samples_count(samples), NULL));
+    for (uint32_t i = 0; i < musig_metric_samples_count(samples); i++) {
+        OK(musig_metric_samples_get(samples, &sample, i, NULL));
+        if (strcmp(sample.name, "musig_sessions_completed_total") == 0) {
+            REQUIRE(sample.kind == MUSIG_METRIC_COUNTER && sample.value == 3 && !sample.label);
+            completed++;
+        }
+    }
+    REQUIRE(completed == 1);
+    musig_metric_samples_free(samples);
+    OK(musig_node_metrics_text(node, &text, MUSIG_METRICS_FORMAT_PROMETHEUS, NULL));
+    REQUIRE(strstr((const char *)musig_bytes_data(text), "\nmusig_sessions_completed_total 3\n"));
+    musig_bytes_free(text);
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_node_metrics_text(node, &text, 0, NULL));
+}
+
 static void nodes(const musig_signer *signer) {
     musig_node *node = start_alone(signer);
     musig_metrics metrics;
@@ -519,6 +547,7 @@ static void nodes(const musig_signer *signer) {
     metrics.struct_size = sizeof metrics;
     OK(musig_node_metrics(node, &metrics, NULL));
     REQUIRE(metrics.sessions == 3 && metrics.commits > 0 && metrics.failed == 0);
+    samples(node);
     REQUIRE(musig_node_ref(node) == node);
     musig_node_free(node);
     OK(musig_node_request_stop(node, NULL));

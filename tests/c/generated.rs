@@ -21,6 +21,7 @@ static musig_proposal *g_proposal;
 static musig_terms *g_terms;
 static musig_election *g_election;
 static musig_key_set *g_key_set;
+static musig_metric_samples *g_metric_samples;
 static uint8_t g_data[8192];
 static uint32_t g_list[256];
 
@@ -72,6 +73,7 @@ static void setup(void) {
     OK(musig_session_final_signatures(g_session, &g_bytes, NULL));
     OK(musig_session_terms(g_session, &g_terms, NULL));
     OK(musig_session_election(g_session, &g_election, NULL));
+    OK(musig_node_metric_samples(g_node, &g_metric_samples, NULL));
     OK(musig_session_id(g_session, id, NULL));
     IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_new(&nobody, zero, &g_error));
     OK(musig_node_signer_key(g_node, g_data, NULL));
@@ -86,6 +88,7 @@ static void teardown(void) {
     musig_event_free(wait_event(g_node, MUSIG_EVENT_SESSION_COMPLETE));
     musig_session_free(session);
     musig_error_free(g_error);
+    musig_metric_samples_free(g_metric_samples);
     musig_election_free(g_election);
     musig_terms_free(g_terms);
     musig_proposal_free(g_proposal);
@@ -100,9 +103,10 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 9] = [
+const SIZED: [&str; 10] = [
     "musig_message",
     "musig_metrics",
+    "musig_metric_sample",
     "musig_terms_info",
     "musig_session_status",
     "musig_broadcaster",
@@ -136,8 +140,18 @@ fn slot(function: &Function, parameter: &Parameter) -> Option<usize> {
 /// `musig_node*`, `const musig_node*`.
 fn is_handle(kind: &str) -> bool {
     let handles = [
-        "signer", "config", "node", "session", "event", "bytes", "error", "proposal", "terms", "election",
+        "signer",
+        "config",
+        "node",
+        "session",
+        "event",
+        "bytes",
+        "error",
+        "proposal",
+        "terms",
+        "election",
         "key_set",
+        "metric_samples",
     ];
     let name = kind.trim_start_matches("const ").trim_end_matches('*');
     kind.matches('*').count() == 1 && name.strip_prefix("musig_").is_some_and(|name| handles.contains(&name))

@@ -230,6 +230,11 @@ fn signers_find_each_other_by_their_keys() {
 }
 
 #[test]
+fn metrics_match_a_scripted_failover() {
+    check("tests/c/metrics.c");
+}
+
+#[test]
 fn fork_child_has_a_node_of_its_own() {
     check("tests/c/fork.c");
 }

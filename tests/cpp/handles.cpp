@@ -140,6 +140,14 @@ void sessions() {
     REQUIRE(session.election().coordinator() == 0);
     REQUIRE(node.import_sessions(session.export_session()).at(0) == session.id());
     REQUIRE(node.sessions().size() == 1 && node.metrics().sessions == 1);
+    int metrics_match = 0;
+    for (const musig::MetricSample &sample : node.metric_samples()) {
+        if (sample.name == "musig_sessions_completed_total") metrics_match += sample.value == 1 && sample.label.empty();
+        if (sample.name == "musig_sessions" && sample.label_value == "watching") metrics_match += sample.value == 1;
+        if (sample.name == "musig_store_commit_seconds") metrics_match += sample.buckets.back().count == sample.value;
+    }
+    REQUIRE(metrics_match == 3);
+    REQUIRE(node.metrics_text().find("\nmusig_sessions_completed_total 1\n") != std::string::npos);
     session.notify_broadcast_complete(secret(9));
     wait(node, MUSIG_EVENT_BROADCAST_CONFIRMED);
     REQUIRE(!node.next_event(0ms) || true);

@@ -129,3 +129,19 @@ fn strangers_that_come_and_go_are_not_remembered() {
     assert_eq!(engine.usage().heard, 1, "the other signer alone");
     assert_eq!(engine.usage().sessions, 1);
 }
+
+#[test]
+fn signers_of_sessions_that_were_not_joined_take_no_place_among_the_counters() {
+    let mut cluster = Cluster::new(Options::new(3));
+    cluster.nodes[0].application.consent = Consent::Waits;
+    cluster.run_for(Duration::from_millis(20));
+    let session = cluster.create(1, |_| ());
+    cluster.run_for(Duration::from_millis(100));
+    let counters = cluster.engine(0).counters();
+    assert_eq!((counters.received, counters.signers().count()), (1, 0));
+    let result = cluster.ask(0, |engine, request, now| engine.join(&session, request, now));
+    assert_eq!(result, Ok(()));
+    cluster.run_for(Duration::from_millis(100));
+    let counters = cluster.engine(0).counters();
+    assert_eq!((counters.completed, counters.signers().count()), (1, 3));
+}

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use crate::net::DhtMode;
+use crate::node::{MetricKind, MetricsFormat};
 use crate::protocol::consent::JoinOptions;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{KeyOrder, SighashType};
@@ -610,3 +611,38 @@ pub enum musig_evidence {
 }
 
 enumeration!(musig_evidence { NONE, SUBMITTED, SEEN, CONFIRMED, CONFLICT, NOTIFIED });
+
+/// The kind of a metric.
+/// cbindgen:rename-all=prefix:MUSIG_METRIC_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_metric_kind {
+    /// Its value never decreases while the node runs.
+    COUNTER = 1,
+    /// Its value is what it is now.
+    GAUGE = 2,
+    /// Its value is durations in seconds, counted by buckets.
+    HISTOGRAM = 3,
+}
+
+enumeration!(musig_metric_kind is MetricKind {
+    COUNTER: MetricKind::Counter,
+    GAUGE: MetricKind::Gauge,
+    HISTOGRAM: MetricKind::Histogram,
+});
+
+/// The form of the text with all metrics.
+/// cbindgen:rename-all=prefix:MUSIG_METRICS_FORMAT_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_metrics_format {
+    /// Prometheus' text; content type "text/plain; version=0.0.4; charset=utf-8".
+    PROMETHEUS = 1,
+    /// OpenMetrics' text; content type "application/openmetrics-text; version=1.0.0; charset=utf-8".
+    OPENMETRICS = 2,
+}
+
+enumeration!(musig_metrics_format is MetricsFormat {
+    PROMETHEUS: MetricsFormat::Prometheus,
+    OPENMETRICS: MetricsFormat::OpenMetrics,
+});

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Actor, Command};
 use crate::error::{Error, StoreError};
 use crate::net::{NetCommand, Network};
-use crate::node::metrics::Metrics;
+use crate::node::metrics::{Metrics, PHASES, Snapshot};
 use crate::platform;
 
 /// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
@@ -102,6 +102,30 @@ impl Actor {
             network: self.network.as_ref().map(Network::counters).unwrap_or_default(),
             events_waiting,
             notices_dropped,
+        }
+    }
+
+    pub(crate) fn metrics_snapshot(&self) -> Snapshot {
+        let mut phases = [0; PHASES.len()];
+        for phase in self.engine.phases() {
+            if let Some(place) = PHASES.iter().position(|(other, _)| *other == phase) {
+                phases[place] += 1;
+            }
+        }
+        // Asked of the system, which knows it without reading the file.
+        let store_bytes = self.store_file.as_ref().and_then(|path| std::fs::metadata(path).ok());
+        let timings = self.timings();
+        Snapshot {
+            metrics: self.metrics(),
+            protocol: self.engine.counters().clone(),
+            phases,
+            peers: self.peer_of.len() as u64,
+            store_bytes: store_bytes.map_or(0, |file| file.len()),
+            signing: timings.signing.clone(),
+            first_broadcast: timings.first_broadcast.clone(),
+            seen: timings.seen.clone(),
+            submission: timings.submission.clone(),
+            commit: self.store.commit_times(),
         }
     }
 
