@@ -21,11 +21,12 @@ final class StoreTests: MusigTestCase {
         try await again.session(id: session.id()).join()
         for watcher in watchers { try await watcher.complete(session.id()) }
         try await again.stop()
+        let both = try keys(2)
         do {
             _ = try await start(0, store: store, offline: true)
             XCTFail("the store of another key")
         } catch MusigError.StoreFailed(.otherKey(_, let owner, let signer), _) {
-            XCTAssertEqual([owner, signer], [keys(2)[1], keys(2)[0]])
+            XCTAssertEqual([owner, signer], [both[1], both[0]])
         }
     }
 
