@@ -1213,6 +1213,129 @@ typedef int32_t musig_metrics_format;
 #endif // __cplusplus
 
 /**
+ * The lock of a transaction, or of one input: what must be reached before it can be in a block.
+ */
+enum musig_lock
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Nothing.
+   */
+  MUSIG_LOCK_NONE = 0,
+  /**
+   * The height of the block before (BIP-65).
+   */
+  MUSIG_LOCK_HEIGHT = 1,
+  /**
+   * The median time of the blocks before, in seconds since 1970 (BIP-113).
+   */
+  MUSIG_LOCK_TIME = 2,
+  /**
+   * Blocks since the spent output's (BIP-68).
+   */
+  MUSIG_LOCK_BLOCKS = 3,
+  /**
+   * Seconds since the spent output's block (BIP-68).
+   */
+  MUSIG_LOCK_ELAPSED = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_lock musig_lock;
+#else
+typedef int32_t musig_lock;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Who completes an input of a transaction.
+ */
+enum musig_input_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * This session signs it.
+   */
+  MUSIG_INPUT_SESSION = 0,
+  /**
+   * Somebody else's, with a witness that was verified.
+   */
+  MUSIG_INPUT_VERIFIED = 1,
+  /**
+   * Somebody else's, with a witness that nobody here can verify.
+   */
+  MUSIG_INPUT_UNVERIFIED = 2,
+  /**
+   * Somebody else's, not signed yet.
+   */
+  MUSIG_INPUT_UNSIGNED = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_input_kind musig_input_kind;
+#else
+typedef int32_t musig_input_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The kind of a warning about a proposal. Later versions may add kinds: show the text of the summary.
+ */
+enum musig_warning_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The fee is a large part of what the outputs pay.
+   */
+  MUSIG_WARNING_HIGH_FEE = 1,
+  /**
+   * The fee rate is far above what any block asked for.
+   */
+  MUSIG_WARNING_HIGH_FEE_RATE = 2,
+  /**
+   * An output is worth less than it costs to spend, so nodes do not relay the transaction.
+   */
+  MUSIG_WARNING_DUST = 3,
+  /**
+   * The transaction cannot be final before the proposal expires.
+   */
+  MUSIG_WARNING_LOCK_BEYOND_EXPIRY = 4,
+  /**
+   * An input that the session does not sign has a witness that cannot be verified here.
+   */
+  MUSIG_WARNING_UNVERIFIED_INPUT = 5,
+  /**
+   * The signed output can also be spent by scripts that are not shown.
+   */
+  MUSIG_WARNING_HIDDEN_SCRIPTS = 6,
+  /**
+   * A raw message is signed blind: it may be the signature hash of any transaction of these keys.
+   */
+  MUSIG_WARNING_BLIND = 7,
+  /**
+   * Another open session of this node spends the same coin.
+   */
+  MUSIG_WARNING_COIN_IN_OTHER_SESSION = 8,
+  /**
+   * Another session of this node, which may still complete, pays the same output: perhaps for a second time.
+   */
+  MUSIG_WARNING_PAID_BY_OTHER_SESSION = 9,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_warning_kind musig_warning_kind;
+#else
+typedef int32_t musig_warning_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * An immutable byte string, or text, that the library returns.
  */
 typedef struct musig_bytes musig_bytes;
@@ -1268,6 +1391,11 @@ typedef struct musig_session musig_session;
  * A signer: its secret keys, in memory or behind callbacks.
  */
 typedef struct musig_signer musig_signer;
+
+/**
+ * A summary of a session: what is signed, with warnings, as values and as text. Immutable.
+ */
+typedef struct musig_summary musig_summary;
 
 /**
  * The terms of a session, to which the application consents. Immutable.
@@ -1674,6 +1802,253 @@ typedef struct musig_message {
    */
   struct musig_derivation derivation;
 } musig_message;
+
+/**
+ * The numbers of a summary.
+ */
+typedef struct musig_summary_info {
+  /**
+   * sizeof(musig_summary_info); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * Number of messages.
+   */
+  uint32_t messages_count;
+  /**
+   * Number of inputs of the transaction; 0 for messages.
+   */
+  uint32_t inputs_count;
+  /**
+   * Number of outputs of the transaction; 0 for messages.
+   */
+  uint32_t outputs_count;
+  /**
+   * Number of warnings.
+   */
+  uint32_t warnings_count;
+  /**
+   * 1 if a transaction is signed, 0 for messages; then the rest is zero.
+   */
+  int32_t has_transaction;
+  /**
+   * Version of the transaction.
+   */
+  int32_t version;
+  /**
+   * 1 if the transaction may be replaced in the mempool (BIP-125), else 0.
+   */
+  int32_t replaceable;
+  /**
+   * Lock time as it is in the transaction.
+   */
+  uint32_t lock_time;
+  /**
+   * A musig_lock: what the lock time means.
+   */
+  int32_t lock;
+  /**
+   * The height, or the time in seconds since 1970; 0 without a lock.
+   */
+  uint32_t lock_value;
+  /**
+   * Weight with all signatures (BIP-141).
+   */
+  uint64_t weight;
+  /**
+   * Fee in satoshis.
+   */
+  uint64_t fee;
+  /**
+   * Fee rate in satoshis for 1000 virtual bytes.
+   */
+  uint64_t fee_rate;
+  /**
+   * The transaction id, in internal byte order.
+   */
+  uint8_t txid[32];
+} musig_summary_info;
+
+/**
+ * A message of a summary.
+ */
+typedef struct musig_message_summary {
+  /**
+   * sizeof(musig_message_summary); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * 1 if it is the signature hash of an input, 0 for a raw message, which is signed blind.
+   */
+  int32_t has_input;
+  /**
+   * The index of the input.
+   */
+  uint32_t input;
+  /**
+   * A musig_sighash.
+   */
+  int32_t sighash;
+  /**
+   * The index of the key set that signs.
+   */
+  uint32_t key_set;
+  /**
+   * The digest that is signed.
+   */
+  uint8_t digest[32];
+  /**
+   * The x-only key that the signature verifies under.
+   */
+  uint8_t final_key[32];
+} musig_message_summary;
+
+/**
+ * An input of a summary.
+ */
+typedef struct musig_input_summary {
+  /**
+   * sizeof(musig_input_summary); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * A musig_input_kind: who completes it.
+   */
+  int32_t kind;
+  /**
+   * The spent output.
+   */
+  struct musig_outpoint coin;
+  /**
+   * 1 if the spent output's script is among the own scripts, else 0.
+   */
+  int32_t own;
+  /**
+   * The value of the spent output in satoshis.
+   */
+  uint64_t value;
+  /**
+   * The spent output's script, valid as long as the summary.
+   */
+  const uint8_t *script;
+  /**
+   * Length of the script in bytes.
+   */
+  size_t script_length;
+  /**
+   * The spent output's address, valid as long as the summary; NULL if its script has none.
+   */
+  const char *address;
+  /**
+   * Sequence number.
+   */
+  uint32_t sequence;
+  /**
+   * A musig_lock: the relative lock.
+   */
+  int32_t lock;
+  /**
+   * The blocks, or the seconds; 0 without a lock.
+   */
+  uint32_t lock_value;
+} musig_input_summary;
+
+/**
+ * An output of a summary.
+ */
+typedef struct musig_output_summary {
+  /**
+   * sizeof(musig_output_summary); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * 1 if the script is among the own scripts, else 0.
+   */
+  int32_t own;
+  /**
+   * Value in satoshis.
+   */
+  uint64_t value;
+  /**
+   * The script, valid as long as the summary.
+   */
+  const uint8_t *script;
+  /**
+   * Length of the script in bytes.
+   */
+  size_t script_length;
+  /**
+   * The address, valid as long as the summary; NULL if the script has none.
+   */
+  const char *address;
+} musig_output_summary;
+
+/**
+ * A warning of a summary.
+ */
+typedef struct musig_warning {
+  /**
+   * sizeof(musig_warning); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * A musig_warning_kind.
+   */
+  int32_t kind;
+  /**
+   * The index of the input, the output or the message that it is about, else 0.
+   */
+  uint32_t index;
+  /**
+   * The other session, or zeros.
+   */
+  uint8_t session[32];
+} musig_warning;
+
+/**
+ * A script of the application's wallet.
+ */
+typedef struct musig_script {
+  /**
+   * The script.
+   */
+  const uint8_t *script;
+  /**
+   * Length of the script in bytes.
+   */
+  size_t script_length;
+} musig_script;
+
+/**
+ * What a summary is to say.
+ */
+typedef struct musig_summary_options {
+  /**
+   * sizeof(musig_summary_options).
+   */
+  uint32_t struct_size;
+  /**
+   * A musig_network, which addresses are of.
+   */
+  int32_t network;
+  /**
+   * The scripts of this node's own wallet; may be NULL. Nothing else is own: keys that only the proposal names prove
+   * nothing.
+   */
+  const struct musig_script *own_scripts;
+  /**
+   * Number of own scripts.
+   */
+  size_t own_scripts_count;
+  /**
+   * Fee, in percent of what the outputs pay, above which it is absurd; 0 for 25.
+   */
+  uint64_t most_fee_percent;
+  /**
+   * Fee rate, in satoshis per virtual byte, above which it is absurd; 0 for 1000.
+   */
+  uint64_t most_fee_rate;
+} musig_summary_options;
 
 /**
  * The status of a session at its node. Lists of signers have one byte, 1 or 0, for each signer index.
@@ -2959,6 +3334,107 @@ struct musig_terms *musig_terms_ref(struct musig_terms *terms);
 void musig_terms_free(struct musig_terms *terms);
 
 /**
+ * Gets a summary as lines of text.
+ *
+ * What others wrote is escaped, cut, on lines of its own that begin with ">", and last.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      summary: the summary.
+ * Out:     out: a NUL-terminated text that is valid as long as the summary.
+ *          out_length: its length in bytes, without the NUL.
+ */
+MUSIG_MUST_USE
+musig_status musig_summary_text(const struct musig_summary *summary,
+                                const char **out,
+                                size_t *out_length,
+                                struct musig_error **error);
+
+/**
+ * Gets the numbers of a summary.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE.
+ * In:      summary: the summary.
+ * Out:     out: the numbers. Set its struct_size before the call.
+ */
+MUSIG_MUST_USE
+musig_status musig_summary_get_info(const struct musig_summary *summary,
+                                    struct musig_summary_info *out,
+                                    struct musig_error **error);
+
+/**
+ * Gets a message of a summary.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_STRUCT_SIZE.
+ * In:      summary: the summary.
+ * Out:     out: the message. Set its struct_size before the call.
+ * In:      index: the index of the message.
+ */
+MUSIG_MUST_USE
+musig_status musig_summary_message(const struct musig_summary *summary,
+                                   struct musig_message_summary *out,
+                                   uint32_t index,
+                                   struct musig_error **error);
+
+/**
+ * Gets an input of a summary's transaction.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_NO_SUCH_FIELD in a session over messages;
+ *          MUSIG_STATUS_STRUCT_SIZE.
+ * In:      summary: the summary.
+ * Out:     out: the input. Set its struct_size before the call.
+ * In:      index: the index of the input.
+ */
+MUSIG_MUST_USE
+musig_status musig_summary_input(const struct musig_summary *summary,
+                                 struct musig_input_summary *out,
+                                 uint32_t index,
+                                 struct musig_error **error);
+
+/**
+ * Gets an output of a summary's transaction.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_NO_SUCH_FIELD in a session over messages;
+ *          MUSIG_STATUS_STRUCT_SIZE.
+ * In:      summary: the summary.
+ * Out:     out: the output. Set its struct_size before the call.
+ * In:      index: the index of the output.
+ */
+MUSIG_MUST_USE
+musig_status musig_summary_output(const struct musig_summary *summary,
+                                  struct musig_output_summary *out,
+                                  uint32_t index,
+                                  struct musig_error **error);
+
+/**
+ * Gets a warning of a summary.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_STRUCT_SIZE.
+ * In:      summary: the summary.
+ * Out:     out: the warning. Set its struct_size before the call.
+ * In:      index: the index of the warning.
+ */
+MUSIG_MUST_USE
+musig_status musig_summary_warning(const struct musig_summary *summary,
+                                   struct musig_warning *out,
+                                   uint32_t index,
+                                   struct musig_error **error);
+
+/**
+ * Adds a reference to a summary.
+ *
+ * Returns: the same pointer.
+ * In:      summary: the summary; NULL stays NULL.
+ */
+struct musig_summary *musig_summary_ref(struct musig_summary *summary);
+
+/**
+ * Releases a reference to a summary; the last one frees it.
+ *
+ * In:      summary: the summary; NULL is ignored.
+ */
+void musig_summary_free(struct musig_summary *summary);
+
+/**
  * Gets the id of a session.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_FORKED.
@@ -3042,6 +3518,23 @@ musig_status musig_session_abort(const struct musig_session *session,
  */
 musig_status musig_session_close(const struct musig_session *session,
                                  struct musig_error **error);
+
+/**
+ * Makes a summary of what a session signs, to be shown before it is joined.
+ *
+ * It warns of what other sessions of this node spend and pay too.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
+ * In:      session: the session.
+ * Out:     out: the summary; release it with musig_summary_free.
+ * In:      options: what it is to say.
+ * Blocks:  until it is made: milliseconds, or longer beside thousands of sessions.
+ */
+MUSIG_MUST_USE
+musig_status musig_session_summary(const struct musig_session *session,
+                                   struct musig_summary **out,
+                                   const struct musig_summary_options *options,
+                                   struct musig_error **error);
 
 /**
  * Gets the terms of a session.

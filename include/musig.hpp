@@ -476,6 +476,41 @@ private:
     detail::Handle<musig_terms, musig_terms_ref, musig_terms_free> handle_;
 };
 
+/// See musig_summary.
+class Summary {
+public:
+    /// Takes ownership of a reference.
+    explicit Summary(musig_summary *owned) : handle_(owned) {}
+    std::string text() const {
+        const char *data = nullptr;
+        std::size_t size = 0;
+        detail::call(musig_summary_text, get(), &data, &size);
+        return std::string(data, size);
+    }
+    musig_summary_info info() const {
+        musig_summary_info info{};
+        info.struct_size = sizeof info;
+        detail::call(musig_summary_get_info, get(), &info);
+        return info;
+    }
+    musig_message_summary message(std::uint32_t index) const { return part<musig_message_summary>(musig_summary_message, index); }
+    /// Its script and address are valid as long as this summary.
+    musig_input_summary input(std::uint32_t index) const { return part<musig_input_summary>(musig_summary_input, index); }
+    /// Its script and address are valid as long as this summary.
+    musig_output_summary output(std::uint32_t index) const { return part<musig_output_summary>(musig_summary_output, index); }
+    musig_warning warning(std::uint32_t index) const { return part<musig_warning>(musig_summary_warning, index); }
+    const musig_summary *get() const { return handle_.get(); }
+
+private:
+    template <class Part, class Function> Part part(Function function, std::uint32_t index) const {
+        Part found{};
+        found.struct_size = sizeof found;
+        detail::call(function, get(), &found, index);
+        return found;
+    }
+    detail::Handle<musig_summary, musig_summary_ref, musig_summary_free> handle_;
+};
+
 /// See musig_event.
 class Event {
 public:
@@ -612,6 +647,19 @@ public:
         SessionId id;
         detail::call(musig_session_id, get(), id.data());
         return id;
+    }
+    /// What to show before join: addresses of this network, and what is among these scripts is own.
+    Summary summary(musig_network network, const std::vector<Bytes> &own_scripts = {}) const {
+        std::vector<musig_script> scripts;
+        for (const auto &script : own_scripts) scripts.push_back({script.data(), script.size()});
+        musig_summary_options options{};
+        options.struct_size = sizeof options;
+        options.network = network;
+        options.own_scripts = scripts.data();
+        options.own_scripts_count = scripts.size();
+        musig_summary *summary = nullptr;
+        detail::call(musig_session_summary, get(), &summary, static_cast<const musig_summary_options *>(&options));
+        return Summary(summary);
     }
     /// flags: values of musig_join, combined.
     void join(std::uint32_t flags = 0) const { detail::call(musig_session_join_with, get(), flags); }

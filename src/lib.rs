@@ -43,7 +43,10 @@ pub mod types;
 #[cfg(feature = "http")]
 pub use self::chain::sources::{BitcoinCore, CoreAuth, Electrum, Esplora, SourceOptions, Sources};
 #[cfg(feature = "bitcoin")]
-pub use self::chain::transaction::{TransactionSummary, describe};
+pub use self::chain::summary::{
+    InputKind, InputSummary, Lock, MessageSummary, OutputSummary, Summary, SummaryOptions,
+    TransactionSummary, Warning, summarize,
+};
 #[cfg(any(feature = "node", feature = "bitcoin"))]
 pub use self::chain::{Broadcaster, ChainObserver};
 pub use self::error::{

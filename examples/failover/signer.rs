@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use libmusig::{
     Broadcaster, ChainError, ElectionMethod, Esplora, Event, FailoverPolicy, KeepEvent, LocalSigner, Node,
-    NodeEvent, SessionRequest, SignedTransaction, SignerKey, SpentOutput, SubmitOutcome, Tiers, describe,
-    from_hex, to_hex,
+    NodeEvent, SessionRequest, SignedTransaction, SignerKey, SpentOutput, SubmitOutcome, SummaryOptions,
+    Tiers, from_hex, summarize, to_hex,
 };
 use serde_json::{Value, json};
 
@@ -144,8 +144,9 @@ fn handle(node: &Node, event: &NodeEvent) -> Result<(), KeepEvent> {
     let Some(id) = event.session else { return Ok(()) };
     match &event.event {
         Event::SessionProposed { proposal, proposer, .. } => {
-            let Ok(Some(summary)) = describe(proposal) else { return Ok(()) };
-            say(&json!({ "event": "proposal", "by": proposer, "fee": summary.fee }));
+            let Ok(summary) = summarize(proposal, &SummaryOptions::default()) else { return Ok(()) };
+            let fee = summary.transaction.as_ref().map(|transaction| transaction.fee);
+            say(&json!({ "event": "proposal", "by": proposer, "fee": fee, "text": summary.to_text() }));
             node.session(id).join().wait().map_err(|_| KeepEvent)?;
         }
         Event::SessionComplete { transaction: Some(transaction), .. } => {

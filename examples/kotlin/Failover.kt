@@ -17,6 +17,7 @@ import org.libmusig.ffi.Derivation
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.FailoverPolicy
 import org.libmusig.ffi.LocalSigner
+import org.libmusig.ffi.Network
 import org.libmusig.ffi.NodeConfig
 import org.libmusig.ffi.SessionContent
 import org.libmusig.ffi.SessionRequest
@@ -25,6 +26,7 @@ import org.libmusig.ffi.SignedTransaction
 import org.libmusig.ffi.SpentOutput
 import org.libmusig.ffi.StoreChoice
 import org.libmusig.ffi.SubmitOutcome
+import org.libmusig.ffi.SummaryOptions
 import org.libmusig.ffi.Taproot
 import org.libmusig.ffi.finalKey
 import org.libmusig.ffi.keySet
@@ -84,7 +86,10 @@ fun main() = runBlocking {
             for ((name, node) in names.zip(nodes)) launch {
                 node.handleEvents { received ->
                     when (val event = received.event) {
-                        is Event.SessionProposed -> node.session(received.session!!).join()
+                        is Event.SessionProposed -> node.session(received.session!!).use { session ->
+                            println(session.summary(SummaryOptions(Network.REGTEST)).text)
+                            session.join()
+                        }
                         is Event.SessionComplete -> {
                             println("$name: holds the signatures")
                             signed.countDown()

@@ -49,12 +49,15 @@ async def address(node: libmusig.Node) -> str:
 
 
 async def join_everything(node: libmusig.Node, complete: asyncio.Event, confirmed: asyncio.Event) -> None:
-    """What an application does with events. A wallet would show the proposal to its user before it joins."""
+    """What an application does with events. A wallet's user would look at the summary before it joins."""
 
     async def handle(event: libmusig.NodeEvent) -> None:
         match event.data:
             case events.SessionProposed(proposal=proposal):
-                await node.session(proposal.session).join()
+                session = node.session(proposal.session)
+                options = libmusig.SummaryOptions(network=libmusig.Network.REGTEST)
+                print((await session.summary(options)).text, flush=True)
+                await session.join()
             case events.SessionComplete():
                 complete.set()
             case events.CoordinatorFailed(failed=failed, next=following):

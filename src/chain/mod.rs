@@ -9,6 +9,8 @@ pub mod psbt;
 #[cfg(feature = "http")]
 pub mod sources;
 #[cfg(feature = "bitcoin")]
+pub mod summary;
+#[cfg(feature = "bitcoin")]
 pub mod transaction;
 #[cfg(feature = "bitcoin")]
 mod witness;

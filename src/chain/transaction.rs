@@ -183,55 +183,15 @@ pub fn finalize(proposal: &Proposal, signatures: &[Signature]) -> Result<SignedT
     Ok(SignedTransaction { txid: txid(&transaction), bytes: encode::serialize(&transaction) })
 }
 
-/// Summary of a transaction, to be shown for consent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransactionSummary {
-    /// Its id.
-    pub txid: Txid,
-    /// Spent outputs: reference, value in satoshis and script.
-    pub inputs: Vec<(OutPoint, SpentOutput)>,
-    /// Outputs: value in satoshis and script.
-    pub outputs: Vec<SpentOutput>,
-    /// Fee in satoshis.
-    pub fee: u64,
-    /// Inputs that the session does not sign and whose witnesses this library cannot verify, ascending: of any other kind
-    /// than P2WPKH and the key path of P2TR.
-    pub unverified: Vec<u32>,
-}
-
-/// Summary of a proposal's transaction; `None` for raw messages. The values of the inputs are the proposer's claim;
-/// every signature commits to all of them (BIP-341), so it is void if one is wrong.
-///
-/// Errors: [`ProposalError::Transaction`].
-pub fn describe(proposal: &Proposal) -> Result<Option<TransactionSummary>, ProposalError> {
-    if proposal.transaction.is_none() {
-        return Ok(None);
-    }
-    let funded = Funded::of(proposal)?;
-    let unverified = funded.unverified(proposal);
-    let Funded { transaction, spent, fee } = funded;
-    let output = |output: &TxOut| SpentOutput {
-        value: output.value.to_sat(),
-        script: output.script_pubkey.to_bytes(),
-    };
-    Ok(Some(TransactionSummary {
-        txid: txid(&transaction),
-        inputs: transaction.input.iter().map(outpoint).zip(spent.iter().map(output)).collect(),
-        outputs: transaction.output.iter().map(output).collect(),
-        fee: fee.to_sat(),
-        unverified,
-    }))
-}
-
 /// A possible transaction with the outputs that it spends, one for each input.
-struct Funded {
-    transaction: Transaction,
-    spent: Vec<TxOut>,
-    fee: Amount,
+pub(super) struct Funded {
+    pub transaction: Transaction,
+    pub spent: Vec<TxOut>,
+    pub fee: Amount,
 }
 
 impl Funded {
-    fn of(proposal: &Proposal) -> Result<Self, ProposalError> {
+    pub fn of(proposal: &Proposal) -> Result<Self, ProposalError> {
         let TransactionTerms { unsigned, spent } = proposal
             .transaction
             .as_ref()
@@ -387,11 +347,11 @@ fn sum(values: impl Iterator<Item = u64>) -> Option<Amount> {
     Some(total)
 }
 
-fn txid(transaction: &Transaction) -> Txid {
+pub(super) fn txid(transaction: &Transaction) -> Txid {
     Txid(transaction.compute_txid().to_byte_array())
 }
 
-fn outpoint(input: &TxIn) -> OutPoint {
+pub(super) fn outpoint(input: &TxIn) -> OutPoint {
     let bitcoin::OutPoint { txid, vout } = input.previous_output;
     OutPoint { txid: Txid(txid.to_byte_array()), vout }
 }

@@ -1,6 +1,8 @@
 //! Handle of a session.
 
 use super::{Node, Reply};
+#[cfg(feature = "bitcoin")]
+use crate::chain::summary::{Summary, SummaryOptions, summarize_beside};
 use crate::error::Error;
 use crate::protocol::consent::JoinOptions;
 use crate::protocol::election::Election;
@@ -82,6 +84,24 @@ impl Session {
     pub fn proposal(&self) -> Reply<Proposal> {
         let id = self.id;
         self.node.question(move |engine, _| engine.proposal(&id).ok_or(Error::UnknownSession(id)))
+    }
+
+    /// Summary of what the session signs, to be shown before [`Session::join`], with warnings of what this node's other
+    /// sessions spend and pay too.
+    #[cfg(feature = "bitcoin")]
+    pub fn summary(&self, options: SummaryOptions) -> Reply<Summary> {
+        let id = self.id;
+        self.node.ask(move |actor, reply| {
+            let Some(proposal) = actor.engine.proposal(&id) else {
+                return drop(reply.send(Err(Error::UnknownSession(id))));
+            };
+            let others = actor.engine.pending_transactions(&id);
+            // Thousands of transactions take long to read, and turns do not wait for that.
+            drop(tokio::task::spawn_blocking(move || {
+                let summary = summarize_beside(&proposal, &options, &others);
+                drop(reply.send(summary.map_err(Error::Proposal)));
+            }));
+        })
     }
 
     /// Signatures, one for each message; `None` until they are complete.

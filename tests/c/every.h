@@ -445,6 +445,80 @@ static void sessions(const musig_node *node) {
     musig_session_free(session);
 }
 
+/* What is shown before a session is joined. */
+static void summaries(const musig_signer *signer) {
+    static const char hostile[] = "\x1b[2Jrent";
+    uint8_t key[33], digest[32] = {9};
+    musig_node *node = start_alone(signer);
+    musig_proposal *proposal;
+    musig_session *session;
+    musig_summary *summary;
+    musig_summary_info info;
+    musig_message_summary message;
+    musig_input_summary input;
+    musig_output_summary output;
+    musig_warning warning;
+    musig_script own = {NULL, 34};
+    musig_summary_options options = {sizeof options, MUSIG_NETWORK_REGTEST, &own, 1, 0, 0};
+    const char *text;
+    size_t length;
+    info.struct_size = sizeof info;
+    message.struct_size = sizeof message;
+    input.struct_size = sizeof input;
+    output.struct_size = sizeof output;
+    warning.struct_size = sizeof warning;
+    OK(musig_signer_public_key(signer, key, NULL));
+    proposal = transaction_for(key, 1, 0x55);
+    OK(musig_proposal_set_metadata(proposal, (const uint8_t *)hostile, sizeof hostile - 1, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_proposal_free(proposal);
+    options.own_scripts_count = 0;
+    OK(musig_session_summary(session, &summary, &options, NULL));
+    OK(musig_summary_output(summary, &output, 0, NULL));
+    REQUIRE(output.own == 0 && output.value == 9000 && output.script_length == 34);
+    own.script = output.script;
+    options.own_scripts_count = 1;
+    {
+        musig_summary *same;
+        OK(musig_session_summary(session, &same, &options, NULL));
+        musig_summary_free(summary);
+        summary = same;
+    }
+    OK(musig_summary_text(summary, &text, &length, NULL));
+    REQUIRE(strlen(text) == length && strstr(text, "back to yourself") && strstr(text, "\n> \\u{1b}[2Jrent\n"));
+    OK(musig_summary_get_info(summary, &info, NULL));
+    REQUIRE(info.has_transaction == 1 && info.fee == 1000 && info.version == 2 && info.replaceable == 0);
+    REQUIRE(info.messages_count == 1 && info.inputs_count == 1 && info.outputs_count == 1 && info.warnings_count == 0);
+    REQUIRE(info.lock == MUSIG_LOCK_NONE && info.lock_time == 0 && info.weight > 300 && info.fee_rate > 8000);
+    OK(musig_summary_message(summary, &message, 0, NULL));
+    REQUIRE(message.has_input == 1 && message.input == 0 && message.sighash == MUSIG_SIGHASH_DEFAULT);
+    OK(musig_summary_input(summary, &input, 0, NULL));
+    REQUIRE(input.kind == MUSIG_INPUT_SESSION && input.own == 1 && input.value == 10000 && input.coin.vout == 0);
+    REQUIRE(memcmp(input.script + 2, message.final_key, 32) == 0 && strncmp(input.address, "bcrt1p", 6) == 0);
+    OK(musig_summary_output(summary, &output, 0, NULL));
+    REQUIRE(output.own == 1 && strcmp(output.address, input.address) == 0);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_summary_warning(summary, &warning, 0, NULL));
+    REQUIRE(musig_summary_ref(summary) == summary);
+    musig_summary_free(summary);
+    musig_summary_free(summary);
+    options.own_scripts_count = 0;
+    options.network = 9;
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_session_summary(session, &summary, &options, NULL));
+    options.network = MUSIG_NETWORK_MAINNET;
+    musig_session_free(session);
+    OK(musig_proposal_new_messages(&proposal, key, 1, digest, 1, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_proposal_free(proposal);
+    OK(musig_session_summary(session, &summary, &options, NULL));
+    OK(musig_summary_warning(summary, &warning, 0, NULL));
+    REQUIRE(warning.kind == MUSIG_WARNING_BLIND && warning.index == 0);
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_summary_input(summary, &input, 0, NULL));
+    musig_summary_free(summary);
+    musig_session_free(session);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+}
+
 /* Two nodes that speak by export and import alone. */
 static void consent(void) {
     musig_signer *signers[2] = {signer_of(0), signer_of(1)};
@@ -565,6 +639,11 @@ static void every_function(void) {
     elections();
     nodes(signer);
     consent();
+    {
+        musig_signer *own = signer_of(0);
+        summaries(own);
+        musig_signer_free(own);
+    }
     musig_signer_free(signer);
 }
 

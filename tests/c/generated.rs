@@ -19,6 +19,7 @@ static musig_bytes *g_bytes;
 static musig_error *g_error;
 static musig_proposal *g_proposal;
 static musig_terms *g_terms;
+static musig_summary *g_summary;
 static musig_election *g_election;
 static musig_key_set *g_key_set;
 static musig_metric_samples *g_metric_samples;
@@ -35,6 +36,7 @@ static musig_status g_round(void *u, const musig_signing_request *r, uint8_t *o)
 
 static musig_broadcaster g_broadcaster = {sizeof(musig_broadcaster), g_submit};
 static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, NULL};
+static musig_summary_options g_options = {sizeof(musig_summary_options), 0, NULL, 0, 0, 0};
 static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};
 static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_sign, g_round, g_round, NULL};
 /* Addresses at which nothing but bytes and texts can be. */
@@ -74,6 +76,7 @@ static void setup(void) {
     OK(musig_session_terms(g_session, &g_terms, NULL));
     OK(musig_session_election(g_session, &g_election, NULL));
     OK(musig_node_metric_samples(g_node, &g_metric_samples, NULL));
+    OK(musig_session_summary(g_session, &g_summary, &g_options, NULL));
     OK(musig_session_id(g_session, id, NULL));
     IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_new(&nobody, zero, &g_error));
     OK(musig_node_signer_key(g_node, g_data, NULL));
@@ -91,6 +94,7 @@ static void teardown(void) {
     musig_metric_samples_free(g_metric_samples);
     musig_election_free(g_election);
     musig_terms_free(g_terms);
+    musig_summary_free(g_summary);
     musig_proposal_free(g_proposal);
     musig_key_set_free(g_key_set);
     musig_bytes_free(g_bytes);
@@ -103,7 +107,13 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 10] = [
+const SIZED: [&str; 16] = [
+    "musig_summary_options",
+    "musig_summary_info",
+    "musig_message_summary",
+    "musig_input_summary",
+    "musig_output_summary",
+    "musig_warning",
     "musig_message",
     "musig_metrics",
     "musig_metric_sample",
@@ -152,6 +162,7 @@ fn is_handle(kind: &str) -> bool {
         "election",
         "key_set",
         "metric_samples",
+        "summary",
     ];
     let name = kind.trim_start_matches("const ").trim_end_matches('*');
     kind.matches('*').count() == 1 && name.strip_prefix("musig_").is_some_and(|name| handles.contains(&name))
@@ -181,6 +192,7 @@ fn good(function: &Function, parameter: &Parameter) -> String {
         "const char*" => "\"text\"".into(),
         "const musig_broadcaster*" => "&g_broadcaster".into(),
         "const musig_chain_observer*" => "&g_observer".into(),
+        "const musig_summary_options*" => "&g_options".into(),
         "const musig_log_sink*" => "&g_sink".into(),
         "const musig_signer_callbacks*" => "&g_callbacks".into(),
         "const musig_derivation*" => "&g_derivation".into(),

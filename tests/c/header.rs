@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 22] = [
+const FILES: [&str; 23] = [
     "version",
     "status",
     "error",
@@ -21,6 +21,7 @@ const FILES: [&str; 22] = [
     "key_set",
     "proposal",
     "terms",
+    "summary",
     "session",
     "session_status",
     "event",

@@ -8,6 +8,7 @@ mod payment;
 mod psbt;
 mod server;
 mod sources;
+mod summary;
 mod transaction;
 
 #[global_allocator]

@@ -4,9 +4,7 @@ use std::fs;
 
 use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxOut, Witness};
-use libmusig::chain::transaction::{
-    BitcoinTransactions, SigningKey, TransactionCodec, describe, finalize, messages,
-};
+use libmusig::chain::transaction::{BitcoinTransactions, SigningKey, TransactionCodec, finalize, messages};
 use libmusig::error::ProposalError;
 use libmusig::protocol::proposal::{
     Derivation, Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms,
@@ -127,23 +125,8 @@ fn txout(output: &SpentOutput) -> TxOut {
 }
 
 #[test]
-fn a_summary_tells_what_is_consented_to() {
-    let payment = Payment::new(&Chain::new(), SighashType::Default);
-    let summary = describe(&payment.party(|_| ()).proposal).expect("makes sense").expect("a transaction");
-    assert_eq!(summary.txid, txid(&payment.transaction));
-    assert_eq!(summary.fee, 1_000);
-    let paid: Vec<_> = summary.outputs.iter().map(|output| (output.value, output.script.clone())).collect();
-    assert_eq!(paid, [(100_000, anybody_script()), (19_000, vec![0x51])]);
-    let (outpoints, outputs): (Vec<_>, Vec<_>) = summary.inputs.into_iter().unzip();
-    assert_eq!(outputs, payment.spent);
-    assert_eq!(outpoints.len(), 3);
-    assert_eq!(outpoints[0].txid.to_string(), payment.transaction.input[0].previous_output.txid.to_string());
-}
-
-#[test]
 fn raw_messages_are_no_transaction() {
     let party = Party::new(SIGNERS, |_| ());
-    assert_eq!(describe(&party.proposal), Ok(None));
     refused(check(&party), "the proposal has none");
     refused(finalize(&party.proposal, &[Signature([0; 64])]), "the proposal has none");
 }

@@ -231,8 +231,17 @@ void unbroadcast_parent() {
     session.join(MUSIG_JOIN_ALLOW_MISSING_COINS);
     REQUIRE(asked == 2);
     state = MUSIG_COIN_IN_MEMPOOL;
-    node.create_session(spend(keys));
+    auto again = node.create_session(spend(keys));
     REQUIRE(asked == 3);
+    auto summary = again.summary(MUSIG_NETWORK_REGTEST);
+    REQUIRE(summary.text().find("fee 0.00001000 BTC") != std::string::npos);
+    REQUIRE(summary.info().fee == 1000 && summary.info().warnings_count == 1);
+    REQUIRE(summary.warning(0).kind == MUSIG_WARNING_COIN_IN_OTHER_SESSION);
+    REQUIRE(std::memcmp(summary.warning(0).session, session.id().data(), 32) == 0);
+    auto input = summary.input(0);
+    REQUIRE(input.own == 0 && input.kind == MUSIG_INPUT_SESSION);
+    auto own = again.summary(MUSIG_NETWORK_REGTEST, {{input.script, input.script_length}});
+    REQUIRE(own.input(0).own == 1 && own.output(0).own == 1 && own.message(0).has_input == 1);
 }
 
 /// A signer of functions that throw: the call that needed it fails, with the status that was thrown.

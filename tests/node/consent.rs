@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use libmusig::JoinOptions;
+use libmusig::chain::summary::{SummaryOptions, Warning};
 use libmusig::chain::{ChainError, ChainObserver, ChainQuery, ChainStatus, CoinStatus};
 use libmusig::error::{ConsentError, Error};
 use libmusig::node::{Node, NodeBuilder};
+use libmusig::protocol::consent::JoinOptions;
 use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
-use libmusig::types::OutPoint;
+use libmusig::types::{OutPoint, SessionId};
 
 use crate::world::Spend;
 use test_support::backend::chain::Chain;
@@ -83,4 +84,35 @@ fn unbroadcast_parent_is_refused_by_a_node_whose_observer_knows() {
     nodes[1].create_session(request().consent(options)).wait().expect("the application knows better");
     assert_eq!(ledger.asked.lock().expect("no panic").len(), asked);
     nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
+fn summary_warns_of_what_other_sessions_spend_and_pay() {
+    let node = offline(0).without_observer().start().expect("starts");
+    let chain = Chain::new();
+    let options = || SummaryOptions { network: bitcoin::Network::Regtest, ..SummaryOptions::default() };
+    let create = |spend: &Spend| node.create_session(spend.request(keys(1))).wait().expect("is created");
+    let (one, other) = (Spend::new(&chain, &keys(1)), Spend::new(&chain, &keys(1)));
+    let first = create(&one);
+    assert_eq!(first.summary(options()).wait().expect("is there").warnings, []);
+    // The same coin, and the same payment with another coin.
+    let again = create(&one);
+    let warnings = again.summary(options()).wait().expect("is there").warnings;
+    assert_eq!(warnings, [Warning::CoinInOtherSession { input: 0, session: first.id() }]);
+    let twice = create(&other);
+    let warnings = twice.summary(options()).wait().expect("is there").warnings;
+    let mut paid = [first.id(), again.id()].map(|session| Warning::PaidByOtherSession { output: 0, session });
+    paid.sort_by_key(|warning| format!("{warning:?}"));
+    let mut found = warnings.clone();
+    found.sort_by_key(|warning| format!("{warning:?}"));
+    assert_eq!(found, paid);
+    // Money that comes back is no payment.
+    let own = SummaryOptions { own_scripts: vec![other.spent.script.clone()], ..options() };
+    assert_eq!(twice.summary(own).wait().expect("is there").warnings, []);
+    let text = twice.summary(options()).wait().expect("is there").to_text();
+    assert!(text.contains(&format!("WARNING: output 0 is paid in session {} too", first.id())), "{text}");
+    let Err(Error::UnknownSession(_)) = node.session(SessionId([7; 32])).summary(options()).wait() else {
+        panic!("there is none")
+    };
+    node.stop().expect("stops");
 }

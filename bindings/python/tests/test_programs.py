@@ -120,8 +120,8 @@ def test_coins_of_a_derived_address(tmp_path: Path) -> None:
         two = Program("join", *theirs, *loopback, "--peer", peer, "--yes", "--once")
         try:
             # What somebody consents to is shown.
-            assert two.wait(r"^key set 0 +(.*)") == "the signers' keys, sorted"
-            assert two.wait(r"^  signed by (.*)") == "key set 0, path 0/5, BIP-341 without scripts"
+            assert two.wait(r"^key set 0: (.*)") == "the signers' keys, sorted"
+            assert two.wait(r"^    signed by this session with .*[(](.*)[)]$") == "key set 0, path 0/5, BIP-341 without scripts"
             assert two.wait(r"^transaction +(\S+)") != ""
             assert (one.process.wait(PATIENCE), two.process.wait(PATIENCE)) == (0, 0)
         finally:

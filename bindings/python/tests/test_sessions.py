@@ -31,6 +31,7 @@ from support import (
     sign,
     spend,
     spend_script,
+    taproot_script,
     until,
     wait_event,
 )
@@ -145,6 +146,41 @@ def test_a_transaction_spends_one_of_600_addresses() -> None:
             assert (message.key_set, message.derivation) == (0, key_path(1, 123))
             transactions = [await node.session(session).final_transaction() for node in (a, b)]
             assert transactions[0] is not None and transactions[0] == transactions[1]
+
+
+def test_summary_shows_what_is_signed_and_escapes_hostile_text() -> None:
+    async def main() -> None:
+        async with offline(0) as node:
+            own = taproot_script(keys(1))
+            session = await node.create_session(keys(1), metadata="\x1b[2Jrent\u202e".encode(), **spend(keys(1)))
+            options = libmusig.SummaryOptions(network=libmusig.Network.REGTEST, own_scripts=[own])
+            summary = await session.summary(options)
+            assert (summary.session, summary.proposer, summary.signers) == (session.id(), 0, keys(1))
+            assert summary.text.endswith("\n> \\u{1b}[2Jrent\\u{202e}\n")
+            assert "back to yourself" in summary.text and "0.00001000 BTC" in summary.text
+            shown = summary.transaction
+            assert shown is not None and (shown.fee, shown.version, shown.replaceable) == (1_000, 2, True)
+            assert isinstance(shown.lock, libmusig.TransactionLock.AT_ONCE)
+            [paid], [spent] = shown.inputs, shown.outputs
+            assert (paid.own, paid.kind, paid.value) == (True, libmusig.InputKind.SESSION, 10_000)
+            assert spent.own and spent.address is not None and spent.address.startswith("bcrt1p")
+            [message] = summary.messages
+            assert message.final_key == own[2:] and message.input == 0
+            assert summary.warnings == []
+            # The same coin and the same payment again.
+            again = await node.create_session(keys(1), **spend(keys(1)))
+            [warning] = (await again.summary(options)).warnings
+            assert isinstance(warning, libmusig.SummaryWarning.COIN_IN_OTHER_SESSION)
+            assert warning.session == session.id() and warning.input == 0
+            stranger = libmusig.SummaryOptions(network=libmusig.Network.MAINNET)
+            other = await node.create_session(keys(1), **spend(keys(1), salt=2))
+            warnings = (await other.summary(stranger)).warnings
+            assert len(warnings) == 2
+            assert all(isinstance(each, libmusig.SummaryWarning.PAID_BY_OTHER_SESSION) for each in warnings)
+            blind = await node.create_session(keys(1), messages=[bytes(32)])
+            summary = await blind.summary(stranger)
+            assert summary.transaction is None and "signed blind" in summary.text
+            assert isinstance(summary.warnings[0], libmusig.SummaryWarning.BLIND)
 
     asyncio.run(main())
 

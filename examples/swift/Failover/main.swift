@@ -54,7 +54,9 @@ func run(_ name: String, _ node: Node) async throws {
         switch event.event {
         case .sessionProposed(let proposal, let proposer, _):
             print("\(name): signer \(proposer) proposes \(proposal.messages.count) input(s), and I consent")
-            try await node.session(id: proposal.session).join()
+            let session = try node.session(id: proposal.session)
+            print(try await session.summary(options: SummaryOptions(network: .regtest)).text)
+            try await session.join()
         case .sessionComplete(_, let transaction, let list, let rank, _):
             print("\(name): signed \(transaction?.txid ?? "-"), my position is \(rank) of \(list)")
         case .shouldBroadcast(_, let turn, _, _, _, _) where name == "coordinator":

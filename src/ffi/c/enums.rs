@@ -409,6 +409,79 @@ impl musig_join {
     }
 }
 
+/// The lock of a transaction, or of one input: what must be reached before it can be in a block.
+/// cbindgen:rename-all=prefix:MUSIG_LOCK_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_lock {
+    /// Nothing.
+    NONE = 0,
+    /// The height of the block before (BIP-65).
+    HEIGHT = 1,
+    /// The median time of the blocks before, in seconds since 1970 (BIP-113).
+    TIME = 2,
+    /// Blocks since the spent output's (BIP-68).
+    BLOCKS = 3,
+    /// Seconds since the spent output's block (BIP-68).
+    ELAPSED = 4,
+}
+
+enumeration!(musig_lock { NONE, HEIGHT, TIME, BLOCKS, ELAPSED });
+
+/// Who completes an input of a transaction.
+/// cbindgen:rename-all=prefix:MUSIG_INPUT_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_input_kind {
+    /// This session signs it.
+    SESSION = 0,
+    /// Somebody else's, with a witness that was verified.
+    VERIFIED = 1,
+    /// Somebody else's, with a witness that nobody here can verify.
+    UNVERIFIED = 2,
+    /// Somebody else's, not signed yet.
+    UNSIGNED = 3,
+}
+
+enumeration!(musig_input_kind { SESSION, VERIFIED, UNVERIFIED, UNSIGNED });
+
+/// The kind of a warning about a proposal. Later versions may add kinds: show the text of the summary.
+/// cbindgen:rename-all=prefix:MUSIG_WARNING_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_warning_kind {
+    /// The fee is a large part of what the outputs pay.
+    HIGH_FEE = 1,
+    /// The fee rate is far above what any block asked for.
+    HIGH_FEE_RATE = 2,
+    /// An output is worth less than it costs to spend, so nodes do not relay the transaction.
+    DUST = 3,
+    /// The transaction cannot be final before the proposal expires.
+    LOCK_BEYOND_EXPIRY = 4,
+    /// An input that the session does not sign has a witness that cannot be verified here.
+    UNVERIFIED_INPUT = 5,
+    /// The signed output can also be spent by scripts that are not shown.
+    HIDDEN_SCRIPTS = 6,
+    /// A raw message is signed blind: it may be the signature hash of any transaction of these keys.
+    BLIND = 7,
+    /// Another open session of this node spends the same coin.
+    COIN_IN_OTHER_SESSION = 8,
+    /// Another session of this node, which may still complete, pays the same output: perhaps for a second time.
+    PAID_BY_OTHER_SESSION = 9,
+}
+
+enumeration!(musig_warning_kind {
+    HIGH_FEE,
+    HIGH_FEE_RATE,
+    DUST,
+    LOCK_BEYOND_EXPIRY,
+    UNVERIFIED_INPUT,
+    HIDDEN_SCRIPTS,
+    BLIND,
+    COIN_IN_OTHER_SESSION,
+    PAID_BY_OTHER_SESSION
+});
+
 /// The level of a log line.
 /// cbindgen:rename-all=prefix:MUSIG_LOG_
 #[repr(i32)]
@@ -478,6 +551,18 @@ pub enum musig_network {
 }
 
 enumeration!(musig_network { MAINNET, TESTNET, SIGNET, REGTEST });
+
+#[cfg(feature = "bitcoin")]
+impl From<musig_network> for bitcoin::Network {
+    fn from(network: musig_network) -> Self {
+        match network {
+            musig_network::MAINNET => Self::Bitcoin,
+            musig_network::TESTNET => Self::Testnet,
+            musig_network::SIGNET => Self::Signet,
+            musig_network::REGTEST => Self::Regtest,
+        }
+    }
+}
 
 /// BIP-341 hash types that leave the transaction fixed.
 /// cbindgen:rename-all=prefix:MUSIG_SIGHASH_

@@ -288,14 +288,7 @@ pub unsafe extern "C" fn musig_key_set_address(
 
 #[cfg(feature = "bitcoin")]
 fn address(key_set: &KeySet, derivation: &Derivation, network: musig_network) -> Outcome<String> {
-    use bitcoin::Network;
-    let network = match network {
-        musig_network::MAINNET => Network::Bitcoin,
-        musig_network::TESTNET => Network::Testnet,
-        musig_network::SIGNET => Network::Signet,
-        musig_network::REGTEST => Network::Regtest,
-    };
-    Ok(key_set.address(derivation, network)?)
+    Ok(key_set.address(derivation, network.into())?)
 }
 
 #[cfg(not(feature = "bitcoin"))]

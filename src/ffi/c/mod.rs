@@ -32,6 +32,8 @@ mod settings;
 pub mod signer;
 pub mod start;
 pub mod status;
+#[cfg(feature = "bitcoin")]
+pub mod summary;
 pub mod terms;
 pub mod version;
 mod words;

@@ -10,6 +10,8 @@ use super::error::musig_error;
 use super::failure::{Failure, Outcome};
 use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
+#[cfg(feature = "bitcoin")]
+use super::summary::{musig_summary, musig_summary_options, summary_options};
 use super::terms::musig_terms;
 use crate::node::Session;
 use crate::types::Txid;
@@ -155,6 +157,33 @@ pub unsafe extern "C" fn musig_session_close(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, { Ok(get!(session).session()?.close_session().wait()?) })
+}
+
+/// Makes a summary of what a session signs, to be shown before it is joined.
+///
+/// It warns of what other sessions of this node spend and pay too.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_UNKNOWN_SESSION; MUSIG_STATUS_STRUCT_SIZE; statuses of the node.
+/// In:      session: the session.
+/// Out:     out: the summary; release it with musig_summary_free.
+/// In:      options: what it is to say.
+/// Blocks:  until it is made: milliseconds, or longer beside thousands of sessions.
+#[cfg(feature = "bitcoin")]
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_summary(
+    session: *const musig_session,
+    out: *mut *mut musig_summary,
+    options: *const musig_summary_options,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(out));
+        // SAFETY: the header asks for options with scripts that are there for the length of the call.
+        let options = unsafe { summary_options(options) }?;
+        out.give(musig_summary::new(session.session()?.summary(options).wait()?));
+        Ok(())
+    })
 }
 
 /// Gets the terms of a session.

@@ -27,6 +27,7 @@ mod request;
 mod session;
 mod signer;
 mod status;
+mod summary;
 mod values;
 
 pub use self::chain::{
@@ -48,6 +49,10 @@ pub use self::request::{JoinOptions, KeyDerivation, Message, SessionContent, Ses
 pub use self::session::Session;
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer, SignerChoice};
 pub use self::status::{Evidence, FailoverStatus, Phase, SessionStatus};
+pub use self::summary::{
+    InputKind, InputSummary, MessageSummary, OutputSummary, Summary, SummaryOptions, SummaryWarning,
+    TransactionLock, TransactionSummary,
+};
 pub use self::values::{
     FailoverPolicy, KeyOrder, SighashType, SignedTransaction, SignerIndex, SpentOutput, Tiers,
 };

@@ -8,6 +8,7 @@ use super::live::Live;
 use super::proposal::Proposal;
 use super::request::JoinOptions;
 use super::status::SessionStatus;
+use super::summary::{Summary, SummaryOptions};
 use super::values::{SignerIndex, indices, signature_bytes};
 use crate::node;
 use crate::types::{SessionId, SignedTransaction, Txid};
@@ -63,6 +64,12 @@ impl Session {
     /// The session's status.
     pub async fn status(&self) -> Result<SessionStatus, MusigError> {
         Ok(self.session.status().await?.into())
+    }
+
+    /// Summary of what the session signs, to be shown before it is joined, with warnings of what this node's other
+    /// sessions spend and pay too.
+    pub async fn summary(&self, options: SummaryOptions) -> Result<Summary, MusigError> {
+        Ok(self.session.summary(options.into()).await?.into())
     }
 
     /// The session's terms.

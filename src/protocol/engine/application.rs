@@ -268,6 +268,27 @@ impl Engine {
         })
     }
 
+    /// The proposals of other sessions whose transactions may still come about, to compare a new one with. `true`: this
+    /// node takes part in it; `false`: it ended here, and others may complete it.
+    pub fn pending_transactions(&self, but: &SessionId) -> Vec<(Proposal, bool)> {
+        let mut others: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(id, _)| *id != but)
+            .filter_map(|(id, slot)| match slot {
+                Slot::Ready(session) => Some((session.proposal().clone(), session.transaction_pending()?)),
+                Slot::Packed(packed) => {
+                    let summary = &packed.summary;
+                    let pending = summary.joined && !(summary.certified && summary.done);
+                    pending.then(|| (packed.proposal(*id), !summary.closed))
+                }
+            })
+            .filter(|(proposal, _)| proposal.transaction.is_some())
+            .collect();
+        others.sort_unstable_by_key(|(proposal, _)| proposal.id());
+        others
+    }
+
     /// The election of a session.
     pub fn election(&self, id: &SessionId) -> Option<Election> {
         self.view(id).map(|session| session.election().clone())

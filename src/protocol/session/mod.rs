@@ -218,6 +218,17 @@ impl Session {
         self.agreement.proposal.signers[self.agreement.proposal.proposer]
     }
 
+    /// Whether its transaction may still come about: `true` while this node takes part in it, `false` if it ended here and
+    /// others may complete it. `None`: it has no transaction, or that is settled, or this node gave no signature.
+    pub fn transaction_pending(&self) -> Option<bool> {
+        self.agreement.transaction.as_ref()?;
+        match &self.broadcast {
+            Some(broadcast) => (!broadcast.watch().ended()).then_some(!self.stored.closed),
+            None if self.stored.over() => self.stored.partial_sent.then_some(false),
+            None => self.joined().then_some(true),
+        }
+    }
+
     /// What its transaction spends, if it has one.
     pub fn spends(&self) -> Option<&[OutPoint]> {
         self.agreement.transaction.as_ref().map(|transaction| transaction.spends.as_slice())

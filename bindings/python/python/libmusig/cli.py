@@ -17,14 +17,15 @@ from typing import Any
 
 from . import events
 from ._ffi import (
+    Network,
     ElectionMethod,
     LocalSigner,
     Message,
-    Proposal,
     Session,
     SessionStatus,
     SignedTransaction,
     SpentOutput,
+    SummaryOptions,
     elect,
     library_version,
 )
@@ -35,9 +36,6 @@ from .keys import (
     Derivation,
     KeyOrder,
     KeyPath,
-    KeySet,
-    MerkleRoot,
-    Network,
     address,
     aggregate_key,
     final_key,
@@ -81,51 +79,11 @@ def show_event(event: NodeEvent, as_json: bool) -> None:
     say(f"{event_name(event):<24} {(event.session or '-')[:16]}  {words}".rstrip())
 
 
-def derivation_words(derivation: Derivation) -> str:
-    """What makes the key that signs."""
-    words = ["path " + "/".join(map(str, derivation.path))] if derivation.path else []
-    if isinstance(derivation.taproot, KeyPath):
-        words.append("BIP-341 without scripts")
-    if isinstance(derivation.taproot, MerkleRoot):
-        words.append(f"BIP-341 with merkle root {derivation.taproot.root.hex()}")
-    return "".join(f", {word}" for word in words)
-
-
-def show_key_set(index: int, keys: KeySet, signers: list[str]) -> None:
-    """The keys that are aggregated."""
-    participants = [participant.key for participant in keys.participants]
-    order = "sorted" if keys.order is KeyOrder.SORTED else "as given"
-    if participants == signers:
-        say(f"key set {index:<3} the signers' keys, {order}")
-        return
-    say(f"key set {index:<3} {order}")
-    for signer, participant in enumerate(participants):
-        say(f"  signer {signer:<3}{participant}")
-
-
-def show_proposal(proposal: Proposal) -> None:
-    """What somebody consents to."""
-    say(f"session     {proposal.session}")
-    say(f"proposed by signer {proposal.proposer}; expires {proposal.expires_at:%Y-%m-%d %H:%M:%S} UTC")
-    for index, key in enumerate(proposal.signers):
-        say(f"signer {index:<4} {key}")
-    for index, keys in enumerate(proposal.key_sets):
-        show_key_set(index, keys, proposal.signers)
-    for index, part in enumerate(proposal.messages):
-        say(f"digest {index:<4} {part.digest.hex()}")
-        say(f"  signed by key set {part.key_set}{derivation_words(part.derivation)}")
-    if proposal.unsigned_transaction is not None:
-        say(f"transaction {proposal.unsigned_transaction.hex()}")
-        for index, output in enumerate(proposal.spent_outputs):
-            say(f"  input {index:<3} {output.value} sat, script {output.script.hex()}")
-    policy = proposal.failover
-    turns = f"next signer after {policy.broadcast_timeout}" if policy.enabled else "the coordinator alone"
-    say(f"broadcast   {METHOD_NAMES[proposal.election_method]}, {turns}")
-    if proposal.metadata:
-        say(f"metadata    {proposal.metadata!r}")
-
-
-METHOD_NAMES = {method: name for name, method in METHODS.items()}
+async def show_summary(session: Session, arguments: argparse.Namespace) -> None:
+    """What somebody consents to. What others wrote is escaped, and last."""
+    own = [bytes.fromhex(script) for script in arguments.own_script]
+    options = SummaryOptions(network=NETWORKS[arguments.network], own_scripts=own)
+    say((await session.summary(options)).text.rstrip("\n"))
 
 
 class Command(Broadcaster):
@@ -322,11 +280,11 @@ async def join(arguments: argparse.Namespace) -> int:
             known = [status.session for status in await node.sessions()]
             if arguments.session in known:
                 handle = node.session(arguments.session)
-                return await consent(node, handle, await handle.proposal(), None, arguments)
+                return await consent(node, handle, None, arguments)
         async for event in node.events():
             wanted = arguments.session in (None, event.session)
             if isinstance(event.data, events.SessionProposed) and event.session is not None and wanted:
-                return await consent(node, node.session(event.session), event.data.proposal, event, arguments)
+                return await consent(node, node.session(event.session), event, arguments)
             show_event(event, arguments.json)
             if not isinstance(event.data, events.SessionProposed):
                 event.ack()
@@ -334,10 +292,10 @@ async def join(arguments: argparse.Namespace) -> int:
 
 
 async def consent(
-    node: Node, session: Session, proposal: Proposal, event: NodeEvent | None, arguments: argparse.Namespace
+    node: Node, session: Session, event: NodeEvent | None, arguments: argparse.Namespace
 ) -> int:
     """Joins or declines, as the user says."""
-    show_proposal(proposal)
+    await show_summary(session, arguments)
     yes = arguments.yes or (await asyncio.to_thread(input, "sign this? [y/N] ")).strip().lower() in ("y", "yes")
     if yes:
         await session.join()
@@ -383,7 +341,7 @@ async def import_(arguments: argparse.Namespace) -> int:
     async with make_node(arguments, offline=True) as node:
         for session in await node.import_sessions(Path(arguments.file).read_bytes()):
             if arguments.join:
-                show_proposal(await session.proposal())
+                await show_summary(session, arguments)
                 await session.join()
             show_status(await session.status(), arguments.json)
     return 0
@@ -436,10 +394,12 @@ def parser() -> argparse.ArgumentParser:
     agree.add_argument("session", nargs="?", metavar="ID", help="the first that is proposed, if it is not given")
     agree.add_argument("--yes", action="store_true", help="sign without asking")
     command("status", status, "store")
+    for shows in (agree, take := command("import", import_, "store")):
+        shows.add_argument("--network", choices=sorted(NETWORKS), default="mainnet", help="of the addresses shown")
+        shows.add_argument("--own-script", action="append", default=[], metavar="HEX", help="of the own wallet")
     out = command("export", export, "store")
     out.add_argument("session", metavar="ID")
     out.add_argument("file", metavar="FILE")
-    take = command("import", import_, "store")
     take.add_argument("file", metavar="FILE")
     take.add_argument("--join", action="store_true", help="consent to what it proposes")
     return top

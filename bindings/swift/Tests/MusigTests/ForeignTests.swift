@@ -158,6 +158,11 @@ final class ForeignSignerTests: MusigTestCase {
     }
 }
 
+/// Says nothing of coins.
+private final class Plain: ChainObserver, Sendable {
+    func status(query: ChainQuery) throws -> ChainStatus { .unknown }
+}
+
 final class ForeignChainTests: MusigTestCase {
     /// Two signers, of which the first is the coordinator; its Broadcaster and ChainObserver are the ones given.
     private func pair(
@@ -193,7 +198,7 @@ final class ForeignChainTests: MusigTestCase {
     func test_unbroadcast_parent_needs_the_word_of_the_application() async throws {
         let chain = Chain()
         let node = try await start(0, offline: true, observer: chain)
-        let request = SessionRequest(signers: keys(1), content: transaction(keys(1), seed: 6))
+        let request = SessionRequest(signers: try keys(1), content: try transaction(try keys(1), seed: 6))
         chain.state.with { $0.coin = .unknown }
         await assertThrows({
             if case .ConsentRefused(.missingCoin(input: 0, _, spent: false), _) = $0 { true } else { false }
@@ -212,14 +217,34 @@ final class ForeignChainTests: MusigTestCase {
         try await session.join(options: JoinOptions(allowMissingCoins: true))
     }
 
+    func test_summary_shows_what_is_signed_and_escapes_hostile_text() async throws {
+        let node = try await start(0, offline: true)
+        let content = try transaction(try keys(1), seed: 8)
+        guard case .transaction(_, let spent, _) = content else { return XCTFail("a transaction") }
+        let session = try await node.createSession(
+            request: SessionRequest(
+                signers: try keys(1), content: content, metadata: Data("\u{1b}[2Jrent\u{202e}".utf8)))
+        let options = SummaryOptions(network: .regtest, ownScripts: [spent[0].script])
+        let summary = try await session.summary(options: options)
+        XCTAssertEqual(summary.session, session.id())
+        XCTAssertTrue(summary.text.hasSuffix("\n> \\u{1b}[2Jrent\\u{202e}\n"), summary.text)
+        let shown = try XCTUnwrap(summary.transaction)
+        XCTAssertEqual(shown.fee, 10_000)
+        XCTAssertEqual(shown.lock, .atOnce)
+        XCTAssertTrue(shown.inputs[0].own && shown.inputs[0].kind == .session)
+        XCTAssertTrue(shown.outputs[0].own && shown.outputs[0].address!.hasPrefix("bcrt1p"))
+        XCTAssertEqual(summary.messages[0].finalKey, spent[0].script.suffix(32))
+        XCTAssertEqual(summary.warnings, [])
+        let blind = try await node.createSession(request: SessionRequest(signers: try keys(1), content: digests(1)))
+        let warnings = try await blind.summary(options: SummaryOptions(network: .mainnet)).warnings
+        XCTAssertEqual(warnings, [.blind(message: 0)])
+    }
+
     /// An observer that says nothing of coins refuses none.
     func testAnObserverOfTransactionsAloneCannotTell() async throws {
-        struct Plain: ChainObserver {
-            func status(query: ChainQuery) throws -> ChainStatus { .unknown }
-        }
         let node = try await start(0, offline: true, observer: Plain())
         _ = try await node.createSession(
-            request: SessionRequest(signers: keys(1), content: transaction(keys(1), seed: 7)))
+            request: SessionRequest(signers: try keys(1), content: try transaction(try keys(1), seed: 7)))
     }
 
     func testASlowBroadcasterDelaysNothingElse() async throws {

@@ -9,9 +9,15 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.DhtMode
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.InputKind
 import org.libmusig.ffi.KeyOrder
 import org.libmusig.ffi.MusigException
+import org.libmusig.ffi.Network
 import org.libmusig.ffi.Phase
+import org.libmusig.ffi.SessionContent
+import org.libmusig.ffi.SummaryOptions
+import org.libmusig.ffi.SummaryWarning
+import org.libmusig.ffi.TransactionLock
 import org.libmusig.ffi.aggregateKey
 
 class SigningTest {
@@ -32,6 +38,31 @@ class SigningTest {
         }
         sessions.forEach { it.close() }
         closeAll(nodes)
+    }
+
+    @Test
+    fun `summary shows what is signed and escapes hostile_text`() = runBlocking {
+        val node = MusigNode.start(config(offline = true), signer(0))
+        val content = Spend(keys(1)).content as SessionContent.Transaction
+        val own = content.spent.single().script
+        val request = spendRequest(keys(1)).copy(metadata = "\u001b[2Jrent\u202e".toByteArray())
+        node.createSession(request).use { session ->
+            val summary = session.summary(SummaryOptions(Network.REGTEST, listOf(own)))
+            assertEquals(session.id(), summary.session)
+            assertTrue(summary.text.endsWith("\n> \\u{1b}[2Jrent\\u{202e}\n"), summary.text)
+            val shown = summary.transaction!!
+            assertEquals(listOf(1_000uL, 2, false), listOf(shown.fee, shown.version, shown.replaceable))
+            assertEquals(TransactionLock.AtOnce, shown.lock)
+            assertEquals(InputKind.SESSION to true, shown.inputs.single().let { it.kind to it.own })
+            assertTrue(shown.outputs.single().own && shown.outputs.single().address!!.startsWith("bcrt1p"))
+            assertArrayEquals(own.drop(2).toByteArray(), summary.messages.single().finalKey)
+            assertEquals(emptyList<SummaryWarning>(), summary.warnings)
+        }
+        node.createSession(messageRequest(keys(1))).use { session ->
+            val summary = session.summary(SummaryOptions(Network.MAINNET))
+            assertEquals(listOf(SummaryWarning.Blind(0u)), summary.warnings)
+        }
+        closeAll(listOf(node))
     }
 
     @Test
