@@ -347,6 +347,38 @@ pub struct ChainTip {
     pub median_time: u32,
 }
 
+/// What must be reached before a transaction can be in a block.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Locks {
+    /// Height of the block before (BIP-65).
+    pub height: Option<u32>,
+    /// Median time of the blocks before, in seconds since 1970 (BIP-113), which has to be later.
+    pub time: Option<u32>,
+    /// Spent outputs, each with the confirmations that it needs (BIP-68). Relative locks by time are not among them: what
+    /// an observer says of an output does not tell whether they are met.
+    pub coins: Vec<(OutPoint, u16)>,
+}
+
+impl Locks {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether all are met, as far as an observer's answers tell: its last block, and the state of each of the coins. One
+    /// of unknown state counts as met.
+    pub fn met(&self, tip: &ChainTip, coins: &[Option<CoinStatus>]) -> bool {
+        let deep = |((_, needed), status): (&(OutPoint, u16), &Option<CoinStatus>)| match status {
+            Some(CoinStatus::Unspent { confirmations }) => *confirmations >= u32::from(*needed),
+            Some(CoinStatus::InMempool) => false,
+            Some(CoinStatus::Spent | CoinStatus::Unknown) | None => true,
+        };
+        self.height.is_none_or(|height| tip.height >= height)
+            && self.time.is_none_or(|time| tip.median_time > time)
+            && self.coins.iter().zip(coins).all(deep)
+    }
+}
+
 /// Failed call of the Bitcoin backend: no connection, or no answer. The node sends a NACK and keeps trying.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the Bitcoin backend (node or API) cannot be reached: {reason}")]

@@ -4,10 +4,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode;
 use bitcoin::hashes::Hash;
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
-use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, relative};
 
 use super::witness;
 use crate::error::ProposalError;
@@ -15,7 +16,7 @@ use crate::protocol::crypto::SessionKeys;
 use crate::protocol::limits;
 use crate::protocol::proposal::{Derivation, Message, Proposal, SighashType, SpentOutput, TransactionTerms};
 pub use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
-use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
+use crate::types::{Locks, OutPoint, Signature, SignedTransaction, Txid};
 
 /// Bytes of a transaction without its witnesses; each counts four times towards a block's weight of 4 000 000.
 const BASE_SIZE: usize = 1_000_000;
@@ -31,6 +32,10 @@ impl TransactionCodec for BitcoinTransactions {
 
     fn unverified(&self, proposal: &Proposal) -> Vec<u32> {
         Funded::of(proposal).map(|funded| funded.unverified(proposal)).unwrap_or_default()
+    }
+
+    fn locks(&self, proposal: &Proposal) -> Locks {
+        Funded::of(proposal).map(|funded| funded.locks()).unwrap_or_default()
     }
 
     fn finalize(
@@ -286,6 +291,32 @@ impl Funded {
         }
         witness::verify(&mut hashes.cache, position, &self.spent, witness)
             .map_err(|reason| not_fixed(position, reason))
+    }
+
+    fn locks(&self) -> Locks {
+        let Transaction { version, lock_time, input: inputs, .. } = &self.transaction;
+        // A lock time counts only if an input says so, and relative ones only from version 2 on.
+        let lock_time =
+            Some(*lock_time).filter(|_| inputs.iter().any(|input| input.sequence != Sequence::MAX));
+        let relative = |input: &TxIn| match input.sequence.to_relative_lock_time() {
+            Some(relative::LockTime::Blocks(blocks)) if version.0 >= 2 && blocks.value() > 0 => {
+                Some((outpoint(input), blocks.value()))
+            }
+            _ => None,
+        };
+        Locks {
+            height: match lock_time {
+                Some(LockTime::Blocks(height)) => {
+                    Some(height.to_consensus_u32()).filter(|height| *height > 0)
+                }
+                _ => None,
+            },
+            time: match lock_time {
+                Some(LockTime::Seconds(time)) => Some(time.to_consensus_u32()),
+                _ => None,
+            },
+            coins: inputs.iter().filter_map(relative).collect(),
+        }
     }
 
     /// The inputs that the session does not sign and whose witnesses are of no kind that is verified.

@@ -522,6 +522,20 @@ impl Actor {
                     },
                 );
             }
+            Output::Tip { session, coins } => {
+                let Some(Foreign { object, lane }) = &self.observer else { return };
+                let (object, commands) = (object.clone(), self.commands.clone());
+                let question = move || {
+                    let Some(tip) = object.tip()? else { return Ok(None) };
+                    let coins: Result<Vec<_>, _> = coins.iter().map(|coin| object.coin(coin)).collect();
+                    Ok(Some((tip, coins?)))
+                };
+                lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
+                    let answer = flatten(outcome, "the observer").ok().flatten();
+                    let call = move |engine: &mut Engine, now| engine.tip(&session, answer, now);
+                    drop(commands.send(Command::Answered(Box::new(call))));
+                });
+            }
             Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by carry_out_all"),
         }
     }

@@ -146,6 +146,14 @@ pub enum Output {
         /// The outputs.
         coins: Vec<OutPoint>,
     },
+    /// Ask the observer for the last block, and for the state of each of these outputs; answer with
+    /// [`Engine::tip`](engine::Engine::tip).
+    Tip {
+        /// The session.
+        session: SessionId,
+        /// The outputs.
+        coins: Vec<OutPoint>,
+    },
     /// Deliver an event to the application.
     Event {
         /// The event.
@@ -178,7 +186,8 @@ impl Output {
             | Self::Forget { .. }
             | Self::Submit { .. }
             | Self::Observe { .. }
-            | Self::Coins { .. } => Waits::Never,
+            | Self::Coins { .. }
+            | Self::Tip { .. } => Waits::Never,
         }
     }
 
@@ -192,6 +201,7 @@ impl Output {
             | Self::Submit { session, .. }
             | Self::Observe { session, .. }
             | Self::Coins { session, .. }
+            | Self::Tip { session, .. }
             | Self::Done { session, .. } => Some(*session),
             Self::Event { event } => event.session,
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::ProposalError;
 use crate::protocol::crypto::SessionKeys;
 use crate::protocol::proposal::Proposal;
-use crate::types::{OutPoint, Signature, SignedTransaction, Txid};
+use crate::types::{Locks, OutPoint, Signature, SignedTransaction, Txid};
 
 /// The transaction of a checked proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,12 @@ pub trait TransactionCodec: fmt::Debug + Send + Sync {
     fn unverified(&self, proposal: &Proposal) -> Vec<u32> {
         let _ = proposal;
         Vec::new()
+    }
+
+    /// What must be reached before the transaction can be in a block.
+    fn locks(&self, proposal: &Proposal) -> Locks {
+        let _ = proposal;
+        Locks::default()
     }
 
     /// Puts the signatures in. They were verified.

@@ -16,6 +16,7 @@ mod lanes;
 #[cfg(target_os = "linux")]
 mod links;
 mod load;
+mod lock_time;
 mod metrics;
 mod outsider;
 mod process;

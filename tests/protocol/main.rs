@@ -19,6 +19,7 @@ mod fuzzed;
 mod generated;
 mod key_sets;
 mod layers;
+mod lock_time;
 mod memory;
 mod messages;
 mod proposal;

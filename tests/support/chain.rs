@@ -33,6 +33,8 @@ pub struct Chain {
     spends: BTreeMap<Txid, Vec<OutPoint>>,
     of_session: BTreeMap<SessionId, Txid>,
     fees: BTreeMap<Txid, u64>,
+    /// The heights that transactions wait for.
+    locks: BTreeMap<Txid, u32>,
     mempool: BTreeMap<Txid, Duration>,
     /// Everything that was ever in the mempool.
     pub ever: BTreeSet<Txid>,
@@ -55,6 +57,9 @@ impl Chain {
         if proposal.transaction.is_none() {
             self.spends.insert(Txid(proposal.id().0), Vec::new());
         } else if let Ok(info) = DoubleCodec.check(proposal, keys.as_ref()) {
+            if let Some(height) = DoubleCodec.locks(proposal).height {
+                self.locks.insert(info.txid, height);
+            }
             self.spends.insert(info.txid, info.spends);
             self.of_session.insert(proposal.id(), info.txid);
             self.fees.insert(info.txid, fee);
@@ -124,6 +129,16 @@ impl Chain {
         self.mempool.insert(txid, now);
         self.ever.insert(txid);
         SubmitOutcome::Accepted
+    }
+
+    /// Whether it waits for a height that is not reached.
+    pub fn is_locked(&self, txid: &Txid) -> bool {
+        self.locks.get(txid).is_some_and(|height| (self.blocks.len() as u32) < *height)
+    }
+
+    /// How many blocks there were.
+    pub fn height(&self, until: Duration) -> u32 {
+        self.blocks.partition_point(|block| block.at <= until) as u32
     }
 
     /// The state of an output. Whatever nobody withheld is there.

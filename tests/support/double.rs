@@ -11,7 +11,7 @@ use libmusig::protocol::crypto::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
 use libmusig::protocol::proposal::{Derivation, KeyOrder, Message, Proposal, SpentOutput, TransactionTerms};
 use libmusig::protocol::transaction::{TransactionCodec, TransactionInfo};
 use libmusig::signer::{NonceRequest, PartialRequest, Signer};
-use libmusig::types::{OutPoint, SessionId, Signature, SignedTransaction, SignerKey, Txid};
+use libmusig::types::{Locks, OutPoint, SessionId, Signature, SignedTransaction, SignerKey, Txid};
 
 /// Quick, and good enough where nobody looks for collisions: four lanes, each with its own odd factor.
 fn hash(tag: u8, parts: &[&[u8]]) -> [u8; 32] {
@@ -407,6 +407,14 @@ impl TransactionCodec for DoubleCodec {
     fn unverified(&self, proposal: &Proposal) -> Vec<u32> {
         let terms = proposal.transaction.iter();
         terms.flat_map(|terms| inputs_of(terms, OTHER)).map(|input| input as u32).collect()
+    }
+
+    /// Its first spent output's value, but for 1, is the height that it waits for.
+    fn locks(&self, proposal: &Proposal) -> Locks {
+        let value = proposal.transaction.as_ref().and_then(|terms| Some(terms.spent.first()?.value));
+        let height =
+            value.and_then(|value| u32::try_from(value.saturating_sub(1)).ok()).filter(|height| *height > 0);
+        Locks { height, ..Locks::default() }
     }
 
     fn finalize(

@@ -30,7 +30,9 @@ use crate::protocol::session::context::Context;
 use crate::protocol::signer::HeldKeys;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Durability, Output, SessionChange, Settings, StoredSession, Ticket};
-use crate::types::{ChainStatus, SessionId, SignerKey, SubmitOutcome, Time, UnixMillis};
+use crate::types::{
+    ChainStatus, ChainTip, CoinStatus, SessionId, SignerKey, SubmitOutcome, Time, UnixMillis,
+};
 
 /// Input that was refused, by kind. Bad input never changes anything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -380,6 +382,12 @@ impl Engine {
     /// The observer answered a [`Output::Observe`]; `None` if it could not.
     pub fn observed(&mut self, id: &SessionId, answer: Option<ChainStatus>, now: Time) {
         self.with_session(id, now, |session, context| session.observed(answer, context));
+    }
+
+    /// The observer answered an [`Output::Tip`]: the last block, and a state for each output; `None` if it could not, or
+    /// cannot tell.
+    pub fn tip(&mut self, id: &SessionId, answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>, now: Time) {
+        self.with_session(id, now, |session, context| session.tip(answer, context));
     }
 
     // ---- Time ----

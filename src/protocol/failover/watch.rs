@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::evidence::Evidence;
+use super::lock::LockWait;
 use super::stopwatch::Stopwatch;
 use super::turns::Turns;
 use crate::protocol::mutation::{self, Mutation};
@@ -60,6 +61,8 @@ pub enum Action {
     Submit,
     /// Ask the observer.
     Observe,
+    /// Ask the observer for the last block, and for what else tells whether the lock is met.
+    AskTip,
     /// Raise the alarm.
     Exhausted,
     /// Report that the transaction is gone.
@@ -120,6 +123,8 @@ pub struct Watch {
     first_seen: Option<Stopwatch>,
     /// The strongest that is known of any replacement. [`Replacement::Notified`] stays, and is all of it that is stored.
     replacement: Option<Replacement>,
+    /// Whether its turns wait for a lock time.
+    lock: LockWait,
     // Not stored:
     own_turn: OwnTurn,
     returned: bool,
@@ -164,6 +169,16 @@ pub struct PackedWatch {
     seen_certain: Option<u64>,
     #[prost(uint64, tag = "12")]
     seen_counted_from: u64,
+    /// See [`LockWait::pack`].
+    #[prost(uint32, tag = "13")]
+    lock: u32,
+    #[prost(uint64, tag = "14")]
+    lock_until: u64,
+    #[prost(uint64, tag = "15")]
+    lock_ask_at: u64,
+    /// Bits: asking, known to be final.
+    #[prost(uint32, tag = "16")]
+    lock_flags: u32,
 }
 
 impl Watch {
@@ -190,6 +205,7 @@ impl Watch {
             ended: false,
             first_seen: None,
             replacement: None,
+            lock: LockWait::new(false),
             own_turn: OwnTurn::Waiting,
             returned: false,
             replaced: false,
@@ -197,6 +213,12 @@ impl Watch {
             observing: false,
             submitting: false,
         }
+    }
+
+    /// The same for a transaction with a lock: its turns begin when the observer says that it is met.
+    pub fn with_lock(mut self) -> Self {
+        self.lock = LockWait::new(true);
+        self
     }
 
     /// Goes on after a restart. A turn of its own that is open counts as past: the observer is asked first.
@@ -225,6 +247,7 @@ impl Watch {
             }),
             replacement: record.replaced.then_some(Replacement::Notified),
             replaced: record.replaced,
+            lock: LockWait::new(record.locked),
             observe_at: Duration::ZERO,
             ..fresh
         }
@@ -254,6 +277,7 @@ impl Watch {
             submissions: self.submissions,
             ended: self.ended,
             replaced: self.replacement == Some(Replacement::Notified),
+            locked: self.lock.waits(),
             seen_wall: self.first_seen.map_or(0, |seen| seen.started.0),
             seen_elapsed: self.first_seen.map_or(0, |seen| seen.certain.as_millis() as u64),
             ..pb::WatchRecord::default()
@@ -330,12 +354,19 @@ impl Watch {
             actions.extend(self.poll(now, surroundings));
             return actions;
         }
-        if !self.waits() {
+        if self.lock.poll(elapsed, surroundings.observer) {
+            actions.push(Action::AskTip);
+        }
+        if !self.waits() && !self.lock.waits() {
             self.open_turns(elapsed, surroundings, &mut actions);
             self.take_own_turn(elapsed, surroundings, &mut actions);
             let own_turn_came = self.asked || self.own_turn_number.is_none();
             let early = usize::from(mutation::on(Mutation::AlarmTooEarly));
-            if !self.exhausted && own_turn_came && elapsed >= self.turns.start(self.turns.count() - early) {
+            if !self.exhausted
+                && own_turn_came
+                && self.lock.known_final()
+                && elapsed >= self.turns.start(self.turns.count() - early)
+            {
                 self.exhausted = true;
                 actions.push(Action::Exhausted);
             }
@@ -358,7 +389,8 @@ impl Watch {
             }
             self.opened += 1;
         }
-        if self.opened > before.max(1) {
+        // Who could not broadcast it yet did not fail.
+        if self.opened > before.max(1) && self.lock.known_final() {
             let turn = self.opened - 1;
             let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
             let failed = self.turns.order[first..last].to_vec();
@@ -469,6 +501,8 @@ impl Watch {
             if let Some(Replacement::Seen { until }) = self.replacement {
                 consider(elapsed.saturating_add(until.saturating_sub(now.monotonic)));
             }
+        } else if let Some(at) = self.lock.due_at() {
+            consider(at);
         } else {
             if self.opened < self.turns.count() {
                 consider(self.turns.start(self.opened));
@@ -483,7 +517,8 @@ impl Watch {
                     }
                 }
             }
-            if !self.exhausted && (self.asked || self.own_turn_number.is_none()) {
+            let own_turn_came = self.asked || self.own_turn_number.is_none();
+            if !self.exhausted && own_turn_came && self.lock.known_final() {
                 consider(self.turns.start(self.turns.count()));
             }
         }
@@ -524,6 +559,7 @@ impl Watch {
         };
         if matches!(answer, Some(status) if status != ChainStatus::Unknown) {
             self.lost_since = None;
+            self.lock.shown_final();
             if !self.evidence.pauses() && !matches!(evidence, Evidence::Conflict { .. }) {
                 actions.push(Action::Seen);
             }
@@ -571,6 +607,9 @@ impl Watch {
         let mut actions = Vec::new();
         let elapsed = self.stopwatch.elapsed(now);
         let accepted = answer == Ok(SubmitOutcome::Accepted);
+        if answer.is_ok() {
+            self.lock.shown_final();
+        }
         match answer {
             Ok(SubmitOutcome::Accepted) => {
                 if self.evidence == Evidence::None {
@@ -603,6 +642,22 @@ impl Watch {
         actions
     }
 
+    /// The observer answered an [`Action::AskTip`]: whether the lock is met; `None` if it cannot tell.
+    pub fn lock_answered(
+        &mut self,
+        met: Option<bool>,
+        now: Time,
+        surroundings: &Surroundings<'_>,
+    ) -> Vec<Action> {
+        let elapsed = self.stopwatch.elapsed(now);
+        if self.lock.answered(met, elapsed, observation_interval(self.turns.timeout)) {
+            self.stopwatch = Stopwatch::start(now);
+            (self.own_turn, self.returned) = (OwnTurn::Waiting, false);
+            (self.observe_at, self.lost_since) = (Duration::ZERO, None);
+        }
+        self.poll(now, surroundings)
+    }
+
     /// The application says that the transaction is broadcast. Without an observer that ends the watch.
     pub fn notified(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -630,6 +685,7 @@ impl Watch {
     pub fn interrupted(&mut self) {
         self.observing = false;
         self.submitting = false;
+        self.lock.interrupted();
     }
 
     /// Somebody claims to have broadcast: look at the chain now. Nothing else.
@@ -728,6 +784,7 @@ impl Watch {
             OwnTurn::Asking { until } => (1, until, Duration::ZERO, 0),
             OwnTurn::Open { submit_at, ask_at, failures } => (2, submit_at, ask_at, failures),
         };
+        let (lock, lock_until, lock_ask_at, lock_flags) = self.lock.pack();
         PackedWatch {
             record: Some(self.recorded()),
             certain: nanoseconds(self.stopwatch.certain),
@@ -747,6 +804,10 @@ impl Watch {
             ]),
             seen_certain: self.first_seen.map(|seen| nanoseconds(seen.certain)),
             seen_counted_from: self.first_seen.map_or(0, |seen| nanoseconds(seen.counted_from)),
+            lock,
+            lock_until: nanoseconds(lock_until),
+            lock_ask_at: nanoseconds(lock_ask_at),
+            lock_flags: bits(lock_flags),
         }
     }
 
@@ -777,6 +838,12 @@ impl Watch {
                 counted_from: Duration::from_nanos(packed.seen_counted_from),
             }),
             rejection: rejected.then_some(record.rejection),
+            lock: LockWait::unpack(
+                packed.lock,
+                Duration::from_nanos(packed.lock_until),
+                Duration::from_nanos(packed.lock_ask_at),
+                flags(packed.lock_flags),
+            ),
             returned,
             replaced,
             lost_since: packed.lost_since.map(Duration::from_nanos),

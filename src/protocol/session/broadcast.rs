@@ -10,7 +10,10 @@ use crate::protocol::failover::{Action, PackedWatch, Surroundings, Watch};
 use crate::protocol::packing::nanoseconds;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{Certificate, pb};
-use crate::types::{ChainStatus, Signature, SignedTransaction, SubmitOutcome, Time, Txid};
+use crate::types::{
+    ChainStatus, ChainTip, CoinStatus, Locks, OutPoint, Signature, SignedTransaction, SubmitOutcome, Time,
+    Txid,
+};
 
 /// What a holder has and does. All of it begins with the certificate.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Broadcast {
     /// The finished transaction, if the proposal is of one.
     transaction: Option<SignedTransaction>,
     watch: Watch,
+    /// What the transaction waits for, if it has a lock.
+    locks: Option<Box<Locks>>,
     /// Since when this node holds the certificate, in this process. Nobody is silent before.
     holder_since: Duration,
     /// The transaction that the application named.
@@ -47,6 +52,8 @@ impl Broadcast {
         now: Time,
     ) -> Self {
         let watch = Watch::new(agreement.turns(), agreement.own, now);
+        let locked = agreement.transaction.is_some() && !codec.locks(&agreement.proposal).is_none();
+        let watch = if locked { watch.with_lock() } else { watch };
         Self::with(certificate, watch, now.monotonic, None, agreement, codec)
     }
 
@@ -76,7 +83,9 @@ impl Broadcast {
     ) -> Self {
         let finished = || codec.finalize(&agreement.proposal, &certificate.signatures).ok();
         let transaction = agreement.transaction.as_ref().and_then(|_| finished());
-        Self { certificate, transaction, watch, holder_since, named_txid }
+        let locks = transaction.as_ref().map(|_| codec.locks(&agreement.proposal));
+        let locks = locks.filter(|locks| !locks.is_none()).map(Box::new);
+        Self { certificate, transaction, watch, locks, holder_since, named_txid }
     }
 
     pub fn certificate(&self) -> &Certificate {
@@ -136,6 +145,23 @@ impl Broadcast {
     ) -> Vec<Action> {
         let now = context.now;
         self.with_surroundings(agreement, set, context, |watch, around| watch.observed(answer, now, around))
+    }
+
+    /// What the observer is asked about besides the last block.
+    pub fn locked_coins(&self) -> Vec<OutPoint> {
+        self.locks.iter().flat_map(|locks| locks.coins.iter().map(|(coin, _)| *coin)).collect()
+    }
+
+    pub fn tip(
+        &mut self,
+        answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        context: &Context<'_>,
+    ) -> Vec<Action> {
+        let met = answer.map(|(tip, coins)| self.locks.as_ref().is_none_or(|locks| locks.met(&tip, &coins)));
+        let now = context.now;
+        self.with_surroundings(agreement, set, context, |watch, around| watch.lock_answered(met, now, around))
     }
 
     pub fn submitted(

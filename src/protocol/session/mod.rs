@@ -51,7 +51,8 @@ use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, RequestId, SessionChange, StoredSession, Ticket, Waits};
 use crate::types::{
-    ChainQuery, ChainStatus, OutPoint, SessionId, SignedTransaction, SignerKey, SubmitOutcome, Time, Txid,
+    ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint, SessionId, SignedTransaction, SignerKey,
+    SubmitOutcome, Time, Txid,
 };
 
 /// A session and its parts.
@@ -1113,6 +1114,18 @@ impl Session {
         self.carry_out(actions, context);
     }
 
+    /// The observer answered what tells whether a lock is met; `None` if it could not.
+    pub fn tip(&mut self, answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>, context: &mut Context<'_>) {
+        let Some(broadcast) = &mut self.broadcast else { return };
+        if self.stored.closed {
+            broadcast.watch_mut().interrupted();
+            return;
+        }
+        let actions = broadcast.tip(answer, &self.agreement, &self.set, context);
+        self.outbox.state_changes(true);
+        self.carry_out(actions, context);
+    }
+
     /// The broadcaster answered, or could not reach its backend.
     pub fn submitted(&mut self, answer: Result<SubmitOutcome, String>, context: &mut Context<'_>) {
         let Some(broadcast) = &mut self.broadcast else { return };
@@ -1143,7 +1156,7 @@ impl Session {
     fn carry_out(&mut self, actions: Vec<Action>, context: &mut Context<'_>) {
         for action in actions {
             // Asking changes nothing that is stored; the answer does.
-            self.outbox.state_changes(action != Action::Observe);
+            self.outbox.state_changes(!matches!(action, Action::Observe | Action::AskTip));
             match action {
                 Action::CoordinatorFailed { failed, next, turn } => {
                     self.count_turns(&failed, turn, context);
@@ -1158,6 +1171,12 @@ impl Session {
                 Action::Observe => {
                     if let Some(info) = &self.agreement.transaction {
                         self.outbox.observe(ChainQuery { txid: info.txid, spends: info.spends.clone() });
+                    }
+                }
+                Action::AskTip => {
+                    if let Some(broadcast) = &self.broadcast {
+                        let (session, coins) = (self.id(), broadcast.locked_coins());
+                        context.outputs.push_back(Output::Tip { session, coins });
                     }
                 }
                 Action::Exhausted => self.raise(DurableKind::Exhausted),

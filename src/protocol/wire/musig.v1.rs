@@ -395,4 +395,7 @@ pub struct WatchRecord {
     /// milliseconds that certainly passed since
     #[prost(uint64, tag = "18")]
     pub seen_elapsed: u64,
+    /// the turns wait for a lock time
+    #[prost(bool, tag = "19")]
+    pub locked: bool,
 }

@@ -1,6 +1,6 @@
 //! Applications, and their way to the chain.
 
-use libmusig::types::CoinStatus;
+use libmusig::types::{ChainTip, CoinStatus};
 
 use super::*;
 
@@ -10,6 +10,11 @@ impl Cluster {
             return Some(Err("no network".into()));
         }
         match self.nodes[node].broadcaster.clone() {
+            Broadcaster::Works if self.chain.is_locked(&txid) => {
+                let submission = super::super::chain::Submission { at: self.now, node, txid };
+                self.chain.submissions.push(submission);
+                Some(Err("non-final".into()))
+            }
             Broadcaster::Works => Some(Ok(self.chain.submit(node, txid, self.now))),
             Broadcaster::Unreachable => Some(Err("cannot be reached".into())),
             Broadcaster::Hangs => None,
@@ -26,6 +31,13 @@ impl Cluster {
         let status = self.chain.status(query, self.now.checked_sub(lag)?);
         let hidden = status == ChainStatus::Seen && self.chain.hidden(node, &query.txid);
         Some(if hidden { ChainStatus::Unknown } else { status })
+    }
+
+    /// What a node's observer says of the last block, and of coins.
+    pub(super) fn tip(&self, node: usize, coins: &[OutPoint]) -> Option<(ChainTip, Vec<Option<CoinStatus>>)> {
+        let lag = self.nodes[node].observer_lag.filter(|_| !self.nodes[node].cut_off)?;
+        let height = self.chain.height(self.now.checked_sub(lag)?);
+        Some((ChainTip { height, median_time: 0 }, self.coins(node, coins).ok()?))
     }
 
     /// What a node's observer says of coins.

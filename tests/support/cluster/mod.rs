@@ -91,6 +91,12 @@ enum What {
         session: SessionId,
         query: ChainQuery,
     },
+    Tip {
+        node: usize,
+        life: u64,
+        session: SessionId,
+        coins: Vec<OutPoint>,
+    },
     Coins {
         node: usize,
         life: u64,
@@ -122,6 +128,7 @@ impl What {
             | Self::Submitted { node, .. }
             | Self::Observe { node, .. }
             | Self::Coins { node, .. }
+            | Self::Tip { node, .. }
             | Self::React { node, .. } => Some(*node),
             Self::Frame { .. } | Self::Tick(_) | Self::Connect { .. } | Self::Call(_) => None,
         }
@@ -482,6 +489,13 @@ impl Cluster {
                 let answer = self.coins(node, &coins);
                 self.drive(node, |engine, now| engine.coins(request, answer, now));
             }
+            What::Tip { node, life, session, coins } if self.nodes[node].life == life => {
+                if self.nodes[node].observer_hangs {
+                    return;
+                }
+                let answer = self.tip(node, &coins);
+                self.drive(node, |engine, now| engine.tip(&session, answer, now));
+            }
             What::React { node, life, event } if self.nodes[node].life == life => self.react(node, &event),
             What::Connect { one, other, connection } => {
                 if self.links[one][other].connection == connection {
@@ -602,6 +616,9 @@ impl Cluster {
             }
             Output::Coins { request, coins, .. } => {
                 self.push(Duration::ZERO, What::Coins { node, life, request, coins });
+            }
+            Output::Tip { session, coins } => {
+                self.push(self.options.chain, What::Tip { node, life, session, coins });
             }
             Output::Event { event } => {
                 let event = Arc::new(event);

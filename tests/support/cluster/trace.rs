@@ -72,6 +72,10 @@ impl Trace {
                 self.number(9);
                 coins.iter().for_each(|coin| self.bytes(&coin.txid.0));
             }
+            Output::Tip { coins, .. } => {
+                self.number(10);
+                coins.iter().for_each(|coin| self.bytes(&coin.txid.0));
+            }
             Output::Event { event } => {
                 self.number(7);
                 self.event(event);
