@@ -384,7 +384,7 @@ fn turning(index: usize, opened: Sender<(u64, u64)>) -> Node {
             match (&event.event, event.session) {
                 (Event::SessionProposed { .. }, Some(id)) => drop(own.wait().session(id).join()),
                 (Event::ShouldBroadcast { turn: 1, next_turn_at: Some(at), .. }, _) => {
-                    drop(opened.send((libmusig::platform::now().wall.0, at.0)));
+                    let _ = opened.send((libmusig::platform::now().wall.0, at.0));
                 }
                 _ => {}
             }
