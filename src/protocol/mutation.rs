@@ -45,6 +45,10 @@ pub enum Mutation {
     ClaimMakesAsk,
     /// S10: the first reason for an ending stays, also if a stronger one comes.
     FirstEndingStays,
+    /// S11: no key is refused, whosever it is and wherever it stands.
+    AimedKeys,
+    /// S11: a merkle root is added to its key as it came, without a hash.
+    RootIsScalar,
     /// S14: partial signatures are verified again with each envelope that comes.
     VerifiedAgain,
     /// counters: a durable event that comes again after a restart is counted again.

@@ -8,6 +8,7 @@ use secp256k1::{PublicKey, Scalar, schnorr};
 use crate::error::ProposalError;
 use crate::protocol::crypto::bip328::{BIP328_CHAIN_CODE, check_path, child};
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::types::{Signature, SignerKey, tagged_hash};
 
 /// Bytes of a public nonce (BIP-327 `pubnonce`) and of an aggregate one.
@@ -167,6 +168,7 @@ impl FinalKey {
 /// BIP-341's tweak: a hash of the internal key.
 fn tap_tweak(internal: &[u8; 32], merkle_root: Option<[u8; 32]>) -> [u8; 32] {
     match &merkle_root {
+        Some(root) if mutation::on(Mutation::RootIsScalar) => *root,
         Some(root) => tagged_hash("TapTweak", &[internal, root]),
         None => tagged_hash("TapTweak", &[internal]),
     }
