@@ -60,7 +60,7 @@ SIMULATOR = $(CARGO) test --quiet --profile simulation --no-default-features --f
 sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1; REAL=1: real cryptography, THREADS=n: default all cores)
 	@SEED=$(or $(SEED),1) SEEDS=$(or $(SEEDS),2000) $(SIMULATOR)
 
-sim-mutations: ## break the protocol in each way that a checker is for, and demand that it finds it (MUTATION=name or rule)
+sim-mutations: ## break the protocol in each way that a checker is for, and demand that it finds it (MUTATION=name or rule; S11 runs as with REAL=1)
 	@MUTATIONS=1 $(SIMULATOR)
 
 fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain

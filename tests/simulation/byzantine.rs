@@ -11,13 +11,14 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{OutPoint, SessionId, Signature, Txid};
 
+use crate::aims;
 use crate::run::Run;
 use crate::scenario::{Attack, Byzantine, Scenario, Worthless};
 use test_support::cluster::{Cluster, EPOCH, Random, key, kind_of, secret};
 use test_support::double::{DoubleSigner, Foreign, transaction_with};
 
 /// The key of a signer, for forgeries.
-fn signer(index: usize, real: bool) -> Arc<dyn Signer> {
+pub fn signer(index: usize, real: bool) -> Arc<dyn Signer> {
     if real {
         Arc::new(LocalSigner::new(secret(index)).expect("a small number"))
     } else {
@@ -25,7 +26,7 @@ fn signer(index: usize, real: bool) -> Arc<dyn Signer> {
     }
 }
 
-fn sign(signer: &dyn Signer, body: Body) -> Envelope {
+pub fn sign(signer: &dyn Signer, body: Body) -> Envelope {
     let signature = signer.sign(&envelope_id(&body.encode()).0).expect("it is not locked");
     Envelope::new(body, signature)
 }
@@ -294,6 +295,7 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
             let content = Content::Proposal(proposal.as_bytes().to_vec());
             send(run, node, &all, proposal.id(), &[content]);
         }
+        Attack::Keys(aim, victim) => aims::attack(run, node, *victim, *aim),
         Attack::Garbage => {
             let certificate =
                 pb::Certificate { session: session.0.to_vec(), signatures: Signature([3; 64]).0.to_vec() };

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::Tiers;
+use libmusig::protocol::proposal::{Derivation, Taproot, Tiers};
 
+use crate::aims::Aim;
 use crate::run::EXPIRY;
 use crate::scenario::{Attack, Byzantine, Fault, Part, Plan, Scenario, Worthless};
 use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty, Random};
@@ -67,6 +68,8 @@ impl Scenario {
             scenario.attacks(&mut random, n);
             scenario.worthless();
         }
+        scenario.vary_keys();
+        scenario.aim(n);
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
     }
@@ -224,6 +227,32 @@ impl Scenario {
         }
     }
 
+    /// Key sets and derivations of all sessions. By numbers of its own: the rest of a seed is what it was without.
+    fn vary_keys(&mut self) {
+        let mut random = Random::new(self.seed ^ 0x6b65_7973);
+        for (_, fault) in &mut self.faults {
+            let Fault::Create(plan) = fault else { continue };
+            plan.two_key_sets = random.chance(400);
+            let derivations = random.below(4);
+            plan.derivations = (0..derivations).map(|_| derivation(&mut random)).collect();
+        }
+    }
+
+    /// Proposals whose keys are chosen against an honest signer, likewise.
+    fn aim(&mut self, n: usize) {
+        let mut random = Random::new(self.seed ^ 0x0061_696d);
+        let is_byzantine = |node: &usize| self.parts[*node].byzantine.is_some();
+        let (byzantine, honest): (Vec<usize>, Vec<usize>) = (0..n).partition(is_byzantine);
+        for node in byzantine {
+            for _ in 0..random.below(3) {
+                let at = random.duration(self.heals_at / 2);
+                let victim = honest[random.below(honest.len() as u64) as usize];
+                let attack = Attack::Keys(Aim::any(&mut random), victim);
+                self.faults.push((at, Fault::Attack(node, attack)));
+            }
+        }
+    }
+
     fn attack(&self, random: &mut Random, n: usize) -> Attack {
         let some = |random: &mut Random| (0..n).map(|_| random.chance(500)).collect();
         match random.below(14) {
@@ -258,6 +287,17 @@ fn part(random: &mut Random, observer: bool, broadcaster: bool, calm: bool) -> P
         drift: if !calm && random.chance(50) { random.below(41) as i64 - 20 } else { 0 },
         byzantine: None,
     }
+}
+
+fn derivation(random: &mut Random) -> Derivation {
+    let number = |random: &mut Random| random.below(1 << 31) as u32;
+    let path = (0..random.below(4)).map(|_| if random.chance(500) { 0 } else { number(random) }).collect();
+    let taproot = match random.below(3) {
+        0 => Taproot::None,
+        1 => Taproot::KeyPath,
+        _ => Taproot::MerkleRoot(random.bytes()),
+    };
+    Derivation { path, taproot }
 }
 
 fn consent(random: &mut Random) -> Consent {
@@ -297,6 +337,8 @@ fn plan(random: &mut Random, n: usize, second: bool, calm: bool, scale: u32) -> 
         timeout: if endless { Duration::from_secs(3600 + random.below(7200)) } else { timeout },
         raw: !calm && random.chance(150),
         messages: 1 + random.below(3) as usize,
+        two_key_sets: false,
+        derivations: Vec::new(),
         expires: if hasty { Duration::from_secs(1 + random.below(40)) } else { EXPIRY },
         replaces: second && !calm && random.chance(200),
     }

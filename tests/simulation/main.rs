@@ -2,6 +2,7 @@
 //!
 //! `make sim SEEDS=1000 SEED=1`, `make sim-mutations`. See docs/simulation.md.
 
+mod aims;
 mod byzantine;
 mod campaign;
 mod checks;

@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 32] = [
+const MUTATIONS: [(Mutation, &str); 34] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -28,6 +28,8 @@ const MUTATIONS: [(Mutation, &str); 32] = [
     (Mutation::OldProofsKept, "S8"),
     (Mutation::ClaimMakesAsk, "S9"),
     (Mutation::FirstEndingStays, "S10"),
+    (Mutation::AimedKeys, "S11"),
+    (Mutation::RootIsScalar, "S11"),
     (Mutation::ReplacementPausesForEver, "S12"),
     (Mutation::SubmissionWaitsForDisk, "S12"),
     (Mutation::ReplacementEnds, "S13"),
@@ -46,9 +48,13 @@ const MUTATIONS: [(Mutation, &str); 32] = [
     (Mutation::CountsAgain, "counters"),
 ];
 
+/// Those that take the algebra of real keys (`REAL=1`), which the double has not.
+const REAL: [Mutation; 2] = [Mutation::AimedKeys, Mutation::RootIsScalar];
+
 /// Runs seeds until the first violation. The seed, and the promises that it breaks.
 fn hunt(
     mutation: Option<Mutation>,
+    real: bool,
     metamorphic: u64,
     first: u64,
     seeds: u64,
@@ -59,7 +65,7 @@ fn hunt(
     let scenario = |seed| {
         // The switch is the thread's own, and each seed begins in the thread that runs it.
         mutation::set(mutation);
-        Scenario::new(seed)
+        Scenario { real, ..Scenario::new(seed) }
     };
     run(first, seeds, threads, Duration::MAX, metamorphic, scenario, |outcome: Outcome| {
         let seed = outcome.seed;
@@ -84,7 +90,8 @@ fn hunt(
 /// seeds break nothing.
 pub fn check(first: u64, threads: usize, only: Option<&str>) -> bool {
     let mut good = true;
-    let mut last = first;
+    // The last seed that it took, with the double and with real keys.
+    let mut last: [Option<u64>; 2] = [None; 2];
     println!("| mutation | checker | seeds until it is found | promises that this seed breaks |");
     println!("|---|---|---|---|");
     for (mutation, rule) in MUTATIONS {
@@ -94,13 +101,15 @@ pub fn check(first: u64, threads: usize, only: Option<&str>) -> bool {
         }
         // What takes several runs of each seed is left to the checker that needs it.
         let metamorphic = if rule == "S9" { 1 } else { u64::MAX };
-        match hunt(Some(mutation), metamorphic, first, SEEDS, threads) {
+        let real = REAL.contains(&mutation);
+        match hunt(Some(mutation), real, metamorphic, first, SEEDS, threads) {
             Some((seed, rules)) => {
                 let right = rules.contains(&rule);
                 let verdict = if right { "" } else { "NOT " };
-                println!("| {name} | {verdict}{rule} | {} | {} |", seed - first + 1, rules.join(", "));
+                let how = if real { ", with `REAL=1`" } else { "" };
+                println!("| {name} | {verdict}{rule} | {} | {}{how} |", seed - first + 1, rules.join(", "));
                 good &= right;
-                last = last.max(seed);
+                last[usize::from(real)] = last[usize::from(real)].max(Some(seed));
             }
             None => {
                 println!("| {name} | {rule} | NOT in {SEEDS} | |");
@@ -108,11 +117,14 @@ pub fn check(first: u64, threads: usize, only: Option<&str>) -> bool {
             }
         }
     }
-    match hunt(None, METAMORPHIC, first, last - first + 1, threads) {
-        None => println!("without a mutation seeds {first} to {last} break nothing"),
-        Some((seed, rules)) => {
-            println!("WITHOUT a mutation seed {seed} breaks {}", rules.join(", "));
-            good = false;
+    for (real, how) in [(false, ""), (true, " with REAL=1")] {
+        let Some(last) = last[usize::from(real)] else { continue };
+        match hunt(None, real, METAMORPHIC, first, last - first + 1, threads) {
+            None => println!("without a mutation seeds {first} to {last} break nothing{how}"),
+            Some((seed, rules)) => {
+                println!("WITHOUT a mutation seed {seed} breaks {}{how}", rules.join(", "));
+                good = false;
+            }
         }
     }
     good

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libmusig::error::Error;
 use libmusig::protocol::crypto::Scheme;
+use libmusig::protocol::crypto::key_set::{KeyOrder, KeySet, sort_keys};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::Content;
@@ -14,6 +15,7 @@ use libmusig::protocol::proposal::{FailoverPolicy, Proposal};
 use libmusig::protocol::{Settings, Time, limits};
 use libmusig::types::{OutPoint, SessionId, Txid};
 
+use crate::aims::Aimed;
 use crate::byzantine;
 use crate::scenario::{Fault, Plan, Scenario, Worthless};
 use crate::timeline::Track;
@@ -67,6 +69,8 @@ pub struct Run {
     pub meddled: BTreeSet<(SessionId, usize)>,
     /// Proposals of byzantine signers whose signatures would complete nothing.
     pub worthless: Vec<(SessionId, Worthless)>,
+    /// Proposals whose keys were chosen against somebody.
+    pub aims: Vec<Aimed>,
     /// What broke a promise while it ran.
     pub broken: Vec<(&'static str, String)>,
     pub samples: u64,
@@ -142,6 +146,7 @@ impl Run {
             liars: BTreeSet::new(),
             meddled: BTreeSet::new(),
             worthless: Vec::new(),
+            aims: Vec::new(),
             broken: Vec::new(),
             samples: 0,
             snapshots: BTreeMap::new(),
@@ -481,6 +486,14 @@ impl Run {
             };
             let (transaction, messages) = transaction(&spent, &terms.entropy);
             (terms.transaction, terms.messages) = (Some(transaction), messages);
+        }
+        if plan.two_key_sets && terms.messages.len() > 1 && sort_keys(&terms.signers) != terms.signers {
+            terms.key_sets.push(KeySet::ordered(&terms.signers, KeyOrder::AsGiven));
+        }
+        for (index, message) in terms.messages.iter_mut().enumerate() {
+            message.key_set = index % terms.key_sets.len();
+            let derivation = index % plan.derivations.len().max(1);
+            message.derivation = plan.derivations.get(derivation).cloned().unwrap_or_default();
         }
         terms.election_method = plan.method;
         terms.failover =

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::Tiers;
+use libmusig::protocol::proposal::{Derivation, Tiers};
 
+use crate::aims::Aim;
 use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty};
 
 /// What a byzantine signer does all the time. What it does once is an [`Attack`].
@@ -54,6 +55,8 @@ pub enum Attack {
     Proposals(usize),
     /// A proposal whose signatures would complete nothing.
     Worthless(Worthless),
+    /// A proposal to an honest signer whose keys are chosen against it.
+    Keys(Aim, usize),
     /// No frame at all.
     Garbage,
 }
@@ -96,6 +99,10 @@ pub struct Plan {
     pub timeout: Duration,
     pub raw: bool,
     pub messages: usize,
+    /// Whether messages take turns between a key set of sorted keys and one of the keys as given, where these differ.
+    pub two_key_sets: bool,
+    /// Those of the messages in turn.
+    pub derivations: Vec<Derivation>,
     /// After the run's beginning.
     pub expires: Duration,
     /// Replaces the session before it.

@@ -17,15 +17,16 @@ mod broadcast;
 mod counters;
 mod doubt;
 mod endings;
+mod keys;
 mod memory;
 mod safety;
 
 pub use doubt::without_a_message;
 
 /// All promises.
-pub const RULES: [&str; 24] = [
-    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "S14", "V1", "V2", "V3", "V4",
-    "V5", "V6", "V7", "V8", "V9", "V10", "counters",
+pub const RULES: [&str; 25] = [
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "V1", "V2",
+    "V3", "V4", "V5", "V6", "V7", "V8", "V9", "V10", "counters",
 ];
 
 /// A broken promise.
@@ -63,6 +64,7 @@ impl Checker {
         self.signing(run);
         self.work(run);
         self.counters(run);
+        self.keys(run);
         for begun in run.sessions.clone() {
             self.beliefs(run, &begun);
             self.any_order(run, &begun);
