@@ -385,11 +385,13 @@ async fn presence_sequence_that_comes_back_is_reported() {
         }
     });
     let mut node = Node::with(knowing(&at), signer, identity, 5).await;
-    node.until(|event| match event {
-        NetEvent::PresenceReturned { sequence } => Some(assert_eq!(sequence, 77)),
-        _ => None,
-    })
-    .await;
+    let sequence = node
+        .until(|event| match event {
+            NetEvent::PresenceReturned { sequence } => Some(sequence),
+            _ => None,
+        })
+        .await;
+    assert_eq!(sequence, 77);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
