@@ -417,7 +417,7 @@ enum musig_event_kind
    */
   MUSIG_EVENT_NONCES_COMPLETE = 5,
   /**
-   * Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST, STORED; TXID and TRANSACTION if a
+   * Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST, STORED, ABORTED_HERE; TXID and TRANSACTION if a
    * transaction was signed.
    */
   MUSIG_EVENT_SESSION_COMPLETE = 6,
@@ -584,13 +584,19 @@ enum musig_event_number_field
    */
   MUSIG_EVENT_NUMBER_DECLINED = 14,
   /**
-   * 1 if this node's partial signature was sent, so the other signers may still complete the session.
+   * 1 if this node's partial signature was sent, or may have been before a restart, so the other signers may still
+   * complete the session.
    */
   MUSIG_EVENT_NUMBER_MAY_STILL_COMPLETE = 15,
   /**
    * 1 if the signatures are on the disk; 0 if the disk is full or slow, and a crash may lose them here.
    */
   MUSIG_EVENT_NUMBER_STORED = 16,
+  /**
+   * 1 if this node's own application aborted or abandoned the session before: then the node passes the signatures on, and
+   * takes no turn until musig_session_broadcast_now.
+   */
+  MUSIG_EVENT_NUMBER_ABORTED_HERE = 17,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -2075,7 +2081,7 @@ typedef struct musig_session_status {
    */
   uint32_t attempt;
   /**
-   * 1 if this node's partial signature was sent.
+   * 1 if this node's partial signature was sent, or may have been before a restart.
    */
   int32_t partial_sent;
   /**

@@ -119,6 +119,7 @@ mod tests {
             priority_list: Vec::new(),
             rank: 0,
             stored: true,
+            aborted_here: false,
         }
     }
 

@@ -50,6 +50,9 @@ pub enum Event {
         rank: usize,
         /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
         stored: bool,
+        /// Whether this node's own application aborted or abandoned the session before: then the node passes the signatures
+        /// on, and takes no turn until the application calls `broadcast_now`.
+        aborted_here: bool,
     },
     /// It is this node's turn to broadcast. With a broadcaster the node submits by itself. Durable.
     ShouldBroadcast {
@@ -136,7 +139,8 @@ pub enum Event {
         culprits: Vec<usize>,
         /// A proof against each, as far as they fit into 1 MiB, and at least one; for [`Proof::verify`](crate::protocol::envelope::Proof::verify).
         proofs: Vec<Vec<u8>>,
-        /// Whether this node's partial signature was sent, so that the others may still complete the session.
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
         may_still_complete: bool,
     },
     /// A signer declined or aborted. Durable.
@@ -147,12 +151,14 @@ pub enum Event {
         reason: String,
         /// Whether it declined before joining, and did not abort after.
         declined: bool,
-        /// Whether this node's partial signature was sent, so that the others may still complete the session.
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
         may_still_complete: bool,
     },
     /// The proposal expired. Durable.
     SessionExpired {
-        /// Whether this node's partial signature was sent, so that the others may still complete the session.
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
         may_still_complete: bool,
     },
     /// This node closed the session.

@@ -74,6 +74,15 @@ pub const UNANSWERED_PROPOSALS: usize = 1024;
 /// Bytes of all these sessions together: a proposal counts as such and in its envelope. Half of it for those strangers, a
 /// quarter for one proposer. What holds more takes nothing more. Each byte costs a few of memory.
 pub const UNANSWERED_BYTES: usize = 32 << 20;
+/// How long after its expiry a session is kept that this node ended and others may still complete, by the calendar.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long this node has to run besides, from when the calendar first said so.
+pub const FORGOTTEN_AFTER_RUNNING: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Such sessions. With so many nothing is joined or proposed; none is evicted. A quarter of it for those of one other
+/// proposer.
+pub const KEPT: usize = 4096;
+/// Bytes of such sessions, shared in the same way.
+pub const KEPT_BYTES: usize = 256 << 20;
 /// Sessions of a node that are not closed.
 pub const SESSIONS: usize = 4096;
 /// Sessions that ended and were forgotten, of which it is still known exactly which they were: those that expire last.

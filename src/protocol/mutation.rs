@@ -71,6 +71,10 @@ pub enum Mutation {
     ReplacementPausesForEver,
     /// S12: submissions and certificates wait for the disk.
     SubmissionWaitsForDisk,
+    /// S12: what expired is forgotten, also if a partial signature of this node is out.
+    ExpiryForgets,
+    /// S12: who aborted takes its turn with a certificate that comes later.
+    AbortTakesTurn,
     /// S13: a replacement in a block ends the older watch.
     ReplacementEnds,
     /// V7: a proof is not passed on.

@@ -71,7 +71,11 @@ int main(void) {
     OK(musig_node_session(alice, &joined, id, NULL));
     OK(musig_session_join(joined, NULL));
     musig_event_free(wait_event(alice, MUSIG_EVENT_SESSION_COMPLETE));
-    musig_event_free(wait_event(bob, MUSIG_EVENT_SESSION_COMPLETE));
+    event = wait_event(bob, MUSIG_EVENT_SESSION_COMPLETE);
+    uint64_t aborted_here = 1;
+    OK(musig_event_number(event, &aborted_here, MUSIG_EVENT_NUMBER_ABORTED_HERE, NULL));
+    REQUIRE(aborted_here == 0);
+    musig_event_free(event);
 
     musig_session_free(proposed);
     musig_session_free(joined);

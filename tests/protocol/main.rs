@@ -18,6 +18,7 @@ mod failover_matrix;
 mod fuzzed;
 mod generated;
 mod key_sets;
+mod late_certificate;
 mod layers;
 mod lock_time;
 mod memory;

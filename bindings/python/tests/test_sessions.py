@@ -307,6 +307,7 @@ def test_restart_from_the_store(tmp_path: Path) -> None:
         async with make(1, store=stores[1]) as b:
             event, complete = await wait_event(b, events.SessionComplete)
             assert event.session == session and complete.stored is True
+            assert complete.aborted_here is False
             assert await b.session(session).final_signatures() == complete.signatures
         async with make(1, store=stores[1]) as b:
             seen = []

@@ -147,7 +147,7 @@ pub enum musig_event_kind {
     SESSION_READY = 4,
     /// All nonces of an attempt arrived: ATTEMPT.
     NONCES_COMPLETE = 5,
-    /// Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST, STORED; TXID and TRANSACTION if a
+    /// Durable. The signatures are complete: SIGNATURES, RANK, PRIORITY_LIST, STORED, ABORTED_HERE; TXID and TRANSACTION if a
     /// transaction was signed.
     SESSION_COMPLETE = 6,
     /// Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES, STORED; NEXT_TURN_AT unless it is
@@ -262,10 +262,14 @@ pub enum musig_event_number_field {
     SINCE = 13,
     /// 1 if the signer declined before joining, 0 if it aborted after.
     DECLINED = 14,
-    /// 1 if this node's partial signature was sent, so the other signers may still complete the session.
+    /// 1 if this node's partial signature was sent, or may have been before a restart, so the other signers may still
+    /// complete the session.
     MAY_STILL_COMPLETE = 15,
     /// 1 if the signatures are on the disk; 0 if the disk is full or slow, and a crash may lose them here.
     STORED = 16,
+    /// 1 if this node's own application aborted or abandoned the session before: then the node passes the signatures on, and
+    /// takes no turn until musig_session_broadcast_now.
+    ABORTED_HERE = 17,
 }
 
 enumeration!(musig_event_number_field {
@@ -284,7 +288,8 @@ enumeration!(musig_event_number_field {
     SINCE,
     DECLINED,
     MAY_STILL_COMPLETE,
-    STORED
+    STORED,
+    ABORTED_HERE
 });
 
 /// Fields of an event that are lists of signer indices.

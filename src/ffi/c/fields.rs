@@ -108,10 +108,11 @@ impl Fields {
             Event::NoncesComplete { attempt } => {
                 Self::new(Kind::NONCES_COMPLETE).with(Number::ATTEMPT, attempt)
             }
-            Event::SessionComplete { signatures, transaction, priority_list, rank, stored } => {
+            Event::SessionComplete { signatures, transaction, priority_list, rank, stored, aborted_here } => {
                 Self::new(Kind::SESSION_COMPLETE)
                     .with(Number::RANK, rank)
                     .with(Number::STORED, stored)
+                    .with(Number::ABORTED_HERE, aborted_here)
                     .with_list(List::PRIORITY_LIST, priority_list)
                     .signatures(signatures)
                     .transaction(transaction)
@@ -232,6 +233,7 @@ mod tests {
                 priority_list: vec![0],
                 rank: 0,
                 stored: true,
+                aborted_here: false,
             },
             Event::ShouldBroadcast {
                 signer: 0,

@@ -22,7 +22,7 @@ pub struct musig_session_status {
     pub signers_count: u32,
     /// The current attempt, counted from 0.
     pub attempt: u32,
-    /// 1 if this node's partial signature was sent.
+    /// 1 if this node's partial signature was sent, or may have been before a restart.
     pub partial_sent: i32,
     /// Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
     pub expires_at: u64,

@@ -75,6 +75,9 @@ pub enum Event {
         rank: u32,
         /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
         stored: bool,
+        /// Whether this node's own application aborted or abandoned the session before: then the node passes the signatures
+        /// on, and takes no turn until the application calls `broadcast_now`.
+        aborted_here: bool,
     },
     /// It is this node's turn to broadcast. With a broadcaster the node submits by itself. Durable.
     ShouldBroadcast {
@@ -161,7 +164,8 @@ pub enum Event {
         culprits: Vec<SignerIndex>,
         /// A proof against each, for `verify_proof`.
         proofs: Vec<Vec<u8>>,
-        /// Whether this node's partial signature was sent, so that the others may still complete the session.
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
         may_still_complete: bool,
     },
     /// A signer declined or aborted. Durable.
@@ -172,12 +176,14 @@ pub enum Event {
         reason: String,
         /// Whether it declined before joining, and did not abort after.
         declined: bool,
-        /// Whether this node's partial signature was sent, so that the others may still complete the session.
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
         may_still_complete: bool,
     },
     /// The proposal expired. Durable.
     SessionExpired {
-        /// Whether this node's partial signature was sent, so that the others may still complete the session.
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
         may_still_complete: bool,
     },
     /// This node closed the session.
@@ -248,13 +254,14 @@ impl From<core::Event> for Event {
             },
             E::SessionReady => Self::SessionReady,
             E::NoncesComplete { attempt } => Self::NoncesComplete { attempt },
-            E::SessionComplete { signatures, transaction, priority_list, rank, stored } => {
+            E::SessionComplete { signatures, transaction, priority_list, rank, stored, aborted_here } => {
                 Self::SessionComplete {
                     signatures: signature_bytes(signatures),
                     transaction,
                     priority_list: indices(priority_list),
                     rank: number(rank),
                     stored,
+                    aborted_here,
                 }
             }
             E::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored } => {

@@ -50,7 +50,7 @@ pub struct SessionStatus {
     pub missing: Vec<SignerIndex>,
     /// The current attempt, counted from 0.
     pub attempt: u32,
-    /// Whether this node's partial signature was sent.
+    /// Whether this node's partial signature was sent, or may have been before a restart.
     pub partial_sent: bool,
     /// When the proposal expires.
     pub expires_at: SystemTime,

@@ -56,6 +56,7 @@ impl Engine {
         }
         self.check_expiry(&proposal, now)?;
         self.check_room()?;
+        self.check_kept(&self.own, proposal.as_bytes().len())?;
         self.new_session(proposal, now)
     }
 
@@ -77,6 +78,7 @@ impl Engine {
         let asked = match self.view(id) {
             Some(session) if !session.joined() && session.certificate().is_none() => {
                 session.may_join(now)?;
+                self.check_kept(&session.proposer_key(), session.bytes())?;
                 self.check_inputs(session.proposal(), options)?;
                 self.coins_to_ask_for(&session, options)?
             }

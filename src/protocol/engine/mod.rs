@@ -30,7 +30,7 @@ use crate::protocol::session::Session;
 use crate::protocol::session::context::Context;
 use crate::protocol::signer::HeldKeys;
 use crate::protocol::transaction::TransactionCodec;
-use crate::protocol::{Durability, Output, SessionChange, Settings, StoredSession, Ticket};
+use crate::protocol::{Durability, Output, SessionChange, Settings, StoredSession, Ticket, limits};
 use crate::types::{
     ChainStatus, ChainTip, CoinStatus, SessionId, SignerKey, SubmitOutcome, Time, UnixMillis,
 };
@@ -329,6 +329,24 @@ impl Engine {
         }
         let (what, hint) = ("open sessions", "close some, or raise max_sessions");
         Err(Error::Limit { what, limit: self.host.settings.max_sessions, hint })
+    }
+
+    /// Whether one more session may be joined that may have to be kept after its end. None is evicted for it.
+    fn check_kept(&self, proposer: &SignerKey, bytes: usize) -> Result<(), Error> {
+        let (all, theirs) = (self.index.all_kept(), self.index.kept(proposer));
+        let (what, hint) = (
+            "ended sessions that may still complete",
+            "they are forgotten once the chain settled their coins, or some weeks after their expiry",
+        );
+        let full = |limit: usize| Err(Error::Limit { what, limit, hint });
+        let share = if *proposer == self.own { 1 } else { 4 };
+        if all.count >= limits::KEPT || all.bytes + bytes > limits::KEPT_BYTES {
+            return full(limits::KEPT);
+        }
+        if theirs.count >= limits::KEPT / share || theirs.bytes + bytes > limits::KEPT_BYTES / share {
+            return full(limits::KEPT / share);
+        }
+        Ok(())
     }
 
     // ---- The store ----

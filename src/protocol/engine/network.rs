@@ -28,7 +28,8 @@ impl Engine {
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
         self.note_heard(signer, now);
         self.host.connected.insert(signer);
-        for id in self.shared_with(&signer, |session| !session.closed()) {
+        let speaks = |session: &Slot| !session.closed() || session.kept() && session.certified();
+        for id in self.shared_with(&signer, speaks) {
             self.with_session(&id, now, |session, context| {
                 session.compare_with(&signer, context);
                 session.advance(context);

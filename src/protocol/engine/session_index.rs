@@ -13,15 +13,45 @@ struct Entry {
     open: bool,
     /// Bytes of another signer's session that this node has not joined.
     unanswered: Option<u32>,
+    /// Bytes of a session that this node ended, and that is kept.
+    kept: Option<u32>,
     joined: bool,
     wants_peers: bool,
 }
 
-/// Proposals of one proposer, or of all.
+/// Sessions of one proposer, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Unanswered {
+pub(super) struct Tally {
     pub count: usize,
     pub bytes: usize,
+}
+
+/// Sessions of some kind, by proposer.
+#[derive(Debug, Default)]
+struct Tallies(HashMap<SignerKey, Tally>);
+
+impl Tallies {
+    fn replace(&mut self, proposer: SignerKey, before: Option<u32>, after: Option<u32>) {
+        if before == after {
+            return;
+        }
+        let tally = self.0.entry(proposer).or_default();
+        tally.count = tally.count + usize::from(after.is_some()) - usize::from(before.is_some());
+        tally.bytes = tally.bytes + after.unwrap_or(0) as usize - before.unwrap_or(0) as usize;
+        if tally.count == 0 {
+            self.0.remove(&proposer);
+        }
+    }
+
+    fn of(&self, proposer: &SignerKey) -> Tally {
+        self.0.get(proposer).copied().unwrap_or_default()
+    }
+
+    fn all(&self) -> Tally {
+        let add =
+            |sum: Tally, one: &Tally| Tally { count: sum.count + one.count, bytes: sum.bytes + one.bytes };
+        self.0.values().fold(Tally::default(), add)
+    }
 }
 
 /// Deadlines, and counts of sessions by state. Derived from the sessions alone.
@@ -30,8 +60,10 @@ pub(super) struct SessionIndex {
     entries: HashMap<SessionId, Entry>,
     deadlines: BTreeSet<(Duration, SessionId)>,
     open: usize,
-    /// Proposals of others that this node has not joined, by proposer.
-    unanswered: HashMap<SignerKey, Unanswered>,
+    /// Proposals of others that this node has not joined.
+    unanswered: Tallies,
+    /// Sessions that this node ended, and that are kept.
+    kept: Tallies,
     /// In how many sessions that this node joined each signer is.
     partners: HashMap<SignerKey, usize>,
     /// How many sessions want each signer connected.
@@ -44,8 +76,9 @@ impl SessionIndex {
     pub fn note(&mut self, session: &Session, deadline: Option<Duration>) {
         let entry = Entry {
             deadline,
-            open: !session.closed(),
+            open: !session.closed() && !session.is_kept(),
             unanswered: session.is_unanswered().then(|| session.bytes() as u32),
+            kept: session.is_kept().then(|| session.bytes() as u32),
             joined: session.joined(),
             wants_peers: session.wants_peers(),
         };
@@ -73,17 +106,9 @@ impl SessionIndex {
             }
         }
         self.open = self.open + usize::from(after.open) - usize::from(before.open);
-        if before.unanswered != after.unanswered {
-            let proposer = proposal.signers[proposal.proposer];
-            let of_proposer = self.unanswered.entry(proposer).or_default();
-            of_proposer.count = of_proposer.count + usize::from(after.unanswered.is_some())
-                - usize::from(before.unanswered.is_some());
-            of_proposer.bytes = of_proposer.bytes + after.unanswered.unwrap_or(0) as usize
-                - before.unanswered.unwrap_or(0) as usize;
-            if of_proposer.count == 0 {
-                self.unanswered.remove(&proposer);
-            }
-        }
+        let proposer = proposal.signers[proposal.proposer];
+        self.unanswered.replace(proposer, before.unanswered, after.unanswered);
+        self.kept.replace(proposer, before.kept, after.kept);
         if before.joined != after.joined {
             for signer in &proposal.signers {
                 count(&mut self.partners, *signer, after.joined);
@@ -111,23 +136,29 @@ impl SessionIndex {
         }
     }
 
-    /// Sessions that are not closed.
+    /// Sessions that are neither closed nor kept.
     pub fn open(&self) -> usize {
         self.open
     }
 
     /// Proposals of all others that this node has not joined, ended ones too, until they are forgotten or closed.
-    pub fn all_unanswered(&self) -> Unanswered {
-        let add = |sum: Unanswered, one: &Unanswered| Unanswered {
-            count: sum.count + one.count,
-            bytes: sum.bytes + one.bytes,
-        };
-        self.unanswered.values().fold(Unanswered::default(), add)
+    pub fn all_unanswered(&self) -> Tally {
+        self.unanswered.all()
     }
 
     /// Proposals of a signer that this node has not joined.
-    pub fn unanswered(&self, proposer: &SignerKey) -> Unanswered {
-        self.unanswered.get(proposer).copied().unwrap_or_default()
+    pub fn unanswered(&self, proposer: &SignerKey) -> Tally {
+        self.unanswered.of(proposer)
+    }
+
+    /// Sessions that this node ended, and that are kept.
+    pub fn all_kept(&self) -> Tally {
+        self.kept.all()
+    }
+
+    /// Those among them that this signer proposed.
+    pub fn kept(&self, proposer: &SignerKey) -> Tally {
+        self.kept.of(proposer)
     }
 
     /// Whether this node holds a session, closed or not, that it joined with this signer.

@@ -41,6 +41,14 @@ impl Slot {
         }
     }
 
+    /// Whether this node ended it, and a certificate may still come, or still be needed.
+    pub fn kept(&self) -> bool {
+        match self {
+            Self::Ready(session) => session.is_kept(),
+            Self::Packed(packed) => packed.summary.kept,
+        }
+    }
+
     /// Whether it holds the finished signatures.
     pub fn certified(&self) -> bool {
         match self {

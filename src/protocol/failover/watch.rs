@@ -20,6 +20,9 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 /// at which it was seen first.
 pub const REPLACEMENT_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
+/// How often the observer is asked about a transaction for which this node takes no turn.
+const IDLE_OBSERVATION: Duration = Duration::from_secs(3600);
+
 /// What is known of a transaction that replaces this one: it spends one of the same coins. A later kind is a stronger one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Replacement {
@@ -125,6 +128,8 @@ pub struct Watch {
     replacement: Option<Replacement>,
     /// Whether its turns wait for a lock time.
     lock: LockWait,
+    /// It opens no turn, and raises no alarm: this node's application wants no more of it. Its session stores that.
+    idle: bool,
     // Not stored:
     own_turn: OwnTurn,
     returned: bool,
@@ -161,7 +166,7 @@ pub struct PackedWatch {
     lost_since: Option<u64>,
     #[prost(uint64, tag = "9")]
     observe_at: u64,
-    /// Bits: has a rejection, returned, replaced, observing, submitting.
+    /// Bits: has a rejection, returned, replaced, observing, submitting, idle.
     #[prost(uint32, tag = "10")]
     flags: u32,
     /// The stopwatch since when it is seen.
@@ -206,6 +211,7 @@ impl Watch {
             first_seen: None,
             replacement: None,
             lock: LockWait::new(false),
+            idle: false,
             own_turn: OwnTurn::Waiting,
             returned: false,
             replaced: false,
@@ -251,6 +257,22 @@ impl Watch {
             observe_at: Duration::ZERO,
             ..fresh
         }
+    }
+
+    /// Lets it open no turn and raise no alarm, until [`Watch::broadcast_now`]; or lets it do that again.
+    pub fn set_idle(&mut self, idle: bool, now: Time) {
+        if self.idle && !idle {
+            self.woke(now);
+        }
+        self.idle = idle;
+        if idle {
+            self.own_turn = OwnTurn::Waiting;
+        }
+    }
+
+    /// Others may have broadcast long ago: the observer is asked before the first submission.
+    pub fn ask_first(&mut self) {
+        self.returned = true;
     }
 
     /// What is stored of it.
@@ -338,7 +360,7 @@ impl Watch {
     }
 
     fn waits(&self) -> bool {
-        self.ended || self.replaced || self.evidence.pauses()
+        self.ended || self.idle || self.replaced || self.evidence.pauses()
     }
 
     /// Does what the time asks for.
@@ -354,7 +376,7 @@ impl Watch {
             actions.extend(self.poll(now, surroundings));
             return actions;
         }
-        if self.lock.poll(elapsed, surroundings.observer) {
+        if !self.idle && self.lock.poll(elapsed, surroundings.observer) {
             actions.push(Action::AskTip);
         }
         if !self.waits() && !self.lock.waits() {
@@ -462,12 +484,16 @@ impl Watch {
             first_seen: self.first_seen,
             replacement: self.replacement,
             replaced: self.replaced,
+            idle: self.idle,
             ..Self::new(self.turns.clone(), usize::MAX, now)
         };
         *self = own;
     }
 
     fn next_observation(&self, elapsed: Duration) -> Duration {
+        if self.idle {
+            return elapsed + IDLE_OBSERVATION;
+        }
         let timeout = self.turns.timeout;
         let interval = observation_interval(timeout);
         let next = elapsed
@@ -497,13 +523,13 @@ impl Watch {
             if let Some(since) = self.lost_since {
                 consider(since.saturating_add(self.turns.timeout));
             }
-        } else if self.replaced {
+        } else if self.replaced && !self.idle {
             if let Some(Replacement::Seen { until }) = self.replacement {
                 consider(elapsed.saturating_add(until.saturating_sub(now.monotonic)));
             }
-        } else if let Some(at) = self.lock.due_at() {
+        } else if let Some(at) = self.lock.due_at().filter(|_| !self.idle) {
             consider(at);
-        } else {
+        } else if !self.idle {
             if self.opened < self.turns.count() {
                 consider(self.turns.start(self.opened));
             }
@@ -722,6 +748,7 @@ impl Watch {
             return actions;
         }
         let elapsed = self.stopwatch.elapsed(now);
+        self.idle = false;
         self.asked = true;
         actions.push(Action::ShouldBroadcast);
         if surroundings.broadcaster && !self.submitting {
@@ -801,6 +828,7 @@ impl Watch {
                 self.replaced,
                 self.observing,
                 self.submitting,
+                self.idle,
             ]),
             seen_certain: self.first_seen.map(|seen| nanoseconds(seen.certain)),
             seen_counted_from: self.first_seen.map_or(0, |seen| nanoseconds(seen.counted_from)),
@@ -815,7 +843,7 @@ impl Watch {
     pub(in crate::protocol) fn unpack(turns: Turns, own: usize, packed: PackedWatch) -> Self {
         let record = packed.record.unwrap_or_default();
         let restored = Self::restore(turns, own, &record, Time::default());
-        let [rejected, returned, replaced, observing, submitting] = flags(packed.flags);
+        let [rejected, returned, replaced, observing, submitting, idle] = flags(packed.flags);
         let turn_at = Duration::from_nanos(packed.turn_at);
         Self {
             stopwatch: Stopwatch {
@@ -850,6 +878,7 @@ impl Watch {
             observe_at: Duration::from_nanos(packed.observe_at),
             observing,
             submitting,
+            idle,
             ..restored
         }
     }

@@ -8,6 +8,7 @@ use prost::Message;
 
 use super::agreement::Agreement;
 use super::broadcast::PackedBroadcast;
+use super::keeping::PackedKeeping;
 use super::rounds::PackedRounds;
 use super::stall::PackedStall;
 use super::stored::PackedStored;
@@ -43,6 +44,8 @@ pub struct Summary {
     pub certified: bool,
     pub own_turn_open: bool,
     pub watch_ended: bool,
+    /// A certificate may still come, or still be needed, although it is over here.
+    pub kept: bool,
     /// Nothing is left to do or to acknowledge: it may be purged once it expired.
     pub done: bool,
     /// Every durable event was acknowledged.
@@ -66,6 +69,8 @@ pub struct Parts {
     set: Vec<u8>,
     #[prost(uint32, optional, tag = "7")]
     failed_at: Option<u32>,
+    #[prost(message, required, tag = "8")]
+    pub keeping: PackedKeeping,
 }
 
 impl Parts {
@@ -74,12 +79,12 @@ impl Parts {
         set: &EnvelopeSet,
         proposal: &Proposal,
         (stored, rounds): (PackedStored, PackedRounds),
-        (sync, stall): (PackedAntiEntropy, PackedStall),
+        (sync, stall, keeping): (PackedAntiEntropy, PackedStall, PackedKeeping),
         broadcast: Option<PackedBroadcast>,
     ) -> Self {
         let mut bytes = Vec::new();
         set.pack(proposal, &mut bytes);
-        Self { stored, rounds, sync, stall, broadcast, set: bytes, failed_at: set.failed_at() }
+        Self { stored, rounds, sync, stall, broadcast, set: bytes, failed_at: set.failed_at(), keeping }
     }
 
     pub fn envelope_set(&self, proposal: &Proposal) -> EnvelopeSet {
@@ -149,7 +154,7 @@ impl Packed {
 
     /// Whether a comparison with this signer is not answered now: no need to unpack it for that.
     pub fn refuses_comparison(&self, with: usize, now: Time) -> bool {
-        self.summary.closed || self.quotas.full(with, now.monotonic)
+        self.summary.closed && !self.summary.kept || self.quotas.full(with, now.monotonic)
     }
 
     /// Whether a certificate changes nothing: it is here, or this node never consented.
@@ -167,6 +172,7 @@ impl Packed {
 mod tests {
     use std::time::Duration;
 
+    use super::super::keeping::Keeping;
     use super::super::rounds::Rounds;
     use super::super::stall::Stall;
     use super::super::stored::{Ending, Stored};
@@ -184,6 +190,7 @@ mod tests {
         certified: false,
         own_turn_open: false,
         watch_ended: false,
+        kept: false,
         done: true,
         acknowledged: true,
     };
@@ -197,7 +204,8 @@ mod tests {
         stored.ending = Some(Ending::Expired);
         let (sync, quotas) = AntiEntropy::new(1, NOW).pack(false, NOW);
         let own = (stored.pack(), Rounds::default().pack());
-        let parts = Parts::new(&set, &agreement.proposal, own, (sync, Stall::new(NOW).pack()), None);
+        let keeping = Keeping::new(agreement.id(), NOW).pack();
+        let parts = Parts::new(&set, &agreement.proposal, own, (sync, Stall::new(NOW).pack(), keeping), None);
         (Packed::new(agreement, &parts, quotas, summary), set, stored)
     }
 
@@ -245,5 +253,12 @@ mod tests {
         assert!(!done.is_purgeable(before) && done.is_purgeable(expires_at));
         let (open, ..) = packed(Summary { done: false, ..SUMMARY });
         assert!(!open.is_purgeable(expires_at));
+    }
+
+    #[test]
+    fn a_closed_session_answers_a_comparison_only_if_it_is_kept() {
+        let time = Time { wall: UnixMillis(0), monotonic: NOW };
+        assert!(packed(SUMMARY).0.refuses_comparison(1, time));
+        assert!(!packed(Summary { kept: true, ..SUMMARY }).0.refuses_comparison(1, time));
     }
 }

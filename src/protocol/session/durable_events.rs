@@ -35,6 +35,7 @@ pub fn durable_event(
             rank: agreement.election.priority_list.iter().position(|signer| *signer == agreement.own)?,
             // As far as the session knows. Its host does not let the event wait for ever, and knows better then.
             stored: true,
+            aborted_here: stored.given_up,
         },
         DurableKind::ShouldBroadcast => {
             let signatures = broadcast.as_ref()?.certificate().signatures.clone();

@@ -10,6 +10,7 @@ pub(super) mod compact;
 pub(super) mod context;
 mod durable_events;
 pub(super) mod frames;
+mod keeping;
 mod outbox;
 mod proofs;
 mod rounds;
@@ -29,6 +30,7 @@ use self::broadcast::Broadcast;
 use self::compact::{Packed, Parts, Summary};
 use self::context::Context;
 use self::durable_events::durable_event;
+use self::keeping::Keeping;
 use self::outbox::Outbox;
 use self::rounds::{Conditions, RoundAction, Rounds};
 use self::signer_requests::{Purpose, SignerRequests};
@@ -64,6 +66,7 @@ pub(super) struct Session {
     requests: SignerRequests,
     sync: AntiEntropy,
     stall: Stall,
+    keeping: Keeping,
     /// From the certificate on.
     broadcast: Option<Broadcast>,
     outbox: Outbox,
@@ -92,6 +95,7 @@ impl Session {
             requests: SignerRequests::default(),
             sync: AntiEntropy::new(agreement.own, now),
             stall: Stall::new(now),
+            keeping: Keeping::new(agreement.id(), now),
             broadcast: None,
             outbox,
             rested_at: None,
@@ -107,12 +111,15 @@ impl Session {
         session.outbox = Outbox::new(session.id());
         session.sync.recover(context.now.monotonic);
         session.stored = Stored::restore(&record);
+        let (id, now) = (session.id(), context.now.monotonic);
+        session.keeping = Keeping::restore(record.settled, record.overdue, id, now);
         let envelopes = stored.envelopes.iter().map(|bytes| Envelope::decode(bytes));
         session.restore_envelopes(envelopes.collect::<Result<_, _>>()?);
         if let Some(bytes) = &stored.certificate {
             let certificate = Certificate::from_wire(&wire::decode(bytes, "the stored certificate")?)?;
             let (agreement, watch) = (&session.agreement, record.watch.as_ref());
-            let broadcast = Broadcast::restore(certificate, watch, agreement, context.codec, context.now);
+            let mut broadcast = Broadcast::restore(certificate, watch, agreement, context.codec, context.now);
+            broadcast.watch_mut().set_idle(session.stored.given_up, context.now);
             session.broadcast = Some(broadcast);
         }
         session.redeliver();
@@ -145,7 +152,7 @@ impl Session {
 
     /// Whether it has come to rest: nothing is under way, and nothing is to be written or handed out.
     pub fn at_rest(&self) -> bool {
-        let settled = self.stored.closed || self.broadcast.is_some();
+        let settled = self.stored.over() || self.broadcast.is_some();
         settled && self.requests.is_empty() && self.outbox.is_empty() && !self.set.is_empty()
     }
 
@@ -160,6 +167,7 @@ impl Session {
             certified: self.broadcast.is_some(),
             own_turn_open: self.own_turn_open(),
             watch_ended: self.watch_ended(),
+            kept: self.is_kept(),
             done: self.is_done(),
             acknowledged: self.stored.pending().is_empty(),
         };
@@ -172,6 +180,7 @@ impl Session {
             requests: _,
             sync,
             stall,
+            keeping,
             broadcast,
             outbox: _,
             rested_at: _,
@@ -181,7 +190,7 @@ impl Session {
             &set,
             &agreement.proposal,
             (stored.pack(), rounds.pack()),
-            (sync, stall.pack()),
+            (sync, stall.pack(), keeping.pack()),
             broadcast.map(Broadcast::pack),
         );
         Packed::new(agreement, &parts, quotas, summary)
@@ -197,6 +206,7 @@ impl Session {
             requests: SignerRequests::default(),
             sync: AntiEntropy::unpack(&parts.sync, packed.quotas()),
             stall: Stall::unpack(&parts.stall),
+            keeping: Keeping::unpack(&parts.keeping),
             broadcast: parts.broadcast.map(|it| Broadcast::unpack(it, &agreement, codec)),
             outbox: Outbox::new(id),
             rested_at: None,
@@ -267,7 +277,12 @@ impl Session {
 
     /// Whether something is left to say to its other signers.
     pub fn wants_peers(&self) -> bool {
-        !self.stored.over() && !self.is_unanswered()
+        !self.stored.over() && !self.is_unanswered() || self.is_kept()
+    }
+
+    /// Whether this node ended it, and a certificate may still come, or still be needed.
+    pub fn is_kept(&self) -> bool {
+        self.stored.over() && self.stored.partial_sent && !self.watch_ended() && !self.keeping.over()
     }
 
     /// Whether this node's application consented: the signed consent is in the set.
@@ -281,15 +296,15 @@ impl Session {
         !self.stored.closed && others && !self.joined() && !self.requests.consenting()
     }
 
-    /// True once the session is over, its durable events are acknowledged, and it has expired.
+    /// True once the session is over and not to be kept, its durable events are acknowledged, and it has expired.
     pub fn is_purgeable(&self, now: Time) -> bool {
         self.is_done() && now.wall >= self.agreement.proposal.expires_at
     }
 
     fn is_done(&self) -> bool {
-        (self.stored.over() || self.watch_ended())
-            && self.stored.pending().is_empty()
-            && !self.requests.any_waiting()
+        let kept = self.is_kept() && !mutation::on(Mutation::ExpiryForgets);
+        let over = (self.stored.over() || self.watch_ended()) && !kept;
+        over && self.stored.pending().is_empty() && !self.requests.any_waiting()
     }
 
     /// Whether its watch ended.
@@ -359,7 +374,11 @@ impl Session {
         };
         match envelope.place().filter(|_| envelope.content_allowed(&self.agreement.proposal)) {
             Some(Place::Partial(_)) => self.stored.partial_sent = true,
-            Some(Place::Nonces(attempt)) => self.stored.use_attempt(attempt),
+            Some(Place::Nonces(attempt)) => {
+                self.stored.use_attempt(attempt);
+                // Whoever made them may have sent what followed.
+                self.stored.partial_sent = true;
+            }
             None => {}
         }
         self.outbox.state_changes(true);
@@ -521,7 +540,8 @@ impl Session {
         }
         let index = self.agreement.proposal.index_of(signer);
         let another = index.is_some_and(|index| index != self.agreement.own);
-        if !self.stored.closed && !self.set.is_empty() && another {
+        let speaks = !self.stored.closed || self.broadcast.is_some() && self.is_kept();
+        if speaks && !self.set.is_empty() && another {
             self.send_comparison(*signer, false);
         }
     }
@@ -551,10 +571,11 @@ impl Session {
         if have.certificate {
             self.sync.note_holder(from);
         }
+        let key = self.agreement.proposal.signers[from];
         if self.stored.closed {
+            self.compare_closed(have, from, key);
             return Ok(());
         }
-        let key = self.agreement.proposal.signers[from];
         for frame in frames::envelopes(self.id(), self.lacked_by(have, from), &[]) {
             self.outbox.send(key, frame, Waits::Barrier);
         }
@@ -569,6 +590,19 @@ impl Session {
         }
         self.advance_rounds(context);
         Ok(())
+    }
+
+    /// A closed session takes a certificate and passes one on, and has nothing else to say.
+    fn compare_closed(&mut self, have: &pb::Have, from: usize, key: SignerKey) {
+        let certificate = self.certificate().map(frames::certificate);
+        match certificate {
+            Some(frame) if self.is_kept() && !have.certificate => {
+                self.sync.note_holder(from);
+                self.outbox.send(key, frame, Waits::Never);
+            }
+            None if self.is_kept() && have.certificate && !have.answer => self.send_comparison(key, true),
+            _ => {}
+        }
     }
 
     /// The envelopes that a signer lacks and needs.
@@ -597,7 +631,8 @@ impl Session {
         let now = context.now.monotonic;
         self.requests.pass_time(now);
         self.advance(context);
-        if self.compares() && self.sync.begin(now, self.stored.ending.is_some()) {
+        self.keep(context);
+        if self.compares() && self.sync.begin(now, self.stored.over()) {
             let connected = self.agreement.connected_others(context.connected);
             for key in self.sync.next_peers(connected) {
                 self.send_comparison(key, false);
@@ -614,11 +649,34 @@ impl Session {
         }
     }
 
+    /// Counts how long it has been kept, and asks the observer whether it must be kept longer.
+    fn keep(&mut self, context: &Context<'_>) {
+        if !self.is_kept() {
+            return;
+        }
+        let counted = self.keeping.pass_time(context.now, self.agreement.proposal.expires_at);
+        self.outbox.state_changes(counted);
+        if self.asks_of_coins(context) && self.keeping.observe(context.now.monotonic) {
+            self.ask_observer();
+        }
+    }
+
+    /// Whether the observer is asked about the coins although there is no watch.
+    fn asks_of_coins(&self, context: &Context<'_>) -> bool {
+        context.settings.observer && self.agreement.transaction.is_some() && self.broadcast.is_none()
+    }
+
+    fn ask_observer(&mut self) {
+        if let Some(info) = &self.agreement.transaction {
+            self.outbox.observe(ChainQuery { txid: info.txid, spends: info.spends.clone() });
+        }
+    }
+
     /// Whether others may know something that matters here: as long as there is no certificate, and after an ending
-    /// if the own partial signature is out, so that others may still finish.
+    /// if the own partial signature may be out, so that others may still finish.
     fn compares(&self) -> bool {
-        let open = self.stored.ending.is_none() || self.stored.partial_sent;
-        open && !self.stored.closed && self.broadcast.is_none() && !self.set.is_empty()
+        let open = !self.stored.over() || self.is_kept();
+        open && self.broadcast.is_none() && !self.set.is_empty()
     }
 
     /// When [`Session::tick`] is to be called next.
@@ -628,9 +686,13 @@ impl Session {
         let over = self.stored.over() || self.broadcast.is_some();
         let stalls = !over && self.joined();
         let wait_ends = self.sync.wait_ends(self.agreement.signers()).filter(|_| self.joined());
-        let closed = self.stored.closed;
-        let broadcast = self.broadcast.as_mut().filter(|_| !closed);
+        let asks = self.asks_of_coins(context);
+        let keeping =
+            self.is_kept().then(|| self.keeping.due_at(now, self.agreement.proposal.expires_at, asks));
+        let watches = self.watches();
+        let broadcast = self.broadcast.as_mut().filter(|_| watches);
         [
+            keeping,
             broadcast.and_then(|it| it.next_timeout(&self.agreement, &self.set, context)),
             Some(self.sync.due_at()).filter(|_| self.compares()),
             Some(now.monotonic.saturating_add(until_expiry)).filter(|_| !over || !until_expiry.is_zero()),
@@ -726,6 +788,7 @@ impl Session {
     }
 
     fn wipe_nonces(&mut self) {
+        self.stored.stop_signing();
         self.rounds.nonces_gone();
         self.outbox.wipe_nonces(self.set.attempt().max(self.stored.attempts_used));
     }
@@ -792,6 +855,17 @@ impl Session {
             Purpose::Accept => {
                 self.stored.consented = true;
                 self.withdraw(&[DurableKind::Proposed]);
+            }
+            Purpose::Abort | Purpose::Decline => {
+                self.give_up(context.now);
+                // The certificate may have come while the word was signed, which stands all the same.
+                if self.broadcast.is_some() {
+                    self.stored.ending = Some(match purpose {
+                        Purpose::Decline => Ending::Declined,
+                        _ => Ending::Aborted,
+                    });
+                    self.withdraw(&[DurableKind::ShouldBroadcast]);
+                }
             }
             _ => {}
         }
@@ -862,8 +936,9 @@ impl Session {
 
     /// Refuses to join what has ended.
     pub fn may_join(&self, now: Time) -> Result<(), Error> {
-        if let Some(ending) = self.stored.ending.filter(|_| self.broadcast.is_none()) {
+        if let Some(ending) = self.stored.ending {
             let (state, hint) = match ending {
+                _ if self.broadcast.is_some() => ("complete", "broadcast_now takes its turns again"),
                 Ending::Failed => ("failed", "propose a new one, without the culprit"),
                 Ending::Aborted => ("aborted", "propose a new one"),
                 Ending::Declined => ("declined", "propose a new one"),
@@ -880,9 +955,11 @@ impl Session {
         self.may_join(context.now)?;
         if self.stored.closed {
             self.stored.closed = false;
+            self.stored.given_up = false;
             self.outbox.state_changes(true);
             self.compare_all(context);
             if let Some(broadcast) = &mut self.broadcast {
+                broadcast.watch_mut().set_idle(false, context.now);
                 broadcast.watch_mut().woke(context.now);
             }
         }
@@ -1026,6 +1103,11 @@ impl Session {
 
     /// Broadcasts now, whoever's turn it is.
     pub fn broadcast_now(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
+        if self.broadcast.is_some() && self.stored.given_up {
+            self.take_up();
+            self.outbox.state_changes(true);
+            self.outbox.needs_sync(true);
+        }
         self.check_complete()?;
         if let Some(broadcast) = &mut self.broadcast {
             let actions = broadcast.broadcast_now(&self.agreement, &self.set, context);
@@ -1068,15 +1150,16 @@ impl Session {
 
     fn become_holder(&mut self, certificate: Certificate, context: &mut Context<'_>) {
         self.outbox.write(SessionChange::Certificate(wire::encode(&certificate.to_wire())));
-        self.stored.closed = false;
-        self.stored.ending = None;
-        self.stored.remove_pending(&[
-            DurableKind::Proposed,
-            DurableKind::Failed,
-            DurableKind::Aborted,
-            DurableKind::Expired,
-        ]);
-        self.broadcast = Some(Broadcast::new(certificate, &self.agreement, context.codec, context.now));
+        let mut broadcast = Broadcast::new(certificate, &self.agreement, context.codec, context.now);
+        if self.stored.over() {
+            broadcast.watch_mut().ask_first();
+        }
+        self.broadcast = Some(broadcast);
+        if self.stored.given_up {
+            self.give_up(context.now);
+        } else {
+            self.take_up();
+        }
         self.wipe_nonces();
         self.rounds.drop_round();
         self.raise(DurableKind::Complete);
@@ -1093,9 +1176,36 @@ impl Session {
         }
     }
 
+    /// This node's application wants no more of it: from now on it takes no turn.
+    fn give_up(&mut self, now: Time) {
+        self.stored.given_up = !mutation::on(Mutation::AbortTakesTurn);
+        if let Some(broadcast) = &mut self.broadcast {
+            broadcast.watch_mut().set_idle(self.stored.given_up, now);
+        }
+    }
+
+    /// Nothing that happened before the certificate counts any more.
+    fn take_up(&mut self) {
+        self.stored.closed = false;
+        self.stored.given_up = false;
+        self.stored.ending = None;
+        self.stored.remove_pending(&[
+            DurableKind::Proposed,
+            DurableKind::Failed,
+            DurableKind::Aborted,
+            DurableKind::Expired,
+        ]);
+    }
+
+    /// Whether it looks at the chain: a closed one does if it must be kept until the chain settles its coins.
+    fn watches(&self) -> bool {
+        !self.stored.closed || self.stored.given_up
+    }
+
     /// Lets the watch do what the time asks for.
     fn advance_watch(&mut self, context: &mut Context<'_>) {
-        if let Some(broadcast) = self.broadcast.as_mut().filter(|_| !self.stored.closed) {
+        let watches = self.watches();
+        if let Some(broadcast) = self.broadcast.as_mut().filter(|_| watches) {
             let actions = broadcast.poll(&self.agreement, &self.set, context);
             self.carry_out(actions, context);
         }
@@ -1103,8 +1213,13 @@ impl Session {
 
     /// The observer answered; `None` if it could not.
     pub fn observed(&mut self, answer: Option<ChainStatus>, context: &mut Context<'_>) {
-        let Some(broadcast) = &mut self.broadcast else { return };
-        if self.stored.closed {
+        let watches = self.watches();
+        let Some(broadcast) = &mut self.broadcast else {
+            let settled = self.keeping.observed(answer, context.settings.final_depth.max(1));
+            self.outbox.state_changes(settled);
+            return;
+        };
+        if !watches {
             // Nothing follows from it. If the session is opened again, it asks again.
             broadcast.watch_mut().interrupted();
             return;
@@ -1128,8 +1243,9 @@ impl Session {
 
     /// The broadcaster answered, or could not reach its backend.
     pub fn submitted(&mut self, answer: Result<SubmitOutcome, String>, context: &mut Context<'_>) {
+        let watches = self.watches();
         let Some(broadcast) = &mut self.broadcast else { return };
-        if self.stored.closed {
+        if !watches {
             broadcast.watch_mut().interrupted();
             return;
         }
@@ -1140,7 +1256,7 @@ impl Session {
 
     /// Somebody claims to have broadcast: ask the observer, and report it.
     fn claim_heard(&mut self, txid: Txid, by: usize, context: &Context<'_>) {
-        let Some(broadcast) = &mut self.broadcast else { return };
+        let Some(broadcast) = self.broadcast.as_mut().filter(|_| !self.stored.given_up) else { return };
         let watch = broadcast.watch_mut();
         if watch.ended() || watch.evidence().pauses() {
             return;
@@ -1157,6 +1273,12 @@ impl Session {
         for action in actions {
             // Asking changes nothing that is stored; the answer does.
             self.outbox.state_changes(!matches!(action, Action::Observe | Action::AskTip));
+            // Of what it gave up its application is told nothing more than what becomes of the coins, and closed not that.
+            if self.stored.given_up && action == Action::Lost
+                || self.stored.closed && action != Action::Observe
+            {
+                continue;
+            }
             match action {
                 Action::CoordinatorFailed { failed, next, turn } => {
                     self.count_turns(&failed, turn, context);
@@ -1168,11 +1290,7 @@ impl Session {
                         self.outbox.submit(transaction);
                     }
                 }
-                Action::Observe => {
-                    if let Some(info) = &self.agreement.transaction {
-                        self.outbox.observe(ChainQuery { txid: info.txid, spends: info.spends.clone() });
-                    }
-                }
+                Action::Observe => self.ask_observer(),
                 Action::AskTip => {
                     if let Some(broadcast) = &self.broadcast {
                         let (session, coins) = (self.id(), broadcast.locked_coins());
@@ -1303,7 +1421,7 @@ impl Session {
         let (store, now) = (!self.set.is_empty(), context.now);
         if store && self.outbox.state_changed() {
             let watch = self.broadcast.as_mut().map(|broadcast| broadcast.store(now));
-            self.outbox.write(SessionChange::State(self.stored.store(watch)));
+            self.outbox.write(SessionChange::State(self.stored.store(watch, &self.keeping)));
         }
         let content = |kind| {
             durable_event(

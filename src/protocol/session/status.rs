@@ -60,11 +60,12 @@ pub fn phase(
     match (broadcast, stored.ending) {
         _ if stored.closed => Phase::Closed,
         (Some(broadcast), _) if broadcast.watch().ended() => Phase::Final,
-        (Some(_), _) => Phase::Watching,
-        (None, Some(Ending::Failed)) => Phase::Failed,
-        (None, Some(Ending::Aborted)) => Phase::Aborted,
-        (None, Some(Ending::Declined)) => Phase::Declined,
-        (None, Some(Ending::Expired)) => Phase::Expired,
+        // With a certificate an ending stands only if it is its own application's word.
+        (_, Some(Ending::Failed)) => Phase::Failed,
+        (_, Some(Ending::Aborted)) => Phase::Aborted,
+        (_, Some(Ending::Declined)) => Phase::Declined,
+        (_, Some(Ending::Expired)) => Phase::Expired,
+        (Some(_), None) => Phase::Watching,
         (None, None) if !joined => Phase::Proposed,
         (None, None) if set.all_at(Place::Nonces(set.attempt()), agreement.signers()).is_some() => {
             Phase::Signing

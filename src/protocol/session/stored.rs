@@ -1,5 +1,6 @@
 //! What the session's record on the disk holds.
 
+use super::keeping::Keeping;
 use crate::protocol::event::DurableKind;
 use crate::protocol::packing::{bits, flags};
 use crate::protocol::wire::{self, pb};
@@ -30,9 +31,14 @@ impl Ending {
 pub struct Stored {
     /// The highest attempt that nonces were made for, plus one.
     pub attempts_used: u32,
-    /// A partial signature of this node is out: others may finish the session without it.
+    /// A partial signature of this node is out, or may be: others may finish the session without it. It is not synced before
+    /// it leaves, so after a restart an attempt that was used counts as one, unless it was noted that none left.
     pub partial_sent: bool,
+    /// No partial signature left of any attempt that was used, and none will: all their nonces were wiped.
+    pub nonces_unused: bool,
     pub closed: bool,
+    /// This node's own application wants no more of it: with a certificate it takes no turn.
+    pub given_up: bool,
     pub ending: Option<Ending>,
     /// An envelope of this node's key that it did not make was seen.
     pub foreign_envelope: bool,
@@ -46,7 +52,7 @@ pub struct Stored {
 pub struct PackedStored {
     #[prost(uint32, tag = "1")]
     attempts_used: u32,
-    /// Bits: partial sent, closed, foreign envelope, consented.
+    /// Bits: partial sent, closed, foreign envelope, consented, given up, nonces unused.
     #[prost(uint32, tag = "2")]
     flags: u32,
     #[prost(uint32, tag = "3")]
@@ -59,6 +65,12 @@ impl Stored {
     /// Nonces of this attempt were made, here or elsewhere with the same key.
     pub fn use_attempt(&mut self, attempt: u32) {
         self.attempts_used = self.attempts_used.max(attempt + 1);
+        self.nonces_unused = false;
+    }
+
+    /// All nonces that were made are wiped, and nothing is signed before others are made.
+    pub fn stop_signing(&mut self) {
+        self.nonces_unused = !self.partial_sent;
     }
 
     /// Whether this node signs no more.
@@ -93,7 +105,7 @@ impl Stored {
     }
 
     /// The record to write.
-    pub fn store(&self, watch: Option<pb::WatchRecord>) -> Vec<u8> {
+    pub fn store(&self, watch: Option<pb::WatchRecord>, keeping: &Keeping) -> Vec<u8> {
         wire::encode(&pb::SessionRecord {
             version: VERSION,
             attempts_used: self.attempts_used,
@@ -104,6 +116,10 @@ impl Stored {
             pending_events: self.pending.iter().map(|kind| *kind as u32).collect(),
             foreign_envelope: self.foreign_envelope,
             consented: self.consented,
+            given_up: self.given_up,
+            nonces_unused: self.nonces_unused,
+            settled: keeping.settled(),
+            overdue: keeping.overdue(),
         })
     }
 
@@ -111,8 +127,10 @@ impl Stored {
     pub fn restore(record: &pb::SessionRecord) -> Self {
         Self {
             attempts_used: record.attempts_used,
-            partial_sent: record.partial_sent,
+            partial_sent: record.partial_sent || record.attempts_used > 0 && !record.nonces_unused,
+            nonces_unused: record.nonces_unused,
             closed: record.closed,
+            given_up: record.given_up,
             ending: Ending::from_number(record.ending),
             foreign_envelope: record.foreign_envelope,
             consented: record.consented,
@@ -127,19 +145,29 @@ impl Stored {
     pub fn pack(&self) -> PackedStored {
         PackedStored {
             attempts_used: self.attempts_used,
-            flags: bits([self.partial_sent, self.closed, self.foreign_envelope, self.consented]),
+            flags: bits([
+                self.partial_sent,
+                self.closed,
+                self.foreign_envelope,
+                self.consented,
+                self.given_up,
+                self.nonces_unused,
+            ]),
             ending: self.ending.map_or(0, |ending| ending as u32),
             pending: self.pending.iter().map(|kind| *kind as u8).collect(),
         }
     }
 
     pub fn unpack(packed: &PackedStored) -> Self {
-        let [partial_sent, closed, foreign_envelope, consented] = flags(packed.flags);
+        let [partial_sent, closed, foreign_envelope, consented, given_up, nonces_unused] =
+            flags(packed.flags);
         let kinds = packed.pending.iter().filter_map(|kind| DurableKind::from_number((*kind).into()));
         Self {
             attempts_used: packed.attempts_used,
             partial_sent,
+            nonces_unused,
             closed,
+            given_up,
             ending: Ending::from_number(packed.ending),
             foreign_envelope,
             consented,
@@ -150,7 +178,10 @@ impl Stored {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::types::SessionId;
 
     fn full() -> Stored {
         let mut stored = Stored { partial_sent: true, consented: true, ..Stored::default() };
@@ -162,12 +193,36 @@ mod tests {
 
     #[test]
     fn a_record_and_a_packed_form_give_the_same_again() {
-        for stored in [Stored::default(), full(), Stored { closed: true, foreign_envelope: true, ..full() }] {
+        let keeping = Keeping::new(SessionId([1; 32]), Duration::ZERO);
+        for stored in [
+            Stored::default(),
+            full(),
+            Stored { closed: true, foreign_envelope: true, given_up: true, ..full() },
+        ] {
             let record: pb::SessionRecord =
-                wire::decode(&stored.store(None), "the record").expect("canonical");
+                wire::decode(&stored.store(None, &keeping), "the record").expect("canonical");
             assert_eq!(Stored::restore(&record), stored);
             assert_eq!(Stored::unpack(&stored.pack()), stored);
         }
+    }
+
+    #[test]
+    fn an_attempt_that_was_used_counts_as_a_partial_signature_after_a_restart() {
+        let restarted = |stored: &Stored| {
+            let keeping = Keeping::new(SessionId([1; 32]), Duration::ZERO);
+            let record = wire::decode(&stored.store(None, &keeping), "the record").expect("canonical");
+            Stored::restore(&record)
+        };
+        let mut stored = Stored::default();
+        assert!(!restarted(&stored).partial_sent);
+        stored.use_attempt(0);
+        assert!(!stored.partial_sent && restarted(&stored).partial_sent);
+        stored.stop_signing();
+        assert!(!restarted(&stored).partial_sent, "none left before it stopped");
+        stored.use_attempt(1);
+        stored.partial_sent = true;
+        stored.stop_signing();
+        assert!(restarted(&stored).partial_sent);
     }
 
     #[test]

@@ -347,6 +347,18 @@ pub struct SessionRecord {
     /// this node's application joined
     #[prost(bool, tag = "9")]
     pub consented: bool,
+    /// this node's application aborted or abandoned it: no turn is taken
+    #[prost(bool, tag = "10")]
+    pub given_up: bool,
+    /// it stopped signing, and no partial signature of it had left
+    #[prost(bool, tag = "11")]
+    pub nonces_unused: bool,
+    /// the chain settled its coins at the final depth
+    #[prost(bool, tag = "12")]
+    pub settled: bool,
+    /// milliseconds that this node ran since the calendar said that the expiry is 30 days past
+    #[prost(uint64, tag = "13")]
+    pub overdue: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRecord {

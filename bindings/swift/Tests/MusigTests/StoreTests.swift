@@ -62,7 +62,8 @@ final class StoreTests: MusigTestCase {
         let (kept, handled) = (Shared(0), Shared(0))
         let handler = Task { [node] in
             try await node.handleEvents(kept: { _, error in kept.with { $0 += error is TimedOut ? 1 : 0 } }) { event in
-                guard case .sessionComplete = event.event else { return }
+                guard case .sessionComplete(_, _, _, _, let abortedHere) = event.event else { return }
+                XCTAssertFalse(abortedHere)
                 if kept.now == 0 { throw TimedOut(description: "no disk space") }
                 handled.with { $0 += 1 }
             }

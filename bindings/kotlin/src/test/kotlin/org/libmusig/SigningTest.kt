@@ -76,7 +76,7 @@ class SigningTest {
         val bob = MusigNode.start(phone, signer(1))
         val proposed = bob.createSession(messageRequest(keys(2)))
         val joined = alice.joinNext()
-        alice.await<Event.SessionComplete>()
+        assertFalse(alice.await<Event.SessionComplete>().abortedHere)
         bob.await<Event.SessionComplete>()
         proposed.close()
         joined.close()
