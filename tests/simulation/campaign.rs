@@ -41,6 +41,7 @@ pub fn simulate(scenario: Scenario, metamorphic: u64) -> Outcome {
         run.carry_out();
         run.settle();
         checker.after_settling(&mut run);
+        checker.after_return(&mut run);
         checker.after_a_day(&mut run);
         let now = run.cluster.now();
         run.cluster.chain.mine_blocks(10, now);

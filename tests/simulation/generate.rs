@@ -67,6 +67,7 @@ impl Scenario {
             scenario.disks(n);
             scenario.attacks(&mut random, n);
             scenario.worthless();
+            scenario.late(n);
         }
         scenario.vary_keys();
         scenario.aim(n);
@@ -197,6 +198,32 @@ impl Scenario {
             let later = (at + random.duration(self.heals_at)).min(self.heals_at);
             self.faults.push((at, Fault::Disk(node, Some(fault))));
             self.faults.push((later, Fault::Disk(node, None)));
+        }
+    }
+
+    /// One finishes alone. Before the others hear of it they abort, close, or let the session expire.
+    fn late(&mut self, n: usize) {
+        // Drawn apart, so that the other seeds' scenarios stay what they are.
+        let mut random = Random::new(self.seed ^ 0x1a7e);
+        if n < 2 || n > 10 || !random.chance(60) {
+            return;
+        }
+        let (node, last) = (random.below(n as u64) as usize, self.heals_at);
+        let back = last / 2 + random.duration(last / 2);
+        let expires = random.chance(400).then(|| last / 4 + random.duration(back / 2));
+        for (_, fault) in &mut self.faults {
+            if let (Fault::Create(plan), Some(expires)) = (fault, expires) {
+                plan.expires = expires + Duration::from_secs(1);
+            }
+        }
+        self.faults.push((Duration::ZERO, Fault::HoldBack(node, true)));
+        self.faults.push((back, Fault::HoldBack(node, false)));
+        for other in (0..n).filter(|other| *other != node) {
+            if random.chance(300) {
+                let at = last / 4 + random.duration(back - last / 4);
+                let stops = if random.chance(700) { Fault::Abort(other) } else { Fault::Close(other) };
+                self.faults.push((at, stops));
+            }
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Run {
     pub odd_clocks: BTreeSet<usize>,
     /// Who said that a session's transaction is broadcast although it is not, or may have.
     pub liars: BTreeSet<(SessionId, usize)>,
+    /// Applications that aborted.
+    pub aborted: BTreeSet<(SessionId, usize)>,
     /// Applications that took part by themselves.
     pub meddled: BTreeSet<(SessionId, usize)>,
     /// Proposals of byzantine signers whose signatures would complete nothing.
@@ -144,6 +146,7 @@ impl Run {
             returns: Vec::new(),
             odd_clocks: (0..n).filter(odd).collect(),
             liars: BTreeSet::new(),
+            aborted: BTreeSet::new(),
             meddled: BTreeSet::new(),
             worthless: Vec::new(),
             aims: Vec::new(),
@@ -255,6 +258,9 @@ impl Run {
             }
         }
         for node in 0..n {
+            if self.cluster.held_back.contains(&node) {
+                self.apply(Fault::HoldBack(node, false));
+            }
             self.apply(Fault::CutOff(node, false));
             self.apply(Fault::Start(node));
             self.apply(Fault::Wake(node));
@@ -309,6 +315,16 @@ impl Run {
                 self.mark(from, to, false);
             }
             Fault::CutOff(node, off) => cluster.cut_off(node, off),
+            Fault::HoldBack(node, on) => {
+                if on {
+                    cluster.held_back.insert(node)
+                } else {
+                    cluster.held_back.remove(&node)
+                };
+                for other in (0..cluster.nodes.len()).filter(|other| *other != node) {
+                    self.mark(node, other, !on);
+                }
+            }
             Fault::Partition(sides) => {
                 let n = cluster.nodes.len();
                 let side = |node: usize| sides.get(node).copied().unwrap_or_default();
@@ -411,6 +427,7 @@ impl Run {
             }
             Fault::Abort(node) => {
                 self.stopped = true;
+                self.aborted.extend(last.map(|(session, _)| (session, node)));
                 self.request(node, true, |engine, id, request, now| {
                     engine.abort(id, "enough".into(), request, now)
                 });

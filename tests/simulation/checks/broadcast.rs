@@ -8,6 +8,7 @@ use libmusig::protocol::limits::UNSTORED_AFTER;
 use libmusig::protocol::status::Phase;
 use libmusig::types::ChainStatus;
 
+use super::late::ended;
 use super::{Checker, answers, does, left_alone, looks, pauses, turns_of};
 use crate::run::{Begun, Run};
 use crate::timeline::both;
@@ -352,7 +353,8 @@ impl Checker {
                 let holds = run.honest(node) && run.cluster.holds(node, &begun.id);
                 if holds && looks(run, &begun, node) && deep {
                     let phase = run.cluster.status(node, &begun.id).phase;
-                    let over = matches!(phase, Phase::Final | Phase::Closed);
+                    // Who aborted looks once an hour.
+                    let over = phase == Phase::Final || ended(phase);
                     self.check("V5", over, || format!("node {node} still watches {}: {phase:?}", begun.id));
                 }
             }

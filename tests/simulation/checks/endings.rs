@@ -9,6 +9,7 @@ use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 
 use super::Checker;
+use super::late::ended;
 use crate::run::{Begun, EXPIRY, Run};
 
 impl Checker {
@@ -128,8 +129,10 @@ impl Checker {
             |node: usize| statuses[node].as_ref().is_some_and(|status| status.phase == Phase::Closed);
         let joined =
             |node: usize| statuses[node].as_ref().is_some_and(|status| status.accepted.contains(&node));
+        // Those that ended it ask ever more rarely: S12 waits longer for them.
+        let over = |node: usize| statuses[node].as_ref().is_some_and(|status| ended(status.phase));
         if holders.iter().any(|node| !closed(*node)) {
-            for node in (0..n).filter(|node| run.honest(*node) && joined(*node) && !closed(*node)) {
+            for node in (0..n).filter(|node| run.honest(*node) && joined(*node) && !over(*node)) {
                 self.check("spread", holders.contains(&node), || {
                     format!("node {node} never gets the certificate: {:?}", statuses[node])
                 });
@@ -151,6 +154,7 @@ impl Checker {
         assert!(run.cluster.now() > EXPIRY);
         for begun in run.sessions.clone() {
             for node in 0..run.cluster.nodes.len() {
+                self.forgets(run, &begun, node);
                 let time = run.cluster.time(node);
                 let Some(engine) = run.cluster.nodes[node].engine.as_mut() else { continue };
                 if let Some(status) = engine.status(&begun.id, time) {

@@ -18,6 +18,7 @@ mod counters;
 mod doubt;
 mod endings;
 mod keys;
+mod late;
 mod memory;
 mod safety;
 
@@ -73,6 +74,7 @@ impl Checker {
             self.proofs_spread(run, &begun);
             self.withholders(run, &begun);
             self.completion(run, &begun);
+            self.aborts_stand(run, &begun);
         }
     }
 }
@@ -106,7 +108,8 @@ fn left_alone(run: &Run, begun: &Begun, node: usize) -> bool {
         .events(node, &begun.id)
         .any(|(_, event)| matches!(event, Event::BroadcastConfirmed { depth: None, .. }));
     let replaced = run.sessions.iter().any(|other| other.plan.replaces);
-    !closed && !notified && !replaced && !run.conflict && !run.meddled.contains(&(begun.id, node))
+    let stopped = run.meddled.contains(&(begun.id, node)) || run.aborted.contains(&(begun.id, node));
+    !closed && !notified && !replaced && !run.conflict && !stopped
 }
 
 /// Whether an observer's answer makes its node wait.

@@ -231,6 +231,8 @@ pub struct Cluster {
     pub duplicates: u64,
     /// Frames on one connection may overtake each other.
     pub reorders: bool,
+    /// Nodes whose partial signatures and certificates are lost on their way.
+    pub held_back: BTreeSet<usize>,
     /// A frame that is lost, by its number.
     pub dropped: Option<u64>,
     /// All frames, with their numbers, if they are logged.
@@ -329,6 +331,7 @@ impl Cluster {
             frames: 0,
             duplicates: 0,
             reorders: false,
+            held_back: BTreeSet::new(),
             dropped: None,
             log: None,
             trace: None,

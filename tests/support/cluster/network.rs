@@ -115,7 +115,20 @@ impl Cluster {
         message.envelopes.iter().filter_map(own_word).collect()
     }
 
+    /// Whether others could finish a session with this frame.
+    fn finishes(frame: &[u8]) -> bool {
+        let frame: pb::Frame = wire::decode(frame, "a frame").expect("nodes send valid frames");
+        let partial = |bytes: &Vec<u8>| {
+            let envelope = Envelope::decode(bytes).expect("nodes send valid envelopes");
+            matches!(envelope.place(), Some(Place::Partial(_)))
+        };
+        !frame.certificates.is_empty() || frame.envelopes.iter().any(partial)
+    }
+
     pub(super) fn send_to(&mut self, from: usize, to: usize, frame: Arc<[u8]>) {
+        if self.held_back.contains(&from) && Self::finishes(&frame) {
+            return;
+        }
         let Some(frame) = self.through_hooks(from, to, frame) else { return };
         self.deliver(from, to, frame);
     }

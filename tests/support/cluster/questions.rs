@@ -52,6 +52,13 @@ impl Cluster {
         self.names(node, session).iter().filter(|each| *each == name).count()
     }
 
+    /// Whether partial signatures of a node left it.
+    pub fn partial_left(&self, node: usize, session: &SessionId) -> bool {
+        let key = self.nodes[node].key;
+        let mut said = self.said.keys();
+        said.any(|(by, of, place)| *by == key && of == session && matches!(place, Place::Partial(_)))
+    }
+
     /// When a node became a holder.
     pub fn became_holder(&self, node: usize, session: &SessionId) -> Option<Duration> {
         self.events(node, session)
