@@ -13,7 +13,7 @@ BEGIN, END = "<!-- errors: -->", "<!-- end of errors -->"
 # The errors of Python, Kotlin and Swift, by the first part of the Rust error's name. A status that is not here is C's own.
 FACADE = {
     "ProposalError": "ProposalRefused", "WireError": "InputRefused", "SignerError": "SignerFailed",
-    "StoreError": "StoreFailed", "ElectionError::NoSigners": "NoSigners",
+    "StoreError": "StoreFailed", "ConsentError": "ConsentRefused", "ElectionError::NoSigners": "NoSigners",
     "ElectionError::IndexOutOfRange": "IndexOutOfRange", "WireError::UnknownSession": "InputRefused",
     "Error::Config": "InvalidConfig", "Error::Limit": "LimitReached", "Error::Network": "NetworkFailed",
 }
