@@ -100,7 +100,7 @@ fn scalar(attacker: usize, victim: usize, of_coin: bool) -> [u8; 32] {
     let is_even = |point: Point| point == point.to_even_y();
     let signed = |even: bool, scalar: MaybeScalar| if even { scalar } else { -scalar };
     let own = Scalar::from_slice(&secret(attacker)).expect("in range");
-    let scalar = -signed(is_even(aggregate), MaybeScalar::from(coefficient * own));
+    let scalar = -signed(is_even(aggregate), coefficient * own);
     if !of_coin {
         return scalar.serialize();
     }

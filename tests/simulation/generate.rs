@@ -205,7 +205,7 @@ impl Scenario {
     fn late(&mut self, n: usize) {
         // Drawn apart, so that the other seeds' scenarios stay what they are.
         let mut random = Random::new(self.seed ^ 0x1a7e);
-        if n < 2 || n > 10 || !random.chance(60) {
+        if !(2..=10).contains(&n) || !random.chance(60) {
             return;
         }
         let (node, last) = (random.below(n as u64) as usize, self.heals_at);

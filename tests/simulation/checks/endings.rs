@@ -142,8 +142,9 @@ impl Checker {
             (0..n).all(|node| run.sound(node) && run.deaths.get(&node).is_none_or(|died| *died <= 3));
         let long = begun.plan.expires == EXPIRY && run.odd_clocks.is_empty();
         let wanted = run.all_consent() && !run.stopped && !run.attacked && run.scenario.twin.is_none();
-        // Nobody consents to spend what is spent.
-        let wanted = wanted && !run.conflict;
+        // Nobody consents to spend what is spent, be it by the session that replaces this one.
+        let replaced = run.sessions.iter().any(|other| other.replaces == Some(begun.id));
+        let wanted = wanted && !run.conflict && !replaced;
         if undisturbed && long && wanted && statuses.iter().all(Option::is_some) {
             self.check("completes", holders.len() == n, || format!("only {holders:?}: {statuses:?}"));
         }
