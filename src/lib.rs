@@ -2,7 +2,6 @@
 #![cfg_attr(
     all(feature = "node", feature = "bitcoin"),
     doc = "[`SessionRequest::transaction`]: SessionRequest::transaction",
-    doc = "[`chain::transaction::describe`]: chain::transaction::describe",
     doc = "[`Broadcaster`]: Broadcaster",
     doc = "[`ChainObserver`]: ChainObserver",
     doc = "[`Event::ShouldBroadcast`]: Event::ShouldBroadcast",

@@ -325,8 +325,8 @@ impl Engine {
         self.view(id).map(|session| session.export())
     }
 
-    /// [`Engine::export`], to be handed out at the request's [`Output::Done`](crate::protocol::Output::Done): then all of
-    /// it is on the disk.
+    /// [`Engine::export`], to be handed out at the request's [`Output::Done`]: then all of it is on the
+    /// disk.
     pub fn request_export(
         &mut self,
         id: &SessionId,

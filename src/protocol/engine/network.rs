@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept. It ends at the first part
-    /// that no honest node sends: its error [`is_violation`](WireError::is_violation).
+    /// that no honest node sends; then its error is a violation.
     pub fn frame(&mut self, from: SignerKey, bytes: &[u8], now: Time) -> Result<(), WireError> {
         self.note_heard(from, now);
         let frame: pb::Frame = match wire::decode_within(bytes, "the frame", limits::FRAME) {
