@@ -57,7 +57,7 @@ func run(_ name: String, _ node: Node) async throws {
             let session = try node.session(id: proposal.session)
             print(try await session.summary(options: SummaryOptions(network: .regtest)).text)
             try await session.join()
-        case .sessionComplete(_, let transaction, let list, let rank, _):
+        case .sessionComplete(_, let transaction, let list, let rank, _, _):
             print("\(name): signed \(transaction?.txid ?? "-"), my position is \(rank) of \(list)")
         case .shouldBroadcast(_, let turn, _, _, _, _) where name == "coordinator":
             print("\(name): turn \(turn) is mine, and the battery is empty")

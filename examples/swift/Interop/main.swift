@@ -29,7 +29,7 @@ let events = Task.detached { [node] in
         let session = try node.session(id: id)
         switch event.event {
         case .sessionProposed: try await session.join()
-        case .sessionComplete(let signatures, _, _, _, _):
+        case .sessionComplete(let signatures, _, _, _, _, _):
             say("complete \(id) \(signatures[0].map { String(format: "%02x", $0) }.joined())")
         case .shouldBroadcast(_, let turn, _, _, _, _): say("should-broadcast \(id) \(turn)")
         case .broadcastClaimed: try await session.notifyBroadcastComplete()

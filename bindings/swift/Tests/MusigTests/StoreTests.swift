@@ -56,13 +56,13 @@ final class StoreTests: MusigTestCase {
         node = try await start(0, store: store, offline: true)
         let third = try await next("after a restart")
         XCTAssertEqual(third.event, first.event)
-        guard case .sessionComplete(_, _, _, _, stored: true) = third.event else { return XCTFail("it is stored") }
+        guard case .sessionComplete(_, _, _, _, stored: true, _) = third.event else { return XCTFail("it is stored") }
         // and again when the handler throws,
         try await node.redeliver()
         let (kept, handled) = (Shared(0), Shared(0))
         let handler = Task { [node] in
             try await node.handleEvents(kept: { _, error in kept.with { $0 += error is TimedOut ? 1 : 0 } }) { event in
-                guard case .sessionComplete(_, _, _, _, let abortedHere) = event.event else { return }
+                guard case .sessionComplete(_, _, _, _, _, let abortedHere) = event.event else { return }
                 XCTAssertFalse(abortedHere)
                 if kept.now == 0 { throw TimedOut(description: "no disk space") }
                 handled.with { $0 += 1 }
