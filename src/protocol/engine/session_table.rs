@@ -74,10 +74,7 @@ impl Slot {
     pub fn phase(&self) -> Phase {
         match self {
             Self::Ready(session) => session.phase(),
-            Self::Packed(packed) if packed.summary.closed => Phase::Closed,
-            Self::Packed(packed) if packed.summary.watch_ended => Phase::Final,
-            // Nothing else is at rest.
-            Self::Packed(_) => Phase::Watching,
+            Self::Packed(packed) => packed.summary.phase,
         }
     }
 

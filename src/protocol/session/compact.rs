@@ -16,6 +16,7 @@ use super::sync::{PackedAntiEntropy, Quotas};
 use crate::protocol::crypto::SessionKeys;
 use crate::protocol::envelope_set::EnvelopeSet;
 use crate::protocol::proposal::Proposal;
+use crate::protocol::status::Phase;
 use crate::protocol::transaction::TransactionInfo;
 use crate::protocol::wire::Certificate;
 use crate::types::{SessionId, SignerKey, Time, UnixMillis};
@@ -43,7 +44,7 @@ pub struct Summary {
     pub joined: bool,
     pub certified: bool,
     pub own_turn_open: bool,
-    pub watch_ended: bool,
+    pub phase: Phase,
     /// A certificate may still come, or still be needed, although it is over here.
     pub kept: bool,
     /// Nothing is left to do or to acknowledge: it may be purged once it expired.
@@ -189,7 +190,7 @@ mod tests {
         joined: true,
         certified: false,
         own_turn_open: false,
-        watch_ended: false,
+        phase: Phase::Closed,
         kept: false,
         done: true,
         acknowledged: true,

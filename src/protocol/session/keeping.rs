@@ -170,7 +170,7 @@ mod tests {
     fn the_calendar_alone_lets_nothing_be_forgotten_and_running_time_alone_neither() {
         let mut calendar = keeping();
         for times in 0..10 {
-            assert!(!calendar.pass_time(time(DAY * 1000, INTERVAL * 0), EXPIRY), "{times}");
+            assert!(!calendar.pass_time(time(DAY * 1000, Duration::ZERO), EXPIRY), "{times}");
             assert!(!calendar.over());
         }
         let mut running = keeping();

@@ -166,7 +166,7 @@ impl Session {
             joined: self.joined(),
             certified: self.broadcast.is_some(),
             own_turn_open: self.own_turn_open(),
-            watch_ended: self.watch_ended(),
+            phase: self.phase(),
             kept: self.is_kept(),
             done: self.is_done(),
             acknowledged: self.stored.pending().is_empty(),
