@@ -113,6 +113,10 @@ impl Case {
             terms.election_method = ElectionMethod::SessionSalted;
             terms.failover = FailoverPolicy { enabled: true, broadcast_timeout: TIMEOUT, tiers: self.tiers };
         });
+        // It is known once its observer said that the coin exists.
+        while cluster.engine(0).election(&session).is_none() {
+            cluster.run_for(GLANCE);
+        }
         let list = cluster.engine(0).election(&session).expect("it is known").priority_list.clone();
         let (faulty, honest) = list.split_at(self.faulty);
         for node in faulty {
