@@ -16,7 +16,7 @@ use libmusig::types::SessionId;
 
 use crate::coins::{anybody_pays, anybody_script, fund, query, signed, txid};
 use crate::regtest::{Regtest, eventually};
-use crate::signers::{complete, confirmed, script_of, seen, sign, signer, spend};
+use crate::signers::{complete, confirmed, script_of, seen, sign, sign_unseen, signer, spend};
 use test_support::nodes::*;
 
 #[test]
@@ -28,7 +28,7 @@ fn regtest_backend_that_is_down_first_and_comes_back_later() {
     let nodes: Vec<Node> = (0..2).map(|index| signer(index, node.source())).collect();
     connect(&nodes);
     let (request, txid) = spend(2, &coins, 5_000);
-    let session = sign(&nodes, request);
+    let session = sign_unseen(&nodes, request);
     for signer in &nodes {
         complete(signer, &signer.session(session.id()));
         wait_until("it has tried", || {
@@ -62,7 +62,7 @@ fn regtest_coordinator_with_a_wrong_password_is_replaced() {
         .collect();
     connect(&nodes);
     let (request, txid) = spend(2, &coins, 5_000);
-    let session = sign(&nodes, request);
+    let session = sign_unseen(&nodes, request);
     eventually("it is in the mempool", || node.in_mempool(&txid).then_some(()));
     let other = &nodes[1 - elected.coordinator];
     seen(other, &other.session(session.id()));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use libmusig::JoinOptions;
 use libmusig::chain::sources::Source;
 use libmusig::chain::{
     Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint,
@@ -87,6 +88,20 @@ pub fn sign(nodes: &[Node], request: SessionRequest) -> Session {
     let session = nodes[0].create_session(request).wait().expect("is created");
     for node in &nodes[1..] {
         assert_eq!(join_next(node).id(), session.id());
+    }
+    session
+}
+
+/// The same, at nodes that cannot ask whether the coins exist.
+pub fn sign_unseen(nodes: &[Node], request: SessionRequest) -> Session {
+    let unseen = JoinOptions { allow_missing_coins: true, ..JoinOptions::default() };
+    let session = nodes[0].create_session(request.consent(unseen)).wait().expect("is created");
+    for node in &nodes[1..] {
+        wait_for(node, "the proposal", |event| {
+            (event.session == Some(session.id()) && matches!(event.event, Event::SessionProposed { .. }))
+                .then_some(())
+        });
+        node.session(session.id()).join_with(unseen).wait().expect("it is open");
     }
     session
 }

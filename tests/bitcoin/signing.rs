@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use libmusig::JoinOptions;
 use libmusig::node::Node;
 use libmusig::protocol::election::{ElectionMethod, elect};
 use libmusig::types::SessionId;
@@ -160,7 +161,8 @@ fn regtest_conflicting_session_that_is_mined_is_reported() {
     );
     let cut_off = signer(0, nowhere.expect("an address"));
     let (request, other) = spend(1, &coins, 50_000);
-    let session = cut_off.create_session(request).wait().expect("is created");
+    let unseen = JoinOptions { allow_missing_coins: true, ..JoinOptions::default() };
+    let session = cut_off.create_session(request.consent(unseen)).wait().expect("is created");
     let conflicting = complete(&cut_off, &session);
     assert_eq!(conflicting.txid, other);
     cut_off.stop().expect("stops");

@@ -1,6 +1,6 @@
 //! An HTTP server over a [`Chain`], in the style of Esplora: <https://github.com/Blockstream/esplora/blob/master/API.md>.
 //!
-//! `POST /tx`, `GET /tx/{txid}/status`, `…/outspend/{vout}`, `…/hex`, `GET /blocks/tip/height`, and, for tests,
+//! `POST /tx`, `GET /tx/{txid}`, `…/status`, `…/outspend/{vout}`, `…/hex`, `GET /blocks/tip/height`, and, for tests,
 //! `GET /submissions`. One request per connection.
 
 use std::io::{self, Read, Write};
@@ -161,6 +161,10 @@ fn route(chain: &Chain, method: &str, path: &str, body: &[u8]) -> Answer {
 fn about_transaction(chain: &Chain, txid: Txid, rest: &[&str]) -> Answer {
     let unknown = || Answer::text(404, "Transaction not found");
     match rest {
+        [] => match (chain.status(&txid), chain.raw(&txid)) {
+            (Some(place), Some(raw)) => Answer::json(transaction_json(&txid, place, &raw)),
+            _ => unknown(),
+        },
         ["status"] => chain.status(&txid).map_or_else(unknown, |place| Answer::json(status_json(place))),
         ["hex"] => chain.raw(&txid).map_or_else(unknown, |raw| Answer::text(200, to_hex(&raw))),
         ["outspend", vout] => {
@@ -177,6 +181,18 @@ fn about_transaction(chain: &Chain, txid: Txid, rest: &[&str]) -> Answer {
         }
         _ => Answer::text(404, "endpoint does not exist"),
     }
+}
+
+/// Of Esplora's answer what tells whether a coin exists: the outputs and the block.
+fn transaction_json(txid: &Txid, place: Place, raw: &[u8]) -> String {
+    let transaction: bitcoin::Transaction =
+        bitcoin::consensus::deserialize(raw).expect("it was serialised by the chain");
+    let output = |output: &bitcoin::TxOut| {
+        let (script, value) = (to_hex(output.script_pubkey.as_bytes()), output.value.to_sat());
+        format!(r#"{{"scriptpubkey":"{script}","value":{value}}}"#)
+    };
+    let outputs: Vec<String> = transaction.output.iter().map(output).collect();
+    format!(r#"{{"txid":"{txid}","vout":[{}],"status":{}}}"#, outputs.join(","), status_json(place))
 }
 
 fn status_json(place: Place) -> String {
