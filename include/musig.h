@@ -4082,6 +4082,19 @@ musig_status musig_node_announce(const struct musig_node *node,
                                  struct musig_error **error);
 
 /**
+ * Replaces all connections of a node and dials again at once, after the device changed its network.
+ *
+ * Nothing waits for back-off, and peers learn the node's new address. A phone that does not listen sees no change by
+ * itself. musig_node_resume does it too.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node.
+ * In:      node: the node.
+ * Blocks:  until the node has accepted the request.
+ */
+musig_status musig_node_network_changed(const struct musig_node *node,
+                                        struct musig_error **error);
+
+/**
  * Suspends a node: commits, closes the store and releases its lock, before the system suspends the application.
  *
  * Until musig_node_resume the node does nothing, and its operations return MUSIG_STATUS_SUSPENDED.

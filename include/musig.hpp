@@ -960,6 +960,7 @@ public:
     }
     void redeliver() const { detail::call(musig_node_redeliver, get()); }
     void announce() const { detail::call(musig_node_announce, get()); }
+    void network_changed() const { detail::call(musig_node_network_changed, get()); }
     void suspend() const { detail::call(musig_node_suspend, get()); }
     void resume() const { detail::call(musig_node_resume, get()); }
     musig_metrics metrics() const {

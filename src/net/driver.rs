@@ -265,8 +265,7 @@ impl Driver {
             NetCommand::Reconnect => {
                 let left = self.peers.connected();
                 self.disconnect(left.clone());
-                self.dialler.reset_backoff(now);
-                self.discovery.reset_backoff(now);
+                self.retry_all();
                 for id in self.listeners.renew(now) {
                     self.swarm.remove_listener(id);
                 }
@@ -289,6 +288,13 @@ impl Driver {
         let mut known: HashSet<PeerId> = records.map(|record| record.peer).chain(connected).collect();
         known.extend(self.peers.servers().chain(self.dialler.aims()));
         self.swarm.behaviour_mut().places.set_known(known);
+    }
+
+    /// What failed in one network may work in another.
+    fn retry_all(&mut self) {
+        let now = Instant::now();
+        self.dialler.reset_backoff(now);
+        self.discovery.reset_backoff(now);
     }
 
     /// Tells peers that nothing else leads to where this node is now: who is not sought does not come back by itself.
@@ -360,11 +366,17 @@ impl Driver {
             }
             SwarmEvent::NewListenAddr { listener_id, .. } => {
                 self.listeners.works(listener_id);
+                self.retry_all();
                 self.announce();
             }
-            SwarmEvent::ExpiredListenAddr { .. }
-            | SwarmEvent::ExternalAddrConfirmed { .. }
-            | SwarmEvent::ExternalAddrExpired { .. } => self.announce(),
+            SwarmEvent::ExpiredListenAddr { .. } => {
+                // The network changed.
+                self.retry_all();
+                self.announce();
+            }
+            SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
+                self.announce()
+            }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 let text = reason.err().map_or_else(|| "it was closed".to_string(), |error| causes(&error));
                 let problem = self.listeners.closed(listener_id, &text, Instant::now());

@@ -329,6 +329,14 @@ impl Node {
         })
     }
 
+    /// Replaces all connections and dials again at once, after the device changed its network: nothing waits for back-off,
+    /// and peers learn this node's new address. A phone that does not listen sees no change by itself.
+    ///
+    /// Errors: [`Error::Suspended`]; [`Node::resume`] does it too.
+    pub fn network_changed(&self) -> Reply<()> {
+        self.ask(|actor, reply| drop(reply.send(actor.network_changed())))
+    }
+
     /// A few counters of the node; [`Node::metric_samples`] has all.
     pub fn metrics(&self) -> Reply<Metrics> {
         self.ask(|actor, reply| drop(reply.send(Ok(actor.metrics()))))

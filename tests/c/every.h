@@ -615,7 +615,9 @@ static void nodes(const musig_signer *signer) {
     musig_bytes_free(bytes);
     IS(MUSIG_STATUS_NETWORK, musig_node_add_peer(node, "/ip4/127.0.0.1/tcp/1", NULL));
     OK(musig_node_announce(node, NULL));
+    OK(musig_node_network_changed(node, NULL));
     OK(musig_node_suspend(node, NULL));
+    IS(MUSIG_STATUS_SUSPENDED, musig_node_network_changed(node, NULL));
     OK(musig_node_resume(node, NULL));
     memset(&metrics, 0, sizeof metrics);
     metrics.struct_size = sizeof metrics;

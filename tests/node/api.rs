@@ -571,3 +571,24 @@ fn an_event_that_nobody_took_is_the_next_one() {
     let first = node.next_event().wait().expect("the node runs");
     assert_eq!(first.event, Event::SessionCreated);
 }
+
+#[test]
+fn network_changed_replaces_the_connections_at_once() {
+    let nodes: Vec<Node> = (0..2).map(|index| builder(secret(index)).start().expect("starts")).collect();
+    connect(&nodes);
+    let network = |node: &Node| node.metrics().wait().expect("runs").network;
+    let before = network(&nodes[0]);
+    nodes[0].network_changed().wait().expect("runs");
+    wait_until("the old connection is closed", || {
+        network(&nodes[0]).connections_closed > before.connections_closed
+    });
+    wait_until("they are connected again", || {
+        nodes.iter().all(|node| node.connected_signers().wait().expect("runs").len() == 1)
+    });
+    assert!(network(&nodes[0]).connections_opened > before.connections_opened);
+    nodes[0].suspend().wait().expect("commits");
+    assert_eq!(nodes[0].network_changed().wait(), Err(Error::Suspended));
+    nodes[0].resume().wait().expect("opens");
+    nodes[0].network_changed().wait().expect("runs");
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}

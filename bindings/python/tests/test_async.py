@@ -140,6 +140,7 @@ def test_cancelling_what_changes_something_does_not_undo_it(tmp_path: Path) -> N
                 a.connected_signers,
                 a.redeliver,
                 a.announce,
+                a.network_changed,
             ):
                 await cancel_early(question())
                 await question()

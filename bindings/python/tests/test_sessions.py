@@ -415,7 +415,7 @@ def test_abort_and_states() -> None:
     asyncio.run(main())
 
 
-def test_suspend_and_a_locked_signer(tmp_path: Path) -> None:
+def test_suspend_network_changed_and_a_locked_signer(tmp_path: Path) -> None:
     async def main() -> None:
         signer = libmusig.LocalSigner(secret(0))
         async with offline(0, signer=signer, store=tmp_path / "node.redb") as node:
@@ -424,7 +424,10 @@ def test_suspend_and_a_locked_signer(tmp_path: Path) -> None:
                 signer.sign(bytes(32))
             signer.unlock(secret(0))
             await node.announce()
+            await node.network_changed()
             await node.suspend()
+            with pytest.raises(errors.Suspended):
+                await node.network_changed()
             with pytest.raises(errors.Suspended):
                 await node.create_session([node.signer_key], messages=[bytes(32)])
             await node.resume()

@@ -338,6 +338,22 @@ pub unsafe extern "C" fn musig_node_announce(
     fallible!(error, { Ok(get!(node).node()?.announce().wait()?) })
 }
 
+/// Replaces all connections of a node and dials again at once, after the device changed its network.
+///
+/// Nothing waits for back-off, and peers learn the node's new address. A phone that does not listen sees no change by
+/// itself. musig_node_resume does it too.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// In:      node: the node.
+/// Blocks:  until the node has accepted the request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_network_changed(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.network_changed().wait()?) })
+}
+
 /// Suspends a node: commits, closes the store and releases its lock, before the system suspends the application.
 ///
 /// Until musig_node_resume the node does nothing, and its operations return MUSIG_STATUS_SUSPENDED.

@@ -392,6 +392,11 @@ impl Node {
         Ok(self.node.announce().await?)
     }
 
+    /// Replaces all connections and dials again at once, after the device changed its network. `resume` does it too.
+    pub async fn network_changed(&self) -> Result<(), MusigError> {
+        Ok(self.node.network_changed().await?)
+    }
+
     /// The node's metrics.
     pub async fn metrics(&self) -> Result<Metrics, MusigError> {
         Ok(self.node.metrics().await?.into())

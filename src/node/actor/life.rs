@@ -86,6 +86,15 @@ impl Actor {
         }
     }
 
+    /// The device changed its network.
+    pub(crate) fn network_changed(&mut self) -> Result<(), Error> {
+        if self.suspended {
+            return Err(Error::Suspended);
+        }
+        self.reconnect();
+        Ok(())
+    }
+
     fn reconnect(&self) {
         if let Some(network) = &self.network {
             network.try_command(NetCommand::Reconnect);

@@ -340,6 +340,10 @@ class Node:
         """Signs and publishes this node's presence again, after a locked signer was unlocked."""
         await self._node.announce()
 
+    async def network_changed(self) -> None:
+        """Replaces all connections and dials again at once, after the device changed its network."""
+        await self._node.network_changed()
+
     async def metrics(self) -> Metrics:
         """The node's metrics."""
         return await self._node.metrics()

@@ -117,6 +117,7 @@ final class CancellationTests: MusigTestCase {
             _ = try await node.importSessions(bytes: try await session.exportSession())
             try await node.redeliver()
             try await node.announce()
+            try await node.networkChanged()
             try await session.reportBroadcastFailed(reason: "test")
             try await session.notifyBroadcastComplete(txid: nil)
         }

@@ -168,7 +168,10 @@ final class SigningTests: MusigTestCase {
     func testSuspendAndResume() async throws {
         let store = try temporaryStore()
         let node = try await start(0, store: store, offline: true)
+        try await node.networkChanged()
         try await node.suspend()
+        // network_changed is refused like everything else.
+        await assertThrows({ if case .Suspended = $0 { true } else { false } }) { try await node.networkChanged() }
         await assertThrows({ if case .Suspended = $0 { true } else { false } }) {
             _ = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(1)))
         }

@@ -170,13 +170,15 @@ class ApiTest {
     }
 
     @Test
-    fun `suspend and resume`() = runBlocking {
+    fun `suspend and resume and network_changed`() = runBlocking {
         val directory = Files.createTempDirectory("musig")
         val store = StoreChoice.File(directory.resolve("node.redb").toString())
         val node = MusigNode.start(config(store, offline = true), signer(0))
         val other = thrown<MusigException.StoreFailed> { MusigNode.start(config(store, offline = true), signer(0)) }
         assertTrue(other.problem is StoreProblem.InUse, other.problem.toString())
+        node.networkChanged()
         node.suspend()
+        thrown<MusigException.Suspended> { node.networkChanged() }
         thrown<MusigException.Suspended> { node.createSession(messageRequest(keys(1))) }
         // The lock is released.
         MusigNode.start(config(store, offline = true), signer(0)).close()

@@ -150,6 +150,7 @@ class EventsTest {
             "importSessions" to { node.importSessions(session.exportSession()).forEach(Session::close) },
             "listenAddresses" to { node.listenAddresses(); Unit },
             "metrics" to { node.metrics(); Unit },
+            "networkChanged" to { node.networkChanged() },
             "redeliver" to { node.redeliver() },
             "sessions" to { node.sessions(); Unit },
             "waitForEvent" to { node.waitForEvent() },
