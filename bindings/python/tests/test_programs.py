@@ -8,10 +8,14 @@ import re
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import pytest
+
 import libmusig
-from support import PATIENCE, REPOSITORY, key, key_path, keys, output_script, secret, spend_script
+from support import PATIENCE, REPOSITORY, key, key_path, keys, output_script, secret, spend_script, until_now
 
 MUSIG = [sys.executable, "-m", "libmusig"]
 
@@ -154,6 +158,35 @@ def test_a_node_prints_events_and_ends_when_asked(tmp_path: Path) -> None:
     node.wait(r"^listening +(\S+)")
     node.process.terminate()
     assert node.process.wait(PATIENCE) == 0
+
+
+def test_metrics_match_at_a_socket_and_in_a_file(tmp_path: Path) -> None:
+    [path] = write_keys(tmp_path, 1)
+    file = tmp_path / "musig.prom"
+    words = ("--key", path, "--store", tmp_path / "a.redb", "--listen", "/ip4/127.0.0.1/tcp/0")
+    node = Program("node", *words, "--metrics", "127.0.0.1:0", "--metrics-file", file)
+    try:
+        address = node.wait(r"^metrics +(\S+)")
+        with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
+            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            text = answer.read().decode()
+        assert "\nmusig_sessions_completed_total 0\n" in text
+        request = urllib.request.Request(address, headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+            assert answer.read().endswith(b"# EOF\n")
+        for wrong, status in ((address + "/other", 404), (address.replace("/metrics", "/"), 404)):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(wrong, timeout=PATIENCE)
+            assert refused.value.code == status
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            urllib.request.urlopen(address, data=b"x", timeout=PATIENCE)
+        until_now("the file is there", file.exists)
+        assert file.read_text().splitlines()[0] == text.splitlines()[0]
+    finally:
+        node.process.terminate()
+    assert node.process.wait(PATIENCE) == 0
+    assert "--metrics nowhere" in run("node", *words, "--metrics", "nowhere", expect=1)
 
 
 def test_the_example() -> None:

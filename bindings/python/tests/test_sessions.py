@@ -282,6 +282,79 @@ def test_failover_with_a_dead_coordinator() -> None:
     asyncio.run(main())
 
 
+def test_metrics_match_a_scripted_failover() -> None:
+    def unreachable() -> None:
+        raise ConnectionError("the cable is out")
+
+    async def main() -> None:
+        fake = FakeChain()
+        first, second = ranked(2)
+        cut = FakeBroadcaster(fake, "first", before=unreachable)
+        way = FakeBroadcaster(fake, "second")
+        one = make(first, broadcaster=cut, observer=FakeObserver(fake), final_depth=1)
+        two = make(second, broadcaster=way, observer=FakeObserver(fake), final_depth=1)
+        async with one, two:
+            nodes = {first: one, second: two}
+            await connect(one, two)
+            prefixes = ("musig_session", "musig_failover_", "musig_broad", "musig_coord", "musig_submissions_")
+            before = {name: number for name, number in (await numbers(one, "_total")).items() if name.startswith(prefixes)}
+            assert before and not any(before.values()), "all are there, at zero"
+            # The first cannot broadcast, and says so: the second does, an hour early.
+            session = await sign([nodes[0], nodes[1]], **spend(keys(2)), broadcast_timeout=3600)
+            for node in (one, two):
+                await wait_event(node, events.BroadcastSeen)
+            fake.mine(1)
+            for node in (one, two):
+
+                async def final(node: libmusig.Node = node) -> bool:
+                    return (await node.session(session).status()).phase is Phase.FINAL
+
+                await until("the watch ends", final)
+            names = {index: key(index)[:8] for index in (first, second)}
+            for index, node in nodes.items():
+                script = {
+                    "musig_sessions_proposed_total,proposer": int(index == 0),
+                    "musig_sessions_proposed_total,signer": int(index == 1),
+                    "musig_sessions_completed_total": 1,
+                    "musig_sessions_ended_total,confirmed": 1,
+                    "musig_failover_sessions_total": 1,
+                    "musig_failover_turns_total,nack": 1,
+                    "musig_failover_own_turns_total": int(index == second),
+                    "musig_coordinator_failures_total," + names[first]: 1,
+                    "musig_broadcasts_total," + names[second]: 1,
+                    "musig_submissions_total,unreachable": cut.calls if index == first else 0,
+                    "musig_submissions_total,accepted": fake.by("second") if index == second else 0,
+                }
+                wanted = {name: number for name, number in script.items() if number}
+
+                async def found(node: libmusig.Node = node) -> dict[str, int]:
+                    all_of_them = await numbers(node, "_total")
+                    return {name: number for name, number in all_of_them.items() if number and name.startswith(prefixes)}
+
+                async def same() -> bool:
+                    return await found() == wanted
+
+                try:
+                    await until("all claims are there", same)
+                except AssertionError:
+                    assert await found() == wanted
+            assert (cut.calls, way.calls) >= (1, 1)
+            signing = [s for s in await one.metric_samples() if s.name == "musig_signing_seconds"]
+            assert len(signing) == 1 and signing[0].kind is libmusig.MetricKind.HISTOGRAM
+            assert signing[0].value == signing[0].buckets[-1].count == 1 and signing[0].sum > 0
+            text = await two.metrics_text()
+            assert '\nmusig_sessions_ended_total{outcome="confirmed"} 1\n' in text
+            assert (await two.metrics_text(libmusig.MetricsFormat.OPEN_METRICS)).endswith("# EOF\n")
+
+    asyncio.run(main())
+
+
+async def numbers(node: libmusig.Node, suffix: str) -> dict[str, int]:
+    """Values of series, by the name and the label's value."""
+    samples = [sample for sample in await node.metric_samples() if sample.name.endswith(suffix)]
+    return {",".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
+
+
 def test_restart_from_the_store(tmp_path: Path) -> None:
     async def main() -> None:
         stores = [tmp_path / "a.redb", tmp_path / "b.redb"]

@@ -43,7 +43,10 @@ pub use self::keys::{
 #[cfg(feature = "test-hooks")]
 pub use self::live::live_objects;
 pub use self::log::{LogLevel, LogRecord, LogSink};
-pub use self::node::{DhtMode, Metrics, Node, NodeConfig, RuntimeProfile, StoreChoice, library_version};
+pub use self::node::{
+    DhtMode, MetricBucket, MetricKind, MetricSample, Metrics, MetricsFormat, Node, NodeConfig,
+    RuntimeProfile, StoreChoice, library_version,
+};
 pub use self::proposal::{Culprit, Proposal, ProposalMessage, decode_proposal, verify_proof};
 pub use self::request::{JoinOptions, KeyDerivation, Message, SessionContent, SessionRequest};
 pub use self::session::Session;

@@ -1,5 +1,6 @@
 //! The node.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::session::Session;
 use super::signer::{ForeignSigner, SignerChoice};
 use super::status::SessionStatus;
 use crate::node::{self as core, NodeBuilder, Reply};
-pub use crate::node::{DhtMode, RuntimeProfile};
+pub use crate::node::{DhtMode, MetricKind, MetricsFormat, RuntimeProfile};
 use crate::store::memory::MemoryStore;
 use crate::types::{SessionId, SignerKey};
 
@@ -200,6 +201,69 @@ impl From<core::Metrics> for Metrics {
             events_waiting: metrics.events_waiting as u64,
             notices_dropped: metrics.notices_dropped,
         }
+    }
+}
+
+/// Kind of a metric.
+#[uniffi::remote(Enum)]
+pub enum MetricKind {
+    /// Its value never decreases while the node runs.
+    Counter,
+    /// Its value is what it is now.
+    Gauge,
+    /// Its value is durations in seconds, counted by buckets.
+    Histogram,
+}
+
+/// Form of the text with all metrics.
+#[uniffi::remote(Enum)]
+pub enum MetricsFormat {
+    /// Prometheus' text; content type `text/plain; version=0.0.4; charset=utf-8`.
+    Prometheus,
+    /// OpenMetrics' text; content type `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    OpenMetrics,
+}
+
+/// Bucket of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, uniffi::Record)]
+pub struct MetricBucket {
+    /// The longest duration that is in it, in seconds; infinite for the last one.
+    pub upper_bound: f64,
+    /// Number of durations up to it, those of the buckets before included.
+    pub count: u64,
+}
+
+/// Sample of a metric of a node, as a monitoring system takes it.
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct MetricSample {
+    /// The metric's name, such as `musig_sessions_completed_total`.
+    pub name: String,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// Its labels, which tell series of one metric apart.
+    pub labels: HashMap<String, String>,
+    /// Its value; of a histogram the number of durations.
+    pub value: u64,
+    /// The sum of a histogram's durations in seconds, else 0.
+    pub sum: f64,
+    /// The buckets of a histogram, by their bounds.
+    pub buckets: Vec<MetricBucket>,
+}
+
+impl From<core::MetricSample> for MetricSample {
+    fn from(sample: core::MetricSample) -> Self {
+        let (kind, value, sum, buckets) = match sample.value {
+            core::MetricValue::Counter(value) => (MetricKind::Counter, value, 0.0, Vec::new()),
+            core::MetricValue::Gauge(value) => (MetricKind::Gauge, value, 0.0, Vec::new()),
+            core::MetricValue::Histogram { buckets, sum } => {
+                let count = buckets.last().map_or(0, |(_, count)| *count);
+                let buckets = buckets.into_iter();
+                let buckets = buckets.map(|(upper_bound, count)| MetricBucket { upper_bound, count });
+                (MetricKind::Histogram, count, sum, buckets.collect())
+            }
+        };
+        let labels = sample.labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { name: sample.name.to_owned(), kind, labels, value, sum, buckets }
     }
 }
 
@@ -397,9 +461,19 @@ impl Node {
         Ok(self.node.network_changed().await?)
     }
 
-    /// The node's metrics.
+    /// A few of the node's metrics; `metric_samples` has all.
     pub async fn metrics(&self) -> Result<Metrics, MusigError> {
         Ok(self.node.metrics().await?.into())
+    }
+
+    /// Samples of all of the node's metrics, for any monitoring system. Every series exists from the start, at zero.
+    pub async fn metric_samples(&self) -> Result<Vec<MetricSample>, MusigError> {
+        Ok(self.node.metric_samples().await?.into_iter().map(Into::into).collect())
+    }
+
+    /// Text of all of the node's metrics, for Prometheus and what reads its formats. The library opens no socket for it.
+    pub async fn metrics_text(&self, format: MetricsFormat) -> Result<String, MusigError> {
+        Ok(self.node.metrics_text(format).await?)
     }
 
     /// Suspends the node until `resume`: commits, closes the store and releases its lock. For phones, before the system

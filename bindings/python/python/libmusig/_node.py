@@ -23,7 +23,9 @@ from ._ffi import (
     JoinOptions,
     LogLevel,
     Message,
+    MetricSample,
     Metrics,
+    MetricsFormat,
     RuntimeProfile,
     Session,
     SessionStatus,
@@ -345,8 +347,16 @@ class Node:
         await self._node.network_changed()
 
     async def metrics(self) -> Metrics:
-        """The node's metrics."""
+        """A few of the node's metrics; ``metric_samples`` has all."""
         return await self._node.metrics()
+
+    async def metric_samples(self) -> list[MetricSample]:
+        """Samples of all of the node's metrics, for any monitoring system."""
+        return await self._node.metric_samples()
+
+    async def metrics_text(self, format: MetricsFormat = MetricsFormat.PROMETHEUS) -> str:
+        """Text of all of the node's metrics, for Prometheus and what reads its formats."""
+        return await self._node.metrics_text(format)
 
     async def suspend(self) -> None:
         """Suspends the node until ``resume``: commits, closes the store and releases its lock."""

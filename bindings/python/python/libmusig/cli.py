@@ -12,10 +12,11 @@ import secrets
 import signal
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from . import events
+from . import _metrics, events
 from ._ffi import (
     Network,
     ElectionMethod,
@@ -237,9 +238,13 @@ def election(arguments: argparse.Namespace) -> int:
 
 async def run_node(arguments: argparse.Namespace) -> int:
     """Runs a node and prints its events."""
-    async with make_node(arguments) as node:
+    async with make_node(arguments) as node, AsyncExitStack() as around:
         on_signals(node)
         await greet(node)
+        if arguments.metrics:
+            say(f"metrics     {await around.enter_async_context(_metrics.serving(node, arguments.metrics))}")
+        if arguments.metrics_file:
+            await around.enter_async_context(_metrics.in_file(node, Path(arguments.metrics_file)))
         return await follow(node, arguments, None)
 
 
@@ -379,7 +384,9 @@ def parser() -> argparse.ArgumentParser:
     vote = command("elect", election, "keys")
     vote.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
     vote.add_argument("--session", metavar="ID", help="needed for session-salted")
-    command("node", run_node, "store", "network")
+    stay = command("node", run_node, "store", "network")
+    stay.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, at /metrics")
+    stay.add_argument("--metrics-file", metavar="FILE", help="keep them in this file, for a node exporter")
     new = command("propose", propose, "store", "network", "once")
     new.add_argument("--signer", action="append", required=True, metavar="KEY", help="in order, the own key too")
     new.add_argument("--digest", action="append", default=[], metavar="HEX", help="32 bytes to sign")

@@ -59,6 +59,71 @@ final class FailoverTests: MusigTestCase {
         try await waitUntil("the backup broadcasts, an hour early") { !chain.submissions.isEmpty }
     }
 
+    /// The counters of the protocol that are not zero, by name and the label's value.
+    private func counted(_ node: Node) async throws -> [String: UInt64] {
+        let prefixes = ["session", "failover", "broadcasts", "coordinator", "submissions"].map { "musig_\($0)" }
+        let samples = try await node.metricSamples().filter { sample in
+            sample.kind == .counter && sample.value > 0 && prefixes.contains { sample.name.hasPrefix($0) }
+        }
+        let named = samples.map { (([$0.name] + $0.labels.values).joined(separator: ","), $0.value) }
+        return Dictionary(uniqueKeysWithValues: named)
+    }
+
+    func test_metrics_match_aScriptedFailover() async throws {
+        let chain = Chain()
+        let cut = Chain("cut", .unreachable)
+        let nodes = [
+            try await start(0, broadcaster: cut, observer: chain), try await start(1, broadcaster: chain, observer: chain),
+        ]
+        try await connect(nodes)
+        let nothing = try await counted(nodes[0])
+        XCTAssertEqual(nothing, [:])
+        let watchers = nodes.map { watch($0) }
+        // The first cannot broadcast, and says so: the second does, an hour early.
+        let session = try await nodes[0].createSession(
+            request: SessionRequest(
+                signers: keys(2), content: transaction(keys(2), seed: 9), electionMethod: .firstSigner,
+                failover: FailoverPolicy(broadcastTimeout: 3600, tiers: .single)))
+        for watcher in watchers {
+            _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
+        }
+        chain.mine(chain.submissions[0], depth: 1)
+        for node in nodes {
+            let own = try node.session(id: session.id())
+            try await waitUntil("the watch ends") { try await own.status().phase == .final }
+        }
+        let names = try keys(2).map { String("\($0)".prefix(8)) }
+        for (index, node) in nodes.enumerated() {
+            var script: [String: UInt64] = [
+                "musig_sessions_proposed_total,\(index == 0 ? "proposer" : "signer")": 1,
+                "musig_sessions_completed_total": 1,
+                "musig_sessions_ended_total,confirmed": 1,
+                "musig_failover_sessions_total": 1,
+                "musig_failover_turns_total,nack": 1,
+                "musig_coordinator_failures_total,\(names[0])": 1,
+                "musig_broadcasts_total,\(names[1])": 1,
+            ]
+            if index == 0 {
+                script["musig_submissions_total,unreachable"] = UInt64(cut.state.now.called)
+            } else {
+                script["musig_failover_own_turns_total"] = 1
+                script["musig_submissions_total,accepted"] = UInt64(chain.submissions.count)
+            }
+            let wanted = script
+            try? await waitUntil("all claims are there") { try await self.counted(node) == wanted }
+            let found = try await counted(node)
+            XCTAssertEqual(found, wanted)
+        }
+        let signing = try await nodes[0].metricSamples().filter { $0.name == "musig_signing_seconds" }
+        XCTAssertEqual(signing.map(\.value), [1])
+        XCTAssertEqual(signing[0].kind, .histogram)
+        XCTAssertEqual(signing[0].buckets.last?.count, 1)
+        let text = try await nodes[1].metricsText(format: .prometheus)
+        XCTAssertTrue(text.contains("\nmusig_sessions_completed_total 1\n"))
+        let open = try await nodes[1].metricsText(format: .openMetrics)
+        XCTAssertTrue(open.hasSuffix("# EOF\n"))
+    }
+
     func testAnySignerMayBroadcastNow() async throws {
         let chain = Chain()
         let nodes = [

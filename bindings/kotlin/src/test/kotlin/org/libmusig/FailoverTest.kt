@@ -7,9 +7,13 @@ import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.MetricKind
+import org.libmusig.ffi.MetricsFormat
 import org.libmusig.ffi.Phase
 import org.libmusig.ffi.StoreChoice
 import java.nio.file.Files
+import java.time.Duration
+import java.util.concurrent.atomic.AtomicInteger
 
 class FailoverTest {
     @Test
@@ -44,6 +48,60 @@ class FailoverTest {
         eventually("the watch ends") { sessions[elected[1]].status().phase == Phase.FINAL }
         sessions.forEach { it.close() }
         closeAll(nodes)
+    }
+
+    @Test
+    fun `metrics_match a scripted failover`() = runBlocking {
+        val chain = Chain()
+        val (first, second) = signerKeysByRank(2)
+        val calls = AtomicInteger()
+        val cut = broadcaster {
+            calls.incrementAndGet()
+            throw IllegalStateException("the cable is out")
+        }
+        val nodes = List(2) { index ->
+            val way = if (index == first) cut else chain.of("second")
+            MusigNode.start(config(withoutObserver = false, finalDepth = 1u), signer(index), way, chain)
+        }
+        connect(nodes)
+        assertEquals(emptyMap<String, ULong>(), nodes[0].counted())
+        // The first cannot broadcast, and says so: the second does, an hour early.
+        val sessions = sign(nodes, spendRequest(keys(2), turn = Duration.ofHours(1)))
+        for (node in nodes) node.await<Event.BroadcastSeen>()
+        chain.confirmations = 1u
+        for (session in sessions) eventually("the watch ends") { session.status().phase == Phase.FINAL }
+
+        val names = keys(2).map { it.take(8) }
+        for ((index, node) in nodes.withIndex()) {
+            val script = mapOf(
+                "musig_sessions_proposed_total,${if (index == 0) "proposer" else "signer"}" to 1uL,
+                "musig_sessions_completed_total" to 1uL,
+                "musig_sessions_ended_total,confirmed" to 1uL,
+                "musig_failover_sessions_total" to 1uL,
+                "musig_failover_turns_total,nack" to 1uL,
+                "musig_failover_own_turns_total" to if (index == second) 1uL else 0uL,
+                "musig_coordinator_failures_total,${names[first]}" to 1uL,
+                "musig_broadcasts_total,${names[second]}" to 1uL,
+                "musig_submissions_total,unreachable" to if (index == first) calls.get().toULong() else 0uL,
+                "musig_submissions_total,accepted" to if (index == second) chain.submissions.size.toULong() else 0uL,
+            ).filterValues { it > 0uL }
+            runCatching { eventually("all claims are there") { node.counted() == script } }
+            assertEquals(script, node.counted())
+        }
+        val signing = nodes[0].metricSamples().single { it.name == "musig_signing_seconds" }
+        assertEquals(MetricKind.HISTOGRAM, signing.kind)
+        assertEquals(listOf(1uL, 1uL), listOf(signing.value, signing.buckets.last().count))
+        assertTrue("\nmusig_sessions_completed_total 1\n" in nodes[1].metricsText(MetricsFormat.PROMETHEUS))
+        assertTrue(nodes[1].metricsText(MetricsFormat.OPEN_METRICS).endsWith("# EOF\n"))
+        sessions.forEach { it.close() }
+        closeAll(nodes)
+    }
+
+    /** The counters of the protocol that are not zero, by name and the label's value. */
+    private suspend fun MusigNode.counted(): Map<String, ULong> {
+        val protocol = Regex("musig_(session|failover|broadcasts|coordinator|submissions).*_total")
+        return metricSamples().filter { protocol.matches(it.name) && it.value > 0uL }
+            .associate { (listOf(it.name) + it.labels.values).joinToString(",") to it.value }
     }
 
     @Test
