@@ -21,9 +21,8 @@ check() { # name command…
 check abidiff tests/abi/abidiff.sh
 check gnu_ld tests/platforms/gnu_ld.sh
 check check_android tests/platforms/check.sh aarch64-linux-android
+check check_ios tests/platforms/check.sh aarch64-apple-ios
 if [ "${PLATFORMS_FULL:-0}" -ne 0 ]; then
-	# Not in `make test`: libp2p's memory limit brings sysinfo, which does not compile for iOS.
-	check check_ios tests/platforms/check.sh aarch64-apple-ios
 	check workflows tests/platforms/workflows.sh
 	check check_macos tests/platforms/check.sh aarch64-apple-darwin
 	check check_windows tests/platforms/check.sh x86_64-pc-windows-gnu
