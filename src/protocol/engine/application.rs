@@ -282,7 +282,7 @@ impl Engine {
                 Slot::Packed(packed) => {
                     let summary = &packed.summary;
                     let pending = summary.joined && !(summary.certified && summary.done);
-                    pending.then(|| (packed.proposal(*id), !summary.closed))
+                    pending.then(|| (packed.proposal(*id), !summary.is_closed()))
                 }
             })
             .filter(|(proposal, _)| proposal.transaction.is_some())

@@ -246,7 +246,7 @@ impl Engine {
             return Err(WireError::UnknownSession(id));
         }
         if let (Some(packed), Some(_)) = (self.sessions.get(&id).and_then(Slot::packed), from)
-            && packed.summary.closed
+            && packed.summary.is_closed()
         {
             // It takes nothing.
             return Ok(());

@@ -37,7 +37,7 @@ impl Slot {
     pub fn closed(&self) -> bool {
         match self {
             Self::Ready(session) => session.closed(),
-            Self::Packed(packed) => packed.summary.closed,
+            Self::Packed(packed) => packed.summary.is_closed(),
         }
     }
 

@@ -40,7 +40,6 @@ pub struct Packed {
 pub struct Summary {
     pub envelopes: u32,
     pub envelope_bytes: u32,
-    pub closed: bool,
     pub joined: bool,
     pub certified: bool,
     pub own_turn_open: bool,
@@ -51,6 +50,12 @@ pub struct Summary {
     pub done: bool,
     /// Every durable event was acknowledged.
     pub acknowledged: bool,
+}
+
+impl Summary {
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
 }
 
 /// The parts of a session.
@@ -155,7 +160,7 @@ impl Packed {
 
     /// Whether a comparison with this signer is not answered now: no need to unpack it for that.
     pub fn refuses_comparison(&self, with: usize, now: Time) -> bool {
-        self.summary.closed && !self.summary.kept || self.quotas.full(with, now.monotonic)
+        self.summary.is_closed() && !self.summary.kept || self.quotas.full(with, now.monotonic)
     }
 
     /// Whether a certificate changes nothing: it is here, or this node never consented.
@@ -186,7 +191,6 @@ mod tests {
     const SUMMARY: Summary = Summary {
         envelopes: 3,
         envelope_bytes: 300,
-        closed: true,
         joined: true,
         certified: false,
         own_turn_open: false,

@@ -162,7 +162,6 @@ impl Session {
         let summary = Summary {
             envelopes: envelopes as u32,
             envelope_bytes: bytes as u32,
-            closed: self.stored.closed,
             joined: self.joined(),
             certified: self.broadcast.is_some(),
             own_turn_open: self.own_turn_open(),
