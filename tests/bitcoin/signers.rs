@@ -85,23 +85,18 @@ impl<S: Source> ChainObserver for Counted<S> {
 
 /// Proposes at the first node; all others consent.
 pub fn sign(nodes: &[Node], request: SessionRequest) -> Session {
-    let session = nodes[0].create_session(request).wait().expect("is created");
-    for node in &nodes[1..] {
-        assert_eq!(join_next(node).id(), session.id());
-    }
-    session
+    sign_with(nodes, request, JoinOptions::default())
 }
 
 /// The same, at nodes that cannot ask whether the coins exist.
 pub fn sign_unseen(nodes: &[Node], request: SessionRequest) -> Session {
-    let unseen = JoinOptions { allow_missing_coins: true, ..JoinOptions::default() };
-    let session = nodes[0].create_session(request.consent(unseen)).wait().expect("is created");
+    sign_with(nodes, request, JoinOptions { allow_missing_coins: true, ..JoinOptions::default() })
+}
+
+fn sign_with(nodes: &[Node], request: SessionRequest, options: JoinOptions) -> Session {
+    let session = nodes[0].create_session(request.consent(options)).wait().expect("is created");
     for node in &nodes[1..] {
-        wait_for(node, "the proposal", |event| {
-            (event.session == Some(session.id()) && matches!(event.event, Event::SessionProposed { .. }))
-                .then_some(())
-        });
-        node.session(session.id()).join_with(unseen).wait().expect("it is open");
+        assert_eq!(join_next_with(node, options).id(), session.id());
     }
     session
 }

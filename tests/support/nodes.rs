@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use libmusig::event::{Event, NodeEvent};
 use libmusig::node::{Node, NodeBuilder, RuntimeProfile, Session};
+use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::proposal::Message;
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::store::memory::MemoryStore;
@@ -102,12 +103,18 @@ pub fn wait_for<T>(node: &Node, what: &str, mut pick: impl FnMut(&NodeEvent) -> 
 /// Waits for another signer's proposal and consents.
 #[track_caller]
 pub fn join_next(node: &Node) -> Session {
+    join_next_with(node, JoinOptions::default())
+}
+
+/// The same, with what the consent covers.
+#[track_caller]
+pub fn join_next_with(node: &Node, options: JoinOptions) -> Session {
     let id = wait_for(node, "a proposal", |event| match &event.event {
         Event::SessionProposed { .. } => event.session,
         _ => None,
     });
     let session = node.session(id);
-    session.join().wait().expect("it is open");
+    session.join_with(options).wait().expect("it is open");
     session
 }
 
