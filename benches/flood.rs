@@ -13,7 +13,7 @@ use libmusig::node::Node;
 use libmusig::protocol::crypto::key_set::KeySet;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
-use libmusig::protocol::proposal::{FailoverPolicy, Message, Proposal, Terms, TransactionTerms};
+use libmusig::protocol::proposal::{Broadcast, Message, Proposal, Terms, TransactionTerms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
@@ -137,7 +137,7 @@ fn late_failing(signer: &LocalSigner, victim: SignerKey, number: u32) -> Vec<u8>
         messages: vec![Message::raw([7; 32])],
         transaction: Some(TransactionTerms { unsigned: vec![7; 100], spent: Vec::new() }),
         election_method: ElectionMethod::default(),
-        failover: FailoverPolicy::default(),
+        broadcast: Broadcast::default(),
         expires_at: UnixMillis(libmusig::platform::now().wall.0 + 3_600_000),
         metadata: Vec::new(),
         replaces: None,

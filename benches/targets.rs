@@ -16,7 +16,7 @@ use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::election::{ElectionMethod, priority_list};
-use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms};
+use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, KeySet, Message, Proposal, Terms};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::store::redb::RedbStore;
 use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
@@ -97,7 +97,7 @@ fn proposal(round: u32) -> Proposal {
         messages: vec![Message::raw([9; 32])],
         transaction: None,
         election_method: ElectionMethod::default(),
-        failover: FailoverPolicy::default(),
+        broadcast: Broadcast::default(),
         expires_at: UnixMillis(u64::MAX),
         metadata: Vec::new(),
         replaces: None,

@@ -901,6 +901,35 @@ typedef int32_t musig_sighash;
 #endif // __cplusplus
 
 /**
+ * The mode of the broadcast: who is to broadcast once the signatures are complete.
+ */
+enum musig_broadcast
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * The elected coordinator; if it does not, the next ones take over. The default.
+   */
+  MUSIG_BROADCAST_FAILOVER = 0,
+  /**
+   * The elected coordinator alone.
+   */
+  MUSIG_BROADCAST_COORDINATOR_ONLY = 1,
+  /**
+   * Nobody: the session only signs.
+   */
+  MUSIG_BROADCAST_SIGN_ONLY = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_broadcast musig_broadcast;
+#else
+typedef int32_t musig_broadcast;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * The grouping of signers into turns.
  */
 enum musig_tiers
@@ -1028,7 +1057,7 @@ enum musig_phase
    */
   MUSIG_PHASE_WATCHING = 4,
   /**
-   * The watch ended.
+   * Nothing is left to watch: the watch ended, or the session only signs and the signatures are complete.
    */
   MUSIG_PHASE_FINAL = 5,
   /**
@@ -1746,11 +1775,11 @@ typedef struct musig_terms_info {
    */
   int32_t election_method;
   /**
-   * 1, or 0 if only the elected coordinator is to broadcast.
+   * A musig_broadcast.
    */
-  int32_t failover_enabled;
+  int32_t broadcast;
   /**
-   * A musig_tiers.
+   * A musig_tiers; MUSIG_TIERS_SINGLE without failover.
    */
   int32_t tiers;
   /**
@@ -1758,7 +1787,7 @@ typedef struct musig_terms_info {
    */
   uint32_t tier_width;
   /**
-   * Milliseconds after which the next turn opens.
+   * Milliseconds after which the next turn opens; 0 without failover.
    */
   uint64_t broadcast_timeout;
   /**
@@ -2089,7 +2118,8 @@ typedef struct musig_session_status {
    */
   uint64_t expires_at;
   /**
-   * 1 once the signatures are complete; the members up to `watch`, and `current`, are set only then.
+   * 1 once the signatures are complete, unless the session only signs; the members up to `watch`, and `current`, are set
+   * only then.
    */
   int32_t has_failover;
   /**
@@ -3098,24 +3128,47 @@ musig_status musig_proposal_set_election_method(const struct musig_proposal *pro
                                                 struct musig_error **error);
 
 /**
- * Sets the failover policy: when the next coordinators are to broadcast.
+ * Sets that the elected coordinator broadcasts, and when the next ones take over.
  *
- * By default each turn has one coordinator and lasts five minutes.
+ * This is the default: each turn has one coordinator and lasts five minutes.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value is out of range.
  * In:      proposal: the proposal.
- *          enabled: 1, or 0 if only the elected coordinator is to broadcast.
  *          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000.
  *          tiers: a musig_tiers.
  *          width: signers per turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
  */
 MUSIG_MUST_USE
 musig_status musig_proposal_set_failover(const struct musig_proposal *proposal,
-                                         int32_t enabled,
                                          uint64_t broadcast_timeout,
                                          int32_t tiers,
                                          uint32_t width,
                                          struct musig_error **error);
+
+/**
+ * Sets that the elected coordinator alone is to broadcast: nobody takes over.
+ *
+ * After five minutes each node raises the alarm, MUSIG_EVENT_FAILOVER_EXHAUSTED; each may still broadcast with
+ * musig_session_broadcast_now.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      proposal: the proposal.
+ */
+MUSIG_MUST_USE
+musig_status musig_proposal_set_coordinator_only(const struct musig_proposal *proposal,
+                                                 struct musig_error **error);
+
+/**
+ * Sets that the session only signs: nobody is asked to broadcast.
+ *
+ * MUSIG_EVENT_SESSION_COMPLETE is the end. There is no turn and no alarm.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      proposal: the proposal.
+ */
+MUSIG_MUST_USE
+musig_status musig_proposal_set_sign_only(const struct musig_proposal *proposal,
+                                          struct musig_error **error);
 
 /**
  * Sets the time to live of the session, after which it expires.

@@ -596,9 +596,17 @@ public:
         return *this;
     }
     Proposal &failover(std::chrono::milliseconds timeout, musig_tiers tiers = MUSIG_TIERS_SINGLE,
-                       std::uint32_t width = 0, bool enabled = true) {
-        detail::call(musig_proposal_set_failover, get(), static_cast<std::int32_t>(enabled),
-                     static_cast<std::uint64_t>(timeout.count()), static_cast<std::int32_t>(tiers), width);
+                       std::uint32_t width = 0) {
+        detail::call(musig_proposal_set_failover, get(), static_cast<std::uint64_t>(timeout.count()),
+                     static_cast<std::int32_t>(tiers), width);
+        return *this;
+    }
+    Proposal &coordinator_only() {
+        detail::call(musig_proposal_set_coordinator_only, get());
+        return *this;
+    }
+    Proposal &sign_only() {
+        detail::call(musig_proposal_set_sign_only, get());
         return *this;
     }
     Proposal &expires_in(std::chrono::milliseconds time) {

@@ -66,8 +66,8 @@ pub use self::protocol::election::{Election, ElectionMethod, elect, priority_lis
 pub use self::protocol::envelope::Proof;
 pub use self::protocol::event::{Depth, DurableKind, Event};
 pub use self::protocol::proposal::{
-    Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal, SighashType,
-    SpentOutput, Taproot, Terms, Tiers, TransactionTerms,
+    Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal,
+    SighashType, SpentOutput, Taproot, Terms, Tiers, TransactionTerms,
 };
 pub use self::protocol::status::{FailoverStatus, Phase, SessionStatus};
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};

@@ -99,6 +99,7 @@ int main(void) {
     }
     memset(message, 0x42, sizeof message);
     check(musig_proposal_new_messages(&proposal, keys, 2, message, 1, &error), error);
+    check(musig_proposal_set_sign_only(proposal, &error), error);
     check(musig_node_create_session(nodes[0], &session, proposal, &error), error);
     musig_proposal_free(proposal);
     musig_session_free(session);

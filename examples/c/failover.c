@@ -100,7 +100,7 @@ static void propose(const musig_node *node, const uint8_t *signers, size_t count
     musig_session *session;
     uint8_t id[32];
     check(musig_proposal_new_messages(&proposal, signers, count, message, 1, &error), error);
-    check(musig_proposal_set_failover(proposal, 1, timeout, MUSIG_TIERS_SINGLE, 0, &error), error);
+    check(musig_proposal_set_failover(proposal, timeout, MUSIG_TIERS_SINGLE, 0, &error), error);
     check(musig_node_create_session(node, &session, proposal, &error), error);
     check(musig_session_id(session, id, &error), error);
     print_hex("proposed", id, 32);

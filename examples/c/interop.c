@@ -83,7 +83,7 @@ static void propose(const musig_node *node) {
     while ((word = strtok(NULL, " \n")) && count < MUSIG_MAX_SIGNERS) read_hex(signers + 33 * count++, 33, word);
     check(musig_proposal_new_messages(&proposal, signers, count, digest, 1, &error), error);
     check(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_FIRST_SIGNER, &error), error);
-    check(musig_proposal_set_failover(proposal, 1, timeout, MUSIG_TIERS_SINGLE, 0, &error), error);
+    check(musig_proposal_set_failover(proposal, timeout, MUSIG_TIERS_SINGLE, 0, &error), error);
     check(musig_node_create_session(node, &session, proposal, &error), error);
     musig_session_free(session);
     musig_proposal_free(proposal);

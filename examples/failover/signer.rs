@@ -117,7 +117,6 @@ fn propose(node: &Node, order: &Value) -> Result<(), String> {
     let spent = SpentOutput { value: order["value"].as_u64().unwrap_or(0), script: bytes(&text("script")) };
     let method = ElectionMethod::from_number(order["method"].as_u64().unwrap_or(0) as u32);
     let policy = FailoverPolicy {
-        enabled: true,
         broadcast_timeout: Duration::from_millis(order["timeout"].as_u64().unwrap_or(0)),
         tiers: match order["tiers"].as_u64() {
             Some(0) => Tiers::Doubling,

@@ -15,6 +15,7 @@ import org.libmusig.chainObserver
 import org.libmusig.ffi.ChainStatus
 import org.libmusig.ffi.Derivation
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.Broadcast
 import org.libmusig.ffi.FailoverPolicy
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.Network
@@ -77,7 +78,7 @@ fun main() = runBlocking {
     nodes[2].addPeer(nodes[1].listenAddresses().first())
 
     val policy = FailoverPolicy(broadcastTimeout = Duration.ofSeconds(2))
-    val session = nodes[0].createSession(SessionRequest(keys, spend(keys), failover = policy))
+    val session = nodes[0].createSession(SessionRequest(keys, spend(keys), broadcast = Broadcast.Failover(policy)))
     println("proposed ${session.id()}")
 
     val signed = CountDownLatch(nodes.size)

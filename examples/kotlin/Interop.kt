@@ -11,6 +11,7 @@ import kotlinx.coroutines.withContext
 import org.libmusig.MusigNode
 import org.libmusig.ffi.ElectionMethod
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.Broadcast
 import org.libmusig.ffi.FailoverPolicy
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.Message
@@ -37,7 +38,7 @@ private suspend fun order(node: MusigNode, words: List<String>): Boolean {
             val content = SessionContent.Messages(listOf(Message(bytes(words[2]))))
             val keys = words.drop(3)
             val method = ElectionMethod.FIRST_SIGNER
-            node.createSession(SessionRequest(keys, content, electionMethod = method, failover = policy))
+            node.createSession(SessionRequest(keys, content, electionMethod = method, broadcast = Broadcast.Failover(policy)))
         }
         "broadcast" -> node.session(words[1]).notifyBroadcastComplete("07".repeat(32))
         else -> return false

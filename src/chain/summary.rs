@@ -16,7 +16,7 @@ use super::witness;
 use crate::error::ProposalError;
 use crate::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, KeyTree, Taproot};
 use crate::protocol::election::ElectionMethod;
-use crate::protocol::proposal::{FailoverPolicy, Message, Proposal, SighashType, Tiers};
+use crate::protocol::proposal::{Broadcast, FailoverPolicy, Message, Proposal, SighashType, Tiers};
 use crate::types::{ChainTip, OutPoint, SessionId, SignerKey, Txid, UnixMillis, to_hex};
 
 /// Lines of other signers' text that a summary's text shows, and the characters of one.
@@ -72,8 +72,8 @@ pub struct Summary {
     pub transaction: Option<TransactionSummary>,
     /// The election method.
     pub election_method: ElectionMethod,
-    /// The failover policy.
-    pub failover: FailoverPolicy,
+    /// Who is to broadcast.
+    pub broadcast: Broadcast,
     /// The session whose transaction this one replaces.
     pub replaces: Option<SessionId>,
     /// What to look at twice.
@@ -330,7 +330,7 @@ pub(crate) fn summarize_beside(
         messages,
         transaction,
         election_method: proposal.election_method,
-        failover: proposal.failover,
+        broadcast: proposal.broadcast,
         replaces: proposal.replaces,
         warnings,
         metadata: proposal.metadata.clone(),
@@ -371,7 +371,7 @@ fn transaction_summary(proposal: &Proposal, funded: &Funded, options: &SummaryOp
             InputKind::Session
         } else if input.witness.is_empty() && input.script_sig.is_empty() {
             InputKind::Unsigned
-        } else if proposal.failover.enabled && witness::is_verifiable(output, &input.witness) {
+        } else if proposal.broadcast.is_failover() && witness::is_verifiable(output, &input.witness) {
             InputKind::Verified
         } else {
             InputKind::Unverified
@@ -615,16 +615,19 @@ impl Summary {
                 }
             }
         }
-        let FailoverPolicy { enabled, broadcast_timeout, tiers } = &self.failover;
-        if *enabled {
-            let width = match tiers {
-                Tiers::Single => "one signer".to_owned(),
-                Tiers::Fixed(width) => format!("{width} signers"),
-                Tiers::Doubling => "1, 2, 4, 8, … signers".to_owned(),
-            };
-            writeln!(out, "broadcast by {width} at a time, the next after {broadcast_timeout:?}")?;
-        } else {
-            writeln!(out, "broadcast by the coordinator alone: nobody takes over")?;
+        match self.broadcast {
+            Broadcast::Failover(FailoverPolicy { broadcast_timeout, tiers }) => {
+                let width = match tiers {
+                    Tiers::Single => "one signer".to_owned(),
+                    Tiers::Fixed(width) => format!("{width} signers"),
+                    Tiers::Doubling => "1, 2, 4, 8, … signers".to_owned(),
+                };
+                writeln!(out, "broadcast by {width} at a time, the next after {broadcast_timeout:?}")?;
+            }
+            Broadcast::CoordinatorOnly => {
+                writeln!(out, "broadcast by the coordinator alone: nobody takes over")?;
+            }
+            Broadcast::SignOnly => writeln!(out, "signed only: nobody is asked to broadcast anything")?,
         }
         writeln!(out, "order of the signers: {:?}", self.election_method)?;
         for warning in &self.warnings {

@@ -138,7 +138,7 @@ pub fn check(
         }
         signed.insert(position);
     }
-    if proposal.failover.enabled {
+    if proposal.broadcast.is_failover() {
         let others: Vec<_> = (0..funded.spent.len()).filter(|position| !signed.contains(position)).collect();
         if others.len() > limits::OTHER_INPUTS {
             let (actual, most) = (others.len() as u64, limits::OTHER_INPUTS as u64);

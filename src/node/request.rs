@@ -8,8 +8,8 @@ use crate::protocol::consent::JoinOptions;
 use crate::protocol::crypto::key_set::KeyTree;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{
-    Derivation, FailoverPolicy, KeyOrder, KeySet, Message, Proposal, SighashType, SpentOutput, Terms,
-    TransactionTerms,
+    Broadcast, Derivation, FailoverPolicy, KeyOrder, KeySet, Message, Proposal, SighashType, SpentOutput,
+    Terms, TransactionTerms,
 };
 use crate::types::{SessionId, SignerKey, UnixMillis};
 
@@ -31,7 +31,7 @@ pub struct SessionRequest {
     pub(crate) derivations: Vec<(usize, Derivation)>,
     pub(crate) content: Content,
     pub(crate) election_method: ElectionMethod,
-    pub(crate) failover: FailoverPolicy,
+    pub(crate) broadcast: Broadcast,
     pub(crate) expires_in: Duration,
     pub(crate) metadata: Vec<u8>,
     pub(crate) replaces: Option<SessionId>,
@@ -47,7 +47,7 @@ impl SessionRequest {
             derivations: Vec::new(),
             content,
             election_method: ElectionMethod::default(),
-            failover: FailoverPolicy::default(),
+            broadcast: Broadcast::default(),
             expires_in: Duration::from_secs(24 * 3600),
             metadata: Vec::new(),
             replaces: None,
@@ -56,7 +56,8 @@ impl SessionRequest {
     }
 
     /// Session over 32-byte messages, signed with the aggregate of the identity keys, or with what they name
-    /// ([`Message::with`]); digests of 32 bytes are messages, too. The node reports signatures and turns; the application builds the transaction and broadcasts it.
+    /// ([`Message::with`]); digests of 32 bytes are messages, too. The node reports signatures and turns; the application builds the transaction and
+    /// broadcasts it. With [`SessionRequest::sign_only`] there are no turns.
     pub fn messages<M: Into<Message>>(
         signers: Vec<SignerKey>,
         messages: impl IntoIterator<Item = M>,
@@ -108,9 +109,24 @@ impl SessionRequest {
         self
     }
 
-    /// Sets the failover policy. Default: one signer per turn, a turn every 5 minutes.
+    /// Sets that the coordinator broadcasts, and by what policy the next signers take over. This is the default: one signer
+    /// per turn, a turn every 5 minutes.
     pub fn failover(mut self, policy: FailoverPolicy) -> Self {
-        self.failover = policy;
+        self.broadcast = Broadcast::Failover(policy);
+        self
+    }
+
+    /// Sets that the coordinator alone is to broadcast: nobody takes over. After five minutes each node raises the alarm
+    /// ([`Event::FailoverExhausted`](crate::Event::FailoverExhausted)).
+    pub fn coordinator_only(mut self) -> Self {
+        self.broadcast = Broadcast::CoordinatorOnly;
+        self
+    }
+
+    /// Sets that the session only signs: nobody is asked to broadcast, and `SessionComplete` is the end. For protocols that
+    /// do something else with the signatures.
+    pub fn sign_only(mut self) -> Self {
+        self.broadcast = Broadcast::SignOnly;
         self
     }
 
@@ -164,7 +180,7 @@ impl SessionRequest {
             messages,
             transaction,
             election_method: self.election_method,
-            failover: self.failover,
+            broadcast: self.broadcast,
             expires_at: now.saturating_add(self.expires_in),
             metadata: self.metadata,
             replaces: self.replaces,

@@ -75,6 +75,8 @@ pub enum Mutation {
     ExpiryForgets,
     /// S12: who aborted takes its turn with a certificate that comes later.
     AbortTakesTurn,
+    /// S12: a session that only signs has turns as with failover.
+    SignOnlyTakesTurn,
     /// S13: a replacement in a block ends the older watch.
     ReplacementEnds,
     /// V7: a proof is not passed on.

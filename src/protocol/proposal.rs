@@ -91,8 +91,6 @@ pub enum Tiers {
 /// Policy by which other signers take over the broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FailoverPolicy {
-    /// Whether other signers take over. If `false`, only the elected coordinator is asked to broadcast.
-    pub enabled: bool,
     /// Time from the start of a turn to the start of the next, 1 s to 24 h.
     pub broadcast_timeout: Duration,
     /// Grouping of signers into turns.
@@ -101,7 +99,34 @@ pub struct FailoverPolicy {
 
 impl Default for FailoverPolicy {
     fn default() -> Self {
-        Self { enabled: true, broadcast_timeout: Duration::from_secs(300), tiers: Tiers::Single }
+        Self { broadcast_timeout: Duration::from_secs(300), tiers: Tiers::Single }
+    }
+}
+
+/// Mode of the broadcast: who is to broadcast once the signatures are complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Broadcast {
+    /// The elected coordinator; if it does not, the next signers take over. The default.
+    Failover(FailoverPolicy),
+    /// The elected coordinator alone. After five minutes, the default timeout of failover, each node raises the alarm
+    /// ([`Event::FailoverExhausted`](crate::protocol::event::Event::FailoverExhausted)); each may broadcast when its
+    /// application says so.
+    CoordinatorOnly,
+    /// Nobody: the signatures are all that the session is for. There is no turn, no watch and no alarm; each node passes the
+    /// signatures on until all have them.
+    SignOnly,
+}
+
+impl Broadcast {
+    /// Whether other signers take over.
+    pub fn is_failover(&self) -> bool {
+        matches!(self, Self::Failover(_))
+    }
+}
+
+impl Default for Broadcast {
+    fn default() -> Self {
+        Self::Failover(FailoverPolicy::default())
     }
 }
 
@@ -124,8 +149,8 @@ pub struct Terms {
     pub transaction: Option<TransactionTerms>,
     /// The election method.
     pub election_method: ElectionMethod,
-    /// The failover policy.
-    pub failover: FailoverPolicy,
+    /// Who is to broadcast.
+    pub broadcast: Broadcast,
     /// Expiry of the proposal, at most 30 days ahead.
     pub expires_at: UnixMillis,
     /// Application data for the other signers, at most 4 KiB.
@@ -169,12 +194,13 @@ impl Terms {
         if self.transaction.is_some() && !self.messages.is_sorted_by(|a, b| a.input < b.input) {
             return Err(ProposalError::Encoding("messages are not in the order of their inputs"));
         }
-        let timeout = self.failover.broadcast_timeout;
+        let Broadcast::Failover(policy) = self.broadcast else { return Ok(()) };
+        let timeout = policy.broadcast_timeout;
         if !limits::BROADCAST_TIMEOUT.contains(&timeout) || !timeout.subsec_nanos().is_multiple_of(1_000_000)
         {
             return Err(ProposalError::BroadcastTimeout { actual: timeout });
         }
-        if let Tiers::Fixed(width) = self.failover.tiers {
+        if let Tiers::Fixed(width) = policy.tiers {
             within("signers in a tier", width.into(), 1, limits::SIGNERS)?;
         }
         Ok(())
@@ -230,8 +256,10 @@ impl Deref for Proposal {
 impl Proposal {
     /// Validates terms and encodes them. [`Proposal::check_expiry`], which needs a clock, checks the expiry.
     pub fn new(mut terms: Terms) -> Result<Self, ProposalError> {
-        if terms.failover.tiers == Tiers::Fixed(1) {
-            terms.failover.tiers = Tiers::Single;
+        if let Broadcast::Failover(policy) = &mut terms.broadcast
+            && policy.tiers == Tiers::Fixed(1)
+        {
+            policy.tiers = Tiers::Single;
         }
         terms.check()?;
         let bytes = wire::encode(&to_wire(&terms));
@@ -344,18 +372,29 @@ fn to_wire(terms: &Terms) -> pb::Proposal {
                 .collect(),
         }),
         election_method: terms.election_method.number(),
-        failover: Some(pb::Failover {
-            enabled: terms.failover.enabled,
-            broadcast_timeout: terms.failover.broadcast_timeout.as_millis() as u64,
-            tiers: match terms.failover.tiers {
-                Tiers::Doubling => 0,
-                Tiers::Single => 1,
-                Tiers::Fixed(width) => width.into(),
-            },
-        }),
+        broadcast: match terms.broadcast {
+            Broadcast::Failover(_) => 0,
+            Broadcast::CoordinatorOnly => 1,
+            Broadcast::SignOnly => 2,
+        },
+        failover: match terms.broadcast {
+            Broadcast::Failover(policy) => Some(policy_to_wire(policy)),
+            Broadcast::CoordinatorOnly | Broadcast::SignOnly => None,
+        },
         expires_at: terms.expires_at.0,
         metadata: terms.metadata.clone(),
         replaces: terms.replaces.map_or_else(Vec::new, |id| id.0.to_vec()),
+    }
+}
+
+fn policy_to_wire(policy: FailoverPolicy) -> pb::Failover {
+    pb::Failover {
+        broadcast_timeout: policy.broadcast_timeout.as_millis() as u64,
+        tiers: match policy.tiers {
+            Tiers::Doubling => 0,
+            Tiers::Single => 1,
+            Tiers::Fixed(width) => width.into(),
+        },
     }
 }
 
@@ -420,7 +459,6 @@ fn from_wire(message: pb::Proposal, known: &dyn Fn(&SignerKey) -> bool) -> Resul
     if message.version != limits::VERSION {
         return Err(ProposalError::Unknown { what: "version", value: message.version.into() });
     }
-    let failover = message.failover.ok_or(ProposalError::Encoding("it has no failover policy"))?;
     let mut signers = Vec::with_capacity(message.signers.len());
     for (index, bytes) in message.signers.iter().enumerate() {
         let key = SignerKey::from_bytes_knowing(bytes, known);
@@ -429,6 +467,21 @@ fn from_wire(message: pb::Proposal, known: &dyn Fn(&SignerKey) -> bool) -> Resul
     let key_sets = key_sets_from_wire(&message.key_sets, &signers, known)?;
     let messages = message.messages.iter().map(message_from_wire).collect::<Result<_, _>>()?;
     let unknown = |what, value: u32| ProposalError::Unknown { what, value: value.into() };
+    let broadcast = match (message.broadcast, message.failover) {
+        (0, Some(failover)) => Broadcast::Failover(FailoverPolicy {
+            broadcast_timeout: Duration::from_millis(failover.broadcast_timeout),
+            tiers: match failover.tiers {
+                0 => Tiers::Doubling,
+                1 => Tiers::Single,
+                width => Tiers::Fixed(width.try_into().map_err(|_| unknown("tier width", width))?),
+            },
+        }),
+        (0, None) => return Err(ProposalError::Encoding("it has no failover policy")),
+        (1, None) => Broadcast::CoordinatorOnly,
+        (2, None) => Broadcast::SignOnly,
+        (1 | 2, Some(_)) => return Err(ProposalError::Encoding("it has a failover policy and no failover")),
+        (mode, _) => return Err(unknown("broadcast mode", mode)),
+    };
     Ok(Terms {
         entropy: bytes32(&message.entropy, "its entropy is not 32 bytes")?,
         proposer: message.proposer as usize,
@@ -445,15 +498,7 @@ fn from_wire(message: pb::Proposal, known: &dyn Fn(&SignerKey) -> bool) -> Resul
         }),
         election_method: ElectionMethod::from_number(message.election_method)
             .ok_or(unknown("election method", message.election_method))?,
-        failover: FailoverPolicy {
-            enabled: failover.enabled,
-            broadcast_timeout: Duration::from_millis(failover.broadcast_timeout),
-            tiers: match failover.tiers {
-                0 => Tiers::Doubling,
-                1 => Tiers::Single,
-                width => Tiers::Fixed(width.try_into().map_err(|_| unknown("tier width", width))?),
-            },
-        },
+        broadcast,
         expires_at: UnixMillis(message.expires_at),
         metadata: message.metadata,
         replaces: match message.replaces.as_slice() {

@@ -17,7 +17,8 @@ pub enum Phase {
     Signing,
     /// The signatures are complete; watches the transaction until it is final.
     Watching,
-    /// The watch ended: the transaction, or a conflicting one, is final, or the application reported it.
+    /// Nothing is left to watch: the transaction, or a conflicting one, is final, or the application reported it, or the
+    /// session only signs and the signatures are complete.
     Final,
     /// A signer provably violated the protocol.
     Failed,
@@ -52,7 +53,7 @@ pub struct SessionStatus {
     pub partial_sent: bool,
     /// When the proposal expires.
     pub expires_at: UnixMillis,
-    /// The watch, once the signatures are complete.
+    /// The watch, once the signatures are complete; none in a session that only signs.
     pub failover: Option<FailoverStatus>,
 }
 

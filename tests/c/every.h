@@ -296,7 +296,9 @@ static void proposals(const musig_node *node) {
     OK(musig_proposal_new_messages(&proposal, key, 1, digests, 1, NULL));
     OK(musig_proposal_set_key_order(proposal, MUSIG_KEY_ORDER_AS_GIVEN, NULL));
     OK(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_LAST_SIGNER, NULL));
-    OK(musig_proposal_set_failover(proposal, 1, 60000, MUSIG_TIERS_FIXED, 2, NULL));
+    OK(musig_proposal_set_sign_only(proposal, NULL));
+    OK(musig_proposal_set_coordinator_only(proposal, NULL));
+    OK(musig_proposal_set_failover(proposal, 60000, MUSIG_TIERS_FIXED, 2, NULL));
     OK(musig_proposal_set_expires_in(proposal, 3600000, NULL));
     OK(musig_proposal_set_metadata(proposal, (const uint8_t *)"rent", 4, NULL));
     OK(musig_proposal_set_replaces(proposal, id, NULL));

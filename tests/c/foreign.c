@@ -185,7 +185,7 @@ static musig_session *spend(const musig_node *node, const uint8_t *keys, size_t 
     musig_proposal *proposal = transaction_for(keys, count, spends);
     musig_session *session;
     OK(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_FIRST_SIGNER, NULL));
-    OK(musig_proposal_set_failover(proposal, 1, timeout, MUSIG_TIERS_SINGLE, 0, NULL));
+    OK(musig_proposal_set_failover(proposal, timeout, MUSIG_TIERS_SINGLE, 0, NULL));
     OK(musig_node_create_session(node, &session, proposal, NULL));
     musig_proposal_free(proposal);
     return session;

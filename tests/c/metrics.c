@@ -90,7 +90,7 @@ int main(void) {
     /* The first signer cannot broadcast, and says so; the second one does, an hour early. */
     proposal = transaction_for(keys, 2, 1);
     OK(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_FIRST_SIGNER, NULL));
-    OK(musig_proposal_set_failover(proposal, 1, 3600000, MUSIG_TIERS_SINGLE, 0, NULL));
+    OK(musig_proposal_set_failover(proposal, 3600000, MUSIG_TIERS_SINGLE, 0, NULL));
     OK(musig_node_create_session(nodes[0], &sessions[0], proposal, NULL));
     musig_proposal_free(proposal);
     OK(musig_session_id(sessions[0], id, NULL));

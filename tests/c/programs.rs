@@ -235,6 +235,11 @@ fn metrics_match_a_scripted_failover() {
 }
 
 #[test]
+fn signing_alone_ends_with_the_signatures() {
+    check("tests/c/signing_alone.c");
+}
+
+#[test]
 fn fork_child_has_a_node_of_its_own() {
     check("tests/c/fork.c");
 }

@@ -8,7 +8,7 @@ use libmusig::chain::summary::{SummaryOptions, Warning, summarize};
 use libmusig::chain::transaction::{BitcoinTransactions, TransactionCodec, finalize};
 use libmusig::error::ProposalError;
 use libmusig::protocol::limits;
-use libmusig::protocol::proposal::{SighashType, SpentOutput, TransactionTerms};
+use libmusig::protocol::proposal::{Broadcast, SighashType, SpentOutput, TransactionTerms};
 use libmusig::types::{OutPoint, Txid};
 use secp256k1::{Keypair, Message, SecretKey, ecdsa, schnorr};
 
@@ -53,7 +53,7 @@ fn judge(mut payment: Payment, witness: &[&[u8]]) -> (Result<(), String>, bool) 
         Err(error) => panic!("{error}"),
     };
     // Without failover nothing is promised, and nothing is looked at.
-    let without = payment.party(|terms| terms.failover.enabled = false);
+    let without = payment.party(|terms| terms.broadcast = Broadcast::CoordinatorOnly);
     BitcoinTransactions.check(&without.proposal, without.keys.as_ref()).expect("is taken without failover");
     let finished = finalize(&without.proposal, &sign(&without)).expect("complete");
     let outputs = outputs(&payment);

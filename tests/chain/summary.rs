@@ -8,7 +8,7 @@ use bitcoin::{Address, Amount, Network, ScriptBuf, Sequence, Transaction, Witnes
 use libmusig::chain::ChainTip;
 use libmusig::chain::summary::{InputKind, Lock, Summary, SummaryOptions, Warning, summarize};
 use libmusig::chain::transaction::finalize;
-use libmusig::protocol::proposal::{Message, SighashType, Terms};
+use libmusig::protocol::proposal::{Broadcast, Message, SighashType, Terms};
 use libmusig::types::{SessionId, UnixMillis};
 
 use crate::payment::{Payment, SIGNERS, anybody_script, sign, taproot_script, txid};
@@ -53,7 +53,7 @@ fn summary_shows_all_that_is_signed() {
     assert_eq!(summary.session, party.proposal.id());
     assert_eq!((summary.proposer, summary.signers.len()), (0, usize::from(SIGNERS)));
     assert_eq!(summary.replaces, Some(SessionId([5; 32])));
-    assert_eq!(summary.failover, party.proposal.failover);
+    assert_eq!(summary.broadcast, party.proposal.broadcast);
     let keys: Vec<_> = summary.messages.iter().map(|message| (message.input, message.final_key)).collect();
     assert_eq!(keys, [(Some(0), payment.keys[1].output_key), (Some(2), payment.keys[0].output_key)]);
 
@@ -140,7 +140,7 @@ fn summary_warns_of_what_to_look_at_twice() {
 
     let mut unsigned = payment();
     unsigned.transaction.input[1].witness = Witness::new();
-    let summary = shown(&unsigned, |terms| terms.failover.enabled = false);
+    let summary = shown(&unsigned, |terms| terms.broadcast = Broadcast::CoordinatorOnly);
     assert_eq!(summary.transaction.expect("one").inputs[1].kind, InputKind::Unsigned);
     assert!(!summary.warnings.contains(&Warning::UnverifiedInput { input: 1 }));
 
@@ -150,6 +150,11 @@ fn summary_warns_of_what_to_look_at_twice() {
     let summary = summarize(&party.proposal, &options()).expect("makes sense");
     assert_eq!(summary.warnings, [Warning::Blind { message: 0 }, Warning::Blind { message: 1 }]);
     assert_eq!(summary.transaction, None);
+    assert!(summary.to_text().contains("broadcast by one signer at a time, the next after 300s"));
+    let party = Party::new(SIGNERS, |terms| terms.broadcast = Broadcast::SignOnly);
+    let summary = summarize(&party.proposal, &options()).expect("makes sense");
+    assert_eq!(summary.broadcast, Broadcast::SignOnly);
+    assert!(summary.to_text().contains("\nsigned only: nobody is asked to broadcast anything\n"));
     assert!(summary.to_text().contains(&format!("message 0: the 32 bytes {}, whatever", "07".repeat(32))));
 }
 

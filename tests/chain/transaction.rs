@@ -7,7 +7,7 @@ use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxOut, Witness};
 use libmusig::chain::transaction::{BitcoinTransactions, SigningKey, TransactionCodec, finalize, messages};
 use libmusig::error::ProposalError;
 use libmusig::protocol::proposal::{
-    Derivation, Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms,
+    Broadcast, Derivation, Message, Proposal, SighashType, SpentOutput, Terms, TransactionTerms,
 };
 use libmusig::types::{OutPoint, Signature, Txid, to_hex};
 use serde_json::Value;
@@ -263,7 +263,8 @@ fn with_other_input(
     let mut payment = Payment::new(&Chain::new(), SighashType::Default);
     change(&mut payment.transaction, &mut payment.spent);
     [true, false].map(|enabled| {
-        let party = payment.party(|terms| terms.failover.enabled = enabled);
+        let mode = if enabled { Broadcast::default() } else { Broadcast::CoordinatorOnly };
+        let party = payment.party(|terms| terms.broadcast = mode);
         check(&party).map(|info| info.txid)
     })
 }
@@ -311,7 +312,7 @@ fn only_a_complete_transaction_is_finished() {
         assert_eq!(finalize(&party.proposal, &signatures), Err(expected));
     }
     payment.transaction.input[1].witness.clear();
-    let party = payment.party(|terms| terms.failover.enabled = false);
+    let party = payment.party(|terms| terms.broadcast = Broadcast::CoordinatorOnly);
     check(&party).expect("without failover");
     refused(finalize(&party.proposal, &sign(&party)), "input 1 has no signature yet");
 }

@@ -108,6 +108,21 @@ void values() {
     key_sets(keys);
 }
 
+void signing_alone() {
+    musig::Signer signer(secret(7));
+    musig::Node node(alone(signer).without_observer());
+    std::vector<musig::PublicKey> keys{signer.public_key()};
+    auto session = node.create_session(musig::Proposal::messages(keys, {secret(3)}).sign_only());
+    wait(node, MUSIG_EVENT_SESSION_COMPLETE);
+    REQUIRE(session.status().phase == MUSIG_PHASE_FINAL && !session.status().has_failover);
+    REQUIRE(session.terms().info().broadcast == MUSIG_BROADCAST_SIGN_ONLY);
+    throws<musig::ProtocolError>([&] { session.broadcast_now(); }, MUSIG_STATUS_WRONG_STATE);
+    auto other = node.create_session(musig::Proposal::messages(keys, {secret(3)}).coordinator_only());
+    wait(node, MUSIG_EVENT_SHOULD_BROADCAST);
+    REQUIRE(other.terms().info().broadcast == MUSIG_BROADCAST_COORDINATOR_ONLY);
+    node.stop();
+}
+
 void sessions() {
     musig::Signer signer(secret(1));
     musig::Node node(alone(signer).without_observer());
@@ -296,6 +311,7 @@ int main() {
     REQUIRE(musig::phase_name(MUSIG_PHASE_FINAL) == "FINAL");
     REQUIRE(musig::phase_name(0) == "UNKNOWN");
     values();
+    signing_alone();
     sessions();
     handlers();
     signers();

@@ -10,7 +10,7 @@ use libmusig::net::{Multiaddr, PeerId, PresenceRecord, presence_digest, seal_pre
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
-use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms};
+use libmusig::protocol::proposal::{Broadcast, KeySet, Message, Proposal, Terms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::types::{SignerKey, UnixMillis};
@@ -155,7 +155,7 @@ impl Attacker {
             messages: (0..messages).map(|_| Message::raw([7; 32])).collect(),
             transaction: None,
             election_method: ElectionMethod::default(),
-            failover: FailoverPolicy { enabled: false, ..FailoverPolicy::default() },
+            broadcast: Broadcast::CoordinatorOnly,
             expires_at: UnixMillis(libmusig::platform::now().wall.0 + 3_600_000),
             metadata: long.into_bytes(),
             replaces: None,

@@ -7,7 +7,7 @@ use libmusig::error::{ConsentError, Error};
 use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::DurableKind;
-use libmusig::protocol::proposal::Proposal;
+use libmusig::protocol::proposal::{Broadcast, Proposal};
 use libmusig::types::{OutPoint, SessionId, Txid};
 
 use test_support::cluster::{Cluster, Consent, Options};
@@ -26,7 +26,9 @@ fn mixed(cluster: &mut Cluster, foreign: Foreign, failover: bool) -> Proposal {
     let mut terms = cluster.terms();
     let (transaction, messages) = transaction_with(&[coin(1)], &[(coin(2), foreign)], &terms.entropy);
     (terms.transaction, terms.messages) = (Some(transaction), messages);
-    terms.failover.enabled = failover;
+    if !failover {
+        terms.broadcast = Broadcast::CoordinatorOnly;
+    }
     Proposal::new(terms).expect("valid terms")
 }
 

@@ -10,6 +10,7 @@ use libmusig::protocol::event::Event;
 use libmusig::types::{SessionId, SignerKey};
 
 use test_support::cluster::{Broadcaster, Cluster, Options, key};
+use test_support::party::policy;
 
 const SESSION: SessionId = SessionId([3; 32]);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ fn run(n: usize, method: ElectionMethod, silent: &[usize]) -> (Cluster, SessionI
     }
     let session = cluster.create(0, |terms| {
         terms.election_method = method;
-        terms.failover.broadcast_timeout = TIMEOUT;
+        policy(terms).broadcast_timeout = TIMEOUT;
     });
     cluster.run_for(TIMEOUT * (n as u32 + 1));
     let by = cluster.chain.submissions.iter().map(|submission| submission.node).collect();

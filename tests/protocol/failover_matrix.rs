@@ -12,6 +12,7 @@ use libmusig::protocol::proposal::{Proposal, Tiers};
 use libmusig::types::SessionId;
 
 use test_support::cluster::{Broadcaster, Cluster, Duty, Fate, Options};
+use test_support::party::policy;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TIERS: [Tiers; 3] = [Tiers::Single, Tiers::Fixed(3), Tiers::Doubling];
@@ -68,11 +69,11 @@ fn run(case: &Case) -> Outcome {
     cluster.run_for(Duration::from_millis(20));
     let mut terms = cluster.terms();
     terms.election_method = case.method;
-    terms.failover.broadcast_timeout = TIMEOUT;
-    terms.failover.tiers = case.tiers;
+    policy(&mut terms).broadcast_timeout = TIMEOUT;
+    policy(&mut terms).tiers = case.tiers;
     let id = Proposal::new(terms.clone()).expect("valid terms").id();
     let list = priority_list(&terms.signers, case.method, &id).expect("there are signers");
-    let turns = Turns::new(&list, &terms.failover);
+    let turns = Turns::new(&list, &terms.broadcast).expect("failover");
     let bad: BTreeSet<usize> = list[..case.bad].iter().copied().collect();
     for node in &bad {
         let node = &mut cluster.nodes[*node];

@@ -15,6 +15,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, Txid};
 
 use test_support::cluster::{Cluster, Consent, EPOCH, Fate, Options};
+use test_support::party::policy;
 
 const EXPIRY: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -40,7 +41,7 @@ fn finished_alone(change: impl FnOnce(&mut Cluster)) -> (Cluster, SessionId) {
     change(&mut cluster);
     let session = cluster.create(0, |terms| {
         terms.expires_at = EPOCH.saturating_add(EXPIRY);
-        terms.failover.broadcast_timeout = TIMEOUT;
+        policy(terms).broadcast_timeout = TIMEOUT;
     });
     cluster.run_for(Duration::from_secs(1));
     assert!(cluster.holds(2, &session) && !cluster.holds(0, &session) && !cluster.holds(1, &session));

@@ -26,5 +26,6 @@ mod messages;
 mod proposal;
 mod recovery;
 mod signer;
+mod signing_alone;
 mod vectors;
 mod verified;

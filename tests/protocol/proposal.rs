@@ -6,13 +6,13 @@ use libmusig::error::ProposalError;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{
-    Derivation, KeyOrder, KeyOrigin, KeySet, Message, Proposal, SighashType, SpentOutput, Taproot, Terms,
-    Tiers, TransactionTerms,
+    Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Proposal, SighashType,
+    SpentOutput, Taproot, Terms, Tiers, TransactionTerms,
 };
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
 
-use test_support::party::{key_of, terms, with_signers};
+use test_support::party::{key_of, policy, terms, with_signers};
 
 fn small(n: u8) -> Terms {
     terms((1..=n).map(key_of).collect())
@@ -53,9 +53,8 @@ fn rich() -> Terms {
         Message { input: 1, ..Message::with([2; 32], 0, Derivation::key_path([])) },
     ];
     terms.election_method = ElectionMethod::SessionSalted;
-    terms.failover.enabled = false;
-    terms.failover.broadcast_timeout = Duration::from_millis(1001);
-    terms.failover.tiers = Tiers::Doubling;
+    policy(&mut terms).broadcast_timeout = Duration::from_millis(1001);
+    policy(&mut terms).tiers = Tiers::Doubling;
     terms.metadata = b"fee bump".to_vec();
     terms.replaces = Some(SessionId([6; 32]));
     terms
@@ -63,7 +62,9 @@ fn rich() -> Terms {
 
 #[test]
 fn what_is_encoded_is_decoded() {
-    for terms in [small(1), small(5), rich()] {
+    let signs_alone = Terms { broadcast: Broadcast::SignOnly, ..small(3) };
+    let coordinator_only = Terms { broadcast: Broadcast::CoordinatorOnly, ..rich() };
+    for terms in [small(1), small(5), rich(), signs_alone, coordinator_only] {
         let proposal = Proposal::new(terms.clone()).expect("valid terms");
         assert_eq!(*proposal.terms(), terms);
         let decoded = Proposal::decode(proposal.as_bytes()).expect("its own bytes");
@@ -75,9 +76,10 @@ fn what_is_encoded_is_decoded() {
 #[test]
 fn tiers_of_one_are_single() {
     let mut terms = small(2);
-    terms.failover.tiers = Tiers::Fixed(1);
+    policy(&mut terms).tiers = Tiers::Fixed(1);
     let proposal = Proposal::new(terms).expect("valid terms");
-    assert_eq!(proposal.failover.tiers, Tiers::Single);
+    let single = FailoverPolicy { tiers: Tiers::Single, ..FailoverPolicy::default() };
+    assert_eq!(proposal.broadcast, Broadcast::Failover(single));
     assert_eq!(Proposal::decode(proposal.as_bytes()), Ok(proposal));
 }
 
@@ -109,9 +111,10 @@ fn each_field_enters_the_session_id() {
         |terms| terms.transaction.as_mut().expect("it has one").spent[0].value += 1,
         |terms| terms.transaction.as_mut().expect("it has one").spent[1].script.push(1),
         |terms| terms.election_method = ElectionMethod::LastSigner,
-        |terms| terms.failover.enabled = true,
-        |terms| terms.failover.broadcast_timeout += Duration::from_millis(1),
-        |terms| terms.failover.tiers = Tiers::Fixed(2),
+        |terms| terms.broadcast = Broadcast::CoordinatorOnly,
+        |terms| terms.broadcast = Broadcast::SignOnly,
+        |terms| policy(terms).broadcast_timeout += Duration::from_millis(1),
+        |terms| policy(terms).tiers = Tiers::Fixed(2),
         |terms| terms.expires_at.0 += 1,
         |terms| terms.metadata.push(0),
         |terms| terms.replaces = None,
@@ -238,12 +241,12 @@ fn invalid_terms_are_refused() {
         ),
         (
             "tier of 0",
-            |terms| terms.failover.tiers = Tiers::Fixed(0),
+            |terms| policy(terms).tiers = Tiers::Fixed(0),
             |error| limit(error, "signers in a tier"),
         ),
         (
             "tier of 129",
-            |terms| terms.failover.tiers = Tiers::Fixed(129),
+            |terms| policy(terms).tiers = Tiers::Fixed(129),
             |error| limit(error, "signers in a tier"),
         ),
         ("unknown proposer", |terms| terms.proposer = 3, |error| index(error, "proposer", 3)),
@@ -296,17 +299,17 @@ fn invalid_terms_are_refused() {
         ),
         (
             "a timeout below a second",
-            |terms| terms.failover.broadcast_timeout = Duration::from_millis(999),
+            |terms| policy(terms).broadcast_timeout = Duration::from_millis(999),
             |error| matches!(error, ProposalError::BroadcastTimeout { .. }),
         ),
         (
             "a timeout over a day",
-            |terms| terms.failover.broadcast_timeout = Duration::from_millis(86_400_001),
+            |terms| policy(terms).broadcast_timeout = Duration::from_millis(86_400_001),
             |error| matches!(error, ProposalError::BroadcastTimeout { .. }),
         ),
         (
             "a timeout with a part of a millisecond",
-            |terms| terms.failover.broadcast_timeout = Duration::from_micros(1_000_001),
+            |terms| policy(terms).broadcast_timeout = Duration::from_micros(1_000_001),
             |error| matches!(error, ProposalError::BroadcastTimeout { .. }),
         ),
     ];
@@ -329,13 +332,13 @@ fn terms_at_the_limits_are_accepted() {
     terms.key_sets.extend(keys.chunks(128).map(KeySet::new));
     let origin = KeyOrigin { fingerprint: [0xff; 4], path: vec![u32::MAX; 16] };
     terms.key_sets[63].participants.iter_mut().for_each(|one| one.origin = Some(origin.clone()));
-    terms.failover.broadcast_timeout = Duration::from_secs(24 * 3600);
-    terms.failover.tiers = Tiers::Fixed(128);
+    policy(&mut terms).broadcast_timeout = Duration::from_secs(24 * 3600);
+    policy(&mut terms).tiers = Tiers::Fixed(128);
     let proposal = Proposal::new(terms).expect("at the limits");
     assert_eq!(Proposal::decode(proposal.as_bytes()), Ok(proposal));
     let mut terms = small(1);
     terms.messages = vec![Message::raw([1; 32]); 256];
-    terms.failover.broadcast_timeout = Duration::from_secs(1);
+    policy(&mut terms).broadcast_timeout = Duration::from_secs(1);
     Proposal::new(terms).expect("at the limits");
 }
 
@@ -365,6 +368,13 @@ fn invalid_bytes_are_refused() {
             |error| unknown(error, "tier width"),
         ),
         ("no failover policy", |message| message.failover = None, encoding),
+        ("a failover policy without failover", |message| message.broadcast = 1, encoding),
+        ("a failover policy of a session that only signs", |message| message.broadcast = 2, encoding),
+        (
+            "broadcast mode",
+            |message| (message.broadcast, message.failover) = (3, None),
+            |error| unknown(error, "broadcast mode"),
+        ),
         ("short entropy", |message| message.entropy.truncate(31), encoding),
         ("long entropy", |message| message.entropy.push(0), encoding),
         ("short digest", |message| message.messages[0].digest.truncate(31), encoding),

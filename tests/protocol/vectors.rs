@@ -111,7 +111,7 @@ fn proposal(keys: &[Vec<u8>], digest: &[u8]) -> Result<Proposal, ProposalError> 
         signers: keys.to_vec(),
         key_sets: vec![pb::KeySet { order: 1, participants: Vec::new() }],
         messages: vec![message],
-        failover: Some(pb::Failover { enabled: true, broadcast_timeout: 1000, tiers: 1 }),
+        failover: Some(pb::Failover { broadcast_timeout: 1000, tiers: 1 }),
         expires_at: 1,
         ..Default::default()
     }))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, Taproot};
 use libmusig::protocol::envelope::{Body, Content};
-use libmusig::protocol::proposal::{Message, Proposal, Terms};
+use libmusig::protocol::proposal::{Broadcast, Message, Proposal, Terms};
 use libmusig::types::{SessionId, SignerKey, tagged_hash};
 use musig2::KeyAggContext;
 use musig2::secp::{G, MaybeScalar, Point, Scalar};
@@ -155,7 +155,7 @@ pub fn attack(run: &mut Run, node: usize, victim: usize, aim: Aim) {
     }
     let expires_at = EPOCH.saturating_add(run.cluster.now() + Duration::from_secs(60));
     let mut terms = Terms { expires_at, ..run.cluster.raw_terms() };
-    terms.failover.enabled = false;
+    terms.broadcast = Broadcast::SignOnly;
     let bytes = proposal(terms, node, victim, aim);
     let id = SessionId(tagged_hash("musig/session", &[&bytes]));
     run.aims.push(Aimed { id, aim, victim });

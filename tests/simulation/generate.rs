@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::{Derivation, Taproot, Tiers};
+use libmusig::protocol::proposal::{Derivation, FailoverPolicy, Taproot, Tiers};
 
 use crate::aims::Aim;
 use crate::run::EXPIRY;
-use crate::scenario::{Attack, Byzantine, Fault, Part, Plan, Scenario, Worthless};
+use crate::scenario::{Attack, Byzantine, Fault, Mode, Part, Plan, Scenario, Worthless};
 use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty, Random};
 
 const DAY: i64 = 86_400_000;
@@ -351,6 +351,16 @@ fn plan(random: &mut Random, n: usize, second: bool, calm: bool, scale: u32) -> 
     // Terms that censor: turns that last for hours, no time to sign.
     let endless = !calm && n <= 5 && random.chance(5);
     let hasty = !calm && random.chance(20);
+    let mode = match random.below(1000) {
+        0..40 if !calm => Mode::CoordinatorOnly,
+        40..100 if !calm => Mode::SignOnly,
+        _ => Mode::Failover,
+    };
+    let timeout = match mode {
+        Mode::Failover if endless => Duration::from_secs(3600 + random.below(7200)),
+        Mode::Failover => timeout,
+        Mode::CoordinatorOnly | Mode::SignOnly => FailoverPolicy::default().broadcast_timeout,
+    };
     Plan {
         proposer: random.below(n as u64) as usize,
         method: ElectionMethod::ALL[random.below(5) as usize],
@@ -360,8 +370,8 @@ fn plan(random: &mut Random, n: usize, second: bool, calm: bool, scale: u32) -> 
             [Tiers::Single, Tiers::Fixed(2 + random.below(3) as u16), Tiers::Doubling]
                 [random.below(3) as usize]
         },
-        enabled: calm || random.chance(950),
-        timeout: if endless { Duration::from_secs(3600 + random.below(7200)) } else { timeout },
+        mode,
+        timeout,
         raw: !calm && random.chance(150),
         messages: 1 + random.below(3) as usize,
         two_key_sets: false,

@@ -11,7 +11,7 @@ use libmusig::protocol::crypto::key_set::{KeyOrder, KeySet, sort_keys};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::Content;
-use libmusig::protocol::proposal::{FailoverPolicy, Proposal};
+use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::{Settings, Time, limits};
 use libmusig::types::{OutPoint, SessionId, Txid};
 
@@ -223,10 +223,10 @@ impl Run {
 
     /// Runs on until every turn is over, and longer.
     pub fn settle(&mut self) {
-        let longest = self.sessions.iter().map(|begun| begun.plan.timeout).max().unwrap_or_default();
-        let turns = self.scenario.signers() as u32 + 3;
+        let signers = self.scenario.signers();
+        let longest = self.sessions.iter().map(|begun| begun.plan.lasts(signers)).max().unwrap_or_default();
         for _ in 0..4 {
-            self.cluster.run_for((longest * turns + Duration::from_secs(40)) / 4);
+            self.cluster.run_for((longest + Duration::from_secs(40)) / 4);
             self.sample();
         }
     }
@@ -513,8 +513,7 @@ impl Run {
             message.derivation = plan.derivations.get(derivation).cloned().unwrap_or_default();
         }
         terms.election_method = plan.method;
-        terms.failover =
-            FailoverPolicy { enabled: plan.enabled, broadcast_timeout: plan.timeout, tiers: plan.tiers };
+        terms.broadcast = plan.broadcast();
         terms.expires_at = EPOCH.saturating_add(plan.expires);
         terms.proposer = plan.proposer;
         let replaces = terms.replaces;

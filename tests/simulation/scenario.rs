@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::{Derivation, Tiers};
+use libmusig::protocol::proposal::{Broadcast, Derivation, FailoverPolicy, Tiers};
 
 use crate::aims::Aim;
 use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty};
@@ -89,13 +89,22 @@ pub struct Part {
     pub byzantine: Option<Byzantine>,
 }
 
+/// Who is to broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Failover,
+    CoordinatorOnly,
+    SignOnly,
+}
+
 /// A session.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub proposer: usize,
     pub method: ElectionMethod,
     pub tiers: Tiers,
-    pub enabled: bool,
+    pub mode: Mode,
+    /// Without failover it is the default, and `tiers` mean nothing.
     pub timeout: Duration,
     pub raw: bool,
     pub messages: usize,
@@ -107,6 +116,27 @@ pub struct Plan {
     pub expires: Duration,
     /// Replaces the session before it.
     pub replaces: bool,
+}
+
+impl Plan {
+    pub fn broadcast(&self) -> Broadcast {
+        match self.mode {
+            Mode::Failover => {
+                Broadcast::Failover(FailoverPolicy { broadcast_timeout: self.timeout, tiers: self.tiers })
+            }
+            Mode::CoordinatorOnly => Broadcast::CoordinatorOnly,
+            Mode::SignOnly => Broadcast::SignOnly,
+        }
+    }
+
+    /// After what time from the certificate on nothing is due any more, for a number of signers.
+    pub fn lasts(&self, signers: usize) -> Duration {
+        match self.mode {
+            Mode::Failover => self.timeout * (signers as u32 + 3),
+            Mode::CoordinatorOnly => self.timeout * 4,
+            Mode::SignOnly => Duration::ZERO,
+        }
+    }
 }
 
 /// Something goes wrong, or right again.

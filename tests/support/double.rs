@@ -394,7 +394,7 @@ impl TransactionCodec for DoubleCodec {
                 return Err(refused("a message is not its signature hash"));
             }
         }
-        if proposal.failover.enabled && !witnesses_are_valid(terms) && !witnesses_are_believed() {
+        if proposal.broadcast.is_failover() && !witnesses_are_valid(terms) && !witnesses_are_believed() {
             return Err(ProposalError::FailoverNeedsFixedTransaction("a witness is invalid".into()));
         }
         let spends = terms.unsigned.chunks_exact(36).take(inputs).map(|bytes| OutPoint {

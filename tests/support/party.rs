@@ -3,13 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::crypto::{NONCE, Round, Scheme, SessionKeys};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
-use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms, Tiers};
+use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, KeySet, Message, Proposal, Terms};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::types::{SignerKey, UnixMillis};
 
@@ -80,14 +79,18 @@ pub fn terms(signers: Vec<SignerKey>) -> Terms {
         messages: vec![Message::raw([9; 32])],
         transaction: None,
         election_method: ElectionMethod::Lexicographic,
-        failover: FailoverPolicy {
-            enabled: true,
-            broadcast_timeout: Duration::from_secs(300),
-            tiers: Tiers::Single,
-        },
+        broadcast: Broadcast::default(),
         expires_at: UnixMillis(1_000_000),
         metadata: Vec::new(),
         replaces: None,
+    }
+}
+
+/// The failover policy of terms that have one.
+pub fn policy(terms: &mut Terms) -> &mut FailoverPolicy {
+    match &mut terms.broadcast {
+        Broadcast::Failover(policy) => policy,
+        other => panic!("{other:?} has no policy"),
     }
 }
 

@@ -230,8 +230,9 @@ def test_terms_are_shown_before_consent() -> None:
             terms = proposed.proposal
             assert terms.session == session.id() and terms.signers == keys(2) and terms.proposer == 0
             assert terms.metadata == b"rent" and terms.messages[0].digest == bytes(32)
-            assert terms.failover.broadcast_timeout == timedelta(seconds=90)
-            assert isinstance(terms.failover.tiers, libmusig.Tiers.DOUBLING)
+            assert isinstance(terms.broadcast, libmusig.Broadcast.FAILOVER)
+            assert terms.broadcast.policy.broadcast_timeout == timedelta(seconds=90)
+            assert isinstance(terms.broadcast.policy.tiers, libmusig.Tiers.DOUBLING)
             left = proposed.expires_at - datetime.now(timezone.utc)
             assert timedelta(hours=1, minutes=59) < left <= timedelta(hours=2)
             assert libmusig.decode_proposal(terms.encoded) == await session.proposal()
@@ -239,6 +240,36 @@ def test_terms_are_shown_before_consent() -> None:
             event, aborted = await wait_event(a, events.SessionAborted)
             assert event.durable and (aborted.by, aborted.reason, aborted.declined) == (1, "too dear", True)
             assert (await session.status()).phase is Phase.DECLINED
+
+    asyncio.run(main())
+
+
+def test_signing_alone_ends_with_the_signatures() -> None:
+    async def main() -> None:
+        seen: list[list[events.Event]] = [[], []]
+        async with make(0) as a, make(1) as b:
+            await connect(a, b)
+            session = await sign([a, b], messages=[bytes([7] * 32)], sign_only=True)
+            for node, own in zip((a, b), seen):
+                handle = node.session(session)
+                status = await handle.status()
+                assert (status.phase, status.failover) == (Phase.FINAL, None)
+                assert isinstance((await handle.proposal()).broadcast, libmusig.Broadcast.SIGN_ONLY)
+                for call in (handle.broadcast_now, handle.notify_broadcast_complete):
+                    with pytest.raises(errors.WrongState, match="only signs"):
+                        await call()
+                # A session after it, of which the events come after all of the first one's.
+                await node.create_session([node.signer_key], messages=[bytes(32)], coordinator_only=True)
+                async for event in node.events():
+                    own.append(event.event)
+                    event.ack()
+                    if isinstance(event.event, events.ShouldBroadcast):
+                        assert event.session != session
+                        break
+            with pytest.raises(errors.InvalidArgument):
+                await a.create_session(keys(2), messages=[bytes(32)], sign_only=True, coordinator_only=True)
+            with pytest.raises(errors.InvalidArgument):
+                await a.create_session(keys(2), messages=[bytes(32)], sign_only=True, broadcast_timeout=3)
 
     asyncio.run(main())
 

@@ -91,7 +91,7 @@ for (_, node) in nodes {
 
 let request = SessionRequest(
     signers: nodes.map { $0.1.signerKey() }, content: try payment(nodes.map { $0.1.signerKey() }),
-    electionMethod: .firstSigner, failover: FailoverPolicy(broadcastTimeout: 2))
+    electionMethod: .firstSigner, broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 2)))
 _ = try await coordinator.createSession(request: request)
 try await withThrowingTaskGroup(of: Void.self) { group in
     for (name, node) in nodes { group.addTask { try await run(name, node) } }

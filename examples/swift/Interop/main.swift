@@ -52,7 +52,7 @@ reading: while let line = readLine() {
             request: SessionRequest(
                 signers: words[3...].map(String.init), content: .messages(messages: [Message(digest: bytes(words[2]))]),
                 electionMethod: .firstSigner,
-                failover: FailoverPolicy(broadcastTimeout: Double(words[1])! / 1000)))
+                broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: Double(words[1])! / 1000))))
     case "broadcast":
         let txid = String(repeating: "07", count: 32)
         try await node.session(id: String(words[1])).notifyBroadcastComplete(txid: txid)

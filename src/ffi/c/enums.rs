@@ -582,6 +582,21 @@ pub enum musig_sighash {
 
 enumeration!(musig_sighash is SighashType { DEFAULT: SighashType::Default, ALL: SighashType::All });
 
+/// The mode of the broadcast: who is to broadcast once the signatures are complete.
+/// cbindgen:rename-all=prefix:MUSIG_BROADCAST_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_broadcast {
+    /// The elected coordinator; if it does not, the next ones take over. The default.
+    FAILOVER = 0,
+    /// The elected coordinator alone.
+    COORDINATOR_ONLY = 1,
+    /// Nobody: the session only signs.
+    SIGN_ONLY = 2,
+}
+
+enumeration!(musig_broadcast { FAILOVER, COORDINATOR_ONLY, SIGN_ONLY });
+
 /// The grouping of signers into turns.
 /// cbindgen:rename-all=prefix:MUSIG_TIERS_
 #[repr(i32)]
@@ -654,7 +669,7 @@ pub enum musig_phase {
     SIGNING = 3,
     /// The signatures are complete; the broadcast is being watched.
     WATCHING = 4,
-    /// The watch ended.
+    /// Nothing is left to watch: the watch ended, or the session only signs and the signatures are complete.
     FINAL = 5,
     /// A signer provably violated the protocol.
     FAILED = 6,

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::boundary::{choice, fixed, flag, join_options, session_id, signer_keys, total};
+use super::boundary::{choice, fixed, join_options, session_id, signer_keys, total};
 use super::enums::{musig_election_method, musig_key_order, musig_sighash, musig_tiers};
 use super::error::musig_error;
 use super::failure::{Failure, Outcome};
@@ -12,7 +12,7 @@ use super::key_set::{derivation, musig_derivation, musig_key_set};
 use super::status::{musig_status, musig_status_code};
 use crate::node::{Content, SessionRequest};
 use crate::protocol::limits;
-use crate::protocol::proposal::{FailoverPolicy, Message, SpentOutput, Tiers};
+use crate::protocol::proposal::{Broadcast, FailoverPolicy, Message, SpentOutput, Tiers};
 
 /// A proposal: the terms of a session to be created. Terms that are not set have defaults.
 pub struct musig_proposal(Mutex<SessionRequest>);
@@ -191,13 +191,12 @@ pub unsafe extern "C" fn musig_proposal_set_election_method(
     })
 }
 
-/// Sets the failover policy: when the next coordinators are to broadcast.
+/// Sets that the elected coordinator broadcasts, and when the next ones take over.
 ///
-/// By default each turn has one coordinator and lasts five minutes.
+/// This is the default: each turn has one coordinator and lasts five minutes.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value is out of range.
 /// In:      proposal: the proposal.
-///          enabled: 1, or 0 if only the elected coordinator is to broadcast.
 ///          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000.
 ///          tiers: a musig_tiers.
 ///          width: signers per turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
@@ -205,14 +204,13 @@ pub unsafe extern "C" fn musig_proposal_set_election_method(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_proposal_set_failover(
     proposal: *const musig_proposal,
-    enabled: i32,
     broadcast_timeout: u64,
     tiers: i32,
     width: u32,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (proposal, enabled) = (get!(proposal), flag(enabled, "enabled")?);
+        let proposal = get!(proposal);
         let timeout = Duration::from_millis(broadcast_timeout);
         if !limits::BROADCAST_TIMEOUT.contains(&timeout) {
             let message = format!("broadcast_timeout is {broadcast_timeout} ms; choose 1 s to 24 h");
@@ -226,7 +224,45 @@ pub unsafe extern "C" fn musig_proposal_set_failover(
             (FIXED, 1..=128) => Tiers::Fixed(width as u16),
             _ => return Err(Failure::invalid(format!("width is {width}, which does not fit these tiers"))),
         };
-        proposal.lock().failover = FailoverPolicy { enabled, broadcast_timeout: timeout, tiers };
+        let policy = FailoverPolicy { broadcast_timeout: timeout, tiers };
+        proposal.lock().broadcast = Broadcast::Failover(policy);
+        Ok(())
+    })
+}
+
+/// Sets that the elected coordinator alone is to broadcast: nobody takes over.
+///
+/// After five minutes each node raises the alarm, MUSIG_EVENT_FAILOVER_EXHAUSTED; each may still broadcast with
+/// musig_session_broadcast_now.
+///
+/// Returns: MUSIG_STATUS_OK.
+/// In:      proposal: the proposal.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_proposal_set_coordinator_only(
+    proposal: *const musig_proposal,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        get!(proposal).lock().broadcast = Broadcast::CoordinatorOnly;
+        Ok(())
+    })
+}
+
+/// Sets that the session only signs: nobody is asked to broadcast.
+///
+/// MUSIG_EVENT_SESSION_COMPLETE is the end. There is no turn and no alarm.
+///
+/// Returns: MUSIG_STATUS_OK.
+/// In:      proposal: the proposal.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_proposal_set_sign_only(
+    proposal: *const musig_proposal,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        get!(proposal).lock().broadcast = Broadcast::SignOnly;
         Ok(())
     })
 }

@@ -26,7 +26,8 @@ pub struct musig_session_status {
     pub partial_sent: i32,
     /// Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
     pub expires_at: u64,
-    /// 1 once the signatures are complete; the members up to `watch`, and `current`, are set only then.
+    /// 1 once the signatures are complete, unless the session only signs; the members up to `watch`, and `current`, are set
+    /// only then.
     pub has_failover: i32,
     /// The elected coordinator.
     pub coordinator: u32,

@@ -1,7 +1,9 @@
 //! The terms of a session.
 
 use super::boundary::{choice, total};
-use super::enums::{Enumeration, musig_election_method, musig_sighash, musig_terms_field, musig_tiers};
+use super::enums::{
+    Enumeration, musig_broadcast, musig_election_method, musig_sighash, musig_terms_field, musig_tiers,
+};
 use super::error::musig_error;
 use super::failure::Failure;
 use super::handle::{add_reference, release};
@@ -9,7 +11,7 @@ use super::key_set::{musig_derivation, musig_key_set};
 use super::proposal::musig_spent_output;
 use super::status::{musig_status, musig_status_code};
 use crate::protocol::limits;
-use crate::protocol::proposal::{Proposal, Tiers};
+use crate::protocol::proposal::{Broadcast, Proposal, Tiers};
 
 /// The terms of a session, to which the application consents. Immutable.
 pub struct musig_terms {
@@ -43,13 +45,13 @@ pub struct musig_terms_info {
     pub key_sets_count: u32,
     /// A musig_election_method.
     pub election_method: i32,
-    /// 1, or 0 if only the elected coordinator is to broadcast.
-    pub failover_enabled: i32,
-    /// A musig_tiers.
+    /// A musig_broadcast.
+    pub broadcast: i32,
+    /// A musig_tiers; MUSIG_TIERS_SINGLE without failover.
     pub tiers: i32,
     /// Signers per turn with MUSIG_TIERS_FIXED, else 0.
     pub tier_width: u32,
-    /// Milliseconds after which the next turn opens.
+    /// Milliseconds after which the next turn opens; 0 without failover.
     pub broadcast_timeout: u64,
     /// Expiry of the proposal, in milliseconds since 1970-01-01 00:00 UTC.
     pub expires_at: u64,
@@ -121,10 +123,15 @@ pub unsafe extern "C" fn musig_terms_get_info(
 ) -> musig_status {
     fallible!(error, {
         let (terms, out) = (&get!(terms).proposal, out!(sized out));
-        let (tiers, tier_width) = match terms.failover.tiers {
-            Tiers::Single => (musig_tiers::SINGLE, 0),
-            Tiers::Fixed(width) => (musig_tiers::FIXED, width.into()),
-            Tiers::Doubling => (musig_tiers::DOUBLING, 0),
+        let (broadcast, policy) = match terms.broadcast {
+            Broadcast::Failover(policy) => (musig_broadcast::FAILOVER, Some(policy)),
+            Broadcast::CoordinatorOnly => (musig_broadcast::COORDINATOR_ONLY, None),
+            Broadcast::SignOnly => (musig_broadcast::SIGN_ONLY, None),
+        };
+        let (tiers, tier_width) = match policy.map(|policy| policy.tiers) {
+            Some(Tiers::Single) | None => (musig_tiers::SINGLE, 0),
+            Some(Tiers::Fixed(width)) => (musig_tiers::FIXED, width.into()),
+            Some(Tiers::Doubling) => (musig_tiers::DOUBLING, 0),
         };
         out.set(musig_terms_info {
             struct_size: size_of::<musig_terms_info>() as u32,
@@ -134,10 +141,10 @@ pub unsafe extern "C" fn musig_terms_get_info(
             spent_count: terms.transaction.as_ref().map_or(0, |transaction| transaction.spent.len() as u32),
             key_sets_count: terms.key_sets.len() as u32,
             election_method: musig_election_method::from(terms.election_method).number(),
-            failover_enabled: terms.failover.enabled.into(),
+            broadcast: broadcast.number(),
             tiers: tiers.number(),
             tier_width,
-            broadcast_timeout: terms.failover.broadcast_timeout.as_millis() as u64,
+            broadcast_timeout: policy.map_or(0, |policy| policy.broadcast_timeout.as_millis() as u64),
             expires_at: terms.expires_at.0,
             has_replaces: terms.replaces.is_some().into(),
             replaces: terms.replaces.map_or([0; 32], |id| id.0),

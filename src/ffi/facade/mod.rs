@@ -57,5 +57,5 @@ pub use self::summary::{
     TransactionLock, TransactionSummary,
 };
 pub use self::values::{
-    FailoverPolicy, KeyOrder, SighashType, SignedTransaction, SignerIndex, SpentOutput, Tiers,
+    Broadcast, FailoverPolicy, KeyOrder, SighashType, SignedTransaction, SignerIndex, SpentOutput, Tiers,
 };

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::election::ElectionMethod;
 use super::error::MusigError;
 use super::keys::{Derivation, KeySet};
-use super::values::{FailoverPolicy, SighashType, SignerIndex, SpentOutput, moment, number};
+use super::values::{Broadcast, SighashType, SignerIndex, SpentOutput, moment, number};
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::envelope::Proof;
 use crate::protocol::proposal as core;
@@ -32,8 +32,8 @@ pub struct Proposal {
     pub spent_outputs: Vec<SpentOutput>,
     /// The election method.
     pub election_method: ElectionMethod,
-    /// The failover policy.
-    pub failover: FailoverPolicy,
+    /// Who is to broadcast.
+    pub broadcast: Broadcast,
     /// The expiry of the proposal.
     pub expires_at: SystemTime,
     /// The proposer's message to the other signers.
@@ -86,7 +86,7 @@ impl From<&core::Proposal> for Proposal {
             unsigned_transaction: unsigned,
             spent_outputs: spent,
             election_method: terms.election_method,
-            failover: terms.failover.into(),
+            broadcast: terms.broadcast.into(),
             expires_at: moment(terms.expires_at),
             metadata: terms.metadata,
             replaces: terms.replaces,

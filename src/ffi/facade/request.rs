@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::election::ElectionMethod;
 use super::error::MusigError;
 use super::keys::{Derivation, KeySet};
-use super::values::{FailoverPolicy, KeyOrder, SighashType, SpentOutput, array};
+use super::values::{Broadcast, KeyOrder, SighashType, SpentOutput, array};
 use crate::node;
 pub use crate::protocol::consent::JoinOptions;
 use crate::protocol::proposal as core;
@@ -37,8 +37,8 @@ pub struct KeyDerivation {
 /// Content of a session: what is signed.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum SessionContent {
-    /// Messages, signed with the aggregate of the identity keys, or as they name it. The node yields signatures and turns; the application
-    /// builds and broadcasts the transaction.
+    /// Messages, signed with the aggregate of the identity keys, or as they name it. The node yields signatures and, unless the session only
+    /// signs, turns; the application builds and broadcasts the transaction.
     Messages {
         /// 1 to 256 messages.
         messages: Vec<Message>,
@@ -75,9 +75,9 @@ pub struct SessionRequest {
     /// The election method. Lexicographic by default.
     #[uniffi(default = None)]
     pub election_method: Option<ElectionMethod>,
-    /// The failover policy. By default turns of 5 minutes, one signer each.
+    /// Who is to broadcast. By default failover with turns of 5 minutes, one signer each.
     #[uniffi(default = None)]
-    pub failover: Option<FailoverPolicy>,
+    pub broadcast: Option<Broadcast>,
     /// Time until the proposal expires: 24 hours by default, at most 30 days.
     #[uniffi(default = None)]
     pub expires_in: Option<Duration>,
@@ -140,9 +140,12 @@ impl TryFrom<SessionRequest> for node::SessionRequest {
         if let Some(method) = request.election_method {
             made = made.election_method(method);
         }
-        if let Some(policy) = request.failover {
-            made = made.failover(policy.into());
-        }
+        made = match request.broadcast {
+            Some(Broadcast::Failover { policy }) => made.failover(policy.into()),
+            Some(Broadcast::CoordinatorOnly) => made.coordinator_only(),
+            Some(Broadcast::SignOnly) => made.sign_only(),
+            None => made,
+        };
         if let Some(time) = request.expires_in {
             made = made.expires_in(time);
         }

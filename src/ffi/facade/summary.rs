@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::election::ElectionMethod;
 use super::keys::{Derivation, Network};
-use super::values::{FailoverPolicy, SighashType, SignerIndex, moment, number};
+use super::values::{Broadcast, SighashType, SignerIndex, moment, number};
 use crate::chain::summary as core;
 use crate::types::{OutPoint, SessionId, SignerKey, Txid};
 
@@ -41,8 +41,8 @@ pub struct Summary {
     pub transaction: Option<TransactionSummary>,
     /// The election method.
     pub election_method: ElectionMethod,
-    /// The failover policy.
-    pub failover: FailoverPolicy,
+    /// Who is to broadcast.
+    pub broadcast: Broadcast,
     /// The session whose transaction this one replaces.
     pub replaces: Option<SessionId>,
     /// What to look at twice.
@@ -240,7 +240,7 @@ impl From<core::Summary> for Summary {
             messages: summary.messages.into_iter().map(Into::into).collect(),
             transaction: summary.transaction.map(Into::into),
             election_method: summary.election_method,
-            failover: summary.failover.into(),
+            broadcast: summary.broadcast.into(),
             replaces: summary.replaces,
             warnings: summary.warnings.into_iter().map(Into::into).collect(),
             metadata: summary.metadata,

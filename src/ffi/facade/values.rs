@@ -129,12 +129,34 @@ pub enum Tiers {
     Doubling,
 }
 
+/// Mode of the broadcast: who is to broadcast once the signatures are complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum Broadcast {
+    /// The elected coordinator; if it does not, the next signers take over. The default.
+    Failover {
+        /// When they do.
+        policy: FailoverPolicy,
+    },
+    /// The elected coordinator alone. After five minutes each node raises the alarm, and each may broadcast when its
+    /// application says so.
+    CoordinatorOnly,
+    /// Nobody: the signatures are all that the session is for, and SessionComplete is the end.
+    SignOnly,
+}
+
+impl From<core::Broadcast> for Broadcast {
+    fn from(mode: core::Broadcast) -> Self {
+        match mode {
+            core::Broadcast::Failover(policy) => Self::Failover { policy: policy.into() },
+            core::Broadcast::CoordinatorOnly => Self::CoordinatorOnly,
+            core::Broadcast::SignOnly => Self::SignOnly,
+        }
+    }
+}
+
 /// Failover policy: when the next signers are to broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct FailoverPolicy {
-    /// Whether others take over. If false, only the elected coordinator is asked to broadcast.
-    #[uniffi(default = true)]
-    pub enabled: bool,
     /// Time from one turn's opening to the next: 1 s to 24 h. 5 minutes if it is not given.
     #[uniffi(default = None)]
     pub broadcast_timeout: Option<Duration>,
@@ -147,7 +169,6 @@ impl From<FailoverPolicy> for core::FailoverPolicy {
     fn from(policy: FailoverPolicy) -> Self {
         let default = Self::default();
         Self {
-            enabled: policy.enabled,
             broadcast_timeout: policy.broadcast_timeout.unwrap_or(default.broadcast_timeout),
             tiers: policy.tiers.unwrap_or(default.tiers),
         }
@@ -156,11 +177,7 @@ impl From<FailoverPolicy> for core::FailoverPolicy {
 
 impl From<core::FailoverPolicy> for FailoverPolicy {
     fn from(policy: core::FailoverPolicy) -> Self {
-        Self {
-            enabled: policy.enabled,
-            broadcast_timeout: Some(policy.broadcast_timeout),
-            tiers: Some(policy.tiers),
-        }
+        Self { broadcast_timeout: Some(policy.broadcast_timeout), tiers: Some(policy.tiers) }
     }
 }
 

@@ -113,7 +113,7 @@ impl Engine {
 
     /// Refuses inputs of others that this node cannot verify, where the signatures alone are to complete the transaction.
     fn check_inputs(&self, proposal: &Proposal, options: JoinOptions) -> Result<(), ConsentError> {
-        if !proposal.failover.enabled
+        if !proposal.broadcast.is_failover()
             || options.allow_unverified_inputs
             || mutation::on(Mutation::UnverifiedInputsJoined)
         {
@@ -134,8 +134,8 @@ impl Engine {
         session: &Session,
         options: JoinOptions,
     ) -> Result<Option<Vec<(u32, OutPoint)>>, Error> {
-        if !self.host.settings.observer || !session.proposal().failover.enabled || options.allow_missing_coins
-        {
+        let failover = session.proposal().broadcast.is_failover();
+        if !self.host.settings.observer || !failover || options.allow_missing_coins {
             return Ok(None);
         }
         let Some(spends) = session.spends() else { return Ok(None) };

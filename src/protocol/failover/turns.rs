@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::mutation::{self, Mutation};
-use crate::protocol::proposal::{FailoverPolicy, Tiers};
+use crate::protocol::proposal::{Broadcast, FailoverPolicy, Tiers};
 
 /// Which signers broadcast in which turn. Derived from the proposal, so equal at all signers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +15,20 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Groups the priority list into tiers. With failover off there is one turn, of the coordinator alone.
-    pub fn new(priority_list: &[usize], policy: &FailoverPolicy) -> Self {
-        let order = if policy.enabled { priority_list } else { &priority_list[..1] };
+    /// The turns of a mode: the priority list in tiers, or one turn, of the coordinator alone. `None`: there is no turn.
+    pub fn new(priority_list: &[usize], mode: &Broadcast) -> Option<Self> {
+        let default = FailoverPolicy::default();
+        match mode {
+            Broadcast::Failover(policy) => Some(Self::tiers(priority_list, *policy)),
+            Broadcast::CoordinatorOnly => Some(Self::tiers(&priority_list[..1], default)),
+            Broadcast::SignOnly if mutation::on(Mutation::SignOnlyTakesTurn) => {
+                Some(Self::tiers(priority_list, default))
+            }
+            Broadcast::SignOnly => None,
+        }
+    }
+
+    fn tiers(order: &[usize], policy: FailoverPolicy) -> Self {
         let mut ends: Vec<usize> = Vec::new();
         while let before = ends.last().copied().unwrap_or(0)
             && before < order.len()
@@ -47,7 +58,7 @@ impl Turns {
         turn.checked_sub(1).and_then(|earlier| self.ends.get(earlier)).copied().unwrap_or(0)
     }
 
-    /// The turn of a signer. `None`: failover is off and it is not the coordinator.
+    /// The turn of a signer. `None`: it has none, for another one is the coordinator and the only one.
     pub fn of_signer(&self, signer: usize) -> Option<usize> {
         let rank = self.order.iter().position(|other| *other == signer)?;
         self.ends.iter().position(|end| rank < *end)

@@ -79,8 +79,9 @@ impl Agreement {
         self.transaction.as_ref().map(|transaction| transaction.txid)
     }
 
-    pub fn turns(&self) -> Turns {
-        Turns::new(&self.election.priority_list, &self.proposal.failover)
+    /// Who is to broadcast when. `None`: nobody is, the session only signs.
+    pub fn turns(&self) -> Option<Turns> {
+        Turns::new(&self.election.priority_list, &self.proposal.broadcast)
     }
 }
 

@@ -1,4 +1,4 @@
-//! From the certificate on: the signatures, the transaction, and the watch.
+//! From the certificate on: the signatures, the transaction, and the watch, if the session does more than sign.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub struct Broadcast {
     certificate: Certificate,
     /// The finished transaction, if the proposal is of one.
     transaction: Option<SignedTransaction>,
-    watch: Watch,
+    /// `None`: the session only signs.
+    watch: Option<Watch>,
     /// What the transaction waits for, if it has a lock.
     locks: Option<Box<Locks>>,
     /// Since when this node holds the certificate, in this process. Nobody is silent before.
@@ -44,16 +45,16 @@ pub struct PackedBroadcast {
 }
 
 impl Broadcast {
-    /// Begins with a verified certificate: its watch starts now.
+    /// Begins with a verified certificate: its watch, if the session has one, starts now.
     pub fn new(
         certificate: Certificate,
         agreement: &Agreement,
         codec: &dyn TransactionCodec,
         now: Time,
     ) -> Self {
-        let watch = Watch::new(agreement.turns(), agreement.own, now);
         let locked = agreement.transaction.is_some() && !codec.locks(&agreement.proposal).is_none();
-        let watch = if locked { watch.with_lock() } else { watch };
+        let watch = agreement.turns().map(|turns| Watch::new(turns, agreement.own, now));
+        let watch = watch.map(|watch| if locked { watch.with_lock() } else { watch });
         Self::with(certificate, watch, now.monotonic, None, agreement, codec)
     }
 
@@ -65,17 +66,16 @@ impl Broadcast {
         codec: &dyn TransactionCodec,
         now: Time,
     ) -> Self {
-        let (turns, own) = (agreement.turns(), agreement.own);
-        let watch = match record {
-            Some(record) => Watch::restore(turns, own, record, now),
-            None => Watch::new(turns, own, now),
-        };
+        let watch = agreement.turns().map(|turns| match record {
+            Some(record) => Watch::restore(turns, agreement.own, record, now),
+            None => Watch::new(turns, agreement.own, now),
+        });
         Self::with(certificate, watch, now.monotonic, None, agreement, codec)
     }
 
     fn with(
         certificate: Certificate,
-        watch: Watch,
+        watch: Option<Watch>,
         holder_since: Duration,
         named_txid: Option<Txid>,
         agreement: &Agreement,
@@ -83,7 +83,7 @@ impl Broadcast {
     ) -> Self {
         let finished = || codec.finalize(&agreement.proposal, &certificate.signatures).ok();
         let transaction = agreement.transaction.as_ref().and_then(|_| finished());
-        let locks = transaction.as_ref().map(|_| codec.locks(&agreement.proposal));
+        let locks = watch.as_ref().and(transaction.as_ref()).map(|_| codec.locks(&agreement.proposal));
         let locks = locks.filter(|locks| !locks.is_none()).map(Box::new);
         Self { certificate, transaction, watch, locks, holder_since, named_txid }
     }
@@ -96,23 +96,24 @@ impl Broadcast {
         self.transaction.as_ref()
     }
 
-    pub fn watch(&self) -> &Watch {
-        &self.watch
+    /// `None`: the session only signs.
+    pub fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     /// For what only lets the watch's clock go on, or tells it what does not depend on its surroundings.
-    pub fn watch_mut(&mut self) -> &mut Watch {
-        &mut self.watch
+    pub fn watch_mut(&mut self) -> Option<&mut Watch> {
+        self.watch.as_mut()
     }
 
     /// Watches from the beginning.
     pub fn start_over(&mut self, agreement: &Agreement, now: Time) {
-        self.watch = Watch::new(agreement.turns(), agreement.own, now);
+        self.watch = agreement.turns().map(|turns| Watch::new(turns, agreement.own, now));
     }
 
     /// What the watch's record on the disk is to hold.
-    pub fn store(&mut self, now: Time) -> pb::WatchRecord {
-        self.watch.record(now)
+    pub fn store(&mut self, now: Time) -> Option<pb::WatchRecord> {
+        self.watch.as_mut().map(|watch| watch.record(now))
     }
 
     /// The application named the transaction that it broadcast.
@@ -204,7 +205,7 @@ impl Broadcast {
         let now = context.now;
         let timeout =
             self.with_surroundings(agreement, set, context, |watch, around| watch.next_timeout(now, around))?;
-        let waits = self.watch.evidence().pauses();
+        let waits = self.watch.as_ref().is_none_or(|watch| watch.evidence().pauses());
         let silences = (0..agreement.signers())
             .filter(|_| !waits && context.settings.dead_after.is_some())
             .filter_map(|signer| silent_at(self.holder_since, signer, agreement, context))
@@ -213,7 +214,8 @@ impl Broadcast {
         Some(silences.map_or(timeout, |at| at.min(timeout)))
     }
 
-    fn with_surroundings<R>(
+    /// Without a watch nothing follows from anything.
+    fn with_surroundings<R: Default>(
         &mut self,
         agreement: &Agreement,
         set: &EnvelopeSet,
@@ -232,7 +234,7 @@ impl Broadcast {
             final_depth: settings.final_depth.max(1),
             excused: &|signer: usize| nacks.contains(&signer) || silent(signer),
         };
-        act(&mut self.watch, &surroundings)
+        self.watch.as_mut().map(|watch| act(watch, &surroundings)).unwrap_or_default()
     }
 
     // ---- At rest ----
@@ -240,14 +242,15 @@ impl Broadcast {
     pub fn pack(self) -> PackedBroadcast {
         PackedBroadcast {
             signatures: self.certificate.signatures.into_iter().flat_map(|signature| signature.0).collect(),
-            watch: Some(self.watch.pack()),
+            watch: self.watch.as_ref().map(Watch::pack),
             holder_since: nanoseconds(self.holder_since),
             named_txid: self.named_txid.map(|txid| txid.0.to_vec()),
         }
     }
 
     pub fn unpack(packed: PackedBroadcast, agreement: &Agreement, codec: &dyn TransactionCodec) -> Self {
-        let watch = Watch::unpack(agreement.turns(), agreement.own, packed.watch.unwrap_or_default());
+        let unpack = |turns| Watch::unpack(turns, agreement.own, packed.watch.unwrap_or_default());
+        let watch = agreement.turns().map(unpack);
         let certificate = unpack_certificate(&packed.signatures, agreement.id());
         let named_txid = packed.named_txid.and_then(|txid| txid.try_into().ok()).map(Txid);
         Self::with(
@@ -300,7 +303,7 @@ mod tests {
         broadcast.name_txid(None);
         let record = broadcast.store(now);
         let mut restored =
-            Broadcast::restore(certificate.clone(), Some(&record), &agreement, &NoTransactions, now);
+            Broadcast::restore(certificate.clone(), record.as_ref(), &agreement, &NoTransactions, now);
         assert_eq!(restored.store(now), record);
         assert_eq!(restored.certificate(), &certificate);
         assert_eq!(restored.txid(&agreement), None, "what the application said is said again");

@@ -40,13 +40,13 @@ pub fn durable_event(
         DurableKind::ShouldBroadcast => {
             let signatures = broadcast.as_ref()?.certificate().signatures.clone();
             let signer = agreement.own;
-            let watch = broadcast?.watch_mut();
+            let watch = broadcast?.watch_mut()?;
             let turn = watch.turns().of_signer(signer).unwrap_or(watch.turn());
             let next_turn_at = watch.until_next_turn(now).map(|wait| now.wall.saturating_add(wait));
             Event::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored: true }
         }
         DurableKind::Exhausted => {
-            let watch = broadcast?.watch();
+            let watch = broadcast?.watch()?;
             Event::FailoverExhausted {
                 turns: watch.turns().count(),
                 submissions: watch.submissions(),
@@ -64,18 +64,18 @@ pub fn durable_event(
         }
         DurableKind::Confirmed => Event::BroadcastConfirmed {
             txid: broadcast.as_ref()?.txid(agreement),
-            depth: match broadcast?.watch().evidence() {
+            depth: match broadcast?.watch()?.evidence() {
                 Evidence::Confirmed { height, confirmations } => Some(Depth { height, confirmations }),
                 _ => None,
             },
         },
-        DurableKind::Conflict => match broadcast?.watch().evidence() {
+        DurableKind::Conflict => match broadcast?.watch()?.evidence() {
             Evidence::Conflict { txid, .. } => Event::BroadcastConflict { txid },
             _ => return None,
         },
         DurableKind::Lost => Event::BroadcastLost { txid: agreement.txid().unwrap_or(Txid([0; 32])) },
         DurableKind::Rejected => {
-            let reason = broadcast.and_then(|it| it.watch().rejection())?.to_owned();
+            let reason = broadcast?.watch()?.rejection()?.to_owned();
             Event::BroadcastRejected { reason }
         }
         DurableKind::Failed => {

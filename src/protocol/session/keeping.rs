@@ -21,7 +21,7 @@ const SPREAD: Duration = Duration::from_secs(60);
 /// when it takes that back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keeping {
-    /// The chain settled the coins at the final depth.
+    /// The chain settled the coins at the final depth, or all signers have what the session is for.
     settled: bool,
     /// The running time that was counted.
     overdue: Duration,
@@ -63,7 +63,12 @@ impl Keeping {
         }
     }
 
-    /// Whether the chain settled the coins.
+    /// Nothing more is to be waited for. Answers whether that is news, to be stored.
+    pub fn settle(&mut self) -> bool {
+        !std::mem::replace(&mut self.settled, true)
+    }
+
+    /// Whether nothing more is to be waited for.
     pub fn settled(&self) -> bool {
         self.settled
     }
@@ -113,9 +118,7 @@ impl Keeping {
             ) => confirmations >= final_depth,
             _ => false,
         };
-        let news = deep && !self.settled;
-        self.settled |= deep;
-        news
+        deep && self.settle()
     }
 
     /// When it is to be looked at next. `observes`: the observer can be asked.

@@ -43,7 +43,7 @@ use crate::protocol::election::Election;
 use crate::protocol::envelope::{Body, Content, Envelope, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::{Action, Evidence, Replacement};
+use crate::protocol::failover::{Action, Evidence, Replacement, Watch};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
@@ -119,7 +119,9 @@ impl Session {
             let certificate = Certificate::from_wire(&wire::decode(bytes, "the stored certificate")?)?;
             let (agreement, watch) = (&session.agreement, record.watch.as_ref());
             let mut broadcast = Broadcast::restore(certificate, watch, agreement, context.codec, context.now);
-            broadcast.watch_mut().set_idle(session.stored.given_up, context.now);
+            if let Some(watch) = broadcast.watch_mut() {
+                watch.set_idle(session.stored.given_up, context.now);
+            }
             session.broadcast = Some(broadcast);
         }
         session.redeliver();
@@ -184,7 +186,8 @@ impl Session {
             outbox: _,
             rested_at: _,
         } = self;
-        let (sync, quotas) = sync.pack(summary.certified, now);
+        let holders_matter = broadcast.as_ref().is_none_or(|broadcast| broadcast.watch().is_none());
+        let (sync, quotas) = sync.pack(holders_matter, now);
         let parts = Parts::new(
             &set,
             &agreement.proposal,
@@ -233,7 +236,7 @@ impl Session {
     pub fn transaction_pending(&self) -> Option<bool> {
         self.agreement.transaction.as_ref()?;
         match &self.broadcast {
-            Some(broadcast) => (!broadcast.watch().ended()).then_some(!self.stored.closed),
+            Some(_) => (!self.watch_ended()).then_some(!self.stored.closed),
             None if self.stored.over() => self.stored.partial_sent.then_some(false),
             None => self.joined().then_some(true),
         }
@@ -281,7 +284,13 @@ impl Session {
 
     /// Whether this node ended it, and a certificate may still come, or still be needed.
     pub fn is_kept(&self) -> bool {
-        self.stored.over() && self.stored.partial_sent && !self.watch_ended() && !self.keeping.over()
+        let ended = self.stored.over() && self.stored.partial_sent && !self.watch_ended();
+        (ended || self.only_signed()) && !self.keeping.over()
+    }
+
+    /// Whether it is a session that only signs, and has its signatures: all that is left is that the others get them.
+    fn only_signed(&self) -> bool {
+        self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().is_none())
     }
 
     /// Whether this node's application consented: the signed consent is in the set.
@@ -302,23 +311,30 @@ impl Session {
 
     fn is_done(&self) -> bool {
         let kept = self.is_kept() && !mutation::on(Mutation::ExpiryForgets);
-        let over = (self.stored.over() || self.watch_ended()) && !kept;
+        let over = (self.stored.over() || self.watch_ended() || self.only_signed()) && !kept;
         over && self.stored.pending().is_empty() && !self.requests.any_waiting()
+    }
+
+    fn watch(&self) -> Option<&Watch> {
+        self.broadcast.as_ref()?.watch()
+    }
+
+    fn watch_mut(&mut self) -> Option<&mut Watch> {
+        self.broadcast.as_mut()?.watch_mut()
     }
 
     /// Whether its watch ended.
     pub fn watch_ended(&self) -> bool {
-        self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().ended())
+        self.watch().is_some_and(Watch::ended)
     }
 
     /// With what its watch ended, if it did.
     pub fn final_evidence(&self) -> Option<Evidence> {
-        let watch = self.broadcast.as_ref()?.watch();
-        watch.ended().then(|| watch.evidence())
+        self.watch().filter(|watch| watch.ended()).map(Watch::evidence)
     }
 
     pub fn own_turn_open(&self) -> bool {
-        self.broadcast.as_ref().is_some_and(|broadcast| broadcast.watch().own_turn_open())
+        self.watch().is_some_and(Watch::own_turn_open)
     }
 
     pub fn phase(&self) -> Phase {
@@ -457,9 +473,10 @@ impl Session {
         if let Some(from) = from
             && self.certificate() == Some(&certificate)
         {
-            self.sync.note_holder(from);
+            self.note_holder(from);
         }
         if self.broadcast.is_some() || !self.joined() {
+            self.confirm_to(from, context);
             return Ok(());
         }
         let unverified = mutation::on(Mutation::CertificateUnverified);
@@ -468,7 +485,32 @@ impl Session {
         }
         from.into_iter().for_each(|from| self.sync.note_holder(from));
         self.become_holder(certificate, context);
+        self.confirm_to(from, context);
         Ok(())
+    }
+
+    /// Answers a certificate of a session that only signs: whoever passed it on goes on doing that until it knows that all
+    /// have it, on their disks.
+    fn confirm_to(&mut self, from: Option<usize>, context: &Context<'_>) {
+        if let Some(from) = from.filter(|_| self.only_signed())
+            && self.sync.admit(from, context.now.monotonic)
+        {
+            self.send_comparison(self.agreement.proposal.signers[from], true);
+        }
+    }
+
+    /// Another signer has the certificate. Once all have that of a session that only signs, nothing is left to do.
+    fn note_holder(&mut self, signer: usize) {
+        self.sync.note_holder(signer);
+        self.settle_once_all_hold();
+    }
+
+    fn settle_once_all_hold(&mut self) {
+        let all = || self.agreement.others().all(|signer| self.sync.is_holder(signer));
+        if self.only_signed() && all() {
+            let news = self.keeping.settle();
+            self.outbox.state_changes(news);
+        }
     }
 
     // ---- Sending, comparing ----
@@ -568,7 +610,7 @@ impl Session {
             return Ok(());
         }
         if have.certificate {
-            self.sync.note_holder(from);
+            self.note_holder(from);
         }
         let key = self.agreement.proposal.signers[from];
         if self.stored.closed {
@@ -579,7 +621,7 @@ impl Session {
             self.outbox.send(key, frame, Waits::Barrier);
         }
         if let Some(frame) = self.certificate().filter(|_| !have.certificate).map(frames::certificate) {
-            self.sync.note_holder(from);
+            self.note_sent_to(from);
             self.outbox.send(key, frame, Waits::Never);
         }
         if have.answer {
@@ -591,12 +633,19 @@ impl Session {
         Ok(())
     }
 
+    /// The certificate is on its way to a signer. Where that is all there is to do, it has it once it says so.
+    fn note_sent_to(&mut self, signer: usize) {
+        if !self.only_signed() {
+            self.sync.note_holder(signer);
+        }
+    }
+
     /// A closed session takes a certificate and passes one on, and has nothing else to say.
     fn compare_closed(&mut self, have: &pb::Have, from: usize, key: SignerKey) {
         let certificate = self.certificate().map(frames::certificate);
         match certificate {
             Some(frame) if self.is_kept() && !have.certificate => {
-                self.sync.note_holder(from);
+                self.note_sent_to(from);
                 self.outbox.send(key, frame, Waits::Never);
             }
             None if self.is_kept() && have.certificate && !have.answer => self.send_comparison(key, true),
@@ -631,8 +680,9 @@ impl Session {
         self.requests.pass_time(now);
         self.advance(context);
         self.keep(context);
-        if self.compares() && self.sync.begin(now, self.stored.over()) {
-            let connected = self.agreement.connected_others(context.connected);
+        if self.compares() && self.sync.begin(now, self.stored.over() || self.only_signed()) {
+            let mut connected = self.agreement.connected_others(context.connected);
+            connected.retain(|(signer, _)| !self.only_signed() || !self.sync.is_holder(*signer));
             for key in self.sync.next_peers(connected) {
                 self.send_comparison(key, false);
             }
@@ -672,10 +722,12 @@ impl Session {
     }
 
     /// Whether others may know something that matters here: as long as there is no certificate, and after an ending
-    /// if the own partial signature may be out, so that others may still finish.
+    /// if the own partial signature may be out, so that others may still finish. Or whether they have the certificate, if
+    /// that is all that is left.
     fn compares(&self) -> bool {
         let open = !self.stored.over() || self.is_kept();
-        open && self.broadcast.is_none() && !self.set.is_empty()
+        let asks = self.broadcast.is_none() || self.only_signed() && self.is_kept();
+        open && asks && !self.set.is_empty()
     }
 
     /// When [`Session::tick`] is to be called next.
@@ -706,8 +758,8 @@ impl Session {
 
     /// After sleep: compare at once, and look at the chain before submitting.
     pub fn woke(&mut self, context: &mut Context<'_>) {
-        if let Some(broadcast) = &mut self.broadcast {
-            broadcast.watch_mut().woke(context.now);
+        if let Some(watch) = self.watch_mut() {
+            watch.woke(context.now);
         }
         self.sync.hurry(context.now.monotonic);
         self.tick(context);
@@ -957,9 +1009,9 @@ impl Session {
             self.stored.given_up = false;
             self.outbox.state_changes(true);
             self.compare_all(context);
-            if let Some(broadcast) = &mut self.broadcast {
-                broadcast.watch_mut().set_idle(false, context.now);
-                broadcast.watch_mut().woke(context.now);
+            if let Some(watch) = self.watch_mut() {
+                watch.set_idle(false, context.now);
+                watch.woke(context.now);
             }
         }
         if self.joined() {
@@ -1102,6 +1154,7 @@ impl Session {
 
     /// Broadcasts now, whoever's turn it is.
     pub fn broadcast_now(&mut self, request: RequestId, context: &mut Context<'_>) -> Result<(), Error> {
+        self.check_broadcasts()?;
         if self.broadcast.is_some() && self.stored.given_up {
             self.take_up();
             self.outbox.state_changes(true);
@@ -1124,6 +1177,14 @@ impl Session {
         if self.broadcast.is_none() {
             let (state, hint) = ("not complete", "wait for SessionComplete");
             return Err(Error::WrongState { session, state, hint });
+        }
+        self.check_broadcasts()
+    }
+
+    fn check_broadcasts(&self) -> Result<(), Error> {
+        if self.only_signed() {
+            let (state, hint) = ("one that only signs", "broadcast what it signed yourself, if anything");
+            return Err(Error::WrongState { session: self.id(), state, hint });
         }
         Ok(())
     }
@@ -1149,11 +1210,12 @@ impl Session {
 
     fn become_holder(&mut self, certificate: Certificate, context: &mut Context<'_>) {
         self.outbox.write(SessionChange::Certificate(wire::encode(&certificate.to_wire())));
-        let mut broadcast = Broadcast::new(certificate, &self.agreement, context.codec, context.now);
-        if self.stored.over() {
-            broadcast.watch_mut().ask_first();
+        self.broadcast = Some(Broadcast::new(certificate, &self.agreement, context.codec, context.now));
+        if self.stored.over()
+            && let Some(watch) = self.watch_mut()
+        {
+            watch.ask_first();
         }
-        self.broadcast = Some(broadcast);
         if self.stored.given_up {
             self.give_up(context.now);
         } else {
@@ -1162,6 +1224,9 @@ impl Session {
         self.wipe_nonces();
         self.rounds.drop_round();
         self.raise(DurableKind::Complete);
+        // That it is here is this node's word, and others forget it because of that.
+        self.outbox.needs_barrier(self.only_signed());
+        self.settle_once_all_hold();
         self.send_certificate(context);
         self.advance_watch(context);
         // A claim may have come by a shorter way than the signatures.
@@ -1178,8 +1243,9 @@ impl Session {
     /// This node's application wants no more of it: from now on it takes no turn.
     fn give_up(&mut self, now: Time) {
         self.stored.given_up = !mutation::on(Mutation::AbortTakesTurn);
-        if let Some(broadcast) = &mut self.broadcast {
-            broadcast.watch_mut().set_idle(self.stored.given_up, now);
+        let given_up = self.stored.given_up;
+        if let Some(watch) = self.watch_mut() {
+            watch.set_idle(given_up, now);
         }
     }
 
@@ -1220,7 +1286,7 @@ impl Session {
         };
         if !watches {
             // Nothing follows from it. If the session is opened again, it asks again.
-            broadcast.watch_mut().interrupted();
+            broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
         let actions = broadcast.observed(answer, &self.agreement, &self.set, context);
@@ -1232,7 +1298,7 @@ impl Session {
     pub fn tip(&mut self, answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>, context: &mut Context<'_>) {
         let Some(broadcast) = &mut self.broadcast else { return };
         if self.stored.closed {
-            broadcast.watch_mut().interrupted();
+            broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
         let actions = broadcast.tip(answer, &self.agreement, &self.set, context);
@@ -1245,7 +1311,7 @@ impl Session {
         let watches = self.watches();
         let Some(broadcast) = &mut self.broadcast else { return };
         if !watches {
-            broadcast.watch_mut().interrupted();
+            broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
         let actions = broadcast.submitted(answer, &self.agreement, &self.set, context);
@@ -1256,10 +1322,8 @@ impl Session {
     /// Somebody claims to have broadcast: ask the observer, and report it.
     fn claim_heard(&mut self, txid: Txid, by: usize, context: &Context<'_>) {
         let Some(broadcast) = self.broadcast.as_mut().filter(|_| !self.stored.given_up) else { return };
-        let watch = broadcast.watch_mut();
-        if watch.ended() || watch.evidence().pauses() {
-            return;
-        }
+        let awaits = |watch: &&mut Watch| !watch.ended() && !watch.evidence().pauses();
+        let Some(watch) = broadcast.watch_mut().filter(awaits) else { return };
         watch.claimed(context.now);
         if broadcast.observes(context) {
             self.outbox.emit(Event::BroadcastClaimed { txid, by });
@@ -1320,7 +1384,7 @@ impl Session {
 
     /// Counts the turns that opened: those after the first that failed, up to `last`.
     fn count_turns(&self, failed: &[usize], last: usize, context: &mut Context<'_>) {
-        let Some(watch) = self.broadcast.as_ref().map(Broadcast::watch) else { return };
+        let Some(watch) = self.watch() else { return };
         let turns = watch.turns();
         let nack = |signer: &usize| self.set.fact(Fact::Nack, *signer).is_some();
         let first = failed.first().and_then(|signer| turns.of_signer(*signer)).unwrap_or(last);
@@ -1367,7 +1431,7 @@ impl Session {
     /// What this session's watch says of the older ones that it replaces.
     pub fn as_replacement(&self, now: Time) -> Option<Replacement> {
         self.agreement.proposal.replaces?;
-        let watch = self.broadcast.as_ref()?.watch();
+        let watch = self.watch()?;
         // Closed, it sees no more what becomes of its transaction, unless that is final.
         if self.stored.closed && !watch.ended() {
             return None;
@@ -1386,8 +1450,8 @@ impl Session {
 
     /// The strongest that is known of all sessions that replace this one.
     pub fn replaced_by(&mut self, replacement: Option<Replacement>, now: Time) {
-        if let Some(broadcast) = &mut self.broadcast {
-            let changed = broadcast.watch_mut().replaced_by(replacement, now);
+        if let Some(watch) = self.watch_mut() {
+            let changed = watch.replaced_by(replacement, now);
             self.outbox.state_changes(changed);
             self.outbox.needs_sync(changed);
         }
@@ -1419,7 +1483,7 @@ impl Session {
         // Until the first envelope is in, a proposal of this node's own is nothing that must be kept.
         let (store, now) = (!self.set.is_empty(), context.now);
         if store && self.outbox.state_changed() {
-            let watch = self.broadcast.as_mut().map(|broadcast| broadcast.store(now));
+            let watch = self.broadcast.as_mut().and_then(|broadcast| broadcast.store(now));
             self.outbox.write(SessionChange::State(self.stored.store(watch, &self.keeping)));
         }
         let content = |kind| {

@@ -5,6 +5,7 @@ use super::broadcast::Broadcast;
 use super::stored::{Ending, Stored};
 use crate::protocol::envelope::Place;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
+use crate::protocol::failover::Watch;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::status::{FailoverStatus, Phase, SessionStatus};
 use crate::types::Time;
@@ -23,17 +24,14 @@ pub fn status(
         true => Vec::new(),
         false => missing(agreement, set),
     };
-    let failover = broadcast.map(|broadcast| {
-        let watch = broadcast.watch_mut();
-        FailoverStatus {
-            coordinator: agreement.election.coordinator,
-            current: watch.turns().signers(watch.turn()).to_vec(),
-            turn: watch.turn(),
-            until_next_turn: watch.until_next_turn(now),
-            evidence: watch.evidence(),
-            submissions: watch.submissions(),
-            watch: watch.number(),
-        }
+    let failover = broadcast.and_then(Broadcast::watch_mut).map(|watch| FailoverStatus {
+        coordinator: agreement.election.coordinator,
+        current: watch.turns().signers(watch.turn()).to_vec(),
+        turn: watch.turn(),
+        until_next_turn: watch.until_next_turn(now),
+        evidence: watch.evidence(),
+        submissions: watch.submissions(),
+        watch: watch.number(),
     });
     SessionStatus {
         session: agreement.id(),
@@ -59,12 +57,14 @@ pub fn phase(
     let joined = set.fact(Fact::Accept, agreement.own).is_some();
     match (broadcast, stored.ending) {
         _ if stored.closed => Phase::Closed,
-        (Some(broadcast), _) if broadcast.watch().ended() => Phase::Final,
+        (Some(broadcast), _) if broadcast.watch().is_some_and(Watch::ended) => Phase::Final,
         // With a certificate an ending stands only if it is its own application's word.
         (_, Some(Ending::Failed)) => Phase::Failed,
         (_, Some(Ending::Aborted)) => Phase::Aborted,
         (_, Some(Ending::Declined)) => Phase::Declined,
         (_, Some(Ending::Expired)) => Phase::Expired,
+        // A session that only signs has nothing to watch.
+        (Some(broadcast), None) if broadcast.watch().is_none() => Phase::Final,
         (Some(_), None) => Phase::Watching,
         (None, None) if !joined => Phase::Proposed,
         (None, None) if set.all_at(Place::Nonces(set.attempt()), agreement.signers()).is_some() => {

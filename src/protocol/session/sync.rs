@@ -199,8 +199,8 @@ impl AntiEntropy {
 
     // ---- At rest ----
 
-    /// `certified`: who else holds the certificate matters until it is here.
-    pub fn pack(mut self, certified: bool, now: Duration) -> (PackedAntiEntropy, Quotas) {
+    /// `holders_matter`: who else holds the certificate matters until it is here, and where nothing else is left to do.
+    pub fn pack(mut self, holders_matter: bool, now: Duration) -> (PackedAntiEntropy, Quotas) {
         self.quotas.drop_old(now);
         let packed = PackedAntiEntropy {
             due_at: nanoseconds(self.due_at),
@@ -209,7 +209,7 @@ impl AntiEntropy {
             recovering_since: self.recovering_since.map(nanoseconds),
             answered: indices(self.answered),
             imported: self.imported,
-            holders: if certified { Vec::new() } else { indices(self.holders) },
+            holders: if holders_matter { indices(self.holders) } else { Vec::new() },
         };
         (packed, self.quotas)
     }
@@ -284,9 +284,9 @@ mod tests {
         sync.note_holder(2);
         sync.imported();
         sync.admit(1, SECOND);
-        let (packed, quotas) = sync.clone().pack(false, SECOND);
+        let (packed, quotas) = sync.clone().pack(true, SECOND);
         assert_eq!(format!("{:?}", AntiEntropy::unpack(&packed, quotas)), format!("{sync:?}"));
-        let (packed, quotas) = sync.pack(true, SECOND + limits::COMPARISONS_WITHIN);
+        let (packed, quotas) = sync.pack(false, SECOND + limits::COMPARISONS_WITHIN);
         assert!(quotas.0.is_empty() && !AntiEntropy::unpack(&packed, quotas).is_holder(2));
     }
 }

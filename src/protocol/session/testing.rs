@@ -9,7 +9,7 @@ use crate::protocol::crypto::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::envelope::{Body, Content, Envelope};
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms};
+use crate::protocol::proposal::{Broadcast, FailoverPolicy, KeySet, Message, Proposal, Terms};
 use crate::types::{Signature, SignerKey, UnixMillis};
 
 /// Points on the curve: the generator, its double, and its triple.
@@ -79,7 +79,10 @@ pub fn agreement(own: usize) -> Agreement {
         messages: vec![Message::raw([2; 32])],
         transaction: None,
         election_method: ElectionMethod::FirstSigner,
-        failover: FailoverPolicy { broadcast_timeout: Duration::from_secs(60), ..FailoverPolicy::default() },
+        broadcast: Broadcast::Failover(FailoverPolicy {
+            broadcast_timeout: Duration::from_secs(60),
+            ..FailoverPolicy::default()
+        }),
         expires_at: UnixMillis(1_000_000),
         metadata: Vec::new(),
         replaces: None,

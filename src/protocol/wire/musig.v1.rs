@@ -25,15 +25,19 @@ pub struct Proposal {
     /// 0 lexicographic, 1 hash-based, 2 first signer, 3 last signer, 4 session-salted
     #[prost(uint32, tag = "8")]
     pub election_method: u32,
-    #[prost(message, optional, tag = "9")]
+    /// 0 failover, 1 coordinator only, 2 sign only
+    #[prost(uint32, tag = "9")]
+    pub broadcast: u32,
+    /// exactly with failover
+    #[prost(message, optional, tag = "10")]
     pub failover: ::core::option::Option<Failover>,
     /// Unix milliseconds
-    #[prost(uint64, tag = "10")]
+    #[prost(uint64, tag = "11")]
     pub expires_at: u64,
-    #[prost(bytes = "vec", tag = "11")]
+    #[prost(bytes = "vec", tag = "12")]
     pub metadata: ::prost::alloc::vec::Vec<u8>,
     /// empty, or the id of an older session
-    #[prost(bytes = "vec", tag = "12")]
+    #[prost(bytes = "vec", tag = "13")]
     pub replaces: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -97,13 +101,11 @@ pub struct Output {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failover {
-    #[prost(bool, tag = "1")]
-    pub enabled: bool,
     /// milliseconds
-    #[prost(uint64, tag = "2")]
+    #[prost(uint64, tag = "1")]
     pub broadcast_timeout: u64,
     /// 0 doubling, k > 0: k signers in each (1 is "single")
-    #[prost(uint32, tag = "3")]
+    #[prost(uint32, tag = "2")]
     pub tiers: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

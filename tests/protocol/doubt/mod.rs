@@ -13,6 +13,7 @@ use std::time::Duration;
 use libmusig::types::{SessionId, Txid};
 
 use test_support::cluster::{Broadcaster, Cluster, Options};
+use test_support::party::policy;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -21,7 +22,7 @@ fn held(signers: usize, change: impl FnOnce(&mut Cluster)) -> (Cluster, SessionI
     let mut cluster = Cluster::new(Options { sync: Duration::ZERO, ..Options::new(signers) });
     change(&mut cluster);
     cluster.run_for(Duration::from_millis(20));
-    let session = cluster.create(0, |terms| terms.failover.broadcast_timeout = TIMEOUT);
+    let session = cluster.create(0, |terms| policy(terms).broadcast_timeout = TIMEOUT);
     cluster.complete(&session);
     (cluster, session)
 }

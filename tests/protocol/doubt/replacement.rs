@@ -12,6 +12,7 @@ use libmusig::types::SessionId;
 use super::{TIMEOUT, all_broadcasters, txid};
 use test_support::cluster::{Broadcaster, Cluster, Duty, EPOCH, Fate, Options};
 use test_support::double::transaction;
+use test_support::party::policy;
 
 fn two(change: impl FnOnce(&mut Cluster)) -> (Cluster, SessionId, SessionId) {
     let mut cluster = Cluster::new(Options { sync: Duration::ZERO, ..Options::new(3) });
@@ -102,7 +103,7 @@ fn replacement_pauses_for_a_day_at_most_while_it_is_not_in_a_block() {
     cluster.run_for(Duration::from_millis(20));
     let mut terms = cluster.terms();
     terms.expires_at = EPOCH.saturating_add(day * 5);
-    terms.failover.broadcast_timeout = Duration::from_secs(3600);
+    policy(&mut terms).broadcast_timeout = Duration::from_secs(3600);
     let old = cluster.create_with(0, terms.clone());
     cluster.complete(&old);
     all_broadcasters(&mut cluster, &Broadcaster::Works);
@@ -110,7 +111,7 @@ fn replacement_pauses_for_a_day_at_most_while_it_is_not_in_a_block() {
     let new = cluster.create(1, |new| {
         let (transaction, messages) = transaction(&spent, b"more fee");
         (new.transaction, new.messages) = (Some(transaction), messages);
-        (new.replaces, new.expires_at, new.failover) = (Some(old), terms.expires_at, terms.failover);
+        (new.replaces, new.expires_at, new.broadcast) = (Some(old), terms.expires_at, terms.broadcast);
     });
     cluster.complete(&new);
     cluster.run_for(Duration::from_secs(60));

@@ -11,6 +11,7 @@ use libmusig::types::ChainStatus;
 use super::late::ended;
 use super::{Checker, answers, does, left_alone, looks, pauses, turns_of};
 use crate::run::{Begun, Run};
+use crate::scenario::Mode;
 use crate::timeline::both;
 
 /// What a node is to do by when, and why then.
@@ -40,8 +41,7 @@ fn untold(run: &Run, node: usize) -> Duration {
 /// When a node that holds the certificate has submitted, or seen the transaction, at the latest. `None`: it has no turn,
 /// or never had the time.
 fn due(run: &Run, begun: &Begun, node: usize) -> Option<Due> {
-    let turns = turns_of(run, begun);
-    let turn = turns.of_signer(node)?;
+    let turn = turns_of(run, begun)?.of_signer(node)?;
     let holder = run.cluster.became_holder(node, &begun.id)?;
     let wait = begun.plan.timeout * turn as u32;
     let now = run.cluster.now();
@@ -77,6 +77,7 @@ fn served(run: &Run, begun: &Begun, node: usize, from: Duration, by: Duration) -
 impl Checker {
     /// V1, V3, V4, V6, S12: who holds the signatures submits in its turn, whatever its disk does.
     pub(super) fn turns(&mut self, run: &Run, begun: &Begun) {
+        let Some(turns) = turns_of(run, begun) else { return };
         let n = run.scenario.signers();
         let able: Vec<usize> =
             (0..n).filter(|node| does(run, begun, *node) && left_alone(run, begun, *node)).collect();
@@ -86,7 +87,6 @@ impl Checker {
             self.returned(run, begun, node);
             let Some(due) = due(run, begun, node) else { continue };
             first_due = Some(first_due.map_or(due.by, |first| first.min(due.by)));
-            let turns = turns_of(run, begun);
             let lied =
                 run.liars.iter().any(|(session, liar)| *session == begun.id && earlier(&turns, *liar, &due));
             let lies = |signer: usize| {
@@ -123,8 +123,7 @@ impl Checker {
 
     /// V3: after each return, not only the first.
     fn returned(&mut self, run: &Run, begun: &Begun, node: usize) {
-        let turns = turns_of(run, begun);
-        let Some(turn) = turns.of_signer(node) else { return };
+        let Some(turn) = turns_of(run, begun).and_then(|turns| turns.of_signer(node)) else { return };
         let Some(holder) = run.cluster.became_holder(node, &begun.id) else { return };
         let spans = both(&run.up(node), &run.broadcasts[node].spans(run.cluster.now()));
         for (_, at) in run.returns.iter().filter(|(who, at)| *who == node && *at > holder) {
@@ -248,7 +247,7 @@ impl Checker {
         let away = |from: Duration, to: Duration| {
             run.returns.iter().any(|(who, at)| *who == node && from <= *at && *at <= to)
         };
-        let turns = turns_of(run, begun);
+        let Some(turns) = turns_of(run, begun) else { return };
         let (mut alarm, mut asked, mut since) = (None, false, None);
         for (at, event) in run.cluster.events(node, &begun.id) {
             match event {
@@ -284,7 +283,7 @@ impl Checker {
 
     /// V5: as long as somebody looks it is there, or comes there again.
     fn still_there(&mut self, run: &mut Run, begun: &Begun) {
-        if begun.plan.raw || !begun.plan.enabled {
+        if begun.plan.raw || begun.plan.mode != Mode::Failover {
             return;
         }
         let mut watchers = (0..run.scenario.signers()).filter(|node| {
@@ -310,7 +309,7 @@ impl Checker {
             };
             for node in 0..run.scenario.signers() {
                 let able = does(run, &old, node) && run.scenario.parts[node].broadcaster;
-                let has_turn = turns_of(run, &old).of_signer(node).is_some();
+                let has_turn = turns_of(run, &old).is_some_and(|turns| turns.of_signer(node).is_some());
                 let holds = run.cluster.holds(node, &old.id) && run.cluster.holds(node, &new.id);
                 if !(able && has_turn && holds && looks(run, &new, node)) {
                     continue;

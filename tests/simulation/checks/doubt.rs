@@ -8,7 +8,7 @@ use libmusig::protocol::wire::{self, pb};
 
 use super::{Checker, answers, pauses};
 use crate::run::Run;
-use crate::scenario::{Fault, Scenario};
+use crate::scenario::{Fault, Mode, Scenario};
 use test_support::cluster::{Consent, Duty, Random};
 
 /// How many messages are left out, each in a run of its own.
@@ -34,7 +34,8 @@ fn tame(scenario: &Scenario, random: &mut Random) -> Scenario {
     let mut created = false;
     tame.faults.retain_mut(|(_, fault)| match fault {
         Fault::Create(plan) => {
-            (plan.raw, plan.replaces, plan.enabled, plan.expires) = (false, false, true, crate::run::EXPIRY);
+            (plan.raw, plan.replaces, plan.mode, plan.expires) =
+                (false, false, Mode::Failover, crate::run::EXPIRY);
             !std::mem::replace(&mut created, true)
         }
         Fault::Crash { keep, .. } => {

@@ -8,6 +8,7 @@ use libmusig::types::ChainStatus;
 
 use super::{Checker, answers};
 use crate::run::{Begun, Run};
+use crate::scenario::Mode;
 
 /// Phases of a session that a node ended.
 pub(super) fn ended(phase: Phase) -> bool {
@@ -59,8 +60,8 @@ impl Checker {
                 let Some(engine) = run.cluster.nodes[node].engine.as_mut() else { continue };
                 let Some(status) = engine.status(&begun.id, time) else { continue };
                 let certified = engine.certificate(&begun.id).is_some();
-                holds |=
-                    certified && run.honest(node) && !matches!(status.phase, Phase::Closed | Phase::Final);
+                let settled = status.phase == Phase::Final && begun.plan.mode != Mode::SignOnly;
+                holds |= certified && run.honest(node) && !settled && status.phase != Phase::Closed;
                 if !certified && ended(status.phase) && status.accepted.contains(&node) && run.sound(node) {
                     lacking.push(node);
                 }
@@ -101,7 +102,11 @@ impl Checker {
             .cluster
             .events(node, &begun.id)
             .any(|(_, event)| matches!(event, Event::BroadcastConfirmed { depth: None, .. }));
-        self.check("S12", known || deep || told, || {
+        // What only signs is over once all have it, or say so.
+        let held = |node: usize| run.cluster.became_holder(node, &begun.id).is_some();
+        let mut sound = (0..run.scenario.signers()).filter(|node| run.sound(*node));
+        let passed_on = begun.plan.mode == Mode::SignOnly && sound.all(held);
+        self.check("S12", known || deep || told || passed_on, || {
             format!("node {node} forgot {}, and its partial signature is out", begun.id)
         });
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use libmusig::protocol::election::priority_list;
 use libmusig::protocol::event::Event;
 use libmusig::protocol::failover::Turns;
-use libmusig::protocol::proposal::FailoverPolicy;
 use libmusig::types::ChainStatus;
 
 use crate::run::{Begun, Run};
+use crate::scenario::Mode;
 use test_support::cluster::{Duty, key};
 
 mod broadcast;
@@ -79,13 +79,11 @@ impl Checker {
     }
 }
 
-/// The signers' turns in a session.
-fn turns_of(run: &Run, begun: &Begun) -> Turns {
+/// The signers' turns in a session. `None`: it only signs.
+fn turns_of(run: &Run, begun: &Begun) -> Option<Turns> {
     let keys: Vec<_> = (0..run.scenario.signers()).map(key).collect();
     let list = priority_list(&keys, begun.plan.method, &begun.id).expect("there are signers");
-    let plan = &begun.plan;
-    let policy = FailoverPolicy { enabled: plan.enabled, broadcast_timeout: plan.timeout, tiers: plan.tiers };
-    Turns::new(&list, &policy)
+    (begun.plan.mode != Mode::SignOnly).then(|| Turns::new(&list, &begun.plan.broadcast()))?
 }
 
 /// Whether a node submits when it is asked to.

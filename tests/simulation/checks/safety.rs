@@ -198,7 +198,10 @@ impl Checker {
             .collect();
         // If somebody said two things, the signatures may or may not be complete before the second comes. Then they are
         // stronger than the proof, and reach everybody as a certificate.
-        let complete = |at: usize| beliefs[at].as_ref().is_some_and(|status| status.phase == Phase::Watching);
+        let complete = |at: usize| {
+            let finished = |phase| matches!(phase, Phase::Watching | Phase::Final);
+            beliefs[at].as_ref().is_some_and(|status| finished(status.phase))
+        };
         if two && complete(0) != complete(1) {
             return;
         }

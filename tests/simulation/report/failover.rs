@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::{FailoverPolicy, Tiers};
+use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, Tiers};
 
 use test_support::cluster::{Broadcaster, Cluster, Options};
 
@@ -111,7 +111,8 @@ impl Case {
         cluster.run_for(Duration::from_secs(1));
         let session = cluster.create(0, |terms| {
             terms.election_method = ElectionMethod::SessionSalted;
-            terms.failover = FailoverPolicy { enabled: true, broadcast_timeout: TIMEOUT, tiers: self.tiers };
+            terms.broadcast =
+                Broadcast::Failover(FailoverPolicy { broadcast_timeout: TIMEOUT, tiers: self.tiers });
         });
         // It is known once its observer said that the coin exists.
         while cluster.engine(0).election(&session).is_none() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use libmusig::protocol::proposal::{FailoverPolicy, Tiers};
+use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, Tiers};
 
 use super::all;
 use super::failover::{SUBMISSION, TIERS, TIMEOUT};
@@ -168,7 +168,7 @@ fn turns_to_submit(tiers: Tiers, seed: u64) -> Option<u32> {
     let mut random = Random::new(seed ^ 0xb407);
     cluster.run_for(Duration::from_secs(1));
     let session = cluster.create(0, |terms| {
-        terms.failover = FailoverPolicy { enabled: true, broadcast_timeout: TIMEOUT, tiers };
+        terms.broadcast = Broadcast::Failover(FailoverPolicy { broadcast_timeout: TIMEOUT, tiers });
     });
     cluster.complete(&session);
     assert!(cluster.chain.submissions.is_empty(), "all hold the signatures before the first submission");
@@ -200,7 +200,7 @@ fn calm_submissions(seed: u64) -> usize {
         node.observer_lag = Some(milliseconds(TIMEOUT.as_millis() as u64 / 5));
     }
     cluster.run_for(Duration::from_secs(2));
-    let session = cluster.create(0, |terms| terms.failover = FailoverPolicy::default());
+    let session = cluster.create(0, |terms| terms.broadcast = Broadcast::default());
     cluster.complete(&session);
     cluster.run_for(TIMEOUT * 7);
     cluster.chain.submissions.len()

@@ -163,11 +163,10 @@ impl Cluster {
             messages,
             transaction: Some(transaction),
             election_method: ElectionMethod::FirstSigner,
-            failover: FailoverPolicy {
-                enabled: true,
+            broadcast: Broadcast::Failover(FailoverPolicy {
                 broadcast_timeout: Duration::from_secs(10),
                 tiers: Tiers::Single,
-            },
+            }),
             expires_at: EPOCH.saturating_add(self.now + Duration::from_secs(24 * 3600)),
             metadata: Vec::new(),
             replaces: None,

@@ -171,7 +171,7 @@ impl Ledger {
     fn turns(&mut self, own: &SignerKey, session: &SessionId, failed: &[usize], last: usize) {
         let proposal = self.sessions[session].proposal.clone();
         let list = priority_list(&proposal.signers, proposal.election_method, session).expect("signers");
-        let turns = Turns::new(&list, &proposal.failover);
+        let turns = Turns::new(&list, &proposal.broadcast).expect("it has turns");
         let first = turns.of_signer(failed[0]).expect("it had a turn");
         self.add("turns", (last - first) as u64);
         self.add("failovers", u64::from(first == 0));

@@ -14,7 +14,7 @@ use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Body, Content, Envelope, Place, envelope_id};
 use libmusig::protocol::event::{Event, SessionEvent};
-use libmusig::protocol::proposal::{FailoverPolicy, KeySet, Message, Proposal, Terms, Tiers};
+use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, KeySet, Message, Proposal, Terms, Tiers};
 use libmusig::protocol::status::SessionStatus;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Durability, Output, RequestId, Settings, Time, Waits, limits};

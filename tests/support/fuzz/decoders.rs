@@ -12,7 +12,7 @@ use libmusig::protocol::envelope::{Envelope, Proof, envelope_id};
 use libmusig::protocol::failover::Turns;
 use libmusig::protocol::limits;
 use libmusig::protocol::presence::Presence;
-use libmusig::protocol::proposal::{Proposal, Terms};
+use libmusig::protocol::proposal::{Broadcast, Proposal, Terms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Output, Settings, Time};
 use libmusig::signer::Signer;
@@ -85,8 +85,10 @@ pub fn proposal(bytes: &[u8]) {
     let mut list = election.priority_list.clone();
     list.sort_unstable();
     assert!(list.iter().copied().eq(0..signers), "a permutation");
-    let turns = Turns::new(&election.priority_list, &proposal.failover);
-    assert_eq!(turns.signers(0).first(), Some(&election.coordinator));
+    let turns = Turns::new(&election.priority_list, &proposal.broadcast);
+    assert_eq!(turns.is_none(), proposal.broadcast == Broadcast::SignOnly);
+    let turns = turns.as_ref();
+    assert!(turns.is_none_or(|turns| turns.signers(0).first() == Some(&election.coordinator)));
     if cfg!(miri) {
         return;
     }

@@ -10,7 +10,9 @@ use libmusig::protocol::crypto::{NONCE, PARTIAL, Scheme};
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Content, Envelope, Proof};
 use libmusig::protocol::event::Event;
-use libmusig::protocol::proposal::Tiers;
+use libmusig::protocol::proposal::{Broadcast, Tiers};
+
+use crate::party::policy;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, Certificate, pb};
 use libmusig::protocol::{Output, RequestId, Time, limits};
@@ -247,8 +249,12 @@ impl<'a> Script<'a> {
             return;
         }
         let mut terms = if kind & 1 == 0 { self.cluster.terms() } else { self.cluster.raw_terms() };
-        terms.failover.enabled = kind & 2 == 0;
-        terms.failover.tiers = [Tiers::Single, Tiers::Doubling, Tiers::Fixed(2)][usize::from(kind >> 2) % 3];
+        let tiers = [Tiers::Single, Tiers::Doubling, Tiers::Fixed(2)][usize::from(kind >> 2) % 3];
+        match kind & 0x42 {
+            0 => policy(&mut terms).tiers = tiers,
+            2 => terms.broadcast = Broadcast::CoordinatorOnly,
+            _ => terms.broadcast = Broadcast::SignOnly,
+        }
         terms.replaces = self.sessions.last().copied().filter(|_| kind & 32 != 0);
         terms.expires_at = EPOCH.saturating_add(self.cluster.now() + EXPIRY);
         // A clock that is wrong by days may refuse its own proposal.

@@ -7,7 +7,7 @@ use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, transcript_hash};
 use libmusig::protocol::presence::{Presence, seal};
 use libmusig::protocol::proposal::{
-    Derivation, KeyOrder, KeyOrigin, KeySet, Message, Proposal, Taproot, Tiers,
+    Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Proposal, Taproot, Tiers,
 };
 use libmusig::protocol::wire::{self, Certificate, pb};
 use libmusig::signer::{NonceRequest, PartialRequest, SignTask};
@@ -245,8 +245,10 @@ fn proposals() -> Vec<(&'static str, Proposal)> {
     (derived.messages[1].key_set, derived.messages[1].derivation) = (1, Derivation::key_path([]));
     let mut full = derived.clone();
     full.election_method = ElectionMethod::SessionSalted;
-    full.failover.tiers = Tiers::Fixed(2);
-    full.failover.broadcast_timeout = Duration::from_millis(1500);
+    full.broadcast = Broadcast::Failover(FailoverPolicy {
+        broadcast_timeout: Duration::from_millis(1500),
+        tiers: Tiers::Fixed(2),
+    });
     full.metadata = b"for the others".to_vec();
     full.replaces = Some(SessionId([5; 32]));
     full.signers = (0..20).map(key).collect();
@@ -254,12 +256,15 @@ fn proposals() -> Vec<(&'static str, Proposal)> {
     let others = (0..20).map(|index| if index < 5 { key(index) } else { key(index + 20) });
     full.key_sets = vec![identities, KeySet::new(&others.collect::<Vec<_>>())];
     let mut off = fixed_terms();
-    (off.failover.enabled, off.failover.tiers) = (false, Tiers::Doubling);
+    off.broadcast = Broadcast::CoordinatorOnly;
+    let mut signs_alone = fixed_terms();
+    signs_alone.broadcast = Broadcast::SignOnly;
     let of = |terms| Proposal::new(terms).expect("valid terms");
     vec![
         ("transaction", fixed_proposal().clone()),
         ("derived", of(derived)),
         ("full", of(full)),
-        ("no-failover", of(off)),
+        ("coordinator-only", of(off)),
+        ("sign-only", of(signs_alone)),
     ]
 }

@@ -40,6 +40,7 @@ from .signer import Signer
 # The generated variants are no subclasses of their enumeration in the eyes of a type checker.
 _stores: Any = _ffi.StoreChoice
 _tiers: Any = _ffi.Tiers
+_broadcast: Any = _ffi.Broadcast
 
 Seconds = Union[timedelta, float]
 """A duration: a timedelta, or a number of seconds."""
@@ -248,7 +249,8 @@ class Node:
         key_sets: Iterable[KeySet] = (),
         derivations: Iterable[Derivation | KeyDerivation] = (),
         election_method: ElectionMethod = ElectionMethod.LEXICOGRAPHIC,
-        failover: bool = True,
+        sign_only: bool = False,
+        coordinator_only: bool = False,
         broadcast_timeout: Seconds | None = None,
         tiers: int | Literal["doubling"] = 1,
         expires_in: Seconds | None = None,
@@ -259,8 +261,12 @@ class Node:
         """Proposes a session to its signers, and consents to it. Returns once that is on the disk.
 
         Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
-        ``spent``. ``tiers`` is how many signers take their turn together. ``consent`` is what this node's own consent
-        covers. Progress comes as events.
+        ``spent``. ``consent`` is what this node's own consent covers. Progress comes as events.
+
+        The elected coordinator broadcasts, and if it does not, the next signers do: each ``broadcast_timeout`` (5 minutes)
+        after the one before, ``tiers`` of them together. With ``coordinator_only`` nobody takes over, and each node
+        raises the alarm after 5 minutes. With ``sign_only`` nobody is asked to broadcast: ``SessionComplete`` is the
+        end.
 
         Key set 0 is the signers' identity keys, key set i + 1 is ``key_sets[i]``; the proposal has those that sign. The
         inputs of a transaction may spend the coins of any number of ``derivations`` (without a key set, those of key
@@ -280,9 +286,13 @@ class Node:
             grouping = _tiers.DOUBLING()
         else:
             grouping = _tiers.SINGLE() if tiers == 1 else _tiers.FIXED(tiers)
-        policy = _ffi.FailoverPolicy(
-            enabled=failover, broadcast_timeout=_duration(broadcast_timeout), tiers=grouping
-        )
+        if sign_only or coordinator_only:
+            if (sign_only and coordinator_only) or broadcast_timeout is not None or tiers != 1:
+                raise InvalidArgument("broadcast", "sign_only and coordinator_only go with no other terms of failover")
+            broadcast = _broadcast.SIGN_ONLY() if sign_only else _broadcast.COORDINATOR_ONLY()
+        else:
+            policy = _ffi.FailoverPolicy(broadcast_timeout=_duration(broadcast_timeout), tiers=grouping)
+            broadcast = _broadcast.FAILOVER(policy)
         request = _ffi.SessionRequest(
             signers=list(signers),
             content=cast(Any, content),
@@ -292,7 +302,7 @@ class Node:
                 part if isinstance(part, KeyDerivation) else KeyDerivation(derivation=part) for part in derivations
             ],
             election_method=election_method,
-            failover=policy,
+            broadcast=broadcast,
             expires_in=_duration(expires_in),
             metadata=metadata,
             replaces=replaces,

@@ -269,7 +269,9 @@ async def propose(arguments: argparse.Namespace) -> int:
             spent=[spent_output(text) for text in arguments.spent],
             derivations=[Derivation(path=path, taproot=KeyPath()) for path in arguments.path],
             election_method=METHODS[arguments.method],
-            broadcast_timeout=arguments.timeout,
+            sign_only=arguments.broadcast == "sign-only",
+            coordinator_only=arguments.broadcast == "coordinator-only",
+            broadcast_timeout=arguments.timeout if arguments.broadcast == "failover" else None,
             metadata=arguments.metadata.encode(),
         )
         say(f"proposed    {session.id()}")
@@ -395,6 +397,12 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--spent", action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
     new.add_argument("--path", type=child_path, action="append", default=[], help="of each address that it spends")
     new.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
+    new.add_argument(
+        "--broadcast",
+        choices=["failover", "coordinator-only", "sign-only"],
+        default="failover",
+        help="who broadcasts: the next signer if one does not, the coordinator alone, or nobody",
+    )
     new.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="until the next signer's turn")
     new.add_argument("--metadata", default="", help="words to the other signers")
     agree = command("join", join, "store", "network", "once")

@@ -7,7 +7,7 @@ final class FailoverTests: MusigTestCase {
     private func request(_ seed: UInt8, timeout: TimeInterval = 1) throws -> SessionRequest {
         try SessionRequest(
             signers: keys(3), content: transaction(keys(3), seed: seed), electionMethod: .firstSigner,
-            failover: FailoverPolicy(broadcastTimeout: timeout, tiers: .single))
+            broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: timeout, tiers: .single)))
     }
 
     func testTheBackupBroadcastsWhenTheCoordinatorIsDead() async throws {
@@ -83,7 +83,7 @@ final class FailoverTests: MusigTestCase {
         let session = try await nodes[0].createSession(
             request: SessionRequest(
                 signers: keys(2), content: transaction(keys(2), seed: 9), electionMethod: .firstSigner,
-                failover: FailoverPolicy(broadcastTimeout: 3600, tiers: .single)))
+                broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 3600, tiers: .single))))
         for watcher in watchers {
             _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
         }
@@ -122,6 +122,36 @@ final class FailoverTests: MusigTestCase {
         XCTAssertTrue(text.contains("\nmusig_sessions_completed_total 1\n"))
         let open = try await nodes[1].metricsText(format: .openMetrics)
         XCTAssertTrue(open.hasSuffix("# EOF\n"))
+    }
+
+    func test_signing_alone_endsWithTheSignatures() async throws {
+        let nodes = [try await start(0), try await start(1)]
+        try await connect(nodes)
+        let watchers = nodes.map { watch($0) }
+        let session = try await nodes[0].createSession(
+            request: SessionRequest(signers: keys(2), content: digests(7)).signOnly())
+        for (node, watcher) in zip(nodes, watchers) {
+            try await watcher.complete(session.id())
+            let own = try node.session(id: session.id())
+            let status = try await own.status()
+            XCTAssertEqual(status.phase, .final)
+            XCTAssertNil(status.failover)
+            let proposal = try await own.proposal()
+            XCTAssertEqual(proposal.broadcast, .signOnly)
+            await assertThrows({ if case .WrongState = $0 { true } else { false } }) { try await own.broadcastNow() }
+            // A session after it, of which the events come after all of the first one's.
+            let other = try await node.createSession(
+                request: SessionRequest(signers: [node.signerKey()], content: digests(8)).coordinatorOnly())
+            try await waitUntil("its coordinator is asked") {
+                watcher.seen.contains {
+                    if case .shouldBroadcast = $0.event { $0.session == other.id() } else { false }
+                }
+            }
+            XCTAssertFalse(
+                watcher.seen.contains {
+                    if case .shouldBroadcast = $0.event { $0.session == session.id() } else { false }
+                })
+        }
     }
 
     func testAnySignerMayBroadcastNow() async throws {

@@ -177,7 +177,7 @@ final class ForeignChainTests: MusigTestCase {
         let session = try await nodes[0].createSession(
             request: SessionRequest(
                 signers: keys(2), content: transaction(keys(2), seed: seed), electionMethod: .firstSigner,
-                failover: FailoverPolicy(broadcastTimeout: 3600)))
+                broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 3600))))
         return (session, watchers)
     }
 

@@ -21,7 +21,7 @@ final class SigningTests: MusigTestCase {
         let session = try await nodes[0].createSession(
             request: SessionRequest(
                 signers: keys(3), content: digests(7, 8), electionMethod: .lastSigner,
-                failover: FailoverPolicy(broadcastTimeout: 60), expiresIn: 3600, metadata: Data("rent".utf8)))
+                broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 60)), expiresIn: 3600, metadata: Data("rent".utf8)))
         var all: [[Data]] = []
         for watcher in watchers { all.append(try await watcher.complete(session.id())) }
         XCTAssertEqual(all[0].count, 2)
@@ -47,7 +47,8 @@ final class SigningTests: MusigTestCase {
 
         let proposal = try await elected.proposal()
         XCTAssertEqual(proposal.metadata, Data("rent".utf8))
-        XCTAssertEqual(proposal.failover.broadcastTimeout, 60)
+        let policy = FailoverPolicy(broadcastTimeout: 60, tiers: .single)
+        XCTAssertEqual(proposal.broadcast, .failover(policy: policy))
         XCTAssertEqual(try decodeProposal(encoded: proposal.encoded), proposal)
         let status = try await session.status()
         XCTAssertEqual(status.phase, .watching)

@@ -4,11 +4,15 @@ import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import org.libmusig.ffi.Broadcast
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.MetricKind
 import org.libmusig.ffi.MetricsFormat
+import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.Phase
 import org.libmusig.ffi.StoreChoice
 import java.nio.file.Files
@@ -46,6 +50,28 @@ class FailoverTest {
         chain.confirmations = 2u
         backup.await<Event.BroadcastConfirmed>()
         eventually("the watch ends") { sessions[elected[1]].status().phase == Phase.FINAL }
+        sessions.forEach { it.close() }
+        closeAll(nodes)
+    }
+
+    @Test
+    fun `signing_alone ends with the signatures`() = runBlocking {
+        val nodes = List(2) { MusigNode.start(config(), signer(it)) }
+        connect(nodes)
+        val sessions = sign(nodes, messageRequest(keys(2)).signOnly())
+        for ((node, session) in nodes.zip(sessions)) {
+            node.await<Event.SessionComplete>()
+            assertEquals(Phase.FINAL, session.status().phase)
+            assertNull(session.status().failover)
+            assertEquals(Broadcast.SignOnly, session.proposal().broadcast)
+            assertThrows(MusigException.WrongState::class.java) { runBlocking { session.broadcastNow() } }
+            // A session after it, of which the events come after all of the first one's.
+            node.createSession(messageRequest(listOf(node.signerKey())).coordinatorOnly()).use { other ->
+                val asked = node.await { it.event is Event.ShouldBroadcast }
+                assertEquals(other.id(), asked.session)
+                assertEquals(Broadcast.CoordinatorOnly, other.proposal().broadcast)
+            }
+        }
         sessions.forEach { it.close() }
         closeAll(nodes)
     }

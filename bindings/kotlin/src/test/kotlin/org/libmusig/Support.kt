@@ -6,8 +6,9 @@ import kotlinx.coroutines.coroutineScope
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.withTimeout
-import org.libmusig.ffi.ChainObserver
+import org.libmusig.ffi.Broadcast
 import org.libmusig.ffi.Broadcaster
+import org.libmusig.ffi.ChainObserver
 import org.libmusig.ffi.ChainQuery
 import org.libmusig.ffi.ChainStatus
 import org.libmusig.ffi.Derivation
@@ -127,7 +128,11 @@ class Spend(keySet: KeySet, private val seed: Int = 1, derivation: Derivation = 
 
 /** A session over a transaction whose turns last one second. */
 fun spendRequest(signers: List<String>, seed: Int = 1, turn: Duration = Duration.ofSeconds(1)): SessionRequest =
-    SessionRequest(signers, Spend(signers, seed).content, failover = FailoverPolicy(broadcastTimeout = turn))
+    SessionRequest(
+        signers,
+        Spend(signers, seed).content,
+        broadcast = Broadcast.Failover(FailoverPolicy(broadcastTimeout = turn)),
+    )
 
 /** A mempool that all nodes of a test look at. */
 class Chain : TransactionObserver() {
