@@ -75,6 +75,40 @@ fn served(run: &Run, begun: &Begun, node: usize, from: Duration, by: Duration) -
 }
 
 impl Checker {
+    /// S12: only those broadcast whom the session's mode asks to, and nobody is alarmed about a session that only signs.
+    pub(super) fn modes(&mut self, run: &Run, begun: &Begun) {
+        let turns = turns_of(run, begun);
+        let signs = begun.plan.mode == Mode::SignOnly;
+        for node in (0..run.scenario.signers()).filter(|node| run.honest(*node)) {
+            let has_turn = turns.as_ref().is_some_and(|turns| turns.of_signer(node).is_some());
+            // Its application may broadcast whenever it likes, if the session is for that at all.
+            if has_turn || !signs && run.meddled.contains(&(begun.id, node)) {
+                continue;
+            }
+            let asked = run.cluster.events(node, &begun.id).find(|(_, event)| match event {
+                Event::ShouldBroadcast { .. } => true,
+                Event::CoordinatorFailed { .. }
+                | Event::FailoverExhausted { .. }
+                | Event::BroadcastClaimed { .. }
+                | Event::BroadcastSeen { .. }
+                | Event::BroadcastRejected { .. } => signs,
+                _ => false,
+            });
+            self.check("S12", asked.is_none(), || {
+                format!("node {node} has no turn in {}, and {asked:?}", begun.id)
+            });
+            let mut submissions = run.cluster.chain.submissions.iter();
+            let submitted = submissions.find(|one| one.node == node && one.txid == begun.txid);
+            self.check("S12", submitted.is_none(), || {
+                format!(
+                    "node {node} has no turn in {}, and submits at {:?}",
+                    begun.id,
+                    submitted.map(|it| it.at)
+                )
+            });
+        }
+    }
+
     /// V1, V3, V4, V6, S12: who holds the signatures submits in its turn, whatever its disk does.
     pub(super) fn turns(&mut self, run: &Run, begun: &Begun) {
         let Some(turns) = turns_of(run, begun) else { return };

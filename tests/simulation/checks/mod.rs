@@ -69,6 +69,7 @@ impl Checker {
         for begun in run.sessions.clone() {
             self.beliefs(run, &begun);
             self.any_order(run, &begun);
+            self.modes(run, &begun);
             self.turns(run, &begun);
             self.watches(run, &begun);
             self.proofs_spread(run, &begun);
