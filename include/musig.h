@@ -2452,18 +2452,54 @@ musig_status musig_signer_add_key(const struct musig_signer *signer,
                                   struct musig_error **error);
 
 /**
+ * Adds an extended private key (BIP-32) to a signer, with its origin (BIP-380), also while a node runs with it.
+ *
+ * Usually it is that of an account, below the last hardened step. Then a participant key is this signer's too if its own
+ * origin in the proposal leads there: fingerprint and path of this one, then at most 8 unhardened steps. The key at the
+ * end of these is derived and compared; keys without an origin are not looked for. From then on sessions are signed with
+ * participant keys alone, and after musig_signer_lock it is to be added again. The identity key must be no unhardened
+ * relative of it: this is refused for the extended key itself, its children 0 to 19, and the children 0 to 19 of its
+ * children 0 and 1; others cannot be seen.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET for what is no such key or cannot have this origin;
+ *          MUSIG_STATUS_SIGNER for a relative of the identity key, and for too many; MUSIG_STATUS_NOT_LOCAL for a signer
+ *          of callbacks; MUSIG_STATUS_INVALID_ARGUMENT.
+ * In:      signer: the signer.
+ *          xprv: the key in base58, such as `xprv…` or `tprv…`. Wipe your own copy afterwards.
+ *          fingerprint: the 4 bytes of the master key's fingerprint.
+ *          path: the child numbers from the master key to this one, from 2147483648 on hardened; may be NULL for none.
+ *          path_count: number of child numbers, at most 16.
+ * Blocks:  until a signature in progress is complete.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_add_xprv(const struct musig_signer *signer,
+                                   const char *xprv,
+                                   const uint8_t *fingerprint,
+                                   const uint32_t *path,
+                                   size_t path_count,
+                                   struct musig_error **error);
+
+/**
  * Checks whether a signer signs sessions with a participant key, locked or not.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY.
+ * A key below an extended private key is known by its origin.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
  * In:      signer: the signer.
  * Out:     out: 1 if it does, else 0.
  * In:      key: the 33 bytes of the compressed public key.
+ *          fingerprint: the 4 bytes of the fingerprint in its origin; may be NULL for a key without an origin.
+ *          path: the child numbers of its origin; may be NULL for none.
+ *          path_count: number of child numbers, at most 16.
  * Blocks:  until a signature in progress is complete.
  */
 MUSIG_MUST_USE
 musig_status musig_signer_holds(const struct musig_signer *signer,
                                 int32_t *out,
                                 const uint8_t *key,
+                                const uint8_t *fingerprint,
+                                const uint32_t *path,
+                                size_t path_count,
                                 struct musig_error **error);
 
 /**

@@ -226,6 +226,12 @@ inline void give(const std::vector<std::uint8_t> &bytes, std::uint8_t *out, std:
 
 } // namespace detail
 
+/// The origin of a key.
+struct KeyOrigin {
+    std::array<std::uint8_t, 4> fingerprint;
+    std::vector<std::uint32_t> path;
+};
+
 /// See musig_signer.
 class Signer {
 public:
@@ -291,10 +297,17 @@ public:
         detail::call(musig_signer_add_key, get(), key.data(), secret.data());
         return key;
     }
+    /// See musig_signer_add_xprv.
+    void add_xprv(const std::string &xprv, const KeyOrigin &origin) const {
+        detail::call(musig_signer_add_xprv, get(), xprv.c_str(), origin.fingerprint.data(), origin.path.data(),
+                     origin.path.size());
+    }
     /// See musig_signer_holds.
-    bool holds(const PublicKey &key) const {
+    bool holds(const PublicKey &key, const std::optional<KeyOrigin> &origin = {}) const {
         std::int32_t holds = 0;
-        detail::call(musig_signer_holds, get(), &holds, key.data());
+        auto path = origin ? origin->path : std::vector<std::uint32_t>();
+        const std::uint8_t *fingerprint = origin ? origin->fingerprint.data() : nullptr;
+        detail::call(musig_signer_holds, get(), &holds, key.data(), fingerprint, path.data(), path.size());
         return holds != 0;
     }
     void lock() const { detail::call(musig_signer_lock, get()); }
@@ -370,12 +383,6 @@ inline musig_derivation derivation(const std::vector<std::uint32_t> &path = {},
 inline musig_derivation key_path(const std::vector<std::uint32_t> &path = {}) {
     return derivation(path, MUSIG_TAPROOT_KEY_PATH);
 }
-
-/// The origin of a key.
-struct KeyOrigin {
-    std::array<std::uint8_t, 4> fingerprint;
-    std::vector<std::uint32_t> path;
-};
 
 /// See musig_key_set.
 class KeySet {

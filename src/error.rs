@@ -276,6 +276,9 @@ pub enum SignerError {
     /// The bytes are not a secret key: zero, or not below the curve's order.
     #[error("the 32 bytes are not a secret key; give random ones from a cryptographic source")]
     InvalidSecret,
+    /// The text is not an extended private key with this origin.
+    #[error("not an extended private key that can be used: {0}")]
+    InvalidXprv(&'static str),
     /// The secret nonces of the attempt were used, or lost in a restart.
     #[error("the secret nonces of this attempt were used or lost; the session continues with a new attempt")]
     NonceGone,

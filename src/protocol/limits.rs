@@ -35,6 +35,10 @@ pub const CHILD_NUMBERS: usize = 8;
 pub const ORIGIN: usize = 16;
 /// Participant keys that a signer in this process's memory holds.
 pub const HELD_KEYS: usize = 1024;
+/// Extended private keys that such a signer holds.
+pub const ACCOUNTS: usize = 64;
+/// Unhardened steps below an extended private key that such a signer derives.
+pub const ACCOUNT_STEPS: usize = 8;
 /// Spent outputs of a transaction: more than inputs fit into a block.
 pub const INPUTS: usize = 25_000;
 /// Inputs that the session does not sign, where failover is on: the witness of each is verified.

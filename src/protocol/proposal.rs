@@ -162,8 +162,12 @@ pub struct Terms {
 impl Terms {
     /// The participant key by which a signer signs message `index`; `None` if there is no such message or signer.
     pub fn participant_key(&self, index: usize, signer: usize) -> Option<SignerKey> {
-        let key_set = self.key_sets.get(self.messages.get(index)?.key_set)?;
-        key_set.participants.get(signer).map(|participant| participant.key)
+        self.participant(index, signer).map(|participant| participant.key)
+    }
+
+    /// The same with its origin.
+    pub fn participant(&self, index: usize, signer: usize) -> Option<&Participant> {
+        self.key_sets.get(self.messages.get(index)?.key_set)?.participants.get(signer)
     }
 
     /// Signer index of a key; `None` for a key that is not a signer's.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::SignerError;
 use crate::protocol::crypto::{NONCE, PARTIAL, Round, SessionKeys};
 use crate::protocol::envelope::{Body, Content, Envelope};
-use crate::protocol::proposal::Proposal;
+use crate::protocol::proposal::{KeyOrigin, Participant, Proposal};
 use crate::types::{SessionId, Signature, SignerKey};
 
 /// Request for public nonces, one for each message of a session.
@@ -42,6 +42,11 @@ impl NonceRequest {
     pub fn participant_key(&self, index: usize) -> Option<SignerKey> {
         self.proposal.participant_key(index, self.signer)
     }
+
+    /// The same with its origin.
+    pub fn participant(&self, index: usize) -> Option<&Participant> {
+        self.proposal.participant(index, self.signer)
+    }
 }
 
 impl PartialRequest {
@@ -49,17 +54,23 @@ impl PartialRequest {
     pub fn participant_key(&self, index: usize) -> Option<SignerKey> {
         self.proposal.participant_key(index, self.signer)
     }
+
+    /// The same with its origin.
+    pub fn participant(&self, index: usize) -> Option<&Participant> {
+        self.proposal.participant(index, self.signer)
+    }
 }
 
 /// The participant keys that a node's signer holds.
 pub trait HeldKeys: fmt::Debug + Send + Sync {
-    /// Whether it can sign with the secret key of this one. Answers at once.
-    fn holds(&self, key: &SignerKey) -> bool;
+    /// Whether it can sign with the secret key of this one, of which the proposal says where it comes from. Answers at
+    /// once.
+    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> bool;
 }
 
 /// One key alone.
 impl HeldKeys for SignerKey {
-    fn holds(&self, key: &SignerKey) -> bool {
+    fn holds(&self, key: &SignerKey, _: Option<&KeyOrigin>) -> bool {
         self == key
     }
 }
@@ -72,7 +83,7 @@ pub trait Signer: Send + Sync {
     fn public_key(&self) -> SignerKey;
 
     /// Whether it signs with this participant key. By default with the identity key alone.
-    fn holds(&self, key: &SignerKey) -> bool {
+    fn holds(&self, key: &SignerKey, _origin: Option<&KeyOrigin>) -> bool {
         *key == self.public_key()
     }
 

@@ -4,6 +4,7 @@ use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::crypto::{NONCE, PARTIAL, Scheme};
+use crate::protocol::proposal::KeyOrigin;
 use crate::types::{SessionId, Signature, SignerKey};
 
 /// Foreign signer whose answers are verified before use: a signature that does not verify would take the place of a
@@ -16,8 +17,8 @@ impl Signer for Checked<'_> {
         self.0.public_key()
     }
 
-    fn holds(&self, key: &SignerKey) -> bool {
-        self.0.holds(key)
+    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> bool {
+        self.0.holds(key, origin)
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {

@@ -8,6 +8,8 @@ use secp256k1::musig::AggregatedNonce;
 use secp256k1::{Keypair, schnorr};
 use zeroize::{Zeroizing, zeroize_stack};
 
+use super::account::Account;
+use super::key_pair::load;
 use super::{NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
 use crate::platform::{ForkGuard, Locked, Place, Vault};
@@ -16,7 +18,7 @@ use crate::protocol::crypto::nonce::{Purpose, SCRUBBED_STACK, SECRET, SecretMemo
 use crate::protocol::crypto::session_keys::AggregatedKeys;
 use crate::protocol::crypto::{NONCE, PARTIAL, SessionKeys};
 use crate::protocol::limits;
-use crate::protocol::proposal::Proposal;
+use crate::protocol::proposal::{KeyOrigin, Participant, Proposal};
 use crate::protocol::signer::HeldKeys;
 use crate::types::{SessionId, Signature, SignerKey};
 
@@ -27,7 +29,8 @@ const REMEMBERED: usize = 2 * limits::SESSIONS;
 /// Signer with its secret keys and secret nonces in memory.
 ///
 /// Its identity key signs what others are to believe of it, and by default the sessions too. Once it holds participant
-/// keys ([`add_key`](Self::add_key)) the identity key signs no session any more: one key, one purpose.
+/// keys ([`add_key`](Self::add_key), [`add_xprv`](Self::add_xprv)) the identity key signs no session any more: one key,
+/// one purpose.
 ///
 /// Each key is in a page that is not swapped and not part of a core dump where the system allows that; so are the
 /// nonces, many in a page, which a child of `fork()` finds zeroed on Linux. Keys and nonces are wiped by
@@ -43,6 +46,8 @@ struct State {
     key: Option<Locked<Keypair>>,
     /// By public key. Those that are wiped are still known as this signer's.
     participant_keys: HashMap<SignerKey, Option<Locked<Keypair>>>,
+    /// Extended private keys, below which participant keys are.
+    accounts: Vec<Account>,
     /// The memory of the secret nonces.
     nonces: Arc<Vault<SECRET>>,
     sessions: HashMap<SessionId, Attempts>,
@@ -119,13 +124,39 @@ impl LocalSigner {
         Ok(public_key)
     }
 
-    /// Whether this signer signs sessions with a key, locked or not.
-    pub fn holds(&self, key: &SignerKey) -> bool {
-        let state = self.state();
-        match state.participant_keys.is_empty() {
-            true => *key == self.public_key,
-            false => state.participant_keys.contains_key(key),
+    /// Adds an extended private key (BIP-32, `xprv…` or `tprv…`) with its origin (BIP-380): usually that of an account,
+    /// below the last hardened step. Also while a node runs with this signer. Then a participant key is this signer's too
+    /// if its own origin in the proposal leads there: fingerprint and path of this one, then at most 8 unhardened steps.
+    /// The key at the end of these is derived and compared; keys without an origin are not looked for. As with
+    /// [`add_key`](Self::add_key), sessions are signed with participant keys alone from then on, and after
+    /// [`lock`](Self::lock) it is to be added again.
+    ///
+    /// Who has a key's extended public key and the secret of one unhardened child has the secrets of all. So the identity
+    /// key, which signs for as long as the node runs, must not be among them. This is refused where it can be seen: the
+    /// extended key itself, its children 0 to 19, and the children 0 to 19 of its children 0 and 1 are compared with the
+    /// identity key here, and every key on the way to a participant key when that is asked for. Relatives elsewhere, and
+    /// keys above the one given, cannot be seen.
+    ///
+    /// Errors: [`SignerError::InvalidXprv`], also if the origin cannot be this key's; [`SignerError::Mismatch`] for a
+    /// relative of the identity key.
+    pub fn add_xprv(&self, xprv: &str, origin: KeyOrigin) -> Result<(), SignerError> {
+        let account = Account::new(xprv, origin, &self.public_key)?;
+        let accounts = &mut self.state().accounts;
+        if let Some(known) = accounts.iter_mut().find(|known| known.is(&account)) {
+            *known = account;
+            return Ok(());
         }
+        if accounts.len() >= limits::ACCOUNTS {
+            return Err(SignerError::Other(format!("it holds {} extended keys already", limits::ACCOUNTS)));
+        }
+        accounts.push(account);
+        Ok(())
+    }
+
+    /// Whether this signer signs sessions with a key, locked or not. The key's origin is needed for one that is below an
+    /// extended private key.
+    pub fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> bool {
+        self.state().holds(&self.public_key, key, origin)
     }
 
     /// Wipes the keys and all secret nonces. Attempts with unused nonces have to be restarted.
@@ -133,6 +164,7 @@ impl LocalSigner {
         let mut state = self.state();
         state.key = None;
         state.participant_keys.values_mut().for_each(|key| *key = None);
+        state.accounts.iter_mut().for_each(Account::lock);
         state.sessions.values_mut().for_each(|attempts| attempts.unused.clear());
     }
 
@@ -168,8 +200,8 @@ impl LocalSigner {
 }
 
 impl HeldKeys for LocalSigner {
-    fn holds(&self, key: &SignerKey) -> bool {
-        Self::holds(self, key)
+    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> bool {
+        Self::holds(self, key, origin)
     }
 }
 
@@ -178,8 +210,8 @@ impl Signer for LocalSigner {
         self.public_key
     }
 
-    fn holds(&self, key: &SignerKey) -> bool {
-        Self::holds(self, key)
+    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> bool {
+        Self::holds(self, key, origin)
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
@@ -204,11 +236,12 @@ impl Signer for LocalSigner {
             ));
         }
         let process = ForkGuard::new().token();
+        let mut pairs = SigningKeys::new(&state, &self.public_key);
         let nonces = keys
             .signed()
             .enumerate()
             .map(|(message, (digest, final_key))| {
-                let key = state.signing_key(&self.public_key, request.participant_key(message))?;
+                let key = pairs.get(request.participant(message))?;
                 let purpose = Purpose { session, attempt: *attempt, message, process };
                 let vault = &state.nonces;
                 let keep =
@@ -256,12 +289,13 @@ impl Signer for LocalSigner {
         if keys.refuse_aimed(proposal).is_err() {
             return Err(SignerError::Mismatch("the key that would sign is a signer's own"));
         }
+        let mut pairs = SigningKeys::new(&state, &self.public_key);
         nonces
             .into_iter()
             .zip(keys.final_keys().iter().zip(sessions))
             .enumerate()
             .map(|(message, (nonce, (final_key, values)))| {
-                let key = state.signing_key(&self.public_key, request.participant_key(message))?;
+                let key = pairs.get(request.participant(message))?;
                 let purpose = Purpose { session, attempt: *attempt, message, process };
                 nonce.sign(key, purpose, final_key.cache(), values).map(|partial| partial.serialize())
             })
@@ -276,15 +310,17 @@ impl Signer for LocalSigner {
 }
 
 impl State {
-    /// The key pair that signs a message, if it is this signer's.
-    fn signing_key(&self, identity: &SignerKey, key: Option<SignerKey>) -> Result<&Keypair, SignerError> {
-        let refused = SignerError::Mismatch("this signer does not hold the participant key of a message");
-        let held = match self.participant_keys.is_empty() {
-            true if key.as_ref() == Some(identity) => &self.key,
-            true => return Err(refused),
-            false => key.and_then(|key| self.participant_keys.get(&key)).ok_or(refused)?,
-        };
-        held.as_deref().ok_or(SignerError::Locked)
+    fn holds(&self, identity: &SignerKey, key: &SignerKey, origin: Option<&KeyOrigin>) -> bool {
+        if self.signs_with_identity() {
+            return key == identity;
+        }
+        let below = |origin| self.accounts.iter().any(|account| account.holds(key, origin, identity));
+        self.participant_keys.contains_key(key) || origin.is_some_and(below)
+    }
+
+    /// Whether the identity key is the only participant key.
+    fn signs_with_identity(&self) -> bool {
+        self.participant_keys.is_empty() && self.accounts.is_empty()
     }
 
     fn keep(&mut self, session: SessionId, attempt: u32, nonces: Vec<SecretNonce>) {
@@ -309,22 +345,37 @@ impl State {
     }
 }
 
-/// Puts a secret key into locked memory.
-fn load(secret: &[u8; 32]) -> Result<(Locked<Keypair>, SignerKey), SignerError> {
-    let loaded = load_here(secret);
-    zeroize_stack::<SCRUBBED_STACK>();
-    loaded
+/// The key pairs that sign the messages of a request. One that is derived is derived once, and wiped afterwards.
+struct SigningKeys<'a> {
+    state: &'a State,
+    identity: &'a SignerKey,
+    derived: HashMap<SignerKey, Locked<Keypair>>,
 }
 
-/// Not inlined, so that its stack can be scrubbed.
-#[inline(never)]
-fn load_here(secret: &[u8; 32]) -> Result<(Locked<Keypair>, SignerKey), SignerError> {
-    let mut key = Keypair::from_secret_bytes(*secret).map_err(|_| SignerError::InvalidSecret)?;
-    let public_key = SignerKey::from(key.public_key());
-    let locked = Locked::new(&key);
-    key.non_secure_erase();
-    let locked = locked.ok_or_else(|| SignerError::Other("the system has no memory for the key".into()))?;
-    Ok((locked, public_key))
+impl<'a> SigningKeys<'a> {
+    fn new(state: &'a State, identity: &'a SignerKey) -> Self {
+        Self { state, identity, derived: HashMap::new() }
+    }
+
+    /// The key pair of a participant key, if it is this signer's.
+    fn get(&mut self, participant: Option<&Participant>) -> Result<&Keypair, SignerError> {
+        let refused = SignerError::Mismatch("this signer does not hold the participant key of a message");
+        let Some(Participant { key, origin }) = participant else { return Err(refused) };
+        let held = match self.state.participant_keys.get(key) {
+            None if self.state.signs_with_identity() && key == self.identity => Some(&self.state.key),
+            held => held,
+        };
+        if let Some(held) = held {
+            return held.as_deref().ok_or(SignerError::Locked);
+        }
+        if !self.derived.contains_key(key) {
+            let origin = origin.as_ref().ok_or(refused.clone())?;
+            let mut below = self.state.accounts.iter();
+            let derived = below.find_map(|account| account.derive(key, origin, self.identity));
+            self.derived.insert(*key, derived.ok_or(refused.clone())??);
+        }
+        self.derived.get(key).map(|pair| &**pair).ok_or(refused)
+    }
 }
 
 /// Not inlined, so that its stack can be scrubbed.

@@ -1,7 +1,9 @@
 //! Signers: [`LocalSigner`] keeps its secret key in this process's memory; others implement [`Signer`].
 
+mod account;
 #[cfg(feature = "node")]
 mod checked;
+mod key_pair;
 mod local;
 
 #[cfg(feature = "node")]

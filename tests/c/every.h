@@ -76,6 +76,26 @@ static void errors(void) {
     musig_signer_free(signer);
 }
 
+/* The first vector of BIP-32. */
+static void below_an_xprv(const musig_signer *signer) {
+    const char *xprv = "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4c"
+                       "V1rGL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7";
+    const uint8_t fingerprint[4] = {0x34, 0x42, 0x19, 0x3e};
+    const uint32_t path[2] = {0x80000000, 1};
+    const uint8_t key[33] = {0x03, 0x50, 0x1e, 0x45, 0x4b, 0xf0, 0x07, 0x51, 0xf2, 0x4b, 0x1b, 0x48,
+                             0x9a, 0xa9, 0x25, 0x21, 0x5d, 0x66, 0xaf, 0x22, 0x34, 0xe3, 0x89, 0x1c,
+                             0x3b, 0x21, 0xa5, 0x2b, 0xed, 0xb3, 0xcd, 0x71, 0x1c};
+    int32_t holds = 7;
+    IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_add_xprv(signer, "xprv", fingerprint, path, 1, NULL));
+    IS(MUSIG_STATUS_WRONG_SECRET, musig_signer_add_xprv(signer, xprv, fingerprint, path, 2, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_signer_add_xprv(signer, xprv, fingerprint, path, 17, NULL));
+    OK(musig_signer_add_xprv(signer, xprv, fingerprint, path, 1, NULL));
+    OK(musig_signer_holds(signer, &holds, key, fingerprint, path, 2, NULL));
+    REQUIRE(holds == 1);
+    OK(musig_signer_holds(signer, &holds, key, NULL, NULL, 0, NULL));
+    REQUIRE(holds == 0);
+}
+
 static void signers(void) {
     musig_signer *signer = signer_of(0), *foreign;
     musig_signer_callbacks table = {sizeof table, sign, round_of, round_of, NULL};
@@ -92,22 +112,23 @@ static void signers(void) {
     OK(musig_signer_unlock(signer, secret, NULL));
     OK(musig_signer_is_locked(signer, &locked, NULL));
     REQUIRE(locked == 0);
-    OK(musig_signer_holds(signer, &locked, key, NULL));
+    OK(musig_signer_holds(signer, &locked, key, NULL, NULL, 0, NULL));
     REQUIRE(locked == 1);
     OK(musig_signer_add_key(signer, added, other, NULL));
-    OK(musig_signer_holds(signer, &locked, added, NULL));
+    OK(musig_signer_holds(signer, &locked, added, NULL, NULL, 0, NULL));
     REQUIRE(locked == 1);
     /* One key, one purpose. */
-    OK(musig_signer_holds(signer, &locked, key, NULL));
+    OK(musig_signer_holds(signer, &locked, key, NULL, NULL, 0, NULL));
     REQUIRE(locked == 0);
     IS(MUSIG_STATUS_SIGNER, musig_signer_add_key(signer, added, secret, NULL));
+    below_an_xprv(signer);
     REQUIRE(musig_signer_ref(signer) == signer);
     musig_signer_free(signer);
     destroyed = 0;
     OK(musig_signer_from_callbacks(&foreign, key, &table, NULL, destroy, NULL));
     IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_lock(foreign, NULL));
     IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_add_key(foreign, added, other, NULL));
-    OK(musig_signer_holds(foreign, &locked, key, NULL));
+    OK(musig_signer_holds(foreign, &locked, key, NULL, NULL, 0, NULL));
     REQUIRE(locked == 1);
     musig_signer_free(foreign);
     REQUIRE(destroyed == 1);

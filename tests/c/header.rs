@@ -253,12 +253,13 @@ fn runs(function: &Function) -> Vec<(&'static str, Vec<String>)> {
 
 /// What the function's body waits for, which `Blocks` has to say.
 fn waits(name: &str) -> bool {
-    const WAITS: [&str; 10] = [
+    const WAITS: [&str; 11] = [
         ".wait()",
         ".lock();",
         "?.unlock(",
         "?.is_locked(",
         "?.add_key(",
+        "?.add_xprv(",
         "signer.holds(",
         "next_event_within(",
         "parts.stop()",

@@ -76,6 +76,15 @@ void key_sets(const std::vector<musig::PublicKey> &keys) {
     musig::Signer signer(secret(1));
     auto added = signer.add_key(secret(9));
     REQUIRE(signer.holds(added) && !signer.holds(signer.public_key()));
+    // The first vector of BIP-32.
+    signer.add_xprv("xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4c"
+                    "V1rGL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7",
+                    {{0x34, 0x42, 0x19, 0x3e}, {0x80000000}});
+    musig::PublicKey below = {0x03, 0x50, 0x1e, 0x45, 0x4b, 0xf0, 0x07, 0x51, 0xf2, 0x4b, 0x1b, 0x48,
+                              0x9a, 0xa9, 0x25, 0x21, 0x5d, 0x66, 0xaf, 0x22, 0x34, 0xe3, 0x89, 0x1c,
+                              0x3b, 0x21, 0xa5, 0x2b, 0xed, 0xb3, 0xcd, 0x71, 0x1c};
+    REQUIRE(signer.holds(below, musig::KeyOrigin{{0x34, 0x42, 0x19, 0x3e}, {0x80000000, 1}}) && !signer.holds(below));
+    throws<musig::ProtocolError>([&] { signer.add_xprv("xprv", {{1, 2, 3, 4}, {}}); }, MUSIG_STATUS_WRONG_SECRET);
 }
 
 void values() {

@@ -88,7 +88,7 @@ fn key_sets_of_keys_that_a_signer_lacks_are_not_signed_with() {
     assert!(stranger.make_nonces(&party.nonce_request(0, 0)).is_ok());
     // One key, one purpose.
     let identities = Party::new(2, |_| ());
-    assert!(stranger.holds(&key_of(11)) && !stranger.holds(&key_of(1)));
+    assert!(stranger.holds(&key_of(11), None) && !stranger.holds(&key_of(1), None));
     let refused = stranger.make_nonces(&identities.nonce_request(0, 0));
     assert!(matches!(refused, Err(SignerError::Mismatch(_))), "its identity key signs no session any more");
     assert!(stranger.sign(&[1; 32]).is_ok(), "but what others believe of it");
@@ -102,7 +102,7 @@ fn key_sets_survive_a_lock_but_their_secrets_do_not() {
     let round = party.round(&party.nonces(0));
     let signer = &party.signers[0];
     signer.lock();
-    assert!(signer.holds(&key_of(11)) && signer.holds(&key_of(23)));
+    assert!(signer.holds(&key_of(11), None) && signer.holds(&key_of(23), None));
     assert_eq!(signer.make_partials(&party.partial_request(0, 0, &round)), Err(SignerError::Locked));
     signer.unlock(secret(1)).expect("its own secret");
     assert_eq!(signer.make_nonces(&party.nonce_request(0, 1)), Err(SignerError::Locked));

@@ -23,6 +23,8 @@ mod layers;
 mod lock_time;
 mod memory;
 mod messages;
+#[cfg(feature = "bitcoin")]
+mod origins;
 mod proposal;
 mod recovery;
 mod signer;

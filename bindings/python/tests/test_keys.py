@@ -179,6 +179,28 @@ def test_a_signer_holds_its_participant_keys() -> None:
     assert signer.holds(key(1)), "a locked signer knows what it holds"
 
 
+def test_key_sets_of_keys_below_an_xprv() -> None:
+    """The first vector of BIP-32."""
+    xprv = (
+        "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4c"
+        "V1rGL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7"
+    )
+    below = "03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c"
+    fingerprint = bytes.fromhex("3442193e")
+    account = KeyOrigin(fingerprint=fingerprint, path=[0x80000000])
+    origin = KeyOrigin(fingerprint=fingerprint, path=[0x80000000, 1])
+    signer = libmusig.LocalSigner(secret(0))
+    for text, wrong in (("xprv", account), (xprv, origin)):
+        with pytest.raises(errors.SignerFailed) as invalid:
+            signer.add_xprv(text, wrong)
+        assert isinstance(invalid.value.problem, SignerProblem.INVALID_XPRV)
+    assert signer.holds(key(0))
+    signer.add_xprv(xprv, account)
+    assert signer.holds(below, origin) and not signer.holds(below) and not signer.holds(key(0))
+    signer.lock()
+    assert signer.holds(below, origin)
+
+
 def test_the_package_says_what_it_does() -> None:
     assert libmusig.__version__ == libmusig.library_version()
     assert any(file.name == "py.typed" for file in files("libmusig") or [])

@@ -58,7 +58,7 @@ pub(super) fn all() -> Vec<(String, Error)> {
         add("ConsentError", name, error.into());
     }
     for (name, error) in each!(SignerError:
-        Locked, WrongSecret { expected: key }, InvalidSecret, NonceGone, Mismatch(""), NoRandomness,
+        Locked, WrongSecret { expected: key }, InvalidSecret, InvalidXprv(""), NonceGone, Mismatch(""), NoRandomness,
         InvalidPartial, Other(text()),
     ) {
         add("SignerError", name, error.into());

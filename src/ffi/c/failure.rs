@@ -44,7 +44,9 @@ impl From<Error> for Failure {
             Error::Consent(ConsentError::MissingCoin { .. }) => MISSING_COIN,
             Error::Consent(ConsentError::CoinsNotKnown { .. }) => COINS_NOT_KNOWN,
             Error::Signer(SignerError::Locked) => SIGNER_LOCKED,
-            Error::Signer(SignerError::WrongSecret { .. } | SignerError::InvalidSecret) => WRONG_SECRET,
+            Error::Signer(
+                SignerError::WrongSecret { .. } | SignerError::InvalidSecret | SignerError::InvalidXprv(_),
+            ) => WRONG_SECRET,
             Error::Signer(_) => SIGNER,
             Error::Store(StoreError::InUse { .. }) => STORE_IN_USE,
             Error::Store(StoreError::Schema { .. }) => STORE_SCHEMA,

@@ -1,9 +1,9 @@
 //! Signers: a key in this process's memory, or callbacks.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use super::boundary::{fixed, signer_keys};
+use super::boundary::{fixed, signer_keys, total};
 use super::callback::{UserData, musig_destroy};
 use super::error::musig_error;
 use super::failure::{Failure, Outcome};
@@ -11,6 +11,8 @@ use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 use crate::error::SignerError;
 use crate::protocol::crypto::{NONCE, PARTIAL};
+use crate::protocol::limits;
+use crate::protocol::proposal::KeyOrigin;
 use crate::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use crate::types::{SessionId, Signature, SignerKey};
 
@@ -298,12 +300,53 @@ pub unsafe extern "C" fn musig_signer_add_key(
     })
 }
 
+/// Adds an extended private key (BIP-32) to a signer, with its origin (BIP-380), also while a node runs with it.
+///
+/// Usually it is that of an account, below the last hardened step. Then a participant key is this signer's too if its own
+/// origin in the proposal leads there: fingerprint and path of this one, then at most 8 unhardened steps. The key at the
+/// end of these is derived and compared; keys without an origin are not looked for. From then on sessions are signed with
+/// participant keys alone, and after musig_signer_lock it is to be added again. The identity key must be no unhardened
+/// relative of it: this is refused for the extended key itself, its children 0 to 19, and the children 0 to 19 of its
+/// children 0 and 1; others cannot be seen.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WRONG_SECRET for what is no such key or cannot have this origin;
+///          MUSIG_STATUS_SIGNER for a relative of the identity key, and for too many; MUSIG_STATUS_NOT_LOCAL for a signer
+///          of callbacks; MUSIG_STATUS_INVALID_ARGUMENT.
+/// In:      signer: the signer.
+///          xprv: the key in base58, such as `xprv…` or `tprv…`. Wipe your own copy afterwards.
+///          fingerprint: the 4 bytes of the master key's fingerprint.
+///          path: the child numbers from the master key to this one, from 2147483648 on hardened; may be NULL for none.
+///          path_count: number of child numbers, at most 16.
+/// Blocks:  until a signature in progress is complete.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_signer_add_xprv(
+    signer: *const musig_signer,
+    xprv: *const c_char,
+    fingerprint: *const u8,
+    path: *const u32,
+    path_count: usize,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (signer, xprv, fingerprint) = (get!(signer), text!(xprv), fixed(array!(fingerprint, 4)));
+        let count = total(path_count, 1, limits::ORIGIN, "path_count")?;
+        let path = array!(optional path, count).to_vec();
+        Ok(signer.local()?.add_xprv(xprv, KeyOrigin { fingerprint, path })?)
+    })
+}
+
 /// Checks whether a signer signs sessions with a participant key, locked or not.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY.
+/// A key below an extended private key is known by its origin.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
 /// In:      signer: the signer.
 /// Out:     out: 1 if it does, else 0.
 /// In:      key: the 33 bytes of the compressed public key.
+///          fingerprint: the 4 bytes of the fingerprint in its origin; may be NULL for a key without an origin.
+///          path: the child numbers of its origin; may be NULL for none.
+///          path_count: number of child numbers, at most 16.
 /// Blocks:  until a signature in progress is complete.
 #[must_use]
 #[unsafe(no_mangle)]
@@ -311,13 +354,22 @@ pub unsafe extern "C" fn musig_signer_holds(
     signer: *const musig_signer,
     out: *mut i32,
     key: *const u8,
+    fingerprint: *const u8,
+    path: *const u32,
+    path_count: usize,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
         let (signer, out, key) = (get!(signer), out!(out), signer_keys(array!(key, 33))?[0]);
+        let count = total(path_count, 1, limits::ORIGIN, "path_count")?;
+        let path = array!(optional path, count).to_vec();
+        let origin = match fingerprint.is_null() {
+            true => None,
+            false => Some(KeyOrigin { fingerprint: fixed(array!(fingerprint, 4)), path }),
+        };
         let holds = match &signer.0 {
-            Kind::Local(signer) => signer.holds(&key),
-            Kind::Foreign(signer) => signer.holds(&key),
+            Kind::Local(signer) => signer.holds(&key, origin.as_ref()),
+            Kind::Foreign(signer) => signer.holds(&key, origin.as_ref()),
         };
         out.set(holds.into());
         Ok(())

@@ -314,6 +314,8 @@ pub enum SignerProblem {
     },
     /// The bytes are not a secret key: zero, or not below the curve's order.
     InvalidSecret,
+    /// The text is not an extended private key with this origin.
+    InvalidXprv,
     /// The secret nonces of the attempt were used, or lost in a restart. The session needs a new attempt.
     NonceGone,
     /// The request does not fit this signer.
@@ -426,6 +428,7 @@ impl From<SignerError> for SignerProblem {
             SignerError::Locked => Self::Locked,
             SignerError::WrongSecret { expected } => Self::WrongSecret { expected },
             SignerError::InvalidSecret => Self::InvalidSecret,
+            SignerError::InvalidXprv(_) => Self::InvalidXprv,
             SignerError::NonceGone => Self::NonceGone,
             SignerError::Mismatch(_) => Self::Mismatch,
             SignerError::NoRandomness => Self::NoRandomness,

@@ -70,15 +70,25 @@ pub enum Network {
     Regtest,
 }
 
+impl TryFrom<KeyOrigin> for core::KeyOrigin {
+    type Error = MusigError;
+    fn try_from(origin: KeyOrigin) -> Result<Self, MusigError> {
+        Ok(Self { fingerprint: array("a fingerprint", origin.fingerprint)?, path: origin.path })
+    }
+}
+
+impl From<core::KeyOrigin> for KeyOrigin {
+    fn from(origin: core::KeyOrigin) -> Self {
+        Self { fingerprint: origin.fingerprint.to_vec(), path: origin.path }
+    }
+}
+
 impl TryFrom<KeySet> for core::KeySet {
     type Error = MusigError;
     fn try_from(key_set: KeySet) -> Result<Self, MusigError> {
         let participant = |participant: Participant| -> Result<_, MusigError> {
-            let origin = participant.origin.map(|origin| -> Result<_, MusigError> {
-                let fingerprint = array("a fingerprint", origin.fingerprint)?;
-                Ok(core::KeyOrigin { fingerprint, path: origin.path })
-            });
-            Ok(core::Participant { key: participant.key, origin: origin.transpose()? })
+            let origin = participant.origin.map(core::KeyOrigin::try_from).transpose()?;
+            Ok(core::Participant { key: participant.key, origin })
         };
         Ok(Self {
             participants: key_set.participants.into_iter().map(participant).collect::<Result<_, _>>()?,
@@ -89,12 +99,8 @@ impl TryFrom<KeySet> for core::KeySet {
 
 impl From<core::KeySet> for KeySet {
     fn from(key_set: core::KeySet) -> Self {
-        let origin = |origin: core::KeyOrigin| KeyOrigin {
-            fingerprint: origin.fingerprint.to_vec(),
-            path: origin.path,
-        };
         let participant =
-            |one: core::Participant| Participant { key: one.key, origin: one.origin.map(origin) };
+            |one: core::Participant| Participant { key: one.key, origin: one.origin.map(KeyOrigin::from) };
         Self {
             participants: key_set.participants.into_iter().map(participant).collect(),
             order: Some(key_set.order),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::error::{MusigError, SignerProblem};
+use super::keys::KeyOrigin;
 use super::live::{InUse, Live};
 use super::proposal::Proposal;
 use super::values::{SignerIndex, array};
 use crate::error::SignerError;
-use crate::protocol::crypto::{NONCE, PARTIAL};
+use crate::protocol::crypto::{NONCE, PARTIAL, key_set as core_keys};
 use crate::signer::{self as core, Signer as _};
 use crate::types::{SessionId, Signature, SignerKey};
 
@@ -176,9 +177,23 @@ impl LocalSigner {
         Ok(self.signer.add_key(*secret_bytes(secret)?)?)
     }
 
-    /// Whether this signer signs sessions with a key, locked or not.
-    pub fn holds(&self, key: SignerKey) -> Result<bool, MusigError> {
-        Ok(self.signer.holds(&key))
+    /// Adds an extended private key (BIP-32, `xprv…` or `tprv…`) with its origin (BIP-380), usually that of an account,
+    /// below the last hardened step; also while a node runs with this signer. Then a participant key is this signer's too
+    /// if its own origin in the proposal leads there: fingerprint and path of this one, then at most 8 unhardened steps.
+    /// The key at the end of these is derived and compared. From then on sessions are signed with participant keys alone;
+    /// after `lock` it is to be added again. The identity key must be no unhardened relative of it: this is refused for the
+    /// extended key itself, its children 0 to 19, and the children 0 to 19 of its children 0 and 1.
+    pub fn add_xprv(&self, xprv: String, origin: KeyOrigin) -> Result<(), MusigError> {
+        let xprv = Zeroizing::new(xprv);
+        Ok(self.signer.add_xprv(&xprv, origin.try_into()?)?)
+    }
+
+    /// Whether this signer signs sessions with a key, locked or not. The key's origin is needed for one that is below an
+    /// extended private key.
+    #[uniffi::method(default(origin = None))]
+    pub fn holds(&self, key: SignerKey, origin: Option<KeyOrigin>) -> Result<bool, MusigError> {
+        let origin = origin.map(core_keys::KeyOrigin::try_from).transpose()?;
+        Ok(self.signer.holds(&key, origin.as_ref()))
     }
 
     /// Wipes the keys and all secret nonces. The node still watches, relays and broadcasts.

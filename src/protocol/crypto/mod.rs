@@ -11,6 +11,7 @@ use crate::protocol::proposal::Proposal;
 use crate::types::{Signature, SignerKey};
 
 pub mod aggregate;
+pub(crate) mod bip32;
 mod bip328;
 pub mod key_set;
 pub mod musig2;

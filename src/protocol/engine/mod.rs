@@ -301,11 +301,12 @@ impl Engine {
         }
         for key_set in &proposal.key_sets {
             for (signer, participant) in key_set.participants.iter().enumerate() {
-                let key = participant.key;
-                if signer == own && !self.held.holds(&key) {
+                let (key, origin) = (participant.key, participant.origin.as_ref());
+                if signer == own && !self.held.holds(&key, origin) {
                     return Err(ProposalError::KeyNotHeld { key });
                 }
-                if signer != own && (self.held.holds(&key) || self.held.holds(&key.negated())) {
+                let holds = |key: &SignerKey| self.held.holds(key, origin);
+                if signer != own && (holds(&key) || holds(&key.negated())) {
                     let (first, second) = (own.min(signer), own.max(signer));
                     return Err(ProposalError::DuplicateKey { first, second });
                 }

@@ -128,6 +128,14 @@ pub(super) fn checking(proposal: &Proposal) -> Duration {
     let steps =
         |derivation: &Derivation| derivation.path.len() + usize::from(derivation.taproot != Taproot::None);
     let derivations: usize = proposal.messages.iter().map(|message| steps(&message.derivation)).sum();
+    // A signer may derive each key that has an origin, to compare it.
+    let origins = proposal.key_sets.iter().flat_map(|key_set| &key_set.participants);
+    let unhardened = |number: &&u32| **number < 1 << 31;
+    let followed: usize = origins
+        .filter_map(|participant| participant.origin.as_ref())
+        .map(|origin| origin.path.iter().rev().take_while(unhardened).count().min(limits::ACCOUNT_STEPS))
+        .sum();
+    let derivations = derivations + followed;
     KEY * keys as u32 + DERIVATION * derivations as u32 + message * proposal.messages.len() as u32
 }
 

@@ -165,4 +165,26 @@ final class KeySetTests: MusigTestCase {
             _ = try signer.addKey(secret: secret(0))
         }
     }
+
+    /// The first vector of BIP-32.
+    func testKeySetsOfKeysBelowAnXprv() async throws {
+        let xprv =
+            "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4c"
+            + "V1rGL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7"
+        let below = "03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c"
+        let fingerprint = Data([0x34, 0x42, 0x19, 0x3e])
+        let account = KeyOrigin(fingerprint: fingerprint, path: [0x8000_0000])
+        let origin = KeyOrigin(fingerprint: fingerprint, path: [0x8000_0000, 1])
+        let signer = try localSigner(0)
+        for (text, wrong) in [("xprv", account), (xprv, origin)] {
+            await assertThrows({ if case .SignerFailed(.invalidXprv, _) = $0 { true } else { false } }) {
+                try signer.addXprv(xprv: text, origin: wrong)
+            }
+        }
+        XCTAssertTrue(try signer.holds(key: key(0)))
+        try signer.addXprv(xprv: xprv, origin: account)
+        XCTAssertTrue(try signer.holds(key: below, origin: origin))
+        XCTAssertFalse(try signer.holds(key: below))
+        XCTAssertFalse(try signer.holds(key: key(0)))
+    }
 }

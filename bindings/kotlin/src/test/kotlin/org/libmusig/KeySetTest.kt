@@ -210,4 +210,27 @@ class KeySetTest {
         assertThrows(MusigException.SignerFailed::class.java) { held.addKey(secret(0)) }
         held.close()
     }
+
+    /** The first vector of BIP-32. */
+    @Test
+    fun `key sets of keys below an xprv`() {
+        val xprv =
+            "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4c" +
+                "V1rGL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7"
+        val below = "03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c"
+        val fingerprint = byteArrayOf(0x34, 0x42, 0x19, 0x3e)
+        val account = KeyOrigin(fingerprint, listOf(0x8000_0000u))
+        val origin = KeyOrigin(fingerprint, listOf(0x8000_0000u, 1u))
+        val held = signer(0)
+        for ((text, wrong) in listOf("xprv" to account, xprv to origin)) {
+            val failure = assertThrows(MusigException.SignerFailed::class.java) { held.addXprv(text, wrong) }
+            assertEquals(SignerProblem.InvalidXprv, failure.problem)
+        }
+        assertTrue(held.holds(key(0)))
+        held.addXprv(xprv, account)
+        assertTrue(held.holds(below, origin))
+        assertFalse(held.holds(below))
+        assertFalse(held.holds(key(0)))
+        held.close()
+    }
 }
