@@ -250,6 +250,11 @@ enum musig_status_code
    */
   MUSIG_STATUS_COINS_NOT_KNOWN = 215,
   /**
+   * A raw message would be signed with keys that own coins, so it may be the signature hash of a transaction that
+   * spends them.
+   */
+  MUSIG_STATUS_BLIND_MESSAGE = 216,
+  /**
    * The store could not be read or written.
    */
   MUSIG_STATUS_STORE = 300,
@@ -1166,7 +1171,8 @@ typedef int32_t musig_coin_state;
 
 /**
  * The word of the application when it joins, or creates, one session: values to be combined. Without it the node
- * consents to a transaction with failover only if the signatures alone complete it, as far as the node can find out.
+ * consents to a transaction with failover only if the signatures alone complete it, as far as the node can find out, and
+ * to raw messages only with keys that own no coins.
  */
 enum musig_join
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -1184,6 +1190,12 @@ enum musig_join
    * is not there, whoever holds back its transaction decides when.
    */
   MUSIG_JOIN_ALLOW_MISSING_COINS = 2,
+  /**
+   * Raw messages may be signed with keys that own coins, as far as this node can tell: with an output key (any BIP-341
+   * derivation), or with a key set that a transaction session of this node signs with too. Such a message may be the
+   * signature hash of a transaction that spends all that the signers have.
+   */
+  MUSIG_JOIN_SIGN_BLIND = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -3547,8 +3559,9 @@ musig_status musig_session_id(const struct musig_session *session,
  * Reopens a closed session.
  *
  * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
- *          MUSIG_STATUS_UNVERIFIED_INPUT, MUSIG_STATUS_MISSING_COIN and MUSIG_STATUS_COINS_NOT_KNOWN, after which
- *          musig_session_join_with can still consent; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ *          MUSIG_STATUS_UNVERIFIED_INPUT, MUSIG_STATUS_MISSING_COIN, MUSIG_STATUS_COINS_NOT_KNOWN and
+ *          MUSIG_STATUS_BLIND_MESSAGE, after which musig_session_join_with can still consent;
+ *          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
  * In:      session: the session.
  * Blocks:  for one commit, and for the coin callback of the chain observer, at most 30 s.
  */

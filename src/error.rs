@@ -188,6 +188,22 @@ pub enum ConsentError {
         /// The observer's words.
         reason: String,
     },
+    /// A raw message would be signed with keys that own coins, so it may be the signature hash of a transaction that
+    /// spends them.
+    #[error(
+        "message {message} would be signed blind with {}, so it may spend coins of the signers; decline it, or join with \
+         sign_blind if you know what it means",
+        match .session {
+            Some(session) => format!("the keys of the transaction session {session}"),
+            None => "a Taproot output key".into(),
+        }
+    )]
+    BlindMessage {
+        /// The message's index.
+        message: u32,
+        /// A transaction session of this node with the same keys. `None`: the key is an output key.
+        session: Option<SessionId>,
+    },
 }
 
 /// Invalid election query.

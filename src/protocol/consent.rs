@@ -5,7 +5,8 @@ use crate::protocol::mutation::{self, Mutation};
 use crate::types::{CoinStatus, OutPoint};
 
 /// Word of the application when it joins, or creates, one session. Without it the node consents to a transaction with
-/// failover only if the signatures alone complete it, as far as the node can find out.
+/// failover only if the signatures alone complete it, as far as the node can find out, and to raw messages only with keys
+/// that own no coins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct JoinOptions {
     /// Whether inputs that the session does not sign may have witnesses that this node cannot verify: all but P2WPKH and
@@ -15,6 +16,10 @@ pub struct JoinOptions {
     /// Whether inputs may spend coins that the chain observer calls spent or unknown, or could not be asked about. Of a
     /// coin that is not there, whoever holds back its transaction decides when.
     pub allow_missing_coins: bool,
+    /// Whether raw messages may be signed with keys that own coins, as far as this node can tell: with an output key (any
+    /// BIP-341 derivation), or with a key set that a transaction session of this node signs with too. Such a message may be
+    /// the signature hash of a transaction that spends all that the signers have.
+    pub sign_blind: bool,
 }
 
 /// Refuses a transaction of which a coin is not there. `coins` are those that were asked about, each with its input's

@@ -37,6 +37,8 @@ pub enum Mutation {
     MissingCoinsJoined,
     /// S7: the simulated transactions' witnesses of others are believed as they come.
     ForeignWitnessBelieved,
+    /// S7: raw messages are signed with any key, without a word of the application.
+    BlindUnasked,
     /// S8: a place takes any number of envelopes.
     PlacesWithoutLimit,
     /// S8: equivocations of all attempts are kept.

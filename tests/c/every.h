@@ -323,6 +323,7 @@ static void proposals(const musig_node *node) {
     OK(musig_proposal_set_expires_in(proposal, 3600000, NULL));
     OK(musig_proposal_set_metadata(proposal, (const uint8_t *)"rent", 4, NULL));
     OK(musig_proposal_set_replaces(proposal, id, NULL));
+    OK(musig_proposal_set_consent(proposal, MUSIG_JOIN_SIGN_BLIND, NULL));
     /* The same keys as an own key set: it is one key set of the terms. */
     OK(musig_key_set_new(&key_set, key, 1, MUSIG_KEY_ORDER_SORTED, NULL));
     OK(musig_proposal_add_key_set(proposal, &index, key_set, NULL));
@@ -530,6 +531,7 @@ static void summaries(const musig_signer *signer) {
     options.network = MUSIG_NETWORK_MAINNET;
     musig_session_free(session);
     OK(musig_proposal_new_messages(&proposal, key, 1, digest, 1, NULL));
+    OK(musig_proposal_set_consent(proposal, MUSIG_JOIN_SIGN_BLIND, NULL));
     OK(musig_node_create_session(node, &session, proposal, NULL));
     musig_proposal_free(proposal);
     OK(musig_session_summary(session, &summary, &options, NULL));

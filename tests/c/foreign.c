@@ -452,6 +452,46 @@ static void unbroadcast_parent(void) {
     end(node, session, &chain);
 }
 
+/* A message that may be a signature hash is refused, unless the application knows what it is. */
+static void raw_message_over_a_wallet_key(void) {
+    musig_signer *signer = signer_of(0);
+    musig_node *node = start_alone(signer);
+    musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 1, {7}, {0}};
+    musig_proposal *raw, *derived, *transaction;
+    musig_session *session;
+    musig_error *error;
+    uint8_t key[33], digest[32] = {1};
+    OK(musig_signer_public_key(signer, key, NULL));
+    musig_signer_free(signer);
+    OK(musig_proposal_new_messages(&raw, key, 1, digest, 1, NULL));
+    OK(musig_proposal_new_messages(&derived, key, 1, digest, 1, NULL));
+    OK(musig_proposal_add_message(derived, digest, 0, &derivation, NULL));
+    IS(MUSIG_STATUS_BLIND_MESSAGE, musig_node_create_session(node, &session, derived, &error));
+    REQUIRE(strstr(musig_error_message(error), "message 1 would be signed blind with a Taproot output key"));
+    REQUIRE(strstr(musig_error_message(error), "MUSIG_JOIN_SIGN_BLIND"));
+    musig_error_free(error);
+    OK(musig_proposal_set_consent(derived, MUSIG_JOIN_SIGN_BLIND, NULL));
+    OK(musig_node_create_session(node, &session, derived, NULL));
+    OK(musig_session_join_with(session, MUSIG_JOIN_SIGN_BLIND, NULL));
+    musig_session_free(session);
+    OK(musig_node_create_session(node, &session, raw, NULL));
+    musig_session_free(session);
+    transaction = transaction_for(key, 1, 0x32);
+    OK(musig_node_create_session(node, &session, transaction, NULL));
+    musig_session_free(session);
+    IS(MUSIG_STATUS_BLIND_MESSAGE, musig_node_create_session(node, &session, raw, &error));
+    REQUIRE(strstr(musig_error_message(error), "the keys of the transaction session"));
+    musig_error_free(error);
+    OK(musig_proposal_set_consent(raw, MUSIG_JOIN_SIGN_BLIND, NULL));
+    OK(musig_node_create_session(node, &session, raw, NULL));
+    musig_session_free(session);
+    musig_proposal_free(raw);
+    musig_proposal_free(derived);
+    musig_proposal_free(transaction);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+}
+
 /* The coordinator's broadcaster cannot reach the network, or hangs: the next signer's turn opens, a day too early. */
 static void hands_over(int hangs) {
     struct chain chain;
@@ -551,6 +591,7 @@ int main(int argc, char **argv) {
     chain_answers(MUSIG_SUBMIT_UNREACHABLE, 0, 99);
     chain_answers(77, 0, -1);
     unbroadcast_parent();
+    raw_message_over_a_wallet_key();
     hands_over(0);
     one_at_a_time();
     return 0;

@@ -77,6 +77,8 @@ static musig_session *propose_alone(const musig_node *node, uint8_t message) {
     OK(musig_node_signer_key(node, key, NULL));
     memset(digest, message, sizeof digest);
     OK(musig_proposal_new_messages(&proposal, key, 1, digest, 1, NULL));
+    /* The same keys may sign a transaction, too. */
+    OK(musig_proposal_set_consent(proposal, MUSIG_JOIN_SIGN_BLIND, NULL));
     OK(musig_node_create_session(node, &session, proposal, NULL));
     musig_proposal_free(proposal);
     return session;

@@ -140,6 +140,7 @@ void sessions() {
     auto proposal = musig::Proposal::messages(keys, {secret(3)})
                         .message(secret(4), 0, musig::key_path({7}))
                         .metadata({reinterpret_cast<const std::uint8_t *>(words.data()), words.size()})
+                        .consent(MUSIG_JOIN_SIGN_BLIND)
                         .expires_in(1h);
     auto session = node.create_session(proposal);
     auto event = wait(node, MUSIG_EVENT_SESSION_COMPLETE);
@@ -297,6 +298,22 @@ void signers() {
     while (alive != 0) std::this_thread::yield();
 }
 
+/// A message that may be a signature hash is refused, unless the application knows what it is.
+void raw_message_over_a_wallet_key() {
+    musig::Signer signer(secret(1));
+    auto keys = std::vector<musig::PublicKey>{signer.public_key()};
+    musig::Node node(alone(signer).without_observer());
+    auto derived = musig::Proposal::messages(keys, {secret(3)}).message(secret(4), 0, musig::key_path({7}));
+    throws<musig::ProtocolError>([&] { node.create_session(derived); }, MUSIG_STATUS_BLIND_MESSAGE);
+    node.create_session(derived.consent(MUSIG_JOIN_SIGN_BLIND)).join(MUSIG_JOIN_SIGN_BLIND);
+    auto raw = musig::Proposal::messages(keys, {secret(5)});
+    node.create_session(raw);
+    node.create_session(spend(keys));
+    throws<musig::ProtocolError>([&] { node.create_session(raw); }, MUSIG_STATUS_BLIND_MESSAGE);
+    node.create_session(raw.consent(MUSIG_JOIN_SIGN_BLIND));
+    node.stop();
+}
+
 void store_of_another_key() {
     char folder[] = "/tmp/musig-XXXXXX";
     REQUIRE(mkdtemp(folder));
@@ -325,6 +342,7 @@ int main() {
     handlers();
     signers();
     unbroadcast_parent();
+    raw_message_over_a_wallet_key();
     store_of_another_key();
     return 0;
 }

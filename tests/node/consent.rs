@@ -1,4 +1,5 @@
-//! What a node finds out before it consents: whether the coins exist that a transaction with failover spends.
+//! What a node finds out before it consents: whether the coins exist that a transaction with failover spends, and whether
+//! a raw message may spend coins.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use libmusig::chain::summary::{SummaryOptions, Warning};
 use libmusig::chain::{ChainError, ChainObserver, ChainQuery, ChainStatus, CoinStatus};
 use libmusig::error::{ConsentError, Error};
-use libmusig::node::{Node, NodeBuilder};
+use libmusig::node::{Node, NodeBuilder, SessionRequest};
 use libmusig::protocol::consent::JoinOptions;
+use libmusig::protocol::proposal::{Derivation, Message};
 use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{OutPoint, SessionId};
@@ -114,5 +116,26 @@ fn summary_warns_of_what_other_sessions_spend_and_pay() {
     let Err(Error::UnknownSession(_)) = node.session(SessionId([7; 32])).summary(options()).wait() else {
         panic!("there is none")
     };
+    node.stop().expect("stops");
+}
+
+#[test]
+fn raw_message_over_a_wallet_key_needs_the_word_of_the_application() {
+    let node = offline(0).without_observer().start().expect("starts");
+    let blind = JoinOptions { sign_blind: true, ..JoinOptions::default() };
+    let refused = |session| Error::Consent(ConsentError::BlindMessage { message: 0, session });
+    let output = Message::with([1; 32], 0, Derivation::key_path([0, 7]));
+    let request = || SessionRequest::messages(keys(1), [output.clone()]);
+    assert_eq!(node.create_session(request()).wait().err(), Some(refused(None)));
+    node.create_session(request().consent(blind)).wait().expect("the application knows what it is");
+    // The same keys, without and with a transaction that they sign.
+    let raw = |byte: u8| SessionRequest::messages(keys(1), [[byte; 32]]);
+    node.create_session(raw(2)).wait().expect("they own nothing");
+    let wallet = node.create_session(Spend::new(&Chain::new(), &keys(1)).request(keys(1))).wait();
+    let wallet = wallet.expect("is created");
+    let error = node.create_session(raw(3)).wait().err().expect("is refused");
+    assert_eq!(error, refused(Some(wallet.id())));
+    assert!(error.to_string().contains(&format!("the transaction session {}", wallet.id())), "{error}");
+    node.create_session(raw(3).consent(blind)).wait().expect("the application knows what it is");
     node.stop().expect("stops");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use libmusig::JoinOptions;
 use libmusig::error::{Error, ProposalError};
 use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::crypto::Scheme;
@@ -79,10 +80,13 @@ fn key_sets_of_a_wallet_sign_over_libp2p() {
     let wallet = KeySet::new(&[20, 21, 22].map(key));
     let other = KeySet::ordered(&[40, 41, 42].map(key), KeyOrder::AsGiven);
     let derivation = Derivation::key_path([0, 7]);
+    let blind = JoinOptions { sign_blind: true, ..JoinOptions::default() };
     let request = || {
         let messages =
             [Message::with([1; 32], 1, derivation.clone()), Message::with([2; 32], 2, Derivation::default())];
-        SessionRequest::messages(keys(3), messages).key_set(wallet.clone()).key_set(other.clone())
+        let request =
+            SessionRequest::messages(keys(3), messages).key_set(wallet.clone()).key_set(other.clone());
+        request.consent(blind)
     };
     // A signer adds its keys while its node runs.
     let refused = nodes[0].create_session(request()).wait().err();
@@ -95,7 +99,7 @@ fn key_sets_of_a_wallet_sign_over_libp2p() {
     }
     let session = nodes[0].create_session(request()).wait().expect("is created");
     for node in &nodes[1..] {
-        join_next(node);
+        join_next_with(node, blind);
     }
     let finals = [wallet.final_key(&derivation), other.aggregate_key()].map(|key| key.expect("good keys"));
     for node in &nodes {

@@ -1,5 +1,6 @@
 //! A transaction whose signatures complete nothing until its proposer wants it: a worthless witness of somebody else's
-//! input, or a coin of a transaction that nobody broadcast. Nobody consents to it unasked.
+//! input, or a coin of a transaction that nobody broadcast. A raw message that may be the signature hash of a
+//! transaction. Nobody consents to it unasked.
 
 use std::time::Duration;
 
@@ -7,15 +8,21 @@ use libmusig::error::{ConsentError, Error};
 use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::DurableKind;
-use libmusig::protocol::proposal::{Broadcast, Proposal};
+use libmusig::protocol::proposal::{
+    Broadcast, Derivation, KeyOrder, KeySet, Message, Proposal, Taproot, Terms,
+};
 use libmusig::types::{OutPoint, SessionId, Txid};
 
 use test_support::cluster::{Cluster, Consent, Options};
 use test_support::double::{Foreign, transaction, transaction_with};
 
 const SECOND: Duration = Duration::from_secs(1);
-const VERIFIED_ONLY: JoinOptions = JoinOptions { allow_unverified_inputs: false, allow_missing_coins: true };
-const EXISTING_ONLY: JoinOptions = JoinOptions { allow_unverified_inputs: true, allow_missing_coins: false };
+const VERIFIED_ONLY: JoinOptions =
+    JoinOptions { allow_unverified_inputs: false, allow_missing_coins: true, sign_blind: false };
+const EXISTING_ONLY: JoinOptions =
+    JoinOptions { allow_unverified_inputs: true, allow_missing_coins: false, sign_blind: false };
+const BLIND: JoinOptions =
+    JoinOptions { allow_unverified_inputs: false, allow_missing_coins: false, sign_blind: true };
 
 fn coin(byte: u8) -> OutPoint {
     OutPoint { txid: Txid([byte; 32]), vout: 0 }
@@ -183,4 +190,100 @@ fn spent_coin_is_refused_unless_the_session_replaces_what_spends_it() {
     let (id, taken) = again(Some(old));
     assert_eq!(taken, Ok(()));
     cluster.complete(&id);
+}
+
+/// A proposal of node 0 to sign a raw message with this key set, and with what a derivation makes of it.
+fn raw(cluster: &mut Cluster, key_set: KeySet, derivation: Derivation) -> Proposal {
+    let mut terms = cluster.raw_terms();
+    let digest = terms.messages[0].digest;
+    terms.messages = vec![Message::with(digest, 0, derivation)];
+    terms.key_sets = vec![key_set];
+    Proposal::new(terms).expect("valid terms")
+}
+
+fn blind(session: Option<SessionId>) -> Result<(), Error> {
+    Err(Error::Consent(ConsentError::BlindMessage { message: 0, session }))
+}
+
+#[test]
+fn raw_message_over_a_wallet_key_that_is_an_output_key_needs_the_word_of_each_application() {
+    let mut cluster = waiting(2);
+    let keys = [cluster.nodes[0].key, cluster.nodes[1].key];
+    for taproot in [Taproot::KeyPath, Taproot::MerkleRoot([7; 32])] {
+        for path in [Vec::new(), vec![0, 7]] {
+            let proposal = raw(&mut cluster, KeySet::new(&keys), Derivation { path, taproot });
+            let created = cluster
+                .ask(0, |engine, request, now| engine.create(proposal.clone(), request, now).map(drop));
+            assert_eq!(created, blind(None), "the proposer's too");
+            assert!(!cluster.engine(0).ids().contains(&proposal.id()), "nothing is left of it");
+            let id = propose(&mut cluster, &proposal);
+            assert_eq!(join(&mut cluster, id, JoinOptions::default()), blind(None));
+            assert_eq!(join(&mut cluster, id, VERIFIED_ONLY), blind(None));
+            assert!(!cluster.agreed.contains(&(1, id)), "nothing was signed");
+            assert_eq!(join(&mut cluster, id, BLIND), Ok(()));
+            assert!(cluster.agreed.contains(&(1, id)));
+        }
+    }
+    // What is no output key, of keys that own nothing here.
+    let proposal =
+        raw(&mut cluster, KeySet::new(&keys), Derivation { path: vec![0, 7], taproot: Taproot::None });
+    let id = propose(&mut cluster, &proposal);
+    assert_eq!(join(&mut cluster, id, JoinOptions::default()), Ok(()));
+}
+
+#[test]
+fn raw_message_over_a_wallet_key_of_a_transaction_session_is_refused_as_long_as_that_may_complete() {
+    let mut cluster = waiting(2);
+    let keys = [cluster.nodes[0].key, cluster.nodes[1].key];
+    let attempt = |cluster: &mut Cluster, key_set: KeySet| {
+        let child = Derivation { path: vec![3], taproot: Taproot::None };
+        let proposal = raw(cluster, key_set, child);
+        let id = propose(cluster, &proposal);
+        join(cluster, id, JoinOptions::default())
+    };
+    // A transaction that is only proposed proves nothing of a wallet: whoever proposes could shut others out.
+    let wallet = cluster.create(0, |_| ());
+    cluster.run_for(SECOND);
+    assert_eq!(attempt(&mut cluster, KeySet::new(&keys)), Ok(()));
+    // Node 0 finishes alone.
+    cluster.held_back.insert(0);
+    assert_eq!(join(&mut cluster, wallet, JoinOptions::default()), Ok(()));
+    assert!(cluster.partial_left(1, &wallet));
+    assert_eq!(attempt(&mut cluster, KeySet::new(&keys)), blind(Some(wallet)));
+    let sorted = KeySet::new(&keys).aggregate_key();
+    // The same keys in another order are another key, unless they are sorted already.
+    let as_given = KeySet::ordered(&keys, KeyOrder::AsGiven);
+    let is_alike = as_given.aggregate_key() == sorted;
+    assert_eq!(attempt(&mut cluster, as_given).is_err(), is_alike);
+    // The own proposal is a consent too.
+    let own = Proposal::new(Terms { proposer: 1, ..cluster.raw_terms() }).expect("valid terms");
+    let created = cluster.ask(1, |engine, request, now| engine.create(own, request, now).map(drop));
+    assert_eq!(created, blind(Some(wallet)));
+    // It ended here, and is kept: others may complete it. That is not forgotten by a restart.
+    cluster.ask(1, |engine, request, now| engine.abort(&wallet, "no".into(), request, now)).expect("aborts");
+    cluster.ask(1, |engine, request, now| engine.close(&wallet, request, now)).expect("closes");
+    cluster.run_for(SECOND);
+    assert_eq!(attempt(&mut cluster, KeySet::new(&keys)), blind(Some(wallet)));
+    cluster.crash(1);
+    cluster.start(1);
+    cluster.run_for(SECOND);
+    assert_eq!(attempt(&mut cluster, KeySet::new(&keys)), blind(Some(wallet)));
+}
+
+#[test]
+fn raw_message_over_a_wallet_key_is_signed_once_the_transaction_cannot_come_about() {
+    let mut cluster = waiting(2);
+    // No nonces leave it, so nobody can complete it.
+    cluster.cut_off(0, true);
+    let wallet = cluster.create(0, |_| ());
+    cluster.run_for(SECOND);
+    let attempt = |cluster: &mut Cluster| {
+        let own = Proposal::new(cluster.raw_terms()).expect("valid terms");
+        cluster.ask(0, |engine, request, now| engine.create(own, request, now).map(drop))
+    };
+    assert_eq!(attempt(&mut cluster), blind(Some(wallet)));
+    cluster.ask(0, |engine, request, now| engine.abort(&wallet, "no".into(), request, now)).expect("aborts");
+    cluster.ask(0, |engine, request, now| engine.close(&wallet, request, now)).expect("closes");
+    cluster.run_for(SECOND);
+    assert_eq!(attempt(&mut cluster), Ok(()));
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use libmusig::error::{Error, ProposalError, SignerError};
+use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, Taproot, aggregate_key, sort_keys};
 use libmusig::protocol::crypto::musig2::Musig2;
@@ -123,7 +124,9 @@ const NOW: Time = Time { wall: UnixMillis(0), monotonic: std::time::Duration::ZE
 #[test]
 fn key_sets_with_a_key_of_another_are_refused() {
     let party = wallets(|_| ());
-    let create = |mut engine: Engine, proposal: &Proposal| engine.create(proposal.clone(), 1, NOW);
+    let options = JoinOptions { sign_blind: true, ..JoinOptions::default() };
+    let create =
+        |mut engine: Engine, proposal: &Proposal| engine.create_with(proposal.clone(), options, 1, NOW);
     let missing = |key: u8| Err(Error::Proposal(ProposalError::KeyNotHeld { key: key_of(key) }));
     assert_eq!(create(engine(None), &party.proposal), missing(11), "the identity key alone");
     let held = Arc::new(local(1));

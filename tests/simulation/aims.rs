@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, Taproot};
+use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Body, Content};
 use libmusig::protocol::proposal::{Broadcast, Message, Proposal, Terms};
 use libmusig::types::{SessionId, SignerKey, tagged_hash};
@@ -160,10 +161,12 @@ pub fn attack(run: &mut Run, node: usize, victim: usize, aim: Aim) {
     let id = SessionId(tagged_hash("musig/session", &[&bytes]));
     run.aims.push(Aimed { id, aim, victim });
     if let Ok(proposal) = Proposal::decode(&bytes) {
-        run.cluster.chain.learn(&proposal);
+        // Who signs blind is not fooled by a key either.
+        run.cluster.learn(&proposal);
         run.cluster.consented.insert((node, id));
-        let request = run.cluster.request();
-        let created = run.cluster.drive(node, |engine, now| engine.create(proposal, request, now));
+        let (request, options) = (run.cluster.request(), run.cluster.word(&id));
+        let create = |engine: &mut Engine, now| engine.create_with(proposal, options, request, now);
+        let created = run.cluster.drive(node, create);
         if matches!(created, Some(Ok(_))) {
             return;
         }

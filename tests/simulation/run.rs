@@ -442,7 +442,10 @@ impl Run {
                 if let Some((session, _)) = last.filter(|_| cluster.nodes[node].awake()) {
                     cluster.consent(node, session);
                     self.meddled.insert((session, node));
-                    self.request(node, false, |engine, id, request, now| engine.join(id, request, now));
+                    let options = cluster.word(&session);
+                    self.request(node, false, |engine, id, request, now| {
+                        engine.join_with(id, options, request, now)
+                    });
                 }
             }
             Fault::Notify(node, wrongly) => {
@@ -518,11 +521,13 @@ impl Run {
         terms.proposer = plan.proposer;
         let replaces = terms.replaces;
         let proposal = Proposal::new(terms).expect("valid terms");
-        cluster.chain.learn(&proposal);
+        cluster.learn(&proposal);
         let (id, request) = (proposal.id(), cluster.request());
+        let options = cluster.word(&id);
         cluster.consented.insert((plan.proposer, id));
         // A node whose clock is days off may take its own proposal for expired.
-        if let Some(Ok(_)) = cluster.drive(plan.proposer, |engine, now| engine.create(proposal, request, now))
+        if let Some(Ok(_)) =
+            cluster.drive(plan.proposer, |engine, now| engine.create_with(proposal, options, request, now))
         {
             let txid = cluster.chain.txid_of(&id).unwrap_or(Txid(id.0));
             self.sessions.push(Begun { id, plan, txid, replaces });

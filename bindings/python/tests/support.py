@@ -106,11 +106,11 @@ async def wait_event(
         raise AssertionError(f"waited too long for {kind}; the node said {seen}") from None
 
 
-async def join_next(node: libmusig.Node) -> libmusig.Session:
+async def join_next(node: libmusig.Node, options: libmusig.JoinOptions | None = None) -> libmusig.Session:
     event, _ = await wait_event(node, events.SessionProposed)
     assert event.session is not None
     session = node.session(event.session)
-    await session.join()
+    await session.join(options)
     return session
 
 
@@ -118,7 +118,7 @@ async def sign(nodes: list[libmusig.Node], **content: Any) -> str:
     """Proposes at the first node, joins at the others, waits until all hold the signatures; the session's id."""
     given = content if "transaction" in content else {"messages": [bytes([7] * 32)], **content}
     session = await nodes[0].create_session([node.signer_key for node in nodes], **given)
-    await asyncio.gather(*(join_next(node) for node in nodes[1:]))
+    await asyncio.gather(*(join_next(node, content.get("consent")) for node in nodes[1:]))
     await asyncio.gather(*(wait_event(node, events.SessionComplete) for node in nodes))
     return session.id()
 

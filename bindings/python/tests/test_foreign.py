@@ -20,6 +20,7 @@ from support import (
     assert_nothing_lives,
     connect,
     covered,
+    key_path,
     keys,
     make,
     offline,
@@ -83,6 +84,32 @@ def test_broadcaster_and_observer() -> None:
         assert fake.by("a") == 1
         await a.stop()
         await b.stop()
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_raw_message_over_a_wallet_key_needs_the_word_of_the_application() -> None:
+    async def main() -> None:
+        blind = libmusig.JoinOptions(sign_blind=True)
+        async with offline(0) as a, offline(1) as b:
+            derived = [libmusig.Message(digest=bytes([1] * 32), derivation=key_path(0, 7))]
+            with pytest.raises(errors.ConsentRefused, match="message 0 .* a Taproot output key") as refused:
+                await a.create_session(keys(2), messages=derived)
+            assert refused.value.problem == libmusig.ConsentProblem.BLIND_MESSAGE(0, None)
+            proposed = await a.create_session(keys(2), messages=derived, consent=blind)
+            [session] = await b.import_sessions(await proposed.export_session())
+            with pytest.raises(errors.ConsentRefused):
+                await session.join()
+            await session.join(blind)
+            # The same keys, without and with a transaction that they sign.
+            raw = [bytes([2] * 32)]
+            await a.create_session(keys(2), messages=raw)
+            wallet = await a.create_session(keys(2), **spend(keys(2)))
+            with pytest.raises(errors.ConsentRefused, match="sign_blind") as known:
+                await a.create_session(keys(2), messages=raw)
+            assert known.value.problem == libmusig.ConsentProblem.BLIND_MESSAGE(0, wallet.id())
+            await a.create_session(keys(2), messages=raw, consent=blind)
 
     asyncio.run(main())
     assert_nothing_lives()

@@ -74,7 +74,8 @@ def test_two_key_sets_of_a_wallet() -> None:
             libmusig.Message(digest=bytes([2] * 32), key_set=2, derivation=root),
             libmusig.Message(digest=bytes([3] * 32), key_set=1),
         ]
-        terms: dict[str, Any] = {"messages": messages, "key_sets": [wallet, other]}
+        blind = libmusig.JoinOptions(sign_blind=True)
+        terms: dict[str, Any] = {"messages": messages, "key_sets": [wallet, other], "consent": blind}
         async with make(0, signer=signers[0]) as a, make(1, signer=signers[1]) as b:
             await connect(a, b)
             with pytest.raises(errors.ProposalRefused) as refused:

@@ -53,7 +53,7 @@ pub(super) fn all() -> Vec<(String, Error)> {
     }
     for (name, error) in each!(ConsentError:
         UnverifiedInput { input: 0 }, MissingCoin { input: 0, coin: coin, spent: true },
-        CoinsNotKnown { reason: text() },
+        CoinsNotKnown { reason: text() }, BlindMessage { message: 0, session: None },
     ) {
         add("ConsentError", name, error.into());
     }

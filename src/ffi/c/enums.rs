@@ -386,7 +386,8 @@ pub enum musig_coin_state {
 enumeration!(musig_coin_state { UNKNOWN, UNSPENT, IN_MEMPOOL, SPENT });
 
 /// The word of the application when it joins, or creates, one session: values to be combined. Without it the node
-/// consents to a transaction with failover only if the signatures alone complete it, as far as the node can find out.
+/// consents to a transaction with failover only if the signatures alone complete it, as far as the node can find out, and
+/// to raw messages only with keys that own no coins.
 /// cbindgen:rename-all=prefix:MUSIG_JOIN_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -398,9 +399,13 @@ pub enum musig_join {
     /// Inputs may spend coins that the chain observer calls spent or unknown, or could not be asked about. Of a coin that
     /// is not there, whoever holds back its transaction decides when.
     ALLOW_MISSING_COINS = 2,
+    /// Raw messages may be signed with keys that own coins, as far as this node can tell: with an output key (any BIP-341
+    /// derivation), or with a key set that a transaction session of this node signs with too. Such a message may be the
+    /// signature hash of a transaction that spends all that the signers have.
+    SIGN_BLIND = 4,
 }
 
-enumeration!(musig_join { ALLOW_UNVERIFIED_INPUTS, ALLOW_MISSING_COINS });
+enumeration!(musig_join { ALLOW_UNVERIFIED_INPUTS, ALLOW_MISSING_COINS, SIGN_BLIND });
 
 impl musig_join {
     /// The options of combined values; `None` if one of them is unknown.
@@ -410,6 +415,7 @@ impl musig_join {
         (values & !known == 0).then(|| JoinOptions {
             allow_unverified_inputs: has(Self::ALLOW_UNVERIFIED_INPUTS),
             allow_missing_coins: has(Self::ALLOW_MISSING_COINS),
+            sign_blind: has(Self::SIGN_BLIND),
         })
     }
 }

@@ -43,6 +43,7 @@ impl From<Error> for Failure {
             Error::Consent(ConsentError::UnverifiedInput { .. }) => UNVERIFIED_INPUT,
             Error::Consent(ConsentError::MissingCoin { .. }) => MISSING_COIN,
             Error::Consent(ConsentError::CoinsNotKnown { .. }) => COINS_NOT_KNOWN,
+            Error::Consent(ConsentError::BlindMessage { .. }) => BLIND_MESSAGE,
             Error::Signer(SignerError::Locked) => SIGNER_LOCKED,
             Error::Signer(
                 SignerError::WrongSecret { .. } | SignerError::InvalidSecret | SignerError::InvalidXprv(_),
@@ -96,6 +97,7 @@ fn message(error: &Error) -> String {
         Error::Consent(error) => [
             ("allow_unverified_inputs", "MUSIG_JOIN_ALLOW_UNVERIFIED_INPUTS"),
             ("allow_missing_coins", "MUSIG_JOIN_ALLOW_MISSING_COINS"),
+            ("sign_blind", "MUSIG_JOIN_SIGN_BLIND"),
         ]
         .iter()
         .fold(error.to_string(), |text, (option, flag)| text.replace(option, flag)),

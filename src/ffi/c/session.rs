@@ -67,8 +67,9 @@ pub unsafe extern "C" fn musig_session_id(
 /// Reopens a closed session.
 ///
 /// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_WRONG_STATE if the session has ended;
-///          MUSIG_STATUS_UNVERIFIED_INPUT, MUSIG_STATUS_MISSING_COIN and MUSIG_STATUS_COINS_NOT_KNOWN, after which
-///          musig_session_join_with can still consent; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+///          MUSIG_STATUS_UNVERIFIED_INPUT, MUSIG_STATUS_MISSING_COIN, MUSIG_STATUS_COINS_NOT_KNOWN and
+///          MUSIG_STATUS_BLIND_MESSAGE, after which musig_session_join_with can still consent;
+///          MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
 /// In:      session: the session.
 /// Blocks:  for one commit, and for the coin callback of the chain observer, at most 30 s.
 #[must_use]

@@ -85,6 +85,9 @@ pub enum musig_status_code {
     MISSING_COIN = 214,
     /// The chain observer could not say whether the transaction's coins exist.
     COINS_NOT_KNOWN = 215,
+    /// A raw message would be signed with keys that own coins, so it may be the signature hash of a transaction that
+    /// spends them.
+    BLIND_MESSAGE = 216,
     /// The store could not be read or written.
     STORE = 300,
     /// The store is open in another node.
@@ -144,6 +147,7 @@ enumeration!(musig_status_code {
     UNVERIFIED_INPUT,
     MISSING_COIN,
     COINS_NOT_KNOWN,
+    BLIND_MESSAGE,
     STORE,
     STORE_IN_USE,
     STORE_SCHEMA,
@@ -202,6 +206,7 @@ pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
         UNVERIFIED_INPUT => c"unverified input",
         MISSING_COIN => c"missing coin",
         COINS_NOT_KNOWN => c"coins not known",
+        BLIND_MESSAGE => c"blind message",
         STORE => c"store failure",
         STORE_IN_USE => c"the store is in use",
         STORE_SCHEMA => c"store schema mismatch",

@@ -298,6 +298,14 @@ pub enum ConsentProblem {
     },
     /// The chain observer could not say whether the transaction's coins exist.
     CoinsNotKnown,
+    /// A raw message would be signed with keys that own coins, so it may be the signature hash of a transaction that
+    /// spends them.
+    BlindMessage {
+        /// The message's index.
+        message: u32,
+        /// A transaction session of this node with the same keys. None: the key is an output key.
+        session: Option<SessionId>,
+    },
     /// Any other problem.
     Other,
 }
@@ -418,6 +426,7 @@ impl From<ConsentError> for ConsentProblem {
             ConsentError::UnverifiedInput { input } => Self::UnverifiedInput { input },
             ConsentError::MissingCoin { input, coin, spent } => Self::MissingCoin { input, coin, spent },
             ConsentError::CoinsNotKnown { .. } => Self::CoinsNotKnown,
+            ConsentError::BlindMessage { message, session } => Self::BlindMessage { message, session },
         }
     }
 }

@@ -93,7 +93,8 @@ pub struct SessionRequest {
 }
 
 /// Word of the application when it joins, or creates, one session. Without it the node consents to a transaction with
-/// failover only if the signatures alone complete it, as far as the node can find out.
+/// failover only if the signatures alone complete it, as far as the node can find out, and to raw messages only with keys
+/// that own no coins.
 #[uniffi::remote(Record)]
 pub struct JoinOptions {
     /// Whether inputs that the session does not sign may have witnesses that this node cannot verify: all but P2WPKH and
@@ -105,6 +106,11 @@ pub struct JoinOptions {
     /// coin that is not there, whoever holds back its transaction decides when.
     #[uniffi(default = false)]
     pub allow_missing_coins: bool,
+    /// Whether raw messages may be signed with keys that own coins, as far as this node can tell: with an output key (any
+    /// BIP-341 derivation), or with a key set that a transaction session of this node signs with too. Such a message may be
+    /// the signature hash of a transaction that spends all that the signers have.
+    #[uniffi(default = false)]
+    pub sign_blind: bool,
 }
 
 impl TryFrom<Message> for core::Message {

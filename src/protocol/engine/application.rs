@@ -10,7 +10,7 @@ use crate::protocol::consent::{JoinOptions, check_coins};
 use crate::protocol::election::Election;
 use crate::protocol::event::DurableKind;
 use crate::protocol::mutation::{self, Mutation};
-use crate::protocol::proposal::Proposal;
+use crate::protocol::proposal::{Proposal, Taproot};
 use crate::protocol::session::Session;
 use crate::protocol::status::{Phase, SessionStatus};
 use crate::protocol::wire::Certificate;
@@ -36,6 +36,7 @@ impl Engine {
         let id = proposal.id();
         let session = self.begin(proposal.clone(), now)?;
         self.check_inputs(&proposal, options)?;
+        self.check_blind(&proposal, options)?;
         if let Some(coins) = self.coins_to_ask_for(&session, options)? {
             self.ask_for_coins(id, Some(proposal), coins, request);
             return Ok(id);
@@ -80,6 +81,7 @@ impl Engine {
                 session.may_join(now)?;
                 self.check_kept(&session.proposer_key(), session.bytes())?;
                 self.check_inputs(session.proposal(), options)?;
+                self.check_blind(session.proposal(), options)?;
                 self.coins_to_ask_for(&session, options)?
             }
             _ => None,
@@ -123,6 +125,22 @@ impl Engine {
             Some(input) => Err(ConsentError::UnverifiedInput { input: *input }),
             None => Ok(()),
         }
+    }
+
+    /// Refuses raw messages to be signed with keys that own coins: each may be the signature hash of a transaction that
+    /// spends them.
+    fn check_blind(&self, proposal: &Proposal, options: JoinOptions) -> Result<(), ConsentError> {
+        if proposal.transaction.is_some() || options.sign_blind || mutation::on(Mutation::BlindUnasked) {
+            return Ok(());
+        }
+        let wallets: Vec<_> = proposal.key_sets.iter().map(|key_set| self.index.wallet(key_set)).collect();
+        for (message, index) in proposal.messages.iter().zip(0..) {
+            let session = wallets[message.key_set];
+            if session.is_some() || message.derivation.taproot != Taproot::None {
+                return Err(ConsentError::BlindMessage { message: index, session });
+            }
+        }
+        Ok(())
     }
 
     /// The coins of which the observer is asked before this node consents, each with its input's index.

@@ -1,11 +1,12 @@
 //! What an engine looks up often, kept beside its sessions so that nothing is searched for among all of them.
 
+use std::collections::hash_map;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::protocol::proposal::Proposal;
+use crate::protocol::proposal::{KeySet, Proposal};
 use crate::protocol::session::Session;
-use crate::types::{SessionId, SignerKey};
+use crate::types::{SessionId, SignerKey, tagged_hash};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Entry {
@@ -16,6 +17,8 @@ struct Entry {
     /// Bytes of a session that this node ended, and that is kept.
     kept: Option<u32>,
     joined: bool,
+    /// Its key sets sign for coins.
+    wallet: bool,
     wants_peers: bool,
 }
 
@@ -54,6 +57,40 @@ impl Tallies {
     }
 }
 
+/// The key sets that sign for coins, each with the sessions in which it does.
+#[derive(Debug, Default)]
+struct Wallets(HashMap<[u8; 32], BTreeSet<SessionId>>);
+
+impl Wallets {
+    /// The same for key sets that are alike: with the same aggregate key.
+    fn name(key_set: &KeySet) -> [u8; 32] {
+        let keys = key_set.aggregated();
+        let parts: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes().as_slice()).collect();
+        tagged_hash("musig/key-set", &parts)
+    }
+
+    fn replace(&mut self, proposal: &Proposal, signs: bool) {
+        for key_set in &proposal.key_sets {
+            let entry = self.0.entry(Self::name(key_set));
+            if signs {
+                entry.or_default().insert(proposal.id());
+            } else if let hash_map::Entry::Occupied(mut sessions) = entry {
+                sessions.get_mut().remove(&proposal.id());
+                if sessions.get().is_empty() {
+                    sessions.remove();
+                }
+            }
+        }
+    }
+
+    fn of(&self, key_set: &KeySet) -> Option<SessionId> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&Self::name(key_set))?.first().copied()
+    }
+}
+
 /// Deadlines, and counts of sessions by state. Derived from the sessions alone.
 #[derive(Debug, Default)]
 pub(super) struct SessionIndex {
@@ -66,6 +103,8 @@ pub(super) struct SessionIndex {
     kept: Tallies,
     /// In how many sessions that this node joined each signer is.
     partners: HashMap<SignerKey, usize>,
+    /// The key sets of the transactions that this node joined.
+    wallets: Wallets,
     /// How many sessions want each signer connected.
     wanted: HashMap<SignerKey, usize>,
     wanted_changed: bool,
@@ -74,12 +113,14 @@ pub(super) struct SessionIndex {
 impl SessionIndex {
     /// Takes note of how a session is now.
     pub fn note(&mut self, session: &Session, deadline: Option<Duration>) {
+        let (kept, joined) = (session.is_kept(), session.joined());
         let entry = Entry {
             deadline,
-            open: !session.closed() && !session.is_kept(),
+            open: !session.closed() && !kept,
             unanswered: session.is_unanswered().then(|| session.bytes() as u32),
-            kept: session.is_kept().then(|| session.bytes() as u32),
-            joined: session.joined(),
+            kept: kept.then(|| session.bytes() as u32),
+            joined,
+            wallet: joined && (!session.closed() || kept) && session.proposal().transaction.is_some(),
             wants_peers: session.wants_peers(),
         };
         self.replace(session.proposal(), Some(entry));
@@ -113,6 +154,9 @@ impl SessionIndex {
             for signer in &proposal.signers {
                 count(&mut self.partners, *signer, after.joined);
             }
+        }
+        if before.wallet != after.wallet {
+            self.wallets.replace(proposal, after.wallet);
         }
         if before.wants_peers != after.wants_peers {
             for signer in &proposal.signers {
@@ -164,6 +208,12 @@ impl SessionIndex {
     /// Whether this node holds a session, closed or not, that it joined with this signer.
     pub fn partner(&self, signer: &SignerKey) -> bool {
         self.partners.contains_key(signer)
+    }
+
+    /// A transaction session, open or kept, that this node signs for with a key set of the same aggregate key. All other
+    /// ways to know a key set for a wallet's have their place here.
+    pub fn wallet(&self, key_set: &KeySet) -> Option<SessionId> {
+        self.wallets.of(key_set)
     }
 
     /// Whether something is left to say to this signer, or of it.

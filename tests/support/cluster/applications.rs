@@ -1,5 +1,6 @@
 //! Applications, and their way to the chain.
 
+use libmusig::protocol::consent::JoinOptions;
 use libmusig::types::{ChainTip, CoinStatus};
 
 use super::*;
@@ -56,6 +57,19 @@ impl Cluster {
         self.withdrawals.retain(|_, asked| *asked != (node, session));
     }
 
+    /// What an application says when it consents.
+    pub fn word(&self, session: &SessionId) -> JoinOptions {
+        JoinOptions { sign_blind: self.blind.contains(session), ..JoinOptions::default() }
+    }
+
+    /// Learns of a proposal that applications made: what it spends, and that they know what they sign.
+    pub fn learn(&mut self, proposal: &Proposal) {
+        self.chain.learn(proposal);
+        if proposal.transaction.is_none() {
+            self.blind.insert(proposal.id());
+        }
+    }
+
     /// A number for a request.
     pub fn request(&mut self) -> RequestId {
         self.requests += 1;
@@ -70,14 +84,18 @@ impl Cluster {
             Event::SessionProposed { .. } => match application.consent {
                 Consent::Joins => {
                     self.consent(node, session);
-                    self.drive(node, |engine, now| engine.join(&session, request, now).ok());
+                    let options = self.word(&session);
+                    self.drive(node, |engine, now| engine.join_with(&session, options, request, now).ok());
                 }
                 Consent::JoinsAfter(delay) => {
                     let life = self.nodes[node].life;
                     self.after(delay, move |cluster| {
                         if cluster.nodes[node].life == life && cluster.nodes[node].alive() {
                             cluster.consent(node, session);
-                            cluster.drive(node, |engine, now| engine.join(&session, request, now).ok());
+                            let options = cluster.word(&session);
+                            cluster.drive(node, |engine, now| {
+                                engine.join_with(&session, options, request, now).ok()
+                            });
                         }
                     });
                 }
@@ -189,10 +207,11 @@ impl Cluster {
     pub fn create_with(&mut self, node: usize, mut terms: Terms) -> SessionId {
         terms.proposer = terms.index_of(&self.nodes[node].key).expect("the node is a signer");
         let proposal = Proposal::new(terms).expect("valid terms");
-        self.chain.learn(&proposal);
+        self.learn(&proposal);
         let request = self.request();
         self.consented.insert((node, proposal.id()));
-        self.drive(node, |engine, now| engine.create(proposal, request, now))
+        let options = self.word(&proposal.id());
+        self.drive(node, |engine, now| engine.create_with(proposal, options, request, now))
             .expect("the node runs")
             .expect("a new session")
     }

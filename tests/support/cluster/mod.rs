@@ -202,6 +202,8 @@ pub struct Cluster {
     pub on_frame: Option<FrameHook>,
     /// What the doubles' nonces were used for.
     pub nonces: Arc<Mutex<NonceLog>>,
+    /// Sessions of raw messages whose applications say that they sign blind.
+    pub blind: HashSet<SessionId>,
     /// Who consented to what: created or joined it.
     pub consented: HashSet<(usize, SessionId)>,
     /// Who signed its consent to what, if nodes are watched.
@@ -315,6 +317,7 @@ impl Cluster {
             on_envelope: None,
             on_frame: None,
             nonces: Arc::default(),
+            blind: HashSet::new(),
             consented: HashSet::new(),
             agreed: HashSet::new(),
             unasked: Vec::new(),

@@ -20,6 +20,7 @@ from . import _metrics, events
 from ._ffi import (
     Network,
     ElectionMethod,
+    JoinOptions,
     LocalSigner,
     Message,
     Session,
@@ -273,6 +274,7 @@ async def propose(arguments: argparse.Namespace) -> int:
             coordinator_only=arguments.broadcast == "coordinator-only",
             broadcast_timeout=arguments.timeout if arguments.broadcast == "failover" else None,
             metadata=arguments.metadata.encode(),
+            consent=JoinOptions(sign_blind=arguments.sign_blind),
         )
         say(f"proposed    {session.id()}")
         return await follow(node, arguments, session.id())
@@ -305,7 +307,7 @@ async def consent(
     await show_summary(session, arguments)
     yes = arguments.yes or (await asyncio.to_thread(input, "sign this? [y/N] ")).strip().lower() in ("y", "yes")
     if yes:
-        await session.join()
+        await session.join(JoinOptions(sign_blind=arguments.sign_blind))
     else:
         await session.decline("the user declined")
     if event is not None:
@@ -408,6 +410,8 @@ def parser() -> argparse.ArgumentParser:
     agree = command("join", join, "store", "network", "once")
     agree.add_argument("session", nargs="?", metavar="ID", help="the first that is proposed, if it is not given")
     agree.add_argument("--yes", action="store_true", help="sign without asking")
+    for signs in (new, agree):
+        signs.add_argument("--sign-blind", action="store_true", help="sign digests with keys that own coins, too")
     command("status", status, "store")
     for shows in (agree, take := command("import", import_, "store")):
         shows.add_argument("--network", choices=sorted(NETWORKS), default="mainnet", help="of the addresses shown")

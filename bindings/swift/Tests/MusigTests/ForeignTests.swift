@@ -217,6 +217,32 @@ final class ForeignChainTests: MusigTestCase {
         try await session.join(options: JoinOptions(allowMissingCoins: true))
     }
 
+    func test_raw_message_over_a_wallet_key_needs_the_word_of_the_application() async throws {
+        let node = try await start(0, offline: true)
+        let blind = JoinOptions(signBlind: true)
+        let message = Message(digest: Data(repeating: 1, count: 32), derivation: keyPath(0, 7))
+        var derived = SessionRequest(signers: try keys(1), content: .messages(messages: [message]))
+        await assertThrows({
+            if case .ConsentRefused(.blindMessage(message: 0, session: nil), _) = $0 { true } else { false }
+        }) {
+            _ = try await node.createSession(request: derived)
+        }
+        derived.consent = blind
+        try await node.createSession(request: derived).join(options: blind)
+        // The same keys, without and with a transaction that they sign.
+        var raw = SessionRequest(signers: try keys(1), content: digests(2))
+        _ = try await node.createSession(request: raw)
+        let wallet = try await node.createSession(
+            request: SessionRequest(signers: try keys(1), content: try transaction(try keys(1), seed: 9)))
+        await assertThrows({
+            if case .ConsentRefused(.blindMessage(message: 0, session: wallet.id()), _) = $0 { true } else { false }
+        }) {
+            _ = try await node.createSession(request: raw)
+        }
+        raw.consent = blind
+        _ = try await node.createSession(request: raw)
+    }
+
     func test_summary_shows_what_is_signed_and_escapes_hostile_text() async throws {
         let node = try await start(0, offline: true)
         let content = try transaction(try keys(1), seed: 8)

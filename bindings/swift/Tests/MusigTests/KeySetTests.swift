@@ -91,7 +91,8 @@ final class KeySetTests: MusigTestCase {
             nodes.append(try await start(index, signer: .local(signer: signer)))
         }
         try await connect(nodes)
-        let watchers = nodes.map { watch($0) }
+        let blind = JoinOptions(signBlind: true)
+        let watchers = nodes.map { watch($0, options: blind) }
         let origin = KeyOrigin(fingerprint: Data([1, 2, 3, 4]), path: [0x8000_0056, 1])
         let wallet = KeySet(
             participants: [Participant(key: try key(20), origin: origin), Participant(key: try key(21))],
@@ -102,7 +103,8 @@ final class KeySetTests: MusigTestCase {
             Message(digest: Data(repeating: 2, count: 32), keySet: 2),
         ]
         let request = SessionRequest(
-            signers: try keys(2), content: .messages(messages: messages), keySets: [wallet, other])
+            signers: try keys(2), content: .messages(messages: messages), keySets: [wallet, other],
+            consent: blind)
         // A signer adds its keys while its node runs.
         await refuses(.keyNotHeld(key: try key(20))) { _ = try await nodes[0].createSession(request: request) }
         XCTAssertTrue(try signers[0].holds(key: key(0)))

@@ -182,15 +182,20 @@ final class Watcher: Sendable {
     private let events = Shared<[NodeEvent]>([])
     private let task: Shared<Task<Void, any Error>?> = Shared(nil)
 
-    /// - Parameter handler: called with each event before it is acknowledged.
-    init(_ node: Node, join: Bool = true, handler: @escaping @Sendable (Node, NodeEvent) async throws -> Void = { _, _ in }) {
+    /// - Parameters:
+    ///   - options: what its consent covers.
+    ///   - handler: called with each event before it is acknowledged.
+    init(
+        _ node: Node, join: Bool = true, options: JoinOptions? = nil,
+        handler: @escaping @Sendable (Node, NodeEvent) async throws -> Void = { _, _ in }
+    ) {
         self.node = node
         let events = self.events
         task.with {
             $0 = Task {
                 for try await event in node.events() {
                     if join, case .sessionProposed = event.event, let id = event.session {
-                        try await node.session(id: id).join()
+                        try await node.session(id: id).join(options: options)
                     }
                     try await handler(node, event.received)
                     event.ack()
@@ -260,9 +265,10 @@ class MusigTestCase: XCTestCase {
     }
 
     func watch(
-        _ node: Node, join: Bool = true, handler: @escaping @Sendable (Node, NodeEvent) async throws -> Void = { _, _ in }
+        _ node: Node, join: Bool = true, options: JoinOptions? = nil,
+        handler: @escaping @Sendable (Node, NodeEvent) async throws -> Void = { _, _ in }
     ) -> Watcher {
-        let watcher = Watcher(node, join: join, handler: handler)
+        let watcher = Watcher(node, join: join, options: options, handler: handler)
         watchers.with { $0.append(watcher) }
         return watcher
     }

@@ -13,9 +13,12 @@ import org.libmusig.ffi.Event
 import org.libmusig.ffi.JoinOptions
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.LogLevel
+import org.libmusig.ffi.Message
 import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.NonceRequest
 import org.libmusig.ffi.PartialRequest
+import org.libmusig.ffi.SessionContent
+import org.libmusig.ffi.SessionRequest
 import org.libmusig.ffi.Signer
 import org.libmusig.ffi.SignerProblem
 import org.libmusig.ffi.SubmitOutcome
@@ -80,6 +83,26 @@ class ForeignTest {
             coin = answer
             node.createSession(spendRequest(keys(1), seed + 2)).close()
         }
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `raw_message_over_a_wallet_key needs the word of the application`() = runBlocking {
+        val node = MusigNode.start(config(offline = true), signer(0))
+        val blind = JoinOptions(signBlind = true)
+        suspend fun problem(request: SessionRequest) =
+            thrown<MusigException.ConsentRefused> { node.createSession(request) }.problem
+        val message = Message(ByteArray(32) { 1 }, derivation = keyPath(0u, 7u))
+        val derived = SessionRequest(keys(1), SessionContent.Messages(listOf(message)))
+        assertEquals(ConsentProblem.BlindMessage(0u, null), problem(derived))
+        node.createSession(derived.copy(consent = blind)).use { it.join(blind) }
+        // The same keys, without and with a transaction that they sign.
+        val raw = messageRequest(keys(1))
+        node.createSession(raw).close()
+        node.createSession(spendRequest(keys(1))).use { wallet ->
+            assertEquals(ConsentProblem.BlindMessage(0u, wallet.id()), problem(raw))
+        }
+        node.createSession(raw.copy(consent = blind)).close()
         closeAll(listOf(node))
     }
 

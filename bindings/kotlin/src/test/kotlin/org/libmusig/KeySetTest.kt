@@ -12,6 +12,7 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.Derivation
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.JoinOptions
 import org.libmusig.ffi.KeyDerivation
 import org.libmusig.ffi.KeyOrder
 import org.libmusig.ffi.KeyOrigin
@@ -113,7 +114,12 @@ class KeySetTest {
             Message(ByteArray(32) { 1 }, keySet = 1u, derivation = keyPath(0u, 7u)),
             Message(ByteArray(32) { 2 }, keySet = 2u),
         )
-        val request = SessionRequest(keys(2), SessionContent.Messages(wanted), keySets = listOf(wallet, other))
+        val request = SessionRequest(
+            keys(2),
+            SessionContent.Messages(wanted),
+            keySets = listOf(wallet, other),
+            consent = JoinOptions(signBlind = true),
+        )
         // A signer adds its keys while its node runs.
         assertEquals(ProposalProblem.KeyNotHeld(key(20)), refused { nodes[0].createSession(request) })
         assertTrue(signers[0].holds(key(0)))

@@ -14,6 +14,7 @@ import org.libmusig.ffi.ChainStatus
 import org.libmusig.ffi.Derivation
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.FailoverPolicy
+import org.libmusig.ffi.JoinOptions
 import org.libmusig.ffi.KeySet
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.Message
@@ -99,8 +100,8 @@ suspend fun MusigNode.await(fits: (ReceivedEvent) -> Boolean): ReceivedEvent {
 suspend inline fun <reified E : Event> MusigNode.await(): E = await { it.event is E }.event as E
 
 /** Waits for somebody's proposal, and consents. */
-suspend fun MusigNode.joinNext(): Session =
-    session(await { it.event is Event.SessionProposed }.session!!).also { it.join() }
+suspend fun MusigNode.joinNext(options: JoinOptions? = null): Session =
+    session(await { it.event is Event.SessionProposed }.session!!).also { it.join(options) }
 
 /** A session over one message. */
 fun messageRequest(signers: List<String>, byte: Int = 7): SessionRequest =
@@ -157,7 +158,7 @@ class Chain : TransactionObserver() {
 /** All nodes sign what the first one proposes. */
 suspend fun sign(nodes: List<MusigNode>, request: SessionRequest): List<Session> = coroutineScope {
     val first = nodes.first().createSession(request)
-    listOf(first) + nodes.drop(1).map { async { it.joinNext() } }.awaitAll()
+    listOf(first) + nodes.drop(1).map { async { it.joinNext(request.consent) } }.awaitAll()
 }
 
 /** Stops all, each in its turn, and frees them. */
