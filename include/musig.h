@@ -255,6 +255,10 @@ enum musig_status_code
    */
   MUSIG_STATUS_BLIND_MESSAGE = 216,
   /**
+   * The session cannot be closed while its transaction, or its signatures, may still come about.
+   */
+  MUSIG_STATUS_NOT_SETTLED = 217,
+  /**
    * The store could not be read or written.
    */
   MUSIG_STATUS_STORE = 300,
@@ -3620,12 +3624,30 @@ musig_status musig_session_abort(const struct musig_session *session,
  *
  * The handle stays valid, and must still be released.
  *
- * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_NOT_SETTLED while this node watches over the
+ *          broadcast, or others may complete the session with its partial signature: closing would give that up, which
+ *          musig_session_abandon does; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
  * In:      session: the session.
  * Blocks:  for one commit.
  */
 musig_status musig_session_close(const struct musig_session *session,
                                  struct musig_error **error);
+
+/**
+ * Gives a session's transaction up for this node, and closes the session.
+ *
+ * The others are not told, and may complete and broadcast it. Finished signatures that come later are kept, passed on
+ * and told once, by MUSIG_EVENT_SESSION_COMPLETE with MUSIG_EVENT_NUMBER_ABORTED_HERE. This node takes no turn until
+ * musig_session_broadcast_now; musig_session_join reopens the session. The handle stays valid, and must still be
+ * released.
+ *
+ * Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ * In:      session: the session.
+ * Blocks:  for one commit.
+ */
+MUSIG_MUST_USE
+musig_status musig_session_abandon(const struct musig_session *session,
+                                   struct musig_error **error);
 
 /**
  * Makes a summary of what a session signs, to be shown before it is joined.

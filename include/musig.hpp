@@ -680,7 +680,10 @@ public:
     void join(std::uint32_t flags = 0) const { detail::call(musig_session_join_with, get(), flags); }
     void decline(const std::string &reason) const { detail::call(musig_session_decline, get(), reason.c_str()); }
     void abort(const std::string &reason) const { detail::call(musig_session_abort, get(), reason.c_str()); }
+    /// Refused with MUSIG_STATUS_NOT_SETTLED while that would give the transaction up, which abandon() does.
     void close() const { detail::call(musig_session_close, get()); }
+    /// Gives the transaction up for this node, and closes the session.
+    void abandon() const { detail::call(musig_session_abandon, get()); }
     musig_session_status status() const {
         musig_session_status status{};
         status.struct_size = sizeof status;

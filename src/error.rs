@@ -425,6 +425,21 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// The session cannot be closed while its transaction, or its signatures, may still come about.
+    #[error(
+        "session {session} is not settled: {}; call abandon_session() to give it up, or close it once it is settled",
+        if *.complete {
+            "this node watches over its broadcast"
+        } else {
+            "a partial signature of this node is out, with which others may complete it"
+        }
+    )]
+    NotSettled {
+        /// The session.
+        session: SessionId,
+        /// Whether this node holds the finished signatures, and watches over their broadcast.
+        complete: bool,
+    },
     /// A limit is exceeded.
     #[error("the limit of {limit} {what} is exceeded; {hint}")]
     Limit {

@@ -69,9 +69,22 @@ impl Session {
     }
 
     /// Closes the session and deletes it, except for a tombstone until its expiry.
+    ///
+    /// Errors: [`Error::NotSettled`] while this node watches over the broadcast, or others may complete the session with its
+    /// partial signature: closing would give that up, which [`Session::abandon_session`] does.
     pub fn close_session(&self) -> Reply<()> {
         let id = self.id;
         self.node.request(move |engine, request, now| engine.close(&id, request, now))
+    }
+
+    /// Gives the session's transaction up for this node, and closes the session.
+    ///
+    /// The others are not told, and may complete and broadcast it. Finished signatures that come later are kept, passed on
+    /// and told once, by [`SessionComplete`](crate::event::Event::SessionComplete) with `aborted_here`. This node takes no turn
+    /// until [`Session::broadcast_now`]; [`Session::join`] opens the session again.
+    pub fn abandon_session(&self) -> Reply<()> {
+        let id = self.id;
+        self.node.request(move |engine, request, now| engine.abandon(&id, request, now))
     }
 
     /// Status of the session.

@@ -79,6 +79,10 @@ pub enum Mutation {
     AbortTakesTurn,
     /// S12: a session that only signs has turns as with failover.
     SignOnlyTakesTurn,
+    /// S12: who abandoned a session takes its turn all the same.
+    AbandonTakesTurn,
+    /// S12: a session is closed while its watch is open, and the watch with it.
+    CloseEndsWatch,
     /// S13: a replacement in a block ends the older watch.
     ReplacementEnds,
     /// V7: a proof is not passed on.

@@ -389,6 +389,17 @@ static void transactions(const musig_node *node) {
     musig_proposal_free(proposal);
 }
 
+/* What closing would give up is said, and another function gives it up. */
+static void close_while_watching(const musig_session *session) {
+    musig_error *error;
+    IS(MUSIG_STATUS_NOT_SETTLED, musig_session_close(session, &error));
+    REQUIRE(strstr(musig_error_message(error), "musig_session_abandon"));
+    musig_error_free(error);
+    OK(musig_session_abandon(session, NULL));
+    OK(musig_session_close(session, NULL));
+    OK(musig_session_broadcast_now(session, NULL));
+}
+
 static void sessions(const musig_node *node) {
     musig_session *session = propose_alone(node, 7), *same;
     musig_session_status status;
@@ -452,6 +463,7 @@ static void sessions(const musig_node *node) {
     REQUIRE(flag == 1);
     OK(musig_session_coordinator_peer_id(session, &bytes, NULL));
     musig_bytes_free(bytes);
+    close_while_watching(session);
     OK(musig_session_notify_broadcast_complete(session, id, NULL));
     musig_event_free(wait_event(node, MUSIG_EVENT_BROADCAST_CONFIRMED));
     OK(musig_session_export(session, &bytes, NULL));

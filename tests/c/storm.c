@@ -146,6 +146,7 @@ static void call_back(long turn, musig_node *node, musig_event *event) {
         session = propose_alone(node, 0xaa);
         OK(musig_session_notify_broadcast_complete(session, NULL, NULL));
         OK(musig_session_close(session, NULL));
+        OK(musig_session_abandon(session, NULL));
         OK(musig_session_join(session, NULL));
         break;
     case 500:

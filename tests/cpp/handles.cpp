@@ -132,6 +132,16 @@ void signing_alone() {
     node.stop();
 }
 
+/// What closing would give up is said, and another call gives it up.
+void close_while_watching(const musig::Session &session) {
+    throws<musig::ProtocolError>([&] { session.close(); }, MUSIG_STATUS_NOT_SETTLED);
+    session.abandon();
+    session.close();
+    REQUIRE(session.status().phase == MUSIG_PHASE_CLOSED);
+    session.broadcast_now();
+    REQUIRE(session.status().phase == MUSIG_PHASE_WATCHING);
+}
+
 void sessions() {
     musig::Signer signer(secret(1));
     musig::Node node(alone(signer).without_observer());
@@ -173,8 +183,10 @@ void sessions() {
     }
     REQUIRE(metrics_match == 3);
     REQUIRE(node.metrics_text().find("\nmusig_sessions_completed_total 1\n") != std::string::npos);
+    close_while_watching(session);
     session.notify_broadcast_complete(secret(9));
     wait(node, MUSIG_EVENT_BROADCAST_CONFIRMED);
+    session.close();
     REQUIRE(!node.next_event(0ms) || true);
     node.stop();
     throws<musig::CallError>([&] { session.join(); }, MUSIG_STATUS_NODE_STOPPED);

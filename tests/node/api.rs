@@ -66,6 +66,7 @@ fn unknown_session_is_an_error_of_every_operation() {
     assert_eq!(session.decline("no").wait(), Err(unknown.clone()));
     assert_eq!(session.abort("no").wait(), Err(unknown.clone()));
     assert_eq!(session.close_session().wait(), Err(unknown.clone()));
+    assert_eq!(session.abandon_session().wait(), Err(unknown.clone()));
     assert_eq!(session.status().wait(), Err(unknown.clone()));
     assert_eq!(session.proposal().wait(), Err(unknown.clone()));
     assert_eq!(session.final_signatures().wait(), Err(unknown.clone()));
@@ -361,11 +362,68 @@ fn a_closed_session_can_be_opened_again_and_never_begun_anew() {
     carry(&nodes, session.id());
     wait_complete(&nodes[0], session.id());
 
-    session.close_session().wait().expect("closes");
+    session.abandon_session().wait().expect("closes");
     carry(&nodes, session.id());
     assert_eq!(session.status().wait().expect("a tombstone").phase, Phase::Closed);
     session.join().wait().expect("opens it again");
     assert_eq!(session.status().wait().expect("known").phase, Phase::Watching);
+    assert!(session.final_signatures().wait().expect("known").is_some());
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
+fn close_while_watching_is_refused_and_abandoning_takes_no_turn() {
+    let nodes = [offline(0), offline(1)];
+    let session = nodes[0].create_session(raw(2)).wait().expect("is created");
+    carry(&nodes, session.id());
+    let other = proposed(&nodes[1]);
+    other.join().wait().expect("joins");
+    carry(&nodes, session.id());
+    for session in [&session, &other] {
+        let id = session.id();
+        assert_eq!(session.close_session().wait(), Err(Error::NotSettled { session: id, complete: true }));
+        assert_eq!(session.status().wait().expect("known").phase, Phase::Watching);
+    }
+    session.abandon_session().wait().expect("is given up");
+    session.close_session().wait().expect("it is closed");
+    assert_eq!(session.status().wait().expect("a tombstone").phase, Phase::Closed);
+    assert!(!session.is_current_coordinator().wait().expect("known"));
+    session.broadcast_now().wait().expect("another word");
+    assert_eq!(session.status().wait().expect("known").phase, Phase::Watching);
+    // Without an observer the application is the one who says that it is broadcast.
+    other.notify_broadcast_complete(None).wait().expect("is complete");
+    other.close_session().wait().expect("it is settled");
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
+fn a_late_certificate_of_an_abandoned_session_is_told_once() {
+    let nodes = [offline(0), offline(1)];
+    let session = nodes[0].create_session(raw(2)).wait().expect("is created");
+    let export = session.export().wait().expect("is known");
+    nodes[1].import(export).wait().expect("is a good export");
+    let other = proposed(&nodes[1]);
+    other.join().wait().expect("joins");
+    let theirs = other.export().wait().expect("is known");
+    nodes[0].import(theirs).wait().expect("is a good export");
+    // Both made their nonces; the first has those of the second, and its partial signature is out.
+    wait_until("it signed", || session.status().wait().expect("known").partial_sent);
+    let mine = session.export().wait().expect("is known");
+    assert_eq!(
+        session.close_session().wait(),
+        Err(Error::NotSettled { session: session.id(), complete: false })
+    );
+    session.abandon_session().wait().expect("is given up");
+    nodes[1].import(mine).wait().expect("is a good export");
+    wait_complete(&nodes[1], session.id());
+    let certificate = other.export().wait().expect("is known");
+    nodes[0].import(certificate).wait().expect("is a good export");
+    let aborted_here = wait_for(&nodes[0], "the signatures", |event| match event.event {
+        Event::SessionComplete { aborted_here, .. } => Some(aborted_here),
+        _ => None,
+    });
+    assert!(aborted_here);
+    assert_eq!(session.status().wait().expect("known").phase, Phase::Closed);
     assert!(session.final_signatures().wait().expect("known").is_some());
     nodes.iter().for_each(|node| node.stop().expect("stops"));
 }

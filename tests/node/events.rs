@@ -236,7 +236,7 @@ fn events_when_nobody_broadcasts() {
     let list: Vec<usize> = watched.iter().map(|one| one.index).collect();
     for one in &mut watched {
         one.until(|event| matches!(event, Event::FailoverExhausted { .. }));
-        one.node.session(id).close_session().wait().expect("closes");
+        one.node.session(id).abandon_session().wait().expect("closes");
         one.until(|event| matches!(event, Event::SessionClosed));
     }
     for (rank, one) in watched.into_iter().enumerate() {

@@ -157,6 +157,7 @@ fn child() {
         let id = signers.create(number);
         signers.wait(id);
         for node in &signers.nodes {
+            node.session(id).notify_broadcast_complete(None).wait().expect("is complete");
             node.session(id).close_session().wait().expect("closes");
         }
         if number == sessions / 2 {

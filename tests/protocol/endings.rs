@@ -11,7 +11,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, UnixMillis};
 
 use test_support::cluster::{Cluster, Consent, EPOCH, Fate, Options};
-use test_support::party::with_signers;
+use test_support::party::{policy, with_signers};
 
 fn cluster(signers: usize) -> Cluster {
     let mut cluster = Cluster::new(Options { audit: true, ..Options::new(signers) });
@@ -274,14 +274,162 @@ mod closed {
         assert_eq!(result, Ok(()));
     }
 
+    fn abandon(cluster: &mut Cluster, node: usize, session: &SessionId) {
+        let result = cluster.ask(node, |engine, request, now| engine.abandon(session, request, now));
+        assert_eq!(result, Ok(()));
+    }
+
+    /// What closing is refused with, and with what it is told to do instead.
+    fn refused(cluster: &mut Cluster, node: usize, session: SessionId, complete: bool) {
+        let before = (cluster.status(node, &session).phase, cluster.names(node, &session));
+        let result = cluster.ask(node, |engine, request, now| engine.close(&session, request, now));
+        let error = result.expect_err("it would give something up");
+        assert_eq!(error, Error::NotSettled { session, complete });
+        assert!(error.to_string().contains("abandon_session()"), "{error}");
+        assert_eq!((cluster.status(node, &session).phase, cluster.names(node, &session)), before);
+    }
+
     #[test]
-    fn a_closed_session_sends_nothing() {
+    fn close_while_watching_is_refused_until_the_final_depth() {
+        let mut cluster = cluster(3);
+        let session = cluster.create(0, |_| {});
+        cluster.complete(&session);
+        for restart in [false, true] {
+            if restart {
+                cluster.run_for(Duration::from_secs(1));
+                cluster.crash(0);
+                cluster.start(0);
+            }
+            refused(&mut cluster, 0, session, true);
+        }
+        cluster.run_for(Duration::from_secs(5));
+        assert_eq!(cluster.submitters().len(), 1, "the watch goes on");
+        for block in 0..6 {
+            refused(&mut cluster, 0, session, true);
+            let now = cluster.now();
+            cluster.chain.mine(now);
+            cluster.run_for(Duration::from_secs(120));
+            assert_eq!(cluster.status(0, &session).phase == Phase::Final, block == 5);
+        }
+        close(&mut cluster, 0, &session);
+        assert_eq!(cluster.status(0, &session).phase, Phase::Closed);
+    }
+
+    #[test]
+    fn close_while_watching_is_refused_as_long_as_a_partial_signature_may_be_out() {
+        for restart in [false, true] {
+            let mut cluster = cluster(3);
+            withhold(&mut cluster);
+            let session = cluster.create(0, |_| {});
+            cluster.run_for(Duration::from_secs(1));
+            assert!(cluster.status(0, &session).partial_sent);
+            if restart {
+                cluster.crash(0);
+                cluster.start(0);
+            }
+            refused(&mut cluster, 0, session, false);
+            let result =
+                cluster.ask(0, |engine, request, now| engine.abort(&session, "no".into(), request, now));
+            assert_eq!(result, Ok(()), "that is another word");
+            refused(&mut cluster, 0, session, false);
+            abandon(&mut cluster, 0, &session);
+            assert_eq!(cluster.status(0, &session).phase, Phase::Closed);
+            close(&mut cluster, 0, &session);
+        }
+    }
+
+    #[test]
+    fn close_while_watching_without_an_observer_is_refused_until_the_application_says_that_it_is_broadcast() {
+        let mut cluster = cluster(3);
+        cluster.nodes[0].settings.observer = false;
+        cluster.crash(0);
+        cluster.start(0);
+        cluster.run_for(Duration::from_millis(20));
+        let session = cluster.create(0, |_| {});
+        cluster.complete(&session);
+        refused(&mut cluster, 0, session, true);
+        cluster.notify(0, session);
+        close(&mut cluster, 0, &session);
+    }
+
+    #[test]
+    fn close_while_watching_is_abandoned_and_the_certificate_is_passed_on() {
+        for restart in [false, true] {
+            let mut cluster = cluster(3);
+            cluster.cut_off(2, true);
+            cluster.on_frame = Some(Box::new(|_, to, frame| to != 2 || frame.certificates.is_empty()));
+            cluster.cut_off(2, false);
+            cluster.on_envelope = Some(Box::new(|_, to, envelope| match envelope.content() {
+                Content::Partial { .. } if to == 2 => Vec::new(),
+                _ => vec![envelope.clone()],
+            }));
+            let session =
+                cluster.create(0, |terms| policy(terms).broadcast_timeout = Duration::from_secs(3600));
+            cluster.run_for(Duration::from_secs(1));
+            assert!(cluster.holds(0, &session) && cluster.holds(1, &session) && !cluster.holds(2, &session));
+            for node in 0..2 {
+                abandon(&mut cluster, node, &session);
+                let told = cluster.names(node, &session).len();
+                cluster.run_for(Duration::from_secs(1));
+                assert_eq!(cluster.names(node, &session)[told..], ["SessionClosed"]);
+                assert!(!cluster.engine(node).own_turn_open(&session).expect("it is known"));
+                if restart {
+                    cluster.crash(node);
+                    cluster.start(node);
+                }
+            }
+            let before = cluster.submitters().len();
+            (cluster.on_envelope, cluster.on_frame) = (None, None);
+            cluster.cut_off(2, true);
+            cluster.run_for(Duration::from_secs(1));
+            cluster.cut_off(2, false);
+            cluster.run_for(Duration::from_secs(10));
+            assert!(cluster.holds(2, &session), "restart={restart}: it is passed on");
+            cluster.crash(2);
+            let told = cluster.names(0, &session).len();
+            cluster.run_for(Duration::from_secs(4 * 3600));
+            assert_eq!(cluster.submitters().len(), before, "restart={restart}: no turn is taken");
+            assert_eq!(cluster.names(0, &session).len(), told, "nothing is told of it");
+            let result = cluster.ask(0, |engine, request, now| engine.broadcast_now(&session, request, now));
+            assert_eq!(result, Ok(()));
+            cluster.run_for(Duration::from_secs(5));
+            assert_eq!(cluster.submitters().last(), Some(&0));
+            assert_eq!(cluster.status(0, &session).phase, Phase::Watching);
+            refused(&mut cluster, 0, session, true);
+        }
+    }
+
+    #[test]
+    fn an_abandoned_session_is_opened_again_by_joining_and_takes_its_turn() {
+        for late in [false, true] {
+            let mut cluster = cluster(3);
+            if late {
+                withhold(&mut cluster);
+            }
+            let session = cluster.create(0, |_| {});
+            cluster.run_for(Duration::from_millis(if late { 1000 } else { 0 }));
+            if !late {
+                cluster.complete(&session);
+            }
+            abandon(&mut cluster, 0, &session);
+            cluster.run_for(Duration::from_secs(1));
+            (cluster.on_envelope, cluster.on_frame) = (None, None);
+            let result = cluster.ask(0, |engine, request, now| engine.join(&session, request, now));
+            assert_eq!(result, Ok(()));
+            cluster.run_for(Duration::from_secs(20));
+            assert!(cluster.holds(0, &session));
+            assert_eq!(cluster.status(0, &session).phase, Phase::Watching, "late={late}");
+        }
+    }
+
+    #[test]
+    fn an_abandoned_session_sends_nothing() {
         let mut cluster = cluster(3);
         let session = cluster.create(0, |_| {});
         cluster.complete(&session);
         // A question to the observer, and a submission, are on their way.
         cluster.run_for(Duration::from_millis(3));
-        close(&mut cluster, 0, &session);
+        abandon(&mut cluster, 0, &session);
         let told = cluster.names(0, &session).len();
         cluster.run_for(Duration::from_secs(120));
         let later = cluster.names(0, &session);
@@ -307,13 +455,13 @@ mod closed {
     }
 
     #[test]
-    fn a_closed_session_is_reopened_and_finishes() {
+    fn an_abandoned_session_is_reopened_and_finishes() {
         for restart in [false, true] {
             let mut cluster = cluster(3);
             withhold(&mut cluster);
             let session = cluster.create(0, |_| {});
             cluster.run_for(Duration::from_secs(1));
-            close(&mut cluster, 0, &session);
+            abandon(&mut cluster, 0, &session);
             cluster.run_for(Duration::from_secs(1));
             if restart {
                 cluster.crash(0);
@@ -329,12 +477,12 @@ mod closed {
     }
 
     #[test]
-    fn a_closed_session_accepts_a_certificate() {
+    fn an_abandoned_session_accepts_a_certificate() {
         let mut cluster = cluster(3);
         withhold(&mut cluster);
         let session = cluster.create(0, |_| {});
         cluster.run_for(Duration::from_secs(1));
-        close(&mut cluster, 0, &session);
+        abandon(&mut cluster, 0, &session);
         (cluster.on_envelope, cluster.on_frame) = (None, None);
         // Whoever holds it sends it on a new connection.
         cluster.cut(0, 2, true);
@@ -351,7 +499,7 @@ mod closed {
         let session = cluster.create(1, |_| {});
         cluster.run_for(Duration::from_secs(1));
         let exported = cluster.engine(1).export(&session).expect("it exists");
-        close(&mut cluster, 0, &session);
+        abandon(&mut cluster, 0, &session);
         cluster.run_for(Duration::from_secs(1));
         let announced = cluster.count(0, &session, "SessionProposed");
         cluster.drive(0, |engine, now| engine.import(&exported, now).ok());
@@ -369,7 +517,7 @@ mod closed {
             cluster.create(1, |terms| terms.expires_at = EPOCH.saturating_add(Duration::from_secs(3600)));
         cluster.complete(&session);
         let exported = cluster.engine(1).export(&session).expect("it exists");
-        close(&mut cluster, 0, &session);
+        abandon(&mut cluster, 0, &session);
         cluster.run_for(Duration::from_secs(2));
         // The calendar is wrong for a while: the tombstone is past its expiry.
         cluster.nodes[0].skew = 7_200_000;
@@ -574,7 +722,7 @@ mod arrivals {
         let result =
             cluster.ask(0, |engine, request, now| engine.create(proposal.clone(), request, now).map(|_| ()));
         assert!(matches!(result, Err(Error::Limit { .. })), "{result:?}");
-        let result = cluster.ask(0, |engine, request, now| engine.close(&sessions[0], request, now));
+        let result = cluster.ask(0, |engine, request, now| engine.abandon(&sessions[0], request, now));
         assert_eq!(result, Ok(()));
         let result = cluster.ask(0, |engine, request, now| engine.create(proposal, request, now).map(|_| ()));
         assert_eq!(result, Ok(()));

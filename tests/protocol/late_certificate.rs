@@ -66,6 +66,7 @@ fn comes_back_and_dies(cluster: &mut Cluster, session: &SessionId, takers: &[usi
 fn stop(cluster: &mut Cluster, node: usize, session: &SessionId, how: &str) {
     let result = cluster.ask(node, |engine, request, now| match how {
         "abort" => engine.abort(session, "enough".into(), request, now),
+        "abandon" => engine.abandon(session, request, now),
         _ => engine.close(session, request, now),
     });
     assert_eq!(result, Ok(()), "{how}");
@@ -114,11 +115,15 @@ fn late_certificate_after_another_signers_abort_is_taken() {
 
 #[test]
 fn late_certificate_after_a_close_by_mistake_is_taken() {
-    let (mut cluster, session) = finished_alone(|_| {});
-    stop(&mut cluster, 0, &session, "close");
-    cluster.run_for(Duration::from_secs(71));
-    assert_eq!(cluster.status(0, &session).phase, Phase::Closed);
-    comes_back_and_dies(&mut cluster, &session, &[0, 1], "closed");
+    for expired in [false, true] {
+        let (mut cluster, session) = finished_alone(|_| {});
+        cluster.run_for(Duration::from_secs(if expired { 71 } else { 1 }));
+        let result = cluster.ask(0, |engine, request, now| engine.close(&session, request, now));
+        assert_eq!(result, Err(Error::NotSettled { session, complete: false }));
+        cluster.run_for(Duration::from_secs(71));
+        assert_eq!(cluster.status(0, &session).phase, Phase::Expired);
+        comes_back_and_dies(&mut cluster, &session, &[0, 1], &format!("expired={expired}"));
+    }
 }
 
 #[test]
@@ -267,11 +272,16 @@ fn late_certificate_tombstones_are_limited_and_none_is_evicted() {
 
 #[test]
 fn own_abort_stands_and_the_certificate_is_kept_and_passed_on() {
-    for restart in [false, true] {
+    for (how, phase, restart) in [
+        ("abort", Phase::Aborted, false),
+        ("abort", Phase::Aborted, true),
+        ("abandon", Phase::Closed, false),
+        ("abandon", Phase::Closed, true),
+    ] {
         let (mut cluster, session) = finished_alone(|_| {});
-        stop(&mut cluster, 0, &session, "abort");
+        stop(&mut cluster, 0, &session, how);
         cluster.run_for(Duration::from_secs(71));
-        // The holder reaches only who aborted.
+        // The holder reaches only who wants no more of it.
         cluster.cut(1, 2, true);
         cluster.cut(0, 1, true);
         cluster.cut_off(2, false);
@@ -282,16 +292,16 @@ fn own_abort_stands_and_the_certificate_is_kept_and_passed_on() {
             cluster.start(0);
             cluster.run_for(Duration::from_secs(1));
         }
-        assert!(cluster.holds(0, &session), "restart={restart}");
-        assert_eq!(cluster.status(0, &session).phase, Phase::Aborted);
-        assert_eq!(told_of_the_end(&cluster, 0, &session), [true]);
+        assert!(cluster.holds(0, &session), "{how}, restart={restart}");
+        assert_eq!(cluster.status(0, &session).phase, phase);
+        assert_eq!(told_of_the_end(&cluster, 0, &session), [true], "{how}, restart={restart}");
         cluster.cut(0, 1, false);
         cluster.run_for(Duration::from_secs(5));
-        assert!(cluster.holds(1, &session), "it is passed on");
+        assert!(cluster.holds(1, &session), "{how}: it is passed on");
         cluster.nodes[1].application.consent = Consent::Waits;
         cluster.crash(1);
         cluster.run_for(TIMEOUT * 10);
-        assert_eq!(cluster.submitters(), [0; 0], "it takes no turn");
+        assert_eq!(cluster.submitters(), [0; 0], "{how}: it takes no turn");
         for event in ["ShouldBroadcast", "CoordinatorFailed", "FailoverExhausted"] {
             assert_eq!(cluster.count(0, &session, event), 0);
         }
@@ -305,16 +315,18 @@ fn own_abort_stands_and_the_certificate_is_kept_and_passed_on() {
 
 #[test]
 fn own_abort_stands_until_the_chain_settled_the_coins() {
-    let (mut cluster, session) = finished_alone(|_| {});
-    stop(&mut cluster, 0, &session, "abort");
-    cluster.cut_off(2, false);
-    cluster.run_for(Duration::from_secs(5));
-    assert!(cluster.holds(0, &session));
-    cluster.run_for(TIMEOUT * 2);
-    assert_eq!(cluster.submitters(), [1], "another one is not bound by it");
-    let now = cluster.now();
-    cluster.chain.mine_blocks(6, now);
-    cluster.run_for(HOUR * 2);
-    assert_eq!(cluster.count(0, &session, "BroadcastConfirmed"), 1);
-    assert!(cluster.engine(0).ids().is_empty(), "nothing is left to do");
+    for (how, confirmed) in [("abort", 1), ("abandon", 0)] {
+        let (mut cluster, session) = finished_alone(|_| {});
+        stop(&mut cluster, 0, &session, how);
+        cluster.cut_off(2, false);
+        cluster.run_for(Duration::from_secs(5));
+        assert!(cluster.holds(0, &session));
+        cluster.run_for(TIMEOUT * 2);
+        assert_eq!(cluster.submitters(), [1], "another one is not bound by it");
+        let now = cluster.now();
+        cluster.chain.mine_blocks(6, now);
+        cluster.run_for(HOUR * 2);
+        assert_eq!(cluster.count(0, &session, "BroadcastConfirmed"), confirmed, "{how}");
+        assert!(cluster.engine(0).ids().is_empty(), "{how}: nothing is left to do");
+    }
 }

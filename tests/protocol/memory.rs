@@ -157,7 +157,7 @@ fn in_watch(cluster: &mut Cluster) -> Vec<SessionId> {
 
 fn close(cluster: &mut Cluster, sessions: &[SessionId]) {
     for session in sessions {
-        cluster.ask(0, |engine, request, now| engine.close(session, request, now)).expect("closes");
+        cluster.ask(0, |engine, request, now| engine.abandon(session, request, now)).expect("closes");
     }
     cluster.run_for(Duration::from_secs(1));
 }

@@ -259,7 +259,7 @@ def test_a_foreign_signer(call: str) -> None:
                 assert "the device is busy" in said.reason
             await wait_event(b, events.SessionComplete)
             await wait_event(a, events.SessionComplete)
-            await b.session(session.id()).close_session()
+            await b.session(session.id()).abandon_session()
 
     asyncio.run(main())
     assert_nothing_lives()

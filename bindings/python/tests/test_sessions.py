@@ -479,6 +479,55 @@ def test_the_turns_of_an_application_that_broadcasts_itself() -> None:
     asyncio.run(main())
 
 
+def test_close_while_watching_is_refused_and_abandoning_takes_no_turn() -> None:
+    async def main() -> None:
+        async with make(0) as a, make(1) as b:
+            await connect(a, b)
+            session = a.session(await sign([a, b], broadcast_timeout=3600))
+            with pytest.raises(errors.NotSettled) as refused:
+                await session.close_session()
+            assert refused.value.session == session.id() and refused.value.complete is True
+            assert "abandon_session()" in str(refused.value)
+            assert (await session.status()).phase is Phase.WATCHING
+            await session.abandon_session()
+            await wait_event(a, events.SessionClosed)
+            assert (await session.status()).phase is Phase.CLOSED
+            assert not await session.is_current_coordinator()
+            await session.close_session()
+            await session.broadcast_now()
+            assert (await session.status()).phase is Phase.WATCHING
+
+    asyncio.run(main())
+
+
+def test_a_late_certificate_of_an_abandoned_session_is_told_once() -> None:
+    async def main() -> None:
+        async with offline(0) as a, offline(1) as b:
+            session = await a.create_session(keys(2), messages=[bytes([4] * 32)])
+            [other] = await b.import_sessions(await session.export_session())
+            await other.join()
+            await a.import_sessions(await other.export_session())
+
+            async def signed() -> bool:
+                return (await session.status()).partial_sent
+
+            await until("it signed", signed)
+            mine = await session.export_session()
+            with pytest.raises(errors.NotSettled) as refused:
+                await session.close_session()
+            assert refused.value.complete is False
+            await session.abandon_session()
+            await b.import_sessions(mine)
+            await wait_event(b, events.SessionComplete)
+            await a.import_sessions(await other.export_session())
+            _, complete = await wait_event(a, events.SessionComplete)
+            assert complete.aborted_here is True
+            assert (await session.status()).phase is Phase.CLOSED
+            assert await session.final_signatures() == await other.final_signatures()
+
+    asyncio.run(main())
+
+
 def test_broadcast_now() -> None:
     async def main() -> None:
         fake = FakeChain()

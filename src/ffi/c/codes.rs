@@ -79,6 +79,7 @@ pub(super) fn all() -> Vec<(String, Error)> {
         Signer(SignerError::Locked),
         Store(StoreError::Suspended), Election(ElectionError::NoSigners), UnknownSession(session),
         SessionExists(session), WrongState { session: session, state: "", hint: "" },
+        NotSettled { session: session, complete: true },
         Limit { what: "", limit: 0, hint: "" }, Config(text()), Network(text()), NodeStopped, Suspended,
         ConsumerExists, WouldDeadlock, Forked, Internal(text()),
     ) {

@@ -61,6 +61,7 @@ impl From<Error> for Failure {
             Error::UnknownSession(_) => UNKNOWN_SESSION,
             Error::SessionExists(_) => SESSION_EXISTS,
             Error::WrongState { .. } => WRONG_STATE,
+            Error::NotSettled { .. } => NOT_SETTLED,
             Error::Limit { .. } => LIMIT,
             Error::Config(_) => CONFIG,
             Error::Network(_) => NETWORK,

@@ -149,7 +149,9 @@ pub unsafe extern "C" fn musig_session_abort(
 ///
 /// The handle stays valid, and must still be released.
 ///
-/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_NOT_SETTLED while this node watches over the
+///          broadcast, or others may complete the session with its partial signature: closing would give that up, which
+///          musig_session_abandon does; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
 /// In:      session: the session.
 /// Blocks:  for one commit.
 #[unsafe(no_mangle)]
@@ -158,6 +160,25 @@ pub unsafe extern "C" fn musig_session_close(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, { Ok(get!(session).session()?.close_session().wait()?) })
+}
+
+/// Gives a session's transaction up for this node, and closes the session.
+///
+/// The others are not told, and may complete and broadcast it. Finished signatures that come later are kept, passed on
+/// and told once, by MUSIG_EVENT_SESSION_COMPLETE with MUSIG_EVENT_NUMBER_ABORTED_HERE. This node takes no turn until
+/// musig_session_broadcast_now; musig_session_join reopens the session. The handle stays valid, and must still be
+/// released.
+///
+/// Returns: MUSIG_STATUS_OK once that is synced to disk; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// In:      session: the session.
+/// Blocks:  for one commit.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_abandon(
+    session: *const musig_session,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(session).session()?.abandon_session().wait()?) })
 }
 
 /// Makes a summary of what a session signs, to be shown before it is joined.

@@ -88,6 +88,8 @@ pub enum musig_status_code {
     /// A raw message would be signed with keys that own coins, so it may be the signature hash of a transaction that
     /// spends them.
     BLIND_MESSAGE = 216,
+    /// The session cannot be closed while its transaction, or its signatures, may still come about.
+    NOT_SETTLED = 217,
     /// The store could not be read or written.
     STORE = 300,
     /// The store is open in another node.
@@ -148,6 +150,7 @@ enumeration!(musig_status_code {
     MISSING_COIN,
     COINS_NOT_KNOWN,
     BLIND_MESSAGE,
+    NOT_SETTLED,
     STORE,
     STORE_IN_USE,
     STORE_SCHEMA,
@@ -195,6 +198,7 @@ pub extern "C" fn musig_status_string(status: musig_status) -> *const c_char {
         UNKNOWN_SESSION => c"unknown session",
         SESSION_EXISTS => c"session already exists",
         WRONG_STATE => c"not allowed in this phase",
+        NOT_SETTLED => c"session not settled",
         LIMIT => c"limit exceeded",
         ELECTION => c"invalid election query",
         ELECTION_MISMATCH => c"election mismatch",

@@ -3,7 +3,8 @@
 use super::enums::{Enumeration, musig_event_kind};
 
 /// Rust's calls that an error may name, and the functions of C that do the same.
-const CALLS: [(&str, &str); 27] = [
+const CALLS: [(&str, &str); 28] = [
+    ("abandon_session", "musig_session_abandon"),
     ("abort", "musig_session_abort"),
     ("add_peer", "musig_node_add_peer"),
     ("announce", "musig_node_announce"),

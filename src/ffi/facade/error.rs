@@ -99,6 +99,16 @@ pub enum MusigError {
         /// Message for people.
         reason: String,
     },
+    /// The session cannot be closed while its transaction, or its signatures, may still come about.
+    #[error("{reason}")]
+    NotSettled {
+        /// Its id.
+        session: SessionId,
+        /// Whether this node holds the finished signatures, and watches over their broadcast.
+        complete: bool,
+        /// Message for people.
+        reason: String,
+    },
     /// A limit is exceeded.
     #[error("{reason}")]
     LimitReached {
@@ -507,6 +517,7 @@ impl From<Error> for MusigError {
             Error::WrongState { session, state, .. } => {
                 Self::WrongState { session, state: state.into(), reason }
             }
+            Error::NotSettled { session, complete } => Self::NotSettled { session, complete, reason },
             Error::Limit { what, limit, .. } => {
                 Self::LimitReached { what: what.into(), limit: limit as u64, reason }
             }

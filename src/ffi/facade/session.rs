@@ -57,8 +57,20 @@ impl Session {
     }
 
     /// Closes the session: this node forgets it, but for a tombstone until its expiry.
+    ///
+    /// Errors: `NotSettled` while this node watches over the broadcast, or others may complete the session with its partial
+    /// signature: closing would give that up, which `abandon_session` does.
     pub async fn close_session(&self) -> Result<(), MusigError> {
         Ok(self.session.close_session().await?)
+    }
+
+    /// Gives the session's transaction up for this node, and closes the session.
+    ///
+    /// The others are not told, and may complete and broadcast it. Finished signatures that come later are kept, passed on
+    /// and told once, by `SessionComplete` with `aborted_here`. This node takes no turn until `broadcast_now`; `join` opens
+    /// the session again.
+    pub async fn abandon_session(&self) -> Result<(), MusigError> {
+        Ok(self.session.abandon_session().await?)
     }
 
     /// The session's status.

@@ -207,10 +207,17 @@ impl Engine {
         self.known(id, now, |session, context| session.abort(reason, request, context))
     }
 
-    /// Forgets a session but for a tombstone, which stays until the expiry.
+    /// Forgets a session but for a tombstone, which stays until the expiry. Refused while that would give up a transaction
+    /// that may still come about.
     pub fn close(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
-        self.known(id, now, |session, _| {
-            session.close(request);
+        self.known(id, now, |session, _| session.close(request))
+    }
+
+    /// Gives a session's transaction up for this node, and forgets the session. A certificate that comes later is taken, kept,
+    /// passed on and told once; no turn is taken with it before [`Engine::broadcast_now`].
+    pub fn abandon(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
+        self.known(id, now, |session, context| {
+            session.abandon(request, context);
             Ok(())
         })
     }

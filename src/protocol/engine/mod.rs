@@ -328,7 +328,7 @@ impl Engine {
         if self.index.open() < self.host.settings.max_sessions {
             return Ok(());
         }
-        let (what, hint) = ("open sessions", "close some, or raise max_sessions");
+        let (what, hint) = ("open sessions", "close those that are settled, or raise max_sessions");
         Err(Error::Limit { what, limit: self.host.settings.max_sessions, hint })
     }
 

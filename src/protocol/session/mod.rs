@@ -334,7 +334,8 @@ impl Session {
     }
 
     pub fn own_turn_open(&self) -> bool {
-        self.watch().is_some_and(Watch::own_turn_open)
+        let given_up = self.stored.given_up;
+        self.watch().is_some_and(|watch| watch.own_turn_open() && !given_up)
     }
 
     pub fn phase(&self) -> Phase {
@@ -1092,8 +1093,44 @@ impl Session {
         }
     }
 
+    /// Forgets a session with which nothing is given up. See [`Session::forget`].
+    pub fn close(&mut self, request: RequestId) -> Result<(), Error> {
+        if self.unsettled() && !mutation::on(Mutation::CloseEndsWatch) {
+            return Err(Error::NotSettled { session: self.id(), complete: self.broadcast.is_some() });
+        }
+        self.forget();
+        self.answer(request);
+        Ok(())
+    }
+
+    /// Gives the transaction up for this node, and forgets the session. A certificate that comes later is taken, kept and
+    /// passed on, and no turn is taken with one.
+    pub fn abandon(&mut self, request: RequestId, context: &Context<'_>) {
+        if !self.stored.closed || !self.stored.given_up {
+            self.outbox.state_changes(true);
+            self.outbox.needs_barrier(true);
+            self.give_up(context.now);
+            self.forget();
+            if mutation::on(Mutation::AbandonTakesTurn) {
+                self.take_up();
+                self.watch_mut().into_iter().for_each(|watch| watch.set_idle(false, context.now));
+            }
+        }
+        self.answer(request);
+    }
+
+    /// Whether closing it would give something up: its watch is open, or others may complete it with the partial signature of
+    /// this node.
+    fn unsettled(&self) -> bool {
+        let pending = match &self.broadcast {
+            Some(broadcast) => broadcast.watch().is_some_and(|watch| !watch.ended()),
+            None => self.stored.partial_sent && !self.keeping.over(),
+        };
+        pending && !self.stored.closed
+    }
+
     /// Forgets what the others said. A tombstone stays until the expiry: opened again, the session asks for the rest.
-    pub fn close(&mut self, request: RequestId) {
+    fn forget(&mut self) {
         if !self.stored.closed {
             self.stored.closed = true;
             self.outbox.state_changes(true);
@@ -1105,7 +1142,6 @@ impl Session {
             self.rounds.drop_round();
             self.outbox.emit(Event::SessionClosed);
         }
-        self.answer(request);
     }
 
     /// Answers a request once what this node said before is on the disk.
@@ -1432,8 +1468,8 @@ impl Session {
     pub fn as_replacement(&self, now: Time) -> Option<Replacement> {
         self.agreement.proposal.replaces?;
         let watch = self.watch()?;
-        // Closed, it sees no more what becomes of its transaction, unless that is final.
-        if self.stored.closed && !watch.ended() {
+        // One that looks at the chain no more does not see what becomes of its transaction, unless that is final.
+        if !self.watches() && !watch.ended() {
             return None;
         }
         watch.as_replacement(now)

@@ -296,7 +296,7 @@ impl<'a> Script<'a> {
     }
 
     fn request(&mut self) {
-        let (node, session, what) = (self.node(), self.session(), self.input.below(10));
+        let (node, session, what) = (self.node(), self.session(), self.input.below(11));
         let reason = String::from_utf8_lossy(self.input.some()).into_owned();
         if what == 0 {
             self.cluster.consented.insert((node, session));
@@ -315,6 +315,7 @@ impl<'a> Script<'a> {
                     engine.redeliver(now);
                     Ok(())
                 }
+                9 => engine.abandon(&session, request, now),
                 _ => {
                     engine.woke(now);
                     Ok(())

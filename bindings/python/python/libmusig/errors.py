@@ -21,6 +21,7 @@ IndexOutOfRange = MusigError.IndexOutOfRange
 UnknownSession = MusigError.UnknownSession
 SessionExists = MusigError.SessionExists
 WrongState = MusigError.WrongState
+NotSettled = MusigError.NotSettled
 LimitReached = MusigError.LimitReached
 InvalidConfig = MusigError.InvalidConfig
 NetworkFailed = MusigError.NetworkFailed

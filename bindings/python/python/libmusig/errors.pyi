@@ -49,6 +49,11 @@ class WrongState(MusigError):
     state: str
     def __init__(self, session: str, state: str, reason: str) -> None: ...
 
+class NotSettled(MusigError):
+    session: str
+    complete: bool
+    def __init__(self, session: str, complete: bool, reason: str) -> None: ...
+
 class LimitReached(MusigError):
     what: str
     limit: int

@@ -8,7 +8,7 @@ extension MusigError {
         case .ProposalRefused(_, let reason), .ConsentRefused(_, let reason), .InputRefused(let reason), .SignerFailed(_, let reason),
             .StoreFailed(_, let reason), .NoSigners(let reason), .IndexOutOfRange(_, _, let reason),
             .UnknownSession(_, let reason), .SessionExists(_, let reason), .WrongState(_, _, let reason),
-            .LimitReached(_, _, let reason), .InvalidConfig(let reason), .NetworkFailed(let reason),
+            .NotSettled(_, _, let reason), .LimitReached(_, _, let reason), .InvalidConfig(let reason), .NetworkFailed(let reason),
             .NodeStopped(let reason), .Suspended(let reason), .ConsumerExists(let reason),
             .WouldDeadlock(let reason), .Forked(let reason), .Internal(let reason),
             .ChainUnreachable(let reason), .CallbackFailed(let reason):

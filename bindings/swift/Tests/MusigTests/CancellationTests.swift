@@ -124,6 +124,7 @@ final class CancellationTests: MusigTestCase {
         let second = try await node.createSession(request: SessionRequest(signers: signers, content: digests(2)))
         try await cancelled { try await second.abort(reason: "test") }
         try await cancelled { try await second.closeSession() }
+        try await cancelled { try await second.abandonSession() }
         let phase = try await second.status().phase
         XCTAssertEqual(phase, .closed)
         try await cancelled { try await node.suspend() }

@@ -78,6 +78,25 @@ final class SigningTests: MusigTestCase {
         XCTAssertEqual(closed, .closed)
     }
 
+    func testCloseWhileWatchingIsRefusedAndAbandoningTakesNoTurn() async throws {
+        let node = try await start(0, offline: true)
+        let watcher = watch(node)
+        let session = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(1)))
+        try await watcher.complete(session.id())
+        let id = session.id()
+        await assertThrows({
+            if case .NotSettled(session: id, complete: true, let reason) = $0 { reason.contains("abandon_session()") } else { false }
+        }) {
+            try await session.closeSession()
+        }
+        let watching = try await session.status().phase
+        XCTAssertEqual(watching, .watching)
+        try await session.abandonSession()
+        try await session.closeSession()
+        let closed = try await (session.status().phase, session.isCurrentCoordinator())
+        XCTAssertTrue(closed == (.closed, false), "\(closed)")
+    }
+
     func testSignersAreFoundByTheirKeys() async throws {
         let server = try await start(2) { $0.dht = .server }
         try await waitUntil("it listens") { try await !server.listenAddresses().isEmpty }

@@ -141,8 +141,14 @@ class ApiTest {
         eventually("it was submitted again") { chain.submissions.size >= 2 }
         session.reportBroadcastFailed("no network")
         session.notifyBroadcastComplete()
+        // Close while watching: what it would give up is said, and another call gives it up.
+        val refused = thrown<MusigException.NotSettled> { session.closeSession() }
+        assertTrue(refused.session == session.id() && refused.complete && "abandon_session()" in refused.reason)
+        assertEquals(Phase.WATCHING, session.status().phase)
+        session.abandonSession()
         session.closeSession()
         assertEquals(Phase.CLOSED, session.status().phase)
+        assertTrue(!session.isCurrentCoordinator())
         session.close()
 
         val declined = node.createSession(messageRequest(keys(2)))

@@ -171,6 +171,7 @@ class EventsTest {
             "decline" to { session.decline("no") },
             "abort" to { session.abort("no") },
             "closeSession" to { session.closeSession() },
+            "abandonSession" to { session.abandonSession() },
             "suspend" to { node.suspend() },
             "resume" to { node.resume() },
             "start" to { MusigNode.start(config(offline = true), signer(1)).close() },

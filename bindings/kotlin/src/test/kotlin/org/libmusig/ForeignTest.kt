@@ -299,7 +299,7 @@ class ForeignTest {
         here.set(node)
         node.createSession(spendRequest(keys(1))).use { session ->
             node.await<Event.BroadcastSeen>()
-            session.closeSession()
+            session.abandonSession()
         }
         // What is known of a lane that was not called is nothing, so each must have been.
         eventually("all called back") { called.containsAll(listOf("nonces", "partials", "sign", "submit", "status")) }
