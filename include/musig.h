@@ -2804,6 +2804,23 @@ musig_status musig_config_set_number(const struct musig_config *config,
                                      struct musig_error **error);
 
 /**
+ * Sets the signers whose proposals a node takes.
+ *
+ * By default it takes everybody's. With this the proposals of all others are refused unseen.
+ * musig_node_set_accepted_proposers changes it while the node runs.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_CONFIG_USED.
+ * In:      config: the configuration.
+ *          proposers: their compressed public keys, 33 bytes each; may be NULL if there are none.
+ *          proposers_count: number of proposers; 0 for nobody's proposals.
+ */
+MUSIG_MUST_USE
+musig_status musig_config_set_accepted_proposers(const struct musig_config *config,
+                                                 const uint8_t *proposers,
+                                                 size_t proposers_count,
+                                                 struct musig_error **error);
+
+/**
  * Adds a reference to a configuration.
  *
  * Returns: the same pointer.
@@ -4217,6 +4234,35 @@ musig_status musig_node_announce(const struct musig_node *node,
  */
 musig_status musig_node_network_changed(const struct musig_node *node,
                                         struct musig_error **error);
+
+/**
+ * Sets the signers whose proposals a node takes from now on.
+ *
+ * The proposals of all others are refused unseen; sessions that are here stay as they are. It is not stored. A suspended
+ * node takes it too.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; statuses of the node.
+ * In:      node: the node.
+ *          proposers: their compressed public keys, 33 bytes each; may be NULL if there are none.
+ *          proposers_count: number of proposers; 0 for nobody's proposals.
+ * Blocks:  until the node has accepted the request.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_set_accepted_proposers(const struct musig_node *node,
+                                               const uint8_t *proposers,
+                                               size_t proposers_count,
+                                               struct musig_error **error);
+
+/**
+ * Lets a node take everybody's proposals again, as it does by default.
+ *
+ * Returns: MUSIG_STATUS_OK; statuses of the node.
+ * In:      node: the node.
+ * Blocks:  until the node has accepted the request.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_accept_all_proposers(const struct musig_node *node,
+                                             struct musig_error **error);
 
 /**
  * Suspends a node: commits, closes the store and releases its lock, before the system suspends the application.

@@ -812,6 +812,12 @@ public:
         detail::call(musig_config_set_without_observer, get());
         return *this;
     }
+    Config &accepted_proposers(const std::vector<PublicKey> &proposers) {
+        auto keys = detail::join(proposers);
+        detail::call(musig_config_set_accepted_proposers, get(), static_cast<const std::uint8_t *>(keys.data()),
+                     proposers.size());
+        return *this;
+    }
     Config &number(musig_option option, std::uint64_t value) {
         detail::call(musig_config_set_number, get(), static_cast<std::int32_t>(option), value);
         return *this;
@@ -978,6 +984,13 @@ public:
     }
     void redeliver() const { detail::call(musig_node_redeliver, get()); }
     void announce() const { detail::call(musig_node_announce, get()); }
+    /// None for nobody's proposals: accept_all_proposers takes everybody's.
+    void set_accepted_proposers(const std::vector<PublicKey> &proposers) const {
+        auto keys = detail::join(proposers);
+        detail::call(musig_node_set_accepted_proposers, get(), static_cast<const std::uint8_t *>(keys.data()),
+                     proposers.size());
+    }
+    void accept_all_proposers() const { detail::call(musig_node_accept_all_proposers, get()); }
     void network_changed() const { detail::call(musig_node_network_changed, get()); }
     void suspend() const { detail::call(musig_node_suspend, get()); }
     void resume() const { detail::call(musig_node_resume, get()); }

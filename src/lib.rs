@@ -60,7 +60,7 @@ pub use self::node::{
     DhtMode, MetricFamily, MetricKind, MetricSample, MetricValue, Metrics, MetricsFormat, NetworkConfig,
     Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest, metric_families,
 };
-pub use self::protocol::consent::JoinOptions;
+pub use self::protocol::consent::{AcceptedProposers, JoinOptions};
 pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xpub};
 pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
 pub use self::protocol::envelope::Proof;

@@ -24,6 +24,7 @@ use crate::net::{
 };
 use crate::platform::{self, ForkGuard};
 use crate::protocol::Settings;
+use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
@@ -57,6 +58,7 @@ pub struct NodeBuilder {
     observer: Option<Arc<dyn ChainObserver>>,
     without_observer: bool,
     handler: Option<EventHandler>,
+    proposers: AcceptedProposers,
     profile: RuntimeProfile,
     tracing: Option<tracing::Dispatch>,
     problem: Option<Error>,
@@ -73,6 +75,7 @@ impl NodeBuilder {
             observer: None,
             without_observer: false,
             handler: None,
+            proposers: AcceptedProposers::All,
             profile: RuntimeProfile::Default,
             tracing: None,
             problem: None,
@@ -248,6 +251,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets whose proposals are taken. Default: everybody's. [`Node::set_accepted_proposers`] changes it while the node runs.
+    pub fn accepted_proposers(mut self, proposers: AcceptedProposers) -> Self {
+        self.proposers = proposers;
+        self
+    }
+
     /// Sets the maximum number of open sessions. Default: 4096.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.settings.max_sessions = sessions;
@@ -324,8 +333,14 @@ impl NodeBuilder {
         if let NodeSigner::Local(signer) = &signer {
             engine = engine.with_held_keys(signer.clone());
         }
+        engine.set_accepted_proposers(self.proposers);
         for (id, expires_at) in &contents.ended {
             engine.load_ended(*id, *expires_at);
+        }
+        for (id, record) in &contents.answered {
+            if let Err(error) = engine.load_answered(*id, record) {
+                tracing::warn!(session = %id, %error, "what is kept of an answered proposal cannot be decoded");
+            }
         }
         let mut unreadable = Vec::new();
         for (id, stored) in &contents.sessions {

@@ -36,6 +36,7 @@ use crate::event::lane::Lane;
 pub use crate::net::{DhtMode, NetworkConfig};
 use crate::net::{NetCommand, Purpose, parse_address};
 use crate::platform::{self, ForkGuard};
+use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::engine::Engine;
 use crate::protocol::status::SessionStatus;
 use crate::protocol::transaction::TransactionCodec;
@@ -335,6 +336,15 @@ impl Node {
     /// Errors: [`Error::Suspended`]; [`Node::resume`] does it too.
     pub fn network_changed(&self) -> Reply<()> {
         self.ask(|actor, reply| drop(reply.send(actor.network_changed())))
+    }
+
+    /// Sets whose proposals are taken from now on: [`AcceptedProposers::Only`] shuts strangers out. Sessions that are here
+    /// stay as they are. It is not stored: set it again, or in the builder, at each start. A suspended node takes it too.
+    pub fn set_accepted_proposers(&self, proposers: AcceptedProposers) -> Reply<()> {
+        self.ask(|actor, reply| {
+            actor.engine.set_accepted_proposers(proposers);
+            drop(reply.send(Ok(())));
+        })
     }
 
     /// A few counters of the node; [`Node::metric_samples`] has all.

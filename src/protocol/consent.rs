@@ -1,8 +1,10 @@
 //! What an application's word covers when it consents, beyond what a node checks for itself.
 
+use std::collections::BTreeSet;
+
 use crate::error::ConsentError;
 use crate::protocol::mutation::{self, Mutation};
-use crate::types::{CoinStatus, OutPoint};
+use crate::types::{CoinStatus, OutPoint, SignerKey};
 
 /// Word of the application when it joins, or creates, one session. Without it the node consents to a transaction with
 /// failover only if the signatures alone complete it, as far as the node can find out, and to raw messages only with keys
@@ -20,6 +22,37 @@ pub struct JoinOptions {
     /// BIP-341 derivation), or with a key set that a transaction session of this node signs with too. Such a message may be
     /// the signature hash of a transaction that spends all that the signers have.
     pub sign_blind: bool,
+}
+
+/// Signers whose proposals a node takes. Those of all others are refused as if they were for somebody else: the
+/// application is not told of them, and nothing of them is kept. What the application imports is taken from anybody.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum AcceptedProposers {
+    /// All, strangers too. The default.
+    #[default]
+    All,
+    /// These alone. Each of them has as much room as a signer with whom this node signed before.
+    Only(BTreeSet<SignerKey>),
+}
+
+impl AcceptedProposers {
+    /// These proposers alone.
+    pub fn only(proposers: impl IntoIterator<Item = SignerKey>) -> Self {
+        Self::Only(proposers.into_iter().collect())
+    }
+
+    /// Whether proposals of this signer are taken.
+    pub fn accepts(&self, proposer: &SignerKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(proposers) => proposers.contains(proposer),
+        }
+    }
+
+    /// Whether it is one that the application named.
+    pub(super) fn names(&self, proposer: &SignerKey) -> bool {
+        matches!(self, Self::Only(proposers) if proposers.contains(proposer))
+    }
 }
 
 /// Refuses a transaction of which a coin is not there. `coins` are those that were asked about, each with its input's

@@ -78,6 +78,21 @@ pub const UNANSWERED_PROPOSALS: usize = 1024;
 /// Bytes of all these sessions together: a proposal counts as such and in its envelope. Half of it for those strangers, a
 /// quarter for one proposer. What holds more takes nothing more. Each byte costs a few of memory.
 pub const UNANSWERED_BYTES: usize = 32 << 20;
+/// Proposals of others that this node refused, closed or saw end, and that are kept whole; of the others it knows the ids.
+pub const ANSWERED: usize = 64;
+/// Bytes of these sessions together.
+pub const ANSWERED_BYTES: usize = 1 << 20;
+/// Ids of such proposals that are known, until their expiry, so that none comes again. Half of it for those of strangers.
+pub const ANSWERED_IDS: usize = 4096;
+/// After what time a proposer that shares no joined session with this node may make another proposal; at first
+/// [`PROPOSALS_PER_SIGNER`]. One that does needs a tenth of it. What was joined does not count.
+pub const PROPOSAL_EVERY: Duration = Duration::from_secs(10);
+/// The same for all these strangers together; at first half of [`UNANSWERED_PROPOSALS`].
+pub const STRANGERS_PROPOSAL_EVERY: Duration = Duration::from_secs(1);
+/// Bytes a second of such proposals, and of what others say of them; at first a quarter of [`UNANSWERED_BYTES`].
+pub const PROPOSAL_BYTES: usize = 2 << 10;
+/// The same for all these strangers together; at first half of [`UNANSWERED_BYTES`].
+pub const STRANGERS_PROPOSAL_BYTES: usize = 8 << 10;
 /// How long after its expiry a session is kept that this node ended and others may still complete, by the calendar.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long this node has to run besides, from when the calendar first said so.

@@ -225,6 +225,9 @@ pub enum SessionChange {
     DropSession,
     /// The session ended, and expires then: for [`Engine::load_ended`](engine::Engine::load_ended).
     Ended(UnixMillis),
+    /// An encoded `AnsweredRecord` of another signer's proposal: for
+    /// [`Engine::load_answered`](engine::Engine::load_answered).
+    Answered(Vec<u8>),
 }
 
 /// Stored records of a session, for [`Engine::load`](engine::Engine::load).

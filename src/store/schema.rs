@@ -10,6 +10,7 @@
 //! | `s` ‖ session id (32) ‖ `c` | the certificate |
 //! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | an envelope |
 //! | `s` ‖ session id (32) ‖ `x` | expiry of a purged session: milliseconds, 8 bytes, big endian |
+//! | `s` ‖ session id (32) ‖ `a` | what is kept of another signer's proposal that was answered, and never joined |
 //!
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
 //! [`Change::DeletePrefix`].
@@ -75,6 +76,8 @@ pub enum Key {
     },
     /// The expiry of a purged session.
     Ended(SessionId),
+    /// What is kept of another signer's proposal that was answered, and never joined.
+    Answered(SessionId),
 }
 
 impl Key {
@@ -89,6 +92,7 @@ impl Key {
                 [&session_prefix(session)[..], &[ENVELOPE], id.as_bytes()].concat()
             }
             Self::Ended(session) => [&session_prefix(session)[..], b"x"].concat(),
+            Self::Answered(session) => [&session_prefix(session)[..], b"a"].concat(),
         }
     }
 
@@ -110,6 +114,7 @@ impl Key {
             b"r" => SessionPart::Record,
             b"c" => SessionPart::Certificate,
             b"x" => return Some(Self::Ended(id)),
+            b"a" => return Some(Self::Answered(id)),
             [ENVELOPE, envelope @ ..] => {
                 return Some(Self::Envelope { session: id, id: EnvelopeId::from_slice(envelope)? });
             }
@@ -121,7 +126,10 @@ impl Key {
     /// The session that the key belongs to, if it belongs to one.
     pub fn session(&self) -> Option<SessionId> {
         match self {
-            Self::Session { id, .. } | Self::Envelope { session: id, .. } | Self::Ended(id) => Some(*id),
+            Self::Session { id, .. }
+            | Self::Envelope { session: id, .. }
+            | Self::Ended(id)
+            | Self::Answered(id) => Some(*id),
             Self::Identity | Self::Owner | Self::Presence(_) => None,
         }
     }
@@ -166,6 +174,7 @@ pub fn change(session: SessionId, change: SessionChange) -> Change {
         SessionChange::DropEnvelope(id) => Change::Delete(envelope(id)),
         SessionChange::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
         SessionChange::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
+        SessionChange::Answered(bytes) => Change::Put(Key::Answered(session).encode(), bytes),
     }
 }
 
@@ -182,6 +191,8 @@ pub struct Contents {
     pub sessions: HashMap<SessionId, StoredSession>,
     /// For [`Engine::load_ended`](crate::protocol::engine::Engine::load_ended).
     pub ended: Vec<(SessionId, UnixMillis)>,
+    /// For [`Engine::load_answered`](crate::protocol::engine::Engine::load_answered).
+    pub answered: Vec<(SessionId, Vec<u8>)>,
 }
 
 impl Contents {
@@ -197,6 +208,7 @@ impl Contents {
                     Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),
                     Err(_) => tracing::warn!(session = %id, "the expiry of a purged session is not 8 bytes"),
                 },
+                Some(Key::Answered(id)) => contents.answered.push((id, value)),
                 Some(Key::Session { id, part }) => {
                     let stored = contents.sessions.entry(id).or_default();
                     match part {

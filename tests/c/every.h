@@ -174,6 +174,8 @@ static void configs(void) {
     OK(musig_config_set_number(config, MUSIG_OPTION_MDNS, 0, NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_MOBILE, 1, NULL));
     OK(musig_config_set_offline(config, NULL));
+    OK(musig_config_set_accepted_proposers(config, NULL, 0, NULL));
+    IS(MUSIG_STATUS_NULL_ARGUMENT, musig_config_set_accepted_proposers(config, NULL, 1, NULL));
     OK(musig_config_set_broadcaster(config, &broadcaster, NULL, destroy, NULL));
     OK(musig_config_set_observer(config, &observer, NULL, destroy, NULL));
     OK(musig_config_set_event_handler(config, handler, NULL, destroy, NULL));
@@ -653,6 +655,12 @@ static void nodes(const musig_signer *signer) {
     IS(MUSIG_STATUS_NETWORK, musig_node_add_peer(node, "/ip4/127.0.0.1/tcp/1", NULL));
     OK(musig_node_announce(node, NULL));
     OK(musig_node_network_changed(node, NULL));
+    OK(musig_node_set_accepted_proposers(node, key, 1, NULL));
+    OK(musig_node_set_accepted_proposers(node, NULL, 0, NULL));
+    IS(MUSIG_STATUS_NULL_ARGUMENT, musig_node_set_accepted_proposers(node, NULL, 1, NULL));
+    OK(musig_node_accept_all_proposers(node, NULL));
+    key[0] = 9;
+    IS(MUSIG_STATUS_INVALID_KEY, musig_node_set_accepted_proposers(node, key, 1, NULL));
     OK(musig_node_suspend(node, NULL));
     IS(MUSIG_STATUS_SUSPENDED, musig_node_network_changed(node, NULL));
     OK(musig_node_resume(node, NULL));

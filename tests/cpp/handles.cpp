@@ -94,7 +94,7 @@ void values() {
     throws<musig::CallError>([] { musig::Config().bootstrap_peer("/ip4/127.0.0.1/tcp/1"); }, MUSIG_STATUS_INVALID_ARGUMENT);
     throws<musig::CallError>([] { musig::Config().relay("nowhere"); }, MUSIG_STATUS_INVALID_ARGUMENT);
     std::string server = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
-    musig::Config().bootstrap_peer(server).relay(server).dht(MUSIG_DHT_OFF).number(MUSIG_OPTION_MOBILE, 1);
+    musig::Config().bootstrap_peer(server).relay(server).dht(MUSIG_DHT_OFF).accepted_proposers({}).number(MUSIG_OPTION_MOBILE, 1);
     musig::Signer signer(secret(1)), copy = signer, moved = std::move(copy);
     copy = moved;
     copy = std::move(moved);
@@ -146,6 +146,9 @@ void sessions() {
     musig::Signer signer(secret(1));
     musig::Node node(alone(signer).without_observer());
     auto keys = std::vector<musig::PublicKey>{signer.public_key()};
+    node.set_accepted_proposers(keys);
+    node.set_accepted_proposers({});
+    throws<musig::CallError>([&] { node.set_accepted_proposers({musig::PublicKey{}}); }, MUSIG_STATUS_INVALID_KEY);
     std::string words = "rent";
     auto proposal = musig::Proposal::messages(keys, {secret(3)})
                         .message(secret(4), 0, musig::key_path({7}))
@@ -184,6 +187,7 @@ void sessions() {
     REQUIRE(metrics_match == 3);
     REQUIRE(node.metrics_text().find("\nmusig_sessions_completed_total 1\n") != std::string::npos);
     close_while_watching(session);
+    node.accept_all_proposers();
     session.notify_broadcast_complete(secret(9));
     wait(node, MUSIG_EVENT_BROADCAST_CONFIRMED);
     session.close();

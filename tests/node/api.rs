@@ -10,6 +10,7 @@ use std::time::Duration;
 use libmusig::error::{Error, ProposalError, SignerError, StoreError, WireError};
 use libmusig::event::Event;
 use libmusig::node::{Node, Reply, Session, SessionRequest};
+use libmusig::protocol::consent::AcceptedProposers;
 use libmusig::protocol::proposal::FailoverPolicy;
 use libmusig::protocol::status::Phase;
 use libmusig::signer::LocalSigner;
@@ -42,6 +43,27 @@ fn state_of<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
         Err(Error::WrongState { state, .. }) => state,
         other => panic!("{other:?} instead of a wrong state"),
     }
+}
+
+#[test]
+fn allow_list_is_set_in_the_builder_and_while_running() {
+    let all = [0, 1].map(|index| builder(secret(index)).start().expect("starts"));
+    let friend = AcceptedProposers::only([all[0].signer_key()]);
+    let third = builder(secret(2)).accepted_proposers(friend).start().expect("starts");
+    third.add_peer(&address(&all[0])).wait().expect("an address");
+    third.add_peer(&address(&all[1])).wait().expect("an address");
+    let with_third = |index: usize, number| {
+        let signers = vec![all[index].signer_key(), third.signer_key()];
+        let request = SessionRequest::messages(signers, vec![message(number)]);
+        all[index].create_session(request).wait().expect("is created").id()
+    };
+    let (of_stranger, of_friend) = (with_third(1, 1), with_third(0, 2));
+    assert_eq!(proposed(&third).id(), of_friend, "the first");
+    let refused = |node: &Node| node.metrics().wait().expect("runs").refused.proposals;
+    wait_until("the other is refused", || refused(&third) > 0);
+    assert_eq!(third.metrics().wait().expect("runs").sessions, 1);
+    third.set_accepted_proposers(AcceptedProposers::All).wait().expect("runs");
+    assert_eq!(proposed(&third).id(), of_stranger);
 }
 
 /// Carries envelopes from one to all others, for as many rounds as a session needs.

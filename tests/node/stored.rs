@@ -17,7 +17,7 @@ use test_support::nodes::*;
 use test_support::records::{COMMITTED, parse};
 
 /// The node whose records they are, and how far the session is. As in tests/storage.
-const PHASES: [(&str, usize, Option<Phase>); 10] = [
+const PHASES: [(&str, usize, Option<Phase>); 11] = [
     ("proposed", 1, Some(Phase::Proposed)),
     ("joined", 0, Some(Phase::Joined)),
     ("nonces", 0, Some(Phase::Joined)),
@@ -28,6 +28,7 @@ const PHASES: [(&str, usize, Option<Phase>); 10] = [
     ("expired", 1, Some(Phase::Expired)),
     ("closed", 1, Some(Phase::Closed)),
     ("purged", 1, None),
+    ("answered", 1, None),
 ];
 
 /// An observer that cannot be asked.
@@ -67,7 +68,7 @@ fn check(entries: &[Entry], phase: &str) {
                 assert_eq!((envelope.body().session, envelope.id()), (session, id), "{phase}");
             }
             Key::Ended(_) => assert_eq!(value.len(), 8, "{phase}"),
-            Key::Session { .. } | Key::Identity | Key::Owner | Key::Presence(_) => {}
+            Key::Session { .. } | Key::Identity | Key::Owner | Key::Presence(_) | Key::Answered(_) => {}
         }
     }
 }
@@ -118,6 +119,7 @@ fn kinds(store: &MemoryStore) -> Vec<&'static str> {
         Key::Session { part: SessionPart::Certificate, .. } => "certificate",
         Key::Envelope { .. } => "envelope",
         Key::Ended(_) => "ended",
+        Key::Answered(_) => "answered",
     };
     store.clone().load().expect("memory").into_iter().map(kind).collect()
 }

@@ -29,5 +29,6 @@ mod proposal;
 mod recovery;
 mod signer;
 mod signing_alone;
+mod strangers;
 mod vectors;
 mod verified;

@@ -16,14 +16,14 @@ use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::DurableKind;
 use libmusig::protocol::proposal::Terms;
 use libmusig::protocol::status::{Phase, SessionStatus};
-use libmusig::protocol::{Output, SessionChange, Settings};
+use libmusig::protocol::{Output, SessionChange, Settings, limits};
 use libmusig::store::memory::MemoryStore;
 use libmusig::store::schema::{self, Contents};
 use libmusig::store::{Change, Entry, Store};
-use libmusig::types::{SessionId, UnixMillis, to_hex};
+use libmusig::types::{OutPoint, SessionId, Txid, UnixMillis, to_hex};
 
 use test_support::cluster::{Broadcaster, Cluster, Consent, Duty, EPOCH, Fate, Options, key};
-use test_support::double::{Double, DoubleCodec};
+use test_support::double::{Double, DoubleCodec, transaction};
 use test_support::records;
 
 /// What all calendars say when a script begins: in the year 2100, so that a node of today takes none of the sessions
@@ -44,7 +44,7 @@ struct Scene {
     play: fn(&mut Cluster, usize) -> SessionId,
 }
 
-const SCENES: [Scene; 17] = [
+const SCENES: [Scene; 18] = [
     Scene {
         name: "proposed",
         node: 1,
@@ -139,6 +139,7 @@ const SCENES: [Scene; 17] = [
     },
     Scene { name: "closed", node: 1, phase: Some(Phase::Closed), waiting: &[], play: closed },
     Scene { name: "purged", node: 1, phase: None, waiting: &[], play: purged },
+    Scene { name: "answered", node: 1, phase: None, waiting: &[], play: answered },
 ];
 
 /// A session over a raw message: one that a node with real transactions can read too.
@@ -360,6 +361,19 @@ fn purged(cluster: &mut Cluster, node: usize) -> SessionId {
     session
 }
 
+/// A declined proposal that is too large to be kept whole.
+fn answered(cluster: &mut Cluster, node: usize) -> SessionId {
+    cluster.nodes[node].application.consent = Consent::Declines;
+    let spent = OutPoint { txid: Txid([5; 32]), vout: 0 };
+    let (transaction, messages) = transaction(&[spent], &vec![1; limits::ANSWERED_BYTES]);
+    let terms = cluster.raw_terms();
+    let expires_at = START.saturating_add(Duration::from_secs(24 * 3600));
+    let terms = Terms { expires_at, transaction: Some(transaction), messages, ..terms };
+    let session = cluster.create_with(0, terms);
+    cluster.run_for(Duration::from_millis(500));
+    session
+}
+
 /// A played scene: what its node wrote, the session, and how it stands.
 struct Played {
     entries: Vec<Entry>,
@@ -414,7 +428,7 @@ fn every_phase_is_stored_as_it_was() {
         }
         text.push('\n');
     }
-    assert_eq!(kinds.len(), 7, "the scenes have a record of each kind");
+    assert_eq!(kinds.len(), 8, "the scenes have a record of each kind");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/records.txt");
     if std::env::var_os("MUSIG_BLESS").is_some() {
         fs::write(&path, &text).expect("can be written");
@@ -441,8 +455,12 @@ fn every_phase_is_read_back() {
         let settings = Settings { observer: true, broadcaster: true, ..Settings::default() };
         let mut engine = Engine::new(key(scene.node), settings, Arc::new(Double), Arc::new(DoubleCodec));
         let now = libmusig::protocol::Time { wall: START, monotonic: Duration::from_secs(1) };
-        let Contents { sessions, ended, .. } = Contents::read(scenes.remove(name).unwrap_or_default());
+        let Contents { sessions, ended, answered, .. } =
+            Contents::read(scenes.remove(name).unwrap_or_default());
         ended.iter().for_each(|(id, at)| engine.load_ended(*id, *at));
+        for (id, record) in &answered {
+            assert_eq!(engine.load_answered(*id, record), Ok(()), "{name}");
+        }
         for stored in sessions.values() {
             assert_eq!(engine.load(stored, now), Ok(session), "{name}");
         }
@@ -458,7 +476,8 @@ fn every_phase_is_read_back() {
         events.dedup();
         assert_eq!(events, scene.waiting, "{name}");
         let (Some(before), Some(after)) = (before, after) else {
-            assert_eq!((sessions.len(), ended.len()), (0, 1), "{name}: only that it ended is known");
+            let kept = (sessions.len(), ended.len() + answered.len());
+            assert_eq!(kept, (0, 1), "{name}: only that it ended is known");
             continue;
         };
         let signing = |status: &SessionStatus| {

@@ -22,12 +22,13 @@ struct Stored {
 pub struct Snapshot {
     sessions: BTreeMap<SessionId, Stored>,
     ended: BTreeMap<SessionId, UnixMillis>,
+    answered: BTreeMap<SessionId, Vec<u8>>,
 }
 
 impl Snapshot {
     fn apply(&mut self, session: SessionId, changes: Vec<SessionChange>) {
         let stored = self.sessions.entry(session).or_default();
-        let (mut dropped, mut ended) = (false, None);
+        let (mut dropped, mut ended, mut answered) = (false, None, None);
         for change in changes {
             match change {
                 SessionChange::Proposal(bytes) => stored.proposal = bytes,
@@ -41,13 +42,16 @@ impl Snapshot {
                 }
                 SessionChange::DropSession => dropped = true,
                 SessionChange::Ended(at) => ended = Some(at),
+                SessionChange::Answered(record) => answered = Some(record),
             }
         }
         if dropped {
             self.sessions.remove(&session);
             self.ended.remove(&session);
+            self.answered.remove(&session);
         }
         self.ended.extend(ended.map(|at| (session, at)));
+        self.answered.extend(answered.map(|record| (session, record)));
     }
 }
 
@@ -129,5 +133,10 @@ impl Disk {
     /// The sessions that ended.
     pub fn ended(&self) -> Vec<(SessionId, UnixMillis)> {
         self.synced.ended.iter().map(|(session, at)| (*session, *at)).collect()
+    }
+
+    /// What is kept of the proposals that were answered.
+    pub fn answered(&self) -> Vec<(SessionId, Vec<u8>)> {
+        self.synced.answered.iter().map(|(session, record)| (*session, record.clone())).collect()
     }
 }

@@ -141,6 +141,7 @@ def test_cancelling_what_changes_something_does_not_undo_it(tmp_path: Path) -> N
                 a.redeliver,
                 a.announce,
                 a.network_changed,
+                lambda: a.set_accepted_proposers(None),
             ):
                 await cancel_early(question())
                 await question()

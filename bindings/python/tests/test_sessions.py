@@ -275,6 +275,25 @@ def test_signing_alone_ends_with_the_signatures() -> None:
     asyncio.run(main())
 
 
+def test_accepted_proposers() -> None:
+    async def main() -> None:
+        async with make(0) as a, make(1, accepted_proposers=[key(1)]) as b:
+            await connect(a, b)
+            await a.create_session(keys(2), messages=[bytes(32)])
+
+            async def refused() -> bool:
+                return (await b.metrics()).refused > 0
+
+            await until("it is refused", refused)
+            assert await b.sessions() == []
+            await b.set_accepted_proposers(None)
+            await wait_event(b, events.SessionProposed)
+            with pytest.raises(errors.InvalidArgument):
+                await b.set_accepted_proposers(["00"])
+
+    asyncio.run(main())
+
+
 def test_failover_with_a_dead_coordinator() -> None:
     async def main() -> None:
         fake = FakeChain()

@@ -196,6 +196,9 @@ pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("was read with this length")
 }
 
+/// Proposers whose keys fit into an array.
+pub(super) const MOST_PROPOSERS: usize = isize::MAX as usize / 33;
+
 /// Signer keys, 33 bytes each.
 pub(super) fn signer_keys(bytes: &[u8]) -> Outcome<Vec<SignerKey>> {
     let keys = bytes.chunks_exact(33).enumerate();

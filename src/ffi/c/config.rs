@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::boundary::{choice, flag};
+use super::boundary::{MOST_PROPOSERS, choice, flag, signer_keys, total};
 use super::callback::{UserData, musig_destroy};
 use super::chain::{ForeignBroadcaster, ForeignObserver, musig_broadcaster, musig_chain_observer};
 use super::delivery::musig_event_handler;
@@ -17,6 +17,7 @@ use super::settings::{Settings, Store};
 use super::signer::musig_signer;
 use super::status::{musig_status, musig_status_code};
 use crate::net::{Purpose, parse_address};
+use crate::protocol::consent::AcceptedProposers;
 
 /// The configuration of a node. Any thread may fill it; starting a node consumes it.
 pub struct musig_config(Mutex<Option<Settings>>);
@@ -432,6 +433,31 @@ pub unsafe extern "C" fn musig_config_set_number(
                 config.change(|settings| settings.mobile = mobile)
             }
         }
+    })
+}
+
+/// Sets the signers whose proposals a node takes.
+///
+/// By default it takes everybody's. With this the proposals of all others are refused unseen.
+/// musig_node_set_accepted_proposers changes it while the node runs.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_CONFIG_USED.
+/// In:      config: the configuration.
+///          proposers: their compressed public keys, 33 bytes each; may be NULL if there are none.
+///          proposers_count: number of proposers; 0 for nobody's proposals.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_config_set_accepted_proposers(
+    config: *const musig_config,
+    proposers: *const u8,
+    proposers_count: usize,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let config = get!(config);
+        let bytes = total(proposers_count, 33, MOST_PROPOSERS, "proposers_count")?;
+        let accepted = AcceptedProposers::only(signer_keys(array!(optional proposers, bytes))?);
+        config.change(|settings| settings.accepted_proposers = accepted)
     })
 }
 

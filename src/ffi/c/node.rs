@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::boundary::{session_id, total};
+use super::boundary::{MOST_PROPOSERS, session_id, signer_keys, total};
 use super::bytes::musig_bytes;
 use super::callback::UserData;
 use super::error::musig_error;
@@ -18,6 +18,7 @@ use super::status::musig_status;
 use crate::error::Error;
 use crate::event::lane::Lane;
 use crate::node::Node;
+use crate::protocol::consent::AcceptedProposers;
 
 /// A running node: one signer's sessions, peers, store and Bitcoin backend.
 pub struct musig_node {
@@ -352,6 +353,46 @@ pub unsafe extern "C" fn musig_node_network_changed(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, { Ok(get!(node).node()?.network_changed().wait()?) })
+}
+
+/// Sets the signers whose proposals a node takes from now on.
+///
+/// The proposals of all others are refused unseen; sessions that are here stay as they are. It is not stored. A suspended
+/// node takes it too.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; statuses of the node.
+/// In:      node: the node.
+///          proposers: their compressed public keys, 33 bytes each; may be NULL if there are none.
+///          proposers_count: number of proposers; 0 for nobody's proposals.
+/// Blocks:  until the node has accepted the request.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_set_accepted_proposers(
+    node: *const musig_node,
+    proposers: *const u8,
+    proposers_count: usize,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let node = get!(node);
+        let bytes = total(proposers_count, 33, MOST_PROPOSERS, "proposers_count")?;
+        let accepted = AcceptedProposers::only(signer_keys(array!(optional proposers, bytes))?);
+        Ok(node.node()?.set_accepted_proposers(accepted).wait()?)
+    })
+}
+
+/// Lets a node take everybody's proposals again, as it does by default.
+///
+/// Returns: MUSIG_STATUS_OK; statuses of the node.
+/// In:      node: the node.
+/// Blocks:  until the node has accepted the request.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_accept_all_proposers(
+    node: *const musig_node,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, { Ok(get!(node).node()?.set_accepted_proposers(AcceptedProposers::All).wait()?) })
 }
 
 /// Suspends a node: commits, closes the store and releases its lock, before the system suspends the application.

@@ -9,6 +9,7 @@ use super::delivery::musig_event_handler;
 use super::enums::musig_dht_mode;
 use super::log::musig_log_sink;
 use super::signer::Kind;
+use crate::protocol::consent::AcceptedProposers;
 
 /// Where a node keeps its sessions.
 #[derive(Clone)]
@@ -41,5 +42,6 @@ pub(super) struct Settings {
     pub nacks: Option<bool>,
     pub stall_after: Option<Duration>,
     pub max_sessions: Option<usize>,
+    pub accepted_proposers: AcceptedProposers,
     pub small_runtime: bool,
 }

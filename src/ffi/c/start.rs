@@ -122,6 +122,7 @@ fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
     builder = set(builder, settings.claims, NodeBuilder::claims);
     builder = set(builder, settings.nacks, NodeBuilder::nacks);
     builder = set(builder, settings.stall_after, NodeBuilder::stall_after);
+    builder = builder.accepted_proposers(settings.accepted_proposers.clone());
     builder = set(builder, settings.max_sessions, NodeBuilder::max_sessions);
     let profile = if settings.small_runtime { RuntimeProfile::Small } else { RuntimeProfile::Default };
     let (mut builder, mut foreign) = with_callbacks(settings, builder.runtime(profile), slot);

@@ -19,6 +19,7 @@ use super::signer::{ForeignSigner, SignerChoice};
 use super::status::SessionStatus;
 use crate::node::{self as core, NodeBuilder, Reply};
 pub use crate::node::{DhtMode, MetricKind, MetricsFormat, RuntimeProfile};
+use crate::protocol::consent::AcceptedProposers;
 use crate::store::memory::MemoryStore;
 use crate::types::{SessionId, SignerKey};
 
@@ -107,6 +108,9 @@ pub struct NodeConfig {
     /// How many sessions may be open at once. Default 4096.
     #[uniffi(default = None)]
     pub max_sessions: Option<u32>,
+    /// Signers whose proposals are taken; those of all others are refused unseen. Everybody's if it is not given.
+    #[uniffi(default = None)]
+    pub accepted_proposers: Option<Vec<SignerKey>>,
     /// Size of the thread pool.
     #[uniffi(default = None)]
     pub runtime: Option<RuntimeProfile>,
@@ -161,11 +165,16 @@ impl NodeConfig {
         if let Some(sessions) = self.max_sessions {
             builder = builder.max_sessions(sessions as usize);
         }
+        builder = builder.accepted_proposers(proposers(self.accepted_proposers));
         if let Some(profile) = self.runtime {
             builder = builder.runtime(profile);
         }
         builder.claims(self.claims).nacks(self.nacks)
     }
+}
+
+fn proposers(keys: Option<Vec<SignerKey>>) -> AcceptedProposers {
+    keys.map_or(AcceptedProposers::All, AcceptedProposers::only)
 }
 
 /// Metrics of a node. Counters begin with its start.
@@ -454,6 +463,12 @@ impl Node {
     /// Signs and publishes this node's presence again, after a locked signer was unlocked.
     pub async fn announce(&self) -> Result<(), MusigError> {
         Ok(self.node.announce().await?)
+    }
+
+    /// Sets the signers whose proposals are taken from now on: those of all others are refused unseen. Everybody's if none
+    /// are given. It is not stored. A suspended node takes it too.
+    pub async fn set_accepted_proposers(&self, keys: Option<Vec<SignerKey>>) -> Result<(), MusigError> {
+        Ok(self.node.set_accepted_proposers(proposers(keys)).await?)
     }
 
     /// Replaces all connections and dials again at once, after the device changed its network. `resume` does it too.

@@ -6,7 +6,7 @@ use super::Engine;
 use super::consents::Waiting;
 use super::session_table::Slot;
 use crate::error::{ConsentError, Error, ProposalError};
-use crate::protocol::consent::{JoinOptions, check_coins};
+use crate::protocol::consent::{AcceptedProposers, JoinOptions, check_coins};
 use crate::protocol::election::Election;
 use crate::protocol::event::DurableKind;
 use crate::protocol::mutation::{self, Mutation};
@@ -59,6 +59,11 @@ impl Engine {
         self.check_room()?;
         self.check_kept(&self.own, proposal.as_bytes().len())?;
         self.new_session(proposal, now)
+    }
+
+    /// Sets whose proposals are taken from now on. Those that are here already stay.
+    pub fn set_accepted_proposers(&mut self, accepted: AcceptedProposers) {
+        self.admission.accepted = accepted;
     }
 
     /// Consents to a proposal, or opens a closed session again, without a word of the application beyond that.
@@ -210,6 +215,11 @@ impl Engine {
     /// Forgets a session but for a tombstone, which stays until the expiry. Refused while that would give up a transaction
     /// that may still come about.
     pub fn close(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
+        if self.answered.contains(id) {
+            let (session, result, waits) = (*id, Ok(()), Waits::Never);
+            self.host.outputs.push_back(Output::Done { session, request, result, waits });
+            return Ok(());
+        }
         self.known(id, now, |session, _| session.close(request))
     }
 

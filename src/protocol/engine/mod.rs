@@ -1,7 +1,10 @@
 //! All sessions of one node: routing, limits, timers.
 
+mod admission;
+mod answered;
 mod application;
 mod consents;
+mod debt;
 mod host;
 mod network;
 mod purged;
@@ -13,13 +16,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::admission::{Admission, Proposer};
+use self::answered::{Answer, Answered};
 use self::consents::Consents;
 use self::host::Host;
 use self::purged::Purged;
 use self::session_index::SessionIndex;
 use self::session_table::{SessionTable, Slot, View};
 use self::verification::Verification;
-use crate::error::{Error, ProposalError, SignerError};
+use crate::error::{Error, ProposalError, SignerError, WireError};
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::envelope::Envelope;
@@ -68,6 +73,8 @@ pub struct Usage {
     pub heard: usize,
     /// Sessions that peers spoke of and that are unknown here.
     pub unknown: usize,
+    /// Proposals that were answered, of which little more than the ids is known.
+    pub answered: usize,
 }
 
 /// The state of one node: see the [module](super).
@@ -81,6 +88,9 @@ pub struct Engine {
     unknown: HashMap<(SessionId, SignerKey), Duration>,
     /// Ids of purged sessions.
     purged: Purged,
+    /// Others' proposals that are done with and were never joined, but for the latest, which are sessions still.
+    answered: Answered,
+    admission: Admission,
     /// Sessions whose records cannot be read. None begins anew, for what this node said in it is not known.
     set_aside: HashSet<SessionId>,
     /// Sessions that name an older one, by the older one's id.
@@ -107,6 +117,8 @@ impl Engine {
             index: SessionIndex::default(),
             unknown: HashMap::new(),
             purged: Purged::default(),
+            answered: Answered::default(),
+            admission: Admission::default(),
             set_aside: HashSet::new(),
             replacing: HashMap::new(),
             consents: Consents::default(),
@@ -151,7 +163,8 @@ impl Engine {
         let each = self.sessions.iter().map(|(_, session)| session.envelopes());
         let (envelopes, bytes) = each.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let (heard, unknown) = (self.host.heard.len(), self.unknown.len());
-        Usage { sessions: self.sessions.len(), envelopes, bytes, heard, unknown }
+        let answered = self.answered.len();
+        Usage { sessions: self.sessions.len(), envelopes, bytes, heard, unknown, answered }
     }
 
     /// Runs `act` on a session, then stores, sends and reschedules what follows from it.
@@ -186,12 +199,18 @@ impl Engine {
         let kind = |replacement: Option<Replacement>| replacement.map(|kind| std::mem::discriminant(&kind));
         let said_before = kind(session.as_replacement(now));
         session.replaced_by(replacement, now);
-        let watched = !session.watch_ended();
+        let (watched, joined) = (!session.watch_ended(), session.joined());
         let mut context = self.host.lend(now);
         let result = act(session, &mut context);
         session.flush(&mut context);
         if let Some(evidence) = session.final_evidence().filter(|_| watched) {
             context.counters.watch_ended(evidence);
+        }
+        let key = session.proposer_key();
+        if !joined && session.joined() && key != self.own {
+            let partner = self.index.partner(&key) || self.admission.accepted.names(&key);
+            let proposals = context.settings.max_proposals_per_signer;
+            self.admission.joined(Proposer { key, partner, proposals }, session.bytes());
         }
         let deadline = session.next_timeout(&context);
         let purgeable = session.is_purgeable(now).then(|| session.proposal().clone());
@@ -207,24 +226,50 @@ impl Engine {
             Some(proposal) => self.purge(&proposal),
             None => self.sessions.rest(id, self.host.settings.pack_after, now.monotonic),
         }
+        while let Some(id) = self.index.too_old() {
+            self.keep_answer(&id, now.wall);
+        }
         Some((result, older))
+    }
+
+    /// Forgets another signer's proposal that is done with and was never joined, but for what is needed so that it does
+    /// not come again.
+    fn keep_answer(&mut self, id: &SessionId, now: UnixMillis) {
+        let Some(session) = self.view(id) else { return };
+        let proposal = session.proposal().clone();
+        let partner = self.is_partner(&session.proposer_key());
+        let answer = Answer::new(&proposal, session.last_word().map(Envelope::as_bytes), partner);
+        drop(session);
+        self.remove(&proposal);
+        self.persist(*id, vec![SessionChange::DropSession, SessionChange::Answered(answer.encode())]);
+        for forgotten in self.answered.keep(*id, answer, now) {
+            self.persist(forgotten, vec![SessionChange::DropSession]);
+        }
+    }
+
+    /// Writes what need not be on the disk before anything else happens.
+    fn persist(&mut self, session: SessionId, changes: Vec<SessionChange>) {
+        let durability = Durability::Eventual;
+        self.host.outputs.push_back(Output::Persist { session, changes, durability, barrier: false });
+    }
+
+    /// Whether this signer shares a joined session with this node, or the application named it.
+    fn is_partner(&self, signer: &SignerKey) -> bool {
+        self.index.partner(signer) || self.admission.accepted.names(signer)
+    }
+
+    fn proposer(&self, key: SignerKey) -> Proposer {
+        let proposals = self.host.settings.max_proposals_per_signer;
+        Proposer { key, partner: self.is_partner(&key), proposals }
     }
 
     /// Removes a session, and notes its id as purged.
     fn purge(&mut self, proposal: &Proposal) {
         let (id, expires_at) = (proposal.id(), proposal.expires_at);
         self.remove(proposal);
-        let mut persist = |session, changes| {
-            self.host.outputs.push_back(Output::Persist {
-                session,
-                changes,
-                durability: Durability::Eventual,
-                barrier: false,
-            });
-        };
-        persist(id, vec![SessionChange::DropSession, SessionChange::Ended(expires_at)]);
+        self.persist(id, vec![SessionChange::DropSession, SessionChange::Ended(expires_at)]);
         if let Some(first) = self.purged.note(expires_at, id) {
-            persist(first, vec![SessionChange::DropSession]);
+            self.persist(first, vec![SessionChange::DropSession]);
         }
     }
 
@@ -284,7 +329,17 @@ impl Engine {
         now: Time,
         act: impl FnOnce(&mut Session, &mut Context<'_>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.with_session(id, now, act).ok_or(Error::UnknownSession(*id))?
+        self.with_session(id, now, act).ok_or_else(|| self.unknown_session(id))?
+    }
+
+    fn unknown_session(&self, id: &SessionId) -> Error {
+        match self.answered.contains(id) {
+            true => {
+                let (state, hint) = ("over, and forgotten but for that", "propose a new one");
+                Error::WrongState { session: *id, state, hint }
+            }
+            false => Error::UnknownSession(*id),
+        }
     }
 
     fn new_session(&mut self, proposal: Proposal, now: Time) -> Result<Session, Error> {
@@ -374,6 +429,15 @@ impl Engine {
     /// Reads that a session ended before: see [`SessionChange::Ended`].
     pub fn load_ended(&mut self, id: SessionId, expires_at: UnixMillis) {
         self.purged.note(expires_at, id);
+    }
+
+    /// Reads what is kept of a proposal that was answered before: see [`SessionChange::Answered`].
+    pub fn load_answered(&mut self, id: SessionId, record: &[u8]) -> Result<(), WireError> {
+        let answer = Answer::decode(record)?;
+        for forgotten in self.answered.keep(id, answer, UnixMillis(0)) {
+            self.persist(forgotten, vec![SessionChange::DropSession]);
+        }
+        Ok(())
     }
 
     // ---- What others answer ----

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Engine;
+use super::answered::Answer;
 use super::session_table::Slot;
 use super::verification::{checking, reading};
 use crate::error::{Error, ProposalError, WireError};
@@ -101,6 +102,11 @@ impl Engine {
                 continue;
             };
             match self.sessions.get(&id).map(|session| session.index_of(&from)) {
+                None if self.is_answered_of(&id, &from) => {
+                    if let Err(error) = self.tell_answer(have, id, from, now) {
+                        self.count(error);
+                    }
+                }
                 None if !have.answer => self.ask_for(id, from, now),
                 None => {}
                 // As if it were unknown here: whether it is there is nobody else's business.
@@ -216,7 +222,8 @@ impl Engine {
         from: Option<SignerKey>,
         now: Time,
     ) -> Result<(), WireError> {
-        if !self.sessions.contains(&id) {
+        let new = !self.sessions.contains(&id);
+        if new {
             let proposals = || {
                 group.iter().filter_map(|envelope| match envelope.content() {
                     Content::Proposal(bytes) => Some((envelope, bytes)),
@@ -228,6 +235,7 @@ impl Engine {
             let proposed = proposals().find(fits).or_else(|| proposals().next());
             match (proposed, from) {
                 (Some((envelope, bytes)), _) => self.proposed(id, envelope, bytes, from, now)?,
+                (None, Some(from)) if self.is_answered_of(&id, &from) => return Ok(()),
                 (None, Some(from)) => {
                     // It came before the proposal, by a shorter way: ask for everything.
                     self.ask_for(id, from, now);
@@ -251,13 +259,16 @@ impl Engine {
             // It takes nothing.
             return Ok(());
         }
-        let foreign = self.sessions.ready(&id).filter(|session| session.is_unanswered());
-        if let Some(proposer) = foreign.map(|session| session.proposer_key())
-            && !self.has_bytes_for(&proposer, 0)
-        {
-            // It comes again by comparison, once the application has answered.
-            self.refused.proposals += 1;
-            return Ok(());
+        let foreign = self.sessions.ready(&id).filter(|session| session.is_foreign());
+        let foreign = foreign
+            .map(|session| (self.proposer(session.proposer_key()), session.bytes(), session.is_unanswered()));
+        if let Some((proposer, _, unanswered)) = foreign {
+            let allowed = new || from.is_none() || self.admission.allows_bytes(proposer, now.monotonic);
+            if !allowed || unanswered && !self.has_bytes_for(&proposer.key, 0) {
+                // It comes again by comparison, once the application has answered.
+                self.refused.proposals += 1;
+                return Ok(());
+            }
         }
         let result = self.with_session(&id, now, |session, context| {
             let index = match from {
@@ -284,6 +295,13 @@ impl Engine {
             session.advance(context);
             first_error
         });
+        if let Some((proposer, before, _)) = foreign
+            && from.is_some()
+            && let Some(after) = self.sessions.ready(&id).map(Session::bytes)
+            && after != before
+        {
+            self.admission.took_bytes(proposer, after.saturating_sub(before), now.monotonic);
+        }
         result.unwrap_or(Ok(()))
     }
 
@@ -296,6 +314,7 @@ impl Engine {
         from: Option<SignerKey>,
         now: Time,
     ) -> Result<(), WireError> {
+        let sender = from.map(|from| (from, self.is_partner(&from)));
         // What costs nothing comes first. What is not for this node, or not now, is no fault of whoever sends it.
         let refused = WireError::Malformed("the proposal");
         let mut refuse = |refused: WireError| {
@@ -308,7 +327,9 @@ impl Engine {
         if self.verification.was_refused(&id) {
             return Err(refuse(WireError::InvalidProposal));
         }
-        let sender = from.map(|from| (from, self.index.partner(&from)));
+        if self.answered.contains(&id) {
+            return Err(refuse(refused));
+        }
         if let Some((from, partner)) = sender
             && !self.verification.allows(&from, partner, now.monotonic)
         {
@@ -327,6 +348,10 @@ impl Engine {
                 self.refused.proposals += 1;
             }
         })?;
+        if from.is_some() {
+            let proposer = self.proposer(session.proposer_key());
+            self.admission.took(proposer, bytes.len(), now.monotonic);
+        }
         self.insert(session);
         self.with_session(&id, now, |session, _| session.announce());
         Ok(())
@@ -348,7 +373,7 @@ impl Engine {
         let invalid = |error: ProposalError| {
             if is_invalid(&error, reads) { WireError::InvalidProposal } else { refused }
         };
-        let partner = |key: &SignerKey| self.index.partner(key);
+        let partner = |key: &SignerKey| self.is_partner(key);
         let proposal = Proposal::decode_knowing(bytes, &known, &partner).map_err(invalid)?;
         let stranger = from.is_some_and(|from| proposal.index_of(&from).is_none());
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
@@ -356,6 +381,11 @@ impl Engine {
         }
         self.check_expiry(&proposal, now).map_err(|_| refused)?;
         let proposer = proposal.signers[proposal.proposer];
+        let takes = self.admission.accepted.accepts(&proposer)
+            && self.admission.allows(self.proposer(proposer), now.monotonic);
+        if from.is_some() && !takes {
+            return Err(refused);
+        }
         if !self.has_room_for(&proposer, bytes.len()) || self.check_room().is_err() {
             return Err(refused);
         }
@@ -370,7 +400,7 @@ impl Engine {
     }
 
     /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,
-    /// share one half of the room; the other is for those with whom this node signed before.
+    /// share one half of the room; the other is for those with whom this node signed before, or that the application named.
     fn has_room_for(&self, proposer: &SignerKey, bytes: usize) -> bool {
         let most = limits::UNANSWERED_PROPOSALS.min(self.host.settings.max_sessions);
         self.index.unanswered(proposer).count < self.host.settings.max_proposals_per_signer
@@ -386,7 +416,7 @@ impl Engine {
 
     /// By what the room is divided for this proposer.
     fn share_of(&self, proposer: &SignerKey) -> usize {
-        if self.index.partner(proposer) { 1 } else { 2 }
+        if self.is_partner(proposer) { 1 } else { 2 }
     }
 
     fn certified(
@@ -404,7 +434,7 @@ impl Engine {
             return Ok(id);
         }
         if !self.sessions.contains(&id) || of_others {
-            if let Some(from) = from {
+            if let Some(from) = from.filter(|from| of_others || !self.is_answered_of(&id, from)) {
                 self.ask_for(id, from, now);
             }
             return Err(WireError::UnknownSession(id));
@@ -424,21 +454,55 @@ impl Engine {
         self.sessions.get(id).is_some_and(|session| session.index_of(signer).is_none())
     }
 
+    /// Whether this is a proposal that was answered, and the signer has a part in it.
+    fn is_answered_of(&self, id: &SessionId, signer: &SignerKey) -> bool {
+        self.answered.get(id).is_some_and(|answer| answer.is_of(signer))
+    }
+
+    /// A signer asks about a proposal that was answered and forgotten: tell it what ended it.
+    fn tell_answer(
+        &mut self,
+        have: &pb::Have,
+        id: SessionId,
+        to: SignerKey,
+        now: Time,
+    ) -> Result<(), WireError> {
+        frames::check_comparison(have)?;
+        let Some(word) = self.answered.get(&id).and_then(Answer::word).map(<[u8]>::to_vec) else {
+            return Ok(());
+        };
+        let known = Envelope::decode(&word)?.id();
+        let lacks = have.envelopes.chunks_exact(32).all(|id| id != known.0);
+        if !have.answer && lacks && self.speaks_of(id, to, now) {
+            for frame in frames::envelopes(id, vec![word], &[]) {
+                self.host.outputs.push_back(Output::Send { session: id, to, frame, waits: Waits::Never });
+            }
+        }
+        Ok(())
+    }
+
     /// Tells a peer that nothing is here of a session it speaks of, so that it sends all.
     fn ask_for(&mut self, id: SessionId, from: SignerKey, now: Time) {
+        if self.speaks_of(id, from, now) {
+            let frame = frames::comparison(id, std::iter::empty(), false, true);
+            self.host.outputs.push_back(Output::Send { session: id, to: from, frame, waits: Waits::Never });
+        }
+    }
+
+    /// Whether a peer is answered now that speaks of a session that is not here.
+    fn speaks_of(&mut self, id: SessionId, from: SignerKey, now: Time) -> bool {
         let asked = self.unknown.get(&(id, from));
         if asked.is_some_and(|at| now.monotonic < *at + ASK_UNKNOWN_EVERY) {
-            return;
+            return false;
         }
         // Each peer has its own share, so that one that names sessions at random hides no others' questions.
         let of_peer = self.unknown.keys().filter(|(_, peer)| *peer == from).count();
         if of_peer >= UNKNOWN_SESSIONS_PER_PEER || self.unknown.len() >= UNKNOWN_SESSIONS {
             self.unknown.retain(|_, at| now.monotonic < *at + ASK_UNKNOWN_EVERY);
-            return;
+            return false;
         }
         self.unknown.insert((id, from), now.monotonic);
-        let frame = frames::comparison(id, std::iter::empty(), false, true);
-        self.host.outputs.push_back(Output::Send { session: id, to: from, frame, waits: Waits::Never });
+        true
     }
 
     fn count(&mut self, error: WireError) -> WireError {

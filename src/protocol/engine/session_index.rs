@@ -1,9 +1,10 @@
 //! What an engine looks up often, kept beside its sessions so that nothing is searched for among all of them.
 
 use std::collections::hash_map;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use crate::protocol::limits;
 use crate::protocol::proposal::{KeySet, Proposal};
 use crate::protocol::session::Session;
 use crate::types::{SessionId, SignerKey, tagged_hash};
@@ -12,8 +13,10 @@ use crate::types::{SessionId, SignerKey, tagged_hash};
 struct Entry {
     deadline: Option<Duration>,
     open: bool,
-    /// Bytes of another signer's session that this node has not joined.
+    /// Bytes of another signer's proposal that this node has not joined.
     unanswered: Option<u32>,
+    /// Bytes of one that is over.
+    answered: Option<u32>,
     /// Bytes of a session that this node ended, and that is kept.
     kept: Option<u32>,
     joined: bool,
@@ -97,8 +100,11 @@ pub(super) struct SessionIndex {
     entries: HashMap<SessionId, Entry>,
     deadlines: BTreeSet<(Duration, SessionId)>,
     open: usize,
-    /// Proposals of others that this node has not joined.
+    /// Proposals of others that wait for an answer.
     unanswered: Tallies,
+    /// Those of them that are over, the oldest first, and their bytes.
+    answered: VecDeque<SessionId>,
+    answered_bytes: usize,
     /// Sessions that this node ended, and that are kept.
     kept: Tallies,
     /// In how many sessions that this node joined each signer is.
@@ -118,6 +124,7 @@ impl SessionIndex {
             deadline,
             open: !session.closed() && !kept,
             unanswered: session.is_unanswered().then(|| session.bytes() as u32),
+            answered: session.is_answered().then(|| session.bytes() as u32),
             kept: kept.then(|| session.bytes() as u32),
             joined,
             wallet: joined && (!session.closed() || kept) && session.proposal().transaction.is_some(),
@@ -150,6 +157,15 @@ impl SessionIndex {
         let proposer = proposal.signers[proposal.proposer];
         self.unanswered.replace(proposer, before.unanswered, after.unanswered);
         self.kept.replace(proposer, before.kept, after.kept);
+        if before.answered != after.answered {
+            let bytes = |entry: &Entry| entry.answered.unwrap_or(0) as usize;
+            self.answered_bytes = self.answered_bytes + bytes(&after) - bytes(&before);
+            match (before.answered, after.answered) {
+                (None, _) => self.answered.push_back(id),
+                (Some(_), None) => self.answered.retain(|other| *other != id),
+                (Some(_), Some(_)) => {}
+            }
+        }
         if before.joined != after.joined {
             for signer in &proposal.signers {
                 count(&mut self.partners, *signer, after.joined);
@@ -185,14 +201,20 @@ impl SessionIndex {
         self.open
     }
 
-    /// Proposals of all others that this node has not joined, ended ones too, until they are forgotten or closed.
+    /// Proposals of all others that wait for an answer.
     pub fn all_unanswered(&self) -> Tally {
         self.unanswered.all()
     }
 
-    /// Proposals of a signer that this node has not joined.
+    /// Proposals of a signer that wait for an answer.
     pub fn unanswered(&self, proposer: &SignerKey) -> Tally {
         self.unanswered.of(proposer)
+    }
+
+    /// The oldest of those that are over and were never joined, if there are too many of them.
+    pub fn too_old(&self) -> Option<SessionId> {
+        let full = self.answered.len() > limits::ANSWERED || self.answered_bytes > limits::ANSWERED_BYTES;
+        self.answered.front().copied().filter(|_| full)
     }
 
     /// Sessions that this node ended, and that are kept.

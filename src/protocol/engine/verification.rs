@@ -3,9 +3,10 @@
 //!
 //! The time is what the work takes on an ordinary machine, by the numbers of its parts: nothing here has a clock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use super::debt::{Debt, Debts};
 use crate::protocol::crypto::key_set::{Derivation, Taproot};
 use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
@@ -24,23 +25,6 @@ const ONCE: Duration = Duration::from_micros(100);
 /// Reading and hashing a KiB.
 const KIB: Duration = Duration::from_micros(20);
 
-/// Signers whose debt is remembered.
-const SIGNERS: usize = 1024;
-
-/// Work that was done and is not paid by time yet.
-#[derive(Clone, Copy, Debug, Default)]
-struct Debt {
-    owed: Duration,
-    at: Duration,
-}
-
-impl Debt {
-    fn pass(&mut self, now: Duration, share: u32) {
-        self.owed = self.owed.saturating_sub(now.saturating_sub(self.at) / share);
-        self.at = now;
-    }
-}
-
 /// Which signers this is about: for one whose debt is kept in `share` of the time, up to `most`.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
@@ -58,7 +42,7 @@ const STRANGERS: Rate = Rate { share: 20, most: limits::STRANGERS_WORK };
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Verification {
-    of_signer: HashMap<SignerKey, Debt>,
+    of_signer: Debts,
     of_strangers: Debt,
     refused: HashSet<SessionId>,
     /// The same, the oldest first.
@@ -67,35 +51,20 @@ pub(super) struct Verification {
 
 impl Verification {
     /// Whether this signer may have another proposal checked now. One that may not comes again by comparison.
-    pub fn allows(&mut self, signer: &SignerKey, partner: bool, now: Duration) -> bool {
+    pub fn allows(&self, signer: &SignerKey, partner: bool, now: Duration) -> bool {
         let rate = if partner { PARTNER } else { STRANGER };
-        self.of_strangers.pass(now, STRANGERS.share);
-        let within = match self.of_signer.get_mut(signer) {
-            None => true,
-            Some(debt) => {
-                debt.pass(now, rate.share);
-                debt.owed < rate.most
-            }
-        };
-        within && (partner || self.of_strangers.owed < STRANGERS.most)
+        let within = self.of_signer.owed(signer, now, rate.share) < rate.most;
+        within && (partner || self.of_strangers.owed(now, STRANGERS.share) < STRANGERS.most)
     }
 
     /// A proposal of this signer was checked, for so much.
     pub fn spend(&mut self, signer: SignerKey, partner: bool, cost: Duration, now: Duration) {
         if !partner {
-            self.of_strangers.owed += cost;
-        }
-        if self.of_signer.len() >= SIGNERS {
-            self.of_signer.retain(|_, debt| {
-                debt.pass(now, STRANGER.share);
-                !debt.owed.is_zero()
-            });
+            self.of_strangers.add(cost, now, STRANGERS.share);
         }
         // Those that find no place have the share of all strangers.
-        if self.of_signer.len() < SIGNERS || self.of_signer.contains_key(&signer) {
-            let debt = self.of_signer.entry(signer).or_insert(Debt { owed: Duration::ZERO, at: now });
-            debt.owed += cost;
-        }
+        let rate = if partner { PARTNER } else { STRANGER };
+        self.of_signer.add(signer, cost, now, rate.share);
     }
 
     /// Whether this proposal was refused before.
@@ -141,6 +110,7 @@ pub(super) fn checking(proposal: &Proposal) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::debt;
     use super::*;
 
     fn key(number: usize) -> SignerKey {
@@ -187,7 +157,7 @@ mod tests {
             work.refuse(id(number));
             work.refuse(id(number));
         }
-        assert_eq!((work.of_signer.len(), work.order.len()), (SIGNERS, limits::REFUSED));
+        assert_eq!((work.of_signer.len(), work.order.len()), (debt::SIGNERS, limits::REFUSED));
         assert_eq!(work.refused.len(), limits::REFUSED);
         assert!(work.was_refused(&id(2999)) && !work.was_refused(&id(0)));
         // Who paid is forgotten.

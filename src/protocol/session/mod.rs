@@ -298,10 +298,29 @@ impl Session {
         self.set.fact(Fact::Accept, self.agreement.own).is_some()
     }
 
-    /// Whether it is another signer's proposal that this node has not joined. Ended ones still take a place.
-    pub fn is_unanswered(&self) -> bool {
+    /// Whether it is another signer's proposal that this node has not joined.
+    pub fn is_foreign(&self) -> bool {
         let others = self.agreement.proposal.proposer != self.agreement.own;
-        !self.stored.closed && others && !self.joined() && !self.requests.consenting()
+        others && !self.joined() && !self.requests.consenting()
+    }
+
+    /// Whether it is such a proposal that waits for an answer, or whose end the application has not acknowledged.
+    pub fn is_unanswered(&self) -> bool {
+        self.is_foreign() && !self.stored.closed && !self.is_answered()
+    }
+
+    /// Whether it is such a proposal that is over, and this node gave no signature: all that matters of it is that it does
+    /// not come again.
+    pub fn is_answered(&self) -> bool {
+        let signed = self.stored.partial_sent || self.stored.attempts_used > 0;
+        self.is_foreign() && !signed && self.stored.over() && self.is_done()
+    }
+
+    /// The decline or abort that ended it, this node's own before others'.
+    pub fn last_word(&self) -> Option<&Envelope> {
+        let own =
+            [Fact::Decline, Fact::Abort].into_iter().find_map(|fact| self.set.fact(fact, self.own_index()));
+        own.or_else(|| self.set.first(Fact::Abort)).or_else(|| self.set.first(Fact::Decline))
     }
 
     /// True once the session is over and not to be kept, its durable events are acknowledged, and it has expired.

@@ -54,6 +54,7 @@ impl Bounded for pb::Body {}
 impl Bounded for pb::Certificate {}
 impl Bounded for pb::Envelope {}
 impl Bounded for pb::Presence {}
+impl Bounded for pb::AnsweredRecord {}
 /// Its list is of numbers, which come packed in one field.
 impl Bounded for pb::SessionRecord {}
 

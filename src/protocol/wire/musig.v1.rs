@@ -362,6 +362,22 @@ pub struct SessionRecord {
     #[prost(uint64, tag = "13")]
     pub overdue: u64,
 }
+/// What a node keeps of another signer's proposal that it is done with and never joined. Never sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnsweredRecord {
+    /// Unix milliseconds
+    #[prost(uint64, tag = "1")]
+    pub expires_at: u64,
+    /// the first 8 bytes of each signer's x coordinate
+    #[prost(bytes = "vec", tag = "2")]
+    pub signers: ::prost::alloc::vec::Vec<u8>,
+    /// the envelope that ended it, if it was declined or aborted
+    #[prost(bytes = "vec", tag = "3")]
+    pub word: ::prost::alloc::vec::Vec<u8>,
+    /// its proposer was no stranger
+    #[prost(bool, tag = "4")]
+    pub partner: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRecord {
     #[prost(uint32, tag = "1")]

@@ -697,7 +697,7 @@ impl Cluster {
             scheme = Arc::new(Counted(scheme, state.work.clone()));
         }
         let mut engine = Engine::new(state.key, state.settings.clone(), scheme, Arc::new(DoubleCodec));
-        let (stored, ended) = (state.disk.sessions(), state.disk.ended());
+        let (stored, ended, answered) = (state.disk.sessions(), state.disk.ended(), state.disk.answered());
         if self.watched {
             state.ledger = Ledger::begin(&state.key, &stored);
         }
@@ -707,6 +707,9 @@ impl Cluster {
         }
         for (session, expires_at) in ended {
             engine.load_ended(session, expires_at);
+        }
+        for (session, record) in answered {
+            engine.load_answered(session, &record).expect("what was stored can be read");
         }
         for session in stored {
             engine.load(&session, time).expect("what was stored can be read");

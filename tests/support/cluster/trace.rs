@@ -105,6 +105,7 @@ impl Trace {
             SessionChange::DropEnvelope(id) => self.tagged(5, &id.0),
             SessionChange::DropSession => self.number(6),
             SessionChange::Ended(at) => self.tagged(7, &at.0.to_le_bytes()),
+            SessionChange::Answered(record) => self.tagged(8, record),
         }
     }
 

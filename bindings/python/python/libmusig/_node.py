@@ -133,6 +133,7 @@ class Node:
         claims: bool = True,
         nacks: bool = True,
         max_sessions: int | None = None,
+        accepted_proposers: Iterable[str] | None = None,
         runtime: RuntimeProfile | None = None,
     ) -> None:
         path = os.fspath(store)
@@ -153,6 +154,7 @@ class Node:
             nacks=nacks,
             stall_after=_duration(stall_after),
             max_sessions=max_sessions,
+            accepted_proposers=None if accepted_proposers is None else list(accepted_proposers),
             runtime=runtime,
             log_level=log_level,
         )
@@ -351,6 +353,13 @@ class Node:
     async def announce(self) -> None:
         """Signs and publishes this node's presence again, after a locked signer was unlocked."""
         await self._node.announce()
+
+    async def set_accepted_proposers(self, keys: Iterable[str] | None) -> None:
+        """Sets the signers whose proposals are taken from now on: those of all others are refused unseen.
+
+        ``None`` takes everybody's, which is the default. It is not stored. A suspended node takes it too.
+        """
+        await self._node.set_accepted_proposers(None if keys is None else list(keys))
 
     async def network_changed(self) -> None:
         """Replaces all connections and dials again at once, after the device changed its network."""

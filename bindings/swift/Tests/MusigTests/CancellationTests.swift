@@ -118,6 +118,7 @@ final class CancellationTests: MusigTestCase {
             try await node.redeliver()
             try await node.announce()
             try await node.networkChanged()
+            try await node.setAcceptedProposers(keys: nil)
             try await session.reportBroadcastFailed(reason: "test")
             try await session.notifyBroadcastComplete(txid: nil)
         }

@@ -185,6 +185,19 @@ final class SigningTests: MusigTestCase {
         }
     }
 
+    func testAcceptedProposers() async throws {
+        let nodes = [try await start(0), try await start(1)]
+        try await connect(nodes)
+        let watcher = watch(nodes[1], join: false)
+        try await nodes[1].setAcceptedProposers(keys: [nodes[1].signerKey()])
+        let session = try await nodes[0].createSession(
+            request: SessionRequest(signers: keys(2), content: digests(1)))
+        try await waitUntil("it is refused") { try await nodes[1].metrics().refused > 0 }
+        XCTAssertFalse(watcher.seen.contains { $0.session == session.id() })
+        try await nodes[1].setAcceptedProposers(keys: nil)
+        try await waitUntil("it is proposed") { watcher.seen.contains { $0.session == session.id() } }
+    }
+
     func testSuspendAndResume() async throws {
         let store = try temporaryStore()
         let node = try await start(0, store: store, offline: true)

@@ -176,6 +176,20 @@ class ApiTest {
     }
 
     @Test
+    fun `accepted proposers`() = runBlocking {
+        val nodes = List(2) { MusigNode.start(config(), signer(it)) }
+        connect(nodes)
+        nodes[1].setAcceptedProposers(listOf(nodes[1].signerKey()))
+        nodes[0].createSession(messageRequest(keys(2))).close()
+        eventually("it is refused") { nodes[1].metrics().refused > 0uL }
+        assertEquals(0uL, nodes[1].metrics().sessions)
+        nodes[1].setAcceptedProposers(null)
+        nodes[1].await { it.event is Event.SessionProposed }
+        thrown<MusigException.InvalidArgument> { nodes[1].setAcceptedProposers(listOf("00")) }
+        closeAll(nodes)
+    }
+
+    @Test
     fun `suspend and resume and network_changed`() = runBlocking {
         val directory = Files.createTempDirectory("musig")
         val store = StoreChoice.File(directory.resolve("node.redb").toString())

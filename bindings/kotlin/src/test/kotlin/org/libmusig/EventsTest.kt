@@ -152,6 +152,7 @@ class EventsTest {
             "metrics" to { node.metrics(); Unit },
             "networkChanged" to { node.networkChanged() },
             "redeliver" to { node.redeliver() },
+            "setAcceptedProposers" to { node.setAcceptedProposers(null) },
             "sessions" to { node.sessions(); Unit },
             "waitForEvent" to { node.waitForEvent() },
             "join" to { session.join() },
