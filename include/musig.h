@@ -471,7 +471,8 @@ enum musig_event_kind
    */
   MUSIG_EVENT_BROADCAST_REJECTED = 15,
   /**
-   * The session made no progress for a while: SINCE, in milliseconds; MISSING lists the signers being waited for.
+   * The session made no progress for a while: SINCE, in milliseconds; MISSING lists the signers being waited for, and
+   * musig_event_signer_status has the state of each.
    */
   MUSIG_EVENT_SESSION_STALLED = 16,
   /**
@@ -519,6 +520,12 @@ enum musig_event_kind
    * Part of the network layer failed; the node continues without it: REASON.
    */
   MUSIG_EVENT_NETWORK_DEGRADED = 27,
+  /**
+   * A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
+   * and again when the cause changes: ADDRESS or SIGNER_KEY; REASON; NEXT_TRY_AT unless the node waits until it learns an
+   * address.
+   */
+  MUSIG_EVENT_PEER_UNREACHABLE = 28,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -606,6 +613,10 @@ enum musig_event_number_field
    * takes no turn until musig_session_broadcast_now.
    */
   MUSIG_EVENT_NUMBER_ABORTED_HERE = 17,
+  /**
+   * When the node tries again, in milliseconds since 1970-01-01 00:00 UTC.
+   */
+  MUSIG_EVENT_NUMBER_NEXT_TRY_AT = 18,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -688,6 +699,10 @@ enum musig_event_bytes_field
    * A compressed public key, 33 bytes.
    */
   MUSIG_EVENT_BYTES_SIGNER_KEY = 6,
+  /**
+   * A multiaddress, as text.
+   */
+  MUSIG_EVENT_BYTES_ADDRESS = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -2183,6 +2198,33 @@ typedef struct musig_session_status {
    */
   uint8_t current[128];
 } musig_session_status;
+
+/**
+ * The state of a signer of a session, as far as this node knows.
+ */
+typedef struct musig_signer_status {
+  /**
+   * sizeof(musig_signer_status); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * The signer's index.
+   */
+  uint32_t signer;
+  /**
+   * 1 if it is connected, or 0. This node itself always is.
+   */
+  int32_t connected;
+  /**
+   * 1 if it joined the session, or 0.
+   */
+  int32_t consented;
+  /**
+   * When this node last heard of it, directly or through other signers, in milliseconds since 1970-01-01 00:00 UTC;
+   * 0 if it did not since it started, or had no session with it then.
+   */
+  uint64_t last_seen;
+} musig_signer_status;
 
 /**
  * Metrics of a node. Counters start at zero with the node.
@@ -3887,6 +3929,22 @@ musig_status musig_session_get_status(const struct musig_session *session,
                                       struct musig_error **error);
 
 /**
+ * Gets the state of a signer of a session.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_UNKNOWN_SESSION;
+ *          statuses of the node.
+ * In:      session: the session.
+ * Out:     out: the state. Set its struct_size before the call.
+ * In:      signer: a signer index.
+ * Blocks:  until the node has answered, without I/O.
+ */
+MUSIG_MUST_USE
+musig_status musig_session_signer_status(const struct musig_session *session,
+                                         struct musig_signer_status *out,
+                                         uint32_t signer,
+                                         struct musig_error **error);
+
+/**
  * Names a phase of a session, for logs.
  *
  * Returns: a static, NUL-terminated text: the enumerator without its prefix, such as "SIGNING"; "UNKNOWN" for a number
@@ -4008,6 +4066,20 @@ musig_status musig_event_proof(const struct musig_event *event,
                                size_t *out_length,
                                uint32_t index,
                                struct musig_error **error);
+
+/**
+ * Gets the state of a signer that MUSIG_EVENT_SESSION_STALLED waits for.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
+ * In:      event: the event.
+ * Out:     out: the state. Set its struct_size before the call.
+ * In:      index: the position of the signer in the list MISSING.
+ */
+MUSIG_MUST_USE
+musig_status musig_event_signer_status(const struct musig_event *event,
+                                       struct musig_signer_status *out,
+                                       uint32_t index,
+                                       struct musig_error **error);
 
 /**
  * Gets the terms of MUSIG_EVENT_SESSION_PROPOSED, to consent to or decline.

@@ -561,6 +561,13 @@ public:
         if (!found) return std::nullopt;
         return std::string_view(reinterpret_cast<const char *>(found->data()), found->size());
     }
+    /// The state of the signer at this position in the list MUSIG_EVENT_LIST_MISSING.
+    musig_signer_status signer_status(std::uint32_t index) const {
+        musig_signer_status status{};
+        status.struct_size = sizeof status;
+        detail::call(musig_event_signer_status, get(), &status, index);
+        return status;
+    }
     Terms terms() const {
         musig_terms *terms = nullptr;
         detail::call(musig_event_terms, get(), &terms);
@@ -684,6 +691,13 @@ public:
     void close() const { detail::call(musig_session_close, get()); }
     /// Gives the transaction up for this node, and closes the session.
     void abandon() const { detail::call(musig_session_abandon, get()); }
+    /// The state of a signer: connected, last seen, consented.
+    musig_signer_status signer_status(std::uint32_t signer) const {
+        musig_signer_status status{};
+        status.struct_size = sizeof status;
+        detail::call(musig_session_signer_status, get(), &status, signer);
+        return status;
+    }
     musig_session_status status() const {
         musig_session_status status{};
         status.struct_size = sizeof status;

@@ -10,13 +10,16 @@ use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::identity::PublicKey;
 #[cfg(feature = "discovery")]
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
+use libp2p::swarm::handler::{
+    ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
+};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-    NotifyHandler, Stream, StreamProtocol, SubstreamProtocol, THandlerInEvent, ToSwarm,
+    NotifyHandler, Stream, StreamProtocol, StreamUpgradeError, SubstreamProtocol, THandlerInEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, identify, ping};
 
+use super::cause::causes;
 use super::config::{DhtMode, NetworkConfig};
 use super::liveness;
 use super::places::Places;
@@ -91,8 +94,8 @@ pub(super) enum Offer {
     Outbound(Stream),
     /// A stream to read from.
     Inbound(Stream),
-    /// The other side does not speak the protocol, or did not answer.
-    Failed,
+    /// The other side does not speak the protocol, or did not answer: why.
+    Failed(String),
 }
 
 /// Bans that are remembered.
@@ -219,7 +222,15 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
                 self.offers.push_back(Offer::Outbound(protocol));
             }
-            ConnectionEvent::DialUpgradeError(_) => self.offers.push_back(Offer::Failed),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
+                let cause = match error {
+                    StreamUpgradeError::NegotiationFailed => format!(
+                        "it does not speak {PROTOCOL}: it is a node of another version, or another program"
+                    ),
+                    error => format!("it opened no stream: {}", causes(&error)),
+                };
+                self.offers.push_back(Offer::Failed(cause));
+            }
             _ => {}
         }
     }

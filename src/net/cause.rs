@@ -37,7 +37,10 @@ pub(super) fn of_dial(error: &DialError) -> String {
     match error {
         DialError::Transport(errors) => {
             let reason = |(address, error): &(_, _)| format!("{address}: {}", of_transport(error));
-            errors.iter().map(reason).collect::<Vec<_>>().join("; ")
+            let mut reasons: Vec<_> = errors.iter().map(reason).collect();
+            // In the order of the addresses, not in that of the failures: the same cause has the same words again.
+            reasons.sort_unstable();
+            reasons.join("; ")
         }
         DialError::LocalPeerId { address } => format!("{address} is this node itself"),
         DialError::NoAddresses => "no address is known".into(),
@@ -46,6 +49,27 @@ pub(super) fn of_dial(error: &DialError) -> String {
         DialError::WrongPeerId { obtained, address } => format!("{address} is another peer, {obtained}"),
         DialError::Denied { cause } => causes(cause),
     }
+}
+
+/// The longest cause that is reported.
+const LONGEST: usize = 1024;
+
+/// A cause as it is reported: one line of a limited length, without what controls a terminal.
+pub(super) fn one_line(cause: &str) -> String {
+    let mut line: String = cause.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    if line.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|end| line.is_char_boundary(*end));
+        line.truncate(end.unwrap_or_default());
+        line.push('…');
+    }
+    line
+}
+
+/// Whether a cause is that the process or the system has no file descriptor left, in the words of the standard library.
+pub(super) fn is_out_of_descriptors(cause: &str) -> bool {
+    // EMFILE and ENFILE have these numbers on every Unix; Windows has its own.
+    let numbers: &[u32] = if cfg!(windows) { &[10024] } else { &[23, 24] };
+    numbers.iter().any(|number| cause.contains(&format!("(os error {number})")))
 }
 
 #[cfg(test)]
@@ -74,6 +98,21 @@ mod tests {
         let error = layer("outer: inner", Some(layer("inner", Some(layer("", Some(bottom))))));
         assert_eq!(causes(&error), "outer: inner: refused (os error 111)");
         assert_eq!(causes(&layer("", None)), "no cause is known");
+    }
+
+    #[test]
+    fn a_reported_cause_is_one_line_of_a_limited_length() {
+        assert_eq!(one_line("a\n\u{1b}[31mb"), "a  [31mb");
+        let long = one_line(&"ä".repeat(LONGEST));
+        assert!(long.len() <= LONGEST + 3 && long.ends_with('…'));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn missing_file_descriptors_are_told_from_other_causes() {
+        let none = causes(&io::Error::from_raw_os_error(24));
+        assert!(is_out_of_descriptors(&none), "{none}");
+        assert!(!is_out_of_descriptors(&causes(&io::Error::from_raw_os_error(111))));
     }
 
     #[test]

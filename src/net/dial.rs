@@ -1,6 +1,8 @@
-//! The dialler: configured addresses and sought signers that are to be dialled, and when, with back-off.
+//! The dialler: configured addresses and sought signers that are to be dialled, and when, with back-off; and what is
+//! reported of those that cannot be reached.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -9,6 +11,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::address::peer_of;
 use super::backoff::backoff;
+use super::cause::{of_dial, one_line};
 use super::config::NetworkConfig;
 use super::presence::PresenceRecord;
 use crate::types::SignerKey;
@@ -17,6 +20,30 @@ use crate::types::SignerKey;
 const TARGETS: usize = 4096;
 /// A connection that lasted this long was a good one: its end is no failure.
 const GOOD: Duration = Duration::from_secs(2);
+
+/// Causes that are reported of one target until it was reached.
+const CAUSES: usize = 4;
+
+/// A target that cannot be reached, to be reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unreachable {
+    /// The configured address, if it is one.
+    pub(super) address: Option<Multiaddr>,
+    /// The sought signer, if it is one.
+    pub(super) signer: Option<SignerKey>,
+    pub(super) cause: String,
+    /// `None`: when an address is learnt.
+    pub(super) next_try: Option<Instant>,
+}
+
+/// What a failed dial leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The target is this node itself, and is given up.
+    Itself(Vec<Multiaddr>),
+    /// Report it.
+    Unreachable(Unreachable),
+}
 
 /// The identity of a target.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -37,6 +64,11 @@ struct Target {
     dialling: Option<ConnectionId>,
     /// A dial of older addresses may still hang: this one does not wait for it.
     overtakes: bool,
+    /// Hashes of the causes that were reported since it was reached last.
+    reported: Vec<u64>,
+    /// Why its connection is of no use, or ended: of use if it ended soon.
+    refusal: Option<String>,
+    end: Option<String>,
 }
 
 /// All targets.
@@ -90,8 +122,18 @@ impl Dialler {
         if self.targets.len() >= TARGETS {
             return false;
         }
-        let target =
-            Target { addresses, peer, signer, failures: 0, due: now, dialling: None, overtakes: false };
+        let target = Target {
+            addresses,
+            peer,
+            signer,
+            failures: 0,
+            due: now,
+            dialling: None,
+            overtakes: false,
+            reported: Vec::new(),
+            refusal: None,
+            end: None,
+        };
         self.targets.insert(name, target);
         true
     }
@@ -153,6 +195,7 @@ impl Dialler {
                 target.dialling = None;
                 target.peer = Some(peer);
                 target.due = now + self.max;
+                (target.refusal, target.end) = (None, None);
                 ours = true;
             }
         }
@@ -169,17 +212,37 @@ impl Dialler {
         self.targets.values().any(|target| target.peer == Some(*peer))
     }
 
-    /// The last connection with a peer ended, after so long: dials it at once if that was a good one.
-    pub(super) fn disconnected(&mut self, peer: &PeerId, lasted: Duration, now: Instant) {
-        let (min, max) = (self.min, self.max);
+    /// A connection with a peer is of no use, and is about to be closed.
+    pub(super) fn refused(&mut self, peer: &PeerId, cause: &str) {
         for target in self.targets.values_mut().filter(|target| target.peer == Some(*peer)) {
-            if lasted >= GOOD {
+            target.refusal = Some(cause.to_owned());
+        }
+    }
+
+    /// A connection with a peer ended, and not by this node.
+    pub(super) fn ended(&mut self, peer: &PeerId, cause: &str) {
+        for target in self.targets.values_mut().filter(|target| target.peer == Some(*peer)) {
+            target.end = Some(format!("the connection ended at once: {cause}"));
+        }
+    }
+
+    /// The last connection with a peer ended, after so long: dials it at once if that was a good one. Returns what to
+    /// report.
+    pub(super) fn disconnected(&mut self, peer: &PeerId, lasted: Duration, now: Instant) -> Vec<Unreachable> {
+        let (min, max) = (self.min, self.max);
+        let mut reports = Vec::new();
+        for (name, target) in self.targets.iter_mut().filter(|(_, target)| target.peer == Some(*peer)) {
+            let (refusal, end) = (target.refusal.take(), target.end.take());
+            if lasted >= GOOD && refusal.is_none() {
                 target.failures = 0;
                 target.due = now;
+                target.reported.clear();
             } else {
                 target.fail(min, max, now);
+                reports.extend(refusal.or(end).and_then(|cause| target.report(name, &cause)));
             }
         }
+        reports
     }
 
     /// The last peer of a signer is gone: any other node of it is dialled now.
@@ -191,23 +254,26 @@ impl Dialler {
         }
     }
 
-    /// A dial failed. `Some` if the target is given up: it is this node itself.
+    /// A dial failed.
     pub(super) fn failed(
         &mut self,
         connection: ConnectionId,
         error: &DialError,
         now: Instant,
-    ) -> Option<Vec<Multiaddr>> {
+    ) -> Option<Failed> {
         let (name, target) =
             self.targets.iter_mut().find(|(_, target)| target.dialling == Some(connection))?;
         target.dialling = None;
         let (min, max) = (self.min, self.max);
         match error {
             // Somebody else dials it, or it connected meanwhile.
-            DialError::DialPeerConditionFalse(_) => target.due = now + min,
+            DialError::DialPeerConditionFalse(_) => {
+                target.due = now + min;
+                return None;
+            }
             DialError::LocalPeerId { .. } => {
                 let name = name.clone();
-                return self.targets.remove(&name).map(|target| target.addresses);
+                return self.targets.remove(&name).map(|target| Failed::Itself(target.addresses));
             }
             // Another node is there now: a learnt identity is forgotten, a given one stays.
             DialError::WrongPeerId { .. } => {
@@ -220,7 +286,7 @@ impl Dialler {
             }
             _ => target.fail(min, max, now),
         }
-        None
+        target.report(name, &of_dial(error)).map(Failed::Unreachable)
     }
 
     /// Forgets all back-off: everything that is not connected is dialled now.
@@ -235,6 +301,22 @@ impl Target {
     fn fail(&mut self, min: Duration, max: Duration, now: Instant) {
         self.due = now + backoff(min, max, self.failures);
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// What to report of a failure, unless that was reported before, or enough was.
+    fn report(&mut self, name: &Name, cause: &str) -> Option<Unreachable> {
+        let mut hasher = DefaultHasher::new();
+        cause.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.reported.len() >= CAUSES || self.reported.contains(&hash) {
+            return None;
+        }
+        self.reported.push(hash);
+        let address = match name {
+            Name::Address(address) => Some(address.clone()),
+            Name::Peer(_) => None,
+        };
+        Some(Unreachable { address, signer: self.signer, cause: one_line(cause), next_try: Some(self.due) })
     }
 }
 
@@ -275,7 +357,8 @@ mod tests {
             let dials = due(&mut dialler, at);
             assert_eq!(dials.len(), 1);
             assert!(due(&mut dialler, at).is_empty() && dialler.next_due().is_none());
-            assert_eq!(dialler.failed(dials[0].connection_id(), &DialError::Aborted, at), None);
+            let report = dialler.failed(dials[0].connection_id(), &DialError::Aborted, at);
+            assert_eq!(report.is_some(), pauses.is_empty(), "once");
             let next = dialler.next_due().unwrap();
             pauses.push(next - at);
             at = next;
@@ -311,6 +394,71 @@ mod tests {
         dialler.established(dials[0].connection_id(), peer, now);
         dialler.disconnected(&peer, Duration::ZERO, now);
         assert!(due(&mut dialler, now).is_empty());
+    }
+
+    /// Dials, fails, and returns what is reported.
+    fn fail(dialler: &mut Dialler, error: &DialError, now: Instant) -> Option<Unreachable> {
+        dialler.reset_backoff(now);
+        let dials = due(dialler, now);
+        assert_eq!(dials.len(), 1);
+        match dialler.failed(dials[0].connection_id(), error, now) {
+            Some(Failed::Unreachable(report)) => Some(report),
+            Some(other) => panic!("{other:?}"),
+            None => None,
+        }
+    }
+
+    #[test]
+    fn unreachable_peer_is_reported_once_for_each_cause_and_anew_after_it_was_reached() {
+        let (mut dialler, now, peer) = (dialler(), Instant::now(), PeerId::random());
+        dialler.add(address(None), now);
+        let report = fail(&mut dialler, &DialError::Aborted, now).expect("the first failure");
+        assert_eq!((report.address, report.signer), (Some(address(None)), None));
+        assert_eq!(report.cause, "the dial was aborted");
+        assert_eq!(report.next_try, dialler.next_due());
+        assert_eq!(fail(&mut dialler, &DialError::Aborted, now), None);
+        assert!(fail(&mut dialler, &DialError::NoAddresses, now).is_some(), "another cause");
+        assert_eq!(fail(&mut dialler, &DialError::Aborted, now), None, "known too");
+        // However many causes somebody makes up, they end.
+        let other = |number: u8| DialError::WrongPeerId {
+            obtained: PeerId::random(),
+            address: format!("/ip4/192.0.2.{number}/tcp/1").parse().unwrap(),
+        };
+        let reports = (0..100).filter_map(|number| fail(&mut dialler, &other(number), now)).count();
+        assert_eq!(reports, CAUSES - 2);
+
+        dialler.reset_backoff(now);
+        let dials = due(&mut dialler, now);
+        dialler.established(dials[0].connection_id(), peer, now);
+        assert_eq!(dialler.disconnected(&peer, GOOD, now), []);
+        assert!(fail(&mut dialler, &DialError::Aborted, now).is_some());
+    }
+
+    #[test]
+    fn unreachable_peer_is_one_that_connects_and_is_of_no_use_too() {
+        let (mut dialler, now, peer) = (dialler(), Instant::now(), PeerId::random());
+        dialler.seek([record(1, peer, vec![address(None)])].iter(), now);
+        let mut connect = |lasted, refused: bool, ended: bool| {
+            dialler.reset_backoff(now);
+            let dials = due(&mut dialler, now);
+            dialler.established(dials[0].connection_id(), peer, now);
+            if refused {
+                dialler.refused(&peer, "another version");
+            }
+            if ended {
+                dialler.ended(&peer, "reset");
+            }
+            let reports = dialler.disconnected(&peer, lasted, now);
+            assert!(
+                reports.iter().all(|report| report.signer == Some(signer(1)) && report.address.is_none())
+            );
+            reports.into_iter().map(|report| report.cause).collect::<Vec<_>>()
+        };
+        assert_eq!(connect(Duration::ZERO, false, false), [""; 0], "this node closed it");
+        assert_eq!(connect(GOOD, true, true), ["another version"]);
+        assert_eq!(connect(Duration::ZERO, true, false), [""; 0], "once");
+        assert_eq!(connect(Duration::ZERO, false, true), ["the connection ended at once: reset"]);
+        assert_eq!(connect(GOOD, false, true), [""; 0]);
     }
 
     #[test]
@@ -361,7 +509,8 @@ mod tests {
         dialler.add(address(None), now);
         let dials = due(&mut dialler, now);
         let error = DialError::LocalPeerId { address: address(None) };
-        assert_eq!(dialler.failed(dials[0].connection_id(), &error, now), Some(vec![address(None)]));
+        let failed = dialler.failed(dials[0].connection_id(), &error, now);
+        assert_eq!(failed, Some(Failed::Itself(vec![address(None)])));
         assert_eq!(dialler.next_due(), None);
     }
 

@@ -11,6 +11,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::backoff::backoff;
 use super::config::NetworkConfig;
+use super::dial::Unreachable;
 use super::peers::Peers;
 use super::presence::{AddressBook, PresenceRecord};
 use crate::types::SignerKey;
@@ -37,6 +38,8 @@ pub(super) enum DiscoveryAction {
     AskNeighbours,
     /// Dial a peer on the local network.
     Dial(PeerId, Vec<Multiaddr>),
+    /// Report a signer of whom no address is known.
+    Report(Unreachable),
 }
 
 /// What [`Discovery`] asks of the rest of the node.
@@ -63,6 +66,8 @@ struct Lookup {
     due: Instant,
     before: u32,
     running: bool,
+    /// When it is reported if no address is known by then; `None` once it was.
+    report: Option<Instant>,
 }
 
 /// A peer on the local network.
@@ -86,6 +91,8 @@ struct Own {
 #[derive(Debug)]
 pub(super) struct Discovery {
     lookup: (Duration, Duration),
+    /// How long a signer whose address is unknown is not reported.
+    patience: Duration,
     publish_interval: Duration,
     redial_max: Duration,
     lookups: HashMap<SignerKey, Lookup>,
@@ -103,6 +110,7 @@ impl Discovery {
     pub(super) fn new(config: &NetworkConfig, now: Instant) -> Self {
         Self {
             lookup: (config.lookup_min, config.lookup_max),
+            patience: config.dial_timeout,
             publish_interval: config.publish_interval,
             redial_max: config.redial_max,
             lookups: HashMap::new(),
@@ -225,6 +233,7 @@ impl Discovery {
         let next = [
             self.publish(now, around, &mut actions),
             self.look_up(now, around, &mut actions),
+            self.report_unknown(now, around, &mut actions),
             self.dial_neighbours(now, around, &mut actions),
         ];
         self.next = next.into_iter().flatten().min();
@@ -261,7 +270,8 @@ impl Discovery {
             // Where it was last is tried first.
             let known = !around.book.of(key).is_empty();
             let wait = if known { self.lookup.0 } else { Duration::ZERO };
-            let new = || Lookup { due: now + wait, before: 0, running: false };
+            let report = Some(now + self.patience);
+            let new = || Lookup { due: now + wait, before: 0, running: false, report };
             self.lookups.entry(*key).or_insert_with(new);
         }
         // Somebody must be there to be asked.
@@ -280,6 +290,36 @@ impl Discovery {
             lookup.running = true;
         }
         None
+    }
+
+    /// Reports missing signers of whom no address is known for a while. Those of whom one is known are dialled.
+    fn report_unknown(
+        &mut self,
+        now: Instant,
+        around: &Surroundings<'_>,
+        actions: &mut Vec<DiscoveryAction>,
+    ) -> Option<Instant> {
+        let mut next = None;
+        for (key, lookup) in &mut self.lookups {
+            let Some(at) = lookup.report else { continue };
+            if at > now {
+                next = Some(next.map_or(at, |next: Instant| next.min(at)));
+                continue;
+            }
+            lookup.report = None;
+            if around.book.of(key).iter().any(|record| !record.addresses.is_empty()) {
+                continue;
+            }
+            let cause = match (around.dht, around.mdns) {
+                (true, _) => "no address of it is known, and the distributed hash table has none",
+                (false, true) => "no address of it is known, and it is not on the local network",
+                (false, false) => "no address of it is known, and there is no server to ask",
+            };
+            let next_try = around.dht.then(|| lookup.due.max(now));
+            let (address, signer, cause) = (None, Some(*key), cause.to_owned());
+            actions.push(DiscoveryAction::Report(Unreachable { address, signer, cause, next_try }));
+        }
+        next
     }
 
     /// Dials neighbours that may speak for a sought signer.
@@ -429,11 +469,38 @@ mod tests {
         node.seek([signer(1)]);
         node.discovery.set_presence(&presence(2, PeerId::random(), "/ip4/192.0.2.1/tcp/1"), node.now);
         assert_eq!(node.poll(), []);
-        assert_eq!(node.discovery.next_due(), None);
+        assert_eq!(node.discovery.next_due(), Some(node.now + NetworkConfig::default().dial_timeout));
         node.dht = true;
         node.discovery.changed();
         assert!(node.discovery.is_due(node.now));
         assert!(matches!(node.poll()[..], [DiscoveryAction::Publish(..), DiscoveryAction::LookUp(_)]));
+    }
+
+    #[test]
+    fn unreachable_peer_is_a_signer_without_an_address_once_for_each_absence() {
+        let mut node = Fixture::new(false, false);
+        node.seek([signer(1)]);
+        assert_eq!(node.poll(), []);
+        assert_eq!(node.wait(), NetworkConfig::default().dial_timeout);
+        let reported = |actions: Vec<DiscoveryAction>| match &actions[..] {
+            [DiscoveryAction::Report(Unreachable { address: None, signer: Some(key), next_try, .. })] => {
+                Some((*key, *next_try))
+            }
+            [] => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reported(node.poll()), Some((signer(1), None)));
+        assert_eq!(reported(node.poll()), None);
+        assert_eq!(node.discovery.next_due(), None);
+        // Sought anew, and with an address by then: it is dialled.
+        node.seek([]);
+        assert_eq!(node.poll(), []);
+        node.seek([signer(1)]);
+        assert_eq!(node.poll(), []);
+        let record = presence(1, PeerId::random(), "/ip4/192.0.2.1/tcp/1");
+        node.book.learn(PresenceRecord::decode(&record).unwrap());
+        node.wait();
+        assert_eq!(reported(node.poll()), None);
     }
 
     #[test]

@@ -18,12 +18,12 @@ use tracing::instrument::WithSubscriber;
 
 use super::backlog::Backlog;
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
-use super::cause::{causes, of_dial, of_transport};
+use super::cause::{causes, is_out_of_descriptors, of_dial, of_transport};
 use super::config::{DhtMode, Servers};
 use super::counters::count;
 #[cfg(feature = "discovery")]
 use super::dht::{self, DhtEvent, Queries};
-use super::dial::Dialler;
+use super::dial::{Dialler, Failed, Unreachable};
 use super::discovery::{Discovery, DiscoveryAction, Surroundings};
 use super::identity::NetError;
 use super::listeners::Listeners;
@@ -47,6 +47,8 @@ use crate::types::SignerKey;
 
 /// The longest time between two checks of what is due.
 const IDLE: Duration = Duration::from_secs(3600);
+/// How often missing file descriptors are reported.
+const DESCRIPTORS: Duration = Duration::from_secs(60);
 /// How long a shutdown sends what waits, and then closes.
 const SHUTDOWN: Duration = Duration::from_millis(500);
 
@@ -102,6 +104,7 @@ pub(super) fn start(
         book: AddressBook::default(),
         dialler,
         discovery,
+        descriptors_checked: None,
         #[cfg(feature = "discovery")]
         queries: Queries::default(),
         presence: presence.map(Arc::from),
@@ -129,6 +132,8 @@ struct Driver {
     strikes_from: Strikes<Origin>,
     discovery: Discovery,
     local_network: LocalNetwork,
+    /// When missing file descriptors were reported last.
+    descriptors_checked: Option<Instant>,
     #[cfg(feature = "discovery")]
     queries: Queries,
     book: AddressBook,
@@ -356,8 +361,11 @@ impl Driver {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.established(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 count(&self.shared.counters.connections_closed, 1);
+                if let Some(cause) = cause {
+                    self.dialler.ended(&peer_id, &causes(&cause));
+                }
                 let actions = self.peers.closed(peer_id, connection_id);
                 self.act_on_peers(actions);
             }
@@ -384,7 +392,9 @@ impl Driver {
                 self.announce();
             }
             SwarmEvent::ListenerError { error, .. } => {
-                tracing::debug!(error = causes(&error), "accepting a connection failed");
+                let cause = causes(&error);
+                tracing::debug!(cause, "accepting a connection failed");
+                self.check_descriptors(&cause);
             }
             _ => {}
         }
@@ -395,9 +405,10 @@ impl Driver {
             BehaviourEvent::Frames(FramesEvent { peer, connection, offer }) => match offer {
                 Offer::Outbound(stream) => self.outbound(peer, connection, stream),
                 Offer::Inbound(stream) => self.inbound(peer, connection, stream),
-                Offer::Failed => {
-                    tracing::debug!(%peer, "the peer does not speak the protocol");
+                Offer::Failed(cause) => {
+                    tracing::debug!(%peer, cause, "the peer does not speak the protocol");
                     if !self.peers.may_be_silent(&peer, connection) {
+                        self.dialler.refused(&peer, &cause);
                         self.swarm.close_connection(connection);
                     }
                 }
@@ -464,7 +475,9 @@ impl Driver {
                 PeerAction::PeerConnected(peer) => self.emit(NetEvent::PeerConnected { peer }),
                 PeerAction::Redial { peer, lasted, dropped } => {
                     count(&self.shared.counters.dropped, dropped);
-                    self.dialler.disconnected(&peer, lasted, Instant::now());
+                    for report in self.dialler.disconnected(&peer, lasted, Instant::now()) {
+                        self.unreachable(report);
+                    }
                 }
                 PeerAction::SignerDisconnected(key) => {
                     self.emit(NetEvent::SignerDisconnected { key });
@@ -645,10 +658,33 @@ impl Driver {
 
     fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         count(&self.shared.counters.dial_failures, 1);
-        tracing::debug!(error = of_dial(error), "a dial failed");
-        if let Some(addresses) = self.dialler.failed(connection, error, Instant::now()) {
-            let text = format!("{addresses:?} is this node itself and is not dialled again");
-            self.degraded(Some(text));
+        let cause = of_dial(error);
+        tracing::debug!(cause, "a dial failed");
+        self.check_descriptors(&cause);
+        match self.dialler.failed(connection, error, Instant::now()) {
+            Some(Failed::Itself(addresses)) => {
+                let text = format!("{addresses:?} is this node itself and is not dialled again");
+                self.degraded(Some(text));
+            }
+            Some(Failed::Unreachable(report)) => self.unreachable(report),
+            None => {}
+        }
+    }
+
+    fn unreachable(&mut self, report: Unreachable) {
+        let Unreachable { address, signer, cause, next_try } = report;
+        let retry = next_try.map(|at| at.saturating_duration_since(Instant::now()));
+        self.emit(NetEvent::Unreachable { address, signer, cause, retry });
+    }
+
+    /// Reports that there is no file descriptor left, if that is the cause of a failure, once in a while.
+    fn check_descriptors(&mut self, cause: &str) {
+        let now = Instant::now();
+        if is_out_of_descriptors(cause) && self.descriptors_checked.is_none_or(|at| now >= at + DESCRIPTORS) {
+            self.descriptors_checked = Some(now);
+            let text = "the process has no file descriptor left, so connections fail; raise its limit (ulimit -n), \
+                        or lower max_connections";
+            self.degraded(Some(text.into()));
         }
     }
 
@@ -670,6 +706,7 @@ impl Driver {
                 DiscoveryAction::LookUp(signer) => self.look_up(signer),
                 DiscoveryAction::AskNeighbours => self.local_network.ask(),
                 DiscoveryAction::Dial(peer, addresses) => self.dial_neighbour(peer, addresses),
+                DiscoveryAction::Report(report) => self.unreachable(report),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::OwnedSemaphorePermit;
@@ -98,6 +99,17 @@ pub enum NetEvent {
     },
     /// Something that does not work while the rest does, in words for people.
     Degraded(String),
+    /// A configured address, or a sought signer, cannot be reached. Once for each, and again when the cause changes.
+    Unreachable {
+        /// The configured address, if it is one.
+        address: Option<Multiaddr>,
+        /// The sought signer, if it is one.
+        signer: Option<SignerKey>,
+        /// Why, in one line for people.
+        cause: String,
+        /// How long until the next dial or lookup; `None` if it waits until an address is learnt.
+        retry: Option<Duration>,
+    },
 }
 
 /// The bytes of a received frame. A large one holds back others until it is dropped.

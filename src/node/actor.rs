@@ -298,7 +298,22 @@ impl Actor {
             NetEvent::PresencesForgotten { keys } => {
                 keys.into_iter().for_each(|key| self.disk.put(schema::drop_presence(key)));
             }
-            NetEvent::Degraded(reason) => self.notice(Event::NetworkDegraded { reason }),
+            NetEvent::Degraded(reason) => {
+                tracing::warn!(reason, "part of the network does not work");
+                self.notice(Event::NetworkDegraded { reason });
+            }
+            NetEvent::Unreachable { address, signer, cause, retry } => {
+                let address = address.map(|address| address.to_string());
+                match (&address, &signer) {
+                    (Some(address), _) => tracing::info!(address, cause, ?retry, "a peer cannot be reached"),
+                    (None, Some(signer)) => {
+                        tracing::info!(%signer, cause, ?retry, "a signer cannot be reached")
+                    }
+                    (None, None) => {}
+                }
+                let next_try_at = retry.map(|retry| now.wall.saturating_add(retry));
+                self.notice(Event::PeerUnreachable { address, signer, cause, next_try_at });
+            }
             NetEvent::PeerConnected { .. } | NetEvent::PeerDisconnected { .. } => {}
         }
     }

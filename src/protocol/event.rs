@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{SignerError, StoreError};
 use crate::protocol::proposal::Proposal;
+use crate::protocol::status::SignerStatus;
 use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, UnixMillis};
 
 /// Event of a session or of the network. A durable event is delivered again after a restart until it is acknowledged;
@@ -130,6 +131,8 @@ pub enum Event {
     SessionStalled {
         /// Signers that the session waits for.
         missing: Vec<usize>,
+        /// State of each of them, in the same order.
+        signers: Vec<SignerStatus>,
         /// Time since the last progress.
         since: Duration,
     },
@@ -199,6 +202,18 @@ pub enum Event {
     NetworkDegraded {
         /// The failed part, and why it failed.
         reason: String,
+    },
+    /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
+    /// and again when the cause changes.
+    PeerUnreachable {
+        /// The configured address; `None` for a signer.
+        address: Option<String>,
+        /// The signer's key; `None` for a configured address.
+        signer: Option<SignerKey>,
+        /// Why it cannot be reached, in one line; for a signer, with the addresses that were dialled.
+        cause: String,
+        /// When the node tries again, by its clock; `None` if it waits until it learns an address.
+        next_try_at: Option<UnixMillis>,
     },
 }
 

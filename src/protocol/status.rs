@@ -41,8 +41,8 @@ pub struct SessionStatus {
     pub phase: Phase,
     /// This node's own signer index.
     pub own_index: usize,
-    /// Number of signers.
-    pub signers: usize,
+    /// State of each signer, in the order of their indices.
+    pub signers: Vec<SignerStatus>,
     /// Signers that have joined.
     pub accepted: Vec<usize>,
     /// Signers that the session waits for.
@@ -55,6 +55,21 @@ pub struct SessionStatus {
     pub expires_at: UnixMillis,
     /// The watch, once the signatures are complete; none in a session that only signs.
     pub failover: Option<FailoverStatus>,
+}
+
+/// State of a signer of a session, as far as this node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SignerStatus {
+    /// The signer's index.
+    pub signer: usize,
+    /// Whether it is connected. This node itself always is.
+    pub connected: bool,
+    /// When this node last heard of it, directly or through other signers, by this node's clock; `None` if it did not
+    /// since it started, or had no session with it then.
+    pub last_seen: Option<UnixMillis>,
+    /// Whether it joined the session.
+    pub consented: bool,
 }
 
 /// Status of a session's watch.

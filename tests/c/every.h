@@ -54,6 +54,7 @@ static void versions(void) {
     REQUIRE(strcmp(musig_status_string(12345), "unknown status") == 0);
     REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_SESSION_PROPOSED), "SESSION_PROPOSED") == 0);
     REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_NETWORK_DEGRADED), "NETWORK_DEGRADED") == 0);
+    REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_PEER_UNREACHABLE), "PEER_UNREACHABLE") == 0);
     REQUIRE(strcmp(musig_event_kind_string(0), "UNKNOWN") == 0);
     REQUIRE(strcmp(musig_phase_string(MUSIG_PHASE_WATCHING), "WATCHING") == 0);
     REQUIRE(strcmp(musig_phase_string(-1), "UNKNOWN") == 0);
@@ -405,6 +406,7 @@ static void close_while_watching(const musig_session *session) {
 static void sessions(const musig_node *node) {
     musig_session *session = propose_alone(node, 7), *same;
     musig_session_status status;
+    musig_signer_status state = {0};
     musig_event *event = wait_event(node, MUSIG_EVENT_SESSION_COMPLETE), *turn;
     musig_bytes *bytes;
     musig_election *election;
@@ -432,6 +434,8 @@ static void sessions(const musig_node *node) {
     OK(musig_event_bytes(event, &data, &count, MUSIG_EVENT_BYTES_SIGNATURES, NULL));
     REQUIRE(count == 64);
     IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_event_proof(event, &data, &count, 0, NULL));
+    state.struct_size = sizeof state;
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_event_signer_status(event, &state, 0, NULL));
     IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_terms(event, &terms, NULL));
     OK(musig_node_event_handled(node, musig_event_id(event), NULL));
     IS(MUSIG_STATUS_UNKNOWN_EVENT, musig_node_event_handled(node, musig_event_id(event), NULL));
@@ -450,6 +454,10 @@ static void sessions(const musig_node *node) {
     OK(musig_session_get_status(session, &status, NULL));
     REQUIRE(status.phase == MUSIG_PHASE_WATCHING && status.signers_count == 1 && status.accepted[0] == 1);
     REQUIRE(status.has_failover == 1 && status.current[0] == 1 && status.until_next_turn == UINT64_MAX);
+    state.struct_size = sizeof state;
+    OK(musig_session_signer_status(session, &state, 0, NULL));
+    REQUIRE(state.connected == 1 && state.consented == 1 && state.last_seen > 0);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_session_signer_status(session, &state, 1, NULL));
     OK(musig_session_final_signatures(session, &bytes, NULL));
     REQUIRE(musig_bytes_length(bytes) == 64 && musig_bytes_data(bytes));
     REQUIRE(musig_bytes_ref(bytes) == bytes);

@@ -107,7 +107,7 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 16] = [
+const SIZED: [&str; 17] = [
     "musig_summary_options",
     "musig_summary_info",
     "musig_message_summary",
@@ -119,6 +119,7 @@ const SIZED: [&str; 16] = [
     "musig_metric_sample",
     "musig_terms_info",
     "musig_session_status",
+    "musig_signer_status",
     "musig_broadcaster",
     "musig_chain_observer",
     "musig_log_sink",

@@ -37,6 +37,60 @@ static char *address_of(const musig_node *node) {
     }
 }
 
+/* A peer and a signer that cannot be reached: by address and by key, why, and when they are tried again. */
+static void unreachable(void) {
+    musig_config *config = connected(3);
+    musig_signer *other = signer_of(4);
+    musig_signer_status state;
+    musig_node *node;
+    musig_proposal *proposal;
+    musig_session *session;
+    musig_event *event;
+    const uint32_t *missing;
+    const uint8_t *text;
+    uint8_t keys[66], digest[32] = {8};
+    uint64_t at = 0;
+    size_t length;
+
+    OK(musig_config_add_peer_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_STALL_AFTER, 100, NULL));
+    node = start(config);
+    event = wait_event(node, MUSIG_EVENT_PEER_UNREACHABLE);
+    OK(musig_event_bytes(event, &text, &length, MUSIG_EVENT_BYTES_ADDRESS, NULL));
+    REQUIRE(strcmp((const char *)text, "/ip4/127.0.0.1/tcp/1") == 0);
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_bytes(event, &text, &length, MUSIG_EVENT_BYTES_SIGNER_KEY, NULL));
+    OK(musig_event_bytes(event, &text, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+    REQUIRE(strstr((const char *)text, "refused"));
+    OK(musig_event_number(event, &at, MUSIG_EVENT_NUMBER_NEXT_TRY_AT, NULL));
+    REQUIRE(at > 0);
+    musig_event_free(event);
+
+    OK(musig_node_signer_key(node, keys, NULL));
+    OK(musig_signer_public_key(other, keys + 33, NULL));
+    OK(musig_proposal_new_messages(&proposal, keys, 2, digest, 1, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    event = wait_event(node, MUSIG_EVENT_SESSION_STALLED);
+    OK(musig_event_list(event, &missing, &length, MUSIG_EVENT_LIST_MISSING, NULL));
+    REQUIRE(length == 1 && missing[0] == 1);
+    memset(&state, 0, sizeof state);
+    state.struct_size = sizeof state;
+    OK(musig_event_signer_status(event, &state, 0, NULL));
+    REQUIRE(state.signer == 1 && !state.connected && !state.consented && state.last_seen == 0);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_event_signer_status(event, &state, 1, NULL));
+    musig_event_free(event);
+    OK(musig_session_signer_status(session, &state, 0, NULL));
+    REQUIRE(state.signer == 0 && state.connected == 1 && state.consented == 1 && state.last_seen > 0);
+    OK(musig_session_signer_status(session, &state, 1, NULL));
+    REQUIRE(state.signer == 1 && !state.connected && !state.consented);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_session_signer_status(session, &state, 2, NULL));
+
+    musig_session_free(session);
+    musig_proposal_free(proposal);
+    musig_signer_free(other);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+}
+
 int main(void) {
     musig_config *config = connected(2);
     musig_node *server, *alice, *bob;
@@ -87,6 +141,7 @@ int main(void) {
     musig_node_free(alice);
     musig_node_free(server);
     free(address);
+    unreachable();
     printf("found by their keys\n");
     return 0;
 }

@@ -196,6 +196,28 @@ void sessions() {
     throws<musig::CallError>([&] { session.join(); }, MUSIG_STATUS_NODE_STOPPED);
 }
 
+/// A peer and a signer that cannot be reached.
+void unreachable() {
+    musig::Signer signer(secret(1)), other(secret(2));
+    musig::Config config;
+    config.signer(signer).store_memory().without_observer().listen("/ip4/127.0.0.1/tcp/0");
+    config.peer("/ip4/127.0.0.1/tcp/1").number(MUSIG_OPTION_STALL_AFTER, 100);
+    musig::Node node(config);
+    auto event = wait(node, MUSIG_EVENT_PEER_UNREACHABLE);
+    REQUIRE(event.text(MUSIG_EVENT_BYTES_ADDRESS) == "/ip4/127.0.0.1/tcp/1");
+    REQUIRE(!event.bytes(MUSIG_EVENT_BYTES_SIGNER_KEY) && event.number(MUSIG_EVENT_NUMBER_NEXT_TRY_AT));
+    REQUIRE(event.text(MUSIG_EVENT_BYTES_REASON)->find("refused") != std::string_view::npos);
+    std::vector<musig::PublicKey> keys{signer.public_key(), other.public_key()};
+    auto session = node.create_session(musig::Proposal::messages(keys, {secret(3)}));
+    auto stalled = wait(node, MUSIG_EVENT_SESSION_STALLED);
+    REQUIRE(stalled.list(MUSIG_EVENT_LIST_MISSING)->size() == 1);
+    REQUIRE(stalled.signer_status(0).signer == 1 && !stalled.signer_status(0).connected);
+    throws<musig::CallError>([&] { stalled.signer_status(1); }, MUSIG_STATUS_INDEX_OUT_OF_RANGE);
+    REQUIRE(session.signer_status(0).consented && session.signer_status(0).last_seen > 0);
+    REQUIRE(!session.signer_status(1).consented && session.signer_status(1).last_seen == 0);
+    node.stop();
+}
+
 /// Knows how many copies of it there are.
 struct Counted {
     explicit Counted(std::atomic<int> &alive) : alive(&alive) { ++*this->alive; }
@@ -355,6 +377,7 @@ int main() {
     values();
     signing_alone();
     sessions();
+    unreachable();
     handlers();
     signers();
     unbroadcast_parent();

@@ -20,6 +20,7 @@ mod reconnect;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod relay;
 mod support;
+mod unreachable;
 
 /// The process of a relay; see `test_support::relay`.
 #[cfg(all(feature = "discovery", feature = "nat"))]

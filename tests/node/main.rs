@@ -25,6 +25,7 @@ mod recovery;
 mod remote;
 mod signing;
 mod stored;
+mod unreachable;
 mod world;
 
 /// The process of a relay; see `test_support::relay`.

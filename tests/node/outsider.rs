@@ -155,7 +155,7 @@ fn finish(nodes: Vec<Node>, id: SessionId) {
 fn random_bytes_are_counted_and_change_nothing() {
     let (nodes, id) = begin();
     let outsider = Outsider::connect_to(&nodes[0]);
-    let (before, status) = (refused(&nodes[0]), nodes[0].session(id).status().wait());
+    let (before, status) = (refused(&nodes[0]), lasting_status(&nodes[0].session(id)));
     let mut bytes = vec![0; 4096];
     for length in 1..=500 {
         getrandom::fill(&mut bytes[..length]).expect("random bytes");
@@ -172,7 +172,7 @@ fn random_bytes_are_counted_and_change_nothing() {
     let cut = (1..export.len()).step_by(7).count() as u64;
     let bad = |refused: Refused| refused.malformed + refused.strangers;
     wait_until("all is refused", || bad(refused(&nodes[0])) - bad(before) >= 500 + cut);
-    assert_eq!(nodes[0].session(id).status().wait(), status);
+    assert_eq!(lasting_status(&nodes[0].session(id)), status);
     finish(nodes, id);
 }
 
@@ -181,7 +181,7 @@ fn random_bytes_are_counted_and_change_nothing() {
 fn every_kind_of_envelope_from_outside_changes_nothing() {
     let (nodes, id) = begin();
     let mut outsider = Outsider::connect_to(&nodes[0]);
-    let (before, status) = (refused(&nodes[0]), nodes[0].session(id).status().wait());
+    let (before, status) = (refused(&nodes[0]), lasting_status(&nodes[0].session(id)));
     let proposal = nodes[0].session(id).proposal().wait().expect("known");
     let export = nodes[0].session(id).export().wait().expect("known");
     let mut sent = 0;
@@ -204,7 +204,7 @@ fn every_kind_of_envelope_from_outside_changes_nothing() {
         outsider.send(&nodes[0], wire::encode(&pb::Frame { have, ..pb::Frame::default() }));
     }
     wait_refused(&nodes[0], before, |refused| refused.strangers, sent + 4);
-    assert_eq!(nodes[0].session(id).status().wait(), status);
+    assert_eq!(lasting_status(&nodes[0].session(id)), status);
 
     // It was told nothing: as if the session did not exist, which is asked about last.
     let unknown =
@@ -230,7 +230,7 @@ fn every_kind_of_envelope_from_outside_changes_nothing() {
 fn forged_imports_change_nothing() {
     let (nodes, id) = begin();
     let outsider = Outsider::connect_to(&nodes[0]);
-    let status = nodes[0].session(id).status().wait();
+    let status = lasting_status(&nodes[0].session(id));
     let before = refused(&nodes[0]);
     let proposal = nodes[0].session(id).proposal().wait().expect("known");
     let mut sent = 0;
@@ -249,7 +249,7 @@ fn forged_imports_change_nothing() {
     let after = refused(&nodes[0]);
     assert_eq!(after.signatures - before.signatures, sent + 1);
     assert_eq!(after.strangers - before.strangers, 1);
-    assert_eq!(nodes[0].session(id).status().wait(), status);
+    assert_eq!(lasting_status(&nodes[0].session(id)), status);
     finish(nodes, id);
 }
 

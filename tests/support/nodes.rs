@@ -7,6 +7,7 @@ use libmusig::event::{Event, NodeEvent};
 use libmusig::node::{Node, NodeBuilder, RuntimeProfile, Session};
 use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::proposal::Message;
+use libmusig::protocol::status::SessionStatus;
 use libmusig::signer::{LocalSigner, Signer};
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SessionId, SignerKey};
@@ -124,6 +125,12 @@ pub fn wait_complete(node: &Node, session: SessionId) {
     wait_for(node, "the signatures", |event| {
         (event.session == Some(session) && matches!(event.event, Event::SessionComplete { .. })).then_some(())
     });
+}
+
+/// The status of a session without what changes whenever something is heard of its signers.
+#[track_caller]
+pub fn lasting_status(session: &Session) -> SessionStatus {
+    SessionStatus { signers: Vec::new(), ..session.status().wait().expect("known") }
 }
 
 /// A raw message.

@@ -208,7 +208,7 @@ def test_two_event_loops_and_plain_threads() -> None:
         async def main() -> None:
             for _ in range(20):
                 session = await node.create_session(keys(1), messages=[bytes(32)])
-                assert (await session.status()).signers == 1
+                assert len((await session.status()).signers) == 1
                 assert len(node.signer_key) == 66 and node.session(session.id()).id() == session.id()
 
         try:

@@ -61,6 +61,35 @@ def test_three_of_three() -> None:
     asyncio.run(main())
 
 
+def test_unreachable_peer_and_what_is_known_of_missing_signers() -> None:
+    lines: list[libmusig.LogRecord] = []
+
+    class Sink(libmusig.LogSink):
+        def log(self, record: libmusig.LogRecord) -> None:
+            lines.append(record)
+
+    async def main() -> None:
+        options: dict[str, Any] = {"peers": ["/ip4/127.0.0.1/tcp/1"], "stall_after": timedelta(milliseconds=100)}
+        async with make(0, log_sink=Sink(), **options) as node:
+            _, data = await wait_event(node, events.PeerUnreachable)
+            assert (data.address, data.signer) == ("/ip4/127.0.0.1/tcp/1", None)
+            assert "refused" in data.cause and data.next_try_at is not None
+
+            async def logged() -> bool:
+                return any("cannot be reached" in line.text and "tcp/1" in line.text for line in lines)
+
+            await until("it is in the log", logged)
+            assert {line.level for line in lines if "reached" in line.text} == {libmusig.LogLevel.INFO}
+            session = await node.create_session(keys(2), messages=[bytes(32)])
+            _, stalled = await wait_event(node, events.SessionStalled)
+            assert stalled.missing == [1] == [each.signer for each in stalled.signers]
+            own, other = (await session.status()).signers
+            assert own.connected and own.consented and own.last_seen is not None
+            assert not other.connected and not other.consented and other.last_seen is None
+
+    asyncio.run(main())
+
+
 def test_two_key_sets_of_a_wallet() -> None:
     """The participant keys of signer i are those of the numbers 20 + i and 40 + i."""
 

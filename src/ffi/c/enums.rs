@@ -172,7 +172,8 @@ pub enum musig_event_kind {
     BROADCAST_LOST = 14,
     /// Durable. The Bitcoin backend rejects the transaction: REASON.
     BROADCAST_REJECTED = 15,
-    /// The session made no progress for a while: SINCE, in milliseconds; MISSING lists the signers being waited for.
+    /// The session made no progress for a while: SINCE, in milliseconds; MISSING lists the signers being waited for, and
+    /// musig_event_signer_status has the state of each.
     SESSION_STALLED = 16,
     /// Durable. A signer provably violated the protocol: CULPRITS, MAY_STILL_COMPLETE, musig_event_proof.
     SESSION_FAILED = 17,
@@ -197,6 +198,10 @@ pub enum musig_event_kind {
     STORE_FAILED = 26,
     /// Part of the network layer failed; the node continues without it: REASON.
     NETWORK_DEGRADED = 27,
+    /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
+    /// and again when the cause changes: ADDRESS or SIGNER_KEY; REASON; NEXT_TRY_AT unless the node waits until it learns an
+    /// address.
+    PEER_UNREACHABLE = 28,
 }
 
 enumeration!(musig_event_kind {
@@ -226,7 +231,8 @@ enumeration!(musig_event_kind {
     PEER_DISCONNECTED,
     PARTICIPANT_DISCONNECTED,
     STORE_FAILED,
-    NETWORK_DEGRADED
+    NETWORK_DEGRADED,
+    PEER_UNREACHABLE
 });
 
 /// Numeric fields of an event.
@@ -270,6 +276,8 @@ pub enum musig_event_number_field {
     /// 1 if this node's own application aborted or abandoned the session before: then the node passes the signatures on, and
     /// takes no turn until musig_session_broadcast_now.
     ABORTED_HERE = 17,
+    /// When the node tries again, in milliseconds since 1970-01-01 00:00 UTC.
+    NEXT_TRY_AT = 18,
 }
 
 enumeration!(musig_event_number_field {
@@ -289,7 +297,8 @@ enumeration!(musig_event_number_field {
     DECLINED,
     MAY_STILL_COMPLETE,
     STORED,
-    ABORTED_HERE
+    ABORTED_HERE,
+    NEXT_TRY_AT
 });
 
 /// Fields of an event that are lists of signer indices.
@@ -330,9 +339,11 @@ pub enum musig_event_bytes_field {
     PEER = 5,
     /// A compressed public key, 33 bytes.
     SIGNER_KEY = 6,
+    /// A multiaddress, as text.
+    ADDRESS = 7,
 }
 
-enumeration!(musig_event_bytes_field { TXID, TRANSACTION, SIGNATURES, REASON, PEER, SIGNER_KEY });
+enumeration!(musig_event_bytes_field { TXID, TRANSACTION, SIGNATURES, REASON, PEER, SIGNER_KEY, ADDRESS });
 
 /// The result of musig_broadcaster.submit.
 /// cbindgen:rename-all=prefix:MUSIG_SUBMIT_

@@ -8,6 +8,7 @@ use super::error::musig_error;
 use super::failure::{Failure, Outcome};
 use super::fields::Fields;
 use super::handle::{add_reference, release};
+use super::session_status::musig_signer_status;
 use super::status::{musig_status, musig_status_code};
 use super::terms::musig_terms;
 use crate::event::NodeEvent;
@@ -211,6 +212,32 @@ fn proof(event: &musig_event, index: u32) -> Outcome<&[u8]> {
         Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
     })?;
     Ok(proof)
+}
+
+/// Gets the state of a signer that MUSIG_EVENT_SESSION_STALLED waits for.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INDEX_OUT_OF_RANGE.
+/// In:      event: the event.
+/// Out:     out: the state. Set its struct_size before the call.
+/// In:      index: the position of the signer in the list MISSING.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_event_signer_status(
+    event: *const musig_event,
+    out: *mut musig_signer_status,
+    index: u32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (event, out) = (get!(event), out!(sized out));
+        let signers = &event.fields.signers;
+        let found = signers.get(index as usize).ok_or_else(|| {
+            let message = format!("there is no signer at {index} among {}", signers.len());
+            Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
+        })?;
+        out.set(musig_signer_status::new(found));
+        Ok(())
+    })
 }
 
 /// Gets the terms of MUSIG_EVENT_SESSION_PROPOSED, to consent to or decline.

@@ -7,6 +7,7 @@ use super::enums::{
 use super::failure::Failure;
 use crate::event::Event;
 use crate::protocol::proposal::Proposal;
+use crate::protocol::status::SignerStatus;
 use crate::types::{Signature, SignedTransaction, SignerKey, Txid};
 
 /// The fields of one event.
@@ -17,13 +18,14 @@ pub(super) struct Fields {
     /// Each with a NUL behind it, which is not part of it.
     bytes: Vec<(Bytes, Vec<u8>)>,
     pub proofs: Vec<Vec<u8>>,
+    pub signers: Vec<SignerStatus>,
     pub proposal: Option<Proposal>,
 }
 
 impl Fields {
     fn new(kind: Kind) -> Self {
         let (numbers, lists, bytes) = Default::default();
-        Self { kind, numbers, lists, bytes, proofs: Vec::new(), proposal: None }
+        Self { kind, numbers, lists, bytes, proofs: Vec::new(), signers: Vec::new(), proposal: None }
     }
 
     pub(super) fn number(&self, field: Number) -> Option<u64> {
@@ -86,8 +88,11 @@ impl Fields {
     }
 
     fn peer(self, peer: String, signer: Option<SignerKey>) -> Self {
-        self.with_text(Bytes::PEER, peer)
-            .with_some(signer, |fields, key| fields.with_bytes(Bytes::SIGNER_KEY, key.as_bytes().to_vec()))
+        self.with_text(Bytes::PEER, peer).with_some(signer, Self::signer_key)
+    }
+
+    fn signer_key(self, key: SignerKey) -> Self {
+        self.with_bytes(Bytes::SIGNER_KEY, key.as_bytes().to_vec())
     }
 
     pub(super) fn of(event: Event) -> Self {
@@ -152,9 +157,13 @@ impl Fields {
             Event::BroadcastRejected { reason } => {
                 Self::new(Kind::BROADCAST_REJECTED).with_text(Bytes::REASON, reason)
             }
-            Event::SessionStalled { missing, since } => Self::new(Kind::SESSION_STALLED)
-                .with(Number::SINCE, since.as_millis())
-                .with_list(List::MISSING, missing),
+            Event::SessionStalled { missing, signers, since } => {
+                let mut fields = Self::new(Kind::SESSION_STALLED)
+                    .with(Number::SINCE, since.as_millis())
+                    .with_list(List::MISSING, missing);
+                fields.signers = signers;
+                fields
+            }
             Event::SessionFailed { culprits, proofs, may_still_complete } => {
                 let mut fields = Self::new(Kind::SESSION_FAILED)
                     .with(Number::MAY_STILL_COMPLETE, may_still_complete)
@@ -187,6 +196,13 @@ impl Fields {
             }
             Event::NetworkDegraded { reason } => {
                 Self::new(Kind::NETWORK_DEGRADED).with_text(Bytes::REASON, reason)
+            }
+            Event::PeerUnreachable { address, signer, cause, next_try_at } => {
+                Self::new(Kind::PEER_UNREACHABLE)
+                    .with_text(Bytes::REASON, cause)
+                    .with_some(address, |fields, address| fields.with_text(Bytes::ADDRESS, address))
+                    .with_some(signer, Self::signer_key)
+                    .with_some(next_try_at, |fields, at| fields.with(Number::NEXT_TRY_AT, at.0))
             }
         }
     }
@@ -260,7 +276,16 @@ mod tests {
             Event::BroadcastConflict { txid },
             Event::BroadcastLost { txid },
             Event::BroadcastRejected { reason: words() },
-            Event::SessionStalled { missing: vec![0], since: Duration::from_secs(1) },
+            Event::SessionStalled {
+                missing: vec![0],
+                signers: vec![SignerStatus {
+                    signer: 0,
+                    connected: false,
+                    last_seen: None,
+                    consented: false,
+                }],
+                since: Duration::from_secs(1),
+            },
             Event::SessionFailed { culprits: vec![0], proofs: vec![vec![1]], may_still_complete: true },
             Event::SessionAborted { by: 0, reason: words(), declined: true, may_still_complete: false },
             Event::SessionExpired { may_still_complete: false },
@@ -272,6 +297,12 @@ mod tests {
             Event::ParticipantDisconnected { signer: 0 },
             Event::StoreFailed { error: StoreError::Suspended },
             Event::NetworkDegraded { reason: words() },
+            Event::PeerUnreachable {
+                address: full.then(words),
+                signer: signer(),
+                cause: words(),
+                next_try_at: full.then_some(UnixMillis(1)),
+            },
         ]
     }
 
@@ -285,6 +316,7 @@ mod tests {
         let other = [
             ("musig_event_terms", fields.proposal.is_some()),
             ("musig_event_proof", !fields.proofs.is_empty()),
+            ("musig_event_signer_status", !fields.signers.is_empty()),
         ];
         [
             names(|field| fields.number(field).is_some()),

@@ -4,10 +4,11 @@ use std::ffi::c_char;
 
 use super::enums::{Enumeration, musig_evidence, musig_phase};
 use super::error::musig_error;
+use super::failure::Failure;
 use super::session::musig_session;
-use super::status::musig_status;
+use super::status::{musig_status, musig_status_code};
 use crate::protocol::failover::Evidence;
-use crate::protocol::status::SessionStatus;
+use crate::protocol::status::{SessionStatus, SignerStatus};
 
 /// The status of a session at its node. Lists of signers have one byte, 1 or 0, for each signer index.
 #[repr(C)]
@@ -53,6 +54,34 @@ pub struct musig_session_status {
     pub current: [u8; 128],
 }
 
+/// The state of a signer of a session, as far as this node knows.
+#[repr(C)]
+pub struct musig_signer_status {
+    /// sizeof(musig_signer_status); the caller sets it.
+    pub struct_size: u32,
+    /// The signer's index.
+    pub signer: u32,
+    /// 1 if it is connected, or 0. This node itself always is.
+    pub connected: i32,
+    /// 1 if it joined the session, or 0.
+    pub consented: i32,
+    /// When this node last heard of it, directly or through other signers, in milliseconds since 1970-01-01 00:00 UTC;
+    /// 0 if it did not since it started, or had no session with it then.
+    pub last_seen: u64,
+}
+
+impl musig_signer_status {
+    pub(super) fn new(status: &SignerStatus) -> Self {
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            signer: status.signer as u32,
+            connected: status.connected.into(),
+            consented: status.consented.into(),
+            last_seen: status.last_seen.map_or(0, |at| at.0),
+        }
+    }
+}
+
 fn marks(indices: &[usize]) -> [u8; 128] {
     let mut marks = [0; 128];
     for index in indices {
@@ -68,7 +97,7 @@ fn status_of(status: &SessionStatus) -> musig_session_status {
         struct_size: size_of::<musig_session_status>() as u32,
         phase: musig_phase::from(status.phase).number(),
         own_index: status.own_index as u32,
-        signers_count: status.signers as u32,
+        signers_count: status.signers.len() as u32,
         attempt: status.attempt,
         partial_sent: status.partial_sent.into(),
         expires_at: status.expires_at.0,
@@ -128,6 +157,34 @@ pub unsafe extern "C" fn musig_session_get_status(
     fallible!(error, {
         let (session, out) = (get!(session), out!(sized out));
         out.set(status_of(&session.session()?.status().wait()?));
+        Ok(())
+    })
+}
+
+/// Gets the state of a signer of a session.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INDEX_OUT_OF_RANGE; MUSIG_STATUS_UNKNOWN_SESSION;
+///          statuses of the node.
+/// In:      session: the session.
+/// Out:     out: the state. Set its struct_size before the call.
+/// In:      signer: a signer index.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_signer_status(
+    session: *const musig_session,
+    out: *mut musig_signer_status,
+    signer: u32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(sized out));
+        let status = session.session()?.status().wait()?;
+        let found = status.signers.get(signer as usize).ok_or_else(|| {
+            let message = format!("there is no signer {signer} among {}", status.signers.len());
+            Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
+        })?;
+        out.set(musig_signer_status::new(found));
         Ok(())
     })
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::error::{SignerProblem, StoreProblem};
 use super::proposal::Proposal;
+use super::status::SignerStatus;
 use super::values::{SignerIndex, indices, moment, number, signature_bytes};
 use crate::event;
 use crate::protocol::event as core;
@@ -155,6 +156,8 @@ pub enum Event {
     SessionStalled {
         /// Signers that the session waits for.
         missing: Vec<SignerIndex>,
+        /// State of each of them, in the same order.
+        signers: Vec<SignerStatus>,
         /// Time since the last progress.
         since: Duration,
     },
@@ -229,6 +232,18 @@ pub enum Event {
         /// The failed part, and why it failed.
         reason: String,
     },
+    /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
+    /// and again when the cause changes.
+    PeerUnreachable {
+        /// The configured address; none for a signer.
+        address: Option<String>,
+        /// The signer's key; none for a configured address.
+        signer: Option<SignerKey>,
+        /// Why it cannot be reached, in one line; for a signer, with the addresses that were dialled.
+        cause: String,
+        /// When the node tries again, by its clock; none if it waits until it learns an address.
+        next_try_at: Option<SystemTime>,
+    },
 }
 
 impl From<event::NodeEvent> for NodeEvent {
@@ -292,7 +307,11 @@ impl From<core::Event> for Event {
             E::BroadcastConflict { txid } => Self::BroadcastConflict { txid },
             E::BroadcastLost { txid } => Self::BroadcastLost { txid },
             E::BroadcastRejected { reason } => Self::BroadcastRejected { reason },
-            E::SessionStalled { missing, since } => Self::SessionStalled { missing: indices(missing), since },
+            E::SessionStalled { missing, signers, since } => Self::SessionStalled {
+                missing: indices(missing),
+                signers: signers.into_iter().map(SignerStatus::from).collect(),
+                since,
+            },
             E::SessionFailed { culprits, proofs, may_still_complete } => {
                 Self::SessionFailed { culprits: indices(culprits), proofs, may_still_complete }
             }
@@ -312,6 +331,9 @@ impl From<core::Event> for Event {
                 Self::StoreFailed { reason: error.to_string(), problem: error.into() }
             }
             E::NetworkDegraded { reason } => Self::NetworkDegraded { reason },
+            E::PeerUnreachable { address, signer, cause, next_try_at } => {
+                Self::PeerUnreachable { address, signer, cause, next_try_at: next_try_at.map(moment) }
+            }
         }
     }
 }

@@ -43,8 +43,8 @@ pub struct SessionStatus {
     pub phase: Phase,
     /// This node's own signer index.
     pub own_index: SignerIndex,
-    /// Number of signers.
-    pub signers: u32,
+    /// State of each signer, in the order of their indices.
+    pub signers: Vec<SignerStatus>,
     /// Signers that have joined.
     pub accepted: Vec<SignerIndex>,
     /// Signers that the session waits for.
@@ -57,6 +57,20 @@ pub struct SessionStatus {
     pub expires_at: SystemTime,
     /// The watch, once the signatures are complete; none in a session that only signs.
     pub failover: Option<FailoverStatus>,
+}
+
+/// State of a signer of a session, as far as this node knows.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct SignerStatus {
+    /// The signer's index.
+    pub signer: SignerIndex,
+    /// Whether it is connected. This node itself always is.
+    pub connected: bool,
+    /// When this node last heard of it, directly or through other signers, by this node's clock; none if it did not
+    /// since it started, or had no session with it then.
+    pub last_seen: Option<SystemTime>,
+    /// Whether it joined the session.
+    pub consented: bool,
 }
 
 /// Status of a session's failover.
@@ -120,13 +134,24 @@ impl From<core::FailoverStatus> for FailoverStatus {
     }
 }
 
+impl From<core::SignerStatus> for SignerStatus {
+    fn from(status: core::SignerStatus) -> Self {
+        Self {
+            signer: status.signer.into(),
+            connected: status.connected,
+            last_seen: status.last_seen.map(moment),
+            consented: status.consented,
+        }
+    }
+}
+
 impl From<core::SessionStatus> for SessionStatus {
     fn from(status: core::SessionStatus) -> Self {
         Self {
             session: status.session,
             phase: status.phase,
             own_index: status.own_index.into(),
-            signers: number(status.signers),
+            signers: status.signers.into_iter().map(SignerStatus::from).collect(),
             accepted: indices(status.accepted),
             missing: indices(status.missing),
             attempt: status.attempt,

@@ -286,9 +286,12 @@ impl Engine {
 
     /// How a session stands.
     pub fn status(&mut self, id: &SessionId, now: Time) -> Option<SessionStatus> {
+        let contacts = self.host.contacts(now);
         match self.sessions.get_mut(id)? {
-            Slot::Ready(session) => Some(session.status(now)),
-            Slot::Packed(packed) => Some(Session::unpack(packed, *id, self.host.codec.as_ref()).status(now)),
+            Slot::Ready(session) => Some(session.status(contacts)),
+            Slot::Packed(packed) => {
+                Some(Session::unpack(packed, *id, self.host.codec.as_ref()).status(contacts))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
+use crate::protocol::session::contacts::Contacts;
 use crate::protocol::session::context::Context;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Settings, Ticket};
@@ -55,6 +56,11 @@ impl Host {
             outputs: &mut self.outputs,
             relayed: &mut self.relayed,
         }
+    }
+
+    /// The node's connections.
+    pub fn contacts(&self, now: Time) -> Contacts<'_> {
+        Contacts { now, connected: &self.connected, heard: &self.heard }
     }
 
     /// The signers of whom something new came through others since the last call.

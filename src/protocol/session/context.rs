@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use super::contacts::Contacts;
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::transaction::TransactionCodec;
@@ -23,4 +24,11 @@ pub struct Context<'a> {
     pub outputs: &'a mut VecDeque<Output>,
     /// Signers of whom something new came through others.
     pub relayed: &'a mut Vec<SignerKey>,
+}
+
+impl Context<'_> {
+    /// The node's connections.
+    pub fn contacts(&self) -> Contacts<'_> {
+        Contacts { now: self.now, connected: self.connected, heard: self.heard }
+    }
 }

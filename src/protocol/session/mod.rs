@@ -7,6 +7,7 @@
 mod agreement;
 mod broadcast;
 pub(super) mod compact;
+pub(super) mod contacts;
 pub(super) mod context;
 mod durable_events;
 pub(super) mod frames;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use self::agreement::Agreement;
 use self::broadcast::Broadcast;
 use self::compact::{Packed, Parts, Summary};
+use self::contacts::Contacts;
 use self::context::Context;
 use self::durable_events::durable_event;
 use self::keeping::Keeping;
@@ -361,8 +363,8 @@ impl Session {
         status::phase(&self.agreement, &self.set, &self.stored, self.broadcast.as_ref())
     }
 
-    pub fn status(&mut self, now: Time) -> SessionStatus {
-        status::status(&self.agreement, &self.set, &self.stored, self.broadcast.as_mut(), now)
+    pub fn status(&mut self, contacts: Contacts<'_>) -> SessionStatus {
+        status::status(&self.agreement, &self.set, &self.stored, self.broadcast.as_mut(), contacts)
     }
 
     /// Everything that the session holds, as one frame: the form in which it is exported.
@@ -713,7 +715,10 @@ impl Session {
         if let Some(since) = self.stall.report(now, context.settings.stall_after) {
             let missing = status::missing(&self.agreement, &self.set);
             if !missing.is_empty() {
-                self.outbox.emit(Event::SessionStalled { missing, since });
+                let contacts = context.contacts();
+                let state = |signer: &usize| contacts.of(*signer, &self.agreement, &self.set);
+                let signers = missing.iter().map(state).collect();
+                self.outbox.emit(Event::SessionStalled { missing, signers, since });
             }
         }
     }

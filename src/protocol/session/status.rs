@@ -2,13 +2,13 @@
 
 use super::agreement::Agreement;
 use super::broadcast::Broadcast;
+use super::contacts::Contacts;
 use super::stored::{Ending, Stored};
 use crate::protocol::envelope::Place;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::failover::Watch;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::status::{FailoverStatus, Phase, SessionStatus};
-use crate::types::Time;
 
 /// How a session stands.
 pub fn status(
@@ -16,7 +16,7 @@ pub fn status(
     set: &EnvelopeSet,
     stored: &Stored,
     broadcast: Option<&mut Broadcast>,
-    now: Time,
+    contacts: Contacts<'_>,
 ) -> SessionStatus {
     let (attempt, signers) = (set.attempt(), agreement.signers());
     let phase = phase(agreement, set, stored, broadcast.as_deref());
@@ -28,7 +28,7 @@ pub fn status(
         coordinator: agreement.election.coordinator,
         current: watch.turns().signers(watch.turn()).to_vec(),
         turn: watch.turn(),
-        until_next_turn: watch.until_next_turn(now),
+        until_next_turn: watch.until_next_turn(contacts.now),
         evidence: watch.evidence(),
         submissions: watch.submissions(),
         watch: watch.number(),
@@ -37,7 +37,7 @@ pub fn status(
         session: agreement.id(),
         phase,
         own_index: agreement.own,
-        signers,
+        signers: (0..signers).map(|signer| contacts.of(signer, agreement, set)).collect(),
         accepted: set.by_all(Fact::Accept).map(|envelope| envelope.body().signer).collect(),
         missing,
         attempt,
@@ -103,9 +103,16 @@ mod tests {
     use super::super::testing::{agreement, nonces, partial, say};
     use super::*;
     use crate::protocol::envelope::Content;
+    use crate::types::Time;
+
+    fn state(set: &EnvelopeSet, stored: &Stored) -> SessionStatus {
+        let (connected, heard) = Default::default();
+        let contacts = Contacts { now: Time::default(), connected: &connected, heard: &heard };
+        status(&agreement(0), set, stored, None, contacts)
+    }
 
     fn phase(set: &EnvelopeSet, stored: &Stored) -> Phase {
-        status(&agreement(0), set, stored, None, Time::default()).phase
+        state(set, stored).phase
     }
 
     #[test]
@@ -133,7 +140,7 @@ mod tests {
             let mut stored = Stored::default();
             stored.ending = Some(ending);
             assert_eq!(phase(&set, &stored), expected);
-            let ended = status(&agreement, &set, &stored, None, Time::default());
+            let ended = state(&set, &stored);
             assert!(ended.missing.is_empty(), "{ending:?}");
             stored.closed = true;
             assert_eq!(phase(&set, &stored), Phase::Closed);

@@ -207,7 +207,7 @@ impl Host {
 
     fn verify(&mut self, id: &SessionId) {
         let status = self.engine.status(id, self.now).expect("it is known");
-        assert!(status.missing.iter().chain(&status.accepted).all(|signer| *signer < status.signers));
+        assert!(status.missing.iter().chain(&status.accepted).all(|signer| *signer < status.signers.len()));
         if let Some(certificate) = self.engine.certificate(id) {
             let proposal = self.engine.proposal(id).expect("it is known");
             let keys = Double.aggregate_keys(&proposal).expect("a double takes all keys");

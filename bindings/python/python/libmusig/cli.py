@@ -320,7 +320,7 @@ def show_status(status: SessionStatus, as_json: bool) -> None:
     if as_json:
         say(json.dumps(plain(status)))
         return
-    line = f"{status.session}  {status.phase.name.lower():<10} signer {status.own_index} of {status.signers}"
+    line = f"{status.session}  {status.phase.name.lower():<10} signer {status.own_index} of {len(status.signers)}"
     if status.missing:
         line += f"  missing {status.missing}"
     if status.failover is not None:

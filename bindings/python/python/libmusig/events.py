@@ -37,6 +37,7 @@ PeerDisconnected = _Event.PEER_DISCONNECTED
 ParticipantDisconnected = _Event.PARTICIPANT_DISCONNECTED
 StoreFailed = _Event.STORE_FAILED
 NetworkDegraded = _Event.NETWORK_DEGRADED
+PeerUnreachable = _Event.PEER_UNREACHABLE
 
 EventData = Union[
     SessionProposed,
@@ -66,6 +67,7 @@ EventData = Union[
     ParticipantDisconnected,
     StoreFailed,
     NetworkDegraded,
+    PeerUnreachable,
 ]
 """Any event."""
 

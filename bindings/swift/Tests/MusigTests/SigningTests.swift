@@ -97,6 +97,29 @@ final class SigningTests: MusigTestCase {
         XCTAssertTrue(closed == (.closed, false), "\(closed)")
     }
 
+    func testUnreachablePeerAndWhatIsKnownOfMissingSigners() async throws {
+        let node = try await start(0) {
+            $0.peers = ["/ip4/127.0.0.1/tcp/1"]
+            $0.stallAfter = 0.1
+        }
+        let watcher = watch(node)
+        let (signer, cause, next) = try await watcher.wait("an unreachable peer") {
+            if case let .peerUnreachable("/ip4/127.0.0.1/tcp/1", signer, cause, next) = $0 { (signer, cause, next) } else { nil }
+        }
+        XCTAssertNil(signer)
+        XCTAssertTrue(cause.contains("refused"), cause)
+        XCTAssertNotNil(next)
+        let session = try await node.createSession(
+            request: SessionRequest(signers: keys(2), content: digests(7)))
+        let missing = try await watcher.wait("a stalled session") {
+            if case let .sessionStalled(missing, signers, _) = $0, missing == [1] { signers } else { nil }
+        }
+        XCTAssertEqual(missing.map(\.signer), [1])
+        let signers = try await session.status().signers
+        XCTAssertTrue(signers[0].connected && signers[0].consented && signers[0].lastSeen != nil)
+        XCTAssertTrue(!signers[1].connected && !signers[1].consented && signers[1].lastSeen == nil)
+    }
+
     func testSignersAreFoundByTheirKeys() async throws {
         let server = try await start(2) { $0.dht = .server }
         try await waitUntil("it listens") { try await !server.listenAddresses().isEmpty }

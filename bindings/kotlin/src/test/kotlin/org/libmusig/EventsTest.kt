@@ -17,6 +17,7 @@ import org.junit.jupiter.api.Test
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.Session
+import java.time.Duration
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.atomic.AtomicInteger
@@ -47,6 +48,24 @@ class EventsTest {
         node.stop()
         consumer.join()
         node.close()
+    }
+
+    @Test
+    fun `unreachable_peer is reported, and a stalled session says what is known of whom`() = runBlocking {
+        val config = config().copy(peers = listOf("/ip4/127.0.0.1/tcp/1"), stallAfter = Duration.ofMillis(100))
+        val node = MusigNode.start(config, signer(0))
+        val unreachable = node.await<Event.PeerUnreachable>()
+        assertEquals("/ip4/127.0.0.1/tcp/1" to null, unreachable.address to unreachable.signer)
+        assertTrue("refused" in unreachable.cause && unreachable.nextTryAt != null, unreachable.cause)
+        node.createSession(messageRequest(keys(2))).use { session ->
+            val stalled = node.await<Event.SessionStalled>()
+            assertEquals(stalled.missing, stalled.signers.map { it.signer })
+            assertEquals(listOf(1u), stalled.missing)
+            val (own, other) = session.status().signers
+            assertTrue(own.connected && own.consented && own.lastSeen != null)
+            assertTrue(!other.connected && !other.consented && other.lastSeen == null)
+        }
+        closeAll(listOf(node))
     }
 
     @Test
