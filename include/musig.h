@@ -440,8 +440,9 @@ enum musig_event_kind
    */
   MUSIG_EVENT_COORDINATOR_FAILED = 8,
   /**
-   * Durable. All turns have passed; this node keeps submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
-   * transaction was rejected; TXID and TRANSACTION if a transaction was signed.
+   * Durable. All turns have passed; this node keeps submitting: TURNS; SUBMISSIONS, of which ACCEPTED, REJECTED and
+   * UNREACHABLE; NACKS_UNREACHABLE, NACKS_REJECTED, CLAIMS; REASON if the transaction was rejected; TXID and TRANSACTION if
+   * a transaction was signed.
    */
   MUSIG_EVENT_FAILOVER_EXHAUSTED = 9,
   /**
@@ -526,6 +527,11 @@ enum musig_event_kind
    * address.
    */
   MUSIG_EVENT_PEER_UNREACHABLE = 28,
+  /**
+   * Durable. All signers that are to broadcast said that they cannot; this node keeps submitting, and the turns go on. It has
+   * the fields of MUSIG_EVENT_FAILOVER_EXHAUSTED.
+   */
+  MUSIG_EVENT_NOBODY_CAN_BROADCAST = 29,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -617,6 +623,18 @@ enum musig_event_number_field
    * When the node tries again, in milliseconds since 1970-01-01 00:00 UTC.
    */
   MUSIG_EVENT_NUMBER_NEXT_TRY_AT = 18,
+  /**
+   * Number of submissions by this node that its Bitcoin backend accepted, or had already.
+   */
+  MUSIG_EVENT_NUMBER_ACCEPTED = 19,
+  /**
+   * Number of submissions by this node that its Bitcoin backend rejected.
+   */
+  MUSIG_EVENT_NUMBER_REJECTED = 20,
+  /**
+   * Number of submissions by this node that did not reach its Bitcoin backend.
+   */
+  MUSIG_EVENT_NUMBER_UNREACHABLE = 21,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -658,6 +676,14 @@ enum musig_event_list_field
    * Signers that claimed to have broadcast.
    */
   MUSIG_EVENT_LIST_CLAIMS = 6,
+  /**
+   * Signers that said that they cannot reach a Bitcoin backend.
+   */
+  MUSIG_EVENT_LIST_NACKS_UNREACHABLE = 7,
+  /**
+   * Signers that said that their Bitcoin backend rejects the transaction.
+   */
+  MUSIG_EVENT_LIST_NACKS_REJECTED = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -725,8 +751,8 @@ enum musig_submit
    */
   MUSIG_SUBMIT_ACCEPTED = 0,
   /**
-   * The Bitcoin backend rejects the transaction itself: fee, policy, inputs. This does not skip the coordinator's
-   * turn.
+   * The Bitcoin backend rejects the transaction itself: fee, policy, inputs. The next turn opens, for another backend
+   * may take it.
    */
   MUSIG_SUBMIT_REJECTED = 1,
   /**

@@ -63,8 +63,9 @@ pub use self::node::{
 pub use self::protocol::consent::{AcceptedProposers, JoinOptions};
 pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xpub};
 pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
+pub use self::protocol::envelope::NackKind;
 pub use self::protocol::envelope::Proof;
-pub use self::protocol::event::{Depth, DurableKind, Event};
+pub use self::protocol::event::{Depth, DurableKind, Event, Nack};
 pub use self::protocol::proposal::{
     Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal,
     SighashType, SpentOutput, Taproot, Terms, Tiers, TransactionTerms,

@@ -274,8 +274,8 @@ fn finish_tagged_hash(mut hasher: Sha256, parts: &[&[u8]]) -> [u8; 32] {
 pub enum SubmitOutcome {
     /// The backend accepted the transaction, or already had it (or the same one with another witness).
     Accepted,
-    /// The backend rejects the transaction itself (fee, policy, inputs), with its message. This does not skip the
-    /// coordinator's turn.
+    /// The backend rejects the transaction itself (fee, policy, inputs), with its message: the next turn opens, for another
+    /// backend may take it.
     Rejected(String),
 }
 

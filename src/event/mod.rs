@@ -5,4 +5,4 @@ pub mod lane;
 
 pub use delivery::{EventHandler, KeepEvent, NOTICES, NodeEvent};
 
-pub use crate::protocol::event::{Depth, DurableKind, Event};
+pub use crate::protocol::event::{Depth, DurableKind, Event, Nack};

@@ -54,8 +54,10 @@ pub enum Content {
         /// The transaction.
         txid: Txid,
     },
-    /// "I cannot reach a node": excuses its own signer only.
+    /// "I cannot broadcast": excuses its own signer only.
     Nack {
+        /// Why.
+        kind: NackKind,
         /// For people.
         reason: String,
     },
@@ -75,11 +77,11 @@ impl Content {
             Self::Decline { reason } => Wire::Decline(pb::Decline { reason }),
             Self::Abort { reason } => Wire::Abort(pb::Abort { reason }),
             Self::Claim { txid } => Wire::Claim(pb::Claim { txid: txid.0.to_vec() }),
-            Self::Nack { reason } => Wire::Nack(pb::Nack { reason }),
+            Self::Nack { kind, reason } => Wire::Nack(pb::Nack { reason, kind: kind as u32 }),
         }
     }
 
-    /// `None` if a hash in it has not 32 bytes.
+    /// `None` if a hash in it has not 32 bytes, or a kind is unknown.
     fn from_wire(content: pb::body::Content) -> Option<Self> {
         use pb::body::Content as Wire;
         Some(match content {
@@ -93,8 +95,28 @@ impl Content {
             Wire::Decline(pb::Decline { reason }) => Self::Decline { reason },
             Wire::Abort(pb::Abort { reason }) => Self::Abort { reason },
             Wire::Claim(pb::Claim { txid }) => Self::Claim { txid: Txid(txid.try_into().ok()?) },
-            Wire::Nack(pb::Nack { reason }) => Self::Nack { reason },
+            Wire::Nack(pb::Nack { reason, kind }) => {
+                Self::Nack { kind: NackKind::from_number(kind)?, reason }
+            }
         })
+    }
+}
+
+/// Kind of a NACK: why a signer cannot broadcast the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NackKind {
+    /// It cannot reach a Bitcoin backend.
+    Unreachable = 0,
+    /// Its Bitcoin backend rejects the transaction. Another one may take it.
+    Rejected = 1,
+}
+
+impl NackKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Unreachable, Self::Rejected];
+
+    fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
     }
 }
 
@@ -292,7 +314,7 @@ impl Envelope {
                 *attempt <= last_attempt && partials.len() == messages * super::crypto::PARTIAL
             }
             Content::Restart { ordinal } => (1..=limits::RESTARTS).contains(ordinal),
-            Content::Decline { reason } | Content::Abort { reason } | Content::Nack { reason } => {
+            Content::Decline { reason } | Content::Abort { reason } | Content::Nack { reason, .. } => {
                 reason.len() <= limits::REASON
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::envelope::{Content, Envelope, Place, Proof, transcript_hash};
+use crate::protocol::envelope::{Content, Envelope, NackKind, Place, Proof, transcript_hash};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
@@ -23,8 +23,8 @@ pub enum Fact {
     Abort,
     /// A claim.
     Claim,
-    /// A NACK.
-    Nack,
+    /// A NACK, by its kind.
+    Nack(NackKind),
 }
 
 impl Fact {
@@ -36,15 +36,15 @@ impl Fact {
             Content::Decline { .. } => Self::Decline,
             Content::Abort { .. } => Self::Abort,
             Content::Claim { .. } => Self::Claim,
-            Content::Nack { .. } => Self::Nack,
+            Content::Nack { kind, .. } => Self::Nack(*kind),
             Content::Nonces { .. } | Content::Partial { .. } => return None,
         })
     }
 
     fn most(self) -> usize {
         match self {
-            Self::Proposal | Self::Accept | Self::Restart(_) => 1,
-            Self::Decline | Self::Abort | Self::Claim | Self::Nack => limits::REPEATS,
+            Self::Proposal | Self::Accept | Self::Restart(_) | Self::Nack(_) => 1,
+            Self::Decline | Self::Abort | Self::Claim => limits::REPEATS,
         }
     }
 }
@@ -303,6 +303,19 @@ impl EnvelopeSet {
     /// The first envelope of a kind by each signer that sent one, by index.
     pub fn by_all(&self, fact: Fact) -> impl Iterator<Item = &Envelope> {
         self.facts.range((fact, 0)..=(fact, usize::MAX)).filter_map(|(_, held)| held.first())
+    }
+
+    /// The NACKs, by signer and kind.
+    pub fn nacks(&self) -> Vec<(usize, NackKind)> {
+        let of = |kind| self.by_all(Fact::Nack(kind)).map(move |envelope| (envelope.body().signer, kind));
+        let mut nacks: Vec<_> = NackKind::ALL.into_iter().flat_map(of).collect();
+        nacks.sort_unstable();
+        nacks
+    }
+
+    /// Whether a signer sent a NACK of any kind.
+    pub fn sent_nack(&self, signer: usize) -> bool {
+        NackKind::ALL.into_iter().any(|kind| self.fact(Fact::Nack(kind), signer).is_some())
     }
 
     /// The ordinal of a signer's next restart: the first that is not here, for they may come in any order. `None`: it

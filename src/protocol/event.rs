@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{SignerError, StoreError};
+use crate::protocol::envelope::NackKind;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SignerStatus;
 use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, UnixMillis};
@@ -85,8 +86,37 @@ pub enum Event {
         turns: usize,
         /// Number of submissions by this node.
         submissions: u32,
+        /// Number of those that its Bitcoin backend accepted, or had already.
+        accepted: u32,
+        /// Number of those that it rejected.
+        rejected: u32,
+        /// Number of those that did not reach it.
+        unreachable: u32,
         /// The last rejection of the transaction, if there was one.
         rejection: Option<String>,
+        /// Signers that said that they cannot broadcast, and why; this one may be among them.
+        nacks: Vec<Nack>,
+        /// Signers that claimed to have broadcast.
+        claims: Vec<usize>,
+        /// The signed transaction; `None` in sessions over raw messages.
+        transaction: Option<SignedTransaction>,
+    },
+    /// All signers that are to broadcast said that they cannot; this node keeps submitting, and the turns go on. Durable.
+    NobodyCanBroadcast {
+        /// Number of turns.
+        turns: usize,
+        /// Number of submissions by this node.
+        submissions: u32,
+        /// Number of those that its Bitcoin backend accepted, or had already.
+        accepted: u32,
+        /// Number of those that it rejected.
+        rejected: u32,
+        /// Number of those that did not reach it.
+        unreachable: u32,
+        /// The last rejection of the transaction, if there was one.
+        rejection: Option<String>,
+        /// Signers that said that they cannot broadcast, and why; this one may be among them.
+        nacks: Vec<Nack>,
         /// Signers that claimed to have broadcast.
         claims: Vec<usize>,
         /// The signed transaction; `None` in sessions over raw messages.
@@ -226,6 +256,15 @@ impl Event {
     }
 }
 
+/// NACK of a signer: its word that it cannot broadcast the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nack {
+    /// The signer's index.
+    pub signer: usize,
+    /// Why.
+    pub kind: NackKind,
+}
+
 /// Depth of a transaction in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
@@ -265,13 +304,15 @@ pub enum DurableKind {
     Expired,
     /// [`Event::KeyInUseElsewhere`].
     KeyInUse,
+    /// [`Event::NobodyCanBroadcast`].
+    NobodyCanBroadcast,
 }
 
 impl DurableKind {
     /// Converts a stored number; `None` if it stands for no kind.
     pub fn from_number(number: u32) -> Option<Self> {
         use DurableKind::*;
-        const ALL: [DurableKind; 13] = [
+        const ALL: [DurableKind; 14] = [
             Proposed,
             Complete,
             ShouldBroadcast,
@@ -285,6 +326,7 @@ impl DurableKind {
             Aborted,
             Expired,
             KeyInUse,
+            NobodyCanBroadcast,
         ];
         ALL.get((number as usize).checked_sub(1)?).copied()
     }

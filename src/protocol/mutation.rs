@@ -87,6 +87,8 @@ pub enum Mutation {
     ReplacementEnds,
     /// V7: a proof is not passed on.
     ProofNotSent,
+    /// V8: a NACK of one signer counts for all.
+    NackCountsForOthers,
     /// V8: the alarm is raised when the last turn begins.
     AlarmTooEarly,
     /// V9: who withholds its partial signatures is not missing.

@@ -391,6 +391,27 @@ static void chain_answers(int32_t answer, int32_t result, int32_t state) {
         REQUIRE(length > 64 && length < 600 && reason[length] == 0 && memcmp(reason, "\xef\xbf\xbdx", 4) == 0);
         musig_event_free(event);
     }
+    /* The only signer sent a NACK. */
+    {
+        musig_event *event = wait_event(node, MUSIG_EVENT_NOBODY_CAN_BROADCAST);
+        const uint32_t *nacks;
+        const int rejected = answer == MUSIG_SUBMIT_REJECTED;
+        uint64_t number;
+        size_t count;
+        OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_TURNS, NULL));
+        REQUIRE(number == 1);
+        OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_ACCEPTED, NULL));
+        REQUIRE(number == 0);
+        OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_REJECTED, NULL));
+        REQUIRE(number == (rejected ? 1 : 0));
+        OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_UNREACHABLE, NULL));
+        REQUIRE(number == (rejected ? 0 : 1));
+        OK(musig_event_list(event, &nacks, &count, MUSIG_EVENT_LIST_NACKS_REJECTED, NULL));
+        REQUIRE(count == (rejected ? 1 : 0) && (!rejected || nacks[0] == 0));
+        OK(musig_event_list(event, &nacks, &count, MUSIG_EVENT_LIST_NACKS_UNREACHABLE, NULL));
+        REQUIRE(count == (rejected ? 0 : 1) && (rejected || nacks[0] == 0));
+        musig_event_free(event);
+    }
     musig_event_free(wait_event(node, MUSIG_EVENT_BROADCAST_SEEN));
     REQUIRE(chain.submissions >= 2 && chain.queries >= 3);
     pthread_mutex_lock(&chain.lock);

@@ -8,7 +8,7 @@ use libmusig::event::Event;
 use libmusig::node::{Node, Session, SessionRequest};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, envelope_id};
+use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, Proof, envelope_id};
 use libmusig::protocol::proposal::FailoverPolicy;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
@@ -294,7 +294,7 @@ fn outsiders_abort_join_inject_and_forge_completions() {
         Content::Partial { attempt: 0, transcript: [1; 32], partials: vec![1; 32] },
         Content::Restart { ordinal: 1 },
         Content::Claim { txid: libmusig::types::Txid([9; 32]) },
-        Content::Nack { reason: "no way".into() },
+        Content::Nack { kind: NackKind::Unreachable, reason: "no way".into() },
     ];
     for content in contents {
         // In the name of the other signer, and of somebody who is none.

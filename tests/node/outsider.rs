@@ -9,7 +9,7 @@ use libmusig::net::{
     presence_digest, seal_presence,
 };
 use libmusig::node::{Node, Refused, SessionRequest};
-use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, envelope_id};
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Proposal, Terms, TransactionTerms};
 use libmusig::protocol::wire::{self, pb};
@@ -117,7 +117,7 @@ fn every_kind(proposal: &Proposal) -> Vec<Content> {
         Content::Decline { reason: words() },
         Content::Abort { reason: words() },
         Content::Claim { txid: Txid([9; 32]) },
-        Content::Nack { reason: words() },
+        Content::Nack { kind: NackKind::Unreachable, reason: words() },
     ]
 }
 

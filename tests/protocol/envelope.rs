@@ -3,7 +3,7 @@
 use libmusig::error::WireError;
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::envelope::{
-    Body, Content, Culprit, Envelope, Place, Proof, envelope_id, transcript_hash,
+    Body, Content, Culprit, Envelope, NackKind, Place, Proof, envelope_id, transcript_hash,
 };
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Message;
@@ -24,7 +24,7 @@ fn contents(party: &Party) -> Vec<Content> {
         Content::Decline { reason: "no".into() },
         Content::Abort { reason: String::new() },
         Content::Claim { txid: Txid([5; 32]) },
-        Content::Nack { reason: "no node".into() },
+        Content::Nack { kind: NackKind::Unreachable, reason: "no node".into() },
     ]
 }
 
@@ -172,8 +172,8 @@ fn content_that_breaks_a_rule() {
         (0, Content::Decline { reason: long.clone() }, false),
         (0, Content::Abort { reason: fits.clone() }, true),
         (0, Content::Abort { reason: long.clone() }, false),
-        (0, Content::Nack { reason: fits }, true),
-        (0, Content::Nack { reason: long }, false),
+        (0, Content::Nack { kind: NackKind::Unreachable, reason: fits }, true),
+        (0, Content::Nack { kind: NackKind::Unreachable, reason: long }, false),
         (0, Content::Claim { txid: Txid([1; 32]) }, true),
     ];
     for (signer, content, allowed) in cases {
@@ -314,8 +314,8 @@ fn honest_signers_cannot_be_accused() {
             Content::Abort { reason: "a".into() },
             Content::Claim { txid: Txid([1; 32]) },
             Content::Claim { txid: Txid([2; 32]) },
-            Content::Nack { reason: "a".into() },
-            Content::Nack { reason: "b".into() },
+            Content::Nack { kind: NackKind::Unreachable, reason: "a".into() },
+            Content::Nack { kind: NackKind::Unreachable, reason: "b".into() },
         ] {
             said.push(party.envelope(signer, content));
         }

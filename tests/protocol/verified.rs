@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libmusig::error::WireError;
 use libmusig::protocol::crypto::key_set::KeySet;
-use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, envelope_id};
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Proposal, Terms};
 use libmusig::protocol::wire::{self, pb};
@@ -51,9 +51,10 @@ fn partials(cluster: &mut Cluster, change: fn(&mut [u8; 32], &mut Vec<u8>)) {
 fn say_more(cluster: &mut Cluster, session: SessionId) -> u64 {
     let mut said = 0;
     for number in 0..limits::REPEATS as u8 {
-        for content in
-            [Content::Claim { txid: Txid([number; 32]) }, Content::Nack { reason: format!("{number}") }]
-        {
+        for content in [
+            Content::Claim { txid: Txid([number; 32]) },
+            Content::Nack { kind: NackKind::ALL[usize::from(number)], reason: format!("{number}") },
+        ] {
             let envelope = cluster.forge(BAD, session, BAD, content);
             cluster.inject(BAD, 0, &[envelope]);
             said += 1;
@@ -129,7 +130,14 @@ fn the_first_false_signature_ends_its_frame() {
     let before = work(&cluster, 0).envelopes;
     let forged: Vec<_> = sessions
         .iter()
-        .map(|session| cluster.forge(BAD, *session, 1, Content::Nack { reason: "not mine".into() }))
+        .map(|session| {
+            cluster.forge(
+                BAD,
+                *session,
+                1,
+                Content::Nack { kind: NackKind::Unreachable, reason: "not mine".into() },
+            )
+        })
         .collect();
     cluster.inject(BAD, 0, &forged);
     cluster.run_for(Duration::from_millis(20));

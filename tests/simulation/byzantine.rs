@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use libmusig::protocol::crypto::{NONCE, PARTIAL};
-use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
+use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, envelope_id};
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::wire::{self, pb};
@@ -207,9 +207,10 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
             run.attacked = true;
             let mut contents = Vec::new();
             for round in 0..5u8 {
+                let kind = NackKind::ALL[usize::from(round) % NackKind::ALL.len()];
                 let reason = || format!("flood {round}");
                 contents.push(Content::Claim { txid: Txid([round; 32]) });
-                contents.push(Content::Nack { reason: reason() });
+                contents.push(Content::Nack { kind, reason: reason() });
                 contents.push(Content::Restart { ordinal: round.into() });
                 contents.push(Content::Nonces { attempt: 0, nonces: vec![round; 7] });
                 if random.chance(300) {

@@ -10,7 +10,7 @@ use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::key_set::{KeyOrder, KeySet, sort_keys};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
-use libmusig::protocol::envelope::Content;
+use libmusig::protocol::envelope::{Content, NackKind};
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::{Settings, Time, limits};
 use libmusig::types::{OutPoint, SessionId, Txid};
@@ -423,7 +423,11 @@ impl Run {
                 byzantine::say_to_all(self, node, content);
             }
             Fault::Nack(node) => {
-                byzantine::say_to_all(self, node, Content::Nack { reason: "forged".into() });
+                byzantine::say_to_all(
+                    self,
+                    node,
+                    Content::Nack { kind: NackKind::Unreachable, reason: "forged".into() },
+                );
             }
             Fault::Abort(node) => {
                 self.stopped = true;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::DurableKind;
-use libmusig::protocol::proposal::Terms;
+use libmusig::protocol::proposal::{Broadcast, Terms};
 use libmusig::protocol::status::{Phase, SessionStatus};
 use libmusig::protocol::{Output, SessionChange, Settings, limits};
 use libmusig::store::memory::MemoryStore;
@@ -44,7 +44,7 @@ struct Scene {
     play: fn(&mut Cluster, usize) -> SessionId,
 }
 
-const SCENES: [Scene; 18] = [
+const SCENES: [Scene; 19] = [
     Scene {
         name: "proposed",
         node: 1,
@@ -85,6 +85,7 @@ const SCENES: [Scene; 18] = [
             DurableKind::ShouldBroadcast,
             DurableKind::Exhausted,
             DurableKind::Rejected,
+            DurableKind::NobodyCanBroadcast,
         ],
         play: exhausted,
     },
@@ -101,6 +102,13 @@ const SCENES: [Scene; 18] = [
         phase: Some(Phase::Final),
         waiting: &[DurableKind::Confirmed],
         play: finished,
+    },
+    Scene {
+        name: "signed alone",
+        node: 0,
+        phase: Some(Phase::Final),
+        waiting: &[DurableKind::Complete],
+        play: signed_alone,
     },
     Scene {
         name: "failed",
@@ -239,6 +247,17 @@ fn watching_raw(cluster: &mut Cluster, node: usize) -> SessionId {
     }
     cluster.nodes[node].application.acknowledges = false;
     let session = create(cluster);
+    cluster.complete(&session);
+    cluster.run_for(Duration::from_secs(3));
+    session
+}
+
+/// Nobody is asked to broadcast, and all have the signatures.
+fn signed_alone(cluster: &mut Cluster, node: usize) -> SessionId {
+    cluster.nodes[node].application.acknowledges = false;
+    let terms = cluster.raw_terms();
+    let expires_at = START.saturating_add(Duration::from_secs(24 * 3600));
+    let session = cluster.create_with(0, Terms { expires_at, broadcast: Broadcast::SignOnly, ..terms });
     cluster.complete(&session);
     cluster.run_for(Duration::from_secs(3));
     session

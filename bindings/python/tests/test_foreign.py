@@ -202,9 +202,19 @@ def test_a_rejection_is_an_event() -> None:
 
     async def main() -> None:
         fake = FakeChain()
-        a, b, _ = await pair({"broadcaster": Refusing(), "observer": FakeObserver(fake)}, {}, broadcast_timeout=3600)
+        mine = {"broadcaster": Refusing(), "observer": FakeObserver(fake)}
+        a, b, session = await pair(mine, {}, broadcast_timeout=3600)
         _, rejected = await wait_event(a, events.BroadcastRejected)
         assert rejected.reason == "min relay fee not met"
+        # It is a NACK: the other one's turn comes an hour early. Once that one cannot either, nobody can.
+        await wait_event(b, events.ShouldBroadcast)
+        await b.session(session).report_broadcast_failed("no signal")
+        _, nobody = await wait_event(a, events.NobodyCanBroadcast)
+        assert (nobody.turns, nobody.accepted, nobody.unreachable) == (2, 0, 0) and nobody.rejected >= 1
+        first, second = ranked(2)
+        said = {first: libmusig.NackKind.REJECTED, second: libmusig.NackKind.UNREACHABLE}
+        assert {nack.signer: nack.kind for nack in nobody.nacks} == said
+        assert nobody.rejection == "min relay fee not met" and nobody.claims == []
         await a.stop()
         await b.stop()
 

@@ -155,8 +155,9 @@ pub enum musig_event_kind {
     SHOULD_BROADCAST = 7,
     /// A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, NEXT.
     COORDINATOR_FAILED = 8,
-    /// Durable. All turns have passed; this node keeps submitting: TURNS, SUBMISSIONS, CLAIMS; REASON if the
-    /// transaction was rejected; TXID and TRANSACTION if a transaction was signed.
+    /// Durable. All turns have passed; this node keeps submitting: TURNS; SUBMISSIONS, of which ACCEPTED, REJECTED and
+    /// UNREACHABLE; NACKS_UNREACHABLE, NACKS_REJECTED, CLAIMS; REASON if the transaction was rejected; TXID and TRANSACTION if
+    /// a transaction was signed.
     FAILOVER_EXHAUSTED = 9,
     /// Durable if there is no observer. A signer claims to have broadcast the transaction: SIGNER, TXID. Without an
     /// observer verify that, then call musig_session_notify_broadcast_complete.
@@ -202,6 +203,9 @@ pub enum musig_event_kind {
     /// and again when the cause changes: ADDRESS or SIGNER_KEY; REASON; NEXT_TRY_AT unless the node waits until it learns an
     /// address.
     PEER_UNREACHABLE = 28,
+    /// Durable. All signers that are to broadcast said that they cannot; this node keeps submitting, and the turns go on. It has
+    /// the fields of MUSIG_EVENT_FAILOVER_EXHAUSTED.
+    NOBODY_CAN_BROADCAST = 29,
 }
 
 enumeration!(musig_event_kind {
@@ -232,7 +236,8 @@ enumeration!(musig_event_kind {
     PARTICIPANT_DISCONNECTED,
     STORE_FAILED,
     NETWORK_DEGRADED,
-    PEER_UNREACHABLE
+    PEER_UNREACHABLE,
+    NOBODY_CAN_BROADCAST
 });
 
 /// Numeric fields of an event.
@@ -278,6 +283,12 @@ pub enum musig_event_number_field {
     ABORTED_HERE = 17,
     /// When the node tries again, in milliseconds since 1970-01-01 00:00 UTC.
     NEXT_TRY_AT = 18,
+    /// Number of submissions by this node that its Bitcoin backend accepted, or had already.
+    ACCEPTED = 19,
+    /// Number of submissions by this node that its Bitcoin backend rejected.
+    REJECTED = 20,
+    /// Number of submissions by this node that did not reach its Bitcoin backend.
+    UNREACHABLE = 21,
 }
 
 enumeration!(musig_event_number_field {
@@ -298,7 +309,10 @@ enumeration!(musig_event_number_field {
     MAY_STILL_COMPLETE,
     STORED,
     ABORTED_HERE,
-    NEXT_TRY_AT
+    NEXT_TRY_AT,
+    ACCEPTED,
+    REJECTED,
+    UNREACHABLE
 });
 
 /// Fields of an event that are lists of signer indices.
@@ -318,9 +332,22 @@ pub enum musig_event_list_field {
     CULPRITS = 5,
     /// Signers that claimed to have broadcast.
     CLAIMS = 6,
+    /// Signers that said that they cannot reach a Bitcoin backend.
+    NACKS_UNREACHABLE = 7,
+    /// Signers that said that their Bitcoin backend rejects the transaction.
+    NACKS_REJECTED = 8,
 }
 
-enumeration!(musig_event_list_field { PRIORITY_LIST, FAILED, NEXT, MISSING, CULPRITS, CLAIMS });
+enumeration!(musig_event_list_field {
+    PRIORITY_LIST,
+    FAILED,
+    NEXT,
+    MISSING,
+    CULPRITS,
+    CLAIMS,
+    NACKS_UNREACHABLE,
+    NACKS_REJECTED
+});
 
 /// Fields of an event that are bytes or text.
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_BYTES_
@@ -352,8 +379,8 @@ enumeration!(musig_event_bytes_field { TXID, TRANSACTION, SIGNATURES, REASON, PE
 pub enum musig_submit {
     /// The Bitcoin backend accepted the transaction, or already had it (or the same one with another witness).
     ACCEPTED = 0,
-    /// The Bitcoin backend rejects the transaction itself: fee, policy, inputs. This does not skip the coordinator's
-    /// turn.
+    /// The Bitcoin backend rejects the transaction itself: fee, policy, inputs. The next turn opens, for another backend
+    /// may take it.
     REJECTED = 1,
     /// The Bitcoin backend cannot be reached: the next turn opens. Any other value means the same.
     UNREACHABLE = 2,

@@ -5,7 +5,8 @@ use super::enums::{
     musig_event_number_field as Number,
 };
 use super::failure::Failure;
-use crate::event::Event;
+use crate::event::{Event, Nack};
+use crate::protocol::envelope::NackKind;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SignerStatus;
 use crate::types::{Signature, SignedTransaction, SignerKey, Txid};
@@ -50,6 +51,12 @@ impl Fields {
     fn with_list(mut self, field: List, value: Vec<usize>) -> Self {
         self.lists.push((field, value.into_iter().map(|index| index as u32).collect()));
         self
+    }
+
+    fn nacks(self, nacks: &[Nack]) -> Self {
+        let of = |kind| nacks.iter().filter(|nack| nack.kind == kind).map(|nack| nack.signer).collect();
+        self.with_list(List::NACKS_UNREACHABLE, of(NackKind::Unreachable))
+            .with_list(List::NACKS_REJECTED, of(NackKind::Rejected))
     }
 
     fn with_bytes(mut self, field: Bytes, mut value: Vec<u8>) -> Self {
@@ -135,14 +142,46 @@ impl Fields {
                 .with(Number::TURN, turn)
                 .with_list(List::FAILED, failed)
                 .with_list(List::NEXT, next),
-            Event::FailoverExhausted { turns, submissions, rejection, claims, transaction } => {
-                Self::new(Kind::FAILOVER_EXHAUSTED)
-                    .with(Number::TURNS, turns)
-                    .with(Number::SUBMISSIONS, submissions)
-                    .with_list(List::CLAIMS, claims)
-                    .transaction(transaction)
-                    .with_some(rejection, |fields, words| fields.with_text(Bytes::REASON, words))
-            }
+            Event::FailoverExhausted {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            } => Self::new(Kind::FAILOVER_EXHAUSTED)
+                .with(Number::TURNS, turns)
+                .with(Number::SUBMISSIONS, submissions)
+                .with(Number::ACCEPTED, accepted)
+                .with(Number::REJECTED, rejected)
+                .with(Number::UNREACHABLE, unreachable)
+                .nacks(&nacks)
+                .with_list(List::CLAIMS, claims)
+                .transaction(transaction)
+                .with_some(rejection, |fields, words| fields.with_text(Bytes::REASON, words)),
+            Event::NobodyCanBroadcast {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            } => Self::new(Kind::NOBODY_CAN_BROADCAST)
+                .with(Number::TURNS, turns)
+                .with(Number::SUBMISSIONS, submissions)
+                .with(Number::ACCEPTED, accepted)
+                .with(Number::REJECTED, rejected)
+                .with(Number::UNREACHABLE, unreachable)
+                .nacks(&nacks)
+                .with_list(List::CLAIMS, claims)
+                .transaction(transaction)
+                .with_some(rejection, |fields, words| fields.with_text(Bytes::REASON, words)),
             Event::BroadcastClaimed { txid, by } => {
                 Self::new(Kind::BROADCAST_CLAIMED).with(Number::SIGNER, by).txid(txid)
             }
@@ -262,8 +301,23 @@ mod tests {
             Event::CoordinatorFailed { failed: vec![0], next: vec![1], turn: 1 },
             Event::FailoverExhausted {
                 turns: 1,
-                submissions: 1,
+                submissions: 3,
+                accepted: 0,
+                rejected: 1,
+                unreachable: 2,
                 rejection: full.then(words),
+                nacks: vec![],
+                claims: vec![],
+                transaction: transaction(),
+            },
+            Event::NobodyCanBroadcast {
+                turns: 1,
+                submissions: 3,
+                accepted: 0,
+                rejected: 1,
+                unreachable: 2,
+                rejection: full.then(words),
+                nacks: vec![],
                 claims: vec![],
                 transaction: transaction(),
             },

@@ -7,6 +7,7 @@ use super::proposal::Proposal;
 use super::status::SignerStatus;
 use super::values::{SignerIndex, indices, moment, number, signature_bytes};
 use crate::event;
+use crate::protocol::envelope;
 use crate::protocol::event as core;
 pub use crate::protocol::event::Depth;
 use crate::types::{SessionId, SignedTransaction, SignerKey, Txid};
@@ -22,6 +23,34 @@ pub struct NodeEvent {
     pub event: Event,
     /// Whether the event is delivered again after a restart until it is acknowledged.
     pub durable: bool,
+}
+
+/// Kind of a NACK: why a signer cannot broadcast the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum NackKind {
+    /// It cannot reach a Bitcoin backend.
+    Unreachable,
+    /// Its Bitcoin backend rejects the transaction. Another one may take it.
+    Rejected,
+}
+
+/// NACK of a signer: its word that it cannot broadcast the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct Nack {
+    /// The signer's index.
+    pub signer: SignerIndex,
+    /// Why.
+    pub kind: NackKind,
+}
+
+impl From<core::Nack> for Nack {
+    fn from(nack: core::Nack) -> Self {
+        let kind = match nack.kind {
+            envelope::NackKind::Unreachable => NackKind::Unreachable,
+            envelope::NackKind::Rejected => NackKind::Rejected,
+        };
+        Self { signer: nack.signer.into(), kind }
+    }
 }
 
 /// Depth of a transaction in the chain.
@@ -110,8 +139,37 @@ pub enum Event {
         turns: u32,
         /// Number of submissions by this node.
         submissions: u32,
+        /// Number of those that its Bitcoin backend accepted, or had already.
+        accepted: u32,
+        /// Number of those that it rejected.
+        rejected: u32,
+        /// Number of those that did not reach it.
+        unreachable: u32,
         /// The last rejection of the transaction, if there was one.
         rejection: Option<String>,
+        /// Signers that said that they cannot broadcast, and why; this one may be among them.
+        nacks: Vec<Nack>,
+        /// Signers that claimed to have broadcast.
+        claims: Vec<SignerIndex>,
+        /// The signed transaction; none in sessions over raw messages.
+        transaction: Option<SignedTransaction>,
+    },
+    /// All signers that are to broadcast said that they cannot; this node keeps submitting, and the turns go on. Durable.
+    NobodyCanBroadcast {
+        /// Number of turns.
+        turns: u32,
+        /// Number of submissions by this node.
+        submissions: u32,
+        /// Number of those that its Bitcoin backend accepted, or had already.
+        accepted: u32,
+        /// Number of those that it rejected.
+        rejected: u32,
+        /// Number of those that did not reach it.
+        unreachable: u32,
+        /// The last rejection of the transaction, if there was one.
+        rejection: Option<String>,
+        /// Signers that said that they cannot broadcast, and why; this one may be among them.
+        nacks: Vec<Nack>,
         /// Signers that claimed to have broadcast.
         claims: Vec<SignerIndex>,
         /// The signed transaction; none in sessions over raw messages.
@@ -292,15 +350,48 @@ impl From<core::Event> for Event {
             E::CoordinatorFailed { failed, next, turn } => {
                 Self::CoordinatorFailed { failed: indices(failed), next: indices(next), turn: number(turn) }
             }
-            E::FailoverExhausted { turns, submissions, rejection, claims, transaction } => {
-                Self::FailoverExhausted {
-                    turns: number(turns),
-                    submissions,
-                    rejection,
-                    claims: indices(claims),
-                    transaction,
-                }
-            }
+            E::FailoverExhausted {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            } => Self::FailoverExhausted {
+                turns: number(turns),
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks: nacks.into_iter().map(Nack::from).collect(),
+                claims: indices(claims),
+                transaction,
+            },
+            E::NobodyCanBroadcast {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            } => Self::NobodyCanBroadcast {
+                turns: number(turns),
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks: nacks.into_iter().map(Nack::from).collect(),
+                claims: indices(claims),
+                transaction,
+            },
             E::BroadcastClaimed { txid, by } => Self::BroadcastClaimed { txid, by: by.into() },
             E::BroadcastSeen { txid } => Self::BroadcastSeen { txid },
             E::BroadcastConfirmed { txid, depth } => Self::BroadcastConfirmed { txid, depth },

@@ -35,7 +35,7 @@ pub use self::chain::{
 };
 pub use self::election::{Election, ElectionMethod, backup_after, elect, verify_election};
 pub use self::error::{ConsentProblem, MusigError, ProposalProblem, SignerProblem, StoreProblem};
-pub use self::event::{Depth, Event, NodeEvent};
+pub use self::event::{Depth, Event, Nack, NackKind, NodeEvent};
 pub use self::keys::{
     Derivation, KeyOrigin, KeySet, Network, Participant, Taproot, address, aggregate_key, final_key, key_set,
     sort_keys, synthetic_xpub,

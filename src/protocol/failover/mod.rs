@@ -13,4 +13,4 @@ pub use self::evidence::Evidence;
 pub use self::stopwatch::Stopwatch;
 pub use self::turns::Turns;
 pub(super) use self::watch::PackedWatch;
-pub use self::watch::{ASK_FIRST, Action, REPLACEMENT_PAUSE, Replacement, Surroundings, Watch};
+pub use self::watch::{ASK_FIRST, Action, REPLACEMENT_PAUSE, Replacement, Submissions, Surroundings, Watch};

@@ -6,6 +6,7 @@ use super::evidence::Evidence;
 use super::lock::LockWait;
 use super::stopwatch::Stopwatch;
 use super::turns::Turns;
+use crate::protocol::envelope::NackKind;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::{bits, flags, nanoseconds};
 use crate::protocol::wire::pb;
@@ -68,6 +69,8 @@ pub enum Action {
     AskTip,
     /// Raise the alarm.
     Exhausted,
+    /// Report that all signers that have a turn sent a NACK.
+    NobodyCanBroadcast,
     /// Report that the transaction is gone.
     Lost,
     /// Report E2.
@@ -78,8 +81,8 @@ pub enum Action {
     Conflict(Txid),
     /// Report a refusal of the transaction.
     Rejected,
-    /// Tell the others that this node cannot reach the network.
-    Nack(String),
+    /// Tell the others that this node cannot broadcast, and why.
+    Nack(NackKind, String),
     /// Tell the others that it is broadcast.
     Claim,
 }
@@ -94,6 +97,21 @@ pub struct Surroundings<'a> {
     pub final_depth: u32,
     /// Whether a signer sent a NACK or looks dead.
     pub excused: &'a dyn Fn(usize) -> bool,
+    /// Whether a signer sent a NACK.
+    pub nacked: &'a dyn Fn(usize) -> bool,
+}
+
+/// How often this node submitted, and how that was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Submissions {
+    /// All of them.
+    pub made: u32,
+    /// Accepted, or known already.
+    pub accepted: u32,
+    /// Rejected.
+    pub rejected: u32,
+    /// The backend was not reached.
+    pub unreachable: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +137,10 @@ pub struct Watch {
     confirmed_reported: bool,
     conflict_reported: bool,
     evidence: Evidence,
-    submissions: u32,
+    submissions: Submissions,
     rejection: Option<String>,
+    /// That nobody can broadcast was reported, or is not true any more: somebody could.
+    nobody_reported: bool,
     ended: bool,
     /// Since when the transaction is seen, if it ever was: also across new watches.
     first_seen: Option<Stopwatch>,
@@ -205,8 +225,9 @@ impl Watch {
             confirmed_reported: false,
             conflict_reported: false,
             evidence: Evidence::None,
-            submissions: 0,
+            submissions: Submissions::default(),
             rejection: None,
+            nobody_reported: false,
             ended: false,
             first_seen: None,
             replacement: None,
@@ -244,7 +265,13 @@ impl Watch {
             confirmed_reported: record.confirmed_reported,
             conflict_reported: record.conflict_reported,
             evidence,
-            submissions: record.submissions,
+            submissions: Submissions {
+                made: record.submissions,
+                accepted: record.accepted,
+                rejected: record.rejected,
+                unreachable: record.unreachable,
+            },
+            nobody_reported: record.nobody_reported,
             rejection: Some(record.rejection.clone()).filter(|reason| !reason.is_empty()),
             ended: record.ended,
             first_seen: (record.seen_wall != 0).then(|| {
@@ -296,7 +323,11 @@ impl Watch {
             confirmed_reported: self.confirmed_reported,
             conflict_reported: self.conflict_reported,
             rejection: self.rejection.clone().unwrap_or_default(),
-            submissions: self.submissions,
+            submissions: self.submissions.made,
+            accepted: self.submissions.accepted,
+            rejected: self.submissions.rejected,
+            unreachable: self.submissions.unreachable,
+            nobody_reported: self.nobody_reported,
             ended: self.ended,
             replaced: self.replacement == Some(Replacement::Notified),
             locked: self.lock.waits(),
@@ -323,8 +354,8 @@ impl Watch {
         self.ended
     }
 
-    /// How often this node submitted.
-    pub fn submissions(&self) -> u32 {
+    /// How often this node submitted, and how that was answered.
+    pub fn submissions(&self) -> Submissions {
         self.submissions
     }
 
@@ -381,6 +412,10 @@ impl Watch {
         }
         if !self.waits() && !self.lock.waits() {
             self.open_turns(elapsed, surroundings, &mut actions);
+            if self.nobody_can_broadcast(surroundings) {
+                self.nobody_reported = true;
+                actions.push(Action::NobodyCanBroadcast);
+            }
             self.take_own_turn(elapsed, surroundings, &mut actions);
             let own_turn_came = self.asked || self.own_turn_number.is_none();
             let early = usize::from(mutation::on(Mutation::AlarmTooEarly));
@@ -421,6 +456,12 @@ impl Watch {
         }
     }
 
+    /// Whether that is news: every signer that has a turn sent a NACK, and nobody was able to broadcast in spite of it.
+    fn nobody_can_broadcast(&self, surroundings: &Surroundings<'_>) -> bool {
+        let can = self.nobody_reported || self.evidence != Evidence::None || !self.lock.known_final();
+        !can && self.turns.order.iter().all(|signer| (surroundings.nacked)(*signer))
+    }
+
     fn take_own_turn(
         &mut self,
         elapsed: Duration,
@@ -455,7 +496,7 @@ impl Watch {
             }
             if submit {
                 self.submitting = true;
-                self.submissions = self.submissions.saturating_add(1);
+                self.submissions.made = self.submissions.made.saturating_add(1);
                 actions.push(Action::Submit);
             }
             let later = elapsed + timeout;
@@ -479,6 +520,8 @@ impl Watch {
             number: self.number.saturating_add(1),
             submissions: self.submissions,
             rejection: self.rejection.take(),
+            // Somebody could.
+            nobody_reported: true,
             submitting: self.submitting,
             observing: self.observing,
             first_seen: self.first_seen,
@@ -638,6 +681,7 @@ impl Watch {
         }
         match answer {
             Ok(SubmitOutcome::Accepted) => {
+                self.submissions.accepted = self.submissions.accepted.saturating_add(1);
                 if self.evidence == Evidence::None {
                     self.evidence = Evidence::Submitted;
                 }
@@ -647,12 +691,18 @@ impl Watch {
             // The own replacement is in its place: that says nothing about this transaction.
             Ok(SubmitOutcome::Rejected(_)) if self.replacement.is_some() => {}
             Ok(SubmitOutcome::Rejected(reason)) => {
+                self.submissions.rejected = self.submissions.rejected.saturating_add(1);
                 if self.rejection.as_ref() != Some(&reason) {
-                    self.rejection = Some(reason);
+                    self.rejection = Some(reason.clone());
                     actions.push(Action::Rejected);
                 }
+                // Another backend may take it.
+                actions.push(Action::Nack(NackKind::Rejected, reason));
             }
-            Err(reason) => actions.push(Action::Nack(reason)),
+            Err(reason) => {
+                self.submissions.unreachable = self.submissions.unreachable.saturating_add(1);
+                actions.push(Action::Nack(NackKind::Unreachable, reason));
+            }
         }
         if let OwnTurn::Open { submit_at, failures, .. } = &mut self.own_turn {
             if accepted {
@@ -753,7 +803,7 @@ impl Watch {
         actions.push(Action::ShouldBroadcast);
         if surroundings.broadcaster && !self.submitting {
             self.submitting = true;
-            self.submissions = self.submissions.saturating_add(1);
+            self.submissions.made = self.submissions.made.saturating_add(1);
             actions.push(Action::Submit);
         }
         // Its regular turn, if that is still to come, is not put off by this.

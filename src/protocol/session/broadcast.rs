@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::agreement::Agreement;
 use super::context::Context;
-use crate::protocol::envelope_set::{EnvelopeSet, Fact};
+use crate::protocol::envelope_set::EnvelopeSet;
 use crate::protocol::failover::{Action, PackedWatch, Surroundings, Watch};
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::nanoseconds;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{Certificate, pb};
@@ -223,7 +224,9 @@ impl Broadcast {
         act: impl FnOnce(&mut Watch, &Surroundings<'_>) -> R,
     ) -> R {
         let (settings, known) = (context.settings, self.transaction.is_some());
-        let nacks: HashSet<usize> = set.by_all(Fact::Nack).map(|envelope| envelope.body().signer).collect();
+        let nacks: HashSet<usize> = set.nacks().into_iter().map(|(signer, _)| signer).collect();
+        let for_others = mutation::on(Mutation::NackCountsForOthers) && !nacks.is_empty();
+        let nacked = |signer: usize| for_others || nacks.contains(&signer);
         let silent = |signer: usize| {
             silent_at(self.holder_since, signer, agreement, context)
                 .is_some_and(|at| context.now.monotonic >= at)
@@ -232,7 +235,8 @@ impl Broadcast {
             observer: settings.observer && known,
             broadcaster: settings.broadcaster && known,
             final_depth: settings.final_depth.max(1),
-            excused: &|signer: usize| nacks.contains(&signer) || silent(signer),
+            excused: &|signer: usize| nacked(signer) || silent(signer),
+            nacked: &nacked,
         };
         self.watch.as_mut().map(|watch| act(watch, &surroundings)).unwrap_or_default()
     }

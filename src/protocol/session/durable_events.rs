@@ -6,8 +6,8 @@ use super::rounds::Rounds;
 use super::stored::{Ending, Stored};
 use crate::protocol::envelope::Content;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
-use crate::protocol::event::{Depth, DurableKind, Event};
-use crate::protocol::failover::Evidence;
+use crate::protocol::event::{Depth, DurableKind, Event, Nack};
+use crate::protocol::failover::{Evidence, Submissions};
 use crate::protocol::limits;
 use crate::types::{Time, Txid};
 
@@ -47,11 +47,31 @@ pub fn durable_event(
         }
         DurableKind::Exhausted => {
             let watch = broadcast?.watch()?;
+            let Submissions { made, accepted, rejected, unreachable } = watch.submissions();
             Event::FailoverExhausted {
                 turns: watch.turns().count(),
-                submissions: watch.submissions(),
+                submissions: made,
+                accepted,
+                rejected,
+                unreachable,
                 rejection: watch.rejection().map(str::to_owned),
-                claims: set.by_all(Fact::Claim).map(|envelope| envelope.body().signer).collect(),
+                nacks: nacks(set),
+                claims: claims(set),
+                transaction,
+            }
+        }
+        DurableKind::NobodyCanBroadcast => {
+            let watch = broadcast?.watch()?;
+            let Submissions { made, accepted, rejected, unreachable } = watch.submissions();
+            Event::NobodyCanBroadcast {
+                turns: watch.turns().count(),
+                submissions: made,
+                accepted,
+                rejected,
+                unreachable,
+                rejection: watch.rejection().map(str::to_owned),
+                nacks: nacks(set),
+                claims: claims(set),
                 transaction,
             }
         }
@@ -107,4 +127,12 @@ pub fn durable_event(
         DurableKind::Expired => Event::SessionExpired { may_still_complete },
         DurableKind::KeyInUse => Event::KeyInUseElsewhere,
     })
+}
+
+fn nacks(set: &EnvelopeSet) -> Vec<Nack> {
+    set.nacks().into_iter().map(|(signer, kind)| Nack { signer, kind }).collect()
+}
+
+fn claims(set: &EnvelopeSet) -> Vec<usize> {
+    set.by_all(Fact::Claim).map(|envelope| envelope.body().signer).collect()
 }

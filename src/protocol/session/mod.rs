@@ -42,7 +42,7 @@ use self::sync::AntiEntropy;
 use crate::error::{Error, SignerError, WireError};
 use crate::protocol::counters::TurnCause;
 use crate::protocol::election::Election;
-use crate::protocol::envelope::{Body, Content, Envelope, Place};
+use crate::protocol::envelope::{Body, Content, Envelope, NackKind, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Action, Evidence, Replacement, Watch};
@@ -993,7 +993,7 @@ impl Session {
 
     fn answer_waiting(&mut self, purpose: Purpose, result: Result<(), Error>) {
         let waits = match purpose {
-            Purpose::Decline | Purpose::Abort | Purpose::Nack => Waits::Briefly,
+            Purpose::Decline | Purpose::Abort | Purpose::Nack(_) => Waits::Briefly,
             _ => Waits::Barrier,
         };
         for request in self.requests.take_waiting(purpose) {
@@ -1208,7 +1208,9 @@ impl Session {
     ) -> Result<(), Error> {
         self.check_complete()?;
         check_reason(&reason)?;
-        self.state_fact(Purpose::Nack, Fact::Nack, Content::Nack { reason }, request, context);
+        let kind = NackKind::Unreachable;
+        let content = Content::Nack { kind, reason };
+        self.state_fact(Purpose::Nack(kind), Fact::Nack(kind), content, request, context);
         Ok(())
     }
 
@@ -1421,23 +1423,28 @@ impl Session {
                     }
                 }
                 Action::Exhausted => self.raise(DurableKind::Exhausted),
+                Action::NobodyCanBroadcast => self.raise(DurableKind::NobodyCanBroadcast),
                 Action::Lost => {
                     self.withdraw(&[DurableKind::Confirmed, DurableKind::Conflict]);
                     self.raise(DurableKind::Lost);
                 }
                 Action::Seen => {
+                    self.withdraw(&[DurableKind::NobodyCanBroadcast]);
                     if let Some(txid) = self.agreement.txid() {
                         self.outbox.emit(Event::BroadcastSeen { txid });
                     }
                 }
                 Action::Confirmed => {
-                    self.withdraw(&[DurableKind::ShouldBroadcast]);
+                    self.withdraw(&[DurableKind::ShouldBroadcast, DurableKind::NobodyCanBroadcast]);
                     self.raise(DurableKind::Confirmed);
                 }
                 Action::Conflict(_) => self.raise(DurableKind::Conflict),
                 Action::Rejected => self.raise(DurableKind::Rejected),
-                Action::Nack(reason) => self.send_nack(reason, context),
-                Action::Claim => self.send_claim(context),
+                Action::Nack(kind, reason) => self.send_nack(kind, reason, context),
+                Action::Claim => {
+                    self.withdraw(&[DurableKind::NobodyCanBroadcast]);
+                    self.send_claim(context);
+                }
             }
         }
     }
@@ -1446,7 +1453,7 @@ impl Session {
     fn count_turns(&self, failed: &[usize], last: usize, context: &mut Context<'_>) {
         let Some(watch) = self.watch() else { return };
         let turns = watch.turns();
-        let nack = |signer: &usize| self.set.fact(Fact::Nack, *signer).is_some();
+        let nack = |signer: &usize| self.set.sent_nack(*signer);
         let first = failed.first().and_then(|signer| turns.of_signer(*signer)).unwrap_or(last);
         context.counters.failovers += u64::from(first == 0);
         for turn in first + 1..=last {
@@ -1462,14 +1469,14 @@ impl Session {
         }
     }
 
-    fn send_nack(&mut self, mut reason: String, context: &mut Context<'_>) {
-        if context.settings.nacks && !self.stated(Purpose::Nack, Fact::Nack) {
+    fn send_nack(&mut self, kind: NackKind, mut reason: String, context: &mut Context<'_>) {
+        if context.settings.nacks && !self.stated(Purpose::Nack(kind), Fact::Nack(kind)) {
             let mut end = reason.len().min(limits::REASON);
             while !reason.is_char_boundary(end) {
                 end -= 1;
             }
             reason.truncate(end);
-            self.sign(Purpose::Nack, Content::Nack { reason }, context);
+            self.sign(Purpose::Nack(kind), Content::Nack { kind, reason }, context);
         }
     }
 

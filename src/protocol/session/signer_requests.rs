@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::protocol::envelope::Envelope;
+use crate::protocol::envelope::{Envelope, NackKind};
 use crate::protocol::{RequestId, Ticket};
 
 /// How long a refusal of the signer is waited out.
@@ -20,7 +20,7 @@ pub enum Purpose {
     Decline,
     Abort,
     Claim,
-    Nack,
+    Nack(NackKind),
 }
 
 /// Requests to the signer that are not answered, and requests of the application that wait for them.
@@ -122,7 +122,7 @@ mod tests {
         let mut requests = SignerRequests::default();
         requests.wait_for(Purpose::Abort, 1);
         requests.wait_for(Purpose::Abort, 2);
-        requests.wait_for(Purpose::Nack, 3);
+        requests.wait_for(Purpose::Nack(NackKind::Rejected), 3);
         assert_eq!(requests.take_waiting(Purpose::Abort), [1, 2]);
         assert!(requests.take_waiting(Purpose::Abort).is_empty() && requests.any_waiting());
     }

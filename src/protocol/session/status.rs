@@ -30,7 +30,7 @@ pub fn status(
         turn: watch.turn(),
         until_next_turn: watch.until_next_turn(contacts.now),
         evidence: watch.evidence(),
-        submissions: watch.submissions(),
+        submissions: watch.submissions().made,
         watch: watch.number(),
     });
     SessionStatus {

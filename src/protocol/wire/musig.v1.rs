@@ -200,6 +200,9 @@ pub struct Claim {
 pub struct Nack {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
+    /// 0 cannot reach a Bitcoin backend, 1 its backend rejects the transaction
+    #[prost(uint32, tag = "2")]
+    pub kind: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Certificate {
@@ -428,4 +431,14 @@ pub struct WatchRecord {
     /// the turns wait for a lock time
     #[prost(bool, tag = "19")]
     pub locked: bool,
+    /// submissions by their answers
+    #[prost(uint32, tag = "20")]
+    pub accepted: u32,
+    #[prost(uint32, tag = "21")]
+    pub rejected: u32,
+    #[prost(uint32, tag = "22")]
+    pub unreachable: u32,
+    /// NobodyCanBroadcast was raised, or is none any more
+    #[prost(bool, tag = "23")]
+    pub nobody_reported: bool,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libmusig::protocol::crypto::{NONCE, PARTIAL, Scheme};
 use libmusig::protocol::engine::Engine;
-use libmusig::protocol::envelope::{Content, Envelope, Proof};
+use libmusig::protocol::envelope::{Content, Envelope, NackKind, Proof};
 use libmusig::protocol::event::Event;
 use libmusig::protocol::proposal::{Broadcast, Tiers};
 
@@ -506,7 +506,10 @@ impl<'a> Script<'a> {
             6 => Content::Restart { ordinal: attempt },
             7 => Content::Decline { reason },
             8 if filler < 128 => Content::Abort { reason },
-            8 => Content::Nack { reason },
+            8 => {
+                let kind = NackKind::ALL[reason.len() % NackKind::ALL.len()];
+                Content::Nack { kind, reason }
+            }
             _ => Content::Claim { txid: Txid([filler; 32]) },
         };
         let Some(index) = proposal.index_of(&self.cluster.nodes[node].key) else { return };

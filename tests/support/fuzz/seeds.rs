@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::envelope::{Body, Content, Envelope, Proof, transcript_hash};
+use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, Proof, transcript_hash};
 use libmusig::protocol::presence::{Presence, seal};
 use libmusig::protocol::proposal::{
     Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Proposal, Taproot, Tiers,
@@ -139,7 +139,7 @@ impl Session {
             ("decline", self.say(1, Content::Decline { reason: reason.clone() })),
             ("abort", self.say(1, Content::Abort { reason: reason.clone() })),
             ("claim", self.say(1, Content::Claim { txid: Txid([4; 32]) })),
-            ("nack", self.say(2, Content::Nack { reason })),
+            ("nack", self.say(2, Content::Nack { kind: NackKind::Unreachable, reason })),
         ]
     }
 

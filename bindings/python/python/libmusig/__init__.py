@@ -6,6 +6,7 @@ Keys, session ids and transaction ids are hexadecimal text; signatures, digests 
 
 from . import chain, errors, events, keys, signer
 from ._ffi import (
+    Broadcast,
     ConsentProblem,
     Culprit,
     Depth,
@@ -13,7 +14,6 @@ from ._ffi import (
     Election,
     ElectionMethod,
     Evidence,
-    Broadcast,
     FailoverPolicy,
     FailoverStatus,
     InputKind,
@@ -28,6 +28,8 @@ from ._ffi import (
     MetricSample,
     Metrics,
     MetricsFormat,
+    Nack,
+    NackKind,
     OutputSummary,
     Phase,
     Proposal,
@@ -94,6 +96,7 @@ __version__ = library_version()
 
 __all__ = [
     "Accepted",
+    "Broadcast",
     "Broadcaster",
     "ChainObserver",
     "ChainQuery",
@@ -107,7 +110,6 @@ __all__ = [
     "Election",
     "ElectionMethod",
     "Evidence",
-    "Broadcast",
     "FailoverPolicy",
     "FailoverStatus",
     "InputKind",
@@ -131,6 +133,8 @@ __all__ = [
     "Metrics",
     "MetricsFormat",
     "MusigError",
+    "Nack",
+    "NackKind",
     "Network",
     "Node",
     "NodeEvent",

@@ -19,6 +19,7 @@ SessionComplete = _Event.SESSION_COMPLETE
 ShouldBroadcast = _Event.SHOULD_BROADCAST
 CoordinatorFailed = _Event.COORDINATOR_FAILED
 FailoverExhausted = _Event.FAILOVER_EXHAUSTED
+NobodyCanBroadcast = _Event.NOBODY_CAN_BROADCAST
 BroadcastClaimed = _Event.BROADCAST_CLAIMED
 BroadcastSeen = _Event.BROADCAST_SEEN
 BroadcastConfirmed = _Event.BROADCAST_CONFIRMED
@@ -49,6 +50,7 @@ EventData = Union[
     ShouldBroadcast,
     CoordinatorFailed,
     FailoverExhausted,
+    NobodyCanBroadcast,
     BroadcastClaimed,
     BroadcastSeen,
     BroadcastConfirmed,

@@ -302,14 +302,27 @@ final class ForeignChainTests: MusigTestCase {
         try await waitUntil("it is submitted") { !chain.submissions.isEmpty }
     }
 
-    func testARefusalIsAnEventAndExcusesNobody() async throws {
+    func testARefusalIsAnEventAndANack() async throws {
         let chain = Chain("chain", .rejecting)
-        let (_, watchers) = try await pair(chain, chain, seed: 4)
+        let (session, watchers) = try await pair(chain, chain, seed: 4)
         let reason = try await watchers[0].wait("BroadcastRejected") {
             if case .broadcastRejected(let reason) = $0 { reason } else { nil }
         }
         XCTAssertEqual(reason, "min relay fee not met")
-        XCTAssertFalse(watchers[1].seen.contains { if case .shouldBroadcast = $0.event { true } else { false } })
+        // The other one's turn comes an hour early. Once that one cannot either, nobody can.
+        _ = try await watchers[1].wait("its turn") {
+            if case .shouldBroadcast(signer: 1, let turn, _, _, _, _) = $0 { turn } else { nil }
+        }
+        try await watchers[1].node.session(id: session.id()).reportBroadcastFailed(reason: "no signal")
+        let (accepted, rejected, unreachable, nacks) = try await watchers[0].wait("NobodyCanBroadcast") {
+            if case .nobodyCanBroadcast(_, _, let accepted, let rejected, let unreachable, _, let nacks, _, _) = $0 {
+                (accepted, rejected, unreachable, nacks)
+            } else {
+                nil
+            }
+        }
+        XCTAssertTrue(accepted == 0 && rejected >= 1 && unreachable == 0)
+        XCTAssertEqual(nacks, [Nack(signer: 0, kind: .rejected), Nack(signer: 1, kind: .unreachable)])
     }
 
     func testAnObserverThatThrowsOrIsSlowStopsNoBroadcast() async throws {

@@ -15,6 +15,8 @@ import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.LogLevel
 import org.libmusig.ffi.Message
 import org.libmusig.ffi.MusigException
+import org.libmusig.ffi.Nack
+import org.libmusig.ffi.NackKind
 import org.libmusig.ffi.NonceRequest
 import org.libmusig.ffi.PartialRequest
 import org.libmusig.ffi.SessionContent
@@ -135,6 +137,11 @@ class ForeignTest {
     fun `a refusal is an event with the words of the broadcaster`() = runBlocking {
         val node = alone(way = { SubmitOutcome.Rejected("min relay fee not met") }, look = { ChainStatus.Unknown })
         assertEquals("min relay fee not met", node.await<Event.BroadcastRejected>().reason)
+        // It is a NACK, and there is no other signer.
+        val nobody = node.await<Event.NobodyCanBroadcast>()
+        assertEquals(listOf(Nack(0u, NackKind.REJECTED)), nobody.nacks)
+        assertEquals(listOf(1u, 0u, 0u), listOf(nobody.turns, nobody.accepted, nobody.unreachable))
+        assertTrue(nobody.rejected >= 1u && nobody.rejection == "min relay fee not met")
         closeAll(listOf(node))
     }
 
