@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 37] = [
+const MUTATIONS: [(Mutation, &str); 38] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -45,6 +45,7 @@ const MUTATIONS: [(Mutation, &str); 37] = [
     (Mutation::LostAtOnce, "V5"),
     (Mutation::ReconnectBeginsAgain, "V6"),
     (Mutation::ProofNotSent, "V7"),
+    (Mutation::NackCountsForOthers, "V8"),
     (Mutation::AlarmTooEarly, "V8"),
     (Mutation::NobodyMissing, "V9"),
     (Mutation::NeverExpires, "V10"),

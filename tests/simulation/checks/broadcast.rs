@@ -89,6 +89,7 @@ impl Checker {
                 Event::ShouldBroadcast { .. } => true,
                 Event::CoordinatorFailed { .. }
                 | Event::FailoverExhausted { .. }
+                | Event::NobodyCanBroadcast { .. }
                 | Event::BroadcastClaimed { .. }
                 | Event::BroadcastSeen { .. }
                 | Event::BroadcastRejected { .. } => signs,
@@ -309,6 +310,13 @@ impl Checker {
                         format!("node {node}: alarm at {at:?}, not {over:?}")
                     });
                     alarm = Some(at);
+                }
+                Event::NobodyCanBroadcast { nacks, .. } => {
+                    let said = |signer: &usize| nacks.iter().any(|nack| nack.signer == *signer);
+                    let all = (0..turns.count()).flat_map(|turn| turns.signers(turn)).all(said);
+                    self.check("V8", all, || {
+                        format!("node {node}: of those that are to broadcast only {nacks:?} cannot")
+                    });
                 }
                 _ => {}
             }

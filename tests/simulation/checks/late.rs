@@ -31,7 +31,8 @@ impl Checker {
                     }
                     Event::ShouldBroadcast { .. }
                     | Event::CoordinatorFailed { .. }
-                    | Event::FailoverExhausted { .. } => {
+                    | Event::FailoverExhausted { .. }
+                    | Event::NobodyCanBroadcast { .. } => {
                         let resumed = run.meddled.contains(&(begun.id, node));
                         self.check("S12", aborted.is_none() || resumed, || {
                             format!(
