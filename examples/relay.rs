@@ -6,6 +6,8 @@
 
 #[path = "relay/options.rs"]
 mod options;
+#[path = "relay/rates.rs"]
+pub mod rates;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{connection_limits, identify, kad, noise, ping, relay, tcp, yamux};
 
 use options::Options;
+use rates::Rates;
 
 /// How long a connection stays on which nothing is asked. Its clients come back by themselves.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -35,6 +38,7 @@ const ADDRESSES: usize = 8;
 
 #[derive(NetworkBehaviour)]
 struct Server {
+    rates: Rates,
     limits: connection_limits::Behaviour,
     relay: relay::Behaviour,
     dht: kad::Behaviour<PresenceStore>,
@@ -55,11 +59,13 @@ impl Server {
             max_circuits_per_peer: CIRCUITS_PER_PEER,
             max_circuit_duration: options.circuit_duration,
             max_circuit_bytes: options.circuit_bytes,
+            // With libp2p's rates, by peer id and by IP address: of reservations, and of connections through the relay.
             ..relay::Config::default()
         };
         let identify = identify::Config::new("musig/1".into(), key.public())
             .with_agent_version(concat!("libmusig-relay/", env!("CARGO_PKG_VERSION")).into());
         Self {
+            rates: Rates::new(options.max_connections_per_ip),
             limits: connection_limits::Behaviour::new(limits),
             relay: relay::Behaviour::new(own, relay),
             dht: dht(own, kad::Mode::Server, options.max_records),

@@ -17,6 +17,7 @@ nodes as bootstrap peer and as relay.
   --identity FILE            keeps its peer id in this file, which is made if it is not there; default: a new one each time
   --bootstrap ADDRESS        another such server, with its /p2p/..., to share the hash table with (may be repeated)
   --max-connections N        default 4096
+  --max-connections-per-ip N default 256; besides, one IP address opens 64 at once, and one a second
   --max-reservations N       nodes that can be reached through it; default 1024
   --max-circuits N           connections through it; default 4096
   --circuit-seconds N        how long one lasts; default 3600
@@ -29,6 +30,7 @@ pub struct Options {
     pub bootstrap: Vec<Multiaddr>,
     identity: Option<PathBuf>,
     pub max_connections: u32,
+    pub max_connections_per_ip: u32,
     pub max_reservations: usize,
     pub max_circuits: usize,
     pub circuit_duration: Duration,
@@ -44,6 +46,7 @@ impl Options {
             bootstrap: Vec::new(),
             identity: None,
             max_connections: 4096,
+            max_connections_per_ip: 256,
             max_reservations: 1024,
             max_circuits: 4096,
             circuit_duration: Duration::from_secs(3600),
@@ -65,6 +68,9 @@ impl Options {
                 "--bootstrap" => this.bootstrap.push(address()?),
                 "--identity" => this.identity = Some(value.into()),
                 "--max-connections" => this.max_connections = u32::try_from(number()?).unwrap_or(u32::MAX),
+                "--max-connections-per-ip" => {
+                    this.max_connections_per_ip = u32::try_from(number()?).unwrap_or(u32::MAX);
+                }
                 "--max-reservations" => this.max_reservations = size()?,
                 "--max-circuits" => this.max_circuits = size()?,
                 "--circuit-seconds" => this.circuit_duration = Duration::from_secs(number()?),

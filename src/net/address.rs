@@ -151,6 +151,9 @@ pub(super) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
+/// The [`reach`] of an address of this machine.
+pub(super) const LOCAL: u8 = 3;
+
 /// How widely an address can be reached: 0 everywhere, 1 through a relay, 2 in a private network, 3 on this machine.
 pub(super) fn reach(address: &Multiaddr) -> u8 {
     if is_relayed(address) {
@@ -167,7 +170,7 @@ pub(super) fn reach(address: &Multiaddr) -> u8 {
 /// How widely an IP address can be reached, as [`reach`].
 pub(super) fn reach_of_ip(ip: &IpAddr) -> u8 {
     match ip {
-        ip if ip.is_loopback() => 3,
+        ip if ip.is_loopback() => LOCAL,
         IpAddr::V4(ip) if ip.is_private() || ip.is_link_local() => 2,
         IpAddr::V6(ip) if ip.is_unique_local() || ip.is_unicast_link_local() => 2,
         _ => 0,

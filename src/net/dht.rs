@@ -62,11 +62,16 @@ pub(super) fn of_node(own: PeerId, config: &NetworkConfig) -> Option<kad::Behavi
 }
 
 /// Adds the addresses of a server of the hash table, as it told them, to the table.
-pub(super) fn add_server(kad: &mut kad::Behaviour<PresenceStore>, peer: PeerId, info: &identify::Info) {
+pub(super) fn add_server(
+    kad: &mut kad::Behaviour<PresenceStore>,
+    peer: PeerId,
+    info: &identify::Info,
+    may_dial: impl Fn(&Multiaddr) -> bool,
+) {
     if !info.protocols.contains(&PROTOCOL) {
         return;
     }
-    for address in info.listen_addrs.iter().take(ADDRESSES) {
+    for address in info.listen_addrs.iter().filter(|address| may_dial(address)).take(ADDRESSES) {
         if known_addresses(kad, peer) < ADDRESSES {
             kad.add_address(&peer, Multiaddr::clone(address));
         }

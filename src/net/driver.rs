@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber;
 
+use super::address::{LOCAL, is_relayed, reach};
 use super::backlog::Backlog;
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
 use super::cause::{causes, is_out_of_descriptors, of_dial, of_transport};
@@ -36,6 +37,7 @@ use super::peers::{Identified, Inbound, Outbound, PeerAction, Peers, Presented};
 use super::places::Origin;
 use super::port;
 use super::presence::{AddressBook, PresenceRecord};
+use super::reachable::may_dial;
 #[cfg(feature = "discovery")]
 use super::records::{Offered, is_ahead};
 use super::routes::Routes;
@@ -256,8 +258,18 @@ impl Driver {
                 }
                 self.keep_places();
             }
+            NetCommand::LearnPartners(presences) => {
+                for record in presences.iter().filter_map(|bytes| PresenceRecord::decode(bytes).ok()) {
+                    let key = record.signer;
+                    self.book.learn(record);
+                    self.book.note_partner(&key);
+                }
+            }
             NetCommand::Seek(keys) => {
                 self.sought = keys.into_iter().collect();
+                for key in self.sought.clone() {
+                    self.note_partner(key);
+                }
                 self.discovery.sought(now);
                 self.seek();
             }
@@ -300,6 +312,8 @@ impl Driver {
         let now = Instant::now();
         self.dialler.reset_backoff(now);
         self.discovery.reset_backoff(now);
+        // Other addresses may be dialled from there.
+        self.seek();
     }
 
     /// Tells peers that nothing else leads to where this node is now: who is not sought does not come back by itself.
@@ -311,7 +325,7 @@ impl Driver {
             let signer = self.book.signer_of(peer);
             let records = signer.map(|key| self.book.of(&key)).unwrap_or_default();
             let record = records.iter().find(|record| record.peer == *peer && !record.addresses.is_empty());
-            let Some(addresses) = record.map(|record| record.addresses.clone()) else { continue };
+            let Some(addresses) = record.map(|record| self.dialable(record)) else { continue };
             let options = DialOpts::peer_id(*peer).condition(PeerCondition::Always).addresses(addresses);
             self.dial(options.allocate_new_port().build());
         }
@@ -322,7 +336,30 @@ impl Driver {
         self.keep_places();
         let own = *self.swarm.local_peer_id();
         let records = self.sought.iter().flat_map(|key| self.book.of(key));
-        self.dialler.seek(records.filter(|record| record.peer != own), Instant::now());
+        let records = records.filter(|record| record.peer != own);
+        let records: Vec<PresenceRecord> = records
+            .map(|record| PresenceRecord { addresses: self.dialable(record), ..record.clone() })
+            .collect();
+        self.dialler.seek(records.iter(), Instant::now());
+    }
+
+    /// The addresses of a record that this node dials.
+    fn dialable(&self, record: &PresenceRecord) -> Vec<Multiaddr> {
+        let here = self.book.is_local(&record.peer) || self.is_here();
+        record.addresses.iter().filter(|address| may_dial(address, here)).cloned().collect()
+    }
+
+    /// Whether nobody beyond this machine reaches this node: then what others say of this machine is for it.
+    fn is_here(&self) -> bool {
+        let mut own = self.swarm.listeners().filter(|address| !is_relayed(address)).peekable();
+        own.peek().is_some() && own.all(|address| reach(address) == LOCAL)
+    }
+
+    /// A signer that is sought keeps its room in the address book.
+    fn note_partner(&mut self, key: SignerKey) {
+        if self.book.note_partner(&key) {
+            self.emit(NetEvent::PartnerKnown { key });
+        }
     }
 
     /// Takes an authentic record. True if it is newer than what was known.
@@ -341,6 +378,9 @@ impl Driver {
 
     fn learnt(&mut self, key: SignerKey, newer: bool) -> bool {
         if newer {
+            if self.sought.contains(&key) {
+                self.note_partner(key);
+            }
             let (sought, peers) = (&self.sought, &self.peers);
             let needed =
                 |other: &SignerKey| *other == key || sought.contains(other) || peers.has_signer(other);
@@ -571,6 +611,7 @@ impl Driver {
             }
             Presented::Again => {}
         }
+        self.book.note_local(peer, self.peers.is_local(&peer));
         if self.learn_first_hand(record) {
             self.emit(NetEvent::PresenceLearned { key, bytes });
         }
@@ -711,7 +752,12 @@ impl Driver {
         }
     }
 
-    fn dial_neighbour(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+    fn dial_neighbour(&mut self, peer: PeerId, mut addresses: Vec<Multiaddr>) {
+        let here = self.is_here();
+        addresses.retain(|address| may_dial(address, here));
+        if addresses.is_empty() {
+            return;
+        }
         let options = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(addresses)
@@ -757,7 +803,8 @@ impl Driver {
 
     fn identified(&mut self, peer: PeerId, info: &identify::Info) {
         if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
-            dht::add_server(kad, peer, info);
+            let here = self.peers.is_local(&peer);
+            dht::add_server(kad, peer, info, |address| may_dial(address, here));
         }
     }
 
@@ -796,6 +843,10 @@ impl Driver {
         match PresenceRecord::decode(&bytes) {
             Ok(record) if record.signer == key && !is_ahead(record.sequence) => {
                 count(&self.shared.counters.lookups_answered, 1);
+                // Whom it asks is chosen by this node, and may be on this machine.
+                if self.peers.servers().any(|server| self.peers.is_local(&server)) {
+                    self.book.note_local(record.peer, true);
+                }
                 if record.peer != *self.swarm.local_peer_id() && self.learn(record) {
                     self.emit(NetEvent::PresenceLearned { key, bytes });
                 }

@@ -20,6 +20,8 @@ pub enum NetCommand {
     /// [`NetworkConfig::max_presences`](super::NetworkConfig::max_presences), which is reported as
     /// [`NetEvent::PresencesForgotten`].
     LearnPresences(Vec<Vec<u8>>),
+    /// The same of signers with whom this node had sessions before: strangers push out none of these.
+    LearnPartners(Vec<Vec<u8>>),
     /// Dials this address, and again whenever it is not connected.
     AddPeer(Multiaddr),
     /// Finds these signers and stays connected with them. Replaces the ones before.
@@ -85,6 +87,12 @@ pub enum NetEvent {
         key: SignerKey,
         /// As [`NetCommand::LearnPresences`] takes it.
         bytes: Vec<u8>,
+    },
+    /// The presence of a signer is to be kept with those of partners, for it is sought: to be noted in the store, and given
+    /// to [`NetCommand::LearnPartners`] after a restart.
+    PartnerKnown {
+        /// The signer.
+        key: SignerKey,
     },
     /// A server of the hash table keeps a presence of this node that is newer than the one that it published: time to
     /// sign one with a higher sequence number.

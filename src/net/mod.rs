@@ -39,6 +39,7 @@ mod places;
 mod port;
 mod presence;
 mod rate;
+mod reachable;
 #[cfg(feature = "discovery")]
 mod records;
 mod routes;

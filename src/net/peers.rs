@@ -9,7 +9,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::watch;
 
-use super::address::{reach, relay_of};
+use super::address::{LOCAL, reach, relay_of};
 use super::config::{DhtMode, NetworkConfig};
 use super::liveness::Activity;
 use super::outbox::Outbox;
@@ -143,6 +143,8 @@ struct Connection {
     relay: Option<PeerId>,
     /// How widely the address of the other side can be reached, if this node dialled it.
     reach: u8,
+    /// The other side is on this machine.
+    local: bool,
     /// Messages of identify since a moment.
     identified: (u32, Instant),
     /// Opened for a lookup or an attempt, not because the peer is wanted.
@@ -184,6 +186,11 @@ impl Peers {
     /// Whether a peer that speaks for a signer is connected.
     pub(super) fn has_signer(&self, signer: &SignerKey) -> bool {
         self.signers.contains_key(signer)
+    }
+
+    /// Whether a peer is connected from this machine itself.
+    pub(super) fn is_local(&self, id: &PeerId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.connections.values().any(|there| there.local))
     }
 
     /// The connected peers.
@@ -442,8 +449,10 @@ impl Connection {
             ConnectedPoint::Dialer { address, .. } => address,
             ConnectedPoint::Listener { local_addr, .. } => local_addr,
         };
+        let remote = endpoint.get_remote_address();
         Self {
             dialled,
+            local: reach(remote) == LOCAL && relay_of(address).is_none(),
             activity: Arc::new(Activity::new()),
             inbound: (0, 0),
             unused: None,

@@ -1,6 +1,6 @@
 //! Presence records: where a signer's node is to be found, signed by the signer's key; and the address book of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use libp2p::{Multiaddr, PeerId};
 
@@ -66,9 +66,16 @@ impl PresenceRecord {
 const PEERS_PER_SIGNER: usize = 2;
 
 /// The newest presence of each known signer and peer.
+///
+/// Invariant: partners and local peers have records here.
 #[derive(Debug, Default)]
 pub(super) struct AddressBook {
     records: HashMap<SignerKey, Vec<PresenceRecord>>,
+    /// Signers that were sought, each with its place in the order in which they were last.
+    partners: HashMap<SignerKey, u64>,
+    sought: u64,
+    /// Peers that said over loopback where they are.
+    local: HashSet<PeerId>,
 }
 
 impl AddressBook {
@@ -81,7 +88,9 @@ impl AddressBook {
             None => known.push(record),
         }
         known.sort_by_key(|record| std::cmp::Reverse(record.sequence));
-        known.truncate(PEERS_PER_SIGNER);
+        for dropped in known.drain(known.len().min(PEERS_PER_SIGNER)..) {
+            self.local.remove(&dropped.peer);
+        }
         true
     }
 
@@ -96,6 +105,25 @@ impl AddressBook {
         self.learn(record)
     }
 
+    /// Notes that a signer is sought: strangers push its records out no more. True if it was none before, and is known.
+    pub(super) fn note_partner(&mut self, signer: &SignerKey) -> bool {
+        self.sought += 1;
+        self.records.contains_key(signer) && self.partners.insert(*signer, self.sought).is_none()
+    }
+
+    /// Notes whether a peer said over loopback where it is.
+    pub(super) fn note_local(&mut self, peer: PeerId, local: bool) {
+        match local {
+            true => drop(self.local.insert(peer)),
+            false => drop(self.local.remove(&peer)),
+        }
+    }
+
+    /// Whether a peer said so over loopback.
+    pub(super) fn is_local(&self, peer: &PeerId) -> bool {
+        self.local.contains(peer)
+    }
+
     /// The records of a signer, the newest first.
     pub(super) fn of(&self, signer: &SignerKey) -> &[PresenceRecord] {
         self.records.get(signer).map_or(&[], Vec::as_slice)
@@ -107,15 +135,27 @@ impl AddressBook {
         records.find(|record| record.peer == *peer).map(|record| record.signer)
     }
 
-    /// Evicts signers that nobody needs until at most `most` are left, or only needed ones. Returns them.
+    /// Evicts signers that nobody needs until at most `most` partners and `most` others are left, or only needed ones.
+    /// Of the partners those that were sought longest ago. Returns them.
     pub(super) fn evict(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) -> Vec<SignerKey> {
-        let surplus = self.records.len().saturating_sub(most);
-        if surplus == 0 {
-            return Vec::new();
+        let others = self.records.len() - self.partners.len();
+        let (many_others, many_partners) =
+            (others.saturating_sub(most), self.partners.len().saturating_sub(most));
+        let mut evicted = Vec::new();
+        if many_others > 0 {
+            let others = self.records.keys().filter(|key| !self.partners.contains_key(key) && !needed(key));
+            evicted.extend(others.take(many_others).copied());
         }
-        let evicted: Vec<_> = self.records.keys().filter(|key| !needed(key)).take(surplus).copied().collect();
+        if many_partners > 0 {
+            let mut partners: Vec<_> = self.partners.iter().filter(|(key, _)| !needed(key)).collect();
+            partners.sort_unstable_by_key(|(_, sought)| **sought);
+            evicted.extend(partners.into_iter().take(many_partners).map(|(key, _)| *key));
+        }
         for key in &evicted {
-            self.records.remove(key);
+            self.partners.remove(key);
+            for record in self.records.remove(key).into_iter().flatten() {
+                self.local.remove(&record.peer);
+            }
         }
         evicted
     }
@@ -167,5 +207,36 @@ mod tests {
         assert_eq!(evicted.len(), 2);
         assert!(!evicted.contains(&signer(1)) && !evicted.contains(&signer(2)));
         assert!(book.of(&evicted[0]).is_empty() && !book.of(&signer(1)).is_empty());
+    }
+
+    #[test]
+    fn partners_presences_are_pushed_out_by_later_partners_only() {
+        let mut book = AddressBook::default();
+        for number in 1..=3 {
+            assert!(!book.note_partner(&signer(number)), "nothing is known of it");
+            book.learn(record(number, PeerId::random(), 1));
+            assert!(book.note_partner(&signer(number)) && !book.note_partner(&signer(number)));
+        }
+        for number in 4..=20 {
+            book.learn(record(number, PeerId::random(), 1));
+            assert!(book.evict(3, |_| false).iter().all(|key| (1..=3).all(|one| *key != signer(one))));
+        }
+        assert_eq!(book.records.len(), 6);
+        // The first one is sought again; then the second is the oldest.
+        book.note_partner(&signer(1));
+        book.learn(record(21, PeerId::random(), 1));
+        assert!(book.note_partner(&signer(21)));
+        assert_eq!(book.evict(3, |_| false), [signer(2)]);
+    }
+
+    #[test]
+    fn a_peer_is_local_as_long_as_it_is_known() {
+        let mut book = AddressBook::default();
+        let peer = PeerId::random();
+        book.learn(record(1, peer, 1));
+        book.note_local(peer, true);
+        assert!(book.is_local(&peer));
+        assert_eq!(book.evict(0, |_| false), [signer(1)]);
+        assert!(!book.is_local(&peer));
     }
 }

@@ -13,6 +13,7 @@ use super::NodeSigner;
 use super::disk::{Disk, News};
 use super::gate::Gate;
 use super::reply::FailureMark;
+use super::sequence::Sequence;
 use super::timings::Timings;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
@@ -78,7 +79,7 @@ pub(crate) struct Actor {
     disk: Disk,
     pub commands: Commands,
     pub listening: Vec<Multiaddr>,
-    presence_sequence: u64,
+    sequence: Sequence,
     pub peer_of: HashMap<SignerKey, String>,
     pub suspended: bool,
     /// How often it was suspended.
@@ -106,6 +107,7 @@ pub(crate) struct Parts {
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
     pub commands: Commands,
+    pub sequence: Sequence,
 }
 
 impl Actor {
@@ -122,6 +124,7 @@ impl Actor {
             observer,
             delivery,
             commands,
+            sequence,
         } = parts;
         let gate = Arc::new(Gate::new(delivery.clone()));
         let disk = Disk::new(store.clone(), commands.clone(), gate);
@@ -139,7 +142,7 @@ impl Actor {
             disk,
             commands,
             listening: Vec::new(),
-            presence_sequence: 0,
+            sequence,
             peer_of: HashMap::new(),
             suspended: false,
             suspensions: 0,
@@ -290,13 +293,16 @@ impl Actor {
             }
             NetEvent::PresenceReturned { sequence } => {
                 // This node's clock, or that of the time before its restart, is or was wrong.
-                if sequence >= self.presence_sequence {
-                    self.presence_sequence = sequence;
+                if self.sequence.returned(sequence) {
                     self.sign_presence();
                 }
             }
+            NetEvent::PartnerKnown { key } => self.disk.put(schema::put_partner(key)),
             NetEvent::PresencesForgotten { keys } => {
-                keys.into_iter().for_each(|key| self.disk.put(schema::drop_presence(key)));
+                for key in keys {
+                    self.disk.put(schema::drop_presence(key));
+                    self.disk.put(schema::drop_partner(key));
+                }
             }
             NetEvent::Degraded(reason) => {
                 tracing::warn!(reason, "part of the network does not work");
@@ -321,14 +327,14 @@ impl Actor {
     /// Signs where this node is to be found, so that others know for which signer it speaks.
     pub(crate) fn sign_presence(&mut self) {
         let Some(network) = &self.network else { return };
-        // Later ones count, whatever the clock does meanwhile.
-        self.presence_sequence = platform::now().wall.0.max(self.presence_sequence.saturating_add(1));
+        let sequence = self.sequence.next(platform::now().wall);
         let record = PresenceRecord {
             signer: *self.engine.own_key(),
             peer: network.local_peer_id(),
             addresses: self.listening.clone(),
-            sequence: self.presence_sequence,
+            sequence,
         };
+        self.disk.put(schema::put_sequence(sequence));
         let record = record.encode();
         let digest = presence_digest(&record);
         let commands = self.commands.clone();

@@ -12,6 +12,7 @@ use tracing::instrument::WithSubscriber;
 use super::actor::{Actor, Command, Foreign, Parts};
 use super::reply::{FailureMark, Health};
 use super::runtime::{self, RuntimeProfile};
+use super::sequence::Sequence;
 use super::{Node, NodeSigner, Shared};
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, ProposalError, StoreError, WireError};
@@ -415,6 +416,7 @@ impl NodeBuilder {
             Some(config) => {
                 let (network, events) =
                     Network::start(&runtime, config, &identity, None).map_err(network_error)?;
+                network.try_command(NetCommand::LearnPartners(contents.partners));
                 network.try_command(NetCommand::LearnPresences(contents.presences));
                 (Some(network), events)
             }
@@ -440,6 +442,7 @@ impl NodeBuilder {
             observer,
             delivery: delivery.clone(),
             commands: commands.clone(),
+            sequence: Sequence::restore(contents.sequence),
         };
         let (stopped, ended) = oneshot::channel();
         let actor = Actor::new(parts).run(inbox, events);

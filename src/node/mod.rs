@@ -9,6 +9,7 @@ mod metrics;
 mod reply;
 mod request;
 pub(crate) mod runtime;
+mod sequence;
 mod timings;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `identity` | the node's libp2p key pair |
 //! | `owner` | the signer key of the node that made the store (33); nodes with another key refuse it |
+//! | `sequence` | the sequence number of the last own presence: 8 bytes, big endian |
+//! | `partner/` ‖ signer key (33) | empty: the signer's presence is one of a partner |
 //! | `presence/` ‖ signer key (33) | a presence record |
 //! | `s` ‖ session id (32) ‖ `p` | the encoded proposal |
 //! | `s` ‖ session id (32) ‖ `r` | the session's record: consent, attempts, events, evidence |
@@ -15,7 +17,7 @@
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
 //! [`Change::DeletePrefix`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Change, Entry};
 use crate::protocol::{SessionChange, StoredSession};
@@ -27,6 +29,8 @@ pub const VERSION: u64 = 1;
 const IDENTITY: &[u8] = b"identity";
 const OWNER: &[u8] = b"owner";
 const PRESENCE: &[u8] = b"presence/";
+const PARTNER: &[u8] = b"partner/";
+const SEQUENCE: &[u8] = b"sequence";
 const SESSION: u8 = b's';
 const ENVELOPE: u8 = b'e';
 
@@ -58,8 +62,12 @@ pub enum Key {
     Identity,
     /// The signer key of the node that made the store.
     Owner,
+    /// The sequence number of the last own presence.
+    Sequence,
     /// The latest presence record of a signer.
     Presence(SignerKey),
+    /// That a signer is a partner, with whom this node had a session.
+    Partner(SignerKey),
     /// A record that a session has once.
     Session {
         /// The session.
@@ -86,6 +94,8 @@ impl Key {
         match self {
             Self::Identity => IDENTITY.to_vec(),
             Self::Owner => OWNER.to_vec(),
+            Self::Sequence => SEQUENCE.to_vec(),
+            Self::Partner(signer) => [PARTNER, signer.as_bytes()].concat(),
             Self::Presence(signer) => [PRESENCE, signer.as_bytes()].concat(),
             Self::Session { id, part } => [&session_prefix(id)[..], &[part.byte()]].concat(),
             Self::Envelope { session, id } => {
@@ -103,6 +113,12 @@ impl Key {
         }
         if bytes == OWNER {
             return Some(Self::Owner);
+        }
+        if bytes == SEQUENCE {
+            return Some(Self::Sequence);
+        }
+        if let Some(signer) = bytes.strip_prefix(PARTNER) {
+            return SignerKey::from_bytes(signer).ok().map(Self::Partner);
         }
         if let Some(signer) = bytes.strip_prefix(PRESENCE) {
             return SignerKey::from_bytes(signer).ok().map(Self::Presence);
@@ -130,7 +146,7 @@ impl Key {
             | Self::Envelope { session: id, .. }
             | Self::Ended(id)
             | Self::Answered(id) => Some(*id),
-            Self::Identity | Self::Owner | Self::Presence(_) => None,
+            Self::Identity | Self::Owner | Self::Sequence | Self::Presence(_) | Self::Partner(_) => None,
         }
     }
 }
@@ -155,6 +171,21 @@ pub fn put_owner(owner: SignerKey) -> Change {
 /// The change that stores a signer's presence record.
 pub fn put_presence(signer: SignerKey, record: Vec<u8>) -> Change {
     Change::Put(Key::Presence(signer).encode(), record)
+}
+
+/// The change that stores the sequence number of the own presence.
+pub fn put_sequence(sequence: u64) -> Change {
+    Change::Put(Key::Sequence.encode(), sequence.to_be_bytes().to_vec())
+}
+
+/// The change that stores that a signer is a partner.
+pub fn put_partner(signer: SignerKey) -> Change {
+    Change::Put(Key::Partner(signer).encode(), Vec::new())
+}
+
+/// The change that removes that.
+pub fn drop_partner(signer: SignerKey) -> Change {
+    Change::Delete(Key::Partner(signer).encode())
 }
 
 /// The change that removes a signer's presence record.
@@ -185,8 +216,12 @@ pub struct Contents {
     pub identity: Option<Vec<u8>>,
     /// The signer key of the node that made the store, as it is stored.
     pub owner: Option<Vec<u8>>,
+    /// The sequence number of the last own presence; 0 if there was none.
+    pub sequence: u64,
     /// Presence records of other signers.
     pub presences: Vec<Vec<u8>>,
+    /// Those of partners.
+    pub partners: Vec<Vec<u8>>,
     /// For [`Engine::load`](crate::protocol::engine::Engine::load).
     pub sessions: HashMap<SessionId, StoredSession>,
     /// For [`Engine::load_ended`](crate::protocol::engine::Engine::load_ended).
@@ -199,11 +234,17 @@ impl Contents {
     /// Decodes all entries of a store. Unknown ones are skipped, with a warning in the log.
     pub fn read(entries: Vec<Entry>) -> Self {
         let mut contents = Self::default();
+        let (mut presences, mut partners) = (Vec::new(), HashSet::new());
         for (key, value) in entries {
             match Key::decode(&key) {
                 Some(Key::Identity) => contents.identity = Some(value),
                 Some(Key::Owner) => contents.owner = Some(value),
-                Some(Key::Presence(_)) => contents.presences.push(value),
+                Some(Key::Presence(signer)) => presences.push((signer, value)),
+                Some(Key::Partner(signer)) => drop(partners.insert(signer)),
+                Some(Key::Sequence) => match value.try_into() {
+                    Ok(bytes) => contents.sequence = u64::from_be_bytes(bytes),
+                    Err(_) => tracing::warn!("the sequence number of the own presence is not 8 bytes"),
+                },
                 Some(Key::Ended(id)) => match value.try_into() {
                     Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),
                     Err(_) => tracing::warn!(session = %id, "the expiry of a purged session is not 8 bytes"),
@@ -221,6 +262,12 @@ impl Contents {
                     contents.sessions.entry(session).or_default().envelopes.push(value);
                 }
                 None => tracing::warn!("the store has an entry of an unknown kind"),
+            }
+        }
+        for (signer, presence) in presences {
+            match partners.contains(&signer) {
+                true => contents.partners.push(presence),
+                false => contents.presences.push(presence),
             }
         }
         contents

@@ -160,7 +160,7 @@ async fn presences_that_nobody_needs_are_evicted_and_reported() {
         .extend(strangers.iter().map(|signer| signer.presence(libmusig::net::PeerId::random(), vec![], 1)));
     a.net.command(NetCommand::LearnPresences(presences)).await;
     let mut forgotten = Vec::new();
-    while forgotten.len() < 3 {
+    while forgotten.len() < 2 {
         forgotten.extend(
             a.until(|event| match event {
                 NetEvent::PresencesForgotten { keys } => Some(keys),
@@ -169,6 +169,67 @@ async fn presences_that_nobody_needs_are_evicted_and_reported() {
             .await,
         );
     }
-    assert_eq!(forgotten.len(), 3);
+    assert_eq!(forgotten.len(), 2, "three strangers, and who is sought");
     assert!(!forgotten.contains(&sought.key()), "it is sought");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partners_presences_are_not_pushed_out_by_those_of_strangers() {
+    let mut a = Node::new(NetworkConfig { max_presences: 3, ..config() }).await;
+    let partner = Node::new(config()).await;
+    let key = partner.key();
+    a.net.command(NetCommand::Seek(vec![key])).await;
+    a.dial(&partner).await;
+    let mut known = (false, false);
+    a.until(|event| {
+        known.0 |= matches!(event, NetEvent::SignerConnected { key: other, .. } if other == key);
+        known.1 |= matches!(event, NetEvent::PartnerKnown { key: other } if other == key);
+        (known == (true, true)).then_some(())
+    })
+    .await;
+    // Nothing is left to do with it, and it is gone.
+    a.net.command(NetCommand::Seek(Vec::new())).await;
+    partner.stop().await;
+    a.disconnected_from(key).await;
+    let strangers: Vec<_> = (0..40).map(|_| crate::support::Signer::new()).collect();
+    let presence =
+        |signer: &crate::support::Signer| signer.presence(libmusig::net::PeerId::random(), vec![], 1);
+    a.net.command(NetCommand::LearnPresences(strangers.iter().map(presence).collect())).await;
+    let mut forgotten = Vec::new();
+    while forgotten.len() < 37 {
+        forgotten.extend(
+            a.until(|event| match event {
+                NetEvent::PresencesForgotten { keys } => Some(keys),
+                _ => None,
+            })
+            .await,
+        );
+    }
+    assert!(!forgotten.contains(&key), "the presence of a partner is pushed out");
+}
+
+/// A place that somebody names, and that is not his.
+async fn trap() -> (tokio::net::TcpListener, Multiaddr) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port());
+    (listener, address.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn private_addresses_of_this_machine_are_not_dialled_for_others() {
+    let runtime = tokio::runtime::Handle::current();
+    let quiet = NetworkConfig { listen: Vec::new(), ..config() };
+    let identity = libmusig::net::generate_identity();
+    let (net, _events) = libmusig::net::Network::start(&runtime, quiet, &identity, None).unwrap();
+    let ((named, address), (configured, of_configured)) = (trap().await, trap().await);
+    let signer = crate::support::Signer::new();
+    let presence = signer.presence(libmusig::net::PeerId::random(), vec![address], 1);
+    net.command(NetCommand::LearnPresences(vec![presence])).await;
+    net.command(NetCommand::Seek(vec![signer.key()])).await;
+    // Configured ones are, and later than it would be.
+    net.command(NetCommand::AddPeer(of_configured)).await;
+    tokio::time::timeout(crate::support::DEADLINE, configured.accept()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_millis(200), named.accept())
+        .await
+        .expect_err("a port of this machine was dialled that somebody named");
 }

@@ -1,13 +1,15 @@
 //! The relay, as a process: signers that cannot be dialled, direct connections in its place, and its restart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libmusig::net::{Multiaddr, NetCommand, NetEvent, NetworkConfig, generate_identity};
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
 
 use crate::discovery::{knowing, published};
 use crate::support::{Node, Signer};
 use test_support::relay::Server;
+use test_support::relay::program::rates::{Rates, Refused};
 
 /// Settings of a node that only the relay leads to.
 fn behind(relay: &Server) -> NetworkConfig {
@@ -118,4 +120,35 @@ async fn reservations_are_made_again_at_a_relay_that_was_restarted() {
     b.until(|event| matches!(event, NetEvent::Listening(addresses) if !addresses.is_empty()).then_some(()))
         .await;
     a.connected_to(b.key()).await;
+}
+
+#[test]
+fn one_address_connects_to_a_relay_at_a_rate_and_others_are_not_bound_by_it() {
+    let (mut rates, now) = (Rates::new(100), Instant::now());
+    let from = |ip: &str| format!("/ip{ip}/tcp/1").parse::<Multiaddr>().unwrap();
+    let mut entered = 0..;
+    let mut enter = |rates: &mut Rates, ip: &str, now| {
+        let address = from(ip);
+        rates.arrives(&address, now).inspect(|()| {
+            rates.entered(ConnectionId::new_unchecked(entered.next().unwrap()), &address);
+        })
+    };
+    for _ in 0..64 {
+        assert_eq!(enter(&mut rates, "4/192.0.2.1", now), Ok(()));
+    }
+    assert_eq!(enter(&mut rates, "4/192.0.2.1", now), Err(Refused::TooFast));
+    assert_eq!(enter(&mut rates, "6/::ffff:192.0.2.1", now), Err(Refused::TooFast), "the same");
+    assert_eq!(enter(&mut rates, "4/192.0.2.2", now), Ok(()));
+    // One more each second, up to so many.
+    let later = now + Duration::from_secs(3600);
+    for _ in 0..36 {
+        assert_eq!(enter(&mut rates, "4/192.0.2.1", later), Ok(()));
+    }
+    assert_eq!(enter(&mut rates, "4/192.0.2.1", later), Err(Refused::TooMany));
+    rates.left(ConnectionId::new_unchecked(0));
+    assert_eq!(enter(&mut rates, "4/192.0.2.1", later), Ok(()));
+    // All of a /64 are one; this machine has no limit, for what forwards to it does so for many.
+    let of_one = (0..65).map(|host| enter(&mut rates, &format!("6/2001:db8:0:1::{host:x}"), now)).last();
+    assert_eq!(of_one, Some(Err(Refused::TooFast)));
+    assert!((0..1000).all(|_| enter(&mut rates, "4/127.0.0.1", now).is_ok()));
 }

@@ -1,7 +1,7 @@
 //! Somebody with a network identity and a signer key of its own, who is no signer of the session and knows everything
 //! about it: nothing that it sends changes anything, everything is counted, and the session goes on.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libmusig::event::Event;
 use libmusig::net::{
@@ -14,6 +14,9 @@ use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Proposal, Terms, TransactionTerms};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, Signer};
+use libmusig::store::memory::MemoryStore;
+use libmusig::store::schema::{self, Contents};
+use libmusig::store::{Durability, Store};
 use libmusig::types::{SessionId, Signature, SignerKey, Txid};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
@@ -395,4 +398,26 @@ fn finish_one(nodes: &[Node], number: u8) {
         node.session(session).join().wait().expect("is open");
     }
     nodes.iter().for_each(|node| wait_complete(node, session));
+}
+
+#[test]
+fn presence_sequence_is_kept_across_a_restart() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_millis() as u64;
+    // The clock was half a minute ahead before; and, the control, a day, so that nobody took it.
+    for (ahead, above) in [(30_000, true), (86_400_000, false)] {
+        let mut store = MemoryStore::new();
+        let last = now() + ahead;
+        store.commit(&[schema::put_sequence(last)], Durability::Synced).expect("memory takes it");
+        let node = builder(secret(0)).store(store.clone()).start().expect("starts");
+        let mut outsider = Outsider::connect_to(&node);
+        let bytes = outsider.until(|event| match event {
+            NetEvent::PresenceLearned { bytes, .. } => Some(bytes.clone()),
+            _ => None,
+        });
+        let presence = PresenceRecord::decode(&bytes).expect("is authentic");
+        assert_eq!(presence.sequence > last, above, "{ahead}");
+        node.stop().expect("stops");
+        let stored = Contents::read(store.load().expect("memory")).sequence;
+        assert!(stored >= presence.sequence, "{ahead}: what was signed last is in the store");
+    }
 }

@@ -68,7 +68,13 @@ fn check(entries: &[Entry], phase: &str) {
                 assert_eq!((envelope.body().session, envelope.id()), (session, id), "{phase}");
             }
             Key::Ended(_) => assert_eq!(value.len(), 8, "{phase}"),
-            Key::Session { .. } | Key::Identity | Key::Owner | Key::Presence(_) | Key::Answered(_) => {}
+            Key::Session { .. }
+            | Key::Identity
+            | Key::Owner
+            | Key::Sequence
+            | Key::Presence(_)
+            | Key::Partner(_)
+            | Key::Answered(_) => {}
         }
     }
 }
@@ -120,6 +126,8 @@ fn kinds(store: &MemoryStore) -> Vec<&'static str> {
         Key::Envelope { .. } => "envelope",
         Key::Ended(_) => "ended",
         Key::Answered(_) => "answered",
+        Key::Sequence => "sequence",
+        Key::Partner(_) => "partner",
     };
     store.clone().load().expect("memory").into_iter().map(kind).collect()
 }

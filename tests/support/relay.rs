@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 #[allow(dead_code)] // its main
 #[path = "../../examples/relay.rs"]
-mod program;
+pub mod program;
 
 /// Set in a child: its arguments, one a line.
 const ARGUMENTS: &str = "LIBMUSIG_TEST_RELAY";
