@@ -759,6 +759,11 @@ enum musig_submit
    * The Bitcoin backend cannot be reached: the next turn opens. Any other value means the same.
    */
   MUSIG_SUBMIT_UNREACHABLE = 2,
+  /**
+   * The transaction is not final yet: a lock time, a relative lock or a coinbase's maturity is not reached. It is
+   * submitted again, nobody takes over, and nobody is late.
+   */
+  MUSIG_SUBMIT_NOT_YET_FINAL = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -1694,7 +1699,30 @@ typedef struct musig_coin_answer {
    * Confirmations of an unspent output; 1 for the latest block.
    */
   uint32_t confirmations;
+  /**
+   * Median time of the eleven blocks before the output's, in seconds since 1970, from which relative locks by time
+   * count (BIP-68); 0: it is not known, so such a lock delays nothing.
+   */
+  uint32_t median_time;
 } musig_coin_answer;
+
+/**
+ * The last block of the chain, zeroed before the call.
+ */
+typedef struct musig_chain_tip {
+  /**
+   * sizeof this structure in the calling library.
+   */
+  uint32_t struct_size;
+  /**
+   * The height of the block.
+   */
+  uint32_t height;
+  /**
+   * Median time of the last eleven blocks, in seconds since 1970 (BIP-113); 0: the observer cannot tell.
+   */
+  uint32_t median_time;
+} musig_chain_tip;
 
 /**
  * The callbacks of a chain observer. They run on a thread of the library, one call at a time. They may block; after
@@ -1718,6 +1746,12 @@ typedef struct musig_chain_observer {
   int32_t (*coin)(void *user_data,
                   const struct musig_outpoint *outpoint,
                   struct musig_coin_answer *answer);
+  /**
+   * Fills tip with the last block, if a transaction has a lock, and returns 0, or returns another value if the Bitcoin
+   * backend cannot be reached. NULL: the observer cannot tell.
+   */
+  int32_t (*tip)(void *user_data,
+                 struct musig_chain_tip *tip);
 } musig_chain_observer;
 
 /**

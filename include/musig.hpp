@@ -778,6 +778,9 @@ using ChainObserver = std::function<void(const musig_chain_query &, musig_chain_
 /// Looks an output up; throws if the Bitcoin backend cannot be reached.
 using CoinObserver = std::function<void(const musig_outpoint &, musig_coin_answer &)>;
 
+/// Looks the last block up; throws if the Bitcoin backend cannot be reached.
+using TipObserver = std::function<void(musig_chain_tip &)>;
+
 /// Logs a line.
 using LogSink = std::function<void(musig_log_level, std::string_view target, std::string_view message)>;
 
@@ -859,11 +862,12 @@ public:
                          destroy);
         });
     }
-    /// An empty function of coin: the observer cannot tell.
-    Config &observer(ChainObserver status, CoinObserver coin = {}) {
+    /// An empty function of coin or tip: the observer cannot tell.
+    Config &observer(ChainObserver status, CoinObserver coin = {}, TipObserver tip = {}) {
         struct Observer {
             ChainObserver status;
             CoinObserver coin;
+            TipObserver tip;
         };
         musig_chain_observer table{};
         table.struct_size = sizeof table;
@@ -874,7 +878,11 @@ public:
             table.coin = [](void *data, const musig_outpoint *outpoint, musig_coin_answer *answer) -> std::int32_t {
                 return answered([&] { static_cast<Observer *>(data)->coin(*outpoint, *answer); });
             };
-        Observer observer{std::move(status), std::move(coin)};
+        if (tip)
+            table.tip = [](void *data, musig_chain_tip *answer) -> std::int32_t {
+                return answered([&] { static_cast<Observer *>(data)->tip(*answer); });
+            };
+        Observer observer{std::move(status), std::move(coin), std::move(tip)};
         return with(std::move(observer), [&](void *data, musig_destroy destroy) {
             detail::call(musig_config_set_observer, get(), static_cast<const musig_chain_observer *>(&table), data,
                          destroy);

@@ -277,6 +277,9 @@ pub enum SubmitOutcome {
     /// The backend rejects the transaction itself (fee, policy, inputs), with its message: the next turn opens, for another
     /// backend may take it.
     Rejected(String),
+    /// The transaction is not final yet: a lock time, a relative lock or a coinbase's maturity is not reached. It is
+    /// submitted again, nobody takes over, and nobody is late.
+    NotYetFinal,
 }
 
 /// Signed transaction.
@@ -327,6 +330,9 @@ pub enum CoinStatus {
     Unspent {
         /// Confirmations; the block itself counts as one.
         confirmations: u32,
+        /// Median time of the eleven blocks before the output's, in seconds since 1970: what relative locks by time count
+        /// from (BIP-68). `None`: not known, so such a lock delays nothing.
+        median_time: Option<u32>,
     },
     /// The output's transaction is in the mempool, and nothing there spends it.
     InMempool,
@@ -354,9 +360,34 @@ pub struct Locks {
     pub height: Option<u32>,
     /// Median time of the blocks before, in seconds since 1970 (BIP-113), which has to be later.
     pub time: Option<u32>,
-    /// Spent outputs, each with the confirmations that it needs (BIP-68). Relative locks by time are not among them: what
-    /// an observer says of an output does not tell whether they are met.
-    pub coins: Vec<(OutPoint, u16)>,
+    /// Spent outputs, each with the relative lock of its input.
+    pub coins: Vec<(OutPoint, RelativeLock)>,
+}
+
+/// Relative lock of an input (BIP-68), which counts from the block of the output that it spends. Never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelativeLock {
+    /// Blocks.
+    Blocks(u16),
+    /// Units of 512 seconds of median time.
+    Time(u16),
+}
+
+impl RelativeLock {
+    /// Whether it is met in the block after the tip, as far as an observer's answers tell.
+    fn met(self, tip: &ChainTip, coin: Option<CoinStatus>) -> bool {
+        match (self, coin) {
+            (Self::Blocks(blocks), Some(CoinStatus::Unspent { confirmations, .. })) => {
+                confirmations >= u32::from(blocks)
+            }
+            (Self::Time(units), Some(CoinStatus::Unspent { median_time: Some(from), .. })) => {
+                u64::from(tip.median_time) >= u64::from(from) + u64::from(units) * 512
+            }
+            (_, Some(CoinStatus::InMempool)) => false,
+            (Self::Time(_), Some(CoinStatus::Unspent { median_time: None, .. })) => true,
+            (_, Some(CoinStatus::Spent | CoinStatus::Unknown) | None) => true,
+        }
+    }
 }
 
 impl Locks {
@@ -366,16 +397,11 @@ impl Locks {
     }
 
     /// Whether all are met, as far as an observer's answers tell: its last block, and the state of each of the coins. One
-    /// of unknown state counts as met.
+    /// of unknown state, height or time counts as met.
     pub fn met(&self, tip: &ChainTip, coins: &[Option<CoinStatus>]) -> bool {
-        let deep = |((_, needed), status): (&(OutPoint, u16), &Option<CoinStatus>)| match status {
-            Some(CoinStatus::Unspent { confirmations }) => *confirmations >= u32::from(*needed),
-            Some(CoinStatus::InMempool) => false,
-            Some(CoinStatus::Spent | CoinStatus::Unknown) | None => true,
-        };
         self.height.is_none_or(|height| tip.height >= height)
             && self.time.is_none_or(|time| tip.median_time > time)
-            && self.coins.iter().zip(coins).all(deep)
+            && self.coins.iter().zip(coins).all(|((_, lock), coin)| lock.met(tip, *coin))
     }
 }
 
@@ -385,4 +411,29 @@ impl Locks {
 pub struct ChainError {
     /// Message for people.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_time_relative_by_time_counts_from_the_median_time_before_the_coins_block() {
+        let coin = OutPoint { txid: Txid([1; 32]), vout: 0 };
+        let met = |lock, median_time, status| {
+            let locks = Locks { coins: vec![(coin, lock)], ..Locks::default() };
+            locks.met(&ChainTip { height: 9, median_time }, &[status])
+        };
+        let unspent = |median_time, confirmations| Some(CoinStatus::Unspent { confirmations, median_time });
+        let lock = RelativeLock::Time(2);
+        assert!(!met(lock, 5000 + 1023, unspent(Some(5000), 500)));
+        assert!(met(lock, 5000 + 1024, unspent(Some(5000), 1)));
+        assert!(!met(lock, u32::MAX, Some(CoinStatus::InMempool)), "it counts from a block");
+        // What is not known delays nothing.
+        for unknown in [unspent(None, 1), Some(CoinStatus::Spent), Some(CoinStatus::Unknown), None] {
+            assert!(met(lock, 0, unknown), "{unknown:?}");
+        }
+        assert!(!met(RelativeLock::Blocks(3), 0, unspent(None, 2)));
+        assert!(met(RelativeLock::Blocks(3), 0, unspent(None, 3)));
+    }
 }

@@ -16,7 +16,7 @@ use crate::protocol::crypto::SessionKeys;
 use crate::protocol::limits;
 use crate::protocol::proposal::{Derivation, Message, Proposal, SighashType, SpentOutput, TransactionTerms};
 pub use crate::protocol::transaction::{TransactionCodec, TransactionInfo};
-use crate::types::{Locks, OutPoint, Signature, SignedTransaction, Txid};
+use crate::types::{Locks, OutPoint, RelativeLock, Signature, SignedTransaction, Txid};
 
 /// Bytes of a transaction without its witnesses; each counts four times towards a block's weight of 4 000 000.
 const BASE_SIZE: usize = 1_000_000;
@@ -299,11 +299,15 @@ impl Funded {
         let lock_time =
             Some(*lock_time).filter(|_| inputs.iter().any(|input| input.sequence != Sequence::MAX));
         let relative = |input: &TxIn| match input.sequence.to_relative_lock_time() {
-            Some(relative::LockTime::Blocks(blocks)) if version.0 >= 2 && blocks.value() > 0 => {
-                Some((outpoint(input), blocks.value()))
+            Some(relative::LockTime::Blocks(blocks)) if blocks.value() > 0 => {
+                Some((outpoint(input), RelativeLock::Blocks(blocks.value())))
+            }
+            Some(relative::LockTime::Time(time)) if time.value() > 0 => {
+                Some((outpoint(input), RelativeLock::Time(time.value())))
             }
             _ => None,
         };
+        let relative = |input: &TxIn| relative(input).filter(|_| version.0 >= 2);
         Locks {
             height: match lock_time {
                 Some(LockTime::Blocks(height)) => {

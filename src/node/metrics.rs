@@ -260,6 +260,7 @@ families! {
             by([
                 ("accepted", answers.accepted),
                 ("rejected", answers.rejected),
+                ("not_final", answers.not_final),
                 ("unreachable", answers.unreachable),
             ])
         };

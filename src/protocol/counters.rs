@@ -83,6 +83,8 @@ pub struct Submissions {
     pub accepted: u64,
     /// It rejected the transaction.
     pub rejected: u64,
+    /// It says that the transaction is not final yet.
+    pub not_final: u64,
     /// It could not be reached, or did not answer.
     pub unreachable: u64,
 }
@@ -187,7 +189,8 @@ impl Counters {
     pub(super) fn submitted(&mut self, answer: &Result<SubmitOutcome, String>) {
         match answer {
             Ok(SubmitOutcome::Rejected(_)) => self.submissions.rejected += 1,
-            Ok(_) => self.submissions.accepted += 1,
+            Ok(SubmitOutcome::NotYetFinal) => self.submissions.not_final += 1,
+            Ok(SubmitOutcome::Accepted) => self.submissions.accepted += 1,
             Err(_) => self.submissions.unreachable += 1,
         }
     }

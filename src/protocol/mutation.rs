@@ -89,6 +89,8 @@ pub enum Mutation {
     ProofNotSent,
     /// V8: a NACK of one signer counts for all.
     NackCountsForOthers,
+    /// V8: turns begin although the transaction cannot be final yet, and whoever is told so is late.
+    LockIgnored,
     /// V8: the alarm is raised when the last turn begins.
     AlarmTooEarly,
     /// V9: who withholds its partial signatures is not missing.

@@ -91,7 +91,10 @@ fn regtest_btcd_life_of_a_transaction() {
         let coins = [node.coin(1), node.coin(2)];
         let height = source.tip().expect("an answer").expect("it can tell").height;
         assert_eq!(height, MATURITY + 10);
-        assert_eq!(source.coin(&coins[0].at), Ok(Some(CoinStatus::Unspent { confirmations: height })));
+        assert_eq!(
+            source.coin(&coins[0].at),
+            Ok(Some(CoinStatus::Unspent { confirmations: height, median_time: None }))
+        );
 
         let payment = anybody_pays(&coins[..1], &[coins[0].value - 2_000]);
         let see = |expected: ChainStatus| {

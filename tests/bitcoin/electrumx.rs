@@ -91,7 +91,10 @@ fn regtest_electrumx_submits_and_observes() {
     let tip = source.tip().expect("an answer").expect("it can tell");
     assert_eq!((tip.height, tip.median_time), (node.height(), number(&info["mediantime"])));
     assert_eq!(source.status(&asked), Ok(ChainStatus::Unknown));
-    assert_eq!(source.coin(&coins[0].at), Ok(Some(CoinStatus::Unspent { confirmations: 102 })));
+    assert_eq!(
+        source.coin(&coins[0].at),
+        Ok(Some(CoinStatus::Unspent { confirmations: 102, median_time: None }))
+    );
     assert_eq!(source.coin(&OutPoint { txid: Txid([7; 32]), vout: 0 }), Ok(Some(CoinStatus::Unknown)));
     assert_eq!(source.broadcast(&signed(&payment)), BroadcastAnswer::Accepted);
     assert!(node.in_mempool(&txid(&payment)));

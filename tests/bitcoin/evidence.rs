@@ -143,7 +143,10 @@ fn regtest_coins_and_the_tip() {
         let tip = source.tip().expect("an answer").expect("it can tell");
         assert_eq!((tip.height, tip.median_time), (height, number(&info["mediantime"])));
 
-        assert_eq!(source.coin(&coins[0].at), Ok(Some(CoinStatus::Unspent { confirmations: 101 })));
+        assert_eq!(
+            source.coin(&coins[0].at),
+            Ok(Some(CoinStatus::Unspent { confirmations: 101, median_time: None }))
+        );
         let payment = anybody_pays(&coins, &[coins[0].value - 1_000]);
         let created = coin_of(&payment, 0).at;
         assert_eq!(source.coin(&created), Ok(Some(CoinStatus::Unknown)));
@@ -152,7 +155,10 @@ fn regtest_coins_and_the_tip() {
         assert_eq!(source.coin(&created), Ok(Some(CoinStatus::InMempool)));
         assert_eq!(source.coin(&OutPoint { vout: 1, ..created }), Ok(Some(CoinStatus::Unknown)));
         node.mine(1);
-        assert_eq!(source.coin(&created), Ok(Some(CoinStatus::Unspent { confirmations: 1 })));
+        assert_eq!(
+            source.coin(&created),
+            Ok(Some(CoinStatus::Unspent { confirmations: 1, median_time: None }))
+        );
         // What was spent in a block and what never was look alike without an index.
         let spent = if options.is_empty() { CoinStatus::Unknown } else { CoinStatus::Spent };
         assert_eq!(source.coin(&coins[0].at), Ok(Some(spent)));

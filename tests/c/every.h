@@ -154,7 +154,7 @@ static void configs(void) {
     musig_signer *signer = signer_of(0);
     musig_config *config;
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
-    musig_chain_observer observer = {sizeof observer, look, NULL};
+    musig_chain_observer observer = {sizeof observer, look, NULL, NULL};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, log_line};
     musig_node *node = NULL;
     destroyed = 0;

@@ -21,6 +21,10 @@ struct chain {
     /* What it says of coins: the result and the state, and how often it was asked. */
     int32_t coin_result, coin_state;
     int coins;
+    /* When its coins came, what it says of the last block, and how often it was asked. */
+    uint32_t coin_time, median_time;
+    int32_t tip_result;
+    int tips;
     int hang_submit, hang_look, hang_log, released;
     /* What is true. */
     int submitted;
@@ -109,8 +113,24 @@ static int32_t look_for_coin(void *user_data, const musig_outpoint *outpoint, mu
     REQUIRE(answer->struct_size == sizeof *answer && answer->state == MUSIG_COIN_UNKNOWN && answer->confirmations == 0);
     REQUIRE(outpoint->vout == 0 && outpoint->txid[0] == outpoint->txid[31]);
     answer->state = chain->coin_state;
+    REQUIRE(answer->median_time == 0);
     answer->confirmations = 7;
+    answer->median_time = chain->coin_time;
     result = chain->coin_result;
+    pthread_mutex_unlock(&chain->lock);
+    return result;
+}
+
+static int32_t look_for_tip(void *user_data, musig_chain_tip *tip) {
+    struct chain *chain = user_data;
+    int32_t result;
+    pthread_mutex_lock(&chain->lock);
+    chain->tips++;
+    REQUIRE(tip->struct_size == sizeof *tip && tip->height == 0 && tip->median_time == 0);
+    tip->height = 100;
+    tip->median_time = chain->median_time;
+    result = chain->tip_result;
+    pthread_cond_broadcast(&chain->changed);
     pthread_mutex_unlock(&chain->lock);
     return result;
 }
@@ -152,7 +172,7 @@ static void release(struct chain *chain) {
 /* A node without a network, with a chain of callbacks if there is one. */
 static musig_node *node_of(const musig_signer *signer, struct chain *chain) {
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
-    musig_chain_observer observer = {sizeof observer, look, look_for_coin};
+    musig_chain_observer observer = {sizeof observer, look, look_for_coin, look_for_tip};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, line};
     musig_config *config;
     musig_node *node;
@@ -473,6 +493,46 @@ static void unbroadcast_parent(void) {
     end(node, session, &chain);
 }
 
+/* A transaction that waits for 1,024 s after its coin's block is submitted when the observer says that they are over; one of
+ * which the observer cannot tell is submitted again and again, and nobody is late. */
+static void lock_time(int told) {
+    struct chain chain;
+    musig_signer *signer = signer_of(0);
+    musig_node *node;
+    musig_session *session;
+    musig_proposal *proposal;
+    uint8_t key[33];
+    chain_init(&chain);
+    chain.coin_time = 5000;
+    chain.median_time = told ? 6023 : 0;
+    if (!told) chain.answer = MUSIG_SUBMIT_NOT_YET_FINAL, chain.answers = 4;
+    OK(musig_signer_public_key(signer, key, NULL));
+    node = node_of(signer, &chain);
+    musig_signer_free(signer);
+    proposal = transaction_locked(key, 1, 0x33, 1u << 22 | 2, 0);
+    OK(musig_proposal_set_failover(proposal, 3000, MUSIG_TIERS_SINGLE, 0, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_proposal_free(proposal);
+    if (told) {
+        until(&chain, &chain.tips, 8);
+        pthread_mutex_lock(&chain.lock);
+        REQUIRE(chain.submissions == 0);
+        chain.median_time = 6024;
+        pthread_mutex_unlock(&chain.lock);
+    }
+    for (;;) {
+        musig_event *event;
+        int32_t kind;
+        OK(musig_node_next_event(node, &event, 120000, NULL));
+        kind = musig_event_kind_of(event);
+        musig_event_free(event);
+        REQUIRE(kind != MUSIG_EVENT_BROADCAST_REJECTED && kind != MUSIG_EVENT_FAILOVER_EXHAUSTED);
+        if (kind == MUSIG_EVENT_BROADCAST_SEEN) break;
+    }
+    REQUIRE(chain.submissions == (told ? 1 : 5));
+    end(node, session, &chain);
+}
+
 /* A message that may be a signature hash is refused, unless the application knows what it is. */
 static void raw_message_over_a_wallet_key(void) {
     musig_signer *signer = signer_of(0);
@@ -613,6 +673,8 @@ int main(int argc, char **argv) {
     chain_answers(77, 0, -1);
     unbroadcast_parent();
     raw_message_over_a_wallet_key();
+    lock_time(1);
+    lock_time(0);
     hands_over(0);
     one_at_a_time();
     return 0;

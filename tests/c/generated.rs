@@ -35,7 +35,7 @@ static musig_status g_sign(void *u, const uint8_t *d, uint8_t *s) { (void)u, (vo
 static musig_status g_round(void *u, const musig_signing_request *r, uint8_t *o) { (void)u, (void)r, (void)o; return 1; }
 
 static musig_broadcaster g_broadcaster = {sizeof(musig_broadcaster), g_submit};
-static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, NULL};
+static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, NULL, NULL};
 static musig_summary_options g_options = {sizeof(musig_summary_options), 0, NULL, 0, 0, 0};
 static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};
 static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_sign, g_round, g_round, NULL};

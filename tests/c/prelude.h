@@ -84,8 +84,9 @@ static musig_session *propose_alone(const musig_node *node, uint8_t message) {
     return session;
 }
 
-/* An unsigned transaction that spends one output of the signers' Taproot key. */
-static musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_t spends) {
+/* An unsigned transaction that spends one output of the signers' Taproot key, with this sequence and lock time. */
+static musig_proposal *transaction_locked(const uint8_t *keys, size_t count, uint8_t spends, uint32_t sequence,
+                                          uint32_t lock_time) {
     musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
     musig_key_set *key_set;
     uint8_t output[33], script[34] = {0x51, 0x20}, transaction[94] = {0};
@@ -98,13 +99,18 @@ static musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_
     transaction[0] = 2;                     /* version */
     transaction[4] = 1;                     /* inputs */
     memset(transaction + 5, spends, 32);    /* the spent transaction */
-    memset(transaction + 42, 0xff, 4);      /* sequence */
+    memcpy(transaction + 42, &sequence, 4); /* on a little-endian machine */
+    memcpy(transaction + 90, &lock_time, 4);
     transaction[46] = 1;                    /* outputs */
     transaction[47] = 0x28, transaction[48] = 0x23; /* 9000 */
     transaction[55] = 34;
     memcpy(transaction + 56, script, 34);
     OK(musig_proposal_new_transaction(&proposal, keys, count, transaction, sizeof transaction, &spent, 1, NULL));
     return proposal;
+}
+
+static musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_t spends) {
+    return transaction_locked(keys, count, spends, 0xffffffffu, 0);
 }
 
 /* Takes events until one is of this kind. The caller frees it. */

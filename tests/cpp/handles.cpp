@@ -259,12 +259,14 @@ void handlers() {
 }
 
 /// A proposal that spends one output of the signers, by a transaction of one input and one output.
-musig::Proposal spend(const std::vector<musig::PublicKey> &keys) {
+musig::Proposal spend(const std::vector<musig::PublicKey> &keys, std::uint32_t sequence = 0xffffffff) {
     auto output = musig::KeySet(keys).final_key(musig::key_path({}));
     std::vector<std::uint8_t> script{0x51, 0x20}, transaction{2, 0, 0, 0, 1};
     script.insert(script.end(), output.begin() + 1, output.end());
     transaction.insert(transaction.end(), 32, 0x77);
-    transaction.insert(transaction.end(), {0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0x28, 0x23, 0, 0, 0, 0, 0, 0, 34});
+    transaction.insert(transaction.end(), 5, 0);
+    for (int i = 0; i < 4; i++) transaction.push_back(static_cast<std::uint8_t>(sequence >> 8 * i));
+    transaction.insert(transaction.end(), {1, 0x28, 0x23, 0, 0, 0, 0, 0, 0, 34});
     transaction.insert(transaction.end(), script.begin(), script.end());
     transaction.insert(transaction.end(), 4, 0);
     musig_spent_output spent{10000, script.data(), script.size()};
@@ -352,6 +354,47 @@ void raw_message_over_a_wallet_key() {
     node.stop();
 }
 
+/// A lock time is waited for as long as an observer of functions says that it is not met.
+void lock_time() {
+    musig::Signer signer(secret(1));
+    auto keys = std::vector<musig::PublicKey>{signer.public_key()};
+    std::atomic<std::uint32_t> median_time{6023};
+    std::atomic<int> asked{0}, submitted{0}, told{0};
+    auto config = alone(signer);
+    config.observer(
+        [&](const musig_chain_query &, musig_chain_answer &answer) {
+            if (submitted > 0) answer.state = MUSIG_CHAIN_SEEN;
+        },
+        [](const musig_outpoint &, musig_coin_answer &answer) {
+            answer.state = MUSIG_COIN_UNSPENT;
+            answer.median_time = 5000;
+        },
+        [&](musig_chain_tip &tip) {
+            if (asked++ == 3) throw std::runtime_error("no route");
+            tip.height = 100;
+            tip.median_time = median_time;
+        });
+    config.broadcaster([&](musig::Bytes, musig::Bytes, std::string &) {
+        if (told++ == 0) return MUSIG_SUBMIT_NOT_YET_FINAL;
+        submitted++;
+        return MUSIG_SUBMIT_ACCEPTED;
+    });
+    musig::Node node(config);
+    // 1,024 s after the coin's block (BIP-68).
+    node.create_session(spend(keys, 1u << 22 | 2).failover(1s));
+    while (asked < 8) std::this_thread::yield();
+    REQUIRE(submitted == 0 && told == 0);
+    median_time = 6024;
+    for (;;) {
+        auto event = node.next_event(120s);
+        REQUIRE(event && event->kind() != MUSIG_EVENT_BROADCAST_REJECTED);
+        if (event->is_durable()) node.event_handled(*event);
+        if (event->kind() == MUSIG_EVENT_BROADCAST_SEEN) break;
+    }
+    REQUIRE(submitted == 1 && told == 2);
+    node.stop();
+}
+
 void store_of_another_key() {
     char folder[] = "/tmp/musig-XXXXXX";
     REQUIRE(mkdtemp(folder));
@@ -382,6 +425,7 @@ int main() {
     signers();
     unbroadcast_parent();
     raw_message_over_a_wallet_key();
+    lock_time();
     store_of_another_key();
     return 0;
 }

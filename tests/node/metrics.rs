@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use libmusig::JoinOptions;
 use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
 use libmusig::event::Event;
 use libmusig::node::{
@@ -124,8 +125,9 @@ fn metrics_match_a_script_with_failover_a_refusal_and_a_restart() {
         });
     }
     // Another one is declined by its last signer.
-    let declined = nodes[1].create_session(SessionRequest::messages(keys(3), vec![message(9)]));
-    let declined = declined.wait().expect("is created").id();
+    let blind = JoinOptions { sign_blind: true, ..JoinOptions::default() };
+    let declined = SessionRequest::messages(keys(3), vec![message(9)]).consent(blind);
+    let declined = nodes[1].create_session(declined).wait().expect("is created").id();
     for (index, node) in nodes.iter().enumerate().filter(|(index, _)| *index != 1) {
         wait_for(node, "the proposal", |event| {
             (event.session == Some(declined) && matches!(event.event, Event::SessionProposed { .. }))

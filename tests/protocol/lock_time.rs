@@ -105,6 +105,18 @@ fn lock_time_is_not_waited_for_without_an_answer() {
     cluster.run_for(TURN * 4);
     assert!([0, 1, 2].iter().all(|node| cluster.submitters().contains(node)), "each in its turn");
     assert_eq!(accusations(&cluster, &id), 0, "nobody knows whether it can be final");
+    // Who is told that it is not final does not say that it cannot broadcast, and nobody refused it.
+    assert_eq!(cluster.sent.get("nack"), None);
+    assert_eq!((0..3).map(|node| cluster.count(node, &id, "BroadcastRejected")).sum::<usize>(), 0);
+    assert_eq!(cluster.engine(0).counters().submissions.unreachable, 0);
+    // A restart makes nobody late either.
+    (0..3).for_each(|node| cluster.crash(node));
+    (0..3).for_each(|node| cluster.start(node));
+    cluster.run_for(TURN * 4);
+    assert_eq!(accusations(&cluster, &id), 0);
+    mine(&mut cluster, HEIGHT as usize);
+    cluster.run_for(TURN);
+    assert!(cluster.chain.knows(&cluster.chain.txid_of(&id).expect("it has one")), "it was submitted again");
     // An observer that answered once and never again counts for ten minutes.
     let (mut cluster, _) = holders(|_| ());
     cluster.run_for(SECOND);
@@ -115,4 +127,23 @@ fn lock_time_is_not_waited_for_without_an_answer() {
     assert_eq!(cluster.submitters(), [0; 0]);
     cluster.run_for(SECOND * 30);
     assert!(!cluster.submitters().is_empty());
+}
+
+/// What no observer can tell of, a coinbase that is not mature, a backend says.
+#[test]
+fn lock_time_that_only_a_backend_knows_of_makes_whoever_is_told_accuse_nobody() {
+    let mut cluster = Cluster::new(Options::new(1));
+    cluster.run_for(SECOND);
+    let id = cluster.create(0, |_| ());
+    let txid = cluster.chain.txid_of(&id).expect("it has one");
+    cluster.chain.lock(txid, HEIGHT as u32);
+    cluster.complete(&id);
+    cluster.run_for(TURN * 6);
+    assert!(cluster.submitters().len() > 1, "it is submitted again");
+    assert_eq!(cluster.count(0, &id, "FailoverExhausted"), 0);
+    // Once it is final, the turn that is long over begins.
+    mine(&mut cluster, HEIGHT as usize);
+    cluster.run_for(TURN * 2);
+    assert_eq!(cluster.count(0, &id, "BroadcastSeen"), 1);
+    assert_eq!(cluster.count(0, &id, "FailoverExhausted"), 0);
 }

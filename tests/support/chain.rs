@@ -131,6 +131,11 @@ impl Chain {
         SubmitOutcome::Accepted
     }
 
+    /// Lets a transaction wait for a height, whatever its proposal says.
+    pub fn lock(&mut self, txid: Txid, height: u32) {
+        self.locks.insert(txid, height);
+    }
+
     /// Whether it waits for a height that is not reached.
     pub fn is_locked(&self, txid: &Txid) -> bool {
         self.locks.get(txid).is_some_and(|height| (self.blocks.len() as u32) < *height)
@@ -149,7 +154,7 @@ impl Chain {
         } else if self.spenders.contains_key(coin) || self.mempool.keys().any(spends) {
             CoinStatus::Spent
         } else {
-            CoinStatus::Unspent { confirmations: 1 }
+            CoinStatus::Unspent { confirmations: 1, median_time: None }
         }
     }
 

@@ -139,7 +139,7 @@ def spend(signers: list[str], salt: int = 1) -> dict[str, Any]:
     return spend_script(taproot_script(signers), salt)
 
 
-def spend_script(script: bytes, salt: int = 1) -> dict[str, Any]:
+def spend_script(script: bytes, salt: int = 1, sequence: int = 0xFFFFFFFD) -> dict[str, Any]:
     """An unsigned transaction (BIP-144 without witnesses) that spends one output with this script."""
     transaction = (
         (2).to_bytes(4, "little")
@@ -147,7 +147,7 @@ def spend_script(script: bytes, salt: int = 1) -> dict[str, Any]:
         + bytes([salt] * 32)
         + (0).to_bytes(4, "little")
         + b"\x00"
-        + (0xFFFFFFFD).to_bytes(4, "little")
+        + sequence.to_bytes(4, "little")
         + b"\x01"
         + (9_000).to_bytes(8, "little")
         + bytes([len(script)])
@@ -194,6 +194,8 @@ class FakeObserver(libmusig.ChainObserver):
         self.calls = 0
         self.before_coin: Callable[[], object] = lambda: None
         self.seen_coin: chain.CoinStatus | None = chain.CoinUnspent(confirmations=7)
+        self.last_block: chain.ChainTip | None = None
+        self.tips = 0
 
     def status(self, query: libmusig.ChainQuery) -> libmusig.ChainStatus:
         covered("chainobserver_status")
@@ -212,6 +214,11 @@ class FakeObserver(libmusig.ChainObserver):
         assert len(outpoint.txid) == 64 and outpoint.vout == 0
         self.before_coin()
         return self.seen_coin
+
+    def tip(self) -> chain.ChainTip | None:
+        covered("chainobserver_tip")
+        self.tips += 1
+        return self.last_block
 
 
 class WrappingSigner(libmusig.Signer):

@@ -27,6 +27,8 @@ from support import (
     ranked,
     sign,
     spend,
+    spend_script,
+    taproot_script,
     until,
     until_now,
     wait_event,
@@ -110,6 +112,49 @@ def test_raw_message_over_a_wallet_key_needs_the_word_of_the_application() -> No
                 await a.create_session(keys(2), messages=raw)
             assert known.value.problem == libmusig.ConsentProblem.BLIND_MESSAGE(0, wallet.id())
             await a.create_session(keys(2), messages=raw, consent=blind)
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_lock_time_is_waited_for_as_long_as_the_observer_says() -> None:
+    async def main() -> None:
+        fake = FakeChain()
+        observer = FakeObserver(fake)
+        observer.seen_coin = chain.CoinUnspent(confirmations=1, median_time=5_000)
+        observer.last_block = chain.ChainTip(height=100, median_time=6_023)
+        async with offline(0, broadcaster=FakeBroadcaster(fake), observer=observer) as node:
+            # 1,024 s after the coin's block (BIP-68).
+            terms = spend_script(taproot_script(keys(1)), sequence=1 << 22 | 2)
+            await node.create_session(keys(1), broadcast_timeout=1, **terms)
+            await until(lambda: observer.tips > 8)
+            assert not fake.submitted
+            observer.last_block = chain.ChainTip(height=101, median_time=6_024)
+            await wait_event(node, events.BroadcastSeen)
+            assert len(fake.submitted) == 1
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_lock_time_that_a_broadcaster_answers_is_neither_a_refusal_nor_an_alarm() -> None:
+    async def main() -> None:
+        fake = FakeChain()
+
+        class Early(FakeBroadcaster):
+            calls = 0
+
+            def submit(self, transaction: libmusig.SignedTransaction) -> libmusig.SubmitOutcome:
+                self.calls += 1
+                return super().submit(transaction) if self.calls > 3 else chain.NotYetFinal()
+
+        broadcaster = Early(fake)
+        async with offline(0, broadcaster=broadcaster, observer=FakeObserver(fake)) as node:
+            await node.create_session(keys(1), broadcast_timeout=1, **spend(keys(1)))
+            _, before = await wait_event(node, events.BroadcastSeen)
+            assert broadcaster.calls == 4
+            alarms = (events.BroadcastRejected, events.FailoverExhausted)
+            assert not [event for event in before if isinstance(event.data, alarms)]
 
     asyncio.run(main())
     assert_nothing_lives()

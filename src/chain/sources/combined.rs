@@ -232,7 +232,7 @@ impl ChainObserver for Sources {
             CoinStatus::Spent => (0, 0),
             CoinStatus::Unknown => (1, 0),
             CoinStatus::InMempool => (2, 0),
-            CoinStatus::Unspent { confirmations } => (3, *confirmations),
+            CoinStatus::Unspent { confirmations, .. } => (3, *confirmations),
         };
         Ok(answers.into_iter().flatten().min_by_key(rank))
     }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::http::{HttpAnswer, HttpClient, base64};
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{Backend, bytes_of_hex, decode, number, outpoint, said, submit, txid};
+use super::source::{Backend, bytes_of_hex, decode, number, outpoint, said, submit, txid, unspent_coin};
 use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
@@ -533,7 +533,7 @@ impl Backend for BitcoinCore {
         match outputs.as_slice() {
             [with_mempool, _] if !with_mempool.is_null() => Ok(match depth(with_mempool)? {
                 0 => CoinStatus::InMempool,
-                confirmations => CoinStatus::Unspent { confirmations },
+                confirmations => unspent_coin(confirmations),
             }),
             [_, in_chain] if !in_chain.is_null() => Ok(CoinStatus::Spent),
             // Spent, where the transaction is known (by an index, or because it is in the mempool itself).

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::lines::{Lines, Route};
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{Backend, bytes_of_hex, confirmations, decode, number, outpoint, submit, txid};
+use super::source::{
+    Backend, bytes_of_hex, confirmations, decode, number, outpoint, submit, txid, unspent_coin,
+};
 use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
@@ -299,7 +301,7 @@ impl Backend for Electrum {
         let Some(output) = unspent.iter().find(own) else { return Ok(CoinStatus::Spent) };
         match number(&output["height"]) {
             Some(0) => Ok(CoinStatus::InMempool),
-            Some(height) => Ok(CoinStatus::Unspent { confirmations: self.depth(height, deadline)? }),
+            Some(height) => Ok(unspent_coin(self.depth(height, deadline)?)),
             None => Err(Failure::nonsense(question, "an output has no height")),
         }
     }

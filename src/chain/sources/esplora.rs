@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::http::HttpClient;
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{Backend, confirmations, number, said, submit};
+use super::source::{Backend, confirmations, number, said, submit, unspent_coin};
 use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
@@ -147,7 +147,7 @@ impl Backend for Esplora {
         }
         match height(&transaction["status"], &path)? {
             None => Ok(CoinStatus::InMempool),
-            Some(height) => Ok(CoinStatus::Unspent { confirmations: self.depth(height, deadline)? }),
+            Some(height) => Ok(unspent_coin(self.depth(height, deadline)?)),
         }
     }
 

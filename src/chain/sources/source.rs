@@ -84,15 +84,17 @@ impl<B: Backend> ChainObserver for B {
     }
 }
 
+/// An output that nothing spends. From when relative locks by time count would take more questions, for every coin.
+pub(super) fn unspent_coin(confirmations: u32) -> CoinStatus {
+    CoinStatus::Unspent { confirmations, median_time: None }
+}
+
 /// The answer for a [`Broadcaster`], which has fewer words.
 pub(super) fn outcome(answer: BroadcastAnswer) -> Result<SubmitOutcome, ChainError> {
     match answer {
         BroadcastAnswer::Accepted | BroadcastAnswer::AlreadyKnown => Ok(SubmitOutcome::Accepted),
         BroadcastAnswer::Rejected { words, .. } => Ok(SubmitOutcome::Rejected(words)),
-        // Neither taken nor refused: it is submitted again.
-        BroadcastAnswer::NotYetFinal { words } => {
-            Err(ChainError { reason: format!("the transaction is not final yet: {words}") })
-        }
+        BroadcastAnswer::NotYetFinal { .. } => Ok(SubmitOutcome::NotYetFinal),
         BroadcastAnswer::Unreachable { words } | BroadcastAnswer::Misconfigured { words } => {
             Err(ChainError { reason: words })
         }

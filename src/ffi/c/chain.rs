@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::callback::UserData;
 use super::enums::{Enumeration, musig_chain_state, musig_coin_state, musig_submit};
 use crate::chain::{
-    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, CoinStatus, OutPoint, SignedTransaction,
-    SubmitOutcome,
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint,
+    SignedTransaction, SubmitOutcome,
 };
 use crate::types::Txid;
 
@@ -83,6 +83,20 @@ pub struct musig_coin_answer {
     pub state: i32,
     /// Confirmations of an unspent output; 1 for the latest block.
     pub confirmations: u32,
+    /// Median time of the eleven blocks before the output's, in seconds since 1970, from which relative locks by time
+    /// count (BIP-68); 0: it is not known, so such a lock delays nothing.
+    pub median_time: u32,
+}
+
+/// The last block of the chain, zeroed before the call.
+#[repr(C)]
+pub struct musig_chain_tip {
+    /// sizeof this structure in the calling library.
+    pub struct_size: u32,
+    /// The height of the block.
+    pub height: u32,
+    /// Median time of the last eleven blocks, in seconds since 1970 (BIP-113); 0: the observer cannot tell.
+    pub median_time: u32,
 }
 
 /// The callbacks of a chain observer. They run on a thread of the library, one call at a time. They may block; after
@@ -109,6 +123,9 @@ pub struct musig_chain_observer {
             answer: *mut musig_coin_answer,
         ) -> i32,
     >,
+    /// Fills tip with the last block, if a transaction has a lock, and returns 0, or returns another value if the Bitcoin
+    /// backend cannot be reached. NULL: the observer cannot tell.
+    pub tip: Option<unsafe extern "C" fn(user_data: *mut c_void, tip: *mut musig_chain_tip) -> i32>,
 }
 
 pub(super) struct ForeignBroadcaster {
@@ -144,6 +161,7 @@ impl Broadcaster for ForeignBroadcaster {
         match musig_submit::of_number(answer) {
             Some(musig_submit::ACCEPTED) => Ok(SubmitOutcome::Accepted),
             Some(musig_submit::REJECTED) => Ok(SubmitOutcome::Rejected(words(&reason))),
+            Some(musig_submit::NOT_YET_FINAL) => Ok(SubmitOutcome::NotYetFinal),
             Some(musig_submit::UNREACHABLE) | None => {
                 let words = words(&reason);
                 let words = if words.is_empty() { format!("the callback returned {answer}") } else { words };
@@ -202,6 +220,7 @@ impl ChainObserver for ForeignObserver {
             struct_size: size_of::<musig_coin_answer>() as u32,
             state: 0,
             confirmations: 0,
+            median_time: 0,
         };
         // SAFETY: both structures are valid for the call.
         let result = unsafe { coin(self.data.pointer(), &asked, &mut answer) };
@@ -211,10 +230,26 @@ impl ChainObserver for ForeignObserver {
         use musig_coin_state::*;
         match musig_coin_state::of_number(answer.state) {
             Some(UNKNOWN) => Ok(Some(CoinStatus::Unknown)),
-            Some(UNSPENT) => Ok(Some(CoinStatus::Unspent { confirmations: answer.confirmations.max(1) })),
+            Some(UNSPENT) => Ok(Some(CoinStatus::Unspent {
+                confirmations: answer.confirmations.max(1),
+                median_time: Some(answer.median_time).filter(|time| *time > 0),
+            })),
             Some(IN_MEMPOOL) => Ok(Some(CoinStatus::InMempool)),
             Some(SPENT) => Ok(Some(CoinStatus::Spent)),
             None => Err(unreachable(format!("the callback answered the state {}", answer.state))),
         }
+    }
+
+    fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
+        let Some(tip) = self.table.tip else { return Ok(None) };
+        let struct_size = size_of::<musig_chain_tip>() as u32;
+        let mut answer = musig_chain_tip { struct_size, height: 0, median_time: 0 };
+        // SAFETY: the structure is valid for the call.
+        let result = unsafe { tip(self.data.pointer(), &mut answer) };
+        if result != 0 {
+            return Err(unreachable(format!("the callback returned {result}")));
+        }
+        let musig_chain_tip { height, median_time, .. } = answer;
+        Ok((median_time > 0).then_some(ChainTip { height, median_time }))
     }
 }

@@ -384,9 +384,12 @@ pub enum musig_submit {
     REJECTED = 1,
     /// The Bitcoin backend cannot be reached: the next turn opens. Any other value means the same.
     UNREACHABLE = 2,
+    /// The transaction is not final yet: a lock time, a relative lock or a coinbase's maturity is not reached. It is
+    /// submitted again, nobody takes over, and nobody is late.
+    NOT_YET_FINAL = 3,
 }
 
-enumeration!(musig_submit { ACCEPTED, REJECTED, UNREACHABLE });
+enumeration!(musig_submit { ACCEPTED, REJECTED, UNREACHABLE, NOT_YET_FINAL });
 
 /// The state of a transaction on the chain.
 /// cbindgen:rename-all=prefix:MUSIG_CHAIN_

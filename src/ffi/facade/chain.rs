@@ -6,7 +6,7 @@ use super::error::MusigError;
 use super::live::{InUse, Live};
 use crate::chain;
 use crate::types::{ChainError, SignedTransaction, Txid};
-pub use crate::types::{ChainQuery, ChainStatus, CoinStatus, OutPoint, SubmitOutcome};
+pub use crate::types::{ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint, SubmitOutcome};
 
 /// Interface to a Bitcoin backend (node or API) that submits transactions. Called on a thread of its own, one call at a
 /// time; it may block.
@@ -27,6 +27,10 @@ pub trait ChainObserver: Send + Sync {
     /// Looks an output up, before this node consents to a transaction that spends it. None: this observer cannot tell.
     /// Any error means that the Bitcoin backend cannot be reached.
     fn coin(&self, outpoint: OutPoint) -> Result<Option<CoinStatus>, MusigError>;
+
+    /// Looks the last block up, if a transaction has a lock. None: this observer cannot tell. Any error means that the
+    /// Bitcoin backend cannot be reached.
+    fn tip(&self) -> Result<Option<ChainTip>, MusigError>;
 }
 
 /// Outcome of a submission.
@@ -40,6 +44,9 @@ pub enum SubmitOutcome {
         #[uniffi(name = "reason")]
         String,
     ),
+    /// The transaction is not final yet: a lock time, a relative lock or a coinbase's maturity is not reached. It is
+    /// submitted again, nobody takes over, and nobody is late.
+    NotYetFinal,
 }
 
 /// Reference to an output that a transaction spends.
@@ -90,6 +97,10 @@ pub enum CoinStatus {
     Unspent {
         /// Confirmations, at least 1: the block itself counts.
         confirmations: u32,
+        /// Median time of the eleven blocks before the output's, in seconds since 1970: what relative locks by time count
+        /// from (BIP-68). None: not known, so such a lock delays nothing.
+        #[uniffi(default = None)]
+        median_time: Option<u32>,
     },
     /// The output's transaction is in the mempool, and nothing there spends it.
     InMempool,
@@ -98,6 +109,16 @@ pub enum CoinStatus {
     /// The output is not known. Without an index of transactions a backend cannot tell one that was spent in a block
     /// from one that never was.
     Unknown,
+}
+
+/// Last block of a chain.
+#[uniffi::remote(Record)]
+pub struct ChainTip {
+    /// The block's height.
+    pub height: u32,
+    /// Median of the times of the last eleven blocks, in seconds since 1970 (BIP-113): what lock times by time are
+    /// compared with.
+    pub median_time: u32,
 }
 
 fn unreachable(error: MusigError) -> ChainError {
@@ -141,5 +162,9 @@ impl chain::ChainObserver for ForeignObserver {
 
     fn coin(&self, outpoint: &OutPoint) -> Result<Option<CoinStatus>, ChainError> {
         self.object.coin(*outpoint).map_err(unreachable)
+    }
+
+    fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
+        self.object.tip().map_err(unreachable)
     }
 }

@@ -31,7 +31,7 @@ mod summary;
 mod values;
 
 pub use self::chain::{
-    Broadcaster, ChainObserver, ChainQuery, ChainStatus, CoinStatus, OutPoint, SubmitOutcome,
+    Broadcaster, ChainObserver, ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint, SubmitOutcome,
 };
 pub use self::election::{Election, ElectionMethod, backup_after, elect, verify_election};
 pub use self::error::{ConsentProblem, MusigError, ProposalProblem, SignerProblem, StoreProblem};

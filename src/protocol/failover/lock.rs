@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::mutation::{self, Mutation};
+
 /// How long the observer's first answer is waited for.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// How long the observer's word that a lock is not met counts, if it says nothing newer.
@@ -33,8 +35,10 @@ pub(super) struct LockWait {
 impl LockWait {
     /// `locked`: the transaction has a lock of which it is not known whether it is met.
     pub fn new(locked: bool) -> Self {
-        let state = if locked { State::New } else { State::Over };
-        Self { state, ask_at: Duration::ZERO, asking: false, known_final: !locked }
+        let waits = locked && !mutation::on(Mutation::LockIgnored);
+        let state = if waits { State::New } else { State::Over };
+        let known_final = !locked || mutation::on(Mutation::LockIgnored);
+        Self { state, ask_at: Duration::ZERO, asking: false, known_final }
     }
 
     /// Whether the turns have not begun.
@@ -50,6 +54,11 @@ impl LockWait {
     /// The transaction was seen, or a backend said something else of it than that it is not final.
     pub fn shown_final(&mut self) {
         self.known_final = true;
+    }
+
+    /// A backend says that the transaction is not final yet, whatever was known before.
+    pub fn shown_locked(&mut self) {
+        self.known_final = false;
     }
 
     /// Does what the time asks for. Answers whether the observer is to be asked.

@@ -330,7 +330,7 @@ impl Watch {
             nobody_reported: self.nobody_reported,
             ended: self.ended,
             replaced: self.replacement == Some(Replacement::Notified),
-            locked: self.lock.waits(),
+            locked: self.lock.waits() || !self.lock.known_final(),
             seen_wall: self.first_seen.map_or(0, |seen| seen.started.0),
             seen_elapsed: self.first_seen.map_or(0, |seen| seen.certain.as_millis() as u64),
             ..pb::WatchRecord::default()
@@ -674,10 +674,21 @@ impl Watch {
     ) -> Vec<Action> {
         self.submitting = false;
         let mut actions = Vec::new();
-        let elapsed = self.stopwatch.elapsed(now);
+        let mut elapsed = self.stopwatch.elapsed(now);
         let accepted = answer == Ok(SubmitOutcome::Accepted);
-        if answer.is_ok() {
-            self.lock.shown_final();
+        if accepted && !self.lock.known_final() && self.own_turn_open() {
+            // It could not be broadcast before, so the turns begin now.
+            self.stopwatch = Stopwatch::start(now);
+            (elapsed, self.observe_at, self.lost_since) = (Duration::ZERO, Duration::ZERO, None);
+            let later = self.turns.timeout;
+            self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
+        }
+        match answer {
+            Ok(SubmitOutcome::NotYetFinal) if !mutation::on(Mutation::LockIgnored) => {
+                self.lock.shown_locked()
+            }
+            Ok(_) => self.lock.shown_final(),
+            Err(_) => {}
         }
         match answer {
             Ok(SubmitOutcome::Accepted) => {
@@ -703,6 +714,8 @@ impl Watch {
                 self.submissions.unreachable = self.submissions.unreachable.saturating_add(1);
                 actions.push(Action::Nack(NackKind::Unreachable, reason));
             }
+            // Whoever else submits it is told the same.
+            Ok(SubmitOutcome::NotYetFinal) => {}
         }
         if let OwnTurn::Open { submit_at, failures, .. } = &mut self.own_turn {
             if accepted {

@@ -6,7 +6,9 @@ use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::hashes::Hash;
 use bitcoin::{Block, BlockHash, CompactTarget, Transaction, TxMerkleNode, block};
 use libmusig::chain::sources::{BitcoinCore, BroadcastAnswer, CoreAuth, Source, Sources};
-use libmusig::chain::{ChainObserver, ChainQuery, ChainStatus, SignedTransaction};
+use libmusig::chain::{
+    Broadcaster, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+};
 use libmusig::types::{OutPoint, Txid, to_hex};
 use serde_json::{Value, json};
 
@@ -277,4 +279,5 @@ fn sources_answer_with_the_best_and_name_the_others() {
     let later = refusing("non-final");
     let sources = Sources::new().submit_to(core(&moon)).trusted(core(&later));
     assert!(matches!(sources.broadcast(&transaction), BroadcastAnswer::NotYetFinal { .. }));
+    assert_eq!(sources.submit(&transaction), Ok(SubmitOutcome::NotYetFinal));
 }

@@ -235,7 +235,10 @@ fn electrum_refusals_are_looked_into_and_shown_without_the_transaction() {
 fn electrum_coins_and_the_tip() {
     let (world, _server, electrum) = served();
     let coins = funding(&world, 9, 2);
-    assert_eq!(electrum.coin(&coins[0]), Ok(Some(CoinStatus::Unspent { confirmations: 51 })));
+    assert_eq!(
+        electrum.coin(&coins[0]),
+        Ok(Some(CoinStatus::Unspent { confirmations: 51, median_time: None }))
+    );
     assert_eq!(electrum.coin(&OutPoint { vout: 2, ..coins[0] }), Ok(Some(CoinStatus::Unknown)));
     assert_eq!(electrum.coin(&OutPoint { txid: Txid([3; 32]), vout: 0 }), Ok(Some(CoinStatus::Unknown)));
     let payment = anybody_pays(&coins[..1], 4_000);

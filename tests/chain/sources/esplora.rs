@@ -309,7 +309,7 @@ fn coins_and_the_tip() {
     });
     let coin = |byte, vout| esplora.coin(&OutPoint { txid: Txid([byte; 32]), vout });
     assert_eq!(esplora.tip(), Ok(Some(ChainTip { height: 150, median_time: 1_700_000_000 })));
-    assert_eq!(coin(1, 0), Ok(Some(CoinStatus::Unspent { confirmations: 10 })));
+    assert_eq!(coin(1, 0), Ok(Some(CoinStatus::Unspent { confirmations: 10, median_time: None })));
     assert_eq!(coin(1, 1), Ok(Some(CoinStatus::Spent)));
     assert_eq!(coin(1, 2), Ok(Some(CoinStatus::Unknown)));
     assert_eq!(coin(2, 0), Ok(Some(CoinStatus::InMempool)));

@@ -14,7 +14,7 @@ impl Cluster {
             Broadcaster::Works if self.chain.is_locked(&txid) => {
                 let submission = super::super::chain::Submission { at: self.now, node, txid };
                 self.chain.submissions.push(submission);
-                Some(Err("non-final".into()))
+                Some(Ok(SubmitOutcome::NotYetFinal))
             }
             Broadcaster::Works => Some(Ok(self.chain.submit(node, txid, self.now))),
             Broadcaster::Unreachable => Some(Err("cannot be reached".into())),

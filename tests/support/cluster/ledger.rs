@@ -104,7 +104,8 @@ impl Ledger {
         self.add(
             match answer {
                 Ok(SubmitOutcome::Accepted) => "accepted",
-                Ok(_) => "rejected",
+                Ok(SubmitOutcome::Rejected(_)) => "rejected",
+                Ok(SubmitOutcome::NotYetFinal) => "not final",
                 Err(_) => "unreachable",
             },
             1,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 from . import _ffi
-from ._ffi import ChainQuery, LogLevel, LogRecord, OutPoint, SignedTransaction, SpentOutput
+from ._ffi import ChainQuery, ChainTip, LogLevel, LogRecord, OutPoint, SignedTransaction, SpentOutput
 
 if TYPE_CHECKING:
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
         """The Bitcoin backend rejected the transaction itself (fee, policy, inputs)."""
 
         reason: str
+
+    @dataclass
+    class NotYetFinal:
+        """The transaction is not final yet (a lock time, a relative lock): it is submitted again, and nobody is late."""
 
     @dataclass
     class Unknown:
@@ -54,9 +58,13 @@ if TYPE_CHECKING:
 
     @dataclass
     class CoinUnspent:
-        """The output is in a block, which itself counts as a confirmation, and nothing spends it."""
+        """The output is in a block, which itself counts as a confirmation, and nothing spends it.
+
+        ``median_time`` is that of the eleven blocks before its own, from which relative locks by time count (BIP-68).
+        """
 
         confirmations: int
+        median_time: int | None = None
 
     @dataclass
     class CoinInMempool:
@@ -73,12 +81,13 @@ if TYPE_CHECKING:
 else:
     _Broadcaster, _ChainObserver = _ffi.Broadcaster, _ffi.ChainObserver
     Accepted, Rejected = _ffi.SubmitOutcome.ACCEPTED, _ffi.SubmitOutcome.REJECTED
+    NotYetFinal = _ffi.SubmitOutcome.NOT_YET_FINAL
     Unknown, Seen = _ffi.ChainStatus.UNKNOWN, _ffi.ChainStatus.SEEN
     Confirmed, Conflict = _ffi.ChainStatus.CONFIRMED, _ffi.ChainStatus.CONFLICT
     CoinUnspent, CoinInMempool = _ffi.CoinStatus.UNSPENT, _ffi.CoinStatus.IN_MEMPOOL
     CoinSpent, CoinUnknown = _ffi.CoinStatus.SPENT, _ffi.CoinStatus.UNKNOWN
 
-SubmitOutcome = Union[Accepted, Rejected]
+SubmitOutcome = Union[Accepted, Rejected, NotYetFinal]
 ChainStatus = Union[Unknown, Seen, Confirmed, Conflict]
 CoinStatus = Union[CoinUnspent, CoinInMempool, CoinSpent, CoinUnknown]
 
@@ -102,6 +111,10 @@ class ChainObserver(_ChainObserver, ABC):
         """Looks an output up, before this node consents to a transaction that spends it. None: it cannot tell."""
         return None
 
+    def tip(self) -> ChainTip | None:
+        """Looks the last block up, if a transaction has a lock. None: it cannot tell."""
+        return None
+
 
 class LogSink(_ffi.LogSink, ABC):
     """Receiver of a node's log records. Its exceptions are ignored."""
@@ -117,6 +130,7 @@ __all__ = [
     "ChainObserver",
     "ChainQuery",
     "ChainStatus",
+    "ChainTip",
     "CoinInMempool",
     "CoinSpent",
     "CoinStatus",
@@ -127,6 +141,7 @@ __all__ = [
     "LogLevel",
     "LogRecord",
     "LogSink",
+    "NotYetFinal",
     "OutPoint",
     "Rejected",
     "Seen",

@@ -173,7 +173,7 @@ final class ForeignChainTests: MusigTestCase {
             try await start(1, observer: Chain("other")),
         ]
         try await connect(nodes)
-        let watchers = nodes.map { watch($0) }
+        let watchers = nodes.map { watch($0, options: JoinOptions(signBlind: true)) }
         let session = try await nodes[0].createSession(
             request: SessionRequest(
                 signers: keys(2), content: transaction(keys(2), seed: seed), electionMethod: .firstSigner,
@@ -215,6 +215,29 @@ final class ForeignChainTests: MusigTestCase {
         allowed.consent = JoinOptions(allowMissingCoins: true)
         let session = try await node.createSession(request: allowed)
         try await session.join(options: JoinOptions(allowMissingCoins: true))
+    }
+
+    func test_lock_time_is_waited_for_as_long_as_the_observer_says() async throws {
+        let chain = Chain()
+        chain.state.with {
+            $0.coin = .unspent(confirmations: 1, medianTime: 5000)
+            $0.tip = ChainTip(height: 100, medianTime: 6023)
+            $0.early = 1
+        }
+        let node = try await start(0, offline: true, broadcaster: chain, observer: chain)
+        let watcher = watch(node)
+        // 1,024 s after the coin's block (BIP-68).
+        let content = try transaction(keySet(keys: keys(1)), keyPath(), seed: 10, sequence: 1 << 22 | 2)
+        _ = try await node.createSession(
+            request: SessionRequest(
+                signers: keys(1), content: content,
+                broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 1))))
+        try await waitUntil("it asked often") { chain.state.now.tips > 8 }
+        XCTAssertEqual(chain.state.now.called, 0)
+        chain.state.with { $0.tip = ChainTip(height: 101, medianTime: 6024) }
+        _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
+        XCTAssertEqual(chain.submissions.count, 1)
+        XCTAssertFalse(watcher.seen.contains { if case .broadcastRejected = $0.event { true } else { false } })
     }
 
     func test_raw_message_over_a_wallet_key_needs_the_word_of_the_application() async throws {
@@ -261,7 +284,9 @@ final class ForeignChainTests: MusigTestCase {
         XCTAssertTrue(shown.outputs[0].own && shown.outputs[0].address!.hasPrefix("bcrt1p"))
         XCTAssertEqual(summary.messages[0].finalKey, spent[0].script.suffix(32))
         XCTAssertEqual(summary.warnings, [])
-        let blind = try await node.createSession(request: SessionRequest(signers: try keys(1), content: digests(1)))
+        let blind = try await node.createSession(
+            request: SessionRequest(
+                signers: try keys(1), content: digests(1), consent: JoinOptions(signBlind: true)))
         let warnings = try await blind.summary(options: SummaryOptions(network: .mainnet)).warnings
         XCTAssertEqual(warnings, [.blind(message: 0)])
     }
@@ -281,7 +306,8 @@ final class ForeignChainTests: MusigTestCase {
         XCTAssertEqual(phase, .watching)
         // Another session of the same node is signed meanwhile.
         let other = try await watchers[0].node.createSession(
-            request: SessionRequest(signers: keys(2), content: digests(9)))
+            request: SessionRequest(
+                signers: keys(2), content: digests(9), consent: JoinOptions(signBlind: true)))
         for watcher in watchers { try await watcher.complete(other.id()) }
         XCTAssertTrue(chain.submissions.isEmpty)
         chain.state.with { $0.behaviour = .normal }

@@ -99,14 +99,16 @@ func transaction(_ signers: [SignerKey], seed: UInt8) throws -> SessionContent {
 }
 
 /// A transaction that spends one Taproot output of a key set.
-func transaction(_ keySet: KeySet, _ derivation: Derivation, seed: UInt8) throws -> SessionContent {
+func transaction(
+    _ keySet: KeySet, _ derivation: Derivation, seed: UInt8, sequence: UInt32 = 0xffff_fffd
+) throws -> SessionContent {
     let output = try finalKey(keySet: keySet, derivation: derivation)
     let script = Data([0x51, 0x20]) + data(output).dropFirst()
     func little<T: FixedWidthInteger>(_ value: T) -> Data {
         withUnsafeBytes(of: value.littleEndian) { Data($0) }
     }
     var unsigned = little(UInt32(2)) + [1] + Data(repeating: seed, count: 32) + little(UInt32(0)) + [0]
-    unsigned += little(UInt32(0xffff_fffd)) + [1] + little(UInt64(90_000))
+    unsigned += little(sequence) + [1] + little(UInt64(90_000))
     unsigned += [UInt8(script.count)] + script + little(UInt32(0))
     return .transaction(
         unsigned: unsigned, spent: [SpentOutput(value: 100_000, script: script)], sighashType: .default)
@@ -121,6 +123,10 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
         var depth: [Txid: UInt32] = [:]
         var queries = 0
         var coin: CoinStatus? = .unspent(confirmations: 7)
+        var tip: ChainTip? = nil
+        var tips = 0
+        /// So many submissions come too early.
+        var early = 0
         var behaviour = Behaviour.normal
         var called = 0
     }
@@ -152,6 +158,11 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
 
     func submit(transaction: SignedTransaction) throws -> SubmitOutcome {
         if try enter() == .rejecting { return .rejected(reason: "min relay fee not met") }
+        let early = state.with { state in
+            state.early -= 1
+            return state.early >= 0
+        }
+        if early { return .notYetFinal }
         state.with { $0.submitted.append((transaction, name)) }
         return .accepted
     }
@@ -168,6 +179,13 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
     }
 
     func coin(outpoint: OutPoint) throws -> CoinStatus? { state.now.coin }
+
+    func tip() throws -> ChainTip? {
+        state.with { state in
+            state.tips += 1
+            return state.tip
+        }
+    }
 
     func mine(_ txid: Txid, depth: UInt32) {
         state.with { $0.depth[txid] = depth }

@@ -5,6 +5,7 @@ import org.libmusig.ffi.Broadcaster
 import org.libmusig.ffi.ChainObserver
 import org.libmusig.ffi.ChainQuery
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.ChainTip
 import org.libmusig.ffi.CoinStatus
 import org.libmusig.ffi.LogRecord
 import org.libmusig.ffi.LogSink
@@ -33,6 +34,7 @@ internal fun Broadcaster.attached(): Broadcaster = object : Broadcaster {
 internal fun ChainObserver.attached(): ChainObserver = object : ChainObserver {
     override fun status(query: ChainQuery): ChainStatus = attached { this@attached.status(query) }
     override fun coin(outpoint: OutPoint): CoinStatus? = attached { this@attached.coin(outpoint) }
+    override fun tip(): ChainTip? = attached { this@attached.tip() }
 }
 
 internal fun LogSink.attached(): LogSink = object : LogSink {

@@ -4,6 +4,7 @@ import org.libmusig.ffi.Broadcaster
 import org.libmusig.ffi.ChainObserver
 import org.libmusig.ffi.ChainQuery
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.ChainTip
 import org.libmusig.ffi.CoinStatus
 import org.libmusig.ffi.LogRecord
 import org.libmusig.ffi.LogSink
@@ -16,22 +17,27 @@ public fun broadcaster(action: (SignedTransaction) -> SubmitOutcome): Broadcaste
     override fun submit(transaction: SignedTransaction): SubmitOutcome = action(transaction)
 }
 
-/** A [ChainObserver] that looks transactions up, and cannot tell of outputs unless it says so. */
+/** A [ChainObserver] that looks transactions up, and cannot tell of outputs and of the last block unless it says so. */
 public abstract class TransactionObserver : ChainObserver {
     override fun coin(outpoint: OutPoint): CoinStatus? = null
+
+    override fun tip(): ChainTip? = null
 }
 
 /**
- * A [ChainObserver] of functions; without [coin] it cannot tell of outputs. Any exception means that the Bitcoin
- * backend cannot be reached.
+ * A [ChainObserver] of functions; without [coin] it cannot tell of outputs, without [tip] not of the last block. Any
+ * exception means that the Bitcoin backend cannot be reached.
  */
 public fun chainObserver(
     coin: (OutPoint) -> CoinStatus? = { null },
+    tip: () -> ChainTip? = { null },
     status: (ChainQuery) -> ChainStatus,
 ): ChainObserver = object : ChainObserver {
     override fun status(query: ChainQuery): ChainStatus = status.invoke(query)
 
     override fun coin(outpoint: OutPoint): CoinStatus? = coin.invoke(outpoint)
+
+    override fun tip(): ChainTip? = tip.invoke()
 }
 
 /** A [LogSink] of one function. Its exceptions are ignored. */

@@ -1,5 +1,6 @@
 package org.libmusig
 
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -7,6 +8,7 @@ import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.ChainStatus
+import org.libmusig.ffi.ChainTip
 import org.libmusig.ffi.CoinStatus
 import org.libmusig.ffi.ConsentProblem
 import org.libmusig.ffi.Event
@@ -24,6 +26,7 @@ import org.libmusig.ffi.SessionRequest
 import org.libmusig.ffi.Signer
 import org.libmusig.ffi.SignerProblem
 import org.libmusig.ffi.SubmitOutcome
+import org.libmusig.ffi.keySet
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
@@ -85,6 +88,40 @@ class ForeignTest {
             coin = answer
             node.createSession(spendRequest(keys(1), seed + 2)).close()
         }
+        closeAll(listOf(node))
+    }
+
+    @Test
+    fun `lock_time is waited for as long as the observer says`() = runBlocking {
+        val asked = AtomicInteger()
+        val submitted = AtomicInteger()
+        val told = AtomicInteger()
+        val medianTime = AtomicInteger(6023)
+        val observer = chainObserver(
+            coin = { CoinStatus.Unspent(1u, 5000u) },
+            tip = {
+                asked.incrementAndGet()
+                ChainTip(100u, medianTime.get().toUInt())
+            },
+        ) { if (submitted.get() > 0) ChainStatus.Seen else ChainStatus.Unknown }
+        val way = broadcaster {
+            if (told.incrementAndGet() == 1) {
+                SubmitOutcome.NotYetFinal
+            } else {
+                submitted.incrementAndGet()
+                SubmitOutcome.Accepted
+            }
+        }
+        val node = MusigNode.start(config(offline = true, withoutObserver = false), signer(0), way, observer)
+        // 1,024 s after the coin's block (BIP-68).
+        val locked = Spend(keySet(keys(1)), sequence = "02004000").content
+        node.createSession(spendRequest(keys(1)).copy(content = locked)).close()
+        withTimeout(60_000) { while (asked.get() < 8) delay(10) }
+        assertEquals(0, told.get())
+        medianTime.set(6024)
+        val seen = node.await { it.event is Event.BroadcastSeen || it.event is Event.BroadcastRejected }
+        assertTrue(seen.event is Event.BroadcastSeen)
+        assertEquals(listOf(1, 2), listOf(submitted.get(), told.get()))
         closeAll(listOf(node))
     }
 

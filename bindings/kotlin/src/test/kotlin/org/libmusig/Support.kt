@@ -111,7 +111,12 @@ fun messageRequest(signers: List<String>, byte: Int = 7): SessionRequest =
 fun keyPath(vararg path: UInt): Derivation = Derivation(path.toList(), Taproot.KeyPath)
 
 /** An output of a key of the signers, and a transaction that spends it. */
-class Spend(keySet: KeySet, private val seed: Int = 1, derivation: Derivation = keyPath()) {
+class Spend(
+    keySet: KeySet,
+    private val seed: Int = 1,
+    derivation: Derivation = keyPath(),
+    private val sequence: String = "ffffffff",
+) {
     constructor(signers: List<String>, seed: Int = 1) : this(keySet(signers), seed)
 
     private val outputKey: String = finalKey(keySet, derivation).drop(2)
@@ -119,7 +124,7 @@ class Spend(keySet: KeySet, private val seed: Int = 1, derivation: Derivation = 
 
     /** Version 2, one input, one output. */
     private val unsigned: ByteArray = (
-        "02000000" + "01" + "%02x".format(seed).repeat(32) + "00000000" + "00" + "ffffffff" +
+        "02000000" + "01" + "%02x".format(seed).repeat(32) + "00000000" + "00" + sequence +
             "01" + "1027000000000000" + "22" + script.hex + "00000000"
         ).bytes
 
