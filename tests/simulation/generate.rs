@@ -162,15 +162,16 @@ impl Scenario {
                 }
                 16 => add(at, if random.chance(500) { Fault::Claim(node) } else { Fault::Nack(node) }),
                 17 => {
-                    let fault = match random.below(10) {
+                    let fault = match random.below(13) {
                         0 => Fault::Abort(node),
-                        1 => Fault::Close(node),
-                        2 => {
-                            add(at, Fault::Close(node));
+                        1 | 2 => Fault::Close(node),
+                        3 => Fault::Abandon(node),
+                        stops @ (4 | 5) => {
+                            add(at, if stops == 4 { Fault::Abandon(node) } else { Fault::Close(node) });
                             add(later, Fault::Join(node));
                             continue;
                         }
-                        3..7 => Fault::Notify(node, random.chance(100)),
+                        6..10 => Fault::Notify(node, random.chance(100)),
                         _ => Fault::BroadcastNow(node),
                     };
                     add(at, fault);
@@ -201,7 +202,8 @@ impl Scenario {
         }
     }
 
-    /// One finishes alone. Before the others hear of it they abort, close, or let the session expire.
+    /// One finishes alone. Before the others hear of it they abort, abandon, try to close, or let the session
+    /// expire.
     fn late(&mut self, n: usize) {
         // Drawn apart, so that the other seeds' scenarios stay what they are.
         let mut random = Random::new(self.seed ^ 0x1a7e);
@@ -221,7 +223,11 @@ impl Scenario {
         for other in (0..n).filter(|other| *other != node) {
             if random.chance(300) {
                 let at = last / 4 + random.duration(back - last / 4);
-                let stops = if random.chance(700) { Fault::Abort(other) } else { Fault::Close(other) };
+                let stops = match random.below(10) {
+                    0..6 => Fault::Abort(other),
+                    6 | 7 => Fault::Abandon(other),
+                    _ => Fault::Close(other),
+                };
                 self.faults.push((at, stops));
             }
         }

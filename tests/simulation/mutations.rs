@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 38] = [
+const MUTATIONS: [(Mutation, &str); 40] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -34,6 +34,8 @@ const MUTATIONS: [(Mutation, &str); 38] = [
     (Mutation::SubmissionWaitsForDisk, "S12"),
     (Mutation::ExpiryForgets, "S12"),
     (Mutation::AbortTakesTurn, "S12"),
+    (Mutation::AbandonTakesTurn, "S12"),
+    (Mutation::CloseEndsWatch, "S12"),
     (Mutation::SignOnlyTakesTurn, "S12"),
     (Mutation::ReplacementEnds, "S13"),
     (Mutation::VerifiedAgain, "S14"),

@@ -45,7 +45,7 @@ pub struct Run {
     pub impaired: BTreeSet<usize>,
     /// How often each node died.
     pub deaths: BTreeMap<usize, u32>,
-    /// Some node aborted, or closed a session.
+    /// Some node aborted, closed or abandoned a session.
     pub stopped: bool,
     pub conflict: bool,
     /// Somebody attacked in a way that may end sessions.
@@ -67,6 +67,10 @@ pub struct Run {
     pub liars: BTreeSet<(SessionId, usize)>,
     /// Applications that aborted.
     pub aborted: BTreeSet<(SessionId, usize)>,
+    /// Applications that closed a session.
+    pub closed: BTreeSet<(SessionId, usize)>,
+    /// Applications that abandoned a session.
+    pub abandoned: BTreeSet<(SessionId, usize)>,
     /// Applications that took part by themselves.
     pub meddled: BTreeSet<(SessionId, usize)>,
     /// Proposals of byzantine signers whose signatures would complete nothing.
@@ -147,6 +151,8 @@ impl Run {
             odd_clocks: (0..n).filter(odd).collect(),
             liars: BTreeSet::new(),
             aborted: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
             meddled: BTreeSet::new(),
             worthless: Vec::new(),
             aims: Vec::new(),
@@ -437,10 +443,18 @@ impl Run {
                 });
             }
             Fault::Close(node) => {
-                self.stopped = true;
-                // A crash may come between the commit and the event.
-                self.meddled.extend(last.map(|(session, _)| (session, node)));
-                self.request(node, true, |engine, id, request, now| engine.close(id, request, now));
+                // Refused, it changed nothing.
+                if self.request(node, true, |engine, id, request, now| engine.close(id, request, now)) {
+                    self.stopped = true;
+                    // A crash may come between the commit and the event.
+                    self.closed.extend(last.map(|(session, _)| (session, node)));
+                }
+            }
+            Fault::Abandon(node) => {
+                if self.request(node, true, |engine, id, request, now| engine.abandon(id, request, now)) {
+                    self.stopped = true;
+                    self.abandoned.extend(last.map(|(session, _)| (session, node)));
+                }
             }
             Fault::Join(node) => {
                 if let Some((session, _)) = last.filter(|_| cluster.nodes[node].awake()) {
@@ -471,24 +485,27 @@ impl Run {
         }
     }
 
-    /// Asks for something about the last session. `stops`: from its answer on the node must not sign.
+    /// Asks for something about the last session. `stops`: from its answer on the node must not sign. Answers whether it was
+    /// not refused.
     fn request(
         &mut self,
         node: usize,
         stops: bool,
         act: impl FnOnce(&mut Engine, &SessionId, u64, Time) -> Result<(), Error>,
-    ) {
-        let Some(session) = self.sessions.last().map(|begun| begun.id) else { return };
+    ) -> bool {
+        let Some(session) = self.sessions.last().map(|begun| begun.id) else { return false };
         // An application sleeps with its phone.
         if !self.cluster.nodes[node].awake() {
-            return;
+            return false;
         }
         let number = self.cluster.request();
         if stops {
             self.cluster.withdrawals.insert(number, (node, session));
         }
         // Refused if the session is not that far: that is an answer too.
-        let _ = self.cluster.drive(node, |engine, now| act(engine, &session, number, now));
+        self.cluster
+            .drive(node, |engine, now| act(engine, &session, number, now))
+            .is_some_and(|it| it.is_ok())
     }
 
     fn create(&mut self, plan: Plan) {

@@ -179,7 +179,9 @@ pub enum Fault {
     Claim(usize),
     Nack(usize),
     Abort(usize),
+    /// Refused if that would give something up.
     Close(usize),
+    Abandon(usize),
     /// The application opens what it closed, or consents late.
     Join(usize),
     /// The application says that it is broadcast: because it is, or although it is not.

@@ -16,29 +16,56 @@ pub(super) fn ended(phase: Phase) -> bool {
 }
 
 impl Checker {
-    /// S12: who aborted is asked for nothing and raises no alarm, whatever comes later.
+    /// S12: who aborted or abandoned is asked for nothing and raises no alarm, whatever comes later.
     pub(super) fn aborts_stand(&mut self, run: &Run, begun: &Begun) {
         for node in (0..run.scenario.signers()).filter(|node| run.sound(*node)) {
             let mut aborted = None;
+            let abandoned = run.abandoned.contains(&(begun.id, node));
+            let resumed = run.meddled.contains(&(begun.id, node));
             for (at, event) in run.cluster.events(node, &begun.id) {
                 match event {
                     Event::SessionAborted { by, declined: false, .. } if *by == node => aborted = Some(at),
+                    Event::SessionClosed if abandoned => aborted = Some(at),
                     Event::SessionComplete { aborted_here, .. } if aborted.is_some() => {
-                        let resumed = run.meddled.contains(&(begun.id, node));
                         self.check("S12", *aborted_here || resumed, || {
-                            format!("node {node} aborted {} at {aborted:?} and is not told so", begun.id)
+                            format!("node {node} gave {} up at {aborted:?} and is not told so", begun.id)
                         });
                     }
                     Event::ShouldBroadcast { .. }
                     | Event::CoordinatorFailed { .. }
                     | Event::FailoverExhausted { .. }
                     | Event::NobodyCanBroadcast { .. } => {
-                        let resumed = run.meddled.contains(&(begun.id, node));
                         self.check("S12", aborted.is_none() || resumed, || {
                             format!(
-                                "node {node} aborted {} at {aborted:?}, and {event:?} at {at:?}",
+                                "node {node} gave {} up at {aborted:?}, and {event:?} at {at:?}",
                                 begun.id
                             )
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// S12: nothing is given up by closing: neither a watch that did not end, nor a partial signature that is out.
+    pub(super) fn closing_gives_nothing_up(&mut self, run: &Run, begun: &Begun) {
+        for node in (0..run.scenario.signers()).filter(|node| run.sound(*node)) {
+            if run.abandoned.contains(&(begun.id, node)) || run.meddled.contains(&(begun.id, node)) {
+                continue;
+            }
+            let (mut complete, mut notified) = (false, false);
+            for (at, event) in run.cluster.events(node, &begun.id) {
+                match event {
+                    Event::SessionComplete { .. } => complete = true,
+                    Event::BroadcastConfirmed { depth: None, .. } => notified = true,
+                    Event::SessionClosed => {
+                        let settled = match complete {
+                            true => notified || begun.plan.mode == Mode::SignOnly,
+                            false => !run.cluster.partial_left(node, &begun.id),
+                        };
+                        self.check("S12", settled || final_by(run, begun, node, at), || {
+                            format!("node {node} closed {} at {at:?}, and gave it up", begun.id)
                         });
                     }
                     _ => {}
@@ -93,12 +120,7 @@ impl Checker {
         }
         let known =
             run.cluster.nodes[node].engine.as_ref().is_some_and(|it| it.proposal(&begun.id).is_some());
-        let deep = answers(run, begun, node).iter().any(|(_, answer)| match answer {
-            Some(
-                ChainStatus::Confirmed { confirmations, .. } | ChainStatus::Conflict { confirmations, .. },
-            ) => *confirmations >= run.scenario.final_depth,
-            _ => false,
-        });
+        let deep = final_by(run, begun, node, run.cluster.now());
         let told = run
             .cluster
             .events(node, &begun.id)
@@ -111,4 +133,14 @@ impl Checker {
             format!("node {node} forgot {}, and its partial signature is out", begun.id)
         });
     }
+}
+
+/// Whether a node's own observer had seen the coins spent at the final depth.
+fn final_by(run: &Run, begun: &Begun, node: usize, by: Duration) -> bool {
+    answers(run, begun, node).iter().filter(|(at, _)| *at <= by).any(|(_, answer)| match answer {
+        Some(ChainStatus::Confirmed { confirmations, .. } | ChainStatus::Conflict { confirmations, .. }) => {
+            *confirmations >= run.scenario.final_depth
+        }
+        _ => false,
+    })
 }

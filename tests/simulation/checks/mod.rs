@@ -76,6 +76,7 @@ impl Checker {
             self.withholders(run, &begun);
             self.completion(run, &begun);
             self.aborts_stand(run, &begun);
+            self.closing_gives_nothing_up(run, &begun);
         }
     }
 }
@@ -107,7 +108,9 @@ fn left_alone(run: &Run, begun: &Begun, node: usize) -> bool {
         .events(node, &begun.id)
         .any(|(_, event)| matches!(event, Event::BroadcastConfirmed { depth: None, .. }));
     let replaced = run.sessions.iter().any(|other| other.plan.replaces);
-    let stopped = run.meddled.contains(&(begun.id, node)) || run.aborted.contains(&(begun.id, node));
+    let stopped = [&run.meddled, &run.aborted, &run.closed, &run.abandoned]
+        .iter()
+        .any(|applications| applications.contains(&(begun.id, node)));
     !closed && !notified && !replaced && !run.conflict && !stopped
 }
 
