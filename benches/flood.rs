@@ -15,7 +15,7 @@ use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::proposal::{Broadcast, Message, Proposal, Terms, TransactionTerms};
 use libmusig::protocol::wire::{self, pb};
-use libmusig::signer::{LocalSigner, Signer};
+use libmusig::signer::{Identity, LocalSigner};
 use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
 
 use test_support::nodes::{address, key};

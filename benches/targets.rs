@@ -109,15 +109,14 @@ fn proposal(round: u32) -> Proposal {
 fn our_session(signers: &[LocalSigner], round: u32) -> Duration {
     let proposal = proposal(round);
     let shared = Musig2.aggregate_keys(&proposal).expect("valid keys");
-    let request =
-        |signer| NonceRequest { proposal: proposal.clone(), attempt: 0, signer, keys: shared.clone() };
+    let request = |signer| NonceRequest::new(proposal.clone(), 0, signer, shared.clone());
     let others: Vec<_> =
         (1..5).map(|i| signers[i].make_nonces(&request(i)).expect("makes nonces").concat()).collect();
 
     let start = Instant::now();
     let keys = Musig2.aggregate_keys(&proposal).expect("valid keys");
     let mut elapsed = start.elapsed();
-    let own_request = NonceRequest { proposal: proposal.clone(), attempt: 0, signer: 0, keys: keys.clone() };
+    let own_request = NonceRequest::new(proposal.clone(), 0, 0, keys.clone());
     let (mut own, mut begun) = (Vec::new(), None);
     elapsed += time(|| {
         own = signers[0].make_nonces(&own_request).expect("makes nonces").concat();
@@ -126,13 +125,8 @@ fn our_session(signers: &[LocalSigner], round: u32) -> Duration {
         begun = Some(keys.begin_round(&all).expect("valid nonces"));
     });
     let begun = begun.expect("was just made");
-    let partial = |signer: usize| PartialRequest {
-        proposal: proposal.clone(),
-        attempt: 0,
-        signer,
-        keys: shared.clone(),
-        round: begun.clone(),
-    };
+    let partial =
+        |signer: usize| PartialRequest::new(proposal.clone(), 0, signer, shared.clone(), begun.clone());
     let other_partials: Vec<_> =
         (1..5).map(|i| signers[i].make_partials(&partial(i)).expect("signs").concat()).collect();
     let own_partial = PartialRequest { keys: keys.clone(), ..partial(0) };

@@ -1485,7 +1485,7 @@ typedef struct musig_proposal musig_proposal;
 typedef struct musig_session musig_session;
 
 /**
- * A signer: its secret keys, in memory or behind callbacks.
+ * A signer: its secret keys, in memory; or participant keys behind callbacks.
  */
 typedef struct musig_signer musig_signer;
 
@@ -1522,7 +1522,7 @@ typedef struct musig_signing_request {
    */
   uint32_t signer;
   /**
-   * Number of messages.
+   * Number of messages to sign: those whose participant keys this signer holds.
    */
   uint32_t messages_count;
   /**
@@ -1553,12 +1553,22 @@ typedef struct musig_signing_request {
    * BIP-327 aggregate nonces, 66 bytes per message; NULL in make_nonces.
    */
   const uint8_t *aggregate_nonces;
+  /**
+   * The positions of the messages in the proposal, one per message, ascending: see musig_terms_message.
+   */
+  const uint32_t *messages;
+  /**
+   * The indices of the key sets that the participant keys are of, one per message: musig_terms_key_set has their
+   * origins.
+   */
+  const uint32_t *key_sets;
 } musig_signing_request;
 
 /**
- * The callbacks of a signer in another process or a device. They run one at a time on a thread of the library; they
- * may block for up to a minute. They return MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or
- * any other value for a failure. No exception may leave them.
+ * The callbacks of a foreign signer, which holds participant keys in another process or a device. The identity key is not
+ * among them. They run one at a time on a thread of the library; they may block for up to a minute. They return
+ * MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or any other value for a failure. No exception may
+ * leave them.
  */
 typedef struct musig_signer_callbacks {
   /**
@@ -1566,11 +1576,17 @@ typedef struct musig_signer_callbacks {
    */
   uint32_t struct_size;
   /**
-   * Writes the 64 bytes of a BIP-340 signature over a digest of 32 bytes.
+   * Writes 1 if it signs with this participant key (33 bytes), else 0. fingerprint (4 bytes) and path are what the
+   * proposal says of its origin, a hint: derive along it below a key that was configured, at most a few unhardened
+   * steps, and compare. Both are NULL for a key without an origin, path also for no steps. It answers from what it was
+   * told when it was made: a device need not be there.
    */
-  musig_status (*sign)(void *user_data,
-                       const uint8_t *digest,
-                       uint8_t *signature);
+  musig_status (*holds)(void *user_data,
+                        int32_t *holds,
+                        const uint8_t *key,
+                        const uint8_t *fingerprint,
+                        const uint32_t *path,
+                        size_t path_count);
   /**
    * Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes per message. Never
    * twice for one attempt: it then returns MUSIG_STATUS_NONCE_GONE, and the session continues with a new attempt.
@@ -2530,21 +2546,21 @@ musig_status musig_signer_generate(struct musig_signer **out,
                                    struct musig_error **error);
 
 /**
- * Creates a signer from callbacks, for a key in another process or a device that supports MuSig2 (BIP-327).
+ * Creates a foreign signer from callbacks, for participant keys in another process or a device that supports MuSig2
+ * (BIP-327).
  *
- * Its signatures, public nonces and partial signatures are verified before they are stored or sent.
+ * It is set by musig_config_set_foreign_signer, beside a signer that holds the identity key. Its public nonces and partial
+ * signatures are verified before they are stored or sent.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is NULL. The
- *          library takes ownership of user_data only with MUSIG_STATUS_OK.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if holds, make_nonces or make_partials is NULL. The library
+ *          takes ownership of user_data only with MUSIG_STATUS_OK.
  * Out:     out: the signer; release it with musig_signer_free.
- * In:      public_key: the 33 bytes of the compressed public key.
- *          callbacks: the table, which is copied.
+ * In:      callbacks: the table, which is copied.
  *          user_data: passed to each callback; may be NULL.
  *          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
  */
 MUSIG_MUST_USE
 musig_status musig_signer_from_callbacks(struct musig_signer **out,
-                                         const uint8_t *public_key,
                                          const struct musig_signer_callbacks *callbacks,
                                          void *user_data,
                                          musig_destroy destroy,
@@ -2602,7 +2618,8 @@ musig_status musig_signer_add_xprv(const struct musig_signer *signer,
  *
  * A key below an extended private key is known by its origin.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_NOT_LOCAL for a signer
+ *          of callbacks.
  * In:      signer: the signer.
  * Out:     out: 1 if it does, else 0.
  * In:      key: the 33 bytes of the compressed public key.
@@ -2623,7 +2640,7 @@ musig_status musig_signer_holds(const struct musig_signer *signer,
 /**
  * Gets the identity key of a signer.
  *
- * Returns: MUSIG_STATUS_OK.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks, which has none.
  * In:      signer: the signer.
  * Out:     out: the 33 bytes of the compressed public key.
  */
@@ -2702,9 +2719,10 @@ musig_status musig_config_new(struct musig_config **out,
                               struct musig_error **error);
 
 /**
- * Sets the signer of a node.
+ * Sets the signer of a node, which holds its identity key.
  *
- * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks, which is set by
+ *          musig_config_set_foreign_signer beside another one.
  * In:      config: the configuration.
  *          signer: the signer; the configuration takes a reference of its own.
  */
@@ -2712,6 +2730,22 @@ MUSIG_MUST_USE
 musig_status musig_config_set_signer(const struct musig_config *config,
                                      const struct musig_signer *signer,
                                      struct musig_error **error);
+
+/**
+ * Sets the foreign signer of a node, which holds participant keys.
+ *
+ * The node asks the signer of musig_config_set_signer first, and this one for all other keys. With it the identity key
+ * signs no session.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_INVALID_ARGUMENT for a signer that does not consist of
+ *          callbacks.
+ * In:      config: the configuration.
+ *          signer: a signer of musig_signer_from_callbacks; the configuration takes a reference of its own.
+ */
+MUSIG_MUST_USE
+musig_status musig_config_set_foreign_signer(const struct musig_config *config,
+                                             const struct musig_signer *signer,
+                                             struct musig_error **error);
 
 /**
  * Sets the file that stores a node's sessions.

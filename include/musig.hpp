@@ -191,10 +191,16 @@ inline std::string_view kind_name(musig_event_kind kind) {
 /// The name of a phase, such as "SIGNING": see musig_phase_string. musig_session_status has the number.
 inline std::string_view phase_name(std::int32_t phase) { return musig_phase_string(phase); }
 
-/// A key in another process or a device: see musig_signer_callbacks. An exception fails the call; musig::Error with
-/// MUSIG_STATUS_SIGNER_LOCKED or MUSIG_STATUS_NONCE_GONE states the cause.
+/// The origin of a key.
+struct KeyOrigin {
+    std::array<std::uint8_t, 4> fingerprint;
+    std::vector<std::uint32_t> path;
+};
+
+/// Participant keys in another process or a device: see musig_signer_callbacks. An exception fails the call; musig::Error
+/// with MUSIG_STATUS_SIGNER_LOCKED or MUSIG_STATUS_NONCE_GONE states the cause.
 struct SignerCallbacks {
-    std::function<Signature(const Hash &digest)> sign;
+    std::function<bool(const PublicKey &key, const std::optional<KeyOrigin> &origin)> holds;
     /// Returns 66 bytes per message.
     std::function<std::vector<std::uint8_t>(const musig_signing_request &)> make_nonces;
     /// Returns 32 bytes per message.
@@ -226,25 +232,24 @@ inline void give(const std::vector<std::uint8_t> &bytes, std::uint8_t *out, std:
 
 } // namespace detail
 
-/// The origin of a key.
-struct KeyOrigin {
-    std::array<std::uint8_t, 4> fingerprint;
-    std::vector<std::uint32_t> path;
-};
-
-/// See musig_signer.
-class Signer {
+/// Participant keys in another process or a device: see musig_signer_from_callbacks.
+class ForeignSigner {
 public:
-    /// See musig_signer_from_callbacks.
-    Signer(const PublicKey &key, SignerCallbacks callbacks) {
+    explicit ForeignSigner(SignerCallbacks callbacks) {
         musig_signer_callbacks table{};
         table.struct_size = sizeof table;
-        table.sign = [](void *data, const std::uint8_t *digest, std::uint8_t *signature) {
+        table.holds = [](void *data, std::int32_t *holds, const std::uint8_t *key, const std::uint8_t *fingerprint,
+                         const std::uint32_t *path, std::size_t path_count) {
             return detail::guard([&] {
-                Hash copy;
-                std::memcpy(copy.data(), digest, copy.size());
-                auto made = static_cast<SignerCallbacks *>(data)->sign(copy);
-                std::memcpy(signature, made.data(), made.size());
+                PublicKey copy;
+                std::memcpy(copy.data(), key, copy.size());
+                std::optional<KeyOrigin> origin;
+                if (fingerprint) {
+                    origin.emplace();
+                    std::memcpy(origin->fingerprint.data(), fingerprint, origin->fingerprint.size());
+                    if (path) origin->path.assign(path, path + path_count);
+                }
+                *holds = static_cast<SignerCallbacks *>(data)->holds(copy, origin) ? 1 : 0;
             });
         };
         table.make_nonces = [](void *data, const musig_signing_request *request, std::uint8_t *nonces) {
@@ -269,12 +274,21 @@ public:
         };
         auto owned = std::make_unique<SignerCallbacks>(std::move(callbacks));
         musig_signer *signer = nullptr;
-        detail::call(musig_signer_from_callbacks, &signer, key.data(),
-                     static_cast<const musig_signer_callbacks *>(&table), static_cast<void *>(owned.get()),
+        detail::call(musig_signer_from_callbacks, &signer, static_cast<const musig_signer_callbacks *>(&table),
+                     static_cast<void *>(owned.get()),
                      static_cast<musig_destroy>([](void *data) { delete static_cast<SignerCallbacks *>(data); }));
         owned.release();
         handle_ = decltype(handle_)(signer);
     }
+    const musig_signer *get() const { return handle_.get(); }
+
+private:
+    detail::Handle<musig_signer, musig_signer_ref, musig_signer_free> handle_;
+};
+
+/// See musig_signer.
+class Signer {
+public:
     explicit Signer(const Hash &secret) {
         musig_signer *signer = nullptr;
         detail::call(musig_signer_new, &signer, secret.data());
@@ -794,6 +808,11 @@ public:
     }
     Config &signer(const Signer &signer) {
         detail::call(musig_config_set_signer, get(), signer.get());
+        return *this;
+    }
+    /// See musig_config_set_foreign_signer.
+    Config &foreign_signer(const ForeignSigner &signer) {
+        detail::call(musig_config_set_foreign_signer, get(), signer.get());
         return *this;
     }
     Config &store_path(const std::string &path) {

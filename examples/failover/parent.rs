@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use libmusig::{Derivation, KeySet, LocalSigner, OutPoint, Signer, SignerKey, Tiers, to_hex};
+use libmusig::{Derivation, KeySet, LocalSigner, OutPoint, SignerKey, Tiers, to_hex};
 use serde_json::{Value, json};
 
 use crate::arguments::Options;

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use libmusig::{LocalSigner, Signer, SignerKey, to_hex};
+use libmusig::{LocalSigner, SignerKey, to_hex};
 
 const TURN: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(60);

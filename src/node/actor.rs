@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::NodeSigner;
 use super::disk::{Disk, News};
 use super::gate::Gate;
 use super::reply::FailureMark;
@@ -24,7 +23,7 @@ use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Output, RequestId, Ticket, Time};
-use crate::signer::{Checked, SignTask};
+use crate::signer::{Identity, KeyCheck, NodeSigner, SignTask, Signer};
 use crate::store::schema;
 use crate::store::thread::StoreThread;
 use crate::types::{SessionId, SignerKey};
@@ -50,7 +49,7 @@ pub(crate) enum Command {
     Committed { batch: u64, result: Result<(), StoreError> },
     /// A foreign object answered.
     Answered(Answer),
-    /// The signer signed a presence record, or failed.
+    /// The identity key signed a presence record, or could not.
     Presence { record: Vec<u8>, result: Result<crate::types::Signature, SignerError> },
     /// Stop.
     Stop,
@@ -336,12 +335,8 @@ impl Actor {
         };
         self.disk.put(schema::put_sequence(sequence));
         let record = record.encode();
-        let digest = presence_digest(&record);
-        let commands = self.commands.clone();
-        self.with_signer(
-            move |signer| signer.sign(&digest),
-            move |result| drop(commands.send(Command::Presence { record, result })),
-        );
+        let result = self.signer.identity().sign(&presence_digest(&record));
+        drop(self.commands.send(Command::Presence { record, result }));
     }
 
     /// Keeps looking for the signers of open sessions.
@@ -354,50 +349,55 @@ impl Actor {
 
     // ---- The signer ----
 
-    fn with_signer<R: Send + 'static>(
+    /// Runs what needs the foreign signer on its lane.
+    fn on_signer_lane<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&dyn crate::signer::Signer) -> Result<R, SignerError> + Send + 'static,
+        work: impl FnOnce(&NodeSigner) -> Result<R, SignerError> + Send + 'static,
         done: impl FnOnce(Result<R, SignerError>) + Send + 'static,
     ) {
-        match (&self.signer, &self.signer_lane) {
-            (NodeSigner::Foreign(signer), Some(lane)) => {
-                let signer = signer.clone();
-                lane.call(
-                    Some(SIGNER_LIMIT),
-                    move || work(&Checked(signer.as_ref())),
-                    move |outcome| {
-                        done(match outcome {
-                            LaneOutcome::Done(result) => result,
-                            LaneOutcome::TimedOut => {
-                                Err(SignerError::Other("it did not answer in time".into()))
-                            }
-                            LaneOutcome::Panicked => Err(SignerError::Other("it panicked".into())),
-                            LaneOutcome::Full => {
-                                Err(SignerError::Other("too many requests wait for it".into()))
-                            }
-                            LaneOutcome::Stopped => Err(SignerError::Other("the node is stopping".into())),
-                        });
-                    },
-                );
-            }
-            (NodeSigner::Foreign(_), None) => {
-                done(Err(SignerError::Other("it has no thread".into())));
-            }
-            (NodeSigner::Local(signer), _) => done(work(signer.as_ref())),
-        }
+        let Some(lane) = &self.signer_lane else {
+            return done(Err(SignerError::Other("it has no thread".into())));
+        };
+        let signer = self.signer.clone();
+        let failed = |why: &str| Err(SignerError::Other(why.into()));
+        lane.call(
+            Some(SIGNER_LIMIT),
+            move || work(&signer),
+            move |outcome| {
+                done(match outcome {
+                    LaneOutcome::Done(result) => result,
+                    LaneOutcome::TimedOut => failed("it did not answer in time"),
+                    LaneOutcome::Panicked => failed("it panicked"),
+                    LaneOutcome::Full => failed("too many requests wait for it"),
+                    LaneOutcome::Stopped => failed("the node is stopping"),
+                });
+            },
+        );
     }
 
     fn sign(&mut self, session: SessionId, ticket: Ticket, task: SignTask) {
-        if let NodeSigner::Local(signer) = &self.signer {
-            let result = task.run(signer.as_ref());
+        if self.signer.does_alone(&task) {
+            let result = task.run(self.signer.identity(), &self.signer);
             self.engine.signed(&session, ticket, result, platform::now());
             return;
         }
         let commands = self.commands.clone();
-        self.with_signer(
-            move |signer| task.run(signer),
+        self.on_signer_lane(
+            move |signer| task.run(signer.identity(), signer),
             move |result| {
                 let answer = move |engine: &mut Engine, now| engine.signed(&session, ticket, result, now);
+                drop(commands.send(Command::Answered(Box::new(answer))));
+            },
+        );
+    }
+
+    fn check_keys(&self, session: SessionId, check: KeyCheck) {
+        let commands = self.commands.clone();
+        self.on_signer_lane(
+            move |signer| Ok(check.run(|key, origin| Signer::holds(signer, key, origin))),
+            move |result| {
+                let result = result.map_err(Error::Signer).flatten();
+                let answer = move |engine: &mut Engine, now| engine.keys_checked(&session, result, now);
                 drop(commands.send(Command::Answered(Box::new(answer))));
             },
         );
@@ -493,14 +493,18 @@ impl Actor {
                 }
             }
             Output::Forget { session, attempt } => {
-                self.with_signer(
-                    move |signer| {
-                        signer.forget(&session, attempt);
-                        Ok(())
-                    },
-                    |_| {},
-                );
+                self.signer.identity().forget(&session, attempt);
+                if let Some(foreign) = self.signer.foreign().cloned() {
+                    self.on_signer_lane(
+                        move |_| {
+                            foreign.forget(&session, attempt);
+                            Ok(())
+                        },
+                        |_| {},
+                    );
+                }
             }
+            Output::CheckKeys { session, check } => self.check_keys(session, *check),
             Output::Submit { session, transaction } => {
                 let Some(Foreign { object, lane }) = &self.broadcaster else { return };
                 let (object, commands) = (object.clone(), self.commands.clone());

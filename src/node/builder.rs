@@ -13,7 +13,7 @@ use super::actor::{Actor, Command, Foreign, Parts};
 use super::reply::{FailureMark, Health};
 use super::runtime::{self, RuntimeProfile};
 use super::sequence::Sequence;
-use super::{Node, NodeSigner, Shared};
+use super::{Node, Shared};
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, ProposalError, StoreError, WireError};
 use crate::event::delivery::Delivery;
@@ -30,7 +30,7 @@ use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::proposal::Proposal;
-use crate::signer::{LocalSigner, Signer};
+use crate::signer::{LocalSigner, NodeSigner, Signer};
 use crate::store::redb::RedbStore;
 use crate::store::schema::{self, Contents};
 use crate::store::thread::{SYNC_AFTER, StoreThread};
@@ -48,10 +48,12 @@ enum StoreChoice {
     Given(Box<dyn Store>),
 }
 
-/// Builder of a [`Node`]. Needed are a signer, a store, and an observer or [`NodeBuilder::without_observer`].
+/// Builder of a [`Node`]. Needed are a signer (an identity), a store, and an observer or
+/// [`NodeBuilder::without_observer`].
 #[must_use = "call start()"]
 pub struct NodeBuilder {
-    signer: Option<NodeSigner>,
+    identity: Option<Arc<LocalSigner>>,
+    foreign_signer: Option<Arc<dyn Signer>>,
     store: StoreChoice,
     network: Option<NetworkConfig>,
     settings: Settings,
@@ -68,7 +70,8 @@ pub struct NodeBuilder {
 impl NodeBuilder {
     pub(super) fn new() -> Self {
         Self {
-            signer: None,
+            identity: None,
+            foreign_signer: None,
             store: StoreChoice::None,
             network: Some(NetworkConfig::default()),
             settings: Settings::default(),
@@ -83,21 +86,27 @@ impl NodeBuilder {
         }
     }
 
-    /// Sets the signer, whose key is in this process's memory.
-    pub fn signer(mut self, signer: LocalSigner) -> Self {
-        self.signer = Some(NodeSigner::Local(Arc::new(signer)));
+    /// Sets the signer, whose keys are in this process's memory.
+    pub fn signer(self, signer: LocalSigner) -> Self {
+        self.identity(Arc::new(signer))
+    }
+
+    /// Sets a signer that the application shares, so that it can lock and unlock it, and add keys.
+    pub fn shared_signer(self, signer: Arc<LocalSigner>) -> Self {
+        self.identity(signer)
+    }
+
+    /// Sets the holder of the identity key, which signs what others are to believe of this node. Of the participant keys
+    /// it is asked first; a [foreign signer](Self::foreign_signer) holds others.
+    pub fn identity(mut self, identity: impl Into<Arc<LocalSigner>>) -> Self {
+        self.identity = Some(identity.into());
         self
     }
 
-    /// Sets a signer that the application shares, so that it can lock and unlock it.
-    pub fn shared_signer(mut self, signer: Arc<LocalSigner>) -> Self {
-        self.signer = Some(NodeSigner::Local(signer));
-        self
-    }
-
-    /// Sets a signer in another process or a device. It is called on a thread of its own.
+    /// Sets the holder of participant keys that are not in this process: in a device, or in another one. It is called on
+    /// a thread of its own. With it the identity key signs no session.
     pub fn foreign_signer(mut self, signer: Arc<dyn Signer>) -> Self {
-        self.signer = Some(NodeSigner::Foreign(signer));
+        self.foreign_signer = Some(signer);
         self
     }
 
@@ -298,7 +307,13 @@ impl NodeBuilder {
             return Err(problem);
         }
         let missing = |what: &str| Error::Config(format!("a node needs {what}"));
-        let signer = self.signer.ok_or_else(|| missing("a signer: call signer()"))?;
+        let identity = self.identity.ok_or_else(|| {
+            missing(match self.foreign_signer {
+                None => "a signer: call signer()",
+                Some(_) => "an identity key beside the foreign signer: call identity()",
+            })
+        })?;
+        let signer = NodeSigner::new(identity, self.foreign_signer);
         if self.observer.is_some() == self.without_observer {
             return Err(missing("an observer or without_observer(), and not both"));
         }
@@ -315,11 +330,12 @@ impl NodeBuilder {
         let mut settings = self.settings;
         settings.observer = self.observer.is_some();
         settings.broadcaster = self.broadcaster.is_some();
+        settings.foreign_signer = signer.foreign().is_some();
         let runtime = runtime::handle(self.profile)?;
 
         let contents = Contents::read(store.load()?);
         let now = platform::now();
-        let key = signer.as_dyn().public_key();
+        let key = signer.identity().public_key();
         // Before anything is read of it: what is in there was said by its owner.
         match contents.owner.as_deref().map(SignerKey::from_bytes) {
             None => {}
@@ -330,10 +346,8 @@ impl NodeBuilder {
                 return Err(StoreError::Corrupt { path, reason }.into());
             }
         }
-        let mut engine = Engine::new(key, settings, Arc::new(Musig2), super::transaction_codec());
-        if let NodeSigner::Local(signer) = &signer {
-            engine = engine.with_held_keys(signer.clone());
-        }
+        let mut engine = Engine::new(key, settings, Arc::new(Musig2), super::transaction_codec())
+            .with_held_keys(Arc::new(signer.clone()));
         engine.set_accepted_proposers(self.proposers);
         for (id, expires_at) in &contents.ended {
             engine.load_ended(*id, *expires_at);
@@ -386,9 +400,9 @@ impl NodeBuilder {
             let error = StoreError::Corrupt { path: path.clone(), reason };
             SessionEvent { session: Some(session), event: Event::StoreFailed { error }, durable: None }
         }));
-        let signer_lane = match signer {
-            NodeSigner::Foreign(_) => Some(shared_lane("signer")?),
-            NodeSigner::Local(_) => None,
+        let signer_lane = match signer.foreign() {
+            Some(_) => Some(shared_lane("signer")?),
+            None => None,
         };
         let broadcaster = match self.broadcaster {
             Some(object) => Some(Foreign { object, lane: shared_lane("broadcast")? }),

@@ -42,27 +42,8 @@ use crate::protocol::engine::Engine;
 use crate::protocol::status::SessionStatus;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{RequestId, Time};
-use crate::signer::{LocalSigner, Signer};
 use crate::store::thread::StoreThread;
 use crate::types::{SessionId, SignerKey};
-
-/// Signer of a node.
-#[derive(Clone)]
-pub(crate) enum NodeSigner {
-    /// In this process: called directly.
-    Local(Arc<LocalSigner>),
-    /// Of the application: called on a lane.
-    Foreign(Arc<dyn Signer>),
-}
-
-impl NodeSigner {
-    fn as_dyn(&self) -> &dyn Signer {
-        match self {
-            Self::Local(signer) => signer.as_ref(),
-            Self::Foreign(signer) => signer.as_ref(),
-        }
-    }
-}
 
 /// Codec of transactions, in builds that have one.
 pub(crate) fn transaction_codec() -> Arc<dyn TransactionCodec> {

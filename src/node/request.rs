@@ -265,7 +265,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::proposal::Taproot;
-    use crate::signer::{LocalSigner, Signer};
+    use crate::signer::LocalSigner;
 
     fn key(number: u8) -> SignerKey {
         LocalSigner::new([number; 32]).expect("in range").public_key()

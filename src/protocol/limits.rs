@@ -102,6 +102,11 @@ pub const FORGOTTEN_AFTER_RUNNING: Duration = Duration::from_secs(7 * 24 * 3600)
 pub const KEPT: usize = 4096;
 /// Bytes of such sessions, shared in the same way.
 pub const KEPT_BYTES: usize = 256 << 20;
+/// Proposals of others that wait for what the foreign signer says of their keys. Half of it for strangers, an eighth for one
+/// proposer.
+pub const KEY_CHECKS: usize = 64;
+/// Bytes of these.
+pub const KEY_CHECKS_BYTES: usize = 16 << 20;
 /// Sessions of a node that are not closed.
 pub const SESSIONS: usize = 4096;
 /// Sessions that ended and were forgotten, of which it is still known exactly which they were: those that expire last.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::mutation::Mutation;
-use self::signer::SignTask;
+use self::signer::{KeyCheck, SignTask};
 use crate::error::Error;
 use crate::types::{ChainQuery, EnvelopeId, OutPoint, SessionId, SignedTransaction, SignerKey, UnixMillis};
 
@@ -115,6 +115,14 @@ pub enum Output {
         /// What to sign.
         task: Box<SignTask>,
     },
+    /// Ask also the foreign signer which participant keys it holds; answer with
+    /// [`Engine::keys_checked`](engine::Engine::keys_checked). Only with [`Settings::foreign_signer`].
+    CheckKeys {
+        /// The session.
+        session: SessionId,
+        /// What to ask.
+        check: Box<KeyCheck>,
+    },
     /// Wipe secret nonces up to an attempt.
     Forget {
         /// The session.
@@ -183,6 +191,7 @@ impl Output {
             Self::Event { .. } => Waits::Briefly,
             Self::Persist { .. }
             | Self::Sign { .. }
+            | Self::CheckKeys { .. }
             | Self::Forget { .. }
             | Self::Submit { .. }
             | Self::Observe { .. }
@@ -197,6 +206,7 @@ impl Output {
             Self::Persist { session, .. }
             | Self::Send { session, .. }
             | Self::Sign { session, .. }
+            | Self::CheckKeys { session, .. }
             | Self::Forget { session, .. }
             | Self::Submit { session, .. }
             | Self::Observe { session, .. }
@@ -258,6 +268,8 @@ pub struct Settings {
     pub observer: bool,
     /// Whether there is a broadcaster.
     pub broadcaster: bool,
+    /// Whether there is a foreign signer, which may hold participant keys that are not held at the node.
+    pub foreign_signer: bool,
     /// Time without progress after which a session counts as stalled.
     pub stall_after: Duration,
     /// Maximum number of sessions that are not closed.
@@ -278,6 +290,7 @@ impl Default for Settings {
             nacks: true,
             observer: false,
             broadcaster: false,
+            foreign_signer: false,
             stall_after: Duration::from_secs(10),
             max_sessions: limits::SESSIONS,
             max_proposals_per_signer: limits::PROPOSALS_PER_SIGNER,

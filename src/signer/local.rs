@@ -10,7 +10,7 @@ use zeroize::{Zeroizing, zeroize_stack};
 
 use super::account::Account;
 use super::key_pair::load;
-use super::{NonceRequest, PartialRequest, Signer};
+use super::{Identity, NonceRequest, PartialRequest, Signer};
 use crate::error::SignerError;
 use crate::platform::{ForkGuard, Locked, Place, Vault};
 use crate::protocol::crypto::musig2::{Musig2Keys, Musig2Round, sessions};
@@ -25,6 +25,8 @@ use crate::types::{SessionId, Signature, SignerKey};
 /// Maximum number of sessions whose attempts are remembered, so that none starts twice. The oldest is evicted first,
 /// and its nonces are wiped.
 const REMEMBERED: usize = 2 * limits::SESSIONS;
+
+const NO_MESSAGE: SignerError = SignerError::Mismatch("the proposal has no such message");
 
 /// Signer with its secret keys and secret nonces in memory.
 ///
@@ -61,13 +63,16 @@ impl SecretMemory for Place<SECRET> {
     }
 }
 
+/// The secret nonces of an attempt, each with the message that it is for.
+type Nonces = Vec<(usize, SecretNonce)>;
+
 /// What is left of the attempts of one session.
 #[derive(Default)]
 struct Attempts {
     /// The highest that nonces were made for.
     highest: u32,
     /// Unused nonces of at most the last two attempts.
-    unused: Vec<(u32, Vec<SecretNonce>)>,
+    unused: Vec<(u32, Nonces)>,
 }
 
 impl fmt::Debug for LocalSigner {
@@ -101,6 +106,11 @@ impl LocalSigner {
                 done => return done,
             }
         }
+    }
+
+    /// The identity key.
+    pub fn public_key(&self) -> SignerKey {
+        self.public_key
     }
 
     /// Adds the secret key of a participant key, 32 bytes, also while a node runs with this signer. From the first one on
@@ -186,6 +196,15 @@ impl LocalSigner {
         self.state().key.is_none()
     }
 
+    /// The messages of an attempt for which it holds unused nonces, ascending; `None` without any.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
+    pub(super) fn nonces_for(&self, session: &SessionId, attempt: u32) -> Option<Vec<usize>> {
+        let state = self.state();
+        let unused = &state.sessions.get(session)?.unused;
+        let (_, nonces) = unused.iter().find(|(unused, _)| *unused == attempt)?;
+        Some(nonces.iter().map(|(message, _)| *message).collect())
+    }
+
     /// A panic under the lock leaves nothing half done: nonces are taken out before they are used.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -205,13 +224,9 @@ impl HeldKeys for LocalSigner {
     }
 }
 
-impl Signer for LocalSigner {
+impl Identity for LocalSigner {
     fn public_key(&self) -> SignerKey {
         self.public_key
-    }
-
-    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> bool {
-        Self::holds(self, key, origin)
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
@@ -223,9 +238,15 @@ impl Signer for LocalSigner {
         zeroize_stack::<SCRUBBED_STACK>();
         Ok(signature)
     }
+}
+
+impl Signer for LocalSigner {
+    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> Result<bool, SignerError> {
+        Ok(Self::holds(self, key, origin))
+    }
 
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
-        let NonceRequest { proposal, attempt, signer, keys } = request;
+        let NonceRequest { proposal, attempt, signer, messages, keys } = request;
         self.check(proposal, *signer)?;
         let keys = aggregated_keys(proposal, keys.as_ref())?;
         let session = proposal.id();
@@ -237,25 +258,27 @@ impl Signer for LocalSigner {
         }
         let process = ForkGuard::new().token();
         let mut pairs = SigningKeys::new(&state, &self.public_key);
-        let nonces = keys
-            .signed()
-            .enumerate()
-            .map(|(message, (digest, final_key))| {
+        let nonces = messages
+            .iter()
+            .map(|message| {
+                let message = *message;
+                let (digest, final_key) = keys.signed().nth(message).ok_or(NO_MESSAGE)?;
                 let key = pairs.get(request.participant(message))?;
                 let purpose = Purpose { session, attempt: *attempt, message, process };
                 let vault = &state.nonces;
                 let keep =
                     |secret: &[u8; SECRET]| Some(Box::new(vault.keep(secret)?) as Box<dyn SecretMemory>);
-                SecretNonce::generate(key, final_key.cache(), digest, purpose, keep)
+                let nonce = SecretNonce::generate(key, final_key.cache(), digest, purpose, keep)?;
+                Ok((message, nonce))
             })
-            .collect::<Result<Vec<_>, _>>()?;
-        let public = nonces.iter().map(|nonce| nonce.public().serialize()).collect();
+            .collect::<Result<Nonces, SignerError>>()?;
+        let public = nonces.iter().map(|(_, nonce)| nonce.public().serialize()).collect();
         state.keep(session, *attempt, nonces);
         Ok(public)
     }
 
     fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError> {
-        let PartialRequest { proposal, attempt, signer, keys, round } = request;
+        let PartialRequest { proposal, attempt, signer, messages, keys, round } = request;
         let session = proposal.id();
         let mut state = self.state();
         if state.key.is_none() {
@@ -264,6 +287,9 @@ impl Signer for LocalSigner {
         let process = ForkGuard::new().token();
         let nonces = state.take(&session, *attempt).ok_or(SignerError::NonceGone)?;
         self.check(proposal, *signer)?;
+        if !nonces.iter().map(|(message, _)| message).eq(messages) {
+            return Err(SignerError::Mismatch("the nonces were made for other messages"));
+        }
         let (rebuilt_keys, rebuilt_sessions);
         let (keys, sessions) = match round.as_any().downcast_ref::<Musig2Round>() {
             Some(round) if round.keys().session() != session => {
@@ -271,7 +297,8 @@ impl Signer for LocalSigner {
             }
             Some(round) => {
                 // The round is over other nonces of this key, made elsewhere: the ones held here fit no round.
-                if !round.nonces(*signer).iter().eq(nonces.iter().map(SecretNonce::public)) {
+                let own = round.nonces(*signer);
+                if !nonces.iter().all(|(message, nonce)| own.get(*message) == Some(nonce.public())) {
                     return Err(SignerError::NonceGone);
                 }
                 (round.keys().as_ref(), round.sessions())
@@ -292,9 +319,9 @@ impl Signer for LocalSigner {
         let mut pairs = SigningKeys::new(&state, &self.public_key);
         nonces
             .into_iter()
-            .zip(keys.final_keys().iter().zip(sessions))
-            .enumerate()
-            .map(|(message, (nonce, (final_key, values)))| {
+            .map(|(message, nonce)| {
+                let final_key = keys.final_keys().get(message).ok_or(NO_MESSAGE)?;
+                let values = sessions.get(message).ok_or(NO_MESSAGE)?;
                 let key = pairs.get(request.participant(message))?;
                 let purpose = Purpose { session, attempt: *attempt, message, process };
                 nonce.sign(key, purpose, final_key.cache(), values).map(|partial| partial.serialize())
@@ -323,7 +350,7 @@ impl State {
         self.participant_keys.is_empty() && self.accounts.is_empty()
     }
 
-    fn keep(&mut self, session: SessionId, attempt: u32, nonces: Vec<SecretNonce>) {
+    fn keep(&mut self, session: SessionId, attempt: u32, nonces: Nonces) {
         if !self.sessions.contains_key(&session) {
             if self.order.len() >= REMEMBERED
                 && let Some(oldest) = self.order.pop_front()
@@ -338,7 +365,7 @@ impl State {
         attempts.unused.push((attempt, nonces));
     }
 
-    fn take(&mut self, session: &SessionId, attempt: u32) -> Option<Vec<SecretNonce>> {
+    fn take(&mut self, session: &SessionId, attempt: u32) -> Option<Nonces> {
         let unused = &mut self.sessions.get_mut(session)?.unused;
         let position = unused.iter().position(|(unused, _)| *unused == attempt)?;
         Some(unused.swap_remove(position).1)

@@ -1,13 +1,15 @@
-//! Signers: [`LocalSigner`] keeps its secret key in this process's memory; others implement [`Signer`].
+//! Signers: [`LocalSigner`] keeps its secret keys in this process's memory; others implement [`Signer`].
 
 mod account;
-#[cfg(feature = "node")]
-mod checked;
 mod key_pair;
 mod local;
-
 #[cfg(feature = "node")]
-pub(crate) use checked::Checked;
-pub use local::LocalSigner;
+mod node_signer;
 
-pub use crate::protocol::signer::{HeldKeys, NonceRequest, PartialRequest, SignTask, Signer};
+pub use local::LocalSigner;
+#[cfg(feature = "node")]
+pub(crate) use node_signer::NodeSigner;
+
+pub use crate::protocol::signer::{
+    HeldKeys, Identity, KeyCheck, NonceRequest, PartialRequest, SignTask, Signer,
+};

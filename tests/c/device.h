@@ -26,7 +26,6 @@ int SECP(keypair_create)(const secp_context *, secp_keypair *, const uint8_t *se
 int SECP(keypair_pub)(const secp_context *, secp_pubkey *, const secp_keypair *);
 int SECP(ec_pubkey_parse)(const secp_context *, secp_pubkey *, const uint8_t *, size_t);
 int SECP(ec_pubkey_serialize)(const secp_context *, uint8_t *, size_t *, const secp_pubkey *, unsigned);
-int SECP(schnorrsig_sign32)(const secp_context *, uint8_t *, const uint8_t *, const secp_keypair *, const uint8_t *);
 int SECP(musig_pubkey_agg)(const secp_context *, void *, secp_cache *, const secp_pubkey *const *, size_t);
 int SECP(musig_pubkey_get)(const secp_context *, secp_pubkey *, const secp_cache *);
 int SECP(musig_pubkey_xonly_tweak_add)(const secp_context *, secp_pubkey *, secp_cache *, const uint8_t *);
@@ -43,21 +42,19 @@ int SECP(musig_partial_sig_serialize)(const secp_context *, uint8_t *, const sec
 /* What a device does with the next question that this is about. */
 enum fault {
     FAULT_NONE,
+    /* holds */
+    FAULT_HOLDS_FAILS,
+    FAULT_HOLDS_NUMBER,
     /* make_nonces */
     FAULT_NONCES_FAIL,
     FAULT_NONCES_LOCKED,
     FAULT_NONCES_NO_POINTS,
     FAULT_NONCES_HANG,
-    /* the signature that follows make_nonces */
-    FAULT_SIGNATURE_FAILS,
-    FAULT_SIGNATURE_WRONG,
     /* make_partials */
     FAULT_PARTIALS_FAIL,
     FAULT_PARTIALS_WRONG,
     FAULT_PARTIALS_GONE,
-    FAULT_PARTIALS_HANG,
-    /* the first signature of all */
-    FAULT_FIRST_SIGNATURE_WRONG
+    FAULT_PARTIALS_HANG
 };
 
 #define DEVICE_NONCES 64
@@ -70,8 +67,10 @@ struct device {
     secp_pubkey point;
     uint8_t key[33];
     enum fault fault;
-    int after_nonces, inside, hangs, released, destroyed;
+    int inside, hangs, released, destroyed;
     long asked;
+    /* How often it was asked for a key that is not its own. */
+    int strange;
     struct {
         int used;
         uint8_t session[32];
@@ -80,13 +79,14 @@ struct device {
     } nonces[DEVICE_NONCES];
 };
 
+/* The participant key of a signer, which is another than its identity key. */
 static void device_init(struct device *device, int index) {
     uint8_t secret[32];
     size_t length = 33;
     memset(device, 0, sizeof *device);
     pthread_mutex_init(&device->lock, NULL);
     pthread_cond_init(&device->changed, NULL);
-    secret_of(secret, index);
+    secret_of(secret, 20 + index);
     device->context = SECP(context_create)(1);
     REQUIRE(SECP(keypair_create)(device->context, &device->pair, secret));
     REQUIRE(SECP(keypair_pub)(device->context, &device->point, &device->pair));
@@ -140,18 +140,18 @@ static void device_hang(struct device *device) {
     device->hangs = 0;
 }
 
-static musig_status device_sign(void *user_data, const uint8_t *digest, uint8_t *signature) {
+/* This device has one key, and needs no origin to find it. */
+static musig_status device_holds(void *user_data, int32_t *holds, const uint8_t *key, const uint8_t *fingerprint,
+                                 const uint32_t *path, size_t path_count) {
     struct device *device = user_data;
-    int wrong;
     device_enter(device);
-    wrong = device_fault(device, FAULT_FIRST_SIGNATURE_WRONG);
-    if (device->after_nonces) {
-        device->after_nonces = 0;
-        if (device_fault(device, FAULT_SIGNATURE_FAILS)) return device_leave(device, 12345);
-        wrong |= device_fault(device, FAULT_SIGNATURE_WRONG);
-    }
-    REQUIRE(SECP(schnorrsig_sign32)(device->context, signature, digest, &device->pair, NULL));
-    if (wrong) signature[40] ^= 1;
+    REQUIRE(*holds == 0 && (key[0] == 2 || key[0] == 3));
+    if (fingerprint) REQUIRE(fingerprint[0] == 0x34 && path_count == 2 && path[0] == 0x80000000 && path[1] == 1);
+    if (!fingerprint) REQUIRE(!path && path_count == 0);
+    if (device_fault(device, FAULT_HOLDS_FAILS)) return device_leave(device, -3);
+    *holds = memcmp(key, device->key, 33) == 0;
+    if (!*holds) device->strange++;
+    if (device_fault(device, FAULT_HOLDS_NUMBER)) *holds = 7;
     return device_leave(device, MUSIG_STATUS_OK);
 }
 
@@ -215,6 +215,7 @@ static musig_status device_make_nonces(void *user_data, const musig_signing_requ
     device_enter(device);
     REQUIRE(request->struct_size == sizeof *request && request->messages_count == 1 && !request->aggregate_nonces);
     REQUIRE(memcmp(request->participant_keys, device->key, 33) == 0);
+    REQUIRE(request->messages[0] == 0 && request->key_sets[0] == 0);
     if (device_fault(device, FAULT_NONCES_FAIL)) return device_leave(device, -7);
     if (device_fault(device, FAULT_NONCES_LOCKED)) return device_leave(device, MUSIG_STATUS_SIGNER_LOCKED);
     /* Never twice for one attempt. */
@@ -233,7 +234,6 @@ static musig_status device_make_nonces(void *user_data, const musig_signing_requ
     REQUIRE(SECP(musig_pubnonce_serialize)(device->context, nonces, &public_nonce));
     if (device_fault(device, FAULT_NONCES_NO_POINTS)) memset(nonces, 0xee, 66);
     if (device_fault(device, FAULT_NONCES_HANG)) device_hang(device);
-    device->after_nonces = 1;
     return device_leave(device, MUSIG_STATUS_OK);
 }
 
@@ -277,9 +277,9 @@ static void device_forget(void *user_data, const uint8_t *session, uint32_t atte
 }
 
 static musig_signer *device_signer(struct device *device) {
-    musig_signer_callbacks table = {sizeof table, device_sign, device_make_nonces, device_make_partials, device_forget};
+    musig_signer_callbacks table = {sizeof table, device_holds, device_make_nonces, device_make_partials, device_forget};
     musig_signer *signer;
-    OK(musig_signer_from_callbacks(&signer, device->key, &table, device, device_destroyed, NULL));
+    OK(musig_signer_from_callbacks(&signer, &table, device, device_destroyed, NULL));
     return signer;
 }
 

@@ -36,8 +36,9 @@ static void log_line(void *user_data, int32_t level, const char *target, const c
     (void)user_data, (void)level, (void)target, (void)message;
 }
 
-static musig_status sign(void *user_data, const uint8_t *digest, uint8_t *signature) {
-    (void)user_data, (void)digest, (void)signature;
+static musig_status holds(void *user_data, int32_t *out, const uint8_t *key, const uint8_t *fingerprint,
+                          const uint32_t *path, size_t path_count) {
+    (void)user_data, (void)out, (void)key, (void)fingerprint, (void)path, (void)path_count;
     return MUSIG_STATUS_SIGNER_LOCKED;
 }
 
@@ -99,7 +100,7 @@ static void below_an_xprv(const musig_signer *signer) {
 
 static void signers(void) {
     musig_signer *signer = signer_of(0), *foreign;
-    musig_signer_callbacks table = {sizeof table, sign, round_of, round_of, NULL};
+    musig_signer_callbacks table = {sizeof table, holds, round_of, round_of, NULL};
     uint8_t key[33], secret[32], other[32], added[33];
     int32_t locked = 7;
     secret_of(secret, 0);
@@ -126,16 +127,16 @@ static void signers(void) {
     REQUIRE(musig_signer_ref(signer) == signer);
     musig_signer_free(signer);
     destroyed = 0;
-    OK(musig_signer_from_callbacks(&foreign, key, &table, NULL, destroy, NULL));
+    OK(musig_signer_from_callbacks(&foreign, &table, NULL, destroy, NULL));
     IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_lock(foreign, NULL));
     IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_add_key(foreign, added, other, NULL));
-    OK(musig_signer_holds(foreign, &locked, key, NULL, NULL, 0, NULL));
-    REQUIRE(locked == 1);
+    IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_holds(foreign, &locked, key, NULL, NULL, 0, NULL));
+    IS(MUSIG_STATUS_NOT_LOCAL, musig_signer_public_key(foreign, key, NULL));
     musig_signer_free(foreign);
     REQUIRE(destroyed == 1);
     /* user_data stays the caller's if the call fails. */
-    table.sign = NULL;
-    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_signer_from_callbacks(&foreign, key, &table, NULL, destroy, NULL));
+    table.holds = NULL;
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_signer_from_callbacks(&foreign, &table, NULL, destroy, NULL));
     REQUIRE(destroyed == 1);
     musig_signer_free(signer);
 }
@@ -156,9 +157,15 @@ static void configs(void) {
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
     musig_chain_observer observer = {sizeof observer, look, NULL, NULL};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, log_line};
+    musig_signer_callbacks table = {sizeof table, holds, round_of, round_of, NULL};
+    musig_signer *foreign;
     musig_node *node = NULL;
     destroyed = 0;
     OK(musig_config_new(&config, NULL));
+    start_needs(config, "musig_config_set_signer");
+    OK(musig_signer_from_callbacks(&foreign, &table, NULL, NULL, NULL));
+    OK(musig_config_set_foreign_signer(config, foreign, NULL));
+    musig_signer_free(foreign);
     start_needs(config, "musig_config_set_signer");
     OK(musig_config_set_signer(config, signer, NULL));
     start_needs(config, "musig_config_set_without_observer");

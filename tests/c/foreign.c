@@ -169,8 +169,8 @@ static void release(struct chain *chain) {
     pthread_mutex_unlock(&chain->lock);
 }
 
-/* A node without a network, with a chain of callbacks if there is one. */
-static musig_node *node_of(const musig_signer *signer, struct chain *chain) {
+/* A node without a network, with a device and a chain of callbacks if there are any. */
+static musig_node *node_with(const musig_signer *signer, struct device *device, struct chain *chain) {
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
     musig_chain_observer observer = {sizeof observer, look, look_for_coin, look_for_tip};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, line};
@@ -178,6 +178,13 @@ static musig_node *node_of(const musig_signer *signer, struct chain *chain) {
     musig_node *node;
     OK(musig_config_new(&config, NULL));
     OK(musig_config_set_signer(config, signer, NULL));
+    if (device) {
+        musig_signer *foreign = device_signer(device);
+        IS(MUSIG_STATUS_NOT_LOCAL, musig_config_set_signer(config, foreign, NULL));
+        IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_foreign_signer(config, signer, NULL));
+        OK(musig_config_set_foreign_signer(config, foreign, NULL));
+        musig_signer_free(foreign);
+    }
     OK(musig_config_set_store_memory(config, NULL));
     OK(musig_config_set_offline(config, NULL));
     if (chain) {
@@ -192,6 +199,8 @@ static musig_node *node_of(const musig_signer *signer, struct chain *chain) {
     return node;
 }
 
+static musig_node *node_of(const musig_signer *signer, struct chain *chain) { return node_with(signer, NULL, chain); }
+
 static void end(musig_node *node, musig_session *session, struct chain *chain) {
     musig_session_free(session);
     OK(musig_node_stop(node, NULL));
@@ -200,15 +209,41 @@ static void end(musig_node *node, musig_session *session, struct chain *chain) {
     if (chain) REQUIRE(chain->destroyed == 3);
 }
 
-/* A session over a transaction. The first signer is the coordinator. */
-static musig_session *spend(const musig_node *node, const uint8_t *keys, size_t count, uint8_t spends, uint64_t timeout) {
-    musig_proposal *proposal = transaction_for(keys, count, spends);
+/* A session over a transaction of these participant keys. The first signer is the coordinator. */
+static musig_session *spend_with(const musig_node *node, const uint8_t *signers, const uint8_t *keys, size_t count,
+                                 uint8_t spends, uint64_t timeout) {
+    musig_proposal *proposal = transaction_with(signers, keys, count, spends);
     musig_session *session;
     OK(musig_proposal_set_election_method(proposal, MUSIG_ELECTION_FIRST_SIGNER, NULL));
     OK(musig_proposal_set_failover(proposal, timeout, MUSIG_TIERS_SINGLE, 0, NULL));
     OK(musig_node_create_session(node, &session, proposal, NULL));
     musig_proposal_free(proposal);
     return session;
+}
+
+static musig_session *spend(const musig_node *node, const uint8_t *keys, size_t count, uint8_t spends, uint64_t timeout) {
+    return spend_with(node, keys, keys, count, spends, timeout);
+}
+
+/* A session of one signer over a message, which this participant key signs. Its origin is that of BIP-32's first vector. */
+static musig_status propose_with(const musig_node *node, const uint8_t *key, musig_session **session) {
+    const uint8_t fingerprint[4] = {0x34, 0x42, 0x19, 0x3e};
+    const uint32_t path[2] = {0x80000000, 1};
+    uint8_t signer[33], digest[32] = {7};
+    musig_proposal *proposal;
+    musig_key_set *key_set;
+    musig_status status;
+    uint32_t index;
+    OK(musig_node_signer_key(node, signer, NULL));
+    OK(musig_key_set_new(&key_set, key, 1, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_key_set_set_origin(key_set, 0, fingerprint, path, 2, NULL));
+    OK(musig_proposal_new_messages(&proposal, signer, 1, NULL, 0, NULL));
+    OK(musig_proposal_add_key_set(proposal, &index, key_set, NULL));
+    OK(musig_proposal_add_message(proposal, digest, index, NULL, NULL));
+    musig_key_set_free(key_set);
+    status = musig_node_create_session(node, session, proposal, NULL);
+    musig_proposal_free(proposal);
+    return status;
 }
 
 /* Carries everything from one node to the other, as by mail. */
@@ -235,7 +270,7 @@ static musig_event *carry_until(const musig_node *const *nodes, musig_session *c
     return NULL;
 }
 
-/* Two nodes, of which the first has nothing but callbacks: from the proposal to the sixth confirmation. */
+/* Two nodes, of which the first has a device and a chain of callbacks: from the proposal to the sixth confirmation. */
 static void whole_session(void) {
     struct device device;
     struct chain chain;
@@ -244,16 +279,20 @@ static void whole_session(void) {
     musig_session *sessions[2];
     musig_bytes *first, *second;
     musig_session_status status;
-    uint8_t keys[66], id[32];
+    uint8_t keys[66], participants[66], id[32];
     device_init(&device, 0);
     chain_init(&chain);
-    signers[0] = device_signer(&device);
-    signers[1] = signer_of(1);
-    for (int i = 0; i < 2; i++) OK(musig_signer_public_key(signers[i], keys + 33 * i, NULL));
-    nodes[0] = node_of(signers[0], &chain);
+    for (int i = 0; i < 2; i++) {
+        signers[i] = signer_of(i);
+        OK(musig_signer_public_key(signers[i], keys + 33 * i, NULL));
+    }
+    /* The other one signs with its identity key. */
+    memcpy(participants, device.key, 33);
+    memcpy(participants + 33, keys + 33, 33);
+    nodes[0] = node_with(signers[0], &device, &chain);
     nodes[1] = node_of(signers[1], NULL);
     for (int i = 0; i < 2; i++) musig_signer_free(signers[i]);
-    sessions[0] = spend(nodes[0], keys, 2, 1, 1000);
+    sessions[0] = spend_with(nodes[0], keys, participants, 2, 1, 1000);
     OK(musig_session_id(sessions[0], id, NULL));
     OK(musig_node_session(nodes[1], &sessions[1], id, NULL));
     carry(sessions[0], nodes[1]);
@@ -288,7 +327,8 @@ static void whole_session(void) {
     } while (status.phase != MUSIG_PHASE_FINAL);
     REQUIRE(status.evidence == MUSIG_EVIDENCE_CONFIRMED && status.confirmations == 6);
     pthread_mutex_lock(&chain.lock);
-    REQUIRE(chain.submissions >= 1 && chain.lines > 0 && device.asked >= 5);
+    /* The other signer's key is not its own, nor is that one's negation. */
+    REQUIRE(chain.submissions >= 1 && chain.lines > 0 && device.asked >= 5 && device.strange == 2);
     pthread_mutex_unlock(&chain.lock);
     end(nodes[1], sessions[1], NULL);
     end(nodes[0], sessions[0], &chain);
@@ -305,11 +345,11 @@ static void signer_answers(enum fault fault, const char *words, uint32_t attempt
     musig_event *event;
     int failed = 0;
     device_init(&device, 0);
-    signer = device_signer(&device);
+    signer = signer_of(0);
     device.fault = fault;
-    node = node_of(signer, NULL);
+    node = node_with(signer, &device, NULL);
     musig_signer_free(signer);
-    session = propose_alone(node, 1);
+    OK(propose_with(node, device.key, &session));
     if (fault == FAULT_NONCES_HANG || fault == FAULT_PARTIALS_HANG) {
         musig_signer *other = signer_of(1);
         musig_node *beside = start_alone(other);
@@ -355,31 +395,38 @@ static void signer_answers(enum fault fault, const char *words, uint32_t attempt
     device_free(&device);
 }
 
-/* The first signature is the proposal's: without it there is no session. */
+/* A device is asked for keys first: without its word there is no session. */
 static void no_proposal(void) {
+    const enum fault faults[2] = {FAULT_HOLDS_FAILS, FAULT_HOLDS_NUMBER};
     struct device device;
-    musig_signer *signer;
+    musig_signer *signer = signer_of(0);
     musig_node *node;
     musig_session *session = NULL;
-    musig_proposal *proposal;
     musig_bytes *none;
-    uint8_t digest[32] = {7};
+    uint8_t key[33];
     device_init(&device, 0);
-    signer = device_signer(&device);
-    node = node_of(signer, NULL);
+    node = node_with(signer, &device, NULL);
+    for (int i = 0; i < 2; i++) {
+        pthread_mutex_lock(&device.lock);
+        device.fault = faults[i];
+        pthread_mutex_unlock(&device.lock);
+        IS(MUSIG_STATUS_SIGNER, propose_with(node, device.key, &session));
+    }
+    /* A key that it does not hold; and the identity key, which it is not asked for. */
+    REQUIRE(device.strange == 0);
+    memcpy(key, device.key, 33);
+    key[0] ^= 1;
+    IS(MUSIG_STATUS_PROPOSAL, propose_with(node, key, &session));
+    REQUIRE(device.strange == 1);
+    OK(musig_signer_public_key(signer, key, NULL));
+    IS(MUSIG_STATUS_PROPOSAL, propose_with(node, key, &session));
+    REQUIRE(device.strange == 1 && !session);
     musig_signer_free(signer);
-    pthread_mutex_lock(&device.lock);
-    device.fault = FAULT_FIRST_SIGNATURE_WRONG;
-    pthread_mutex_unlock(&device.lock);
-    OK(musig_proposal_new_messages(&proposal, device.key, 1, digest, 1, NULL));
-    IS(MUSIG_STATUS_SIGNER, musig_node_create_session(node, &session, proposal, NULL));
-    REQUIRE(!session);
     OK(musig_node_sessions(node, &none, NULL));
     REQUIRE(musig_bytes_length(none) == 0);
     musig_bytes_free(none);
-    OK(musig_node_create_session(node, &session, proposal, NULL));
+    OK(propose_with(node, device.key, &session));
     musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
-    musig_proposal_free(proposal);
     end(node, session, NULL);
     device_free(&device);
 }
@@ -663,8 +710,6 @@ int main(int argc, char **argv) {
     signer_answers(FAULT_NONCES_FAIL, "-7", 0);
     signer_answers(FAULT_NONCES_LOCKED, "locked", 0);
     signer_answers(FAULT_NONCES_NO_POINTS, "points", 1);
-    signer_answers(FAULT_SIGNATURE_FAILS, "12345", 1);
-    signer_answers(FAULT_SIGNATURE_WRONG, "does not verify", 1);
     signer_answers(FAULT_PARTIALS_FAIL, "9999", 0);
     signer_answers(FAULT_PARTIALS_WRONG, "does not verify", 1);
     signer_answers(FAULT_PARTIALS_GONE, "lost", 1);

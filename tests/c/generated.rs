@@ -31,14 +31,15 @@ static int32_t g_submit(void *u, const uint8_t *i, const uint8_t *t, size_t l, c
     (void)u, (void)i, (void)t, (void)l, (void)r, (void)c; return 0; }
 static int32_t g_look(void *u, const musig_chain_query *q, musig_chain_answer *a) { (void)u, (void)q, (void)a; return 0; }
 static void g_line(void *u, int32_t l, const char *t, const char *m) { (void)u, (void)l, (void)t, (void)m; }
-static musig_status g_sign(void *u, const uint8_t *d, uint8_t *s) { (void)u, (void)d, (void)s; return 1; }
+static musig_status g_holds(void *u, int32_t *o, const uint8_t *k, const uint8_t *f, const uint32_t *p, size_t n) {
+    (void)u, (void)o, (void)k, (void)f, (void)p, (void)n; return 1; }
 static musig_status g_round(void *u, const musig_signing_request *r, uint8_t *o) { (void)u, (void)r, (void)o; return 1; }
 
 static musig_broadcaster g_broadcaster = {sizeof(musig_broadcaster), g_submit};
 static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, NULL, NULL};
 static musig_summary_options g_options = {sizeof(musig_summary_options), 0, NULL, 0, 0, 0};
 static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};
-static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_sign, g_round, g_round, NULL};
+static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_holds, g_round, g_round, NULL};
 /* Addresses at which nothing but bytes and texts can be. */
 static union { uint8_t bytes[64]; uint64_t align; void *pointer; } g_odd;
 

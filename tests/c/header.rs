@@ -260,7 +260,7 @@ fn waits(name: &str) -> bool {
         "?.is_locked(",
         "?.add_key(",
         "?.add_xprv(",
-        "signer.holds(",
+        "?.holds(",
         "next_event_within(",
         "parts.stop()",
         "start_with(",

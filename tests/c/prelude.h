@@ -84,9 +84,10 @@ static musig_session *propose_alone(const musig_node *node, uint8_t message) {
     return session;
 }
 
-/* An unsigned transaction that spends one output of the signers' Taproot key, with this sequence and lock time. */
-static musig_proposal *transaction_locked(const uint8_t *keys, size_t count, uint8_t spends, uint32_t sequence,
-                                          uint32_t lock_time) {
+/* An unsigned transaction that spends one output of the Taproot key of these participant keys, with this sequence and lock
+ * time. */
+static musig_proposal *transaction_of(const uint8_t *signers, const uint8_t *keys, size_t count, uint8_t spends,
+                                      uint32_t sequence, uint32_t lock_time) {
     musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
     musig_key_set *key_set;
     uint8_t output[33], script[34] = {0x51, 0x20}, transaction[94] = {0};
@@ -94,7 +95,6 @@ static musig_proposal *transaction_locked(const uint8_t *keys, size_t count, uin
     musig_proposal *proposal;
     OK(musig_key_set_new(&key_set, keys, count, MUSIG_KEY_ORDER_SORTED, NULL));
     OK(musig_key_set_final_key(key_set, output, &derivation, NULL));
-    musig_key_set_free(key_set);
     memcpy(script + 2, output + 1, 32);
     transaction[0] = 2;                     /* version */
     transaction[4] = 1;                     /* inputs */
@@ -105,12 +105,28 @@ static musig_proposal *transaction_locked(const uint8_t *keys, size_t count, uin
     transaction[47] = 0x28, transaction[48] = 0x23; /* 9000 */
     transaction[55] = 34;
     memcpy(transaction + 56, script, 34);
-    OK(musig_proposal_new_transaction(&proposal, keys, count, transaction, sizeof transaction, &spent, 1, NULL));
+    OK(musig_proposal_new_transaction(&proposal, signers, count, transaction, sizeof transaction, &spent, 1, NULL));
+    if (memcmp(signers, keys, 33 * count) != 0) {
+        uint32_t index;
+        OK(musig_proposal_add_key_set(proposal, &index, key_set, NULL));
+    }
+    musig_key_set_free(key_set);
     return proposal;
 }
 
-static musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_t spends) {
-    return transaction_locked(keys, count, spends, 0xffffffffu, 0);
+static inline musig_proposal *transaction_with(const uint8_t *signers, const uint8_t *keys, size_t count,
+                                               uint8_t spends) {
+    return transaction_of(signers, keys, count, spends, 0xffffffffu, 0);
+}
+
+/* The same for the signers' identity keys. */
+static inline musig_proposal *transaction_locked(const uint8_t *keys, size_t count, uint8_t spends, uint32_t sequence,
+                                                 uint32_t lock_time) {
+    return transaction_of(keys, keys, count, spends, sequence, lock_time);
+}
+
+static inline musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_t spends) {
+    return transaction_with(keys, keys, count, spends);
 }
 
 /* Takes events until one is of this kind. The caller frees it. */

@@ -309,30 +309,48 @@ void unbroadcast_parent() {
     REQUIRE(own.input(0).own == 1 && own.output(0).own == 1 && own.message(0).has_input == 1);
 }
 
-/// A signer of functions that throw: the call that needed it fails, with the status that was thrown.
+/// A foreign signer of functions that throw: the call that needed it fails, with the status that was thrown.
 void signers() {
     std::atomic<int> alive{0}, asked{0};
     std::atomic<musig_status> status{MUSIG_STATUS_OK};
-    auto key = musig::Signer(secret(1)).public_key();
+    musig::Signer identity(secret(1));
+    auto own = musig::Signer(secret(9)).public_key(), strange = musig::Signer(secret(8)).public_key();
+    musig::KeyOrigin origin{{0x34, 0x42, 0x19, 0x3e}, {0x80000000, 1}};
     {
         Counted counted(alive);
         musig::SignerCallbacks callbacks;
-        callbacks.sign = [&, counted](const musig::Hash &) -> musig::Signature {
+        callbacks.holds = [&, counted](const musig::PublicKey &key, const std::optional<musig::KeyOrigin> &of) {
             asked++;
-            if (status != MUSIG_STATUS_OK) throw musig::ProtocolError(status, "locked");
-            throw 7;
+            if (!of || of->fingerprint != origin.fingerprint || of->path != origin.path) throw 8;
+            if (status == MUSIG_STATUS_SIGNER_LOCKED) throw musig::ProtocolError(status, "locked");
+            if (status == MUSIG_STATUS_SIGNER) throw 7;
+            return key == own;
         };
         callbacks.make_nonces = callbacks.make_partials = [](const musig_signing_request &) {
             return std::vector<std::uint8_t>(1);
         };
-        musig::Signer signer(key, callbacks);
-        throws<musig::ProtocolError>([&] { signer.lock(); }, MUSIG_STATUS_NOT_LOCAL);
-        musig::Node node(alone(signer).without_observer());
-        auto proposal = musig::Proposal::messages({key}, {secret(3)});
-        throws<musig::ProtocolError>([&] { node.create_session(proposal); }, MUSIG_STATUS_SIGNER);
+        musig::ForeignSigner foreign(callbacks);
+        throws<musig::CallError>([&] { musig::Node(musig::Config().foreign_signer(foreign).offline()); },
+                                 MUSIG_STATUS_CONFIG);
+        musig::Node node(alone(identity).foreign_signer(foreign).without_observer());
+        auto propose = [&](const musig::PublicKey &key) {
+            auto proposal = musig::Proposal::messages({identity.public_key()}, {});
+            musig::KeySet key_set({key});
+            key_set.origin(0, origin);
+            musig_derivation none{};
+            none.struct_size = sizeof none;
+            proposal.message(secret(3), proposal.add_key_set(key_set), none);
+            return node.create_session(proposal);
+        };
+        status = MUSIG_STATUS_SIGNER;
+        throws<musig::ProtocolError>([&] { propose(own); }, MUSIG_STATUS_SIGNER);
         status = MUSIG_STATUS_SIGNER_LOCKED;
-        throws<musig::ProtocolError>([&] { node.create_session(proposal); }, MUSIG_STATUS_SIGNER_LOCKED);
-        REQUIRE(asked == 2);
+        throws<musig::ProtocolError>([&] { propose(own); }, MUSIG_STATUS_SIGNER_LOCKED);
+        status = MUSIG_STATUS_OK;
+        throws<musig::ProtocolError>([&] { propose(strange); }, MUSIG_STATUS_PROPOSAL);
+        REQUIRE(asked == 3);
+        propose(own);
+        REQUIRE(asked == 4);
         node.stop();
     }
     while (alive != 0) std::this_thread::yield();

@@ -12,7 +12,7 @@ use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Broadcast, KeySet, Message, Proposal, Terms};
 use libmusig::protocol::wire::{self, pb};
-use libmusig::signer::{LocalSigner, Signer};
+use libmusig::signer::{Identity, LocalSigner};
 use libmusig::types::{SignerKey, UnixMillis};
 use libp2p::Stream;
 use libp2p::multiaddr::Protocol;

@@ -84,7 +84,7 @@ mod tests {
     use libmusig::node::{Node, SessionRequest};
     use libmusig::protocol::envelope::{Body, envelope_id};
     use libmusig::protocol::wire::{self, pb};
-    use libmusig::signer::{LocalSigner, Signer};
+    use libmusig::signer::{Identity, LocalSigner};
 
     use super::*;
     use test_support::nodes::*;

@@ -12,7 +12,7 @@ use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, Proof, env
 use libmusig::protocol::proposal::FailoverPolicy;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
-use libmusig::signer::{LocalSigner, Signer};
+use libmusig::signer::{Identity, LocalSigner};
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::SessionId;
 

@@ -12,10 +12,10 @@ use libmusig::event::Event;
 use libmusig::node::{Node, NodeBuilder, Session, SessionRequest};
 use libmusig::protocol::crypto::{NONCE, PARTIAL};
 use libmusig::protocol::election::ElectionMethod;
-use libmusig::protocol::proposal::FailoverPolicy;
+use libmusig::protocol::proposal::{Derivation, FailoverPolicy, KeyOrigin, KeySet, Message};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::store::memory::MemoryStore;
-use libmusig::types::{SessionId, Signature, SignerKey, Txid};
+use libmusig::types::{SessionId, SignerKey, Txid};
 
 use crate::world::{Direct, Spend};
 use test_support::backend::chain::Chain;
@@ -262,12 +262,8 @@ struct SlowSigner {
 }
 
 impl Signer for SlowSigner {
-    fn public_key(&self) -> SignerKey {
-        self.inner.public_key()
-    }
-
-    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
-        self.inner.sign(digest)
+    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> Result<bool, SignerError> {
+        Ok(self.inner.holds(key, origin))
     }
 
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
@@ -291,25 +287,19 @@ fn a_signer_that_hangs_delays_only_what_needs_it() {
     let door = Arc::new(Door::default());
     let opens = Opens(door.clone());
     let hangs = Arc::new(Mutex::new(false));
-    let slow = SlowSigner {
-        inner: LocalSigner::new(secret(0)).expect("a key"),
-        door: door.clone(),
-        hangs: hangs.clone(),
-    };
+    let inner = LocalSigner::new(secret(0)).expect("a key");
+    inner.add_key(secret(20)).expect("a participant key");
+    let slow = SlowSigner { inner, door: door.clone(), hangs: hangs.clone() };
     let nodes = [
-        node_builder()
-            .foreign_signer(Arc::new(slow))
-            .store(MemoryStore::new())
-            .listen("/ip4/127.0.0.1/tcp/0")
-            .without_observer()
-            .start()
-            .expect("starts"),
+        builder(secret(0)).foreign_signer(Arc::new(slow)).start().expect("starts"),
         builder(secret(1)).start().expect("starts"),
     ];
     connect(&nodes);
     let create = || {
         let policy = FailoverPolicy { broadcast_timeout: 2 * TURN, ..FailoverPolicy::default() };
-        let request = SessionRequest::messages(keys(2), vec![message(1)]);
+        let signed = Message::with([1; 32], 1, Derivation::default());
+        let request = SessionRequest::messages(keys(2), vec![signed]);
+        let request = request.key_set(KeySet::new(&[key(20), key(1)]));
         let request = request.failover(policy).election_method(ElectionMethod::LastSigner);
         let session = nodes[0].create_session(request).wait().expect("is created");
         join_next(&nodes[1]);

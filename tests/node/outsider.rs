@@ -13,7 +13,7 @@ use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, envelope_i
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Proposal, Terms, TransactionTerms};
 use libmusig::protocol::wire::{self, pb};
-use libmusig::signer::{LocalSigner, Signer};
+use libmusig::signer::{Identity, LocalSigner};
 use libmusig::store::memory::MemoryStore;
 use libmusig::store::schema::{self, Contents};
 use libmusig::store::{Durability, Store};

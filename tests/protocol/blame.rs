@@ -14,7 +14,7 @@ use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Settings, Time};
-use libmusig::signer::Signer;
+use libmusig::signer::Identity;
 use libmusig::types::SessionId;
 
 use test_support::cluster::{Cluster, EPOCH, Options, key, secret};

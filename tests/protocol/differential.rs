@@ -174,7 +174,7 @@ fn session(
         match party {
             Party::Ours(local) => {
                 let proposal = proposal.clone();
-                let request = NonceRequest { proposal, attempt, signer, keys: Arc::clone(keys) };
+                let request = NonceRequest::new(proposal, attempt, signer, Arc::clone(keys));
                 nonces.push(local.make_nonces(&request).expect("the first time").concat());
                 secret_nonces.push(Vec::new());
             }
@@ -211,7 +211,7 @@ fn session(
         partials.push(match party {
             Party::Ours(local) => {
                 let (keys, round) = (Arc::clone(keys), Arc::clone(&round));
-                let request = PartialRequest { proposal: proposal.clone(), attempt, signer, keys, round };
+                let request = PartialRequest::new(proposal.clone(), attempt, signer, keys, round);
                 local.make_partials(&request).expect("it has nonces").concat()
             }
             Party::Theirs => secret_nonces

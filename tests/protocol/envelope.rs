@@ -8,7 +8,7 @@ use libmusig::protocol::envelope::{
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Message;
 use libmusig::protocol::wire::{self, pb};
-use libmusig::signer::Signer;
+use libmusig::signer::Identity;
 use libmusig::types::{EnvelopeId, SessionId, Txid, tagged_hash};
 
 use test_support::party::{Party, local, seal};

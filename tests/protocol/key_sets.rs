@@ -9,13 +9,15 @@ use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, Taproot, aggregate_key, sort_keys};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
+use libmusig::protocol::envelope::{Body, Content};
 use libmusig::protocol::proposal::{Message, Proposal, Terms};
 use libmusig::protocol::transaction::NoTransactions;
-use libmusig::protocol::{Settings, Time};
-use libmusig::signer::{HeldKeys, LocalSigner, Signer};
+use libmusig::protocol::wire::{self, pb};
+use libmusig::protocol::{Output, Settings, Time, limits};
+use libmusig::signer::{HeldKeys, Identity, KeyCheck, LocalSigner, Signer};
 use libmusig::types::{SignerKey, UnixMillis};
 
-use test_support::party::{Party, key_of, local, slices, terms};
+use test_support::party::{Party, key_of, local, seal, slices, terms};
 
 fn secret(number: u8) -> [u8; 32] {
     let mut secret = [0; 32];
@@ -211,4 +213,127 @@ fn makeable_is_signable() {
         }
     }
     assert_eq!(refused, 12);
+}
+
+/// An engine beside a foreign signer: what is not held here is asked for.
+fn beside_a_foreign_signer() -> Engine {
+    let settings = Settings { foreign_signer: true, ..Settings::default() };
+    let held = Arc::new(local(1));
+    held.add_key(secret(11)).expect("a key");
+    Engine::new(key_of(1), settings, Arc::new(Musig2), Arc::new(NoTransactions)).with_held_keys(held)
+}
+
+/// What it puts out until it has nothing to do.
+fn outputs(engine: &mut Engine) -> Vec<Output> {
+    std::iter::from_fn(|| engine.poll_output()).collect()
+}
+
+fn checks(outputs: &[Output]) -> Vec<&KeyCheck> {
+    let checks = outputs.iter().filter_map(|output| match output {
+        Output::CheckKeys { check, .. } => Some(&**check),
+        _ => None,
+    });
+    checks.collect()
+}
+
+/// A proposal of signer 1, as it comes in an export.
+fn received(party: &Party, change: impl FnOnce(&mut Terms)) -> (Proposal, Vec<u8>) {
+    let mut terms = party.proposal.terms().clone();
+    terms.proposer = 1;
+    change(&mut terms);
+    let proposal = Proposal::new(terms).expect("valid terms");
+    let content = Content::Proposal(proposal.as_bytes().to_vec());
+    let body = Body { session: proposal.id(), signer: 1, content };
+    let envelopes = vec![seal(&party.signers[1], body).as_bytes().to_vec()];
+    (proposal, wire::encode(&pb::Frame { envelopes, ..Default::default() }))
+}
+
+#[test]
+fn key_sets_that_wait_for_a_foreign_signer_begin_once_it_says_yes() {
+    let party = wallets(|_| ());
+    let id = party.proposal.id();
+    let mut engine = beside_a_foreign_signer();
+    let blind = JoinOptions { sign_blind: true, ..JoinOptions::default() };
+    let create =
+        |engine: &mut Engine, request| engine.create_with(party.proposal.clone(), blind, request, NOW);
+    assert_eq!(create(&mut engine, 1), Ok(id));
+    let asked = outputs(&mut engine);
+    let [check] = checks(&asked)[..] else { panic!("{asked:?}") };
+    assert_eq!((asked.len(), check.signer, check.proposal.id()), (1, 0, id));
+    assert!(engine.proposal(&id).is_none(), "nothing is begun");
+    assert_eq!(create(&mut engine, 2), Err(Error::SessionExists(id)));
+    // It is asked for the own keys first, and for nothing more if one is not held.
+    let about = std::cell::RefCell::new(Vec::new());
+    let result = check.run(|key, _| {
+        about.borrow_mut().push(*key);
+        Ok(*key == key_of(11))
+    });
+    assert_eq!(result, Err(Error::Proposal(ProposalError::KeyNotHeld { key: key_of(23) })));
+    assert_eq!(about.into_inner(), [11, 23].map(key_of));
+    assert_eq!(check.run(|key, _| Ok([11, 23].map(key_of).contains(key))), Ok(()));
+    let stolen = check.run(|key, _| Ok([11, 23, 21].map(key_of).contains(key)));
+    assert_eq!(stolen, Err(Error::Proposal(ProposalError::DuplicateKey { first: 0, second: 2 })));
+    let broken = Err(Error::Signer(SignerError::Locked));
+    assert_eq!(check.run(|_, _| Err(SignerError::Locked)), broken);
+    // No, and it could not be asked: the request fails, and nothing is left.
+    for (request, why) in [(1, stolen), (2, broken)] {
+        engine.keys_checked(&id, why.clone(), NOW);
+        let done = outputs(&mut engine);
+        let [Output::Done { request: of, result, .. }] = &done[..] else { panic!("{done:?}") };
+        assert_eq!((*of, result), (request, &why));
+        assert_eq!(create(&mut engine, request + 1), Ok(id));
+        assert_eq!(checks(&outputs(&mut engine)).len(), 1);
+    }
+    engine.keys_checked(&id, Ok(()), NOW);
+    assert!(outputs(&mut engine).iter().any(|output| matches!(output, Output::Sign { .. })));
+    assert!(engine.proposal(&id).is_some());
+    // An answer that nobody waits for changes nothing.
+    engine.keys_checked(&id, Ok(()), NOW);
+    assert!(outputs(&mut engine).is_empty());
+}
+
+#[test]
+fn key_sets_that_come_wait_for_a_foreign_signer_too() {
+    let party = wallets(|_| ());
+    let (proposal, frame) = received(&party, |_| ());
+    let mut engine = beside_a_foreign_signer();
+    let told = |outputs: &[Output]| outputs.iter().any(|output| matches!(output, Output::Event { .. }));
+    engine.import(&frame, NOW).expect("it waits");
+    engine.import(&frame, NOW).expect("it waits already");
+    let asked = outputs(&mut engine);
+    assert_eq!((checks(&asked).len(), asked.len()), (1, 1), "{asked:?}");
+    engine.keys_checked(&proposal.id(), Err(ProposalError::KeyNotHeld { key: key_of(23) }.into()), NOW);
+    assert!(!told(&outputs(&mut engine)) && engine.proposal(&proposal.id()).is_none());
+    assert_eq!(engine.refused().proposals, 1);
+    // A failure is heard; neither is an answer for good.
+    engine.import(&frame, NOW).expect("it waits");
+    assert_eq!(checks(&outputs(&mut engine)).len(), 1);
+    engine.keys_checked(&proposal.id(), Err(SignerError::Locked.into()), NOW);
+    assert!(told(&outputs(&mut engine)) && engine.proposal(&proposal.id()).is_none());
+    engine.import(&frame, NOW).expect("it waits");
+    assert_eq!(checks(&outputs(&mut engine)).len(), 1);
+    engine.keys_checked(&proposal.id(), Ok(()), NOW);
+    assert!(told(&outputs(&mut engine)), "it is proposed");
+    assert!(engine.proposal(&proposal.id()).is_some());
+}
+
+#[test]
+fn key_sets_that_wait_for_a_foreign_signer_are_limited() {
+    let party = wallets(|_| ());
+    let mut engine = beside_a_foreign_signer();
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let (proposal, frame) = received(&party, |terms| terms.entropy = [number; 32]);
+        if engine.import(&frame, NOW).is_ok() {
+            waiting.push(proposal.id());
+        }
+    }
+    assert_eq!(waiting.len(), limits::KEY_CHECKS / 8, "of one proposer");
+    assert_eq!(checks(&outputs(&mut engine)).len(), waiting.len());
+    // Once they are answered others may wait.
+    for id in &waiting {
+        engine.keys_checked(id, Err(SignerError::Locked.into()), NOW);
+    }
+    let (_, frame) = received(&party, |terms| terms.entropy = [99; 32]);
+    assert!(engine.import(&frame, NOW).is_ok());
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
 use bitcoin::secp256k1::Secp256k1;
 use libmusig::error::{Error, ProposalError, SignerError};
+use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::crypto::Scheme;
 use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeyOrigin, KeySet, Participant};
 use libmusig::protocol::crypto::musig2::Musig2;
@@ -253,7 +254,8 @@ fn key_sets_with_another_ones_key_below_an_own_xprv_are_refused() {
     let create = |proposal: &Proposal| {
         let engine = Engine::new(key_of(1), Settings::default(), Arc::new(Musig2), Arc::new(NoTransactions));
         let now = Time { wall: UnixMillis(0), monotonic: std::time::Duration::ZERO };
-        engine.with_held_keys(held.clone()).create(proposal.clone(), 1, now)
+        let options = JoinOptions { sign_blind: true, ..JoinOptions::default() };
+        engine.with_held_keys(held.clone()).create_with(proposal.clone(), options, 1, now)
     };
     let changed = |change: &dyn Fn(&mut [KeySet])| {
         let mut terms = party.proposal.terms().clone();

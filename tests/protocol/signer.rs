@@ -9,8 +9,8 @@ use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::crypto::nonce::SecretNonce;
 use libmusig::protocol::crypto::{NONCE, Round, Scheme, SessionKeys};
 use libmusig::protocol::envelope::{Content, envelope_id};
-use libmusig::protocol::proposal::Message;
-use libmusig::signer::{LocalSigner, PartialRequest, SignTask, Signer};
+use libmusig::protocol::proposal::{KeyOrigin, Message};
+use libmusig::signer::{Identity, LocalSigner, PartialRequest, SignTask, Signer};
 use libmusig::types::{SessionId, Signature, SignerKey};
 
 use test_support::party::{Choices, Party, key_of, local, slices};
@@ -337,23 +337,20 @@ fn partials_of_the_wrong_form_do_not_verify() {
 fn tasks_make_envelopes_and_hold_back_a_wrong_partial() {
     let party = Party::new(2, |_| ());
     let task = SignTask::Nonces(party.nonce_request(0, 0));
-    let envelope = task.run(&party.signers[0]).expect("the first time");
+    let envelope = task.run(&party.signers[0], &party.signers[0]).expect("the first time");
     envelope.verify(&Musig2, &party.proposal).expect("authentic");
     let Content::Nonces { attempt: 0, nonces } = envelope.content() else { panic!("{envelope:?}") };
     let theirs = party.signers[1].make_nonces(&party.nonce_request(1, 0)).expect("the first time").concat();
     let round = party.round(&[nonces.clone(), theirs]);
     let task = SignTask::Partial { request: party.partial_request(0, 0, &round), transcript: [4; 32] };
-    let partial = task.run(&party.signers[0]).expect("it has nonces");
+    let partial = task.run(&party.signers[0], &party.signers[0]).expect("it has nonces");
     partial.verify(&Musig2, &party.proposal).expect("authentic");
     assert_eq!(envelope_id(&partial.body().encode()), partial.id());
 
     struct Faulty(LocalSigner);
     impl Signer for Faulty {
-        fn public_key(&self) -> SignerKey {
-            self.0.public_key()
-        }
-        fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
-            self.0.sign(digest)
+        fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> Result<bool, SignerError> {
+            Ok(self.0.holds(key, origin))
         }
         fn make_nonces(
             &self,
@@ -377,7 +374,7 @@ fn tasks_make_envelopes_and_hold_back_a_wrong_partial() {
     ];
     let round = party.round(&nonces);
     let task = SignTask::Partial { request: party.partial_request(0, 1, &round), transcript: [4; 32] };
-    assert_eq!(task.run(&faulty).err(), Some(SignerError::InvalidPartial));
+    assert_eq!(task.run(&party.signers[0], &faulty).err(), Some(SignerError::InvalidPartial));
 }
 
 /// Pages of this process that are left out of core dumps and that a child would find wiped, each with its flags.

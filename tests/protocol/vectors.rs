@@ -312,18 +312,17 @@ fn bip327_sign_verify() {
         let Some(index) = proposal.index_of(&signer.public_key()) else {
             assert!(comment.as_str().is_some_and(|comment| comment.contains("not in the list")));
             for index in 0..proposal.signers.len() {
-                let request =
-                    NonceRequest { proposal: proposal.clone(), attempt, signer: index, keys: keys.clone() };
+                let request = NonceRequest::new(proposal.clone(), attempt, index, keys.clone());
                 assert!(matches!(signer.make_nonces(&request), Err(SignerError::Mismatch(_))));
             }
             continue;
         };
         assert_eq!(contribution, Some("aggnonce"), "{comment}");
-        let request = NonceRequest { proposal: proposal.clone(), attempt, signer: index, keys: keys.clone() };
+        let request = NonceRequest::new(proposal.clone(), attempt, index, keys.clone());
         signer.make_nonces(&request).expect("the first time");
         let nonce = file.at("aggnonces", &case["aggnonce_index"]).try_into().expect("66 bytes");
         let round = Arc::new(ForeignRound(nonce));
-        let request = PartialRequest { proposal, attempt, signer: index, keys, round };
+        let request = PartialRequest::new(proposal, attempt, index, keys, round);
         assert!(matches!(signer.make_partials(&request), Err(SignerError::Mismatch(_))), "{comment}");
     }
     for case in file.cases("verify_fail_test_cases", 3) {

@@ -8,17 +8,17 @@ use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, envelope_i
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::wire::{self, pb};
-use libmusig::signer::{LocalSigner, Signer};
+use libmusig::signer::LocalSigner;
 use libmusig::types::{OutPoint, SessionId, Signature, Txid};
 
 use crate::aims;
 use crate::run::Run;
 use crate::scenario::{Attack, Byzantine, Scenario, Worthless};
 use test_support::cluster::{Cluster, EPOCH, Random, key, kind_of, secret};
-use test_support::double::{DoubleSigner, Foreign, transaction_with};
+use test_support::double::{AllKeys, DoubleSigner, Foreign, transaction_with};
 
 /// The key of a signer, for forgeries.
-pub fn signer(index: usize, real: bool) -> Arc<dyn Signer> {
+pub fn signer(index: usize, real: bool) -> Arc<dyn AllKeys> {
     if real {
         Arc::new(LocalSigner::new(secret(index)).expect("a small number"))
     } else {
@@ -26,7 +26,7 @@ pub fn signer(index: usize, real: bool) -> Arc<dyn Signer> {
     }
 }
 
-pub fn sign(signer: &dyn Signer, body: Body) -> Envelope {
+pub fn sign(signer: &dyn AllKeys, body: Body) -> Envelope {
     let signature = signer.sign(&envelope_id(&body.encode()).0).expect("it is not locked");
     Envelope::new(body, signature)
 }

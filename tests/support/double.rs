@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use libmusig::error::{ProposalError, SignerError};
 use libmusig::protocol::crypto::{NONCE, PARTIAL, Round, Scheme, SessionKeys};
-use libmusig::protocol::proposal::{Derivation, KeyOrder, Message, Proposal, SpentOutput, TransactionTerms};
+use libmusig::protocol::proposal::{
+    Derivation, KeyOrder, KeyOrigin, Message, Proposal, SpentOutput, TransactionTerms,
+};
 use libmusig::protocol::transaction::{TransactionCodec, TransactionInfo};
-use libmusig::signer::{NonceRequest, PartialRequest, Signer};
+use libmusig::signer::{Identity, NonceRequest, PartialRequest, Signer};
 use libmusig::types::{Locks, OutPoint, SessionId, Signature, SignedTransaction, SignerKey, Txid};
 
 /// Quick, and good enough where nobody looks for collisions: four lanes, each with its own odd factor.
@@ -189,6 +191,11 @@ impl Round for Attempt {
     }
 }
 
+/// All keys of a signer.
+pub trait AllKeys: Identity + Signer {}
+
+impl<T: Identity + Signer> AllKeys for T {}
+
 /// What every nonce of a simulation answered to, and who used one twice.
 #[derive(Debug, Default)]
 pub struct NonceLog {
@@ -234,13 +241,19 @@ fn randomness_repeats() -> bool {
     false
 }
 
-impl Signer for DoubleSigner {
+impl Identity for DoubleSigner {
     fn public_key(&self) -> SignerKey {
         self.key
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
         Ok(twice(hash(1, &[self.key.x_only(), digest])))
+    }
+}
+
+impl Signer for DoubleSigner {
+    fn holds(&self, key: &SignerKey, _: Option<&KeyOrigin>) -> Result<bool, SignerError> {
+        Ok(*key == self.key)
     }
 
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {

@@ -8,7 +8,7 @@ use libmusig::node::{Node, NodeBuilder, RuntimeProfile, Session};
 use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::proposal::Message;
 use libmusig::protocol::status::SessionStatus;
-use libmusig::signer::{LocalSigner, Signer};
+use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SessionId, SignerKey};
 

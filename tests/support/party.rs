@@ -9,7 +9,7 @@ use libmusig::protocol::crypto::{NONCE, Round, Scheme, SessionKeys};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, KeySet, Message, Proposal, Terms};
-use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
+use libmusig::signer::{Identity, LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::types::{SignerKey, UnixMillis};
 
 /// xorshift64*: choices of a test, the same in each run.
@@ -135,17 +135,12 @@ impl Party {
     }
 
     pub fn nonce_request(&self, signer: usize, attempt: u32) -> NonceRequest {
-        NonceRequest { proposal: self.proposal.clone(), attempt, signer, keys: Arc::clone(&self.keys) }
+        NonceRequest::new(self.proposal.clone(), attempt, signer, Arc::clone(&self.keys))
     }
 
     pub fn partial_request(&self, signer: usize, attempt: u32, round: &Arc<dyn Round>) -> PartialRequest {
-        PartialRequest {
-            proposal: self.proposal.clone(),
-            attempt,
-            signer,
-            keys: Arc::clone(&self.keys),
-            round: Arc::clone(round),
-        }
+        let (keys, round) = (Arc::clone(&self.keys), Arc::clone(round));
+        PartialRequest::new(self.proposal.clone(), attempt, signer, keys, round)
     }
 
     /// The nonces of all signers, each signer's in one piece.

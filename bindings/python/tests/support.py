@@ -221,39 +221,69 @@ class FakeObserver(libmusig.ChainObserver):
         return self.last_block
 
 
+FINGERPRINT = bytes.fromhex("3442193e")
+ACCOUNT = libmusig.KeyOrigin(fingerprint=FINGERPRINT, path=[1 << 31])
+XPRV = (
+    "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4cV1r"
+    "GL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7"
+)
+"""The first vector of BIP-32: an account, and a key below it."""
+DERIVED = libmusig.Participant(
+    key="03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c",
+    origin=libmusig.KeyOrigin(fingerprint=FINGERPRINT, path=[1 << 31, 1]),
+)
+
+
+def wallet(count: int, owner: int) -> libmusig.KeySet:
+    """Keys of which one is in a foreign signer; the others sign with their identity keys."""
+    participants = [libmusig.Participant(key=each) for each in keys(count)]
+    participants[owner] = DERIVED
+    return libmusig.KeySet(participants=participants)
+
+
+def wallet_messages(count: int, owner: int, *digests: bytes) -> dict[str, Any]:
+    messages = [libmusig.Message(digest=digest, key_set=1) for digest in digests]
+    return {"messages": messages, "key_sets": [wallet(count, owner)]}
+
+
+def wallet_spend(count: int, owner: int, salt: int = 1) -> dict[str, Any]:
+    key_set = wallet(count, owner)
+    return {**spend_script(output_script(key_set, key_path()), salt), "key_sets": [key_set]}
+
+
 class WrappingSigner(libmusig.Signer):
-    """A signer of the application's own, which asks a LocalSigner."""
+    """A signer of the application's own, with an account. It asks a LocalSigner."""
 
     def __init__(self, index: int, before: Callable[[str], object] = lambda _: None) -> None:
         self.inner = libmusig.LocalSigner(secret(index))
+        self.inner.add_xprv(XPRV, ACCOUNT)
         self.before = before
 
-    def public_key(self) -> str:
-        covered("signer_public_key")
-        self.before("public_key")
-        return self.inner.public_key()
+    def holds(self, key: str, origin: libmusig.KeyOrigin | None) -> bool:
+        covered("signer_holds")
+        self.before("holds")
+        return self.inner.holds(key, origin)
 
-    def sign(self, digest: bytes) -> bytes:
-        covered("signer_sign")
-        self.before("sign")
-        return self.inner.sign(digest)
+    def check(self, request: libmusig.NonceRequest | libmusig.PartialRequest) -> int:
+        """The number of messages that it is to sign."""
+        proposal, messages = request.proposal(), request.messages()
+        assert proposal.signers[request.signer()] == self.inner.public_key()
+        assert request.participants() == [DERIVED] * len(messages)
+        assert request.participant_keys() == [DERIVED.key] * len(messages)
+        assert request.key_sets() == [proposal.messages[message].key_set for message in messages]
+        assert [len(part) for part in request.output_keys()] == [32] * len(messages)
+        assert request.attempt() >= 0
+        return len(messages)
 
     def make_nonces(self, request: libmusig.NonceRequest) -> list[bytes]:
         covered("signer_make_nonces")
-        assert request.proposal().signers[request.signer()] == self.inner.public_key()
-        assert request.participant_keys() == [self.inner.public_key()] * len(request.proposal().messages)
-        assert len(request.output_keys()) == len(request.proposal().messages)
-        assert request.attempt() >= 0
+        assert self.check(request) > 0
         self.before("make_nonces")
         return self.inner.make_nonces(request)
 
     def make_partials(self, request: libmusig.PartialRequest) -> list[bytes]:
         covered("signer_make_partials")
-        assert request.proposal().signers[request.signer()] == self.inner.public_key()
-        assert request.participant_keys() == [self.inner.public_key()] * len(request.proposal().messages)
-        assert [len(part) for part in request.output_keys()] == [32] * len(request.proposal().messages)
-        assert [len(part) for part in request.aggregate_nonces()] == [66] * len(request.proposal().messages)
-        assert request.attempt() >= 0
+        assert [len(part) for part in request.aggregate_nonces()] == [66] * self.check(request)
         self.before("make_partials")
         return self.inner.make_partials(request)
 

@@ -13,6 +13,7 @@ import pytest
 import libmusig
 from libmusig import Phase, chain, errors, events
 from support import (
+    DERIVED,
     FakeBroadcaster,
     FakeChain,
     FakeObserver,
@@ -20,6 +21,7 @@ from support import (
     assert_nothing_lives,
     connect,
     covered,
+    key,
     key_path,
     keys,
     make,
@@ -32,6 +34,8 @@ from support import (
     until,
     until_now,
     wait_event,
+    wallet_messages,
+    wallet_spend,
 )
 
 
@@ -290,28 +294,28 @@ def test_an_observer_that_does_not_answer_delays_no_broadcast(kind: str) -> None
     assert_nothing_lives()
 
 
-@pytest.mark.parametrize("call", ["none", "sign", "make_nonces", "make_partials"])
-def test_a_foreign_signer(call: str) -> None:
+@pytest.mark.parametrize("call", ["none", "holds", "make_nonces", "make_partials"])
+def test_key_sets_of_a_foreign_signer(call: str) -> None:
     """Works; and when it raises once, that is said, and the session goes on."""
     fail = failing(1, lambda: errors.SignerFailed(libmusig.SignerProblem.OTHER(), "the device is busy"))
 
     async def main() -> None:
         signer = WrappingSigner(1)
-        async with make(0) as a, make(1, signer=signer) as b:
+        signer.before = lambda name: fail() if name == call else None
+        async with make(0) as a, make(1, foreign_signer=signer) as b:
             await connect(a, b)
-            session = await a.create_session(keys(2), messages=[bytes(32), bytes([1] * 32)])
+            session = await a.create_session(keys(2), **wallet_messages(2, 1, bytes(32), bytes([1] * 32)))
+
+            async def said() -> None:
+                _, failed = await wait_event(b, events.SignerFailed)
+                assert "the device is busy" in failed.reason
+
+            if call == "holds":
+                await said()
             await wait_event(b, events.SessionProposed)
-            signer.before = lambda name: fail() if name == call else None
-            try:
-                await b.session(session.id()).join()
-                failed = call in ("make_nonces", "make_partials")
-            except errors.SignerFailed as error:
-                assert call != "none" and "the device is busy" in str(error)
-                failed = False
-                await b.session(session.id()).join()
-            if failed:
-                _, said = await wait_event(b, events.SignerFailed)
-                assert "the device is busy" in said.reason
+            await b.session(session.id()).join()
+            if call in ("make_nonces", "make_partials"):
+                await said()
             await wait_event(b, events.SessionComplete)
             await wait_event(a, events.SessionComplete)
             await b.session(session.id()).abandon_session()
@@ -324,36 +328,52 @@ def test_a_slow_signer_blocks_nothing_else() -> None:
     async def main() -> None:
         gate = Gate()
         signer = WrappingSigner(1)
-        async with make(0) as a, make(1, signer=signer) as b:
+        async with make(0) as a, make(1, foreign_signer=signer) as b:
             await connect(a, b)
-            signer.before = gate
-            session = await a.create_session(keys(2), messages=[bytes(32)])
+            signer.before = lambda name: gate() if name == "make_nonces" else None
+            session = await a.create_session(keys(2), **wallet_messages(2, 1, bytes(32)))
             await wait_event(b, events.SessionProposed)
-            joining = asyncio.ensure_future(b.session(session.id()).join())
+            await b.session(session.id()).join()
             await asyncio.to_thread(gate.entered.wait, 30)
             assert (await b.metrics()).sessions == 1
             assert len(await b.sessions()) == 1
             gate.opened.set()
             await wait_event(b, events.SessionComplete)
-            await joining
 
     asyncio.run(main())
     assert_nothing_lives()
 
 
-def test_a_signer_that_cannot_say_its_key() -> None:
-    def fail(_: str) -> None:
-        raise errors.SignerFailed(libmusig.SignerProblem.LOCKED(), "enter the PIN")
+def test_key_sets_that_a_foreign_signer_does_not_hold() -> None:
+    async def main() -> None:
+        signer = WrappingSigner(0)
+        async with offline(0, foreign_signer=signer) as node:
 
-    with pytest.raises(errors.SignerFailed) as refused:
-        asyncio.run(offline(0, signer=WrappingSigner(0, fail)).start())
-    assert isinstance(refused.value.problem, libmusig.SignerProblem.LOCKED)
+            async def problem(kind: type[Any], terms: dict[str, Any]) -> Any:
+                with pytest.raises(kind) as refused:
+                    await node.create_session(keys(1), **terms)
+                return refused.value.problem
 
-    def bug(_: str) -> None:
-        raise KeyError("a bug")
+            good = wallet_messages(1, 0, bytes(32))
+            # It cannot find its key without the origin.
+            lost = libmusig.KeySet(participants=[libmusig.Participant(key=DERIVED.key)])
+            missing = await problem(errors.ProposalRefused, {**good, "key_sets": [lost]})
+            assert missing == libmusig.ProposalProblem.KEY_NOT_HELD(DERIVED.key)
+            # With a foreign signer the identity key signs no session.
+            missing = await problem(errors.ProposalRefused, {"messages": [bytes(32)]})
+            assert missing == libmusig.ProposalProblem.KEY_NOT_HELD(key(0))
+            # One that cannot say is not one that says no.
+            locked = failing(1, lambda: errors.SignerFailed(libmusig.SignerProblem.LOCKED(), "enter the PIN"))
+            signer.before = locked
+            assert isinstance(await problem(errors.SignerFailed, good), libmusig.SignerProblem.LOCKED)
+            signer.before = failing(1, lambda: KeyError("a bug"))
+            assert isinstance(await problem(errors.SignerFailed, good), libmusig.SignerProblem.OTHER)
+            session = await node.create_session(keys(1), **good)
+            await wait_event(node, events.SessionComplete)
+            assert await session.final_signatures()
 
-    with pytest.raises(errors.CallbackFailed):
-        asyncio.run(offline(0, signer=WrappingSigner(0, bug)).start())
+    asyncio.run(main())
+    assert_nothing_lives()
 
 
 def test_calling_back_from_every_foreign_object() -> None:
@@ -382,7 +402,7 @@ def test_calling_back_from_every_foreign_object() -> None:
         fake = FakeChain()
         first = ranked(2)[0]
         mine = {
-            "signer": WrappingSigner(first, ask("signer")),
+            "foreign_signer": WrappingSigner(first, ask("signer")),
             "broadcaster": FakeBroadcaster(fake, "a", ask("broadcaster")),
             "observer": FakeObserver(fake, ask("observer")),
             "log_sink": Log(),
@@ -393,7 +413,7 @@ def test_calling_back_from_every_foreign_object() -> None:
             node_of.append(a)
             await connect(a, b)
             nodes = sorted((a, b), key=lambda node: keys(2).index(node.signer_key))
-            await sign(nodes, **spend(keys(2)))
+            await sign(nodes, **wallet_spend(2, first))
             await wait_event(a, events.BroadcastSeen)
             node_of.clear()
 
@@ -406,7 +426,7 @@ def test_foreign_objects_are_let_go() -> None:
     async def main() -> list[weakref.ref[object]]:
         fake = FakeChain()
         objects = [FakeBroadcaster(fake, "a"), FakeObserver(fake), WrappingSigner(0)]
-        async with offline(0, broadcaster=objects[0], observer=objects[1], signer=objects[2]) as node:
+        async with offline(0, broadcaster=objects[0], observer=objects[1], foreign_signer=objects[2]) as node:
             await node.metrics()
         return [weakref.ref(each) for each in objects]
 

@@ -622,8 +622,9 @@ def test_suspend_network_changed_and_a_locked_signer(tmp_path: Path) -> None:
         signer = libmusig.LocalSigner(secret(0))
         async with offline(0, signer=signer, store=tmp_path / "node.redb") as node:
             signer.lock()
-            with pytest.raises(errors.SignerFailed):
-                signer.sign(bytes(32))
+            with pytest.raises(errors.SignerFailed) as locked:
+                await node.create_session([node.signer_key], messages=[bytes(32)])
+            assert isinstance(locked.value.problem, libmusig.SignerProblem.LOCKED)
             signer.unlock(secret(0))
             await node.announce()
             await node.network_changed()

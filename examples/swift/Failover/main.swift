@@ -27,7 +27,7 @@ func startSigner(_ name: String, chain: Chain?) async throws -> Node {
     let node = try await Node.start(
         config: NodeConfig(
             store: .memory, listen: ["/ip4/127.0.0.1/tcp/0"], withoutObserver: chain == nil, finalDepth: 1),
-        signer: .local(signer: LocalSigner.generate()), broadcaster: chain, observer: chain)
+        signer: LocalSigner.generate(), broadcaster: chain, observer: chain)
     print("\(name): signer \(node.signerKey())")
     return node
 }

@@ -21,7 +21,7 @@ guard CommandLine.arguments.count == 2, let first = readLine(), first.hasPrefix(
 let node = try await Node.start(
     config: NodeConfig(
         store: .file(path: CommandLine.arguments[1]), listen: ["/ip4/127.0.0.1/tcp/0"], withoutObserver: true),
-    signer: .local(signer: LocalSigner(secret: bytes(first.dropFirst(7)))))
+    signer: LocalSigner(secret: bytes(first.dropFirst(7))))
 
 let events = Task.detached { [node] in
     try await node.handleEvents { event in

@@ -14,7 +14,7 @@ use super::failure::{Failure, Outcome};
 use super::handle::{add_reference, release};
 use super::log::musig_log_sink;
 use super::settings::{Settings, Store};
-use super::signer::musig_signer;
+use super::signer::{Kind, musig_signer};
 use super::status::{musig_status, musig_status_code};
 use crate::net::{Purpose, parse_address};
 use crate::protocol::consent::AcceptedProposers;
@@ -78,9 +78,10 @@ pub unsafe extern "C" fn musig_config_new(
     })
 }
 
-/// Sets the signer of a node.
+/// Sets the signer of a node, which holds its identity key.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks, which is set by
+///          musig_config_set_foreign_signer beside another one.
 /// In:      config: the configuration.
 ///          signer: the signer; the configuration takes a reference of its own.
 #[must_use]
@@ -92,8 +93,41 @@ pub unsafe extern "C" fn musig_config_set_signer(
 ) -> musig_status {
     fallible!(error, {
         let (config, signer) = (get!(config), get!(signer));
-        let kind = signer.0.clone();
-        config.change(|settings| settings.signer.replace(kind))
+        let Kind::Local(signer) = signer.0.clone() else {
+            return Err(Failure::new(
+                musig_status_code::NOT_LOCAL,
+                "this signer consists of callbacks and has no identity key; set it by musig_config_set_foreign_signer, \
+                 beside one of musig_signer_new",
+            ));
+        };
+        config.change(|settings| settings.signer.replace(signer))
+    })
+}
+
+/// Sets the foreign signer of a node, which holds participant keys.
+///
+/// The node asks the signer of musig_config_set_signer first, and this one for all other keys. With it the identity key
+/// signs no session.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED; MUSIG_STATUS_INVALID_ARGUMENT for a signer that does not consist of
+///          callbacks.
+/// In:      config: the configuration.
+///          signer: a signer of musig_signer_from_callbacks; the configuration takes a reference of its own.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_config_set_foreign_signer(
+    config: *const musig_config,
+    signer: *const musig_signer,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (config, signer) = (get!(config), get!(signer));
+        let Kind::Foreign(signer) = signer.0.clone() else {
+            return Err(Failure::invalid(
+                "this signer does not consist of callbacks; set it by musig_config_set_signer",
+            ));
+        };
+        config.change(|settings| settings.foreign_signer.replace(signer))
     })
 }
 

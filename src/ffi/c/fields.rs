@@ -262,7 +262,7 @@ mod tests {
     /// A proposal with one signer, for its event.
     fn proposal() -> Proposal {
         let signer = crate::signer::LocalSigner::new([1; 32]).expect("is a secret key");
-        let key = crate::signer::Signer::public_key(&signer);
+        let key = signer.public_key();
         let message = crate::protocol::proposal::Message::raw([2; 32]);
         crate::node::SessionRequest::messages(vec![key], vec![message])
             .into_proposal(&key, UnixMillis(1))

@@ -8,8 +8,9 @@ use super::chain::{ForeignBroadcaster, ForeignObserver};
 use super::delivery::musig_event_handler;
 use super::enums::musig_dht_mode;
 use super::log::musig_log_sink;
-use super::signer::Kind;
+use super::signer::Foreign;
 use crate::protocol::consent::AcceptedProposers;
+use crate::signer::LocalSigner;
 
 /// Where a node keeps its sessions.
 #[derive(Clone)]
@@ -21,7 +22,8 @@ pub(super) enum Store {
 /// The settings of a node to be. What is `None` has the default of [`NodeBuilder`](crate::node::NodeBuilder).
 #[derive(Clone, Default)]
 pub(super) struct Settings {
-    pub signer: Option<Kind>,
+    pub signer: Option<Arc<LocalSigner>>,
+    pub foreign_signer: Option<Arc<Foreign>>,
     pub store: Option<Store>,
     pub broadcaster: Option<Arc<ForeignBroadcaster>>,
     pub observer: Option<Arc<ForeignObserver>>,

@@ -1,4 +1,4 @@
-//! Signers: a key in this process's memory, or callbacks.
+//! Signers: keys in this process's memory, or callbacks.
 
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use super::status::{musig_status, musig_status_code};
 use crate::error::SignerError;
 use crate::protocol::crypto::{NONCE, PARTIAL};
 use crate::protocol::limits;
-use crate::protocol::proposal::KeyOrigin;
+use crate::protocol::proposal::{KeyOrigin, Proposal};
 use crate::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
-use crate::types::{SessionId, Signature, SignerKey};
+use crate::types::{SessionId, SignerKey};
 
-/// A signer: its secret keys, in memory or behind callbacks.
+/// A signer: its secret keys, in memory; or participant keys behind callbacks.
 pub struct musig_signer(pub(super) Kind);
 
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl musig_signer {
             Kind::Local(signer) => Ok(signer),
             Kind::Foreign(_) => Err(Failure::new(
                 musig_status_code::NOT_LOCAL,
-                "this signer consists of callbacks; lock and unlock its key in the device or process that holds it",
+                "this signer consists of callbacks, and its keys are in the device or process that holds them",
             )),
         }
     }
@@ -46,7 +46,7 @@ pub struct musig_signing_request {
     pub attempt: u32,
     /// The signer index.
     pub signer: u32,
-    /// Number of messages.
+    /// Number of messages to sign: those whose participant keys this signer holds.
     pub messages_count: u32,
     /// The session id, 32 bytes.
     pub session_id: *const u8,
@@ -62,19 +62,35 @@ pub struct musig_signing_request {
     pub output_keys: *const u8,
     /// BIP-327 aggregate nonces, 66 bytes per message; NULL in make_nonces.
     pub aggregate_nonces: *const u8,
+    /// The positions of the messages in the proposal, one per message, ascending: see musig_terms_message.
+    pub messages: *const u32,
+    /// The indices of the key sets that the participant keys are of, one per message: musig_terms_key_set has their
+    /// origins.
+    pub key_sets: *const u32,
 }
 
-/// The callbacks of a signer in another process or a device. They run one at a time on a thread of the library; they
-/// may block for up to a minute. They return MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or
-/// any other value for a failure. No exception may leave them.
+/// The callbacks of a foreign signer, which holds participant keys in another process or a device. The identity key is not
+/// among them. They run one at a time on a thread of the library; they may block for up to a minute. They return
+/// MUSIG_STATUS_OK, MUSIG_STATUS_SIGNER_LOCKED, MUSIG_STATUS_NONCE_GONE, or any other value for a failure. No exception may
+/// leave them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct musig_signer_callbacks {
     /// sizeof(musig_signer_callbacks).
     pub struct_size: u32,
-    /// Writes the 64 bytes of a BIP-340 signature over a digest of 32 bytes.
-    pub sign: Option<
-        unsafe extern "C" fn(user_data: *mut c_void, digest: *const u8, signature: *mut u8) -> musig_status,
+    /// Writes 1 if it signs with this participant key (33 bytes), else 0. fingerprint (4 bytes) and path are what the
+    /// proposal says of its origin, a hint: derive along it below a key that was configured, at most a few unhardened
+    /// steps, and compare. Both are NULL for a key without an origin, path also for no steps. It answers from what it was
+    /// told when it was made: a device need not be there.
+    pub holds: Option<
+        unsafe extern "C" fn(
+            user_data: *mut c_void,
+            holds: *mut i32,
+            key: *const u8,
+            fingerprint: *const u8,
+            path: *const u32,
+            path_count: usize,
+        ) -> musig_status,
     >,
     /// Makes secret nonces, keeps them for (session, attempt), and writes the public ones: 66 bytes per message. Never
     /// twice for one attempt: it then returns MUSIG_STATUS_NONCE_GONE, and the session continues with a new attempt.
@@ -99,7 +115,6 @@ pub struct musig_signer_callbacks {
 }
 
 pub(super) struct Foreign {
-    key: SignerKey,
     table: musig_signer_callbacks,
     data: UserData,
 }
@@ -121,25 +136,28 @@ impl Foreign {
     /// Calls back with what both rounds have in common.
     fn ask(
         &self,
-        request: (&crate::protocol::proposal::Proposal, u32, usize),
+        request: (&Proposal, u32, usize, &[usize]),
         keys: &dyn crate::protocol::crypto::SessionKeys,
         nonces: Option<&[u8]>,
         call: impl FnOnce(*mut c_void, *const musig_signing_request) -> musig_status,
     ) -> Result<(), SignerError> {
-        let (proposal, attempt, signer) = request;
+        let (proposal, attempt, signer, messages) = request;
         let session = proposal.id();
-        let digests: Vec<u8> = proposal.messages.iter().flat_map(|message| message.digest).collect();
-        let output_keys: Vec<u8> =
-            (0..proposal.messages.len()).flat_map(|index| keys.output_key(index)).collect();
-        let participant_keys: Vec<u8> = (0..proposal.messages.len())
-            .filter_map(|message| proposal.participant_key(message, signer))
+        let signed = || messages.iter().filter_map(|message| proposal.messages.get(*message));
+        let digests: Vec<u8> = signed().flat_map(|message| message.digest).collect();
+        let key_sets: Vec<u32> = signed().map(|message| message.key_set as u32).collect();
+        let output_keys: Vec<u8> = messages.iter().flat_map(|index| keys.output_key(*index)).collect();
+        let participant_keys: Vec<u8> = messages
+            .iter()
+            .filter_map(|message| proposal.participant_key(*message, signer))
             .flat_map(|key| *key.as_bytes())
             .collect();
+        let positions: Vec<u32> = messages.iter().map(|message| *message as u32).collect();
         let request = musig_signing_request {
             struct_size: size_of::<musig_signing_request>() as u32,
             attempt,
             signer: signer as u32,
-            messages_count: proposal.messages.len() as u32,
+            messages_count: messages.len() as u32,
             session_id: session.0.as_ptr(),
             proposal: proposal.as_bytes().as_ptr(),
             proposal_length: proposal.as_bytes().len(),
@@ -147,29 +165,37 @@ impl Foreign {
             participant_keys: participant_keys.as_ptr(),
             output_keys: output_keys.as_ptr(),
             aggregate_nonces: nonces.map_or(std::ptr::null(), <[u8]>::as_ptr),
+            messages: positions.as_ptr(),
+            key_sets: key_sets.as_ptr(),
         };
         outcome(call(self.data.pointer(), &request))
     }
 }
 
 impl Signer for Foreign {
-    fn public_key(&self) -> SignerKey {
-        self.key
-    }
-
-    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
-        let sign = self.table.sign.ok_or_else(missing)?;
-        let mut signature = [0; 64];
-        // SAFETY: the callback gets 32 readable and 64 writable bytes, as the header says.
-        outcome(unsafe { sign(self.data.pointer(), digest.as_ptr(), signature.as_mut_ptr()) })?;
-        Ok(Signature(signature))
+    fn holds(&self, key: &SignerKey, origin: Option<&KeyOrigin>) -> Result<bool, SignerError> {
+        let ask = self.table.holds.ok_or_else(missing)?;
+        let steps = origin.map_or(&[][..], |origin| &origin.path);
+        let fingerprint = origin.map_or(std::ptr::null(), |origin| origin.fingerprint.as_ptr());
+        let path = if steps.is_empty() { std::ptr::null() } else { steps.as_ptr() };
+        let mut holds = 0;
+        // SAFETY: the callback gets a number to write, 33 and 4 readable bytes, or NULL, and so many numbers, as the
+        // header says.
+        outcome(unsafe {
+            ask(self.data.pointer(), &mut holds, key.as_bytes().as_ptr(), fingerprint, path, steps.len())
+        })?;
+        match holds {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(SignerError::Other(format!("the callback said {other} in place of 0 or 1"))),
+        }
     }
 
     fn make_nonces(&self, request: &NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {
         let make = self.table.make_nonces.ok_or_else(missing)?;
-        let mut nonces = vec![[0; NONCE]; request.proposal.messages.len()];
+        let mut nonces = vec![[0; NONCE]; request.messages.len()];
         let to = nonces.as_mut_ptr().cast::<u8>();
-        let about = (&request.proposal, request.attempt, request.signer);
+        let about = (&request.proposal, request.attempt, request.signer, request.messages.as_slice());
         // SAFETY: there is room for 66 bytes for each message, as the header says.
         self.ask(about, request.keys.as_ref(), None, |data, request| unsafe { make(data, request, to) })?;
         Ok(nonces)
@@ -177,11 +203,12 @@ impl Signer for Foreign {
 
     fn make_partials(&self, request: &PartialRequest) -> Result<Vec<[u8; PARTIAL]>, SignerError> {
         let make = self.table.make_partials.ok_or_else(missing)?;
-        let count = request.proposal.messages.len();
-        let nonces: Vec<u8> = (0..count).flat_map(|index| request.round.aggregate_nonce(index)).collect();
+        let count = request.messages.len();
+        let nonces: Vec<u8> =
+            request.messages.iter().flat_map(|index| request.round.aggregate_nonce(*index)).collect();
         let mut partials = vec![[0; PARTIAL]; count];
         let to = partials.as_mut_ptr().cast::<u8>();
-        let about = (&request.proposal, request.attempt, request.signer);
+        let about = (&request.proposal, request.attempt, request.signer, request.messages.as_slice());
         self.ask(about, request.keys.as_ref(), Some(&nonces), |data, request| {
             // SAFETY: there is room for 32 bytes for each message, as the header says.
             unsafe { make(data, request, to) }
@@ -239,37 +266,36 @@ pub unsafe extern "C" fn musig_signer_generate(
     })
 }
 
-/// Creates a signer from callbacks, for a key in another process or a device that supports MuSig2 (BIP-327).
+/// Creates a foreign signer from callbacks, for participant keys in another process or a device that supports MuSig2
+/// (BIP-327).
 ///
-/// Its signatures, public nonces and partial signatures are verified before they are stored or sent.
+/// It is set by musig_config_set_foreign_signer, beside a signer that holds the identity key. Its public nonces and partial
+/// signatures are verified before they are stored or sent.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a callback is NULL. The
-///          library takes ownership of user_data only with MUSIG_STATUS_OK.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if holds, make_nonces or make_partials is NULL. The library
+///          takes ownership of user_data only with MUSIG_STATUS_OK.
 /// Out:     out: the signer; release it with musig_signer_free.
-/// In:      public_key: the 33 bytes of the compressed public key.
-///          callbacks: the table, which is copied.
+/// In:      callbacks: the table, which is copied.
 ///          user_data: passed to each callback; may be NULL.
 ///          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_signer_from_callbacks(
     out: *mut *mut musig_signer,
-    public_key: *const u8,
     callbacks: *const musig_signer_callbacks,
     user_data: *mut c_void,
     destroy: musig_destroy,
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (out, key, table) = (out!(out), array!(public_key, 33), sized!(callbacks));
-        let key = signer_keys(key)?[0];
-        if table.sign.is_none() || table.make_nonces.is_none() || table.make_partials.is_none() {
+        let (out, table) = (out!(out), sized!(callbacks));
+        if table.holds.is_none() || table.make_nonces.is_none() || table.make_partials.is_none() {
             return Err(Failure::invalid(
-                "callbacks->sign, make_nonces or make_partials is NULL; set all three",
+                "callbacks->holds, make_nonces or make_partials is NULL; set all three",
             ));
         }
         let data = UserData::new(user_data, destroy);
-        out.give(musig_signer(Kind::Foreign(Arc::new(Foreign { key, table, data }))));
+        out.give(musig_signer(Kind::Foreign(Arc::new(Foreign { table, data }))));
         Ok(())
     })
 }
@@ -340,7 +366,8 @@ pub unsafe extern "C" fn musig_signer_add_xprv(
 ///
 /// A key below an extended private key is known by its origin.
 ///
-/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_NOT_LOCAL for a signer
+///          of callbacks.
 /// In:      signer: the signer.
 /// Out:     out: 1 if it does, else 0.
 /// In:      key: the 33 bytes of the compressed public key.
@@ -367,18 +394,14 @@ pub unsafe extern "C" fn musig_signer_holds(
             true => None,
             false => Some(KeyOrigin { fingerprint: fixed(array!(fingerprint, 4)), path }),
         };
-        let holds = match &signer.0 {
-            Kind::Local(signer) => signer.holds(&key, origin.as_ref()),
-            Kind::Foreign(signer) => signer.holds(&key, origin.as_ref()),
-        };
-        out.set(holds.into());
+        out.set(signer.local()?.holds(&key, origin.as_ref()).into());
         Ok(())
     })
 }
 
 /// Gets the identity key of a signer.
 ///
-/// Returns: MUSIG_STATUS_OK.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NOT_LOCAL for a signer of callbacks, which has none.
 /// In:      signer: the signer.
 /// Out:     out: the 33 bytes of the compressed public key.
 #[must_use]
@@ -390,11 +413,7 @@ pub unsafe extern "C" fn musig_signer_public_key(
 ) -> musig_status {
     fallible!(error, {
         let (signer, out) = (get!(signer), out!(out, 33));
-        let key = match &signer.0 {
-            Kind::Local(signer) => signer.public_key(),
-            Kind::Foreign(signer) => signer.public_key(),
-        };
-        out.write(key.as_bytes())
+        out.write(signer.local()?.public_key().as_bytes())
     })
 }
 

@@ -13,7 +13,6 @@ use super::log::{LINES, Sink};
 use super::node::{Started, musig_node};
 use super::reaper;
 use super::settings::{Settings, Store};
-use super::signer::Kind;
 use super::status::musig_status;
 use crate::error::Error;
 use crate::event::KeepEvent;
@@ -103,11 +102,8 @@ fn start_log(settings: &Settings, profile: RuntimeProfile) -> Outcome<Option<Log
 
 fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
     let mut builder = Node::builder();
-    builder = match &settings.signer {
-        Some(Kind::Local(signer)) => builder.shared_signer(signer.clone()),
-        Some(Kind::Foreign(signer)) => builder.foreign_signer(signer.clone()),
-        None => builder,
-    };
+    builder = set(builder, settings.signer.clone(), NodeBuilder::shared_signer);
+    builder = set(builder, settings.foreign_signer.clone(), |builder, signer| builder.foreign_signer(signer));
     builder = match &settings.store {
         Some(Store::Path(path)) => builder.store_path(path),
         Some(Store::Memory) => builder.store(MemoryStore::new()),

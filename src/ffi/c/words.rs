@@ -3,7 +3,7 @@
 use super::enums::{Enumeration, musig_event_kind};
 
 /// Rust's calls that an error may name, and the functions of C that do the same.
-const CALLS: [(&str, &str); 28] = [
+const CALLS: [(&str, &str); 30] = [
     ("abandon_session", "musig_session_abandon"),
     ("abort", "musig_session_abort"),
     ("add_peer", "musig_node_add_peer"),
@@ -14,6 +14,8 @@ const CALLS: [(&str, &str); 28] = [
     ("decline", "musig_session_decline"),
     ("event_handled", "musig_node_event_handled"),
     ("event_handler", "musig_config_set_event_handler"),
+    ("foreign_signer", "musig_config_set_foreign_signer"),
+    ("identity", "musig_config_set_signer"),
     ("import", "musig_node_import"),
     ("join", "musig_session_join"),
     ("lock", "musig_signer_lock"),

@@ -83,6 +83,12 @@ impl From<core::KeyOrigin> for KeyOrigin {
     }
 }
 
+impl From<core::Participant> for Participant {
+    fn from(one: core::Participant) -> Self {
+        Self { key: one.key, origin: one.origin.map(KeyOrigin::from) }
+    }
+}
+
 impl TryFrom<KeySet> for core::KeySet {
     type Error = MusigError;
     fn try_from(key_set: KeySet) -> Result<Self, MusigError> {
@@ -99,10 +105,8 @@ impl TryFrom<KeySet> for core::KeySet {
 
 impl From<core::KeySet> for KeySet {
     fn from(key_set: core::KeySet) -> Self {
-        let participant =
-            |one: core::Participant| Participant { key: one.key, origin: one.origin.map(KeyOrigin::from) };
         Self {
-            participants: key_set.participants.into_iter().map(participant).collect(),
+            participants: key_set.participants.into_iter().map(Participant::from).collect(),
             order: Some(key_set.order),
         }
     }

@@ -50,7 +50,7 @@ pub use self::node::{
 pub use self::proposal::{Culprit, Proposal, ProposalMessage, decode_proposal, verify_proof};
 pub use self::request::{JoinOptions, KeyDerivation, Message, SessionContent, SessionRequest};
 pub use self::session::Session;
-pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer, SignerChoice};
+pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 pub use self::status::{Evidence, FailoverStatus, Phase, SessionStatus};
 pub use self::summary::{
     InputKind, InputSummary, MessageSummary, OutputSummary, Summary, SummaryOptions, SummaryWarning,

@@ -15,7 +15,7 @@ use super::live::{Live, Unused};
 use super::log::{self, LogLevel, LogSink};
 use super::request::SessionRequest;
 use super::session::Session;
-use super::signer::{ForeignSigner, SignerChoice};
+use super::signer::{ForeignSigner, LocalSigner, Signer};
 use super::status::SessionStatus;
 use crate::node::{self as core, NodeBuilder, Reply};
 pub use crate::node::{DhtMode, MetricKind, MetricsFormat, RuntimeProfile};
@@ -323,20 +323,18 @@ pub struct Node {
 impl Node {
     fn start_here(
         config: NodeConfig,
-        signer: SignerChoice,
+        signer: Arc<LocalSigner>,
+        foreign_signer: Option<Arc<dyn Signer>>,
         broadcaster: Option<Arc<dyn Broadcaster>>,
         observer: Option<Arc<dyn ChainObserver>>,
         log_sink: Option<Arc<dyn LogSink>>,
     ) -> Result<Self, MusigError> {
         let level = config.log_level.unwrap_or(LogLevel::Info);
         let (in_use, unused) = Unused::new();
-        let mut builder = config.builder();
-        builder = match signer {
-            SignerChoice::Local { signer } => builder.shared_signer(signer.signer.clone()),
-            SignerChoice::Foreign { signer } => {
-                builder.foreign_signer(Arc::new(ForeignSigner::new(signer, in_use.clone())?))
-            }
-        };
+        let mut builder = config.builder().identity(signer.signer.clone());
+        if let Some(object) = foreign_signer {
+            builder = builder.foreign_signer(Arc::new(ForeignSigner::new(object, in_use.clone())));
+        }
         if let Some(object) = broadcaster {
             builder = builder.broadcaster(Arc::new(ForeignBroadcaster::new(object, in_use.clone())));
         }
@@ -368,15 +366,22 @@ impl Node {
 impl Node {
     /// Opens the store, resumes its sessions, and starts the node. Durable events that were not acknowledged are
     /// delivered again. If the caller is cancelled, the node is stopped.
-    #[uniffi::constructor(default(broadcaster = None, observer = None, log_sink = None))]
+    ///
+    /// The signer holds the identity key; of the participant keys it is asked first, the foreign signer holds others. With
+    /// a foreign signer the identity key signs no session.
+    #[uniffi::constructor(default(foreign_signer = None, broadcaster = None, observer = None, log_sink = None))]
     pub async fn start(
         config: NodeConfig,
-        signer: SignerChoice,
+        signer: Arc<LocalSigner>,
+        foreign_signer: Option<Arc<dyn Signer>>,
         broadcaster: Option<Arc<dyn Broadcaster>>,
         observer: Option<Arc<dyn ChainObserver>>,
         log_sink: Option<Arc<dyn LogSink>>,
     ) -> Result<Arc<Self>, MusigError> {
-        aside(move || Self::start_here(config, signer, broadcaster, observer, log_sink).map(Arc::new)).await
+        aside(move || {
+            Self::start_here(config, signer, foreign_signer, broadcaster, observer, log_sink).map(Arc::new)
+        })
+        .await
     }
 
     /// Proposes a session to its signers, and consents to it. Returns once that is on the disk; progress comes as

@@ -5,52 +5,38 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::error::{MusigError, SignerProblem};
-use super::keys::KeyOrigin;
+use super::keys::{KeyOrigin, Participant};
 use super::live::{InUse, Live};
 use super::proposal::Proposal;
-use super::values::{SignerIndex, array};
+use super::values::{SignerIndex, number};
 use crate::error::SignerError;
 use crate::protocol::crypto::{NONCE, PARTIAL, key_set as core_keys};
 use crate::signer::{self as core, Signer as _};
-use crate::types::{SessionId, Signature, SignerKey};
+use crate::types::{SessionId, SignerKey};
 
-/// Foreign signer: holder of one secret key in another process, or in a device that speaks MuSig2. Called on a thread
-/// of its own, one call at a time; it may block. `SignerFailed` says why it did not sign.
+/// Foreign signer: holder of participant keys in another process, or in a device that speaks MuSig2. The identity key is
+/// not among them: it lives at the node. Called on a thread of its own, one call at a time; it may block. `SignerFailed`
+/// says why it did not sign.
 #[uniffi::export(rust, foreign)]
 pub trait Signer: Send + Sync {
-    /// The public key. Called once, when the node starts.
-    fn public_key(&self) -> Result<SignerKey, MusigError>;
+    /// Whether it signs with this participant key. The origin is what the proposal says of it, a hint: derive along it
+    /// below a key that was configured, at most a few unhardened steps, and compare. It answers from what it was told when
+    /// it was made: a device need not be there.
+    fn holds(&self, key: SignerKey, origin: Option<KeyOrigin>) -> Result<bool, MusigError>;
 
-    /// Makes a BIP-340 signature (64 bytes) over a digest (32 bytes).
-    fn sign(&self, digest: Vec<u8>) -> Result<Vec<u8>, MusigError>;
-
-    /// Makes secret nonces, keeps them for (session, attempt), and returns the public ones: 66 bytes for each message.
-    /// Once for each attempt.
+    /// Makes secret nonces, keeps them for (session, attempt), and returns the public ones: 66 bytes for each message of
+    /// the request. Once for each attempt.
     fn make_nonces(&self, request: Arc<NonceRequest>) -> Result<Vec<Vec<u8>>, MusigError>;
 
-    /// Consumes the nonces of (session, attempt), and returns partial signatures: 32 bytes for each message.
+    /// Consumes the nonces of (session, attempt), and returns partial signatures: 32 bytes for each message of the
+    /// request.
     fn make_partials(&self, request: Arc<PartialRequest>) -> Result<Vec<Vec<u8>>, MusigError>;
 
     /// Wipes the session's unused nonces of attempts up to and including this one.
     fn forget(&self, session: SessionId, attempt: u32) -> Result<(), MusigError>;
 }
 
-/// Holder of a node's key.
-#[derive(uniffi::Enum)]
-pub enum SignerChoice {
-    /// Key in this process.
-    Local {
-        /// The signer. It may be locked and unlocked while the node runs.
-        signer: Arc<LocalSigner>,
-    },
-    /// Key in an object of the application's.
-    Foreign {
-        /// The object.
-        signer: Arc<dyn Signer>,
-    },
-}
-
-/// Request for public nonces: one for each message of a session.
+/// Request for public nonces: one for each message whose participant key the signer holds.
 #[derive(uniffi::Object)]
 pub struct NonceRequest {
     request: core::NonceRequest,
@@ -74,20 +60,37 @@ impl NonceRequest {
         self.request.signer.into()
     }
 
+    /// The messages to sign, by their positions in the proposal, ascending. The other lists have an element for each.
+    pub fn messages(&self) -> Vec<u32> {
+        self.request.messages.iter().map(|message| number(*message)).collect()
+    }
+
+    /// The participant keys by which this signer signs the messages, with their origins.
+    pub fn participants(&self) -> Vec<Participant> {
+        let each = self.request.messages.iter().filter_map(|message| self.request.participant(*message));
+        each.cloned().map(Participant::from).collect()
+    }
+
     /// The participant keys by which this signer signs the messages.
     pub fn participant_keys(&self) -> Vec<SignerKey> {
-        let messages = 0..self.request.proposal.messages.len();
-        messages.filter_map(|message| self.request.participant_key(message)).collect()
+        self.request.messages.iter().filter_map(|message| self.request.participant_key(*message)).collect()
+    }
+
+    /// The indices of the key sets that the participant keys are of.
+    pub fn key_sets(&self) -> Vec<u32> {
+        let messages = self.request.messages.iter();
+        let each = messages.filter_map(|message| self.request.proposal.messages.get(*message));
+        each.map(|message| number(message.key_set)).collect()
     }
 
     /// The x-only keys (32 bytes) that the messages are signed with.
     pub fn output_keys(&self) -> Vec<Vec<u8>> {
-        let messages = 0..self.request.proposal.messages.len();
-        messages.map(|message| self.request.keys.output_key(message).to_vec()).collect()
+        let messages = self.request.messages.iter();
+        messages.map(|message| self.request.keys.output_key(*message).to_vec()).collect()
     }
 }
 
-/// Request for partial signatures: one for each message of a session.
+/// Request for partial signatures: one for each message whose participant key the signer holds.
 #[derive(uniffi::Object)]
 pub struct PartialRequest {
     request: core::PartialRequest,
@@ -111,22 +114,39 @@ impl PartialRequest {
         self.request.signer.into()
     }
 
+    /// The messages to sign, by their positions in the proposal, ascending. The other lists have an element for each.
+    pub fn messages(&self) -> Vec<u32> {
+        self.request.messages.iter().map(|message| number(*message)).collect()
+    }
+
+    /// The participant keys by which this signer signs the messages, with their origins.
+    pub fn participants(&self) -> Vec<Participant> {
+        let each = self.request.messages.iter().filter_map(|message| self.request.participant(*message));
+        each.cloned().map(Participant::from).collect()
+    }
+
     /// The participant keys by which this signer signs the messages.
     pub fn participant_keys(&self) -> Vec<SignerKey> {
-        let messages = 0..self.request.proposal.messages.len();
-        messages.filter_map(|message| self.request.participant_key(message)).collect()
+        self.request.messages.iter().filter_map(|message| self.request.participant_key(*message)).collect()
+    }
+
+    /// The indices of the key sets that the participant keys are of.
+    pub fn key_sets(&self) -> Vec<u32> {
+        let messages = self.request.messages.iter();
+        let each = messages.filter_map(|message| self.request.proposal.messages.get(*message));
+        each.map(|message| number(message.key_set)).collect()
     }
 
     /// The x-only keys (32 bytes) that the messages are signed with.
     pub fn output_keys(&self) -> Vec<Vec<u8>> {
-        let messages = 0..self.request.proposal.messages.len();
-        messages.map(|message| self.request.keys.output_key(message).to_vec()).collect()
+        let messages = self.request.messages.iter();
+        messages.map(|message| self.request.keys.output_key(*message).to_vec()).collect()
     }
 
     /// The aggregate nonces (BIP-327 `aggnonce`, 66 bytes) of the messages.
     pub fn aggregate_nonces(&self) -> Vec<Vec<u8>> {
-        let messages = 0..self.request.proposal.messages.len();
-        messages.map(|message| self.request.round.aggregate_nonce(message).to_vec()).collect()
+        let messages = self.request.messages.iter();
+        messages.map(|message| self.request.round.aggregate_nonce(*message).to_vec()).collect()
     }
 }
 
@@ -211,11 +231,6 @@ impl LocalSigner {
         self.signer.is_locked()
     }
 
-    /// `Signer.sign`, for a signer that wraps this one: BIP-340 signature over a digest of 32 bytes.
-    pub fn sign(&self, digest: Vec<u8>) -> Result<Vec<u8>, MusigError> {
-        Ok(self.signer.sign(&array("the digest", digest)?)?.0.to_vec())
-    }
-
     /// `Signer.make_nonces`, for a signer that wraps this one: public nonces.
     pub fn make_nonces(&self, request: Arc<NonceRequest>) -> Result<Vec<Vec<u8>>, MusigError> {
         let nonces = self.signer.make_nonces(&request.request)?;
@@ -237,15 +252,13 @@ impl LocalSigner {
 
 pub(super) struct ForeignSigner {
     object: Arc<dyn Signer>,
-    key: SignerKey,
     _in_use: InUse,
     _live: Live,
 }
 
 impl ForeignSigner {
-    pub(super) fn new(object: Arc<dyn Signer>, in_use: InUse) -> Result<Self, MusigError> {
-        let key = object.public_key()?;
-        Ok(Self { object, key, _in_use: in_use, _live: Live::new("Signer") })
+    pub(super) fn new(object: Arc<dyn Signer>, in_use: InUse) -> Self {
+        Self { object, _in_use: in_use, _live: Live::new("Signer") }
     }
 }
 
@@ -264,13 +277,8 @@ fn arrays<const N: usize>(parts: Vec<Vec<u8>>, wrong: &'static str) -> Result<Ve
 }
 
 impl core::Signer for ForeignSigner {
-    fn public_key(&self) -> SignerKey {
-        self.key
-    }
-
-    fn sign(&self, digest: &[u8; 32]) -> Result<Signature, SignerError> {
-        let signature = self.object.sign(digest.to_vec()).map_err(refused)?;
-        Signature::from_slice(&signature).ok_or(SignerError::Mismatch("a signature has 64 bytes"))
+    fn holds(&self, key: &SignerKey, origin: Option<&core_keys::KeyOrigin>) -> Result<bool, SignerError> {
+        self.object.holds(*key, origin.cloned().map(KeyOrigin::from)).map_err(refused)
     }
 
     fn make_nonces(&self, request: &core::NonceRequest) -> Result<Vec<[u8; NONCE]>, SignerError> {

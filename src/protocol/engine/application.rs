@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::Engine;
-use super::consents::Waiting;
+use super::consents;
+use super::key_checks::Waiting;
 use super::session_table::Slot;
 use crate::error::{ConsentError, Error, ProposalError};
 use crate::protocol::consent::{AcceptedProposers, JoinOptions, check_coins};
@@ -34,16 +35,44 @@ impl Engine {
         now: Time,
     ) -> Result<SessionId, Error> {
         let id = proposal.id();
+        if self.key_checks.waits_for(&id) {
+            return Err(Error::SessionExists(id));
+        }
+        if let Some(check) = self.check_keys(&proposal)? {
+            // What can be refused without asking is.
+            self.begin(proposal.clone(), now)?;
+            self.check_inputs(&proposal, options)?;
+            self.check_blind(&proposal, options)?;
+            let (limit, hint) = (self.host.settings.max_sessions, "wait for its answers");
+            if self.key_checks.own() >= limit {
+                return Err(Error::Limit { what: "proposals that wait for the foreign signer", limit, hint });
+            }
+            self.ask_about_keys(id, check, Waiting::Own { proposal, options, request });
+            return Ok(id);
+        }
+        self.create_checked(proposal, options, request, now)?;
+        Ok(id)
+    }
+
+    /// The same once the keys are known to be this node's.
+    pub(super) fn create_checked(
+        &mut self,
+        proposal: Proposal,
+        options: JoinOptions,
+        request: RequestId,
+        now: Time,
+    ) -> Result<(), Error> {
+        let id = proposal.id();
         let session = self.begin(proposal.clone(), now)?;
         self.check_inputs(&proposal, options)?;
         self.check_blind(&proposal, options)?;
         if let Some(coins) = self.coins_to_ask_for(&session, options)? {
             self.ask_for_coins(id, Some(proposal), coins, request);
-            return Ok(id);
+            return Ok(());
         }
         self.insert(session);
         self.with_session(&id, now, |session, context| session.propose(request, context));
-        Ok(id)
+        Ok(())
     }
 
     /// A session of this node's own proposal, with nothing in it.
@@ -186,7 +215,7 @@ impl Engine {
         request: RequestId,
     ) {
         let asked = coins.iter().map(|(_, coin)| *coin).collect();
-        self.consents.wait(request, Waiting { session, own, coins });
+        self.consents.wait(request, consents::Waiting { session, own, coins });
         self.host.outputs.push_back(Output::Coins { session, request, coins: asked });
     }
 

@@ -6,6 +6,7 @@ mod application;
 mod consents;
 mod debt;
 mod host;
+mod key_checks;
 mod network;
 mod purged;
 mod session_index;
@@ -20,6 +21,7 @@ use self::admission::{Admission, Proposer};
 use self::answered::{Answer, Answered};
 use self::consents::Consents;
 use self::host::Host;
+use self::key_checks::{KeyChecks, Waiting};
 use self::purged::Purged;
 use self::session_index::SessionIndex;
 use self::session_table::{SessionTable, Slot, View};
@@ -28,14 +30,15 @@ use crate::error::{Error, ProposalError, SignerError, WireError};
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::envelope::Envelope;
+use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::failover::Replacement;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::Session;
 use crate::protocol::session::context::Context;
-use crate::protocol::signer::HeldKeys;
+use crate::protocol::signer::{HeldKeys, KeyCheck};
 use crate::protocol::transaction::TransactionCodec;
-use crate::protocol::{Durability, Output, SessionChange, Settings, StoredSession, Ticket, limits};
+use crate::protocol::{Durability, Output, SessionChange, Settings, StoredSession, Ticket, Waits, limits};
 use crate::types::{
     ChainStatus, ChainTip, CoinStatus, SessionId, SignerKey, SubmitOutcome, Time, UnixMillis,
 };
@@ -97,6 +100,8 @@ pub struct Engine {
     replacing: HashMap<SessionId, Vec<SessionId>>,
     /// Consents that wait for the observer.
     consents: Consents,
+    /// Proposals that wait for the foreign signer.
+    key_checks: KeyChecks,
     refused: Refused,
     verification: Verification,
 }
@@ -122,12 +127,13 @@ impl Engine {
             set_aside: HashSet::new(),
             replacing: HashMap::new(),
             consents: Consents::default(),
+            key_checks: KeyChecks::default(),
             refused: Refused::default(),
             verification: Verification::default(),
         }
     }
 
-    /// Sets which participant keys this node's signer holds. By default its identity key alone.
+    /// Sets which participant keys are held at this node. By default its identity key alone.
     pub fn with_held_keys(mut self, held: Arc<dyn HeldKeys>) -> Self {
         self.held = held;
         self
@@ -343,31 +349,60 @@ impl Engine {
     }
 
     fn new_session(&mut self, proposal: Proposal, now: Time) -> Result<Session, Error> {
-        self.check_held(&proposal)?;
         let context = self.host.lend(now);
         Session::new(proposal, &self.own, &context)
     }
 
-    /// Checks that the participant keys in this node's own place are its signer's, and no others are.
-    fn check_held(&self, proposal: &Proposal) -> Result<(), ProposalError> {
-        let own = proposal.index_of(&self.own).ok_or(ProposalError::NotASigner)?;
+    /// Checks that the participant keys in this node's own place are its signer's, and no others are. Answers what the
+    /// foreign signer is to be asked, if there is one.
+    fn check_keys(&self, proposal: &Proposal) -> Result<Option<KeyCheck>, Error> {
+        let signer = proposal.index_of(&self.own).ok_or(ProposalError::NotASigner)?;
         if mutation::on(Mutation::AimedKeys) {
-            return Ok(());
+            return Ok(None);
         }
-        for key_set in &proposal.key_sets {
-            for (signer, participant) in key_set.participants.iter().enumerate() {
-                let (key, origin) = (participant.key, participant.origin.as_ref());
-                if signer == own && !self.held.holds(&key, origin) {
-                    return Err(ProposalError::KeyNotHeld { key });
-                }
-                let holds = |key: &SignerKey| self.held.holds(key, origin);
-                if signer != own && (holds(&key) || holds(&key.negated())) {
-                    let (first, second) = (own.min(signer), own.max(signer));
-                    return Err(ProposalError::DuplicateKey { first, second });
+        let check = KeyCheck { proposal: proposal.clone(), signer };
+        match check.run(|key, origin| Ok(self.held.holds(key, origin))) {
+            Ok(()) | Err(Error::Proposal(ProposalError::KeyNotHeld { .. }))
+                if self.host.settings.foreign_signer =>
+            {
+                Ok(Some(check))
+            }
+            checked => checked.map(|()| None),
+        }
+    }
+
+    fn ask_about_keys(&mut self, session: SessionId, check: KeyCheck, waiting: Waiting) {
+        self.key_checks.wait(session, waiting);
+        self.host.outputs.push_back(Output::CheckKeys { session, check: Box::new(check) });
+    }
+
+    /// The foreign signer was asked, as [`Output::CheckKeys`] says: what is wrong with the keys, or why it could not be
+    /// asked.
+    pub fn keys_checked(&mut self, id: &SessionId, answer: Result<(), Error>, now: Time) {
+        match self.key_checks.take(id) {
+            Some(Waiting::Own { proposal, options, request }) => {
+                let result = answer.and_then(|()| self.create_checked(proposal, options, request, now));
+                if let Err(error) = result {
+                    let (session, result, waits) = (*id, Err(error), Waits::Never);
+                    self.host.outputs.push_back(Output::Done { session, request, result, waits });
                 }
             }
+            Some(Waiting::Received { session, beside }) => match answer {
+                Ok(()) => self.received(*session, beside, now),
+                Err(error) => {
+                    self.refused.proposals += 1;
+                    if let Error::Signer(error) = error {
+                        let event = SessionEvent {
+                            session: None,
+                            event: Event::SignerFailed { error },
+                            durable: None,
+                        };
+                        self.host.outputs.push_back(Output::Event { event });
+                    }
+                }
+            },
+            None => {}
         }
-        Ok(())
     }
 
     fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::Engine;
 use super::answered::Answer;
+use super::key_checks::{Received, Waiting};
 use super::session_table::Slot;
 use super::verification::{checking, reading};
 use crate::error::{Error, ProposalError, WireError};
 use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::{Session, frames};
+use crate::protocol::signer::KeyCheck;
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, Waits, limits};
 use crate::types::{SessionId, SignerKey, Time};
@@ -224,6 +226,10 @@ impl Engine {
     ) -> Result<(), WireError> {
         let new = !self.sessions.contains(&id);
         if new {
+            if self.key_checks.waits_for(&id) {
+                // It comes again by comparison.
+                return Ok(());
+            }
             let proposals = || {
                 group.iter().filter_map(|envelope| match envelope.content() {
                     Content::Proposal(bytes) => Some((envelope, bytes)),
@@ -234,7 +240,16 @@ impl Engine {
             let fits = |(_, bytes): &(&Envelope, &Vec<u8>)| Proposal::id_of(bytes) == id;
             let proposed = proposals().find(fits).or_else(|| proposals().next());
             match (proposed, from) {
-                (Some((envelope, bytes)), _) => self.proposed(id, envelope, bytes, from, now)?,
+                (Some((envelope, bytes)), _) => {
+                    let (session, check) = self.proposed(id, envelope, bytes, from, now)?;
+                    if let Some(check) = check {
+                        let beside = Received { envelopes: group, lacking: lacking.to_vec(), from };
+                        let waiting = Waiting::Received { session: Box::new(session), beside };
+                        self.ask_about_keys(id, check, waiting);
+                        return Ok(());
+                    }
+                    self.announce(session, from, now);
+                }
                 (None, Some(from)) if self.is_answered_of(&id, &from) => return Ok(()),
                 (None, Some(from)) => {
                     // It came before the proposal, by a shorter way: ask for everything.
@@ -305,7 +320,38 @@ impl Engine {
         result.unwrap_or(Ok(()))
     }
 
-    /// A proposal of a session that is not known yet.
+    /// A proposal whose keys the foreign signer knows. What came meanwhile was not taken, so that others are compared with.
+    pub(super) fn received(&mut self, session: Session, beside: Received, now: Time) {
+        let (id, bytes) = (session.id(), session.proposal().as_bytes().len());
+        let proposer = session.proposer_key();
+        if self.check_expiry(session.proposal(), now).is_err()
+            || !self.has_room_for(&proposer, bytes)
+            || self.check_room().is_err()
+        {
+            self.refused.proposals += 1;
+            return;
+        }
+        let Received { envelopes, lacking, from } = beside;
+        self.announce(session, from, now);
+        if let Err(error) = self.envelopes(id, envelopes, &lacking, from, now) {
+            self.count(error);
+        }
+        for signer in self.host.connected.clone() {
+            self.with_session(&id, now, |session, context| session.compare_with(&signer, context));
+        }
+    }
+
+    fn announce(&mut self, session: Session, from: Option<SignerKey>, now: Time) {
+        let id = session.id();
+        if from.is_some() {
+            let proposer = self.proposer(session.proposer_key());
+            self.admission.took(proposer, session.proposal().as_bytes().len(), now.monotonic);
+        }
+        self.insert(session);
+        self.with_session(&id, now, |session, _| session.announce());
+    }
+
+    /// A proposal of a session that is not known yet. Answers also what the foreign signer is to be asked of its keys.
     fn proposed(
         &mut self,
         id: SessionId,
@@ -313,7 +359,7 @@ impl Engine {
         bytes: &[u8],
         from: Option<SignerKey>,
         now: Time,
-    ) -> Result<(), WireError> {
+    ) -> Result<(Session, Option<KeyCheck>), WireError> {
         let sender = from.map(|from| (from, self.is_partner(&from)));
         // What costs nothing comes first. What is not for this node, or not now, is no fault of whoever sends it.
         let refused = WireError::Malformed("the proposal");
@@ -340,21 +386,14 @@ impl Engine {
         if let Some((from, partner)) = sender {
             self.verification.spend(from, partner, cost, now.monotonic);
         }
-        let session = checked.inspect_err(|error| {
+        checked.inspect_err(|error| {
             if let WireError::InvalidProposal = error {
                 self.verification.refuse(id);
             }
             if !matches!(error, WireError::Signature(_)) {
                 self.refused.proposals += 1;
             }
-        })?;
-        if from.is_some() {
-            let proposer = self.proposer(session.proposer_key());
-            self.admission.took(proposer, bytes.len(), now.monotonic);
-        }
-        self.insert(session);
-        self.with_session(&id, now, |session, _| session.announce());
-        Ok(())
+        })
     }
 
     /// Checks a proposal, and adds what that costs.
@@ -366,7 +405,7 @@ impl Engine {
         from: Option<SignerKey>,
         cost: &mut Duration,
         now: Time,
-    ) -> Result<Session, WireError> {
+    ) -> Result<(Session, Option<KeyCheck>), WireError> {
         let refused = WireError::Malformed("the proposal");
         let known = |key: &SignerKey| *key == self.own || self.host.connected.contains(key);
         let reads = self.host.codec.reads();
@@ -391,12 +430,17 @@ impl Engine {
         }
         envelope.verify(self.host.scheme.as_ref(), &proposal)?;
         // Which keys are held here is nobody else's business.
-        self.check_held(&proposal).map_err(|_| refused)?;
+        let check = self.check_keys(&proposal).map_err(|_| refused)?;
         *cost += checking(&proposal);
-        self.new_session(proposal, now).map_err(|error| match error {
+        let room = |bytes| self.key_checks.has_room_for(&proposer, bytes, self.share_of(&proposer));
+        if check.is_some() && !room(bytes.len()) {
+            return Err(refused);
+        }
+        let session = self.new_session(proposal, now).map_err(|error| match error {
             Error::Proposal(error) => invalid(error),
             _ => refused,
-        })
+        })?;
+        Ok((session, check))
     }
 
     /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,

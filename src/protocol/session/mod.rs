@@ -823,13 +823,13 @@ impl Session {
             RoundAction::MakeNonces(attempt) => {
                 let Some(keys) = self.agreement.keys.clone() else { return };
                 let (proposal, signer) = (self.agreement.proposal.clone(), self.agreement.own);
-                let task = SignTask::Nonces(NonceRequest { proposal, attempt, signer, keys });
+                let task = SignTask::Nonces(NonceRequest::new(proposal, attempt, signer, keys));
                 self.ask_signer(Purpose::Nonces(attempt), task, context);
             }
             RoundAction::MakePartial { attempt, transcript, round } => {
                 let Some(keys) = self.agreement.keys.clone() else { return };
                 let (proposal, signer) = (self.agreement.proposal.clone(), self.agreement.own);
-                let request = PartialRequest { proposal, attempt, signer, keys, round };
+                let request = PartialRequest::new(proposal, attempt, signer, keys, round);
                 let task = SignTask::Partial { request, transcript };
                 self.ask_signer(Purpose::Partial(attempt), task, context);
             }

@@ -203,7 +203,7 @@ impl Options {
 pub struct Node {
     pub key: SignerKey,
     pub(super) secret: [u8; 32],
-    pub signer: Arc<dyn Signer>,
+    pub signer: Arc<dyn AllKeys>,
     pub engine: Option<Engine>,
     pub disk: Disk,
     pub settings: Settings,

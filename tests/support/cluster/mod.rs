@@ -18,7 +18,7 @@ use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, KeySet, Message, P
 use libmusig::protocol::status::SessionStatus;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::protocol::{Durability, Output, RequestId, Settings, Time, Waits, limits};
-use libmusig::signer::{LocalSigner, SignTask, Signer};
+use libmusig::signer::{LocalSigner, SignTask};
 use libmusig::types::{
     ChainQuery, ChainStatus, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
 };
@@ -26,7 +26,7 @@ use libmusig::types::{
 use super::auditor::{Findings, audit};
 use super::chain::Chain;
 use super::disk::Disk;
-use super::double::{Double, DoubleCodec, DoubleSigner, NonceLog, transaction};
+use super::double::{AllKeys, Double, DoubleCodec, DoubleSigner, NonceLog, transaction};
 use super::work::{Counted, Counter};
 
 mod applications;
@@ -614,6 +614,7 @@ impl Cluster {
                 }
             }
             Output::Forget { session, attempt } => self.nodes[node].signer.forget(&session, attempt),
+            Output::CheckKeys { .. } => unreachable!("no node here has a foreign signer"),
             Output::Submit { session, transaction } => {
                 self.push(self.options.chain, What::Submit { node, life, session, txid: transaction.txid });
             }
@@ -662,7 +663,8 @@ impl Cluster {
         if agrees && !self.consented.contains(&(node, session)) {
             self.unasked.push((node, session));
         }
-        let result = task.run(self.nodes[node].signer.as_ref());
+        let signer = self.nodes[node].signer.as_ref();
+        let result = task.run(signer, signer);
         let now = self.time(node);
         if let Some(engine) = &mut self.nodes[node].engine {
             engine.signed(&session, ticket, result, now);

@@ -60,6 +60,7 @@ impl Trace {
                 self.number(4);
                 self.number(u64::from(*attempt));
             }
+            Output::CheckKeys { .. } => self.number(11),
             Output::Submit { transaction, .. } => {
                 self.number(5);
                 self.bytes(&transaction.bytes);

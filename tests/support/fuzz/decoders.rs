@@ -171,7 +171,7 @@ impl Host {
                     self.sent += frame.len();
                 }
                 Output::Sign { session, ticket, task } => {
-                    let result = task.run(&self.signer);
+                    let result = task.run(&self.signer, &self.signer);
                     self.engine.signed(&session, ticket, result, self.now);
                 }
                 Output::Forget { session, attempt } => self.signer.forget(&session, attempt),

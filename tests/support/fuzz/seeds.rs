@@ -88,11 +88,13 @@ impl Session {
         let proposal = fixed_proposal();
         let keys = Double.aggregate_keys(proposal).expect("a double takes all keys");
         let signers: Vec<_> = (0..3).map(|index| DoubleSigner::new(key(index), 0)).collect();
-        let run = |task: SignTask, signer: usize| task.run(&signers[signer]).expect("the first time");
+        let run = |task: SignTask, signer: usize| {
+            task.run(&signers[signer], &signers[signer]).expect("the first time")
+        };
         let nonces: Vec<_> = (0..3)
             .map(|signer| {
                 let (proposal, keys) = (proposal.clone(), keys.clone());
-                run(SignTask::Nonces(NonceRequest { proposal, attempt: 0, signer, keys }), signer)
+                run(SignTask::Nonces(NonceRequest::new(proposal, 0, signer, keys)), signer)
             })
             .collect();
         let public: Vec<&[u8]> = nonces
@@ -107,7 +109,7 @@ impl Session {
         let partials: Vec<_> = (0..3)
             .map(|signer| {
                 let (proposal, keys, round) = (proposal.clone(), keys.clone(), round.clone());
-                let request = PartialRequest { proposal, attempt: 0, signer, keys, round };
+                let request = PartialRequest::new(proposal, 0, signer, keys, round);
                 run(SignTask::Partial { request, transcript }, signer)
             })
             .collect();
@@ -125,7 +127,7 @@ impl Session {
 
     fn say(&self, signer: usize, content: Content) -> Envelope {
         let body = Body { session: fixed_proposal().id(), signer, content };
-        SignTask::Envelope(body).run(&self.signers[signer]).expect("not locked")
+        SignTask::Envelope(body).run(&self.signers[signer], &self.signers[signer]).expect("not locked")
     }
 
     fn envelopes(&self) -> Vec<(&'static str, Envelope)> {
@@ -180,7 +182,8 @@ fn frames(session: &Session) -> Vec<(&'static str, Vec<u8>)> {
     .expect("valid terms");
     let content = Content::Proposal(new.as_bytes().to_vec());
     let body = Body { session: new.id(), signer: 1, content };
-    let proposed = SignTask::Envelope(body).run(&session.signers[1]).expect("not locked");
+    let proposed =
+        SignTask::Envelope(body).run(&session.signers[1], &session.signers[1]).expect("not locked");
     let have = |id: SessionId, envelopes: Vec<u8>, certificate, answer| pb::Have {
         session: id.0.to_vec(),
         envelopes,

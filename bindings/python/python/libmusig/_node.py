@@ -102,6 +102,9 @@ class Node:
     ``async with Node(...) as node`` starts it, and stops it at the end. Every method may be called from any event
     loop and any thread. Cancelling a call that changes state does not undo it: it goes on.
 
+    ``signer`` holds the identity key. Of the participant keys it is asked first; ``foreign_signer`` holds others, as in a
+    device, and with it the identity key signs no session.
+
     ``store`` is a path, or ``":memory:"``. Either ``observer`` or ``without_observer=True`` must be given: then the
     application itself observes the chain and calls ``notify_broadcast_complete``.
 
@@ -112,7 +115,8 @@ class Node:
     def __init__(
         self,
         *,
-        signer: LocalSigner | Signer,
+        signer: LocalSigner,
+        foreign_signer: Signer | None = None,
         store: str | os.PathLike[str],
         listen: Iterable[str] = (),
         peers: Iterable[str] = (),
@@ -158,17 +162,15 @@ class Node:
             runtime=runtime,
             log_level=log_level,
         )
-        local = isinstance(signer, LocalSigner)
-        self._signer = cast(Any, _ffi.SignerChoice.LOCAL if local else _ffi.SignerChoice.FOREIGN)(signer)
-        self._objects = (broadcaster, observer, log_sink)
+        self._signer = signer
+        self._objects = (foreign_signer, broadcaster, observer, log_sink)
         self._started: _ffi.Node | None = None
 
     async def start(self) -> Node:
         """Opens the store, resumes its sessions, and starts the node. If this is cancelled, the node is stopped."""
         if self._started is not None:
             raise InvalidArgument("start", "this node was started already; make a new Node to start again")
-        broadcaster, observer, log_sink = self._objects
-        starting = _ffi.Node.start(self._config, self._signer, broadcaster, observer, log_sink)
+        starting = _ffi.Node.start(self._config, self._signer, *self._objects)
         self._started = await _finish(starting)
         _exit.watch(self._started)
         return self

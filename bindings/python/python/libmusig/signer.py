@@ -1,35 +1,35 @@
-"""Signers: ``LocalSigner`` with a key in this process, or an object of the application's own class."""
+"""Signers: ``LocalSigner`` with keys in this process, and an object of the application's own class for others."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
 from . import _ffi
-from ._ffi import LocalSigner, NonceRequest, PartialRequest, SignerProblem
+from ._ffi import KeyOrigin, LocalSigner, NonceRequest, PartialRequest, SignerProblem
 
 
 class Signer(_ffi.Signer, ABC):
-    """Foreign signer: holder of one secret key in another process, or in a device that speaks MuSig2.
+    """Foreign signer: holder of participant keys in another process, or in a device that speaks MuSig2.
 
-    Called on a thread of the node's own, one call at a time; it may block. ``errors.SignerFailed`` says why it did
+    The identity key is not among them: it lives at the node. Called on a thread of the node's own, one call at a time; it may block. ``errors.SignerFailed`` says why it did
     not sign; any other exception becomes a ``SignerFailed`` event too, and the call is repeated.
     """
 
     @abstractmethod
-    def public_key(self) -> str:
-        """The public key. Called once, when the node starts."""
+    def holds(self, key: str, origin: KeyOrigin | None) -> bool:
+        """Whether it signs with this participant key.
 
-    @abstractmethod
-    def sign(self, digest: bytes) -> bytes:
-        """Makes a BIP-340 signature (64 bytes) over a digest (32 bytes)."""
+        The origin is what the proposal says of it, a hint: derive along it below a key that was configured, at most a
+        few unhardened steps, and compare. It answers from what it was told when it was made: a device need not be there.
+        """
 
     @abstractmethod
     def make_nonces(self, request: NonceRequest) -> list[bytes]:
-        """Makes secret nonces, keeps them, and returns the public ones: 66 bytes for each message."""
+        """Makes secret nonces, keeps them, and returns the public ones: 66 bytes for each message of the request."""
 
     @abstractmethod
     def make_partials(self, request: PartialRequest) -> list[bytes]:
-        """Consumes the nonces, and returns partial signatures: 32 bytes for each message."""
+        """Consumes the nonces, and returns partial signatures: 32 bytes for each message of the request."""
 
     @abstractmethod
     def forget(self, session: str, attempt: int) -> None:

@@ -18,7 +18,7 @@ final class CallbackTests: MusigTestCase {
         let (broadcaster, observer) = (Chain("chain"), Chain("observer"))
         let (signer, sink) = (try OwnSigner(0), Sink())
         let node = try await start(
-            0, signer: .foreign(signer: signer), broadcaster: broadcaster, observer: observer, logSink: sink
+            0, foreignSigner: signer, broadcaster: broadcaster, observer: observer, logSink: sink
         ) { $0.logLevel = .debug }
         let peer = try await start(1)
         try await connect([node, peer])
@@ -46,7 +46,8 @@ final class CallbackTests: MusigTestCase {
         try await node.addPeer(address: "/ip4/127.0.0.1/tcp/9")
         let session = try await node.createSession(
             request: SessionRequest(
-                signers: keys(2), content: transaction(keys(2), seed: 8), electionMethod: .firstSigner))
+                signers: keys(2), content: transaction(wallet(2), keyPath(), seed: 8), keySets: [wallet(2)],
+                electionMethod: .firstSigner))
         try await events.complete(session.id())
         try await waitUntil("it is submitted") { !broadcaster.submissions.isEmpty }
         observer.mine(broadcaster.submissions[0], depth: 1)

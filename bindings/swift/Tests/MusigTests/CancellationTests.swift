@@ -84,7 +84,7 @@ final class CancellationTests: MusigTestCase {
             try await Node.start(
                 config: NodeConfig(
                     store: .memory, listen: ["/ip4/127.0.0.1/tcp/0"], withoutObserver: true, finalDepth: 1),
-                signer: .local(signer: signer))
+                signer: signer)
         }
         let peer = try await start(1)
         try await waitUntil("it listens") { try await cancelled { try await !peer.listenAddresses().isEmpty } }

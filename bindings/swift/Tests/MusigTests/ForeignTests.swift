@@ -2,7 +2,30 @@ import Foundation
 import Musig
 import XCTest
 
-/// A Signer in Swift: the key of a LocalSigner, behind the application's own object.
+/// The first vector of BIP-32: an account, and a key below it.
+let xprv =
+    "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4cV1r"
+    + "GL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7"
+
+/// An origin below its master key.
+func origin(_ path: UInt32...) -> KeyOrigin {
+    KeyOrigin(fingerprint: Data([0x34, 0x42, 0x19, 0x3e]), path: path)
+}
+
+let derived = Participant(
+    key: "03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c", origin: origin(0x8000_0000, 1))
+
+/// Keys of which the first is in a foreign signer; the others sign with their identity keys.
+func wallet(_ count: Int) throws -> KeySet {
+    KeySet(participants: [derived] + (try keys(count)).dropFirst().map { Participant(key: $0) })
+}
+
+/// Messages that these keys sign.
+func walletDigests(_ bytes: UInt8...) -> SessionContent {
+    .messages(messages: bytes.map { Message(digest: Data(repeating: $0, count: 32), keySet: 1) })
+}
+
+/// A Signer in Swift with an account: the arithmetic of a LocalSigner, behind the application's own object.
 final class OwnSigner: Signer, @unchecked Sendable {
     enum Behaviour { case normal, slow, refusing, failing, locked }
     struct Mishap: Error {}
@@ -18,6 +41,7 @@ final class OwnSigner: Signer, @unchecked Sendable {
 
     init(_ index: Int, affected: Set<String> = ["makeNonces"]) throws {
         local = try localSigner(index)
+        try local.addXprv(xprv: xprv, origin: origin(0x8000_0000))
         self.affected = affected
     }
 
@@ -36,20 +60,16 @@ final class OwnSigner: Signer, @unchecked Sendable {
         }
     }
 
-    func publicKey() throws -> SignerKey {
-        try enter("publicKey")
-        return local.publicKey()
-    }
-
-    func sign(digest: Data) throws -> Data {
-        try enter("sign")
-        return try local.sign(digest: digest)
+    func holds(key: SignerKey, origin: KeyOrigin?) throws -> Bool {
+        try enter("holds")
+        return try local.holds(key: key, origin: origin)
     }
 
     func makeNonces(request: NonceRequest) throws -> [Data] {
         try enter("makeNonces")
         precondition(request.proposal().signers[Int(request.signer())] == local.publicKey())
-        precondition(Set(request.participantKeys()) == [local.publicKey()])
+        precondition(Set(request.participantKeys()) == [derived.key] && request.participants().allSatisfy { $0 == derived })
+        precondition(request.messages().count == request.outputKeys().count && Set(request.keySets()) == [0])
         precondition(request.attempt() < 400 && request.outputKeys().allSatisfy { $0.count == 32 })
         return try local.makeNonces(request: request)
     }
@@ -57,7 +77,8 @@ final class OwnSigner: Signer, @unchecked Sendable {
     func makePartials(request: PartialRequest) throws -> [Data] {
         try enter("makePartials")
         precondition(request.proposal().signers[Int(request.signer())] == local.publicKey())
-        precondition(Set(request.participantKeys()) == [local.publicKey()])
+        precondition(Set(request.participantKeys()) == [derived.key] && request.participants().allSatisfy { $0 == derived })
+        precondition(request.messages().count == request.outputKeys().count && Set(request.keySets()) == [0])
         precondition(request.aggregateNonces().allSatisfy { $0.count == 66 })
         precondition(request.attempt() < 400 && request.outputKeys().count == request.aggregateNonces().count)
         return try local.makePartials(request: request)
@@ -71,16 +92,16 @@ final class OwnSigner: Signer, @unchecked Sendable {
 
 final class ForeignSignerTests: MusigTestCase {
     private func pair(_ signer: OwnSigner) async throws -> (node: Node, watchers: [Watcher]) {
-        let nodes = [try await start(0, signer: .foreign(signer: signer)), try await start(1)]
+        let nodes = [try await start(0, foreignSigner: signer), try await start(1)]
         try await connect(nodes)
         return (nodes[0], nodes.map { watch($0) })
     }
 
     private var request: SessionRequest {
-        get throws { SessionRequest(signers: try keys(2), content: digests(1, 2)) }
+        get throws { SessionRequest(signers: try keys(2), content: walletDigests(1, 2), keySets: [try wallet(2)]) }
     }
 
-    func testNormal() async throws {
+    func testKeySetsOfASignerInSwift() async throws {
         let signer = try OwnSigner(0)
         let (node, watchers) = try await pair(signer)
         let session = try await node.createSession(request: request)
@@ -126,9 +147,11 @@ final class ForeignSignerTests: MusigTestCase {
 
     /// As in a notification extension: the key is out of reach, and what was proposed is shown.
     func testANodeWithoutItsKeyShowsWhatWasProposed() async throws {
-        let signer = try OwnSigner(0, affected: ["sign", "makeNonces", "makePartials"])
+        let signer = try OwnSigner(0, affected: ["makeNonces", "makePartials"])
         signer.behaviour.with { $0 = .locked }
-        let node = try await start(0, offline: true, signer: .foreign(signer: signer))
+        let own = try localSigner(0)
+        own.lock()
+        let node = try await start(0, offline: true, signer: own, foreignSigner: signer)
         let peer = try await start(1, offline: true)
         let bytes = try await peer.createSession(request: request).exportSession()
         let session = try await node.importSessions(bytes: bytes)[0]
@@ -139,22 +162,35 @@ final class ForeignSignerTests: MusigTestCase {
         await assertThrows({ if case .SignerFailed(.locked, _) = $0 { true } else { false } }) { try await session.join() }
     }
 
-    func testThrowingIsATypedErrorOfTheCallThatNeedsTheSigner() async throws {
-        let signer = try OwnSigner(0, affected: ["publicKey"])
-        signer.behaviour.with { $0 = .refusing }
-        await assertThrows({ if case .SignerFailed(_, let reason) = $0 { reason.contains("drawer") } else { false } }) {
-            _ = try await start(0, signer: .foreign(signer: signer))
+    func testKeySetsThatASignerInSwiftDoesNotHold() async throws {
+        let signer = try OwnSigner(0, affected: ["holds"])
+        let node = try await start(0, offline: true, foreignSigner: signer)
+        let watcher = watch(node)
+        func create(_ keySet: KeySet) async throws -> Session {
+            try await node.createSession(
+                request: SessionRequest(signers: keys(1), content: walletDigests(1), keySets: [keySet]))
         }
-        signer.behaviour.with { $0 = .failing }
-        await assertThrows({ if case .CallbackFailed(let reason) = $0 { reason.contains("Mishap") } else { false } }) {
-            _ = try await start(0, signer: .foreign(signer: signer))
+        func isMissing(_ error: MusigError, _ key: SignerKey) -> Bool {
+            if case .ProposalRefused(.keyNotHeld(key), _) = error { true } else { false }
         }
-        let signing = try OwnSigner(0, affected: ["sign"])
-        let node = try await start(0, signer: .foreign(signer: signing))
-        signing.behaviour.with { $0 = .refusing }
-        await assertThrows({ if case .SignerFailed(_, let reason) = $0 { reason.contains("drawer") } else { false } }) {
-            _ = try await node.createSession(request: request)
+        // It cannot find its key without the origin. And the identity key signs no session.
+        await assertThrows({ isMissing($0, derived.key) }) {
+            _ = try await create(KeySet(participants: [Participant(key: derived.key)]))
         }
+        let own = try keys(1)[0]
+        await assertThrows({ isMissing($0, own) }) {
+            _ = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(1)))
+        }
+        // One that cannot say is not one that says no.
+        for (behaviour, words) in [(OwnSigner.Behaviour.refusing, "drawer"), (.failing, "Mishap")] {
+            signer.behaviour.with { $0 = behaviour }
+            await assertThrows({ if case .SignerFailed(_, let reason) = $0 { reason.contains(words) } else { false } }) {
+                _ = try await create(wallet(1))
+            }
+        }
+        signer.behaviour.with { $0 = .normal }
+        let session = try await create(wallet(1))
+        try await watcher.complete(session.id())
     }
 }
 

@@ -88,7 +88,7 @@ final class KeySetTests: MusigTestCase {
         let signers = try [localSigner(0), localSigner(1)]
         var nodes: [Node] = []
         for (index, signer) in signers.enumerated() {
-            nodes.append(try await start(index, signer: .local(signer: signer)))
+            nodes.append(try await start(index, signer: signer))
         }
         try await connect(nodes)
         let blind = JoinOptions(signBlind: true)
@@ -135,7 +135,7 @@ final class KeySetTests: MusigTestCase {
     func testKeySetsOf600AddressesAreGivenAndTheOneThatIsSpentIsSigned() async throws {
         let signer = try localSigner(0)
         _ = try signer.addKey(secret: secret(20))
-        let node = try await start(0, offline: true, signer: .local(signer: signer))
+        let node = try await start(0, offline: true, signer: signer)
         let watcher = watch(node)
         let wallet = try keySet(keys: [key(20)])
         let session = try await node.createSession(

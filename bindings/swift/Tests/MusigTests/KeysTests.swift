@@ -86,12 +86,12 @@ final class KeysTests: MusigTestCase {
 
     func testLocalSigner() async throws {
         let signer = try localSigner(0)
-        XCTAssertEqual(try signer.sign(digest: Data(repeating: 5, count: 32)).count, 64)
         XCTAssertFalse(signer.isLocked())
         signer.lock()
         XCTAssertTrue(signer.isLocked())
+        let node = try await start(0, offline: true, signer: signer)
         await assertThrows({ if case .SignerFailed(.locked, _) = $0 { true } else { false } }) {
-            _ = try signer.sign(digest: Data(repeating: 5, count: 32))
+            _ = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(5)))
         }
         await assertThrows({ if case .SignerFailed(.wrongSecret, _) = $0 { true } else { false } }) {
             try signer.unlock(secret: secret(1))

@@ -6,7 +6,7 @@ final class LifecycleTests: MusigTestCase {
     func testObjectsAreCountedAndGoAway() async throws {
         let chain = Chain()
         let signer = try OwnSigner(0)
-        let node = try await start(0, signer: .foreign(signer: signer), broadcaster: chain, observer: chain)
+        let node = try await start(0, foreignSigner: signer, broadcaster: chain, observer: chain)
         let session = try node.session(id: String(repeating: "00", count: 32))
         let counts = liveObjects()
         for kind in ["Node", "Session", "LocalSigner", "Signer", "Broadcaster", "ChainObserver"] {
@@ -57,7 +57,7 @@ final class LifecycleTests: MusigTestCase {
             store: .memory, listen: ["/ip4/127.0.0.1/tcp/0"], withoutObserver: true, finalDepth: 1)
         var before = 0
         for cycle in 1...1000 {
-            let node = try await Node.start(config: config, signer: .local(signer: localSigner(0)))
+            let node = try await Node.start(config: config, signer: localSigner(0))
             let session = try await node.createSession(request: SessionRequest(signers: keys(1), content: digests(1)))
             for try await event in node.events() {
                 event.ack()

@@ -204,7 +204,7 @@ final class SigningTests: MusigTestCase {
                 request: SessionRequest(signers: [key, key], content: digests(1)))
         }
         await assertThrows({ if case .InvalidConfig = $0 { true } else { false } }) {
-            _ = try await Node.start(config: NodeConfig(store: .memory), signer: .local(signer: localSigner(0)))
+            _ = try await Node.start(config: NodeConfig(store: .memory), signer: localSigner(0))
         }
     }
 
@@ -243,7 +243,7 @@ final class SigningTests: MusigTestCase {
 
     func testALockedSignerSignsOnceItIsUnlocked() async throws {
         let signer = try localSigner(0)
-        let nodes = [try await start(0, signer: .local(signer: signer)), try await start(1)]
+        let nodes = [try await start(0, signer: signer), try await start(1)]
         try await connect(nodes)
         let watchers = nodes.map { watch($0) }
         let session = try await nodes[0].createSession(

@@ -267,8 +267,8 @@ class MusigTestCase: XCTestCase {
     private let directories = Shared<[URL]>([])
 
     func start(
-        _ index: Int, store: StoreChoice = .memory, offline: Bool = false, signer: SignerChoice? = nil,
-        broadcaster: Broadcaster? = nil, observer: ChainObserver? = nil, logSink: LogSink? = nil,
+        _ index: Int, store: StoreChoice = .memory, offline: Bool = false, signer: LocalSigner? = nil,
+        foreignSigner: Signer? = nil, broadcaster: Broadcaster? = nil, observer: ChainObserver? = nil, logSink: LogSink? = nil,
         change: (inout NodeConfig) -> Void = { _ in }
     ) async throws -> Node {
         var config = NodeConfig(
@@ -276,7 +276,7 @@ class MusigTestCase: XCTestCase {
             withoutObserver: observer == nil, finalDepth: 1)
         change(&config)
         let node = try await Node.start(
-            config: config, signer: try signer ?? .local(signer: localSigner(index)),
+            config: config, signer: try signer ?? localSigner(index), foreignSigner: foreignSigner,
             broadcaster: broadcaster, observer: observer, logSink: logSink)
         nodes.with { $0.append(node) }
         return node

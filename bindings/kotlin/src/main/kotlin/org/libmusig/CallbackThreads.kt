@@ -7,6 +7,7 @@ import org.libmusig.ffi.ChainQuery
 import org.libmusig.ffi.ChainStatus
 import org.libmusig.ffi.ChainTip
 import org.libmusig.ffi.CoinStatus
+import org.libmusig.ffi.KeyOrigin
 import org.libmusig.ffi.LogRecord
 import org.libmusig.ffi.LogSink
 import org.libmusig.ffi.NonceRequest
@@ -42,9 +43,7 @@ internal fun LogSink.attached(): LogSink = object : LogSink {
 }
 
 internal fun Signer.attached(): Signer = object : Signer {
-    // On a thread of one call.
-    override fun publicKey(): String = this@attached.publicKey()
-    override fun sign(digest: ByteArray): ByteArray = attached { this@attached.sign(digest) }
+    override fun holds(key: String, origin: KeyOrigin?): Boolean = attached { this@attached.holds(key, origin) }
     override fun makeNonces(request: NonceRequest): List<ByteArray> = attached { this@attached.makeNonces(request) }
     override fun makePartials(request: PartialRequest): List<ByteArray> =
         attached { this@attached.makePartials(request) }

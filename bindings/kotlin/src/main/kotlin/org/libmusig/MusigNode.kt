@@ -14,7 +14,6 @@ import org.libmusig.ffi.Node
 import org.libmusig.ffi.NodeConfig
 import org.libmusig.ffi.NodeInterface
 import org.libmusig.ffi.Signer
-import org.libmusig.ffi.SignerChoice
 
 /**
  * Running node: one signer's sessions, its peers, its store and its Bitcoin backend.
@@ -109,6 +108,9 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
          * Opens the store, resumes its sessions, and starts the node. If the coroutine is cancelled, the node is
          * stopped.
          * Foreign objects are called on threads of their own, one call at a time; they may block, and throw.
+         *
+         * The signer holds the identity key. Of the participant keys it is asked first; the foreign signer holds others,
+         * as in a device, and with it the identity key signs no session.
          */
         public suspend fun start(
             config: NodeConfig,
@@ -116,25 +118,16 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             broadcaster: Broadcaster? = null,
             observer: ChainObserver? = null,
             logSink: LogSink? = null,
-        ): MusigNode = start(config, SignerChoice.Local(signer), broadcaster, observer, logSink)
-
-        /** The same with a key that is held elsewhere. */
-        public suspend fun start(
-            config: NodeConfig,
-            signer: Signer,
-            broadcaster: Broadcaster? = null,
-            observer: ChainObserver? = null,
-            logSink: LogSink? = null,
-        ): MusigNode = start(config, SignerChoice.Foreign(signer.attached()), broadcaster, observer, logSink)
-
-        private suspend fun start(
-            config: NodeConfig,
-            signer: SignerChoice,
-            broadcaster: Broadcaster?,
-            observer: ChainObserver?,
-            logSink: LogSink?,
+            foreignSigner: Signer? = null,
         ): MusigNode = MusigNode(
-            Node.start(config, signer, broadcaster?.attached(), observer?.attached(), logSink?.attached()),
+            Node.start(
+                config,
+                signer,
+                foreignSigner?.attached(),
+                broadcaster?.attached(),
+                observer?.attached(),
+                logSink?.attached(),
+            ),
         )
     }
 }

@@ -38,11 +38,12 @@ class ApiTest {
     @Test
     fun `a local signer is locked and unlocked`() = runBlocking {
         val held = signer(0)
-        assertEquals(64, held.sign(ByteArray(32)).size)
         held.lock()
         assertTrue(held.isLocked())
-        val locked = assertThrows(MusigException.SignerFailed::class.java) { held.sign(ByteArray(32)) }
+        val node = MusigNode.start(config(offline = true), held)
+        val locked = thrown<MusigException.SignerFailed> { node.createSession(messageRequest(keys(1))) }
         assertEquals(SignerProblem.Locked, locked.problem)
+        closeAll(listOf(node))
         val wrong = assertThrows(MusigException.SignerFailed::class.java) { held.unlock(secret(1)) }
         assertEquals(SignerProblem.WrongSecret(held.publicKey()), wrong.problem)
         held.unlock(secret(0))

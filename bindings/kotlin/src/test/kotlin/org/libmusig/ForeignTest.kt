@@ -13,6 +13,8 @@ import org.libmusig.ffi.CoinStatus
 import org.libmusig.ffi.ConsentProblem
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.JoinOptions
+import org.libmusig.ffi.KeyOrigin
+import org.libmusig.ffi.KeySet
 import org.libmusig.ffi.LocalSigner
 import org.libmusig.ffi.LogLevel
 import org.libmusig.ffi.Message
@@ -21,6 +23,8 @@ import org.libmusig.ffi.Nack
 import org.libmusig.ffi.NackKind
 import org.libmusig.ffi.NonceRequest
 import org.libmusig.ffi.PartialRequest
+import org.libmusig.ffi.Participant
+import org.libmusig.ffi.ProposalProblem
 import org.libmusig.ffi.SessionContent
 import org.libmusig.ffi.SessionRequest
 import org.libmusig.ffi.Signer
@@ -33,20 +37,49 @@ import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicInteger
 import java.util.concurrent.atomic.AtomicReference
 
-/** A signer in Kotlin, which leaves the arithmetic to a local one. */
+/** The first vector of BIP-32: an account, and a key below it. */
+const val XPRV: String =
+    "xprv9uHRZZhk6KAJC1avXpDAp4MDc3sQKNxDiPvvkX8Br5ngLNv1TxvUxt4cV1r" +
+        "GL5hj6KCesnDYUhd7oWgT11eZG7XnxHrnYeSvkzY7d2bhkJ7"
+
+/** An origin below its master key. */
+fun origin(vararg path: UInt): KeyOrigin = KeyOrigin(byteArrayOf(0x34, 0x42, 0x19, 0x3e), path.toList())
+
+val derived: Participant = Participant(
+    "03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c",
+    origin(0x8000_0000u, 1u),
+)
+
+/** Keys of which the first is in a foreign signer; the others sign with their identity keys. */
+fun wallet(n: Int): KeySet = KeySet(listOf(derived) + keys(n).drop(1).map { Participant(it) })
+
+/** A session over a message that these keys sign. */
+fun walletRequest(n: Int, keySet: KeySet = wallet(n)): SessionRequest =
+    SessionRequest(
+        keys(n),
+        SessionContent.Messages(listOf(Message(ByteArray(32) { 7 }, keySet = 1u))),
+        keySets = listOf(keySet),
+    )
+
+/** A signer in Kotlin with an account, which leaves the arithmetic to a local one. */
 open class KotlinSigner(private val inner: LocalSigner) : Signer {
+    init {
+        inner.addXprv(XPRV, origin(0x8000_0000u))
+    }
+
     val calls = CopyOnWriteArrayList<String>()
-    override fun publicKey(): String = inner.publicKey()
-    override fun sign(digest: ByteArray): ByteArray = inner.sign(digest)
+    override fun holds(key: String, origin: KeyOrigin?): Boolean = inner.holds(key, origin)
     override fun makeNonces(request: NonceRequest): List<ByteArray> = request.use {
-        check(it.outputKeys().size == it.proposal().messages.size)
-        check(it.participantKeys().all { key -> key == publicKey() } && it.participantKeys().isNotEmpty())
+        check(it.messages() == listOf(0u) && it.keySets() == listOf(0u) && it.outputKeys().size == 1)
+        check(it.proposal().keySets[0].participants[it.signer().toInt()].key == derived.key)
+        check(it.participantKeys() == listOf(derived.key) && it.participants().single().origin!!.path == derived.origin!!.path)
         calls += "nonces of signer ${it.signer()} for attempt ${it.attempt()}"
         inner.makeNonces(it)
     }
     override fun makePartials(request: PartialRequest): List<ByteArray> = request.use {
-        check(it.outputKeys().size == it.proposal().messages.size)
-        check(it.participantKeys().all { key -> key == publicKey() } && it.participantKeys().isNotEmpty())
+        check(it.messages() == listOf(0u) && it.keySets() == listOf(0u) && it.outputKeys().size == 1)
+        check(it.proposal().keySets[0].participants[it.signer().toInt()].key == derived.key)
+        check(it.participantKeys() == listOf(derived.key) && it.participants().single().origin!!.path == derived.origin!!.path)
         check(it.aggregateNonces().single().size == 66)
         calls += "partials of signer ${it.signer()} for attempt ${it.attempt()}"
         inner.makePartials(it)
@@ -254,17 +287,19 @@ class ForeignTest {
     }
 
     @Test
-    fun `a signer in Kotlin`() = runBlocking {
-        val held = signer(0)
-        val foreign = object : KotlinSigner(held) {
+    fun `key sets of a signer in Kotlin`() = runBlocking {
+        val foreign = object : KotlinSigner(signer(0)) {
             override fun makePartials(request: PartialRequest): List<ByteArray> {
                 Thread.sleep(300)
                 return super.makePartials(request)
             }
         }
-        val nodes = listOf(MusigNode.start(config(), foreign), MusigNode.start(config(), signer(1)))
+        val nodes = listOf(
+            MusigNode.start(config(), signer(0), foreignSigner = foreign),
+            MusigNode.start(config(), signer(1)),
+        )
         connect(nodes)
-        sign(nodes, messageRequest(keys(2))).forEach { it.close() }
+        sign(nodes, walletRequest(2)).forEach { it.close() }
         for (node in nodes) node.await<Event.SessionComplete>()
         assertEquals(listOf("nonces of signer 0 for attempt 0", "partials of signer 0 for attempt 0"), foreign.calls)
         closeAll(nodes)
@@ -279,8 +314,8 @@ class ForeignTest {
                 return super.makeNonces(request)
             }
         }
-        val node = MusigNode.start(config(offline = true), foreign)
-        node.createSession(messageRequest(keys(1))).use { session ->
+        val node = MusigNode.start(config(offline = true), signer(0), foreignSigner = foreign)
+        node.createSession(walletRequest(1)).use { session ->
             assertEquals(SignerProblem.Locked, node.await<Event.SignerFailed>().problem)
             failures.set(null)
             // Consent, given again, is what wakes it.
@@ -291,17 +326,31 @@ class ForeignTest {
     }
 
     @Test
-    fun `a signer without a key does not start`() = runBlocking {
-        val typed = object : KotlinSigner(signer(0)) {
-            override fun publicKey(): String = throw MusigException.SignerFailed(SignerProblem.Locked, "it sleeps")
+    fun `key sets that a signer in Kotlin does not hold`() = runBlocking {
+        val failures = AtomicReference<Exception?>(null)
+        val foreign = object : KotlinSigner(signer(0)) {
+            override fun holds(key: String, origin: KeyOrigin?): Boolean {
+                failures.getAndSet(null)?.let { throw it }
+                return super.holds(key, origin)
+            }
         }
-        val locked = thrown<MusigException.SignerFailed> { MusigNode.start(config(offline = true), typed) }
+        val node = MusigNode.start(config(offline = true), signer(0), foreignSigner = foreign)
+        // It cannot find its key without the origin. And the identity key signs no session.
+        val lost = walletRequest(1, KeySet(listOf(Participant(derived.key))))
+        for ((request, key) in listOf(lost to derived.key, messageRequest(keys(1)) to keys(1)[0])) {
+            val refused = thrown<MusigException.ProposalRefused> { node.createSession(request) }
+            assertEquals(ProposalProblem.KeyNotHeld(key), refused.problem)
+        }
+        // One that cannot say is not one that says no.
+        failures.set(MusigException.SignerFailed(SignerProblem.Locked, "it sleeps"))
+        val locked = thrown<MusigException.SignerFailed> { node.createSession(walletRequest(1)) }
         assertEquals(SignerProblem.Locked, locked.problem)
-        val other = object : KotlinSigner(signer(0)) {
-            override fun publicKey(): String = throw UnsupportedOperationException("no such device")
-        }
-        val failed = thrown<MusigException.CallbackFailed> { MusigNode.start(config(offline = true), other) }
+        failures.set(UnsupportedOperationException("no such device"))
+        val failed = thrown<MusigException.SignerFailed> { node.createSession(walletRequest(1)) }
         assertTrue("no such device" in failed.reason, failed.reason)
+        node.createSession(walletRequest(1)).close()
+        node.await<Event.SessionComplete>()
+        closeAll(listOf(node))
     }
 
     @Test
@@ -323,9 +372,9 @@ class ForeignTest {
                 callBack("partials")
                 return super.makePartials(request)
             }
-            override fun sign(digest: ByteArray): ByteArray {
-                callBack("sign")
-                return super.sign(digest)
+            override fun holds(key: String, origin: KeyOrigin?): Boolean {
+                callBack("holds")
+                return super.holds(key, origin)
             }
             override fun forget(session: String, attempt: UInt) {
                 callBack("forget")
@@ -335,18 +384,20 @@ class ForeignTest {
         val submitted = AtomicInteger()
         val node = MusigNode.start(
             config(offline = true, withoutObserver = false).copy(logLevel = LogLevel.TRACE),
-            held,
+            signer(0),
             broadcaster { callBack("submit"); submitted.incrementAndGet(); SubmitOutcome.Accepted },
             chainObserver { callBack("status"); if (submitted.get() == 0) ChainStatus.Unknown else ChainStatus.Seen },
             logSink { if ("log" !in called) callBack("log") },
+            held,
         )
         here.set(node)
-        node.createSession(spendRequest(keys(1))).use { session ->
+        val coin = Spend(wallet(1)).content
+        node.createSession(SessionRequest(keys(1), coin, keySets = listOf(wallet(1)))).use { session ->
             node.await<Event.BroadcastSeen>()
             session.abandonSession()
         }
         // What is known of a lane that was not called is nothing, so each must have been.
-        eventually("all called back") { called.containsAll(listOf("nonces", "partials", "sign", "submit", "status")) }
+        eventually("all called back") { called.containsAll(listOf("nonces", "partials", "holds", "submit", "status")) }
         closeAll(listOf(node))
         here.set(null)
     }

@@ -8,6 +8,7 @@ import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.Timeout
 import org.libmusig.ffi.ChainStatus
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.SessionRequest
 import org.libmusig.ffi.SubmitOutcome
 import org.libmusig.ffi.liveObjects
 import java.io.File
@@ -23,16 +24,20 @@ class LifetimeTest {
     private class KotlinSignerNode(val index: Int, val submitted: java.util.concurrent.atomic.AtomicBoolean) {
         suspend fun run() {
             signer(0).use { held ->
-                MusigNode.start(
-                    config(offline = true, withoutObserver = false),
-                    KotlinSigner(held),
-                    broadcaster { submitted.set(true); SubmitOutcome.Accepted },
-                    chainObserver { if (submitted.get()) ChainStatus.Seen else ChainStatus.Unknown },
-                    logSink { },
-                ).use { node ->
-                    node.createSession(spendRequest(keys(1), index % 200)).close()
-                    node.await<Event.BroadcastSeen>()
-                    node.stop()
+                signer(0).use { inner ->
+                    MusigNode.start(
+                        config(offline = true, withoutObserver = false),
+                        held,
+                        broadcaster { submitted.set(true); SubmitOutcome.Accepted },
+                        chainObserver { if (submitted.get()) ChainStatus.Seen else ChainStatus.Unknown },
+                        logSink { },
+                        KotlinSigner(inner),
+                    ).use { node ->
+                        val coin = Spend(wallet(1), index % 200).content
+                        node.createSession(SessionRequest(keys(1), coin, keySets = listOf(wallet(1)))).close()
+                        node.await<Event.BroadcastSeen>()
+                        node.stop()
+                    }
                 }
             }
         }
