@@ -261,7 +261,7 @@ fn raw_message_over_a_wallet_key_of_a_transaction_session_is_refused_as_long_as_
     assert_eq!(created, blind(Some(wallet)));
     // It ended here, and is kept: others may complete it. That is not forgotten by a restart.
     cluster.ask(1, |engine, request, now| engine.abort(&wallet, "no".into(), request, now)).expect("aborts");
-    cluster.ask(1, |engine, request, now| engine.close(&wallet, request, now)).expect("closes");
+    cluster.ask(1, |engine, request, now| engine.abandon(&wallet, request, now)).expect("closes");
     cluster.run_for(SECOND);
     assert_eq!(attempt(&mut cluster, KeySet::new(&keys)), blind(Some(wallet)));
     cluster.crash(1);
