@@ -2830,6 +2830,36 @@ musig_status musig_config_add_relay_address(const struct musig_config *config,
                                             struct musig_error **error);
 
 /**
+ * Adds an address under which others reach this node although it does not listen on it.
+ *
+ * It is of a forwarded port, or of an onion service ("/onion3/...").
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress; MUSIG_STATUS_CONFIG_USED.
+ * In:      config: the configuration.
+ *          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
+ */
+MUSIG_MUST_USE
+musig_status musig_config_add_external_address(const struct musig_config *config,
+                                               const char *address,
+                                               struct musig_error **error);
+
+/**
+ * Sends every connection that a node opens through a SOCKS 5 proxy, such as Tor's.
+ *
+ * The proxy resolves names, of onion services too. Nothing is dialled, looked up, listened for or announced beside it:
+ * others reach the node through relays, or through an onion service, if musig_config_add_external_address has its
+ * address and musig_config_add_listen_address the loopback address where it leads.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no such address; MUSIG_STATUS_CONFIG_USED.
+ * In:      config: the configuration.
+ *          proxy: the proxy, such as "socks5h://127.0.0.1:9050" or "socks5h://user:password@127.0.0.1:9050".
+ */
+MUSIG_MUST_USE
+musig_status musig_config_set_proxy(const struct musig_config *config,
+                                    const char *proxy,
+                                    struct musig_error **error);
+
+/**
  * Disables the network: sessions are exchanged by musig_session_export and musig_node_import only.
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.

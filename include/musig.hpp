@@ -839,6 +839,15 @@ public:
         detail::call(musig_config_add_relay_address, get(), address.c_str());
         return *this;
     }
+    Config &external(const std::string &address) {
+        detail::call(musig_config_add_external_address, get(), address.c_str());
+        return *this;
+    }
+    /// A SOCKS 5 proxy for every connection that the node opens: see musig_config_set_proxy.
+    Config &proxy(const std::string &address) {
+        detail::call(musig_config_set_proxy, get(), address.c_str());
+        return *this;
+    }
     Config &dht(musig_dht_mode mode) { return number(MUSIG_OPTION_DHT, mode); }
     Config &offline() {
         detail::call(musig_config_set_offline, get());

@@ -31,8 +31,9 @@ const TRANSPORTS: &str = if cfg!(feature = "nat") {
     "this build has TCP (like /ip4/192.0.2.1/tcp/4001, /ip6/... or /dns/...)"
 };
 
-/// Reads an address as a person typed or pasted it. Errors: it can never be used for this, why, and what to do.
-pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<Multiaddr, String> {
+/// Reads an address as a person typed or pasted it; `proxied`: a proxy dials it, onion services too. Errors: it can never be
+/// used for this, why, and what to do.
+pub(crate) fn parse_through(text: &str, purpose: Purpose, proxied: bool) -> Result<Multiaddr, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("the address is empty; write it like /ip4/192.0.2.1/tcp/4001".into());
@@ -40,12 +41,17 @@ pub(crate) fn parse(text: &str, purpose: Purpose) -> Result<Multiaddr, String> {
     let address: Multiaddr = text.parse().map_err(|error| {
         format!("{text:?} is not a multiaddress ({error}); write it like /ip4/192.0.2.1/tcp/4001")
     })?;
-    check(&address, purpose)?;
+    check_through(&address, purpose, proxied)?;
     Ok(address)
 }
 
-/// Checks that an address can be used for this. Errors: as [`parse`].
-pub(crate) fn check(address: &Multiaddr, purpose: Purpose) -> Result<(), String> {
+/// Checks that an address can be used for this without a proxy. Errors: as [`parse_through`].
+pub(super) fn check(address: &Multiaddr, purpose: Purpose) -> Result<(), String> {
+    check_through(address, purpose, false)
+}
+
+/// Checks that an address can be used for this. Errors: as [`parse_through`].
+pub(crate) fn check_through(address: &Multiaddr, purpose: Purpose, proxied: bool) -> Result<(), String> {
     let parts: Vec<_> = address.iter().collect();
     let (direct, relay) = match parts.iter().position(|part| *part == Protocol::P2pCircuit) {
         Some(at) => (&parts[..at], Some(&parts[at + 1..])),
@@ -81,11 +87,18 @@ pub(crate) fn check(address: &Multiaddr, purpose: Purpose) -> Result<(), String>
             return Err(format!("{address} stands for other addresses, which are not looked up; give those"));
         }
         Protocol::P2p(_) => return Err(format!("{address} has no host and port; write them before /p2p")),
+        Protocol::Onion3(onion) if dials && proxied && onion.port() > 0 => {}
+        Protocol::Onion3(_) if dials => {
+            let needed = unsupported(address, host);
+            return Err(format!("{needed}; onion services need a proxy (like socks5h://127.0.0.1:9050)"));
+        }
         other => return Err(unsupported(address, other)),
     }
-    let (port, rest) =
-        rest.split_first().ok_or_else(|| format!("{address} has no port; append /tcp/<port>"))?;
+    let onion = is_onion(address);
+    let (port, rest) = if onion { Some((host, rest)) } else { rest.split_first() }
+        .ok_or_else(|| format!("{address} has no port; append /tcp/<port>"))?;
     match port {
+        Protocol::Onion3(_) if onion => {}
         Protocol::Tcp(0) if dials => {
             return Err(format!(
                 "{address} cannot be dialled; replace port 0 by the port the peer listens on"
@@ -126,6 +139,11 @@ fn unsupported(address: &Multiaddr, part: &Protocol<'_>) -> String {
 /// Whether an address ends with a peer id.
 fn has_peer(address: &Multiaddr) -> bool {
     peer_of(address).is_some()
+}
+
+/// Whether an address is an onion service's.
+pub(super) fn is_onion(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Onion3(_)))
 }
 
 /// Whether others can dial an address that this node listens on. They cannot know the scope of a link-local one.
@@ -180,6 +198,10 @@ pub(super) fn reach_of_ip(ip: &IpAddr) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str, purpose: Purpose) -> Result<Multiaddr, String> {
+        parse_through(text, purpose, false)
+    }
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -262,6 +284,24 @@ mod tests {
         }
         let twice = format!("/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit/p2p/{PEER}/p2p-circuit");
         assert!(parse(&twice, Purpose::Dial).is_err());
+    }
+
+    #[test]
+    fn pasted_address_of_an_onion_service_needs_a_proxy() {
+        let onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234";
+        let peer = format!("{onion}/p2p/{PEER}");
+        for (text, purpose) in [(onion, Purpose::Dial), (&peer, Purpose::Dial), (&peer, Purpose::DialServer)]
+        {
+            assert_eq!(parse_through(text, purpose, true), Ok(address(text)));
+            assert!(parse(text, purpose).expect_err(text).contains("need a proxy"));
+        }
+        for (text, purpose) in [
+            (onion, Purpose::Listen),
+            (onion, Purpose::DialServer),
+            (&format!("{onion}/tcp/1"), Purpose::Dial),
+        ] {
+            assert!(parse_through(text, purpose, true).is_err(), "{text}");
+        }
     }
 
     #[test]

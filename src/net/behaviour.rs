@@ -46,7 +46,7 @@ impl Behaviour {
         #[cfg(feature = "discovery")]
         let kad = super::dht::of_node(key.to_peer_id(), config).into();
         #[cfg(feature = "nat")]
-        let nat = super::nat::Nat::new(key.to_peer_id(), traversal);
+        let nat = super::nat::Nat::new(key.to_peer_id(), traversal, config.proxy.is_none());
         #[cfg(not(feature = "nat"))]
         let () = traversal;
         // The addresses go out in the signed presence, so identify sends only those that it observed. But servers of

@@ -36,6 +36,12 @@ pub struct NetworkConfig {
     /// Relays through which others reach this node, each with its peer id at the end (`/p2p/...`). A reservation is
     /// made at each of them, and renewed. The addresses that come of it are announced like any other.
     pub relays: Vec<Multiaddr>,
+    /// A SOCKS 5 proxy that opens every connection of this node, as `socks5h://127.0.0.1:9050` (Tor), perhaps with a login
+    /// (`socks5h://user:password@…`). It resolves the names, of onion services (`/onion3`) too, and nothing is dialled,
+    /// looked up, listened for or announced beside it: others reach this node through `relays`, or through an onion
+    /// service, if `external` has its address and `listen` the loopback address where it leads. mDNS, hole punching and
+    /// observed addresses are off, and dials have at least 30 s.
+    pub proxy: Option<String>,
     /// The part of this node in the distributed hash table. Without a bootstrap peer it has none until a connected peer
     /// happens to be a server of the table.
     pub dht: DhtMode,
@@ -117,6 +123,12 @@ impl NetworkConfig {
         }
     }
 
+    /// The settings for a node that reaches others through a proxy alone: see [`NetworkConfig::proxy`], the setting. Give it
+    /// `relays`, so that others reach it.
+    pub fn proxy(address: &str) -> Self {
+        Self { listen: Vec::new(), proxy: Some(address.to_owned()), ..Self::default() }
+    }
+
     /// Limits the durations to what can be added to any moment: a hundred years mean "never" as well as the longest do.
     pub(super) fn within_limits(mut self) -> Self {
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -148,6 +160,7 @@ impl Default for NetworkConfig {
             peers: Vec::new(),
             bootstrap_peers: Vec::new(),
             relays: Vec::new(),
+            proxy: None,
             dht: DhtMode::default(),
             mdns: false,
             lookup_min: Duration::from_secs(1),

@@ -14,6 +14,7 @@ use super::config::NetworkConfig;
 use super::dial::Unreachable;
 use super::peers::Peers;
 use super::presence::{AddressBook, PresenceRecord};
+use super::reachable::may_dial;
 use crate::types::SignerKey;
 
 /// Lookups that run at once.
@@ -51,6 +52,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) dht: bool,
     /// The local network can be asked.
     pub(super) mdns: bool,
+    /// Nobody beyond this machine reaches this node.
+    pub(super) here: bool,
+    /// A proxy opens every connection.
+    pub(super) proxied: bool,
 }
 
 impl Surroundings<'_> {
@@ -307,10 +312,17 @@ impl Discovery {
                 continue;
             }
             lookup.report = None;
-            if around.book.of(key).iter().any(|record| !record.addresses.is_empty()) {
+            let records = around.book.of(key);
+            let may_be_dialled = |record: &PresenceRecord| {
+                let here = around.here || around.book.is_local(&record.peer);
+                record.addresses.iter().any(|address| may_dial(address, here, around.proxied))
+            };
+            if records.iter().any(may_be_dialled) {
                 continue;
             }
+            let known = records.iter().any(|record| !record.addresses.is_empty());
             let cause = match (around.dht, around.mdns) {
+                _ if known => "its addresses are of networks that this node is not in",
                 (true, _) => "no address of it is known, and the distributed hash table has none",
                 (false, true) => "no address of it is known, and it is not on the local network",
                 (false, false) => "no address of it is known, and there is no server to ask",
@@ -412,7 +424,8 @@ mod tests {
 
         fn poll(&mut self) -> Vec<DiscoveryAction> {
             let Self { sought, peers, book, dht, mdns, .. } = self;
-            let around = Surroundings { sought, peers, book, dht: *dht, mdns: *mdns };
+            let around =
+                Surroundings { sought, peers, book, dht: *dht, mdns: *mdns, here: false, proxied: false };
             self.discovery.poll(self.now, &around)
         }
 

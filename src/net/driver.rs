@@ -37,6 +37,7 @@ use super::peers::{Identified, Inbound, Outbound, PeerAction, Peers, Presented};
 use super::places::Origin;
 use super::port;
 use super::presence::{AddressBook, PresenceRecord};
+use super::proxy::Proxy;
 use super::reachable::may_dial;
 #[cfg(feature = "discovery")]
 use super::records::{Offered, is_ahead};
@@ -55,18 +56,20 @@ const DESCRIPTORS: Duration = Duration::from_secs(60);
 const SHUTDOWN: Duration = Duration::from_millis(500);
 
 /// Builds the swarm and starts the driver.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn start(
     runtime: &tokio::runtime::Handle,
     shared: Arc<Shared>,
     routes: Arc<Routes>,
     identity: &Keypair,
+    proxy: Option<Proxy>,
     presence: Option<Vec<u8>>,
     events: mpsc::Sender<NetEvent>,
     commands: mpsc::Receiver<NetCommand>,
 ) -> Result<(), NetError> {
     let _runtime = runtime.enter();
     let config = &shared.config;
-    let (transport, traversal) = transport(identity, config.dial_timeout)?;
+    let (transport, traversal) = transport(identity, proxy, config.dial_timeout)?;
     let behaviour = Behaviour::new(config, identity.public(), traversal);
     let swarm_config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(Duration::from_secs(365 * 24 * 3600))
@@ -346,7 +349,13 @@ impl Driver {
     /// The addresses of a record that this node dials.
     fn dialable(&self, record: &PresenceRecord) -> Vec<Multiaddr> {
         let here = self.book.is_local(&record.peer) || self.is_here();
-        record.addresses.iter().filter(|address| may_dial(address, here)).cloned().collect()
+        let proxied = self.is_proxied();
+        record.addresses.iter().filter(|address| may_dial(address, here, proxied)).cloned().collect()
+    }
+
+    /// Whether a proxy opens every connection.
+    fn is_proxied(&self) -> bool {
+        self.shared.config.proxy.is_some()
     }
 
     /// Whether nobody beyond this machine reaches this node: then what others say of this machine is for it.
@@ -734,7 +743,10 @@ impl Driver {
         if !self.discovery.is_due(now) {
             return;
         }
+        let (here, proxied) = (self.is_here(), self.is_proxied());
         let around = Surroundings {
+            here,
+            proxied,
             dht: knows_dht_server(&mut self.swarm),
             mdns: self.local_network.is_on(),
             sought: &self.sought,
@@ -753,8 +765,8 @@ impl Driver {
     }
 
     fn dial_neighbour(&mut self, peer: PeerId, mut addresses: Vec<Multiaddr>) {
-        let here = self.is_here();
-        addresses.retain(|address| may_dial(address, here));
+        let (here, proxied) = (self.is_here(), self.is_proxied());
+        addresses.retain(|address| may_dial(address, here, proxied));
         if addresses.is_empty() {
             return;
         }
@@ -802,9 +814,10 @@ impl Driver {
     }
 
     fn identified(&mut self, peer: PeerId, info: &identify::Info) {
+        let proxied = self.is_proxied();
         if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
             let here = self.peers.is_local(&peer);
-            dht::add_server(kad, peer, info, |address| may_dial(address, here));
+            dht::add_server(kad, peer, info, |address| may_dial(address, here, proxied));
         }
     }
 

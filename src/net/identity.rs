@@ -12,6 +12,9 @@ pub enum NetError {
     /// The bytes are no libp2p identity.
     #[error("the network identity is damaged ({0}); pass bytes that `generate_identity` made")]
     Identity(String),
+    /// The settings of the proxy contradict themselves or others.
+    #[error("{0}")]
+    Proxy(String),
     /// The encryption of connections (noise) could not be set up.
     #[error("the encryption of connections could not be set up: {0}")]
     Encryption(String),

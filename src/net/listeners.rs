@@ -33,6 +33,8 @@ pub(super) struct Listeners {
     own: PeerId,
     external: Vec<Multiaddr>,
     redial: (Duration, Duration),
+    /// Whether the addresses of the listeners are announced, and what servers observed.
+    announces_own: bool,
     listeners: Vec<Listener>,
     /// The addresses that were announced last.
     announced: Option<Vec<Multiaddr>>,
@@ -52,6 +54,7 @@ impl Listeners {
             own,
             external: config.external.clone(),
             redial: (config.redial_min, config.redial_max.min(RETRY)),
+            announces_own: config.proxy.is_none(),
             listeners: config.listen.iter().chain(reservations).map(listener).collect(),
             announced: None,
         }
@@ -135,9 +138,9 @@ impl Listeners {
     ) -> Option<Vec<Multiaddr>> {
         own.sort_by_cached_key(|address| (reach(address), address.to_vec()));
         let mut addresses = self.external.clone();
-        addresses.extend(own);
+        addresses.extend(own.into_iter().filter(|address| self.announces_own || is_relayed(address)));
         addresses.extend(gave.cloned());
-        addresses.extend(observed);
+        addresses.extend(observed.into_iter().filter(|_| self.announces_own));
         let (mut seen, mut relayed) = (HashSet::new(), 0);
         addresses.retain_mut(|address| {
             if address.iter().last() == Some(Protocol::P2p(self.own)) {

@@ -38,6 +38,7 @@ mod peers;
 mod places;
 mod port;
 mod presence;
+mod proxy;
 mod rate;
 mod reachable;
 #[cfg(feature = "discovery")]
@@ -52,7 +53,7 @@ mod transport;
 
 pub use libp2p::{Multiaddr, PeerId};
 
-pub(crate) use self::address::{Purpose, check as check_address, parse as parse_address};
+pub(crate) use self::address::{Purpose, check_through, parse_through};
 pub use self::config::{DhtMode, NetworkConfig};
 pub use self::counters::NetworkCounters;
 #[cfg(feature = "discovery")]
@@ -62,6 +63,7 @@ pub use self::message::{NetCommand, NetEvent, Received};
 pub use self::names::Resolving;
 pub use self::network::Network;
 pub use self::presence::PresenceRecord;
+pub(crate) use self::proxy::{Proxy, check as check_proxy};
 #[cfg(feature = "discovery")]
 pub use self::records::{Offered, PresenceStore, presence_key};
 pub use crate::protocol::presence::{digest as presence_digest, seal as seal_presence};

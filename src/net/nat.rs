@@ -1,5 +1,6 @@
 //! Through address translation: relays, and direct connections in their place (DCUtR).
 
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{ConnectionId, NetworkBehaviour};
 use libp2p::{PeerId, dcutr, relay};
 
@@ -9,7 +10,7 @@ use super::cause::causes;
 #[derive(NetworkBehaviour)]
 pub(super) struct Nat {
     relay: relay::client::Behaviour,
-    dcutr: dcutr::Behaviour,
+    dcutr: Toggle<dcutr::Behaviour>,
 }
 
 /// What the driver does for [`Nat`].
@@ -20,8 +21,9 @@ pub(super) enum NatAction {
 }
 
 impl Nat {
-    pub(super) fn new(own: PeerId, relay: relay::client::Behaviour) -> Self {
-        Self { relay, dcutr: dcutr::Behaviour::new(own) }
+    /// `direct`: direct connections are to replace those through relays.
+    pub(super) fn new(own: PeerId, relay: relay::client::Behaviour, direct: bool) -> Self {
+        Self { relay, dcutr: direct.then(|| dcutr::Behaviour::new(own)).into() }
     }
 }
 

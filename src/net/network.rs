@@ -11,6 +11,7 @@ use super::counters::{Counters, NetworkCounters, count};
 use super::driver;
 use super::identity::{NetError, decode_identity};
 use super::message::{NetCommand, NetEvent};
+use super::proxy;
 use super::routes::Routes;
 use super::shared::Shared;
 use crate::protocol::limits;
@@ -34,7 +35,7 @@ impl Network {
     /// [`NetCommand::SetPresence`]. The events must be taken: when `event_capacity` of them wait, peers wait too. An
     /// address that cannot be listened on is reported as [`NetEvent::Degraded`].
     ///
-    /// Errors: the bytes are no identity, or the encryption cannot be set up.
+    /// Errors: the bytes are no identity, the encryption cannot be set up, or the settings of the proxy contradict others.
     pub fn start(
         runtime: &tokio::runtime::Handle,
         config: NetworkConfig,
@@ -42,15 +43,20 @@ impl Network {
         presence: Option<Vec<u8>>,
     ) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
         let identity = decode_identity(identity)?;
-        let config = config.within_limits();
+        let (proxy, config) = proxy::behind(config.within_limits()).map_err(NetError::Proxy)?;
         let budget = config.max_received_bytes.max(limits::FRAME);
         let (events, receiver) = mpsc::channel(config.event_capacity.max(1));
         let (commands, orders) = mpsc::channel(COMMANDS);
         let peer = identity.public().to_peer_id();
         let shared = Arc::new(Shared { config, counters: Counters::default(), budget: Budget::new(budget) });
         let routes = Arc::new(Routes::default());
-        driver::start(runtime, shared.clone(), routes.clone(), &identity, presence, events, orders)?;
+        driver::start(runtime, shared.clone(), routes.clone(), &identity, proxy, presence, events, orders)?;
         Ok((Self { shared, routes, commands, peer }, receiver))
+    }
+
+    /// Whether a proxy opens every connection of this node.
+    pub(crate) fn is_proxied(&self) -> bool {
+        self.shared.config.proxy.is_some()
     }
 
     /// This node's libp2p identity.

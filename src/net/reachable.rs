@@ -7,9 +7,12 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
 /// Whether an address that somebody named may be dialled: one of this machine if that is `here`, one of a private network
-/// if this node has an interface in it.
-pub(super) fn may_dial(address: &Multiaddr, here: bool) -> bool {
-    may_dial_from(address, here, interface_to)
+/// if this node has an interface in it. A proxy dials neither.
+pub(super) fn may_dial(address: &Multiaddr, here: bool, proxied: bool) -> bool {
+    match proxied {
+        true => may_dial_from(address, false, |_| None),
+        false => may_dial_from(address, here, interface_to),
+    }
 }
 
 fn may_dial_from(address: &Multiaddr, here: bool, interface_to: impl Fn(IpAddr) -> Option<IpAddr>) -> bool {
@@ -74,6 +77,19 @@ fn interface_to(ip: IpAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn through_proxy_nothing_of_this_machine_or_a_private_network_is_dialled() {
+        for (text, expected) in [
+            ("/ip4/127.0.0.1/tcp/1", false),
+            ("/ip4/192.168.1.1/tcp/1", false),
+            ("/ip6/fd00::1/tcp/1", false),
+            ("/ip4/192.0.2.1/tcp/1", true),
+            ("/dns4/node.example/tcp/1", true),
+        ] {
+            assert_eq!(may_dial(&text.parse().unwrap(), true, true), expected, "{text}");
+        }
+    }
 
     /// Whether a node with this one interface may dial an address that came over loopback or not.
     fn dials(own: &str, address: &str, here: bool) -> bool {

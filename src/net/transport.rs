@@ -12,6 +12,7 @@ use libp2p::{PeerId, Transport, noise, tcp, yamux};
 use super::cause::causes;
 use super::identity::NetError;
 use super::names::Resolving;
+use super::proxy::{Proxied, Proxy};
 use crate::protocol::limits;
 
 /// Streams of a connection that the other side opened: ours, ping's and identify's in both directions, some lookups,
@@ -33,9 +34,10 @@ pub(super) type Traversal = libp2p::relay::client::Behaviour;
 #[cfg(not(feature = "nat"))]
 pub(super) type Traversal = ();
 
-/// TCP without delay, names, relays, noise, yamux.
+/// TCP without delay, names or a proxy, relays, noise, yamux.
 pub(super) fn transport(
     identity: &Keypair,
+    proxy: Option<Proxy>,
     timeout: Duration,
 ) -> Result<(PeerTransport, Traversal), NetError> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
@@ -55,7 +57,11 @@ pub(super) fn transport(
             multiplexed.inbound_timeout(timeout.min(INBOUND)).boxed()
         }};
     }
-    Ok((secured!(Resolving::new(tcp)), traversal))
+    let transport = match proxy {
+        Some(proxy) => secured!(Proxied::new(tcp, proxy)),
+        None => secured!(Resolving::new(tcp)),
+    };
+    Ok((transport, traversal))
 }
 
 /// yamux with few streams for whoever connects, and more where this node dialled.

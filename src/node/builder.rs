@@ -20,8 +20,8 @@ use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
 use crate::net::{
-    DhtMode, NetCommand, Network, NetworkConfig, Purpose, check_address, generate_identity, parse_address,
-    peer_id,
+    DhtMode, NetCommand, Network, NetworkConfig, Proxy, Purpose, check_proxy, check_through,
+    generate_identity, parse_through, peer_id,
 };
 use crate::platform::{self, ForkGuard};
 use crate::protocol::Settings;
@@ -159,6 +159,26 @@ impl NodeBuilder {
         self
     }
 
+    /// Adds an address under which others reach this node although it does not listen on it: of a forwarded port, or an onion
+    /// service (`/onion3/…`). Call again for more.
+    pub fn external(mut self, address: &str) -> Self {
+        self.with_address(address, Purpose::Dial, |network, address| network.external.push(address));
+        self
+    }
+
+    /// Sends every connection that this node opens through a SOCKS 5 proxy, such as Tor's `socks5h://127.0.0.1:9050`, perhaps
+    /// with a login (`socks5h://user:password@…`). Nothing is dialled, looked up, listened for or announced beside it; see
+    /// [`NetworkConfig::proxy`].
+    pub fn proxy(mut self, address: &str) -> Self {
+        match Proxy::parse(address) {
+            Ok(_) => {
+                self.network.get_or_insert_with(NetworkConfig::default).proxy = Some(address.to_owned());
+            }
+            Err(problem) => self.problem = Some(Error::Config(problem)),
+        }
+        self
+    }
+
     /// Sets this node's role in the distributed hash table. Default: it looks up signers and publishes its addresses.
     pub fn dht(mut self, mode: DhtMode) -> Self {
         self.network.get_or_insert_with(NetworkConfig::default).dht = mode;
@@ -178,7 +198,8 @@ impl NodeBuilder {
         purpose: Purpose,
         add: impl FnOnce(&mut NetworkConfig, crate::net::Multiaddr),
     ) {
-        match parse_address(text, purpose) {
+        // Whether a proxy dials it is known at the start.
+        match parse_through(text, purpose, true) {
             Ok(address) => add(self.network.get_or_insert_with(NetworkConfig::default), address),
             Err(problem) => self.problem = Some(Error::Config(problem)),
         }
@@ -186,9 +207,9 @@ impl NodeBuilder {
 
     /// Sets all settings of the network.
     pub fn network(mut self, config: NetworkConfig) -> Self {
-        let listen = config.listen.iter().map(|address| check_address(address, Purpose::Listen));
+        let listen = config.listen.iter().map(|address| check_through(address, Purpose::Listen, true));
         let dialled = config.peers.iter().chain(&config.bootstrap_peers).chain(&config.relays);
-        let dialled = dialled.map(|address| check_address(address, Purpose::Dial));
+        let dialled = dialled.map(|address| check_through(address, Purpose::Dial, true));
         if let Some(problem) = listen.chain(dialled).find_map(Result::err) {
             self.problem = Some(Error::Config(problem));
         }
@@ -305,6 +326,9 @@ impl NodeBuilder {
     fn open(self) -> Result<Node, Error> {
         if let Some(problem) = self.problem {
             return Err(problem);
+        }
+        if let Some(network) = &self.network {
+            check_proxy(network).map_err(Error::Config)?;
         }
         let missing = |what: &str| Error::Config(format!("a node needs {what}"));
         let identity = self.identity.ok_or_else(|| {

@@ -35,7 +35,7 @@ use crate::event::NodeEvent;
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 pub use crate::net::{DhtMode, NetworkConfig};
-use crate::net::{NetCommand, Purpose, parse_address};
+use crate::net::{NetCommand, Purpose, check_through, parse_through};
 use crate::platform::{self, ForkGuard};
 use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::engine::Engine;
@@ -203,14 +203,20 @@ impl Node {
     ///
     /// Errors: the address is not a multiaddress; this build cannot dial it; the node is offline.
     pub fn add_peer(&self, address: &str) -> Reply<()> {
-        let address = match parse_address(address, Purpose::Dial) {
+        let address = match parse_through(address, Purpose::Dial, true) {
             Ok(address) => address,
             Err(problem) => return Reply::ready(Err(Error::Config(problem))),
         };
         self.ask(move |actor, reply| {
             let done = match &actor.network {
-                Some(network) if network.try_command(NetCommand::AddPeer(address)) => Ok(()),
-                Some(_) => Err(Error::Network("too many commands are queued; try again".into())),
+                Some(network) => {
+                    match check_through(&address, Purpose::Dial, network.is_proxied()).map_err(Error::Config)
+                    {
+                        Ok(()) if network.try_command(NetCommand::AddPeer(address)) => Ok(()),
+                        Ok(()) => Err(Error::Network("too many commands are queued; try again".into())),
+                        Err(problem) => Err(problem),
+                    }
+                }
                 None => Err(Error::Network("this node is offline; start it with a network".into())),
             };
             drop(reply.send(done));

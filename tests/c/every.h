@@ -175,6 +175,10 @@ static void configs(void) {
     OK(musig_config_add_peer_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
     OK(musig_config_add_bootstrap_address(config, SERVER, NULL));
     OK(musig_config_add_relay_address(config, SERVER, NULL));
+    OK(musig_config_add_external_address(config, "/dns4/node.example/tcp/4001", NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_external_address(config, "nowhere", NULL));
+    OK(musig_config_set_proxy(config, "socks5h://user:password@127.0.0.1:9050", NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_proxy(config, "socks5h://127.0.0.1", NULL));
     IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_bootstrap_address(config, "/ip4/127.0.0.1/tcp/1", NULL));
     IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_add_relay_address(config, "nowhere", NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_DHT, MUSIG_DHT_SERVER, NULL));
@@ -667,6 +671,7 @@ static void nodes(const musig_signer *signer) {
     OK(musig_node_connected_signers(node, &bytes, NULL));
     REQUIRE(musig_bytes_length(bytes) == 0);
     musig_bytes_free(bytes);
+    IS(MUSIG_STATUS_CONFIG, musig_node_add_peer(node, "/ip4/127.0.0.1/tcp/0", NULL));
     IS(MUSIG_STATUS_NETWORK, musig_node_add_peer(node, "/ip4/127.0.0.1/tcp/1", NULL));
     OK(musig_node_announce(node, NULL));
     OK(musig_node_network_changed(node, NULL));

@@ -91,6 +91,31 @@ static void unreachable(void) {
     musig_node_free(node);
 }
 
+/* With a proxy onion services are dialled, by the proxy alone; without one they are refused. */
+static void through_proxy(void) {
+    static const char onion[] = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234";
+    musig_config *config = connected(3);
+    musig_node *node = NULL;
+    musig_event *event;
+    const uint8_t *text;
+    size_t length;
+
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_proxy(config, "http://127.0.0.1:8080", NULL));
+    OK(musig_config_add_peer_address(config, onion, NULL));
+    IS(MUSIG_STATUS_CONFIG, musig_node_start(&node, config, NULL));
+    OK(musig_config_set_proxy(config, "socks5h://127.0.0.1:1", NULL));
+    OK(musig_config_add_external_address(config, onion, NULL));
+    node = start(config);
+    event = wait_event(node, MUSIG_EVENT_PEER_UNREACHABLE);
+    OK(musig_event_bytes(event, &text, &length, MUSIG_EVENT_BYTES_ADDRESS, NULL));
+    REQUIRE(strcmp((const char *)text, onion) == 0);
+    OK(musig_event_bytes(event, &text, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+    REQUIRE(strstr((const char *)text, "the proxy 127.0.0.1:1"));
+    musig_event_free(event);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+}
+
 int main(void) {
     musig_config *config = connected(2);
     musig_node *server, *alice, *bob;
@@ -142,6 +167,7 @@ int main(void) {
     musig_node_free(server);
     free(address);
     unreachable();
+    through_proxy();
     printf("found by their keys\n");
     return 0;
 }

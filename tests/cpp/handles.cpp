@@ -218,6 +218,21 @@ void unreachable() {
     node.stop();
 }
 
+/// Onion services are dialled by a proxy, and refused without one.
+void through_proxy() {
+    std::string onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234";
+    musig::Signer signer(secret(1));
+    musig::Config config;
+    config.signer(signer).store_memory().without_observer().peer(onion);
+    throws<musig::CallError>([&] { config.proxy("socks5h://tor.example:9050"); }, MUSIG_STATUS_INVALID_ARGUMENT);
+    throws<musig::CallError>([&] { musig::Node node(config); }, MUSIG_STATUS_CONFIG);
+    musig::Node node(config.proxy("socks5h://127.0.0.1:1").external(onion));
+    auto event = wait(node, MUSIG_EVENT_PEER_UNREACHABLE);
+    REQUIRE(event.text(MUSIG_EVENT_BYTES_ADDRESS) == onion);
+    REQUIRE(event.text(MUSIG_EVENT_BYTES_REASON)->find("the proxy 127.0.0.1:1") != std::string_view::npos);
+    node.stop();
+}
+
 /// Knows how many copies of it there are.
 struct Counted {
     explicit Counted(std::atomic<int> &alive) : alive(&alive) { ++*this->alive; }
@@ -439,6 +454,7 @@ int main() {
     signing_alone();
     sessions();
     unreachable();
+    through_proxy();
     handlers();
     signers();
     unbroadcast_parent();

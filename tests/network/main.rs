@@ -16,6 +16,8 @@ mod places;
 #[cfg(feature = "discovery")]
 mod poison;
 mod ports;
+#[cfg(all(target_os = "linux", feature = "discovery", feature = "nat"))]
+mod proxy;
 mod reconnect;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod relay;

@@ -19,6 +19,7 @@ pub mod party;
 pub mod records;
 #[cfg(feature = "relay")]
 pub mod relay;
+pub mod socks;
 pub mod work;
 
 #[cfg(feature = "node")]

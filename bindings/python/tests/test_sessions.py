@@ -90,6 +90,21 @@ def test_unreachable_peer_and_what_is_known_of_missing_signers() -> None:
     asyncio.run(main())
 
 
+def test_through_proxy_onion_services_are_dialled_and_not_without() -> None:
+    onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234"
+
+    async def main() -> None:
+        for options in ({}, {"proxy": "http://127.0.0.1:8080"}):
+            with pytest.raises(errors.InvalidConfig):
+                await make(0, listen=[], peers=[onion], **options).start()
+        async with make(0, listen=[], peers=[onion], external=[onion], proxy="socks5h://127.0.0.1:1") as node:
+            _, data = await wait_event(node, events.PeerUnreachable)
+            assert data.address == onion and "the proxy 127.0.0.1:1" in data.cause
+            assert await node.listen_addresses() in ([], [f"{onion}/p2p/{node.peer_id}"])
+
+    asyncio.run(main())
+
+
 def test_two_key_sets_of_a_wallet() -> None:
     """The participant keys of signer i are those of the numbers 20 + i and 40 + i."""
 

@@ -16,7 +16,7 @@ use super::log::musig_log_sink;
 use super::settings::{Settings, Store};
 use super::signer::{Kind, musig_signer};
 use super::status::{musig_status, musig_status_code};
-use crate::net::{Purpose, parse_address};
+use crate::net::{Proxy, Purpose, parse_through};
 use crate::protocol::consent::AcceptedProposers;
 
 /// The configuration of a node. Any thread may fill it; starting a node consumes it.
@@ -57,7 +57,8 @@ fn used() -> Failure {
 }
 
 fn multiaddress(text: &str, purpose: Purpose) -> Outcome<String> {
-    parse_address(text, purpose).map(|address| address.to_string()).map_err(Failure::invalid)
+    // Whether a proxy dials it is known at the start.
+    parse_through(text, purpose, true).map(|address| address.to_string()).map_err(Failure::invalid)
 }
 
 /// Creates an empty configuration.
@@ -243,6 +244,50 @@ pub unsafe extern "C" fn musig_config_add_relay_address(
     fallible!(error, {
         let (config, address) = (get!(config), multiaddress(text!(address), Purpose::DialServer)?);
         config.change(|settings| settings.relays.push(address))
+    })
+}
+
+/// Adds an address under which others reach this node although it does not listen on it.
+///
+/// It is of a forwarded port, or of an onion service ("/onion3/...").
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is not a multiaddress; MUSIG_STATUS_CONFIG_USED.
+/// In:      config: the configuration.
+///          address: a multiaddress such as "/ip4/192.0.2.1/tcp/4001".
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_config_add_external_address(
+    config: *const musig_config,
+    address: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (config, address) = (get!(config), multiaddress(text!(address), Purpose::Dial)?);
+        config.change(|settings| settings.external.push(address))
+    })
+}
+
+/// Sends every connection that a node opens through a SOCKS 5 proxy, such as Tor's.
+///
+/// The proxy resolves names, of onion services too. Nothing is dialled, looked up, listened for or announced beside it:
+/// others reach the node through relays, or through an onion service, if musig_config_add_external_address has its
+/// address and musig_config_add_listen_address the loopback address where it leads.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if it is no such address; MUSIG_STATUS_CONFIG_USED.
+/// In:      config: the configuration.
+///          proxy: the proxy, such as "socks5h://127.0.0.1:9050" or "socks5h://user:password@127.0.0.1:9050".
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_config_set_proxy(
+    config: *const musig_config,
+    proxy: *const c_char,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (config, proxy) = (get!(config), text!(proxy));
+        Proxy::parse(proxy).map_err(Failure::invalid)?;
+        let proxy = proxy.to_owned();
+        config.change(|settings| settings.proxy.replace(proxy))
     })
 }
 

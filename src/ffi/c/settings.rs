@@ -36,6 +36,8 @@ pub(super) struct Settings {
     pub peers: Vec<String>,
     pub bootstrap_peers: Vec<String>,
     pub relays: Vec<String>,
+    pub external: Vec<String>,
+    pub proxy: Option<String>,
     pub dht: Option<musig_dht_mode>,
     pub mdns: bool,
     pub final_depth: Option<u32>,

@@ -52,6 +52,12 @@ fn with_network(settings: &Settings, mut builder: NodeBuilder) -> NodeBuilder {
     for address in &settings.relays {
         builder = builder.relay(address);
     }
+    for address in &settings.external {
+        builder = builder.external(address);
+    }
+    if let Some(proxy) = &settings.proxy {
+        builder = builder.proxy(proxy);
+    }
     builder = set(builder, settings.dht, |builder, mode| builder.dht(mode.into()));
     if settings.mdns {
         builder = builder.mdns(true);

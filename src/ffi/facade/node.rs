@@ -73,6 +73,15 @@ pub struct NodeConfig {
     /// Addresses of relays through which others reach this node, each with its peer id.
     #[uniffi(default = [])]
     pub relays: Vec<String>,
+    /// Addresses under which others reach this node although it does not listen on them: of a forwarded port, or an onion
+    /// service (`/onion3/…`).
+    #[uniffi(default = [])]
+    pub external: Vec<String>,
+    /// SOCKS 5 proxy that opens every connection of the node, such as Tor's `socks5h://127.0.0.1:9050`, perhaps with a login
+    /// (`socks5h://user:password@…`). It resolves names, and nothing is dialled, looked up, listened for or announced
+    /// beside it: others reach the node through relays, or an onion service.
+    #[uniffi(default = None)]
+    pub proxy: Option<String>,
     /// Role in the distributed hash table. Default: client.
     #[uniffi(default = None)]
     pub dht: Option<DhtMode>,
@@ -140,6 +149,12 @@ impl NodeConfig {
         }
         for address in &self.relays {
             builder = builder.relay(address);
+        }
+        for address in &self.external {
+            builder = builder.external(address);
+        }
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(proxy);
         }
         if let Some(mode) = self.dht {
             builder = builder.dht(mode);

@@ -110,6 +110,7 @@ class Node:
 
     Nodes find each other by their keys alone if they have a server in common: ``bootstrap_peers``, and ``relays`` for
     those that cannot be dialled, each an address with its peer id (``/p2p/…``). ``mobile=True`` suits phones.
+    ``proxy="socks5h://127.0.0.1:9050"`` (Tor) opens every connection of the node, and nothing goes beside it.
     """
 
     def __init__(
@@ -122,6 +123,8 @@ class Node:
         peers: Iterable[str] = (),
         bootstrap_peers: Iterable[str] = (),
         relays: Iterable[str] = (),
+        external: Iterable[str] = (),
+        proxy: str | None = None,
         dht: DhtMode | None = None,
         mdns: bool = False,
         mobile: bool = False,
@@ -147,6 +150,8 @@ class Node:
             peers=list(peers),
             bootstrap_peers=list(bootstrap_peers),
             relays=list(relays),
+            external=list(external),
+            proxy=proxy,
             dht=dht,
             mdns=mdns,
             mobile=mobile,

@@ -120,6 +120,29 @@ final class SigningTests: MusigTestCase {
         XCTAssertTrue(!signers[1].connected && !signers[1].consented && signers[1].lastSeen == nil)
     }
 
+    func testThroughProxyOnionServicesAreDialledAndNotWithout() async throws {
+        let onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234"
+        for proxy in [nil, "http://127.0.0.1:8080"] {
+            await assertThrows({ if case .InvalidConfig = $0 { true } else { false } }) {
+                _ = try await start(0) {
+                    $0.listen = []
+                    $0.peers = [onion]
+                    $0.proxy = proxy
+                }
+            }
+        }
+        let node = try await start(0) {
+            $0.listen = []
+            $0.peers = [onion]
+            $0.external = [onion]
+            $0.proxy = "socks5h://127.0.0.1:1"
+        }
+        let cause = try await watch(node).wait("an unreachable peer") {
+            if case let .peerUnreachable(.some(address), nil, cause, _) = $0, address == onion { cause } else { nil }
+        }
+        XCTAssertTrue(cause.contains("the proxy 127.0.0.1:1"), cause)
+    }
+
     func testSignersAreFoundByTheirKeys() async throws {
         let server = try await start(2) { $0.dht = .server }
         try await waitUntil("it listens") { try await !server.listenAddresses().isEmpty }

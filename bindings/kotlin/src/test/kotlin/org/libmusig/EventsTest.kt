@@ -69,6 +69,21 @@ class EventsTest {
     }
 
     @Test
+    fun `through_proxy onion services are dialled, and not without`() = runBlocking {
+        val onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234"
+        val config = config().copy(listen = emptyList(), peers = listOf(onion))
+        for (proxy in listOf(null, "http://127.0.0.1:8080")) {
+            thrown<MusigException.InvalidConfig> { MusigNode.start(config.copy(proxy = proxy), signer(0)) }
+        }
+        val proxied = config.copy(proxy = "socks5h://127.0.0.1:1", external = listOf(onion))
+        val node = MusigNode.start(proxied, signer(0))
+        val unreachable = node.await<Event.PeerUnreachable>()
+        assertEquals(onion, unreachable.address)
+        assertTrue("the proxy 127.0.0.1:1" in unreachable.cause, unreachable.cause)
+        closeAll(listOf(node))
+    }
+
+    @Test
     fun `what a handler throws ends handleEvents where nobody takes it`() = runBlocking {
         val node = offline()
         node.createSession(messageRequest(keys(1))).close()
