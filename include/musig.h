@@ -1423,6 +1423,10 @@ enum musig_warning_kind
    * Another session of this node, which may still complete, pays the same output: perhaps for a second time.
    */
   MUSIG_WARNING_PAID_BY_OTHER_SESSION = 9,
+  /**
+   * The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
+   */
+  MUSIG_WARNING_LOWER_FEE_RATE = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -2043,6 +2047,10 @@ typedef struct musig_message_summary {
    * The x-only key that the signature verifies under.
    */
   uint8_t final_key[32];
+  /**
+   * What makes it of the key set's aggregate key: with a merkle root, scripts that are not shown can spend the output.
+   */
+  struct musig_derivation derivation;
 } musig_message_summary;
 
 /**

@@ -238,6 +238,15 @@ pub enum Warning {
         /// The other session.
         session: SessionId,
     },
+    /// The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
+    LowerFeeRate {
+        /// Satoshis for 1,000 virtual bytes.
+        fee_rate: u64,
+        /// Those of the transaction that it replaces.
+        replaced: u64,
+        /// The session of that transaction.
+        session: SessionId,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -272,6 +281,14 @@ impl fmt::Display for Warning {
             }
             Self::PaidByOtherSession { output, session } => {
                 write!(f, "output {output} is paid in session {session} too, which may still complete")
+            }
+            Self::LowerFeeRate { fee_rate, replaced, session } => {
+                let (fee_rate, replaced) = (Thousandths(*fee_rate), Thousandths(*replaced));
+                write!(
+                    f,
+                    "the fee rate of {fee_rate} sat/vB is not above the {replaced} sat/vB of session {session}: nodes will \
+                     not replace its transaction"
+                )
             }
         }
     }
@@ -317,7 +334,7 @@ pub(crate) fn summarize_beside(
             let funded = Funded::of(proposal)?;
             let summary = transaction_summary(proposal, &funded, options);
             transaction_warnings(proposal, &summary, options, &mut warnings);
-            compare(proposal, &summary, others, &mut warnings);
+            compare(proposal, &summary, others, options, &mut warnings);
             Some(summary)
         }
     };
@@ -479,6 +496,7 @@ fn compare(
     proposal: &Proposal,
     transaction: &TransactionSummary,
     others: &[(Proposal, bool)],
+    options: &SummaryOptions,
     warnings: &mut Vec<Warning>,
 ) {
     for (other, open) in others.iter().filter(|(other, _)| other.id() != proposal.id()) {
@@ -486,6 +504,12 @@ fn compare(
         let Ok(funded) = Funded::of(other) else { continue };
         let spends: HashSet<_> = funded.transaction.input.iter().map(super::transaction::outpoint).collect();
         let shared = || transaction.inputs.iter().zip(0..).filter(|(input, _)| spends.contains(&input.coin));
+        if proposal.replaces == Some(session) && shared().next().is_some() {
+            let replaced = transaction_summary(other, &funded, options).fee_rate;
+            if transaction.fee_rate <= replaced {
+                warnings.push(Warning::LowerFeeRate { fee_rate: transaction.fee_rate, replaced, session });
+            }
+        }
         if *open {
             warnings.extend(shared().map(|(_, index)| Warning::CoinInOtherSession { input: index, session }));
         }

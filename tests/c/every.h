@@ -548,6 +548,8 @@ static void summaries(const musig_signer *signer) {
     REQUIRE(info.messages_count == 1 && info.inputs_count == 1 && info.outputs_count == 1 && info.warnings_count == 0);
     REQUIRE(info.lock == MUSIG_LOCK_NONE && info.lock_time == 0 && info.weight > 300 && info.fee_rate > 8000);
     OK(musig_summary_message(summary, &message, 0, NULL));
+    REQUIRE(message.derivation.struct_size == sizeof message.derivation && message.derivation.path_count == 0);
+    REQUIRE(message.derivation.taproot == MUSIG_TAPROOT_KEY_PATH);
     REQUIRE(message.has_input == 1 && message.input == 0 && message.sighash == MUSIG_SIGHASH_DEFAULT);
     OK(musig_summary_input(summary, &input, 0, NULL));
     REQUIRE(input.kind == MUSIG_INPUT_SESSION && input.own == 1 && input.value == 10000 && input.coin.vout == 0);

@@ -316,8 +316,14 @@ void unbroadcast_parent() {
     auto summary = again.summary(MUSIG_NETWORK_REGTEST);
     REQUIRE(summary.text().find("fee 0.00001000 BTC") != std::string::npos);
     REQUIRE(summary.info().fee == 1000 && summary.info().warnings_count == 1);
+    REQUIRE(summary.message(0).derivation.taproot == MUSIG_TAPROOT_KEY_PATH);
     REQUIRE(summary.warning(0).kind == MUSIG_WARNING_COIN_IN_OTHER_SESSION);
     REQUIRE(std::memcmp(summary.warning(0).session, session.id().data(), 32) == 0);
+    auto bump = node.create_session(spend(keys).replaces(session.id())).summary(MUSIG_NETWORK_REGTEST);
+    bool lower = false;
+    for (std::uint32_t i = 0; i < bump.info().warnings_count; i++)
+        lower |= bump.warning(i).kind == MUSIG_WARNING_LOWER_FEE_RATE;
+    REQUIRE(lower);
     auto input = summary.input(0);
     REQUIRE(input.own == 0 && input.kind == MUSIG_INPUT_SESSION);
     auto own = again.summary(MUSIG_NETWORK_REGTEST, {{input.script, input.script_length}});

@@ -113,6 +113,13 @@ fn summary_warns_of_what_other_sessions_spend_and_pay() {
     assert_eq!(twice.summary(own).wait().expect("is there").warnings, []);
     let text = twice.summary(options()).wait().expect("is there").to_text();
     assert!(text.contains(&format!("WARNING: output 0 is paid in session {} too", first.id())), "{text}");
+    // A fee bump that pays no more replaces nothing.
+    let bump = node.create_session(one.request(keys(1)).replaces(first.id())).wait().expect("is created");
+    let summary = bump.summary(options()).wait().expect("is there");
+    let fee_rate = summary.transaction.as_ref().expect("it has one").fee_rate;
+    let lower = Warning::LowerFeeRate { fee_rate, replaced: fee_rate, session: first.id() };
+    assert!(summary.warnings.contains(&lower), "{:?}", summary.warnings);
+    assert!(summary.to_text().contains("nodes will not replace its transaction"));
     let Err(Error::UnknownSession(_)) = node.session(SessionId([7; 32])).summary(options()).wait() else {
         panic!("there is none")
     };

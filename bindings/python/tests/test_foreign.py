@@ -231,7 +231,8 @@ def test_a_slow_broadcaster_delays_no_other_session() -> None:
         a, b, session = await pair(mine, other, broadcast_timeout=1)
         await asyncio.to_thread(gate.entered.wait, 30)
         nodes = sorted((a, b), key=lambda node: keys(2).index(node.signer_key))
-        second = await sign(nodes, messages=[bytes([9] * 32)])
+        blind = libmusig.JoinOptions(sign_blind=True)
+        second = await sign(nodes, messages=[bytes([9] * 32)], consent=blind)
         assert await a.session(second).final_signatures()
         await wait_event(b, events.BroadcastSeen, lambda _: True)
         assert fake.by("b") == 1

@@ -222,7 +222,18 @@ def test_summary_shows_what_is_signed_and_escapes_hostile_text() -> None:
             warnings = (await other.summary(stranger)).warnings
             assert len(warnings) == 2
             assert all(isinstance(each, libmusig.SummaryWarning.PAID_BY_OTHER_SESSION) for each in warnings)
-            blind = await node.create_session(keys(1), messages=[bytes(32)])
+            # The same coin, for a lower fee: nodes will not replace the other by it.
+            cheap = spend(keys(1))
+            cheap["transaction"] = cheap["transaction"].replace((9_000).to_bytes(8, "little"), (9_500).to_bytes(8, "little"))
+            bump = await node.create_session(keys(1), **cheap, replaces=session.id())
+            [lower] = [
+                each
+                for each in (await bump.summary(options)).warnings
+                if isinstance(each, libmusig.SummaryWarning.LOWER_FEE_RATE)
+            ]
+            assert lower.session == session.id() and lower.fee_rate < lower.replaced
+            consent = libmusig.JoinOptions(sign_blind=True)
+            blind = await node.create_session(keys(1), messages=[bytes(32)], consent=consent)
             summary = await blind.summary(stranger)
             assert summary.transaction is None and "signed blind" in summary.text
             assert isinstance(summary.warnings[0], libmusig.SummaryWarning.BLIND)

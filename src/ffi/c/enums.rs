@@ -520,6 +520,8 @@ pub enum musig_warning_kind {
     COIN_IN_OTHER_SESSION = 8,
     /// Another session of this node, which may still complete, pays the same output: perhaps for a second time.
     PAID_BY_OTHER_SESSION = 9,
+    /// The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
+    LOWER_FEE_RATE = 10,
 }
 
 enumeration!(musig_warning_kind {
@@ -531,7 +533,8 @@ enumeration!(musig_warning_kind {
     HIDDEN_SCRIPTS,
     BLIND,
     COIN_IN_OTHER_SESSION,
-    PAID_BY_OTHER_SESSION
+    PAID_BY_OTHER_SESSION,
+    LOWER_FEE_RATE
 });
 
 /// The level of a log line.

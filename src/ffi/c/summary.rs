@@ -10,6 +10,7 @@ use super::enums::{
 use super::error::musig_error;
 use super::failure::Failure;
 use super::handle::{add_reference, release};
+use super::key_set::musig_derivation;
 use super::status::{musig_status, musig_status_code};
 use crate::chain::summary::{InputKind, Lock, Summary, SummaryOptions, TransactionSummary, Warning};
 use crate::protocol::limits;
@@ -125,6 +126,8 @@ pub struct musig_message_summary {
     pub digest: [u8; 32],
     /// The x-only key that the signature verifies under.
     pub final_key: [u8; 32],
+    /// What makes it of the key set's aggregate key: with a merkle root, scripts that are not shown can spend the output.
+    pub derivation: musig_derivation,
 }
 
 /// An input of a summary.
@@ -320,6 +323,7 @@ pub unsafe extern "C" fn musig_summary_message(
             key_set: message.key_set as u32,
             digest: message.digest,
             final_key: message.final_key,
+            derivation: musig_derivation::write(&message.derivation),
         });
         Ok(())
     })
@@ -428,6 +432,7 @@ pub unsafe extern "C" fn musig_summary_warning(
             Warning::Blind { message } => (BLIND, message, None),
             Warning::CoinInOtherSession { input, session } => (COIN_IN_OTHER_SESSION, input, Some(session)),
             Warning::PaidByOtherSession { output, session } => (PAID_BY_OTHER_SESSION, output, Some(session)),
+            Warning::LowerFeeRate { session, .. } => (LOWER_FEE_RATE, 0, Some(session)),
         };
         out.set(musig_warning {
             struct_size: size_of::<musig_warning>() as u32,

@@ -220,6 +220,15 @@ pub enum SummaryWarning {
         /// The other session.
         session: SessionId,
     },
+    /// The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
+    LowerFeeRate {
+        /// Satoshis for 1,000 virtual bytes.
+        fee_rate: u64,
+        /// Those of the transaction that it replaces.
+        replaced: u64,
+        /// The session of that transaction.
+        session: SessionId,
+    },
 }
 
 impl From<SummaryOptions> for core::SummaryOptions {
@@ -333,6 +342,9 @@ impl From<core::Warning> for SummaryWarning {
             }
             core::Warning::PaidByOtherSession { output, session } => {
                 Self::PaidByOtherSession { output, session }
+            }
+            core::Warning::LowerFeeRate { fee_rate, replaced, session } => {
+                Self::LowerFeeRate { fee_rate, replaced, session }
             }
         }
     }

@@ -320,6 +320,13 @@ final class ForeignChainTests: MusigTestCase {
         XCTAssertTrue(shown.outputs[0].own && shown.outputs[0].address!.hasPrefix("bcrt1p"))
         XCTAssertEqual(summary.messages[0].finalKey, spent[0].script.suffix(32))
         XCTAssertEqual(summary.warnings, [])
+        // A fee bump that pays no more replaces nothing.
+        let bump = try await node.createSession(
+            request: SessionRequest(signers: try keys(1), content: content, replaces: session.id()))
+        let lower = SummaryWarning.lowerFeeRate(
+            feeRate: shown.feeRate, replaced: shown.feeRate, session: session.id())
+        let bumped = try await bump.summary(options: options)
+        XCTAssertTrue(bumped.warnings.contains(lower))
         let blind = try await node.createSession(
             request: SessionRequest(
                 signers: try keys(1), content: digests(1), consent: JoinOptions(signBlind: true)))

@@ -10,6 +10,7 @@ import org.junit.jupiter.api.Test
 import org.libmusig.ffi.DhtMode
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.InputKind
+import org.libmusig.ffi.JoinOptions
 import org.libmusig.ffi.KeyOrder
 import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.Network
@@ -57,8 +58,14 @@ class SigningTest {
             assertTrue(shown.outputs.single().own && shown.outputs.single().address!!.startsWith("bcrt1p"))
             assertArrayEquals(own.drop(2).toByteArray(), summary.messages.single().finalKey)
             assertEquals(emptyList<SummaryWarning>(), summary.warnings)
+            // A fee bump that pays no more replaces nothing.
+            node.createSession(request.copy(replaces = session.id())).use { bump ->
+                val lower = SummaryWarning.LowerFeeRate(shown.feeRate, shown.feeRate, session.id())
+                assertTrue(lower in bump.summary(SummaryOptions(Network.REGTEST)).warnings)
+            }
         }
-        node.createSession(messageRequest(keys(1))).use { session ->
+        val blind = messageRequest(keys(1)).copy(consent = JoinOptions(signBlind = true))
+        node.createSession(blind).use { session ->
             val summary = session.summary(SummaryOptions(Network.MAINNET))
             assertEquals(listOf(SummaryWarning.Blind(0u)), summary.warnings)
         }
