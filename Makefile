@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 
-.PHONY: help fixtures demo sim sim-mutations sim-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
+.PHONY: help fixtures demo sim sim-mutations sim-report security-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
 	test-sim test-bitcoin test-interop test-platforms test-full bench size \
 	bindings fmt lint doc clean
 
@@ -71,6 +71,9 @@ sim-report: ## measure failover in the simulator and write docs/simulation-repor
 
 miri: ## the protocol under Miri, on the seeds of the fuzz targets, where the nightly toolchain has it (many minutes)
 	@tests/fuzz/miri.sh
+
+security-report: ## measures attacks, and writes the figures into docs/security.md
+	@tests/security_report.py
 
 bench: ## the benchmarks, against their targets
 	@$(CARGO) bench --quiet --bench targets

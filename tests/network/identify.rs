@@ -10,6 +10,7 @@ use libp2p::swarm::SwarmEvent;
 use tokio::sync::mpsc;
 
 use crate::support::{DEADLINE, Node, config, pair};
+use test_support::figures::figure;
 use test_support::outsider::{self, IDENTIFY, IDENTIFY_PUSH, PROTOCOL, identify_message};
 
 /// A peer that claims to see others under whatever address it likes.
@@ -132,6 +133,12 @@ async fn identify_push_without_end_is_a_violation() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(a.net.counters().violations, 1, "after {pushed} pushes");
+    figure(
+        "network/identify::identify_push_without_end_is_a_violation",
+        "identify messages without end",
+        "pushes that were sent before the connection was closed",
+        pushed,
+    );
     // Nobody else notices.
     assert!(a.send(honest.key(), b"on"));
     assert_eq!(honest.frame().await.1, b"on");

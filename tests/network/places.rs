@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use libmusig::net::{NetCommand, NetworkConfig};
 use libp2p::multiaddr::Protocol;
+use test_support::figures::figure;
 use tokio::net::TcpStream;
 
 use crate::support::{DEADLINE, Node, Outsider, Signer, config, raw_frame, write};
@@ -27,7 +28,14 @@ async fn silent_sockets_keep_nobody_out() {
     let begin = Instant::now();
     b.dial(&a).await;
     a.connected_to(b.key()).await;
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    figure(
+        "network/places::silent_sockets_keep_nobody_out",
+        "80 silent sockets",
+        "an honest node connects within",
+        format_args!("{} ms", took.as_millis()),
+    );
     // They are not kept: the node closes them.
     let closed = async {
         for mut socket in silent {
@@ -58,8 +66,15 @@ async fn idle_strangers_do_not_keep_two_signers_apart() {
     let presence = b.signer.presence(b.peer(), vec![], 1);
     a.net.command(NetCommand::LearnPresences(vec![presence])).await;
     a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    let begin = Instant::now();
     b.dial(&a).await;
     a.connected_to(b.key()).await;
+    figure(
+        "network/places::idle_strangers_do_not_keep_two_signers_apart",
+        "idle strangers on all of their places",
+        "a signer that is sought connects within",
+        format_args!("{} ms", begin.elapsed().as_millis()),
+    );
     // Later the oldest stranger makes room for the next one.
     let begin = Instant::now();
     while a.net.counters().connections_opened < 6 {

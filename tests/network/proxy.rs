@@ -312,3 +312,51 @@ async fn through_proxy_without_one_is_seen_on_the_cable() {
     behind.tell("end");
     behind.ended();
 }
+
+/// A proxy program of somebody else, if it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_proxy_of_another_make() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("microsocks");
+    command.args(["-i", "127.0.0.1", "-p", &port.to_string(), "-u", "me", "-P", "secret"]);
+    let mut program = match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        Ok(program) => program,
+        Err(error) => {
+            let text =
+                format!("SKIPPED proxy::through_proxy_of_another_make: microsocks does not run ({error})\n");
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return;
+        }
+    };
+    let mut b = Node::new(config()).await;
+    let named = b.address.to_string().replace("/ip4/127.0.0.1/", "/dns4/localhost/");
+    let runtime = tokio::runtime::Handle::current();
+    let connect = async |login: &str| {
+        let settings = NetworkConfig {
+            peers: vec![named.parse().unwrap()],
+            redial_max: Duration::from_millis(200),
+            ..NetworkConfig::proxy(&format!("socks5h://{login}@127.0.0.1:{port}"))
+        };
+        let (net, mut events) = Network::start(&runtime, settings, &generate_identity(), None).unwrap();
+        let signer = Signer::new();
+        let presence = signer.presence(net.local_peer_id(), vec![], 1);
+        assert!(net.command(NetCommand::SetPresence(presence)).await);
+        let outcome = async {
+            loop {
+                match events.recv().await.expect("it runs") {
+                    NetEvent::SignerConnected { .. } => return Ok(signer.key()),
+                    // It may not serve yet.
+                    NetEvent::Unreachable { cause, .. } if !cause.contains("refused") => return Err(cause),
+                    _ => {}
+                }
+            }
+        };
+        (tokio::time::timeout(DEADLINE, outcome).await.expect("in time"), net)
+    };
+    let (outcome, _net) = connect("me:secret").await;
+    b.connected_to(outcome.expect("it connects")).await;
+    let (outcome, _net) = connect("me:wrong").await;
+    assert!(outcome.expect_err("the login is wrong").contains("the proxy 127.0.0.1"));
+    program.kill().unwrap();
+    program.wait().unwrap();
+}

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::process::Cluster;
+use test_support::figures::figure;
 use test_support::nodes::key;
 use test_support::outsider::{IDENTIFY, IDENTIFY_PUSH, PROTOCOL, identify_message, raw_frame, swarm};
 
@@ -309,6 +310,12 @@ fn an_attacked_node_stays_within_its_memory_and_its_sessions_finish() {
     let peak = memory(process, "VmHWM");
     let count = cluster.count(0);
     println!("{finished} sessions; {} MiB before, {} MiB at most; {count}", before >> 20, peak >> 20);
+    figure(
+        "node/attack::an_attacked_node_stays_within_its_memory_and_its_sessions_finish",
+        "all attackers of the memory at once, against a node with 64 places and 8 MiB",
+        "resident memory before, and at most",
+        format_args!("{} MiB, {} MiB", before >> 20, peak >> 20),
+    );
     let foreign = count["sessions"].as_u64().expect("a number") as usize - finished;
     assert!(foreign <= limits::UNANSWERED_PROPOSALS / 2, "{foreign} of the attackers' proposals wait");
     assert!(count["refused"].as_u64() > Some(100), "{count}: the flood was no flood");

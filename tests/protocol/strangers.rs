@@ -13,6 +13,7 @@ use libmusig::protocol::{Output, limits};
 use libmusig::types::SessionId;
 
 use test_support::cluster::{Cluster, Consent, Fate, Options};
+use test_support::figures::figure;
 use test_support::party::with_signers;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -66,6 +67,12 @@ fn declined_proposals_and_closed_ones_take_little_memory() {
     }
     let engine = cluster.engine(1);
     let bytes: usize = engine.ids().iter().map(|id| engine.export(id).expect("it is known").len()).sum();
+    figure(
+        "protocol/strangers::declined_proposals_and_closed_ones_take_little_memory",
+        "60 large proposals that the application closes",
+        "bytes that are kept of them",
+        bytes,
+    );
     assert!(bytes <= 512 << 10, "{bytes} bytes of closed proposals are kept");
 }
 

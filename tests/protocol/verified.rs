@@ -11,6 +11,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, Txid};
 
 use test_support::cluster::{Cluster, Consent, Options, key};
+use test_support::figures::figure;
 use test_support::work::Work;
 
 /// Signers of an expensive proposal.
@@ -75,7 +76,12 @@ fn partials_are_verified_once_whatever_comes_after_a_false_transcript() {
     assert!(said >= 4 && cluster.engine(0).refused().total() == 0, "each of them is taken");
     let work = work(&cluster, 0);
     let partials = work.partials_of_others(&key(0));
-    println!("{said} further envelopes: {partials} partials verified, {} rounds begun", work.rounds);
+    figure(
+        "protocol/verified::partials_are_verified_once_whatever_comes_after_a_false_transcript",
+        "a false transcript, and more envelopes after it",
+        "envelopes sent; partial signatures verified; rounds begun",
+        format_args!("{said}; {partials}; {}", work.rounds),
+    );
     // The own ones were verified before they left, and are looked for among the proofs.
     assert_eq!(partials, 3, "those of the three other honest signers");
     assert_eq!((work.rounds, work.sums), (1, 0));
@@ -91,7 +97,12 @@ fn a_proof_is_verified_once() {
     say_more(&mut cluster, session);
     let work = work(&cluster, 0);
     let (all, same) = (work.partials_of_others(&key(0)), work.same_partials_of_others(&key(0)));
-    println!("a proof: {all} partials verified, {same} times, {} rounds, {} sums", work.rounds, work.sums);
+    figure(
+        "protocol/verified::a_proof_is_verified_once",
+        "a wrong partial signature, and more envelopes once it is proven",
+        "partial signatures verified; each of them; rounds; sums",
+        format_args!("{all}; {same} time; {}; {}", work.rounds, work.sums),
+    );
     assert_eq!((all, same), (4, 1), "found, passed on and told, from one verification");
     assert_eq!(work.sums, 1, "what did not add up is not added again");
     assert!(work.rounds <= 2, "{} rounds", work.rounds);
@@ -112,7 +123,12 @@ fn a_false_certificate_is_verified_once() {
     }
     cluster.run_for(Duration::from_millis(100));
     let certificates = work(&cluster, 0).certificates;
-    println!("three frames of {} certificates: {certificates} verified", limits::FRAME_ENTRIES);
+    figure(
+        "protocol/verified::a_false_certificate_is_verified_once",
+        "three frames full of wrong certificates",
+        "certificates sent; verified",
+        format_args!("{}; {certificates}", 3 * limits::FRAME_ENTRIES),
+    );
     assert_eq!(certificates, 1, "the first one of the first frame");
     assert_eq!(cluster.engine(0).refused().signatures, 3, "one for each frame");
     // Others are believed as before.

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod counting;
 pub mod disk;
 pub mod double;
+pub mod figures;
 pub mod fuzz;
 pub mod memory;
 #[cfg(feature = "node")]
