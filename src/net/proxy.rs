@@ -237,9 +237,9 @@ impl Transport for Proxied {
 
 /// Checks what the settings say of a proxy. Errors: they contradict each other; what to do.
 pub(crate) fn check(config: &NetworkConfig) -> Result<(), String> {
-    let dialled = config.peers.iter().chain(&config.bootstrap_peers).chain(&config.relays);
+    let mut dialled = config.peers.iter().chain(&config.bootstrap_peers).chain(&config.relays);
     let Some(proxy) = &config.proxy else {
-        return dialled.map(|address| check_through(address, Purpose::Dial, false)).collect();
+        return dialled.try_for_each(|address| check_through(address, Purpose::Dial, false));
     };
     Proxy::parse(proxy)?;
     for address in dialled {
