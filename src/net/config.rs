@@ -96,6 +96,9 @@ pub struct NetworkConfig {
     pub ban_duration: Duration,
     /// Signers whose presence is kept in memory. Sought and connected ones are never evicted.
     pub max_presences: usize,
+    /// Whether this node, when it is dialled, shows whose it is only to peers that look for its key, to configured ones and
+    /// servers, and to signers of its open sessions. Default: false, it shows itself to whoever presents a signer or none.
+    pub hides: bool,
     /// Events that wait for the application before peers have to wait.
     pub event_capacity: usize,
 }
@@ -183,6 +186,7 @@ impl Default for NetworkConfig {
             ban_after: 3,
             ban_duration: Duration::from_secs(60),
             max_presences: 1024,
+            hides: false,
             event_capacity: 256,
         }
     }

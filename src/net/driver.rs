@@ -21,6 +21,7 @@ use super::backlog::Backlog;
 use super::behaviour::{Behaviour, BehaviourEvent, FramesEvent, Offer};
 use super::cause::{causes, is_out_of_descriptors, of_dial, of_transport};
 use super::config::{DhtMode, Servers};
+use super::contact::{Contact, VERSION};
 use super::counters::count;
 #[cfg(feature = "discovery")]
 use super::dht::{self, DhtEvent, Queries};
@@ -112,6 +113,10 @@ pub(super) fn start(
         descriptors_checked: None,
         #[cfg(feature = "discovery")]
         queries: Queries::default(),
+        own: presence
+            .as_deref()
+            .and_then(|bytes| PresenceRecord::decode(bytes).ok())
+            .map(|record| record.signer),
         presence: presence.map(Arc::from),
         tasks: JoinSet::new(),
         shared,
@@ -146,6 +151,8 @@ struct Driver {
     sought: HashSet<SignerKey>,
     /// This node's own.
     presence: Option<Arc<[u8]>>,
+    /// Its signer.
+    own: Option<SignerKey>,
     /// Readers and writers of streams.
     tasks: JoinSet<()>,
 }
@@ -246,9 +253,11 @@ impl Driver {
         match command {
             NetCommand::SetPresence(bytes) => {
                 self.discovery.set_presence(&bytes, now);
+                self.own = PresenceRecord::decode(&bytes).ok().map(|record| record.signer);
                 let presence: Arc<[u8]> = bytes.into();
                 self.peers.present(&presence);
                 self.presence = Some(presence);
+                self.show_all();
             }
             NetCommand::LearnPresences(presences) => {
                 for record in presences.iter().filter_map(|bytes| PresenceRecord::decode(bytes).ok()) {
@@ -260,6 +269,7 @@ impl Driver {
                     self.degraded(Some(format!("too many addresses to dial; {address} is left out")));
                 }
                 self.keep_places();
+                self.show_all();
             }
             NetCommand::LearnPartners(presences) => {
                 for record in presences.iter().filter_map(|bytes| PresenceRecord::decode(bytes).ok()) {
@@ -275,6 +285,8 @@ impl Driver {
                 }
                 self.discovery.sought(now);
                 self.seek();
+                self.peers.contact(|peer| self.contact(peer));
+                self.show_all();
             }
             NetCommand::Disconnect(key) => self.disconnect(self.peers.of_signer(&key)),
             NetCommand::Violation(key) => {
@@ -516,6 +528,7 @@ impl Driver {
         }
         let action = self.peers.established(peer, connection, endpoint, wanted);
         self.act_on_peers(action);
+        self.show_to(&peer);
     }
 
     fn act_on_peers(&mut self, actions: impl IntoIterator<Item = PeerAction>) {
@@ -550,12 +563,15 @@ impl Driver {
                 });
             }
             Outbound::Write { number, start, outbox, activity } => {
+                let dialled = self.peers.is_dialled(&peer);
+                let silent = || Contact::new(self.swarm.local_peer_id(), &peer, std::iter::empty());
                 let writer = Writer {
+                    contact: if dialled { self.contact(&peer) } else { silent() },
                     start,
                     peer,
                     connection,
                     number,
-                    presence: self.presence.clone(),
+                    presence: self.presence.clone().filter(|_| self.peers.is_shown(&peer)),
                     outbox,
                     activity,
                     shared: self.shared.clone(),
@@ -588,6 +604,7 @@ impl Driver {
     fn report(&mut self, report: Report) {
         match report {
             Report::Presence { peer, record, bytes, resume } => self.presented(peer, record, bytes, resume),
+            Report::Contact { peer, contact } => self.contacted(peer, contact),
             Report::Violation { peer, what } => self.violation(peer, what),
             Report::ReaderEnded { peer, connection } => self.peers.reader_ended(peer, connection),
             Report::WriterFailed { peer, connection } => {
@@ -624,7 +641,51 @@ impl Driver {
         if self.learn_first_hand(record) {
             self.emit(NetEvent::PresenceLearned { key, bytes });
         }
+        self.show_to(&peer);
         self.backlog.resume(resume);
+    }
+
+    /// Whom this node looks for at a peer: first of all whom it was there before.
+    fn contact(&self, peer: &PeerId) -> Contact {
+        let there = self.book.signer_of(peer).filter(|key| self.sought.contains(key));
+        let missing = |key: &&SignerKey| !self.peers.has_signer(key) && Some(**key) != there;
+        let keys = there.into_iter().chain(self.sought.iter().filter(missing).copied());
+        Contact::new(self.swarm.local_peer_id(), peer, keys)
+    }
+
+    /// A peer says whom it looks for.
+    fn contacted(&mut self, peer: PeerId, contact: Contact) {
+        if contact.version != VERSION {
+            let cause =
+                format!("the peer speaks version {} of the protocol, this node {VERSION}", contact.version);
+            tracing::info!(%peer, cause, "update the older one of the two");
+            self.dialler.refused(&peer, &cause);
+            return self.disconnect(vec![peer]);
+        }
+        self.peers.contacted(&peer, contact.seeks);
+        self.show_to(&peer);
+    }
+
+    /// Shows this node to a peer, if that is somebody who may know of it.
+    fn show_to(&mut self, peer: &PeerId) {
+        if self.peers.is_shown(peer) {
+            return;
+        }
+        let shows = self.peers.is_dialled(peer)
+            || self.peers.is_server(peer)
+            || self.dialler.aims_at(peer)
+            || self.peers.signer_of(peer).is_some_and(|key| self.sought.contains(&key))
+            || self.own.is_some_and(|key| self.peers.looks_for(peer, &key))
+            || !self.shared.config.hides;
+        if shows {
+            self.peers.show(peer, self.presence.as_ref());
+        }
+    }
+
+    fn show_all(&mut self) {
+        for peer in self.peers.hidden_from() {
+            self.show_to(&peer);
+        }
     }
 
     /// Closes the connections of a peer that broke the protocol, and bans it if it did so before.

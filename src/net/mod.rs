@@ -13,6 +13,7 @@ mod behaviour;
 mod budget;
 mod cause;
 mod config;
+mod contact;
 mod counters;
 #[cfg(feature = "discovery")]
 mod dht;

@@ -18,6 +18,7 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct Waiting {
+    contact: Option<Arc<[u8]>>,
     presence: Option<Arc<[u8]>>,
     frames: VecDeque<Arc<[u8]>>,
     bytes: usize,
@@ -32,6 +33,8 @@ struct Waiting {
 
 /// What a writer does next.
 pub(super) enum Next {
+    /// Writes whom this node looks for.
+    Contact(Arc<[u8]>),
     /// Writes a presence.
     Presence(Arc<[u8]>),
     /// Writes a session frame.
@@ -63,6 +66,12 @@ impl Outbox {
         drop(waiting);
         self.changed.notify_one();
         true
+    }
+
+    /// Says next whom this node looks for, in place of what still waits.
+    pub(super) fn contact(&self, contact: Arc<[u8]>) {
+        self.lock().contact = Some(contact);
+        self.changed.notify_one();
     }
 
     /// Sends this presence next, in place of one that still waits.
@@ -129,6 +138,9 @@ impl Outbox {
         let mut waiting = self.lock();
         if waiting.writer != writer {
             return Next::End;
+        }
+        if let Some(contact) = waiting.contact.take() {
+            return Next::Contact(contact);
         }
         if let Some(presence) = waiting.presence.take() {
             return Next::Presence(presence);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::address::{LOCAL, reach, relay_of};
 use super::config::{DhtMode, NetworkConfig};
+use super::contact::{Contact, Seek, seek};
 use super::liveness::Activity;
 use super::outbox::Outbox;
 use super::routes::Routes;
@@ -123,6 +124,10 @@ pub(super) struct Peers {
 struct Peer {
     since: Instant,
     signer: Option<SignerKey>,
+    /// This node's presence is shown to it.
+    shown: bool,
+    /// Whom it looks for.
+    seeks: Vec<Seek>,
     outbox: Arc<Outbox>,
     delivered: Arc<watch::Sender<u64>>,
     connections: HashMap<ConnectionId, Connection>,
@@ -203,9 +208,66 @@ impl Peers {
         self.signers.get(signer).cloned().unwrap_or_default()
     }
 
-    /// Sends a presence of this node to everybody.
+    /// Whether this node dialled a peer.
+    pub(super) fn is_dialled(&self, id: &PeerId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.connections.values().any(|there| there.dialled))
+    }
+
+    /// Whether a peer is a bootstrap peer or a relay.
+    pub(super) fn is_server(&self, id: &PeerId) -> bool {
+        self.servers.contains(id)
+    }
+
+    /// The signer that a connected peer speaks for.
+    pub(super) fn signer_of(&self, id: &PeerId) -> Option<SignerKey> {
+        self.peers.get(id)?.signer
+    }
+
+    /// A peer says whom it looks for.
+    pub(super) fn contacted(&mut self, id: &PeerId, seeks: Vec<Seek>) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.seeks = seeks;
+        }
+    }
+
+    /// Whether a peer said that it looks for a signer.
+    pub(super) fn looks_for(&self, id: &PeerId, key: &SignerKey) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.seeks.contains(&seek(id, &self.own, key)))
+    }
+
+    /// Peers to which the presence of this node is not shown.
+    pub(super) fn hidden_from(&self) -> Vec<PeerId> {
+        self.peers.iter().filter(|(_, peer)| !peer.shown).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether the presence of this node is shown to a peer.
+    pub(super) fn is_shown(&self, id: &PeerId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.shown)
+    }
+
+    /// Shows the presence of this node to a peer from now on.
+    pub(super) fn show(&mut self, id: &PeerId, presence: Option<&Arc<[u8]>>) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.shown = true;
+        // Else it comes with the stream.
+        if let Some(presence) = presence.filter(|_| peer.chosen.is_some()) {
+            peer.outbox.present(presence.clone());
+        }
+    }
+
+    /// Says to each peer that this node dialled, and that has not shown itself, whom this node looks for.
+    pub(super) fn contact(&self, contact: impl Fn(&PeerId) -> Contact) {
+        for (id, peer) in &self.peers {
+            let dialled = peer.connections.values().any(|there| there.dialled);
+            if dialled && peer.signer.is_none() && peer.chosen.is_some() {
+                peer.outbox.contact(contact(id).encode().into());
+            }
+        }
+    }
+
+    /// Sends a presence of this node to all to whom it is shown.
     pub(super) fn present(&self, presence: &Arc<[u8]>) {
-        for peer in self.peers.values() {
+        for peer in self.peers.values().filter(|peer| peer.shown) {
             peer.outbox.present(presence.clone());
         }
     }
@@ -380,7 +442,10 @@ impl Peers {
         for (id, peer) in &self.peers {
             let serves = self.servers.contains(id) || relays.contains(id);
             let anonymous = peer.signer.is_none() && !serves;
-            let late = anonymous && now.saturating_duration_since(peer.since) > self.presence_timeout;
+            // Whom this node dials again and again may show itself later.
+            let late = anonymous
+                && now.saturating_duration_since(peer.since) > self.presence_timeout
+                && !(wanted(id, None) && peer.connections.values().any(|there| there.dialled));
             for (connection, there) in &peer.connections {
                 let since = |moment: Instant| now.saturating_duration_since(moment);
                 let unused = there.unused.is_some_and(|moment| since(moment) > UNUSED);
@@ -405,6 +470,8 @@ impl Peer {
         Self {
             since: Instant::now(),
             signer: None,
+            shown: false,
+            seeks: Vec::new(),
             outbox: Arc::new(Outbox::new(most_waiting)),
             delivered: Arc::new(watch::Sender::new(0)),
             connections: HashMap::new(),

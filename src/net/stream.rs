@@ -2,8 +2,8 @@
 //!
 //! A frame is a 4-byte big-endian length of the payload, one byte of kind (0 presence, 1 session frame), and the
 //! payload. Each side opens one stream on each connection. It begins with 8 bytes, big-endian: the number of session
-//! frames that it sent to this peer before, on other streams. Then comes its presence (an empty one, if it has none
-//! yet), and session frames only after a presence. With several connections each side writes on one at a time, and ends
+//! frames that it sent to this peer before, on other streams. Then comes the first contact (kind 2), its presence once it
+//! shows itself, and session frames only after that. With several connections each side writes on one at a time, and ends
 //! the old stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
 
 use std::pin::Pin;
@@ -15,6 +15,7 @@ use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::contact::Contact;
 use super::counters::count;
 use super::liveness::Activity;
 use super::message::{NetEvent, Received};
@@ -27,6 +28,7 @@ use crate::types::SignerKey;
 
 const PRESENCE: u8 = 0;
 const SESSION: u8 = 1;
+const CONTACT: u8 = 2;
 const HEADER: usize = 5;
 /// Memory for a frame grows by this much, as its bytes arrive.
 const CHUNK: usize = 64 << 10;
@@ -45,6 +47,8 @@ const PREDECESSORS: Duration = Duration::from_millis(500);
 pub(super) enum Report {
     /// An authentic presence of the peer itself. The reader waits until it is resumed.
     Presence { peer: PeerId, record: PresenceRecord, bytes: Vec<u8>, resume: oneshot::Sender<()> },
+    /// The peer says whom it looks for.
+    Contact { peer: PeerId, contact: Contact },
     /// The peer broke the protocol.
     Violation { peer: PeerId, what: &'static str },
     /// The stream was read to its end.
@@ -60,6 +64,9 @@ pub(super) struct Writer {
     pub(super) number: u64,
     /// Session frames before this stream.
     pub(super) start: u64,
+    /// What is said first.
+    pub(super) contact: Contact,
+    /// If the peer is shown one.
     pub(super) presence: Option<Arc<[u8]>>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) activity: Arc<Activity>,
@@ -84,21 +91,27 @@ impl Writer {
 
     async fn write<S: AsyncWrite + Unpin>(&self, stream: &mut S) -> std::io::Result<()> {
         let mut batch = self.start.to_be_bytes().to_vec();
-        let first: &[u8] = self.presence.as_deref().unwrap_or_default();
-        append(&mut batch, PRESENCE, first);
-        let mut presented = !first.is_empty();
+        append(&mut batch, CONTACT, &self.contact.encode());
+        if let Some(presence) = &self.presence {
+            append(&mut batch, PRESENCE, presence);
+        }
+        let mut presented = self.presence.is_some();
         loop {
             let changed = self.outbox.changed();
             let next = self.outbox.next(self.number, presented);
             match next {
-                Next::Presence(ref frame) | Next::Frame(ref frame) => {
-                    let kind = if let Next::Presence(_) = next {
-                        presented = true;
-                        PRESENCE
-                    } else {
-                        count(&self.shared.counters.frames_out, 1);
-                        count(&self.shared.counters.bytes_out, frame.len());
-                        SESSION
+                Next::Contact(ref frame) | Next::Presence(ref frame) | Next::Frame(ref frame) => {
+                    let kind = match next {
+                        Next::Contact(_) => CONTACT,
+                        Next::Presence(_) => {
+                            presented = true;
+                            PRESENCE
+                        }
+                        _ => {
+                            count(&self.shared.counters.frames_out, 1);
+                            count(&self.shared.counters.bytes_out, frame.len());
+                            SESSION
+                        }
                     };
                     if frame.len() < BATCH {
                         append(&mut batch, kind, frame);
@@ -219,6 +232,11 @@ impl Reader {
                 tokio::time::sleep(wait).await;
             }
             match (kind, &accepted) {
+                (CONTACT, _) => {
+                    let contact = Contact::decode(&received);
+                    let contact = contact.ok_or(Ended::Violation("an invalid first contact"))?;
+                    self.reports.send(Report::Contact { peer: self.peer, contact }).await?;
+                }
                 (PRESENCE, None) if first && received.is_empty() => {}
                 (PRESENCE, _) => accepted = Some(self.accept(received.into_vec()).await?),
                 (_, Some(record)) => {
@@ -271,7 +289,7 @@ impl Reader {
         let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let kind = header[4];
         let most = match (kind, signer) {
-            (PRESENCE, _) | (SESSION, None) => limits::PRESENCE,
+            (PRESENCE | CONTACT, _) | (SESSION, None) => limits::PRESENCE,
             (SESSION, Some(_)) => limits::FRAME,
             _ => return Err(Ended::Violation("a frame of unknown kind")),
         };

@@ -47,8 +47,9 @@ async fn a_frame_above_the_limit_is_a_violation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_frame_are_a_violation() {
     is_refused(|_| b"GET / HTTP/1.1\r\n\r\n".to_vec()).await;
-    is_refused(|outsider| [presence(outsider), raw_frame(2, b"unknown kind")].concat()).await;
+    is_refused(|outsider| [presence(outsider), raw_frame(3, b"unknown kind")].concat()).await;
     is_refused(|_| raw_frame(1, b"before the presence")).await;
+    is_refused(|_| raw_frame(2, &[0, 0, 0, 1, 5])).await;
     is_refused(|_| [raw_frame(0, b""), raw_frame(1, b"after an empty presence")].concat()).await;
     is_refused(|_| [raw_frame(0, b""), raw_frame(0, b"")].concat()).await;
 }
@@ -217,7 +218,9 @@ async fn the_bytes_on_the_wire_are_as_documented() {
     assert!(a.send(signer.key(), b"frame"));
 
     let presence = a.signer.presence(a.peer(), vec![a.address.clone()], 1);
-    let expected = [vec![0; 8], raw_frame(0, &presence), vec![0, 0, 0, 5, 1], b"frame".to_vec()].concat();
+    let contact = raw_frame(2, &1u32.to_be_bytes());
+    let frame = [vec![0, 0, 0, 5, 1], b"frame".to_vec()].concat();
+    let expected = [vec![0; 8], contact, raw_frame(0, &presence), frame].concat();
     assert_eq!(outsider.read(expected.len()).await, expected);
 }
 

@@ -5,6 +5,7 @@ mod degraded;
 #[cfg(feature = "discovery")]
 mod discovery;
 mod exchange;
+mod first_contact;
 mod hostile;
 mod identify;
 mod limits;
