@@ -2,6 +2,7 @@
 
 use std::collections::hash_map;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::protocol::limits;
@@ -9,20 +10,45 @@ use crate::protocol::proposal::{KeySet, Proposal};
 use crate::protocol::session::Session;
 use crate::types::{SessionId, SignerKey, tagged_hash};
 
+/// One for each session, so it is kept small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Entry {
-    deadline: Option<Duration>,
+    deadline: Option<Deadline>,
+    /// Bytes of what is held of it.
+    bytes: u32,
     open: bool,
-    /// Bytes of another signer's proposal that this node has not joined.
-    unanswered: Option<u32>,
-    /// Bytes of one that is over.
-    answered: Option<u32>,
-    /// Bytes of a session that this node ended, and that is kept.
-    kept: Option<u32>,
+    /// Another signer's proposal that this node has not joined.
+    unanswered: bool,
+    /// One that is over.
+    answered: bool,
+    /// A session that this node ended, and that is kept.
+    kept: bool,
     joined: bool,
     /// Its key sets sign for coins.
     wallet: bool,
     wants_peers: bool,
+}
+
+impl Entry {
+    /// The bytes that count towards a tally.
+    fn counted(&self, counts: bool) -> Option<u32> {
+        counts.then_some(self.bytes)
+    }
+}
+
+/// A point of the monotonic clock in half the bytes of a `Duration`: nanoseconds, and one, for centuries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Deadline(NonZeroU64);
+
+impl Deadline {
+    fn new(at: Duration) -> Self {
+        let nanoseconds = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        Self(NonZeroU64::new(nanoseconds).expect("one was added"))
+    }
+
+    fn at(self) -> Duration {
+        Duration::from_nanos(self.0.get() - 1)
+    }
 }
 
 /// Sessions of one proposer, or of all.
@@ -98,7 +124,7 @@ impl Wallets {
 #[derive(Debug, Default)]
 pub(super) struct SessionIndex {
     entries: HashMap<SessionId, Entry>,
-    deadlines: BTreeSet<(Duration, SessionId)>,
+    deadlines: BTreeSet<(Deadline, SessionId)>,
     open: usize,
     /// Proposals of others that wait for an answer.
     unanswered: Tallies,
@@ -108,11 +134,11 @@ pub(super) struct SessionIndex {
     /// Sessions that this node ended, and that are kept.
     kept: Tallies,
     /// In how many sessions that this node joined each signer is.
-    partners: HashMap<SignerKey, usize>,
+    partners: HashMap<SignerKey, u32>,
     /// The key sets of the transactions that this node joined.
     wallets: Wallets,
     /// How many sessions want each signer connected.
-    wanted: HashMap<SignerKey, usize>,
+    wanted: HashMap<SignerKey, u32>,
     wanted_changed: bool,
 }
 
@@ -120,12 +146,14 @@ impl SessionIndex {
     /// Takes note of how a session is now.
     pub fn note(&mut self, session: &Session, deadline: Option<Duration>) {
         let (kept, joined) = (session.is_kept(), session.joined());
+        let (unanswered, answered) = (session.is_unanswered(), session.is_answered());
         let entry = Entry {
-            deadline,
+            deadline: deadline.map(Deadline::new),
+            bytes: if unanswered || answered || kept { session.bytes() as u32 } else { 0 },
             open: !session.closed() && !kept,
-            unanswered: session.is_unanswered().then(|| session.bytes() as u32),
-            answered: session.is_answered().then(|| session.bytes() as u32),
-            kept: kept.then(|| session.bytes() as u32),
+            unanswered,
+            answered,
+            kept,
             joined,
             wallet: joined && (!session.closed() || kept) && session.proposal().transaction.is_some(),
             wants_peers: session.wants_peers(),
@@ -155,16 +183,14 @@ impl SessionIndex {
         }
         self.open = self.open + usize::from(after.open) - usize::from(before.open);
         let proposer = proposal.signers[proposal.proposer];
-        self.unanswered.replace(proposer, before.unanswered, after.unanswered);
-        self.kept.replace(proposer, before.kept, after.kept);
-        if before.answered != after.answered {
-            let bytes = |entry: &Entry| entry.answered.unwrap_or(0) as usize;
-            self.answered_bytes = self.answered_bytes + bytes(&after) - bytes(&before);
-            match (before.answered, after.answered) {
-                (None, _) => self.answered.push_back(id),
-                (Some(_), None) => self.answered.retain(|other| *other != id),
-                (Some(_), Some(_)) => {}
-            }
+        self.unanswered.replace(proposer, before.counted(before.unanswered), after.counted(after.unanswered));
+        self.kept.replace(proposer, before.counted(before.kept), after.counted(after.kept));
+        let bytes = |entry: &Entry| entry.counted(entry.answered).unwrap_or(0) as usize;
+        self.answered_bytes = self.answered_bytes + bytes(&after) - bytes(&before);
+        match (before.answered, after.answered) {
+            (false, true) => self.answered.push_back(id),
+            (true, false) => self.answered.retain(|other| *other != id),
+            _ => {}
         }
         if before.joined != after.joined {
             for signer in &proposal.signers {
@@ -183,13 +209,14 @@ impl SessionIndex {
 
     /// The session whose deadline is next.
     pub fn next(&self) -> Option<(Duration, SessionId)> {
-        self.deadlines.first().copied()
+        self.deadlines.first().map(|(at, id)| (at.at(), *id))
     }
 
     /// Moves a deadline that lies at or before `now` to `later`, so that no session starves others.
     pub fn not_before(&mut self, id: &SessionId, now: Duration, later: Duration) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if let Some(at) = entry.deadline.filter(|at| *at <= now) {
+        if let Some(at) = entry.deadline.filter(|deadline| deadline.at() <= now) {
+            let later = Deadline::new(later);
             self.deadlines.remove(&(at, *id));
             self.deadlines.insert((later, *id));
             entry.deadline = Some(later);
@@ -255,7 +282,7 @@ impl SessionIndex {
 }
 
 /// Counts one more or one less. Answers whether the key came or went.
-fn count(counts: &mut HashMap<SignerKey, usize>, key: SignerKey, more: bool) -> bool {
+fn count(counts: &mut HashMap<SignerKey, u32>, key: SignerKey, more: bool) -> bool {
     let count = counts.entry(key).or_insert(0);
     *count = if more { *count + 1 } else { count.saturating_sub(1) };
     match (*count, more) {
