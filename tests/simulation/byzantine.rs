@@ -6,7 +6,7 @@ use std::sync::Arc;
 use libmusig::protocol::crypto::{NONCE, PARTIAL};
 use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, envelope_id};
 use libmusig::protocol::limits;
-use libmusig::protocol::proposal::Proposal;
+use libmusig::protocol::proposal::{Derivation, Proposal};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::LocalSigner;
 use libmusig::types::{OutPoint, SessionId, Signature, Txid};
@@ -284,13 +284,17 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
             let foreign = match kind {
                 Worthless::ForeignWitness => Foreign::Invalid,
                 Worthless::UnverifiableWitness => Foreign::Unverifiable,
-                Worthless::UnbroadcastParent => Foreign::Valid,
+                Worthless::UnbroadcastParent | Worthless::BlindMessage => Foreign::Valid,
             };
             if *kind == Worthless::UnbroadcastParent {
                 run.cluster.chain.withheld.insert(other);
             }
             let (transaction, messages) = transaction_with(&[own], &[(other, foreign)], &terms.entropy);
-            (terms.transaction, terms.messages) = (Some(transaction), messages);
+            if *kind == Worthless::BlindMessage {
+                terms.messages[0].derivation = Derivation::key_path([0, 7]);
+            } else {
+                (terms.transaction, terms.messages) = (Some(transaction), messages);
+            }
             let proposal = Proposal::new(terms).expect("valid terms");
             run.worthless.push((proposal.id(), *kind));
             let content = Content::Proposal(proposal.as_bytes().to_vec());

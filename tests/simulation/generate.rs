@@ -68,6 +68,7 @@ impl Scenario {
             scenario.attacks(&mut random, n);
             scenario.worthless();
             scenario.late(n);
+            scenario.lock();
         }
         scenario.vary_keys();
         scenario.aim(n);
@@ -233,6 +234,26 @@ impl Scenario {
         }
     }
 
+    /// Transactions that wait for a few blocks. Nobody fails before these are there. Drawn apart.
+    fn lock(&mut self) {
+        let mut random = Random::new(self.seed ^ 0x10c4);
+        let replaces = |fault: &Fault| matches!(fault, Fault::Create(plan) if plan.replaces);
+        if !random.chance(100) || self.faults.iter().any(|(_, fault)| replaces(fault)) {
+            return;
+        }
+        let blocks = 1 + random.below(3) as u32;
+        for (_, fault) in &mut self.faults {
+            if let Fault::Create(plan) = fault {
+                plan.lock = if plan.raw { 0 } else { blocks };
+            }
+        }
+        // What is missing comes when all is well again.
+        for _ in 0..random.below(u64::from(blocks) + 1) {
+            let at = self.heals_at / 4 + random.duration(self.heals_at * 3 / 4);
+            self.faults.push((at, Fault::Mine));
+        }
+    }
+
     fn attacks(&mut self, random: &mut Random, n: usize) {
         let byzantine: Vec<usize> = (0..n).filter(|node| self.parts[*node].byzantine.is_some()).collect();
         for node in byzantine {
@@ -251,9 +272,13 @@ impl Scenario {
         let proposers: Vec<usize> = byzantine.map(|(node, _)| node).collect();
         for proposer in proposers {
             if random.chance(300) {
-                let kinds =
-                    [Worthless::ForeignWitness, Worthless::UnverifiableWitness, Worthless::UnbroadcastParent];
-                let attack = Attack::Worthless(kinds[random.below(3) as usize]);
+                let kinds = [
+                    Worthless::ForeignWitness,
+                    Worthless::UnverifiableWitness,
+                    Worthless::UnbroadcastParent,
+                    Worthless::BlindMessage,
+                ];
+                let attack = Attack::Worthless(kinds[random.below(4) as usize]);
                 let at = Duration::from_millis(100) + random.duration(self.heals_at / 2);
                 self.faults.push((at, Fault::Attack(proposer, attack)));
             }
@@ -384,6 +409,7 @@ fn plan(random: &mut Random, n: usize, second: bool, calm: bool, scale: u32) -> 
         derivations: Vec::new(),
         expires: if hasty { Duration::from_secs(1 + random.below(40)) } else { EXPIRY },
         replaces: second && !calm && random.chance(200),
+        lock: 0,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 40] = [
+const MUTATIONS: [(Mutation, &str); 42] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -24,6 +24,7 @@ const MUTATIONS: [(Mutation, &str); 40] = [
     (Mutation::UnverifiedInputsJoined, "S7"),
     (Mutation::MissingCoinsJoined, "S7"),
     (Mutation::ForeignWitnessBelieved, "S7"),
+    (Mutation::BlindUnasked, "S7"),
     (Mutation::PlacesWithoutLimit, "S8"),
     (Mutation::OldProofsKept, "S8"),
     (Mutation::ClaimMakesAsk, "S9"),
@@ -48,6 +49,7 @@ const MUTATIONS: [(Mutation, &str); 40] = [
     (Mutation::ReconnectBeginsAgain, "V6"),
     (Mutation::ProofNotSent, "V7"),
     (Mutation::NackCountsForOthers, "V8"),
+    (Mutation::LockIgnored, "V8"),
     (Mutation::AlarmTooEarly, "V8"),
     (Mutation::NobodyMissing, "V9"),
     (Mutation::NeverExpires, "V10"),

@@ -53,6 +53,8 @@ pub struct Run {
     /// Whether each node's broadcaster works, and whether its observer says at once what is there.
     pub broadcasts: Vec<Track>,
     pub observes: Vec<Track>,
+    /// Nodes whose broadcaster lied, or refused transactions.
+    pub told: BTreeSet<usize>,
     /// Whether each node's disk works.
     pub disks: Vec<Track>,
     /// Whether frames between two nodes arrive in time, by the smaller and the larger index.
@@ -144,6 +146,7 @@ impl Run {
             attacked: false,
             broadcasts: vec![Track::default(); n],
             observes: vec![Track::default(); n],
+            told: BTreeSet::new(),
             disks: vec![Track::default(); n],
             links: vec![vec![Track::default(); n]; n],
             whole: Track::default(),
@@ -263,6 +266,11 @@ impl Run {
                 }
             }
         }
+        let blocks = self.sessions.iter().map(|begun| begun.plan.lock).max().unwrap_or_default();
+        let now = self.cluster.now();
+        while self.cluster.chain.height(now) < blocks {
+            self.apply(Fault::Mine);
+        }
         for node in 0..n {
             if self.cluster.held_back.contains(&node) {
                 self.apply(Fault::HoldBack(node, false));
@@ -380,6 +388,9 @@ impl Run {
             }
             Fault::Broadcaster(node, way) => {
                 self.broadcasts[node].set(now, way == Broadcaster::Works);
+                if matches!(way, Broadcaster::Lies | Broadcaster::Rejects(_)) {
+                    self.told.insert(node);
+                }
                 cluster.nodes[node].broadcaster = way;
             }
             Fault::Lag(node, lag) => {
@@ -525,7 +536,10 @@ impl Run {
                     .map(|_| OutPoint { txid: Txid(cluster.random.bytes()), vout: 1 })
                     .collect(),
             };
-            let (transaction, messages) = transaction(&spent, &terms.entropy);
+            let (mut transaction, messages) = transaction(&spent, &terms.entropy);
+            if plan.lock > 0 {
+                transaction.spent[0].value = 1 + u64::from(plan.lock);
+            }
             (terms.transaction, terms.messages) = (Some(transaction), messages);
         }
         if plan.two_key_sets && terms.messages.len() > 1 && sort_keys(&terms.signers) != terms.signers {

@@ -70,6 +70,8 @@ pub enum Worthless {
     UnverifiableWitness,
     /// The transaction that makes one of its coins is kept back.
     UnbroadcastParent,
+    /// It is no transaction that is shown, but a message over an output key, which may be a signature hash.
+    BlindMessage,
 }
 
 /// A node.
@@ -116,6 +118,8 @@ pub struct Plan {
     pub expires: Duration,
     /// Replaces the session before it.
     pub replaces: bool,
+    /// Blocks that there have to be before its transaction can be in one.
+    pub lock: u32,
 }
 
 impl Plan {

@@ -136,6 +136,11 @@ impl Chain {
         self.locks.insert(txid, height);
     }
 
+    /// When this many blocks were there first, if they are there.
+    pub fn reached(&self, height: u32) -> Option<Duration> {
+        self.blocks.get((height as usize).checked_sub(1)?).map(|block| block.at)
+    }
+
     /// Whether it waits for a height that is not reached.
     pub fn is_locked(&self, txid: &Txid) -> bool {
         self.locks.get(txid).is_some_and(|height| (self.blocks.len() as u32) < *height)

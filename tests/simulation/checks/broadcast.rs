@@ -113,6 +113,10 @@ impl Checker {
     /// V1, V3, V4, V6, S12: who holds the signatures submits in its turn, whatever its disk does.
     pub(super) fn turns(&mut self, run: &Run, begun: &Begun) {
         let Some(turns) = turns_of(run, begun) else { return };
+        // Its turns begin when its lock is met, as each node is told.
+        if begun.plan.lock > 0 {
+            return;
+        }
         let n = run.scenario.signers();
         let able: Vec<usize> =
             (0..n).filter(|node| does(run, begun, *node) && left_alone(run, begun, *node)).collect();
@@ -182,6 +186,7 @@ impl Checker {
         let n = run.scenario.signers();
         for node in (0..n).filter(|node| run.sound(*node)) {
             self.alarms(run, begun, node);
+            self.locked(run, begun, node);
             if looks(run, begun, node) && left_alone(run, begun, node) {
                 self.lost(run, begun, node);
                 self.loops(run, begun, node);
@@ -275,6 +280,28 @@ impl Checker {
                 });
             }
         }
+    }
+
+    /// V8: as long as a transaction cannot be in a block nobody is late, and nobody is accused.
+    fn locked(&mut self, run: &Run, begun: &Begun, node: usize) {
+        let met = match begun.plan.lock {
+            0 => return,
+            blocks => run.cluster.chain.reached(blocks).unwrap_or(Duration::MAX),
+        };
+        // Who is told that it was accepted, or that it is bad, takes it for final.
+        let told = !run.told.contains(&node) && !run.conflict && run.honest(node);
+        let accused = run.cluster.events(node, &begun.id).find(|(at, event)| {
+            let accuses = matches!(
+                event,
+                Event::CoordinatorFailed { .. }
+                    | Event::FailoverExhausted { .. }
+                    | Event::NobodyCanBroadcast { .. }
+            );
+            accuses && *at < met
+        });
+        self.check("V8", accused.is_none() || !told, || {
+            format!("node {node} accuses in {}, whose lock is met at {met:?}: {accused:?}", begun.id)
+        });
     }
 
     /// V8: in each watch one alarm at most, after its last turn, and not before the node itself was asked.

@@ -60,6 +60,7 @@ fn numbers(counters: &Counters) -> BTreeMap<String, u64> {
         ("exhaustions", counters.exhaustions),
         ("accepted", submissions.accepted),
         ("rejected", submissions.rejected),
+        ("not final", submissions.not_final),
         ("unreachable", submissions.unreachable),
         ("of signers without a name", others.broadcasts + others.failures),
     ]

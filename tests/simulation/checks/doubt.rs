@@ -36,6 +36,7 @@ fn tame(scenario: &Scenario, random: &mut Random) -> Scenario {
         Fault::Create(plan) => {
             (plan.raw, plan.replaces, plan.mode, plan.expires) =
                 (false, false, Mode::Failover, crate::run::EXPIRY);
+            plan.lock = 0;
             !std::mem::replace(&mut created, true)
         }
         Fault::Crash { keep, .. } => {

@@ -138,6 +138,10 @@ impl Cluster {
         if self.nodes[node].cut_off {
             return;
         }
+        // Asked again after a timeout, it tries again.
+        if matches!(duty, Duty::Submits | Duty::SubmitsQuietly) && self.chain.is_locked(&txid) {
+            return;
+        }
         match duty {
             Duty::Ignores => {}
             Duty::Submits => {
