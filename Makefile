@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .PHONY: help fixtures demo sim sim-mutations sim-report security-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
-	test-sim test-bitcoin test-interop test-platforms test-full bench size \
+	test-sim test-bitcoin test-interop test-platforms test-full test-dist bench size dist \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -86,6 +86,12 @@ fmt: ## format
 
 lint: ## formatting, clippy, documentation, spelling, dependencies, layers
 	@tests/lint.sh
+
+dist: ## what a release consists of, in target/dist (Linux; many minutes)
+	@bindings/dist.sh
+
+test-dist: ## target/dist twice, in two folders: equal bytes; each artifact installed in a clean place, and its quick start run (an hour)
+	@tests/dist.sh
 
 bindings: ## what UniFFI generates for Python, Kotlin and Swift, in target/bindings
 	@bindings/generate.sh

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Builds what a release consists of, for the system it runs on (Linux), into target/dist, with SHA256SUMS.
+#
+#   bindings/dist.sh              everything: crate c wheel sdist jar licences
+#   bindings/dist.sh NAME...      only these
+#
+# The same commit gives the same shared library and the same wheel in any folder: paths are remapped, times are the
+# commit's. The builds are optimised across all crates: many minutes. They have a target directory of their own, because
+# another RUSTFLAGS would rebuild the development's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+out=${DIST:-$target/dist}
+build=$target/dist-build
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+python=${PYTHON:-python3}
+system=$(uname -s | tr '[:upper:]' '[:lower:]')-$(uname -m)
+[ "$(uname -s)" = Linux ] || { echo "make dist builds on Linux; docs/releasing.md says how the other systems are built" >&2; exit 1; }
+
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+export SOURCE_DATE_EPOCH CARGO_TARGET_DIR=$build
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+rust=$(rustc --print sysroot)
+export RUSTFLAGS="--remap-path-prefix=$build=/build --remap-path-prefix=$root=/libmusig --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$rust=/rust"
+export CFLAGS="-ffile-prefix-map=$build=/build -ffile-prefix-map=$root=/libmusig -ffile-prefix-map=$cargo_home=/cargo"
+umask 022
+mkdir -p "$out" "$build"
+
+# An archive whose bytes depend on the files alone.
+archive() { # archive, folder, name in it
+	tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=ustar \
+		-C "$2" "$3" | gzip --no-name --best >"$1"
+}
+
+tools() { # name..., into an environment of their own
+	[ -x "$build/tools/bin/python" ] || "$python" -m venv "$build/tools"
+	"$build/tools/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+crate() {
+	# Whoever releases verifies it with `cargo publish --dry-run`, which builds it once more.
+	cargo package --quiet --locked --no-verify --allow-dirty --package libmusig
+	cp "$build/package/libmusig-$version.crate" "$out/"
+}
+
+c() {
+	local name=libmusig-$version-$system stage=$build/c
+	rm -rf "$stage"
+	cargo rustc --quiet --locked --lib --release --crate-type staticlib
+	# Relocatable: the pkg-config file and the CMake package find what lies beside them.
+	DESTDIR=$stage PREFIX=/$name STRIP=${STRIP:-strip} bindings/c/install.sh "$build/release/liblibmusig.a"
+	strip --strip-debug --enable-deterministic-archives "$stage/$name/lib/libmusig.a"
+	sed -i 's|^prefix=.*|prefix=${pcfiledir}/../..|; s|/'"$name"'/|${prefix}/|g' "$stage/$name/lib/pkgconfig/musig.pc"
+	cp "$out/LICENSES.md" "$stage/$name/share/doc/musig/"
+	archive "$out/$name.tar.gz" "$stage" "$name"
+}
+
+# manylinux_2_17: zig brings the symbols of an old glibc, so that the wheel runs on systems older than the one it is built on.
+wheel() {
+	tools 'maturin>=1.16,<2' 'ziglang>=0.14'
+	rm -rf "$build/wheel"
+	(cd bindings/python && PATH="$build/tools/bin:$PATH" maturin build --quiet --release --locked --strip --zig \
+		--compatibility manylinux2014 --target-dir "$build" --out "$build/wheel")
+	cp "$build"/wheel/libmusig-"$version"-*.whl "$out/"
+}
+
+sdist() {
+	tools 'maturin>=1.16,<2'
+	rm -rf "$build/sdist"
+	(cd bindings/python && "$build/tools/bin/maturin" sdist --out "$build/sdist")
+	cp "$build/sdist/libmusig-$version.tar.gz" "$out/"
+}
+
+# The wheel's library is UniFFI's, for glibc 2.17 on; the jar carries the same one.
+jar() {
+	local machine library generated=$target/bindings/kotlin
+	case $(uname -m) in x86_64) machine=linux-x86-64 ;; *) machine=linux-$(uname -m) ;; esac
+	[ -n "$(find "$build/wheel" -name '*.whl' 2>/dev/null)" ] || wheel
+	rm -rf "$build/natives" "$build/unpacked" "$build/jar"
+	mkdir -p "$build/natives/$machine" "$build/unpacked"
+	"$python" -m zipfile -e "$build"/wheel/libmusig-"$version"-*.whl "$build/unpacked"
+	library=$(find "$build/unpacked" -name 'lib*.so' | head -n 1)
+	cp "$library" "$build/natives/$machine/libmusig_uniffi.so"
+	# The generator reads the same library, so that both agree.
+	rm -rf "$build/generated"
+	env -u RUSTFLAGS -u CFLAGS CARGO_TARGET_DIR="$target" cargo build --quiet --locked --bin uniffi-bindgen \
+		--features bindgen,test-hooks
+	"$target/debug/uniffi-bindgen" generate --language kotlin --no-format --config bindings/uniffi.toml \
+		--out-dir "$build/generated" "$build/natives/$machine/libmusig_uniffi.so"
+	mvn --batch-mode --quiet -Dstyle.color=never -Dkotlin.compiler.daemon=false -f bindings/kotlin/pom.xml \
+		-Dmaven.repo.local="${MAVEN_REPOSITORY:-$target/kotlin/repository}" -Dmusig.build="$build/jar" \
+		-Dmusig.generated="$build/generated" -Dmusig.natives="$build/natives" \
+		-Dproject.build.outputTimestamp="$SOURCE_DATE_EPOCH" -Dmaven.test.skip=true -Prelease package
+	cp "$build/jar/libmusig-$version.jar" "$build/jar/libmusig-$version-sources.jar" \
+		"$build/jar/libmusig-$version-javadoc.jar" "$out/"
+	cp bindings/kotlin/pom.xml "$out/libmusig-$version.pom"
+}
+
+licences() {
+	env -u RUSTFLAGS "$python" bindings/licences.py >"$out/LICENSES.md"
+}
+
+[ $# -gt 0 ] || set -- licences crate c wheel sdist jar
+[ -f "$out/LICENSES.md" ] || licences
+for name in "$@"; do
+	case $name in
+		crate | c | wheel | sdist | jar | licences) "$name" ;;
+		*) echo "unknown: $name (crate c wheel sdist jar licences)" >&2 && exit 2 ;;
+	esac
+done
+(cd "$out" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%f\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
+(cd "$out" && ls -l && cat SHA256SUMS)

@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# Tests what `make dist` makes: twice from clean clones in two folders with equal bytes (`reproducible`), then each
+# artifact from its file, in a place that knows nothing of this checkout. About an hour on two cores.
+#
+#   DIST_ONCE=1   takes target/dist as it is, and does not build it again
+#
+# Closes with `dist: N passed, N failed`.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+work=$target/dist-test
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+system=$(uname -s | tr '[:upper:]' '[:lower:]')-$(uname -m)
+passed=0 failed=0
+check() { # name command…
+	local name=$1 log=$work/$1.log
+	shift
+	if "$@" >"$log" 2>&1 </dev/null; then
+		passed=$((passed + 1))
+		echo "ok      $name"
+	else
+		failed=$((failed + 1))
+		echo "FAILED  $name"
+		tail -n 30 "$log"
+	fi
+}
+rm -rf "$work"
+mkdir -p "$work"
+
+# The first program of a document in this language.
+quick_start() { # language, document
+	awk -v fence="\`\`\`$1" '$0 == fence { inside = 1; next } /^```$/ { if (inside) exit } inside' "$2"
+}
+
+clone() { # folder
+	git clone --quiet --local "$root" "$1" && env -u CARGO_TARGET_DIR DIST="$1/dist" "$1/bindings/dist.sh" licences c wheel
+}
+reproducible() {
+	clone "$work/first" && clone "$work/the second, elsewhere" || return 1
+	local name
+	for name in "libmusig-$version-$system.tar.gz" "$(cd "$work/first/dist" && echo ./*.whl)"; do
+		cmp "$work/first/dist/$name" "$work/the second, elsewhere/dist/$name" || return 1
+	done
+}
+
+if [ "${DIST_ONCE:-0}" != 1 ]; then
+	check reproducible reproducible
+	check dist bindings/dist.sh
+fi
+dist=$target/dist
+
+checksums() { (cd "$dist" && sha256sum --check --strict SHA256SUMS); }
+
+# No path of the machine that built it is in what is shipped.
+no_paths() {
+	mkdir -p "$work/paths" && tar -C "$work/paths" -xzf "$dist/libmusig-$version-$system.tar.gz" &&
+		python3 -m zipfile -e "$dist"/libmusig-"$version"-*.whl "$work/paths" || return 1
+	! grep -r -l -a -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}" "$work/paths"
+}
+
+c_example() {
+	local unpacked=$work/c/libmusig-$version-$system
+	mkdir -p "$work/c" && tar -C "$work/c" -xzf "$dist/libmusig-$version-$system.tar.gz" || return 1
+	export PKG_CONFIG_PATH=$unpacked/lib/pkgconfig
+	# shellcheck disable=SC2046
+	cc "$root/examples/c/failover.c" -o "$work/c/shared" $(pkg-config --cflags --libs musig) -Wl,-rpath,"$unpacked/lib" &&
+		timeout 60 "$work/c/shared" || return 1
+	# shellcheck disable=SC2046
+	cc "$root/examples/c/failover.c" -o "$work/c/static" $(pkg-config --cflags musig) "$unpacked/lib/libmusig.a" \
+		$(pkg-config --libs-only-l --static musig | sed 's/-lmusig//') -lgcc_s && timeout 60 "$work/c/static"
+}
+
+python_quick_start() { # file to install
+	local place=$work/python-$1
+	mkdir -p "$place" && python3 -m venv "$place/venv" &&
+		"$place/venv/bin/pip" install --quiet --disable-pip-version-check "$2" &&
+		quick_start python "$root/bindings/python/README.md" >"$place/quickstart.py" &&
+		(cd "$place" && timeout 60 venv/bin/python quickstart.py && venv/bin/musig --help >/dev/null)
+}
+wheel_quick_start() {
+	local wheel
+	wheel=$(echo "$dist"/libmusig-"$version"-py3-none-manylinux*.whl)
+	[[ $wheel == *manylinux_2_17* || $wheel == *manylinux2014* ]] && python_quick_start wheel "$wheel"
+}
+sdist_builds() { python_quick_start sdist "$dist/libmusig-$version.tar.gz"; }
+
+jar_quick_start() {
+	local repository=$work/repository
+	mkdir -p "$work/quickstart/kotlin/quickstart"
+	quick_start kotlin "$root/bindings/kotlin/README.md" >"$work/quickstart/kotlin/quickstart/QuickStart.kt"
+	maven() { mvn --batch-mode --quiet -Dstyle.color=never -Dkotlin.compiler.daemon=false -Dmaven.repo.local="$repository" "$@"; }
+	maven org.apache.maven.plugins:maven-install-plugin:3.1.4:install-file -Dfile="$dist/libmusig-$version.jar" \
+		-DpomFile="$dist/libmusig-$version.pom" &&
+		maven -f bindings/kotlin/consumer/pom.xml -Dmusig.target="$work/quickstart" compile &&
+		timeout 60 java -cp "$work/quickstart/kotlin/consumer/classes:$(cat "$work/quickstart/kotlin/consumer/classpath")" QuickStartKt
+}
+
+# What a registry would build from it.
+crate_builds() {
+	mkdir -p "$work/crate" && tar -C "$work/crate" -xzf "$dist/libmusig-$version.crate" &&
+		cargo check --quiet --manifest-path "$work/crate/libmusig-$version/Cargo.toml" --target-dir "$work/crate/target"
+}
+
+licences() { grep -q '| bitcoin ' "$dist/LICENSES.md" && grep -q '| secp256k1 ' "$dist/LICENSES.md"; }
+
+check checksums checksums
+check no_paths no_paths
+check licences licences
+check c_example c_example
+check wheel_quick_start wheel_quick_start
+check sdist_builds sdist_builds
+check jar_quick_start jar_quick_start
+check crate_builds crate_builds
+echo "dist: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
