@@ -53,12 +53,16 @@ using Signature = std::array<std::uint8_t, 64>;
 /// The error of a call.
 class Error : public std::runtime_error {
 public:
-    Error(musig_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+    Error(musig_status status, const std::string &message, bool retryable = false)
+        : std::runtime_error(message), status_(status), retryable_(retryable) {}
     /// A musig_status_code.
     musig_status status() const noexcept { return status_; }
+    /// Whether the same call may succeed later, though nothing in it changes. See musig_error_is_retryable.
+    bool is_retryable() const noexcept { return retryable_; }
 
 private:
     musig_status status_;
+    bool retryable_;
 };
 
 /// 1 to 99: the caller.
@@ -97,14 +101,15 @@ inline void fail(musig_status status, musig_error *error) {
         musig_error_free(error);
         throw;
     }
+    const bool retryable = musig_error_is_retryable(error) != 0;
     musig_error_free(error);
-    if (status < 100) throw CallError(status, message);
-    if (status < 200) throw NetworkError(status, message);
-    if (status < 300) throw ProtocolError(status, message);
-    if (status < 400) throw StoreError(status, message);
-    if (status < 500) throw ChainError(status, message);
-    if (status >= 900) throw InternalError(status, message);
-    throw Error(status, message);
+    if (status < 100) throw CallError(status, message, retryable);
+    if (status < 200) throw NetworkError(status, message, retryable);
+    if (status < 300) throw ProtocolError(status, message, retryable);
+    if (status < 400) throw StoreError(status, message, retryable);
+    if (status < 500) throw ChainError(status, message, retryable);
+    if (status >= 900) throw InternalError(status, message, retryable);
+    throw Error(status, message, retryable);
 }
 
 /// Calls a fallible function; throws its error.

@@ -480,3 +480,37 @@ pub enum Error {
     #[error("internal error: {0}; please report it")]
     Internal(String),
 }
+
+impl Error {
+    /// Whether the same call may succeed later, though nothing in it changes: what failed is outside of it (the network, the
+    /// disk, the Bitcoin backend, a device), or ends (a limit that other sessions free, a suspension, a locked signer).
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Network(_) | Self::Suspended | Self::Limit { .. } | Self::NotSettled { .. } => true,
+            Self::Consent(error) => matches!(
+                error,
+                ConsentError::CoinsNotKnown { .. } | ConsentError::MissingCoin { spent: false, .. }
+            ),
+            Self::Signer(error) => matches!(
+                error,
+                SignerError::Locked | SignerError::NonceGone | SignerError::NoRandomness | SignerError::Other(_)
+            ),
+            Self::Store(error) => matches!(
+                error,
+                StoreError::InUse { .. } | StoreError::Io { .. } | StoreError::Hangs { .. } | StoreError::Suspended
+            ),
+            Self::Proposal(_)
+            | Self::Wire(_)
+            | Self::Election(_)
+            | Self::UnknownSession(_)
+            | Self::SessionExists(_)
+            | Self::WrongState { .. }
+            | Self::Config(_)
+            | Self::NodeStopped
+            | Self::ConsumerExists
+            | Self::WouldDeadlock
+            | Self::Forked
+            | Self::Internal(_) => false,
+        }
+    }
+}

@@ -69,6 +69,7 @@ static void errors(void) {
     REQUIRE(error && !signer);
     REQUIRE(musig_error_status(error) == MUSIG_STATUS_WRONG_SECRET);
     REQUIRE(strlen(musig_error_message(error)) > 10);
+    REQUIRE(musig_error_is_retryable(error) == 0 && musig_error_is_retryable(NULL) == 0);
     REQUIRE(musig_error_ref(error) == error);
     musig_error_free(error);
     musig_error_free(error);

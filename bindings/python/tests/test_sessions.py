@@ -467,6 +467,7 @@ def test_restart_from_the_store(tmp_path: Path) -> None:
             with pytest.raises(errors.StoreFailed) as in_use:
                 await make(0, store=stores[0]).start()
             assert isinstance(in_use.value.problem, libmusig.StoreProblem.IN_USE)
+            assert in_use.value.is_retryable is True
             async with make(1, store=stores[1]) as b:
                 await connect(a, b)
                 event, _ = await wait_event(b, events.SessionProposed, ack=False)
@@ -500,6 +501,7 @@ def test_restart_from_the_store(tmp_path: Path) -> None:
             await make(0, store=stores[1]).start()
         problem = store_of_another_key.value.problem
         assert isinstance(problem, libmusig.StoreProblem.OTHER_KEY)
+        assert store_of_another_key.value.is_retryable is False
         assert [problem.owner, problem.signer] == [keys(2)[1], keys(2)[0]]
 
     asyncio.run(main())

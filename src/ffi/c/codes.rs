@@ -107,3 +107,23 @@ fn every_error_keeps_its_name_and_its_status() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(lines(&table), lines(&committed), "a status of an error is for good");
 }
+
+/// Whether a call may be repeated is said alike by every interface, and by docs/errors.md.
+#[test]
+fn retryable_errors_are_the_same_everywhere() {
+    let mut retryable = Vec::new();
+    for (name, error) in all() {
+        let expected = error.is_retryable();
+        let failure = Failure::from(error.clone());
+        assert_eq!(failure.retryable, expected, "{name} in C");
+        #[cfg(feature = "uniffi")]
+        assert_eq!(crate::ffi::facade::error::error_is_retryable(error.into()), expected, "{name} in UniFFI");
+        if expected {
+            retryable.push(format!("`{:?}`", failure.status));
+        }
+    }
+    retryable.dedup();
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md")).expect("is there");
+    let listed = document.lines().find_map(|line| line.strip_prefix("Retryable: ")).expect("a line lists them");
+    assert_eq!(listed.trim_end_matches('.'), retryable.join(", "));
+}

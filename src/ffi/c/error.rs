@@ -12,12 +12,14 @@ use super::status::{musig_status, musig_status_code};
 pub struct musig_error {
     status: musig_status_code,
     message: CString,
+    retryable: bool,
 }
 
 impl musig_error {
     pub(super) fn new(failure: Failure) -> Self {
         let message = failure.message.replace('\0', " ");
-        Self { status: failure.status, message: CString::new(message).unwrap_or_default() }
+        let message = CString::new(message).unwrap_or_default();
+        Self { status: failure.status, message, retryable: failure.retryable }
     }
 }
 
@@ -43,6 +45,20 @@ pub unsafe extern "C" fn musig_error_message(error: *const musig_error) -> *cons
     // SAFETY: the header asks for an error or NULL.
     let error = unsafe { error.as_ref() };
     error.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+}
+
+/// Tells whether the same call may succeed later, though nothing in it changes.
+///
+/// What failed is outside of the call (the network, the disk, the Bitcoin backend, a device), or ends (a limit that other
+/// sessions free, a suspension, a locked signer).
+///
+/// Returns: 1 if it may; 0 if the call has to change, and for NULL.
+/// In:      error: the error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_error_is_retryable(error: *const musig_error) -> i32 {
+    // SAFETY: the header asks for an error or NULL.
+    let error = unsafe { error.as_ref() };
+    error.is_some_and(|error| error.retryable).into()
 }
 
 /// Adds a reference to an error.

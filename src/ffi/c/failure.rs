@@ -6,16 +6,17 @@ use super::status::musig_status_code;
 use super::words::for_c;
 use crate::error::{ConsentError, Error, ProposalError, SignerError, StoreError};
 
-/// A failed call: its status and its message.
+/// A failed call: its status, its message, and whether the same call may succeed later.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub status: musig_status_code,
     pub message: String,
+    pub retryable: bool,
 }
 
 impl Failure {
     pub(super) fn new(status: musig_status_code, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), retryable: false }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -72,7 +73,7 @@ impl From<Error> for Failure {
             Error::Forked => FORKED,
             Error::Internal(_) => INTERNAL,
         };
-        Self::new(status, message(&error))
+        Self { retryable: error.is_retryable(), ..Self::new(status, message(&error)) }
     }
 }
 

@@ -183,6 +183,31 @@ pub enum MusigError {
     },
 }
 
+/// Tells whether the same call may succeed later, though nothing in it changes: what failed is outside of it (the network,
+/// the disk, the Bitcoin backend, a device), or ends (a limit that other sessions free, a suspension, a locked signer).
+#[uniffi::export]
+pub fn error_is_retryable(error: MusigError) -> bool {
+    match error {
+        MusigError::NetworkFailed { .. }
+        | MusigError::ChainUnreachable { .. }
+        | MusigError::Suspended { .. }
+        | MusigError::LimitReached { .. }
+        | MusigError::NotSettled { .. } => true,
+        MusigError::ConsentRefused { problem, .. } => {
+            matches!(problem, ConsentProblem::CoinsNotKnown | ConsentProblem::MissingCoin { spent: false, .. })
+        }
+        MusigError::SignerFailed { problem, .. } => {
+            use SignerProblem::*;
+            matches!(problem, Locked | NonceGone | NoRandomness | Other)
+        }
+        MusigError::StoreFailed { problem, .. } => {
+            use StoreProblem::*;
+            matches!(problem, InUse { .. } | Io { .. } | Hangs { .. } | Suspended)
+        }
+        _ => false,
+    }
+}
+
 impl From<UnexpectedUniFFICallbackError> for MusigError {
     fn from(error: UnexpectedUniFFICallbackError) -> Self {
         Self::CallbackFailed { reason: error.reason }

@@ -1,6 +1,6 @@
 """Exceptions. All are ``MusigError``; ``reason`` (and ``str``) is for people, the other attributes are for programs."""
 
-from ._ffi import MusigError
+from ._ffi import MusigError, error_is_retryable
 
 
 def _text(error: MusigError) -> str:
@@ -8,7 +8,14 @@ def _text(error: MusigError) -> str:
     return reason
 
 
+def _is_retryable(error: MusigError) -> bool:
+    """Whether the same call may succeed later, though nothing in it changes: what failed is outside of it, or ends."""
+    retryable: bool = error_is_retryable(error)
+    return retryable
+
+
 MusigError.__str__ = _text
+MusigError.is_retryable = property(_is_retryable)
 
 InvalidArgument = MusigError.InvalidArgument
 ProposalRefused = MusigError.ProposalRefused

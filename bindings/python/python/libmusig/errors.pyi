@@ -3,6 +3,8 @@ from ._ffi.musig import SignerIndex
 
 class MusigError(Exception):
     reason: str
+    @property
+    def is_retryable(self) -> bool: ...
 
 class _Plain(MusigError):
     def __init__(self, reason: str) -> None: ...

@@ -15,4 +15,7 @@ extension MusigError {
             reason
         }
     }
+    /// Whether the same call may succeed later, though nothing in it changes: what failed is outside of it (the network, the
+    /// disk, the Bitcoin backend, a device), or ends (a limit that other sessions free, a suspension, a locked signer).
+    public var isRetryable: Bool { errorIsRetryable(error: self) }
 }

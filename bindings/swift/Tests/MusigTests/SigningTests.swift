@@ -85,7 +85,7 @@ final class SigningTests: MusigTestCase {
         try await watcher.complete(session.id())
         let id = session.id()
         await assertThrows({
-            if case .NotSettled(session: id, complete: true, let reason) = $0 { reason.contains("abandon_session()") } else { false }
+            if case .NotSettled(session: id, complete: true, let reason) = $0 { $0.isRetryable && reason.contains("abandon_session()") } else { false }
         }) {
             try await session.closeSession()
         }

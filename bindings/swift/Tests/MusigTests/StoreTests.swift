@@ -25,7 +25,9 @@ final class StoreTests: MusigTestCase {
         do {
             _ = try await start(0, store: store, offline: true)
             XCTFail("the store of another key")
-        } catch MusigError.StoreFailed(.otherKey(_, let owner, let signer), _) {
+        } catch let error as MusigError {
+            guard case .StoreFailed(.otherKey(_, let owner, let signer), _) = error else { throw error }
+            XCTAssertFalse(error.isRetryable)
             XCTAssertEqual([owner, signer], [both[1], both[0]])
         }
     }

@@ -197,6 +197,7 @@ class ApiTest {
         val node = MusigNode.start(config(store, offline = true), signer(0))
         val other = thrown<MusigException.StoreFailed> { MusigNode.start(config(store, offline = true), signer(0)) }
         assertTrue(other.problem is StoreProblem.InUse, other.problem.toString())
+        assertTrue(other.isRetryable)
         node.networkChanged()
         node.suspend()
         thrown<MusigException.Suspended> { node.networkChanged() }
@@ -206,6 +207,7 @@ class ApiTest {
         val stranger = thrown<MusigException.StoreFailed> { MusigNode.start(config(store, offline = true), signer(1)) }
         val storeOfAnotherKey = stranger.problem as StoreProblem.OtherKey
         assertEquals(keys(2), listOf(storeOfAnotherKey.owner, storeOfAnotherKey.signer))
+        assertTrue(!stranger.isRetryable)
         node.resume()
         node.announce()
         node.createSession(messageRequest(keys(1))).close()
