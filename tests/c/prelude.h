@@ -86,8 +86,8 @@ static musig_session *propose_alone(const musig_node *node, uint8_t message) {
 
 /* An unsigned transaction that spends one output of the Taproot key of these participant keys, with this sequence and lock
  * time. */
-static musig_proposal *transaction_of(const uint8_t *signers, const uint8_t *keys, size_t count, uint8_t spends,
-                                      uint32_t sequence, uint32_t lock_time) {
+static musig_proposal *transaction_spending(const uint8_t *signers, const uint8_t *keys, size_t count, uint8_t spends,
+                                            uint32_t sequence, uint32_t lock_time) {
     musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
     musig_key_set *key_set;
     uint8_t output[33], script[34] = {0x51, 0x20}, transaction[94] = {0};
@@ -116,13 +116,13 @@ static musig_proposal *transaction_of(const uint8_t *signers, const uint8_t *key
 
 static inline musig_proposal *transaction_with(const uint8_t *signers, const uint8_t *keys, size_t count,
                                                uint8_t spends) {
-    return transaction_of(signers, keys, count, spends, 0xffffffffu, 0);
+    return transaction_spending(signers, keys, count, spends, 0xffffffffu, 0);
 }
 
 /* The same for the signers' identity keys. */
 static inline musig_proposal *transaction_locked(const uint8_t *keys, size_t count, uint8_t spends, uint32_t sequence,
                                                  uint32_t lock_time) {
-    return transaction_of(keys, keys, count, spends, sequence, lock_time);
+    return transaction_spending(keys, keys, count, spends, sequence, lock_time);
 }
 
 static inline musig_proposal *transaction_for(const uint8_t *keys, size_t count, uint8_t spends) {
