@@ -2479,6 +2479,17 @@ musig_status musig_error_status(const struct musig_error *error);
 const char *musig_error_message(const struct musig_error *error);
 
 /**
+ * Tells whether the same call may succeed later, though nothing in it changes.
+ *
+ * What failed is outside of the call (the network, the disk, the Bitcoin backend, a device), or ends (a limit that other
+ * sessions free, a suspension, a locked signer).
+ *
+ * Returns: 1 if it may; 0 if the call has to change, and for NULL.
+ * In:      error: the error.
+ */
+int32_t musig_error_is_retryable(const struct musig_error *error);
+
+/**
  * Adds a reference to an error.
  *
  * Returns: the same pointer.

@@ -493,11 +493,17 @@ impl Error {
             ),
             Self::Signer(error) => matches!(
                 error,
-                SignerError::Locked | SignerError::NonceGone | SignerError::NoRandomness | SignerError::Other(_)
+                SignerError::Locked
+                    | SignerError::NonceGone
+                    | SignerError::NoRandomness
+                    | SignerError::Other(_)
             ),
             Self::Store(error) => matches!(
                 error,
-                StoreError::InUse { .. } | StoreError::Io { .. } | StoreError::Hangs { .. } | StoreError::Suspended
+                StoreError::InUse { .. }
+                    | StoreError::Io { .. }
+                    | StoreError::Hangs { .. }
+                    | StoreError::Suspended
             ),
             Self::Proposal(_)
             | Self::Wire(_)

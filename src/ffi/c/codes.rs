@@ -123,7 +123,9 @@ fn retryable_errors_are_the_same_everywhere() {
         }
     }
     retryable.dedup();
-    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md")).expect("is there");
-    let listed = document.lines().find_map(|line| line.strip_prefix("Retryable: ")).expect("a line lists them");
+    let document =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md")).expect("is there");
+    let listed =
+        document.lines().find_map(|line| line.strip_prefix("Retryable: ")).expect("a line lists them");
     assert_eq!(listed.trim_end_matches('.'), retryable.join(", "));
 }

@@ -194,7 +194,10 @@ pub fn error_is_retryable(error: MusigError) -> bool {
         | MusigError::LimitReached { .. }
         | MusigError::NotSettled { .. } => true,
         MusigError::ConsentRefused { problem, .. } => {
-            matches!(problem, ConsentProblem::CoinsNotKnown | ConsentProblem::MissingCoin { spent: false, .. })
+            matches!(
+                problem,
+                ConsentProblem::CoinsNotKnown | ConsentProblem::MissingCoin { spent: false, .. }
+            )
         }
         MusigError::SignerFailed { problem, .. } => {
             use SignerProblem::*;
