@@ -140,7 +140,7 @@ fn raw_message_over_a_wallet_key_needs_the_word_of_the_application() {
     node.create_session(raw(2)).wait().expect("they own nothing");
     let wallet = node.create_session(Spend::new(&Chain::new(), &keys(1)).request(keys(1))).wait();
     let wallet = wallet.expect("is created");
-    let error = node.create_session(raw(3)).wait().err().expect("is refused");
+    let error = node.create_session(raw(3)).wait().expect_err("is refused");
     assert_eq!(error, refused(Some(wallet.id())));
     assert!(error.to_string().contains(&format!("the transaction session {}", wallet.id())), "{error}");
     node.create_session(raw(3).consent(blind)).wait().expect("the application knows what it is");

@@ -17,7 +17,7 @@ const SESSIONS: u64 = 500;
 
 /// One signer, of either library.
 enum Party {
-    Ours(LocalSigner),
+    Ours(Box<LocalSigner>),
     Theirs,
 }
 
@@ -101,7 +101,7 @@ fn half_of_the_signers_are_another_implementation() {
             .iter()
             .zip(&ours)
             .map(|(secret, ours)| match ours {
-                true => Party::Ours(LocalSigner::new(*secret).expect("in range")),
+                true => Party::Ours(Box::new(LocalSigner::new(*secret).expect("in range"))),
                 false => Party::Theirs,
             })
             .collect();

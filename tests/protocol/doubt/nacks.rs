@@ -87,12 +87,11 @@ fn a_rejection_is_a_nack_of_its_own_kind_and_opens_the_next_turn_at_once() {
     }
 }
 
-/// What a node was told of it: when, how its own submissions were answered, and whose NACKs were heard.
-fn told_that_nobody_can(
-    cluster: &Cluster,
-    node: usize,
-    session: &SessionId,
-) -> Vec<(Duration, [u32; 4], Vec<(usize, NackKind)>)> {
+/// One event `NobodyCanBroadcast`: when, how the node's own submissions were answered, and whose NACKs were heard.
+type NobodyCan = (Duration, [u32; 4], Vec<(usize, NackKind)>);
+
+/// What a node was told of it.
+fn told_that_nobody_can(cluster: &Cluster, node: usize, session: &SessionId) -> Vec<NobodyCan> {
     let of = |nacks: &[Nack]| nacks.iter().map(|nack| (nack.signer, nack.kind)).collect();
     let told = cluster.events(node, session).filter_map(|(at, event)| match event {
         Event::NobodyCanBroadcast { turns, submissions, accepted, rejected, unreachable, nacks, .. } => {
