@@ -403,11 +403,12 @@ def test_metrics_match_a_scripted_failover() -> None:
             prefixes = ("musig_session", "musig_failover_", "musig_broad", "musig_coord", "musig_submissions_")
             before = {name: number for name, number in (await numbers(one, "_total")).items() if name.startswith(prefixes)}
             assert before and not any(before.values()), "all are there, at zero"
+            # In a block as soon as it is submitted: with such a timeout the chain is looked at every 30 seconds.
+            fake.mine(1)
             # The first cannot broadcast, and says so: the second does, an hour early.
             session = await sign([nodes[0], nodes[1]], **spend(keys(2)), broadcast_timeout=3600)
             for node in (one, two):
                 await wait_event(node, events.BroadcastSeen)
-            fake.mine(1)
             for node in (one, two):
 
                 async def final(node: libmusig.Node = node) -> bool:
