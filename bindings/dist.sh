@@ -91,7 +91,7 @@ jar() {
 	mvn --batch-mode --quiet -Dstyle.color=never -Dkotlin.compiler.daemon=false -f bindings/kotlin/pom.xml \
 		-Dmaven.repo.local="${MAVEN_REPOSITORY:-$target/kotlin/repository}" -Dmusig.build="$build/jar" \
 		-Dmusig.generated="$build/generated" -Dmusig.natives="$build/natives" \
-		-Dproject.build.outputTimestamp="$SOURCE_DATE_EPOCH" -Dmaven.test.skip=true -Prelease package
+		-Dproject.build.outputTimestamp="$SOURCE_DATE_EPOCH" -Dmaven.test.skip=true --activate-profiles release package
 	cp "$build/jar/libmusig-$version.jar" "$build/jar/libmusig-$version-sources.jar" \
 		"$build/jar/libmusig-$version-javadoc.jar" "$out/"
 	cp bindings/kotlin/pom.xml "$out/libmusig-$version.pom"
