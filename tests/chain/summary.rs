@@ -150,12 +150,12 @@ fn summary_warns_of_what_to_look_at_twice() {
     let summary = summarize(&party.proposal, &options()).expect("makes sense");
     assert_eq!(summary.warnings, [Warning::Blind { message: 0 }, Warning::Blind { message: 1 }]);
     assert_eq!(summary.transaction, None);
+    assert!(summary.to_text().contains(&format!("message 0: the 32 bytes {}, whatever", "07".repeat(32))));
     assert!(summary.to_text().contains("broadcast by one signer at a time, the next after 300s"));
     let party = Party::new(SIGNERS, |terms| terms.broadcast = Broadcast::SignOnly);
     let summary = summarize(&party.proposal, &options()).expect("makes sense");
     assert_eq!(summary.broadcast, Broadcast::SignOnly);
     assert!(summary.to_text().contains("\nsigned only: nobody is asked to broadcast anything\n"));
-    assert!(summary.to_text().contains(&format!("message 0: the 32 bytes {}, whatever", "07".repeat(32))));
 }
 
 #[test]

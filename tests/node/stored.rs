@@ -109,7 +109,7 @@ fn a_node_takes_up_a_session_of_each_phase() {
         node.stop().expect("stops");
     }
     // With partial signatures, or transactions, which are the simulator's.
-    let others = ["final", "key in use elsewhere", "partial", "second attempt", "watching"];
+    let others = ["final", "key in use elsewhere", "partial", "second attempt", "signed alone", "watching"];
     let others = [&others[..], &["watching, exhausted", "watching, lost once"]].concat();
     assert_eq!(phases.keys().collect::<Vec<_>>(), others);
 }
