@@ -74,6 +74,7 @@ def test_every_function_that_parses_an_argument_can_raise() -> None:
     assert len(taking) >= 11 and len(calls()) > 60
     silent = [symbol for symbol, errors in taking if f"{CONVERTER}TypeMusigError" not in errors]
     assert silent == [], "these trap in Swift, and are internal errors elsewhere, if their text is malformed"
+    assert libmusig.errors.UnknownSession("no id", "made by the application").is_retryable is False
 
 
 INDICES = {

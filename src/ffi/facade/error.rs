@@ -185,9 +185,11 @@ pub enum MusigError {
 
 /// Tells whether the same call may succeed later, though nothing in it changes: what failed is outside of it (the network,
 /// the disk, the Bitcoin backend, a device), or ends (a limit that other sessions free, a suspension, a locked signer).
+///
+/// Throws if an id in the error is malformed, which none is that the library made.
 #[uniffi::export]
-pub fn error_is_retryable(error: MusigError) -> bool {
-    match error {
+pub fn error_is_retryable(error: MusigError) -> Result<bool, MusigError> {
+    Ok(match error {
         MusigError::NetworkFailed { .. }
         | MusigError::ChainUnreachable { .. }
         | MusigError::Suspended { .. }
@@ -208,7 +210,7 @@ pub fn error_is_retryable(error: MusigError) -> bool {
             matches!(problem, InUse { .. } | Io { .. } | Hangs { .. } | Suspended)
         }
         _ => false,
-    }
+    })
 }
 
 impl From<UnexpectedUniFFICallbackError> for MusigError {

@@ -10,7 +10,11 @@ def _text(error: MusigError) -> str:
 
 def _is_retryable(error: MusigError) -> bool:
     """Whether the same call may succeed later, though nothing in it changes: what failed is outside of it, or ends."""
-    retryable: bool = error_is_retryable(error)
+    try:
+        retryable: bool = error_is_retryable(error)
+    except MusigError:
+        # An error of the application's own, with an id that is none.
+        return False
     return retryable
 
 

@@ -17,5 +17,8 @@ extension MusigError {
     }
     /// Whether the same call may succeed later, though nothing in it changes: what failed is outside of it (the network, the
     /// disk, the Bitcoin backend, a device), or ends (a limit that other sessions free, a suspension, a locked signer).
-    public var isRetryable: Bool { errorIsRetryable(error: self) }
+    public var isRetryable: Bool {
+        // It throws for an error of the application's own with an id that is none.
+        (try? errorIsRetryable(error: self)) ?? false
+    }
 }

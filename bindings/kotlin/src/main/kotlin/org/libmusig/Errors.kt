@@ -8,4 +8,9 @@ import org.libmusig.ffi.errorIsRetryable
  * disk, the Bitcoin backend, a device), or ends (a limit that other sessions free, a suspension, a locked signer).
  */
 val MusigException.isRetryable: Boolean
-    get() = errorIsRetryable(this)
+    get() = try {
+        errorIsRetryable(this)
+    } catch (_: MusigException) {
+        // An error of the application's own, with an id that is none.
+        false
+    }
