@@ -71,6 +71,8 @@ final class FailoverTests: MusigTestCase {
 
     func test_metrics_match_aScriptedFailover() async throws {
         let chain = Chain()
+        // With such a timeout the chain is looked at every 30 seconds.
+        chain.state.with { $0.minesAtOnce = true }
         let cut = Chain("cut", .unreachable)
         let nodes = [
             try await start(0, broadcaster: cut, observer: chain), try await start(1, broadcaster: chain, observer: chain),
@@ -87,7 +89,6 @@ final class FailoverTests: MusigTestCase {
         for watcher in watchers {
             _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
         }
-        chain.mine(chain.submissions[0], depth: 1)
         for node in nodes {
             let own = try node.session(id: session.id())
             try await waitUntil("the watch ends") { try await own.status().phase == .final }

@@ -125,6 +125,8 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
         var coin: CoinStatus? = .unspent(confirmations: 7)
         var tip: ChainTip? = nil
         var tips = 0
+        /// What is submitted is in a block at once.
+        var minesAtOnce = false
         /// So many submissions come too early.
         var early = 0
         var behaviour = Behaviour.normal
@@ -163,7 +165,10 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
             return state.early >= 0
         }
         if early { return .notYetFinal }
-        state.with { $0.submitted.append((transaction, name)) }
+        state.with { state in
+            state.submitted.append((transaction, name))
+            if state.minesAtOnce { state.depth[transaction.txid] = 1 }
+        }
         return .accepted
     }
 
