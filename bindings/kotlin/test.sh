@@ -98,6 +98,8 @@ mkdir -p "$work/quickstart"
 awk '/^```kotlin$/ { inside = 1; next } /^```$/ { if (inside) exit } inside' bindings/kotlin/README.md \
 	>"$work/quickstart/QuickStart.kt"
 check "the quick start has at most 25 lines" test "$(wc -l <"$work/quickstart/QuickStart.kt")" -le 25
+# The compiler that works incrementally does not see that the jar under the same version is another one.
+rm -rf "$work/consumer"
 if ! maven -f bindings/kotlin/consumer/pom.xml compile; then
 	echo "the consumer was not built" >&2
 	failed=$((failed + 1))
