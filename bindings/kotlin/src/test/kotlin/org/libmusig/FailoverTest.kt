@@ -92,9 +92,10 @@ class FailoverTest {
         connect(nodes)
         assertEquals(emptyMap<String, ULong>(), nodes[0].counted())
         // The first cannot broadcast, and says so: the second does, an hour early.
+        // In a block as soon as it is submitted: with such a timeout the chain is looked at every 30 seconds.
+        chain.confirmations = 1u
         val sessions = sign(nodes, spendRequest(keys(2), turn = Duration.ofHours(1)))
         for (node in nodes) node.await<Event.BroadcastSeen>()
-        chain.confirmations = 1u
         for (session in sessions) eventually("the watch ends") { session.status().phase == Phase.FINAL }
 
         val names = keys(2).map { it.take(8) }

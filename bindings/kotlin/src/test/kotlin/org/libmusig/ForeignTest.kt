@@ -250,7 +250,7 @@ class ForeignTest {
         // Both hang now. The node answers, and finishes another session.
         withTimeout(5_000) {
             node.metrics()
-            node.createSession(messageRequest(keys(1))).use { session ->
+            node.createSession(messageRequest(keys(1)).copy(consent = JoinOptions(signBlind = true))).use { session ->
                 val complete = node.await { it.event is Event.SessionComplete && it.session == session.id() }
                 assertEquals(session.id(), complete.session)
             }
