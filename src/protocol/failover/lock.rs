@@ -35,10 +35,9 @@ pub(super) struct LockWait {
 impl LockWait {
     /// `locked`: the transaction has a lock of which it is not known whether it is met.
     pub fn new(locked: bool) -> Self {
-        let waits = locked && !mutation::on(Mutation::LockIgnored);
-        let state = if waits { State::New } else { State::Over };
-        let known_final = !locked || mutation::on(Mutation::LockIgnored);
-        Self { state, ask_at: Duration::ZERO, asking: false, known_final }
+        let locked = locked && !mutation::on(Mutation::LockIgnored);
+        let state = if locked { State::New } else { State::Over };
+        Self { state, ask_at: Duration::ZERO, asking: false, known_final: !locked }
     }
 
     /// Whether the turns have not begun.
