@@ -62,7 +62,8 @@ impl Checker {
                     Event::SessionClosed => {
                         let settled = match complete {
                             true => notified || begun.plan.mode == Mode::SignOnly,
-                            false => !run.cluster.partial_left(node, &begun.id),
+                            // One that is joined again after it was closed may sign then.
+                            false => run.cluster.partial_left(node, &begun.id).is_none_or(|left| left > at),
                         };
                         self.check("S12", settled || final_by(run, begun, node, at), || {
                             format!("node {node} closed {} at {at:?}, and gave it up", begun.id)
@@ -115,7 +116,7 @@ impl Checker {
         if !run.sound(node) {
             return;
         }
-        if !run.cluster.partial_left(node, &begun.id) {
+        if run.cluster.partial_left(node, &begun.id).is_none() {
             return;
         }
         let known =

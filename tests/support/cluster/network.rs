@@ -86,7 +86,8 @@ impl Cluster {
             if self.withdrawn.contains(&(node, session)) && !self.said.contains_key(&(key, session, place)) {
                 self.unstopped.push((node, session));
             }
-            let said = *self.said.entry((key, session, place)).or_insert(id);
+            let at = self.now;
+            let (said, _) = *self.said.entry((key, session, place)).or_insert((id, at));
             if said != id {
                 self.equivocated.insert((key, session));
             }
@@ -98,7 +99,7 @@ impl Cluster {
         let exported = self.nodes[node].engine.as_ref().and_then(|engine| engine.export(session));
         let key = self.nodes[node].key;
         for (session, place, id) in self.own_words(node, &exported.unwrap_or_default()) {
-            self.said.entry((key, session, place)).or_insert(id);
+            self.said.entry((key, session, place)).or_insert((id, self.now));
         }
     }
 

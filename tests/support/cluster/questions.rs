@@ -52,11 +52,13 @@ impl Cluster {
         self.names(node, session).iter().filter(|each| *each == name).count()
     }
 
-    /// Whether partial signatures of a node left it.
-    pub fn partial_left(&self, node: usize, session: &SessionId) -> bool {
+    /// When the first partial signatures of a node left it.
+    pub fn partial_left(&self, node: usize, session: &SessionId) -> Option<Duration> {
         let key = self.nodes[node].key;
-        let mut said = self.said.keys();
-        said.any(|(by, of, place)| *by == key && of == session && matches!(place, Place::Partial(_)))
+        let said = self.said.iter();
+        said.filter(|((by, of, place), _)| *by == key && of == session && matches!(place, Place::Partial(_)))
+            .map(|(_, (_, at))| *at)
+            .min()
     }
 
     /// When a node became a holder.
