@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{SignerError, StoreError};
+use crate::error::{Error, SignerError, StoreError};
 use crate::protocol::envelope::NackKind;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SignerStatus;
@@ -232,6 +232,15 @@ pub enum Event {
     NetworkDegraded {
         /// The failed part, and why it failed.
         reason: String,
+    },
+    /// This node refuses a proposal that its proposer signed: it has expired or expires too late by this node's clock, the
+    /// signer does not hold a key that it names, or there is no room for another session. Nothing is kept of it, and it may
+    /// be taken later. Reported once for each.
+    ProposalRefused {
+        /// Identity key of the proposer.
+        proposer: SignerKey,
+        /// Why.
+        error: Error,
     },
     /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
     /// and again when the cause changes.

@@ -49,8 +49,10 @@ pub const RESTARTS: u32 = 3;
 pub const REASON: usize = 256;
 /// Envelopes kept of one signer and one repeatable kind (claims, NACKs, declines, aborts).
 pub const REPEATS: usize = 2;
-/// How far ahead a proposal may expire.
+/// How far ahead a proposer may let its proposal expire.
 pub const EXPIRY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How much farther the others let it expire, for their clocks may be behind the proposer's.
+pub const CLOCK_ERROR: Duration = Duration::from_secs(60);
 /// What a broadcast timeout may be.
 pub const BROADCAST_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -113,6 +115,8 @@ pub const SESSIONS: usize = 4096;
 pub const ENDED: usize = 1024;
 /// Proposals of one proposer that the application has not answered yet.
 pub const PROPOSALS_PER_SIGNER: usize = 64;
+/// Refused proposals that were reported to the application, and are remembered so that none is reported twice.
+pub const REPORTED: usize = 256;
 /// Proposals that were refused for what they say, and are remembered so that none is checked twice.
 pub const REFUSED: usize = 1024;
 /// Time that checking the proposals of strangers may take at once. A twentieth of all time is added, half of it for each.

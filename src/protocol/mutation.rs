@@ -53,6 +53,8 @@ pub enum Mutation {
     RootIsScalar,
     /// S14: partial signatures are verified again with each envelope that comes.
     VerifiedAgain,
+    /// V10: a refused proposal is reported each time that it comes.
+    ReportedAgain,
     /// counters: a durable event that comes again after a restart is counted again.
     CountsAgain,
     /// V1: each turn lasts twice as long as the one before.

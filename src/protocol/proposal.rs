@@ -349,10 +349,11 @@ impl Proposal {
         &self.0.terms
     }
 
-    /// Checks that the proposal expires in the future, within 30 days.
-    pub fn check_expiry(&self, now: UnixMillis) -> Result<(), ProposalError> {
+    /// Checks that the proposal expires in the future, within 30 days and what the clock may be wrong by: zero for its
+    /// proposer, [`limits::CLOCK_ERROR`] for the others.
+    pub fn check_expiry(&self, now: UnixMillis, clock_error: Duration) -> Result<(), ProposalError> {
         let expires_at = self.expires_at;
-        if expires_at > now && expires_at <= now.saturating_add(limits::EXPIRY) {
+        if expires_at > now && expires_at <= now.saturating_add(limits::EXPIRY + clock_error) {
             return Ok(());
         }
         Err(ProposalError::Expiry { expires_at, now })

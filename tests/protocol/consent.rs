@@ -248,7 +248,7 @@ fn raw_message_over_a_wallet_key_of_a_transaction_session_is_refused_as_long_as_
     // Node 0 finishes alone.
     cluster.held_back.insert(0);
     assert_eq!(join(&mut cluster, wallet, JoinOptions::default()), Ok(()));
-    assert!(cluster.partial_left(1, &wallet));
+    assert!(cluster.partial_left(1, &wallet).is_some());
     assert_eq!(attempt(&mut cluster, KeySet::new(&keys)), blind(Some(wallet)));
     let sorted = KeySet::new(&keys).aggregate_key();
     // The same keys in another order are another key, unless they are sorted already.

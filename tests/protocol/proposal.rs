@@ -494,7 +494,7 @@ fn expiry_is_ahead_but_not_far() {
     let proposal = Proposal::new(small(1)).expect("valid terms");
     let expires = proposal.expires_at;
     let month = 30 * 24 * 3600 * 1000;
-    let check = |now: u64| proposal.check_expiry(UnixMillis(now));
+    let check = |now: u64| proposal.check_expiry(UnixMillis(now), Duration::ZERO);
     assert!(check(expires.0 - 1).is_ok());
     assert_eq!(
         check(expires.0),
@@ -503,8 +503,11 @@ fn expiry_is_ahead_but_not_far() {
     let mut terms = small(1);
     terms.expires_at = UnixMillis(month + 5);
     let far = Proposal::new(terms).expect("valid terms");
-    assert!(far.check_expiry(UnixMillis(5)).is_ok());
-    assert!(far.check_expiry(UnixMillis(4)).is_err());
+    assert!(far.check_expiry(UnixMillis(5), Duration::ZERO).is_ok());
+    assert!(far.check_expiry(UnixMillis(4), Duration::ZERO).is_err());
+    // The others' clocks may be behind.
+    assert!(far.check_expiry(UnixMillis(4), Duration::from_millis(1)).is_ok());
+    assert!(check(expires.0).is_err());
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use libmusig::error::Error;
+use libmusig::error::{Error, ProposalError};
 use libmusig::protocol::consent::AcceptedProposers;
 use libmusig::protocol::envelope::Content;
+use libmusig::protocol::event::Event;
 use libmusig::protocol::proposal::Message;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::{Output, limits};
@@ -252,4 +253,61 @@ fn declined_proposals_and_expired_ones_are_limited_in_time() {
     cluster.run_for(Duration::from_secs(5));
     let (events, writes) = (events.load(Ordering::Relaxed), writes.load(Ordering::Relaxed));
     assert!(events <= 2 * (512 + 40) && writes <= 6 * (512 + 40), "{events} durable events, {writes} writes");
+}
+
+/// What node 1 was told of a session that `proposer` proposed: why it refuses it.
+fn refusals(cluster: &Cluster, proposer: usize, session: &SessionId) -> Vec<Error> {
+    let proposer = cluster.nodes[proposer].key;
+    let refused = cluster.events(1, session).filter_map(|(_, event)| match event {
+        Event::ProposalRefused { proposer: by, error } if *by == proposer => Some(error.clone()),
+        _ => None,
+    });
+    refused.collect()
+}
+
+#[test]
+fn refused_proposal_of_another_clock_is_reported_once_and_taken_when_the_clock_is_right() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for (skew, taken) in [(0, true), (-61_000, false), (-59_000, true), (30 * 24 * 3600 * 1000, false)] {
+        let mut cluster = cluster(2);
+        cluster.nodes[1].application.consent = Consent::Waits;
+        cluster.nodes[1].skew = skew;
+        let mut terms = cluster.raw_terms();
+        terms.expires_at = cluster.time(0).wall.saturating_add(limits::EXPIRY);
+        let session = cluster.create_with(0, terms);
+        cluster.run_for(Duration::from_millis(900));
+        assert_eq!(proposed(&cluster, 1, &session), usize::from(taken), "skew {skew}");
+        if skew > 0 {
+            // It is compared with again and again.
+            cluster.run_for(HOUR);
+        }
+        let told = refusals(&cluster, 0, &session);
+        if taken {
+            assert_eq!(told, []);
+            continue;
+        }
+        assert!(matches!(told[..], [Error::Proposal(ProposalError::Expiry { .. })]), "skew {skew}: {told:?}");
+        cluster.nodes[1].skew = 0;
+        cluster.run_for(HOUR);
+        assert_eq!((proposed(&cluster, 1, &session), refusals(&cluster, 0, &session).len()), (1, 1));
+    }
+}
+
+#[test]
+fn refused_proposal_says_what_is_full_and_strangers_have_no_more_of_them_than_proposals() {
+    let mut options = Options::new(3);
+    options.settings.max_sessions = 1;
+    let mut cluster = Cluster::new(options);
+    cluster.nodes[2].settings.max_sessions = 1000;
+    cluster.crash(2);
+    cluster.start(2);
+    cluster.run_for(Duration::from_millis(20));
+    let first = propose(&mut cluster, 0, 1, DAY);
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!((proposed(&cluster, 1, &first), refusals(&cluster, 0, &first)), (1, vec![]));
+    let others: Vec<SessionId> = (0..100).map(|_| propose(&mut cluster, 2, 1, DAY)).collect();
+    cluster.run_for(Duration::from_secs(1));
+    let told: Vec<Error> = others.iter().flat_map(|id| refusals(&cluster, 2, id)).collect();
+    assert!(matches!(told[0], Error::Limit { what: "open sessions", limit: 1, .. }), "{:?}", told[0]);
+    assert_eq!(told.len(), limits::PROPOSALS_PER_SIGNER, "reports in a second");
 }

@@ -9,7 +9,7 @@ use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Derivation, Proposal};
 use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::LocalSigner;
-use libmusig::types::{OutPoint, SessionId, Signature, Txid};
+use libmusig::types::{OutPoint, SessionId, Signature, Txid, UnixMillis};
 
 use crate::aims;
 use crate::run::Run;
@@ -299,6 +299,18 @@ pub fn attack(run: &mut Run, node: usize, attack: &Attack) {
             run.worthless.push((proposal.id(), *kind));
             let content = Content::Proposal(proposal.as_bytes().to_vec());
             send(run, node, &all, proposal.id(), &[content]);
+        }
+        Attack::Expiry(after) => {
+            let mut terms = run.cluster.raw_terms();
+            terms.proposer = node;
+            let now = EPOCH.0 + run.cluster.now().as_millis() as u64;
+            terms.expires_at = UnixMillis(now.saturating_add_signed(*after));
+            let proposal = Proposal::new(terms).expect("valid terms");
+            run.expiring.push((proposal.id(), proposal.expires_at));
+            let content = Content::Proposal(proposal.as_bytes().to_vec());
+            for _ in 0..3 {
+                send(run, node, &all, proposal.id(), std::slice::from_ref(&content));
+            }
         }
         Attack::Keys(aim, victim) => aims::attack(run, node, *victim, *aim),
         Attack::Garbage => {

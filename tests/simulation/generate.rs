@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libmusig::protocol::election::ElectionMethod;
+use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Derivation, FailoverPolicy, Taproot, Tiers};
 
 use crate::aims::Aim;
@@ -72,6 +73,7 @@ impl Scenario {
         }
         scenario.vary_keys();
         scenario.aim(n);
+        scenario.expire();
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
     }
@@ -306,6 +308,21 @@ impl Scenario {
                 let at = random.duration(self.heals_at / 2);
                 let victim = honest[random.below(honest.len() as u64) as usize];
                 let attack = Attack::Keys(Aim::any(&mut random), victim);
+                self.faults.push((at, Fault::Attack(node, attack)));
+            }
+        }
+    }
+
+    /// Proposals that expired, or expire at the edge of what is taken or far beyond it, likewise.
+    fn expire(&mut self) {
+        let mut random = Random::new(self.seed ^ 0x6578_7069);
+        let is_byzantine = |node: &usize| self.parts[*node].byzantine.is_some();
+        for node in (0..self.parts.len()).filter(is_byzantine) {
+            for _ in 0..random.below(3) {
+                let at = Duration::from_millis(100) + random.duration(self.heals_at / 2);
+                let month = limits::EXPIRY.as_millis() as i64;
+                let near = random.below(240_000) as i64 - 120_000;
+                let attack = Attack::Expiry([near, month + near, 12 * month][random.below(3) as usize]);
                 self.faults.push((at, Fault::Attack(node, attack)));
             }
         }

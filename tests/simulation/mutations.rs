@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 42] = [
+const MUTATIONS: [(Mutation, &str); 43] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -53,6 +53,7 @@ const MUTATIONS: [(Mutation, &str); 42] = [
     (Mutation::AlarmTooEarly, "V8"),
     (Mutation::NobodyMissing, "V9"),
     (Mutation::NeverExpires, "V10"),
+    (Mutation::ReportedAgain, "V10"),
     (Mutation::CountsAgain, "counters"),
 ];
 

@@ -13,7 +13,7 @@ use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Content, NackKind};
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::{Settings, Time, limits};
-use libmusig::types::{OutPoint, SessionId, Txid};
+use libmusig::types::{OutPoint, SessionId, Txid, UnixMillis};
 
 use crate::aims::Aimed;
 use crate::byzantine;
@@ -77,6 +77,8 @@ pub struct Run {
     pub meddled: BTreeSet<(SessionId, usize)>,
     /// Proposals of byzantine signers whose signatures would complete nothing.
     pub worthless: Vec<(SessionId, Worthless)>,
+    /// Sessions whose expiry is chosen against clocks.
+    pub expiring: Vec<(SessionId, UnixMillis)>,
     /// Proposals whose keys were chosen against somebody.
     pub aims: Vec<Aimed>,
     /// What broke a promise while it ran.
@@ -158,6 +160,7 @@ impl Run {
             abandoned: BTreeSet::new(),
             meddled: BTreeSet::new(),
             worthless: Vec::new(),
+            expiring: Vec::new(),
             aims: Vec::new(),
             broken: Vec::new(),
             samples: 0,

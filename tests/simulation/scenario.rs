@@ -55,6 +55,8 @@ pub enum Attack {
     Proposals(usize),
     /// A proposal whose signatures would complete nothing.
     Worthless(Worthless),
+    /// A proposal that expires so many milliseconds from now, sent again and again.
+    Expiry(i64),
     /// A proposal to an honest signer whose keys are chosen against it.
     Keys(Aim, usize),
     /// No frame at all.

@@ -206,6 +206,10 @@ pub enum musig_event_kind {
     /// Durable. All signers that are to broadcast said that they cannot; this node keeps submitting, and the turns go on. It has
     /// the fields of MUSIG_EVENT_FAILOVER_EXHAUSTED.
     NOBODY_CAN_BROADCAST = 29,
+    /// This node refuses a proposal that its proposer signed: it has expired or expires too late by this node's clock, the
+    /// signer does not hold a key that it names, or there is no room for another session: SIGNER_KEY of the proposer, REASON.
+    /// Nothing is kept of it, and it may be taken later. Reported once for each.
+    PROPOSAL_REFUSED = 30,
 }
 
 enumeration!(musig_event_kind {
@@ -237,7 +241,8 @@ enumeration!(musig_event_kind {
     STORE_FAILED,
     NETWORK_DEGRADED,
     PEER_UNREACHABLE,
-    NOBODY_CAN_BROADCAST
+    NOBODY_CAN_BROADCAST,
+    PROPOSAL_REFUSED
 });
 
 /// Numeric fields of an event.

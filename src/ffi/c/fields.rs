@@ -236,6 +236,9 @@ impl Fields {
             Event::NetworkDegraded { reason } => {
                 Self::new(Kind::NETWORK_DEGRADED).with_text(Bytes::REASON, reason)
             }
+            Event::ProposalRefused { proposer, error } => Self::new(Kind::PROPOSAL_REFUSED)
+                .signer_key(proposer)
+                .with_text(Bytes::REASON, Failure::from(error).message),
             Event::PeerUnreachable { address, signer, cause, next_try_at } => {
                 Self::new(Kind::PEER_UNREACHABLE)
                     .with_text(Bytes::REASON, cause)
@@ -351,6 +354,7 @@ mod tests {
             Event::ParticipantDisconnected { signer: 0 },
             Event::StoreFailed { error: StoreError::Suspended },
             Event::NetworkDegraded { reason: words() },
+            Event::ProposalRefused { proposer: proposal().signers[0], error: SignerError::Locked.into() },
             Event::PeerUnreachable {
                 address: full.then(words),
                 signer: signer(),

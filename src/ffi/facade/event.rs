@@ -290,6 +290,15 @@ pub enum Event {
         /// The failed part, and why it failed.
         reason: String,
     },
+    /// This node refuses a proposal that its proposer signed: it has expired or expires too late by this node's clock, the
+    /// signer does not hold a key that it names, or there is no room for another session. Nothing is kept of it, and it may
+    /// be taken later. Reported once for each.
+    ProposalRefused {
+        /// Identity key of the proposer.
+        proposer: SignerKey,
+        /// Message for people.
+        reason: String,
+    },
     /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
     /// and again when the cause changes.
     PeerUnreachable {
@@ -422,6 +431,9 @@ impl From<core::Event> for Event {
                 Self::StoreFailed { reason: error.to_string(), problem: error.into() }
             }
             E::NetworkDegraded { reason } => Self::NetworkDegraded { reason },
+            E::ProposalRefused { proposer, error } => {
+                Self::ProposalRefused { proposer, reason: error.to_string() }
+            }
             E::PeerUnreachable { address, signer, cause, next_try_at } => {
                 Self::PeerUnreachable { address, signer, cause, next_try_at: next_try_at.map(moment) }
             }

@@ -1,6 +1,7 @@
 //! What the application asks for, and what it may know.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::Engine;
 use super::consents;
@@ -84,7 +85,7 @@ impl Engine {
         if proposal.signers.get(proposal.proposer) != Some(&self.own) {
             return Err(ProposalError::NotASigner.into());
         }
-        self.check_expiry(&proposal, now)?;
+        self.check_expiry(&proposal, Duration::ZERO, now)?;
         self.check_room()?;
         self.check_kept(&self.own, proposal.as_bytes().len())?;
         self.new_session(proposal, now)

@@ -25,7 +25,7 @@ use self::key_checks::{KeyChecks, Waiting};
 use self::purged::Purged;
 use self::session_index::SessionIndex;
 use self::session_table::{SessionTable, Slot, View};
-use self::verification::Verification;
+use self::verification::{LatestIds, Verification};
 use crate::error::{Error, ProposalError, SignerError, WireError};
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
@@ -103,6 +103,7 @@ pub struct Engine {
     /// Proposals that wait for the foreign signer.
     key_checks: KeyChecks,
     refused: Refused,
+    reported: LatestIds<{ limits::REPORTED }>,
     verification: Verification,
 }
 
@@ -129,6 +130,7 @@ impl Engine {
             consents: Consents::default(),
             key_checks: KeyChecks::default(),
             refused: Refused::default(),
+            reported: LatestIds::default(),
             verification: Verification::default(),
         }
     }
@@ -398,6 +400,8 @@ impl Engine {
                             durable: None,
                         };
                         self.host.outputs.push_back(Output::Event { event });
+                    } else {
+                        self.report_refused(session.proposal(), error, now);
                     }
                 }
             },
@@ -405,8 +409,13 @@ impl Engine {
         }
     }
 
-    fn check_expiry(&self, proposal: &Proposal, now: Time) -> Result<(), ProposalError> {
-        proposal.check_expiry(now.wall)?;
+    fn check_expiry(
+        &self,
+        proposal: &Proposal,
+        clock_error: Duration,
+        now: Time,
+    ) -> Result<(), ProposalError> {
+        proposal.check_expiry(now.wall, clock_error)?;
         let expires_at = proposal.expires_at;
         if self.purged.may_contain(expires_at, proposal.id()) || self.set_aside.contains(&proposal.id()) {
             return Err(ProposalError::Expiry { expires_at, now: expires_at });

@@ -10,6 +10,8 @@ use super::session_table::Slot;
 use super::verification::{checking, reading};
 use crate::error::{Error, ProposalError, WireError};
 use crate::protocol::envelope::{Content, Envelope};
+use crate::protocol::event::{Event, SessionEvent};
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::{Session, frames};
 use crate::protocol::signer::KeyCheck;
@@ -324,11 +326,13 @@ impl Engine {
     pub(super) fn received(&mut self, session: Session, beside: Received, now: Time) {
         let (id, bytes) = (session.id(), session.proposal().as_bytes().len());
         let proposer = session.proposer_key();
-        if self.check_expiry(session.proposal(), now).is_err()
-            || !self.has_room_for(&proposer, bytes)
-            || self.check_room().is_err()
-        {
+        if !self.has_room_for(&proposer, bytes) {
             self.refused.proposals += 1;
+            return;
+        }
+        if let Err(error) = self.check_time_and_room(session.proposal(), now) {
+            self.refused.proposals += 1;
+            self.report_refused(session.proposal(), error, now);
             return;
         }
         let Received { envelopes, lacking, from } = beside;
@@ -418,19 +422,31 @@ impl Engine {
         if proposal.id() != id || stranger || envelope.body().signer != proposal.proposer {
             return Err(refused);
         }
-        self.check_expiry(&proposal, now).map_err(|_| refused)?;
         let proposer = proposal.signers[proposal.proposer];
         let takes = self.admission.accepted.accepts(&proposer)
             && self.admission.allows(self.proposer(proposer), now.monotonic);
         if from.is_some() && !takes {
             return Err(refused);
         }
-        if !self.has_room_for(&proposer, bytes.len()) || self.check_room().is_err() {
+        if !self.has_room_for(&proposer, bytes.len()) {
+            return Err(refused);
+        }
+        // What was refused and reported is not verified again.
+        let time_and_room = self.check_time_and_room(&proposal, now);
+        if time_and_room.is_err() && self.was_reported(&id) {
             return Err(refused);
         }
         envelope.verify(self.host.scheme.as_ref(), &proposal)?;
-        // Which keys are held here is nobody else's business.
-        let check = self.check_keys(&proposal).map_err(|_| refused)?;
+        // Why it is refused is nobody else's business, nor which keys are held here.
+        let check = match time_and_room.and_then(|()| self.check_keys(&proposal)) {
+            Ok(check) => check,
+            Err(error) => {
+                if from.is_some() {
+                    self.report_refused(&proposal, error, now);
+                }
+                return Err(refused);
+            }
+        };
         *cost += checking(&proposal);
         let room = |bytes| self.key_checks.has_room_for(&proposer, bytes, self.share_of(&proposer));
         if check.is_some() && !room(bytes.len()) {
@@ -441,6 +457,31 @@ impl Engine {
             _ => refused,
         })?;
         Ok((session, check))
+    }
+
+    /// Whether a proposal of others has not expired, and there is room for another session.
+    fn check_time_and_room(&self, proposal: &Proposal, now: Time) -> Result<(), Error> {
+        self.check_expiry(proposal, limits::CLOCK_ERROR, now)?;
+        self.check_room()
+    }
+
+    fn was_reported(&self, id: &SessionId) -> bool {
+        self.reported.contains(id) && !mutation::on(Mutation::ReportedAgain)
+    }
+
+    /// Tells the application, once, that a proposal is refused which its proposer signed. Those that were purged are none
+    /// of its business any more. A refused proposal takes its share of the rate at which proposals are taken.
+    pub(super) fn report_refused(&mut self, proposal: &Proposal, error: Error, now: Time) {
+        let (id, proposer) = (proposal.id(), proposal.signers[proposal.proposer]);
+        let purged = self.purged.may_contain(proposal.expires_at, id) || self.set_aside.contains(&id);
+        if purged || self.was_reported(&id) {
+            return;
+        }
+        self.reported.insert(id);
+        self.admission.took(self.proposer(proposer), 0, now.monotonic);
+        let event = Event::ProposalRefused { proposer, error };
+        let event = SessionEvent { session: Some(id), event, durable: None };
+        self.host.outputs.push_back(Output::Event { event });
     }
 
     /// Whether another proposal of this signer may wait for an answer. Strangers, of whom there can be any number,

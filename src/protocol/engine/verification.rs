@@ -44,9 +44,35 @@ const STRANGERS: Rate = Rate { share: 20, most: limits::STRANGERS_WORK };
 pub(super) struct Verification {
     of_signer: Debts,
     of_strangers: Debt,
-    refused: HashSet<SessionId>,
+    refused: LatestIds<{ limits::REFUSED }>,
+}
+
+/// The latest ids that were inserted.
+#[derive(Debug, Default)]
+pub(super) struct LatestIds<const MOST: usize> {
+    ids: HashSet<SessionId>,
     /// The same, the oldest first.
     order: VecDeque<SessionId>,
+}
+
+impl<const MOST: usize> LatestIds<MOST> {
+    pub fn contains(&self, id: &SessionId) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// Whether it was not there.
+    pub fn insert(&mut self, id: SessionId) -> bool {
+        let new = self.ids.insert(id);
+        if new {
+            self.order.push_back(id);
+        }
+        if self.order.len() > MOST
+            && let Some(first) = self.order.pop_front()
+        {
+            self.ids.remove(&first);
+        }
+        new
+    }
 }
 
 impl Verification {
@@ -74,14 +100,7 @@ impl Verification {
 
     /// A proposal was refused for what it says, which will not change.
     pub fn refuse(&mut self, id: SessionId) {
-        if self.refused.insert(id) {
-            self.order.push_back(id);
-        }
-        if self.order.len() > limits::REFUSED
-            && let Some(first) = self.order.pop_front()
-        {
-            self.refused.remove(&first);
-        }
+        self.refused.insert(id);
     }
 }
 
@@ -157,8 +176,8 @@ mod tests {
             work.refuse(id(number));
             work.refuse(id(number));
         }
-        assert_eq!((work.of_signer.len(), work.order.len()), (debt::SIGNERS, limits::REFUSED));
-        assert_eq!(work.refused.len(), limits::REFUSED);
+        assert_eq!((work.of_signer.len(), work.refused.order.len()), (debt::SIGNERS, limits::REFUSED));
+        assert_eq!(work.refused.ids.len(), limits::REFUSED);
         assert!(work.was_refused(&id(2999)) && !work.was_refused(&id(0)));
         // Who paid is forgotten.
         let later = now + Duration::from_secs(3600);

@@ -1022,7 +1022,7 @@ impl Session {
             };
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
-        let not_expired = self.agreement.proposal.check_expiry(now.wall);
+        let not_expired = self.agreement.proposal.check_expiry(now.wall, limits::CLOCK_ERROR);
         if self.broadcast.is_none() { Ok(not_expired?) } else { Ok(()) }
     }
 

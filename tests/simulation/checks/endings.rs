@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use libmusig::error::{Error, ProposalError};
 use libmusig::protocol::envelope::{Envelope, Place};
 use libmusig::protocol::event::Event;
-use libmusig::protocol::limits::UNSTORED_AFTER;
+use libmusig::protocol::limits::{self, UNSTORED_AFTER};
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 
@@ -150,9 +151,34 @@ impl Checker {
         }
     }
 
+    /// V10: whose clock is beyond a proposal's expiry, or too far before it, says so to its application, once, and nobody
+    /// else does.
+    fn refuses(&mut self, run: &Run) {
+        for (session, expires_at) in &run.expiring {
+            for node in (0..run.cluster.nodes.len()).filter(|node| run.honest(*node)) {
+                let mut refusals = 0;
+                for (at, event) in run.cluster.events(node, session) {
+                    let Event::ProposalRefused { error, .. } = event else { continue };
+                    refusals += 1;
+                    let right = match error {
+                        Error::Proposal(ProposalError::Expiry { now, .. }) => {
+                            let latest = now.saturating_add(limits::EXPIRY + limits::CLOCK_ERROR);
+                            now >= expires_at || *expires_at > latest
+                        }
+                        _ => true,
+                    };
+                    self.check("V10", right, || format!("node {node} refuses {session} at {at:?}: {error}"));
+                }
+                let again = refusals > 1 && !run.deaths.contains_key(&node);
+                self.check("V10", !again, || format!("node {node} reports {refusals} times of {session}"));
+            }
+        }
+    }
+
     /// V10: every session ends, and every application that was told of it is told how.
     pub fn after_expiry(&mut self, run: &mut Run) {
         assert!(run.cluster.now() > EXPIRY);
+        self.refuses(run);
         for begun in run.sessions.clone() {
             for node in 0..run.cluster.nodes.len() {
                 self.forgets(run, &begun, node);

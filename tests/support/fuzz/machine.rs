@@ -261,7 +261,7 @@ impl<'a> Script<'a> {
         terms.proposer = terms.index_of(&self.cluster.nodes[node].key).expect("a signer");
         let wall = self.cluster.time(node).wall;
         let proposal = libmusig::protocol::proposal::Proposal::new(terms.clone()).expect("valid terms");
-        if proposal.check_expiry(wall).is_ok() {
+        if proposal.check_expiry(wall, std::time::Duration::ZERO).is_ok() {
             self.sessions.push(self.cluster.create_with(node, terms));
         }
     }

@@ -39,6 +39,7 @@ ParticipantDisconnected = _Event.PARTICIPANT_DISCONNECTED
 StoreFailed = _Event.STORE_FAILED
 NetworkDegraded = _Event.NETWORK_DEGRADED
 PeerUnreachable = _Event.PEER_UNREACHABLE
+ProposalRefused = _Event.PROPOSAL_REFUSED
 
 EventData = Union[
     SessionProposed,
@@ -70,6 +71,7 @@ EventData = Union[
     StoreFailed,
     NetworkDegraded,
     PeerUnreachable,
+    ProposalRefused,
 ]
 """Any event."""
 
