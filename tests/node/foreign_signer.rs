@@ -7,7 +7,9 @@ use libmusig::event::Event;
 use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::crypto::{NONCE, PARTIAL, Scheme};
+use libmusig::protocol::envelope::{Content, Envelope};
 use libmusig::protocol::proposal::{Derivation, KeyOrigin, KeySet, Message};
+use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SessionId, SignerKey};
@@ -290,9 +292,13 @@ fn key_sets_of_a_node_and_a_foreign_signer_survive_a_lock_and_a_key_that_is_adde
     ];
     connect(&nodes);
     let session = nodes[0].create_session(mixed(derived())).wait().expect("is created");
-    // Both made nonces with the consent.
-    wait_until("the device made nonces", || {
-        device.asked().iter().any(|asked| matches!(asked, Asked::Nonces(_)))
+    // Both made nonces with the consent, the device first: those of the node exist once the envelope with all of them does.
+    wait_until("the nonces are signed", || {
+        let export = nodes[0].session(session.id()).export().wait().expect("is known");
+        let frame: pb::Frame = wire::decode(&export, "the export").expect("is canonical");
+        let mut envelopes =
+            frame.envelopes.iter().map(|bytes| Envelope::decode(bytes).expect("is authentic"));
+        envelopes.any(|envelope| matches!(envelope.content(), Content::Nonces { .. }))
     });
     local.lock();
     join_next(&nodes[1]);
