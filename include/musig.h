@@ -532,6 +532,17 @@ enum musig_event_kind
    * the fields of MUSIG_EVENT_FAILOVER_EXHAUSTED.
    */
   MUSIG_EVENT_NOBODY_CAN_BROADCAST = 29,
+  /**
+   * This node refuses a proposal that its proposer signed: it has expired or expires too late by this node's clock, the
+   * signer does not hold a key that it names, or there is no room for another session: SIGNER_KEY of the proposer, REASON.
+   * Nothing is kept of it, and it may be taken later. Reported once for each.
+   */
+  MUSIG_EVENT_PROPOSAL_REFUSED = 30,
+  /**
+   * A device, or another wallet, is asked to sign, and was not heard of yet. Reported at once, and again while it is
+   * waited for: ROUND; SINCE, in milliseconds.
+   */
+  MUSIG_EVENT_SIGNER_WAITING = 31,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -598,7 +609,7 @@ enum musig_event_number_field
    */
   MUSIG_EVENT_NUMBER_CONFIRMATIONS = 12,
   /**
-   * Time without progress, in milliseconds.
+   * Time without progress, or since a device was asked, in milliseconds.
    */
   MUSIG_EVENT_NUMBER_SINCE = 13,
   /**
@@ -635,6 +646,10 @@ enum musig_event_number_field
    * Number of submissions by this node that did not reach its Bitcoin backend.
    */
   MUSIG_EVENT_NUMBER_UNREACHABLE = 21,
+  /**
+   * What a device is asked for: 1 for public nonces, 2 for partial signatures.
+   */
+  MUSIG_EVENT_NUMBER_ROUND = 22,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

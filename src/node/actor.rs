@@ -3,12 +3,14 @@
 mod life;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::device::Device;
 use super::disk::{Disk, News};
 use super::gate::Gate;
 use super::reply::FailureMark;
@@ -21,6 +23,7 @@ use crate::event::lane::{Lane, LaneOutcome};
 use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, presence_digest, seal_presence};
 use crate::platform;
 use crate::protocol::engine::Engine;
+use crate::protocol::envelope::Envelope;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Output, RequestId, Ticket, Time};
 use crate::signer::{Identity, KeyCheck, NodeSigner, SignTask, Signer};
@@ -72,6 +75,8 @@ pub(crate) struct Actor {
     pub network: Option<Network>,
     pub signer: NodeSigner,
     pub signer_lane: Option<Arc<Lane>>,
+    /// The foreign signer, if it is one that is waited for.
+    pub device: Option<Device>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -102,6 +107,8 @@ pub(crate) struct Parts {
     pub network: Option<Network>,
     pub signer: NodeSigner,
     pub signer_lane: Option<Arc<Lane>>,
+    /// The foreign signer, if it is one that is waited for.
+    pub device: Option<Device>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -119,6 +126,7 @@ impl Actor {
             network,
             signer,
             signer_lane,
+            device,
             broadcaster,
             observer,
             delivery,
@@ -135,6 +143,7 @@ impl Actor {
             network,
             signer,
             signer_lane,
+            device,
             broadcaster,
             observer,
             delivery,
@@ -382,19 +391,42 @@ impl Actor {
             return;
         }
         let commands = self.commands.clone();
-        self.on_signer_lane(
-            move |signer| task.run(signer.identity(), signer),
-            move |result| {
-                let answer = move |engine: &mut Engine, now| engine.signed(&session, ticket, result, now);
-                drop(commands.send(Command::Answered(Box::new(answer))));
-            },
-        );
+        let done = move |result| {
+            let answer = move |engine: &mut Engine, now| engine.signed(&session, ticket, result, now);
+            drop(commands.send(Command::Answered(Box::new(answer))));
+        };
+        if self.device.is_some() {
+            return self.await_device(task, done);
+        }
+        self.on_signer_lane(move |signer| task.run(signer.identity(), signer), done);
+    }
+
+    /// Runs what needs the device on a thread of its own: it may take until the session expires, and nobody else waits
+    /// for that. The device's signer bounds how many there are.
+    fn await_device(
+        &self,
+        task: SignTask,
+        done: impl FnOnce(Result<Envelope, SignerError>) + Send + Clone + 'static,
+    ) {
+        let (signer, answer) = (self.signer.clone(), done.clone());
+        let work = move || {
+            let run = catch_unwind(AssertUnwindSafe(|| task.run(signer.identity(), &signer)));
+            answer(run.unwrap_or_else(|_| Err(SignerError::Other("it panicked".into()))));
+        };
+        if let Err(error) = std::thread::Builder::new().name("musig-device".into()).spawn(work) {
+            done(Err(SignerError::Other(format!("the system started no thread for it ({error})"))));
+        }
     }
 
     fn check_keys(&self, session: SessionId, check: KeyCheck) {
         let commands = self.commands.clone();
+        let device = self.device.clone();
         self.on_signer_lane(
-            move |signer| Ok(check.run(|key, origin| Signer::holds(signer, key, origin))),
+            move |signer| {
+                let checked = check.run(|key, origin| Signer::holds(signer, key, origin));
+                let refused = device.and_then(|device| device.refuses(&check));
+                Ok(checked.and_then(|()| refused.map_or(Ok(()), |error| Err(error.into()))))
+            },
             move |result| {
                 let result = result.map_err(Error::Signer).flatten();
                 let answer = move |engine: &mut Engine, now| engine.keys_checked(&session, result, now);

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::instrument::WithSubscriber;
 
 use super::actor::{Actor, Command, Foreign, Parts};
+use super::device::Device;
 use super::reply::{FailureMark, Health};
 use super::runtime::{self, RuntimeProfile};
 use super::sequence::Sequence;
@@ -54,6 +55,7 @@ enum StoreChoice {
 pub struct NodeBuilder {
     identity: Option<Arc<LocalSigner>>,
     foreign_signer: Option<Arc<dyn Signer>>,
+    device: Option<Device>,
     store: StoreChoice,
     network: Option<NetworkConfig>,
     settings: Settings,
@@ -72,6 +74,7 @@ impl NodeBuilder {
         Self {
             identity: None,
             foreign_signer: None,
+            device: None,
             store: StoreChoice::None,
             network: Some(NetworkConfig::default()),
             settings: Settings::default(),
@@ -107,6 +110,16 @@ impl NodeBuilder {
     /// a thread of its own. With it the identity key signs no session.
     pub fn foreign_signer(mut self, signer: Arc<dyn Signer>) -> Self {
         self.foreign_signer = Some(signer);
+        self.device = None;
+        self
+    }
+
+    /// Sets a signer whose keys are in a device, or in another wallet, that reads and writes PSBTs. It is waited for until
+    /// the session expires. With it, as with any foreign signer, the identity key signs no session.
+    #[cfg(feature = "bitcoin")]
+    pub fn psbt_signer(mut self, signer: Arc<crate::chain::psbt::PsbtSigner>) -> Self {
+        self.foreign_signer = Some(signer.clone());
+        self.device = Some(Device(signer));
         self
     }
 
@@ -448,6 +461,11 @@ impl NodeBuilder {
         if !made.is_empty() {
             store.commit(&made, Durability::Synced)?;
         }
+        let store = Arc::new(StoreThread::spawn(store, SYNC_AFTER).map_err(thread)?);
+        if let Some(device) = &self.device {
+            let (records, nonces) = (contents.psbts, contents.nonces);
+            device.attach(records, nonces, store.clone(), delivery.clone())?;
+        }
         let network_error = |error: crate::net::NetError| Error::Network(error.to_string());
         let peer = peer_id(&identity).map_err(network_error)?.to_string();
         let (network, events) = match self.network {
@@ -466,7 +484,6 @@ impl NodeBuilder {
             observer.as_ref().map(|foreign| foreign.lane.clone()),
         ];
         let lanes: Vec<Arc<Lane>> = lanes.into_iter().flatten().collect();
-        let store = Arc::new(StoreThread::spawn(store, SYNC_AFTER).map_err(thread)?);
         let health = Arc::new(Health::default());
         let parts = Parts {
             failure: FailureMark(health.clone()),
@@ -476,6 +493,7 @@ impl NodeBuilder {
             network,
             signer,
             signer_lane,
+            device: self.device,
             broadcaster,
             observer,
             delivery: delivery.clone(),

@@ -2,6 +2,7 @@
 
 mod actor;
 mod builder;
+mod device;
 mod disk;
 mod gate;
 mod handle;

@@ -203,6 +203,14 @@ pub enum Event {
         /// The failure.
         error: SignerError,
     },
+    /// A device, or another wallet, is asked to sign, and was not heard of yet. Reported at once, and again while it is
+    /// waited for.
+    SignerWaiting {
+        /// What it is asked for: 1 for public nonces, 2 for partial signatures.
+        round: u32,
+        /// Time since it was asked.
+        since: Duration,
+    },
     /// A peer connected.
     PeerConnected {
         /// Its libp2p peer id.

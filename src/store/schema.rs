@@ -13,6 +13,8 @@
 //! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | an envelope |
 //! | `s` ‖ session id (32) ‖ `x` | expiry of a purged session: milliseconds, 8 bytes, big endian |
 //! | `s` ‖ session id (32) ‖ `a` | what is kept of another signer's proposal that was answered, and never joined |
+//! | `psbt/` ‖ session id (32) | what a PSBT signer must not forget of a session |
+//! | `nonce/` ‖ half of a hash (16) | empty: this public nonce of a device is known |
 //!
 //! Everything of a session begins with [`session_prefix`], so that closing one is one
 //! [`Change::DeletePrefix`].
@@ -31,6 +33,8 @@ const OWNER: &[u8] = b"owner";
 const PRESENCE: &[u8] = b"presence/";
 const PARTNER: &[u8] = b"partner/";
 const SEQUENCE: &[u8] = b"sequence";
+const PSBT: &[u8] = b"psbt/";
+const NONCE: &[u8] = b"nonce/";
 const SESSION: u8 = b's';
 const ENVELOPE: u8 = b'e';
 
@@ -86,6 +90,10 @@ pub enum Key {
     Ended(SessionId),
     /// What is kept of another signer's proposal that was answered, and never joined.
     Answered(SessionId),
+    /// What a PSBT signer must not forget of a session. It outlives the session's other records.
+    Psbt(SessionId),
+    /// A public nonce of a device, by half of its hash.
+    Nonce([u8; 16]),
 }
 
 impl Key {
@@ -103,6 +111,8 @@ impl Key {
             }
             Self::Ended(session) => [&session_prefix(session)[..], b"x"].concat(),
             Self::Answered(session) => [&session_prefix(session)[..], b"a"].concat(),
+            Self::Psbt(session) => [PSBT, session.as_bytes()].concat(),
+            Self::Nonce(half) => [NONCE, half].concat(),
         }
     }
 
@@ -122,6 +132,12 @@ impl Key {
         }
         if let Some(signer) = bytes.strip_prefix(PRESENCE) {
             return SignerKey::from_bytes(signer).ok().map(Self::Presence);
+        }
+        if let Some(session) = bytes.strip_prefix(PSBT) {
+            return SessionId::from_slice(session).map(Self::Psbt);
+        }
+        if let Some(half) = bytes.strip_prefix(NONCE) {
+            return half.try_into().ok().map(Self::Nonce);
         }
         let (id, rest) = bytes.strip_prefix(&[SESSION])?.split_at_checked(32)?;
         let id = SessionId::from_slice(id)?;
@@ -145,8 +161,14 @@ impl Key {
             Self::Session { id, .. }
             | Self::Envelope { session: id, .. }
             | Self::Ended(id)
-            | Self::Answered(id) => Some(*id),
-            Self::Identity | Self::Owner | Self::Sequence | Self::Presence(_) | Self::Partner(_) => None,
+            | Self::Answered(id)
+            | Self::Psbt(id) => Some(*id),
+            Self::Identity
+            | Self::Owner
+            | Self::Sequence
+            | Self::Presence(_)
+            | Self::Partner(_)
+            | Self::Nonce(_) => None,
         }
     }
 }
@@ -186,6 +208,21 @@ pub fn put_partner(signer: SignerKey) -> Change {
 /// The change that removes that.
 pub fn drop_partner(signer: SignerKey) -> Change {
     Change::Delete(Key::Partner(signer).encode())
+}
+
+/// The change that stores what a PSBT signer must not forget of a session.
+pub fn put_psbt(session: SessionId, record: Vec<u8>) -> Change {
+    Change::Put(Key::Psbt(session).encode(), record)
+}
+
+/// The change that removes that.
+pub fn drop_psbt(session: SessionId) -> Change {
+    Change::Delete(Key::Psbt(session).encode())
+}
+
+/// The change that stores that a public nonce of a device is known.
+pub fn put_nonce(half: [u8; 16]) -> Change {
+    Change::Put(Key::Nonce(half).encode(), Vec::new())
 }
 
 /// The change that removes a signer's presence record.
@@ -228,6 +265,10 @@ pub struct Contents {
     pub ended: Vec<(SessionId, UnixMillis)>,
     /// For [`Engine::load_answered`](crate::protocol::engine::Engine::load_answered).
     pub answered: Vec<(SessionId, Vec<u8>)>,
+    /// What a PSBT signer must not forget of sessions.
+    pub psbts: Vec<(SessionId, Vec<u8>)>,
+    /// The public nonces of devices, by half of their hashes.
+    pub nonces: Vec<[u8; 16]>,
 }
 
 impl Contents {
@@ -250,6 +291,8 @@ impl Contents {
                     Err(_) => tracing::warn!(session = %id, "the expiry of a purged session is not 8 bytes"),
                 },
                 Some(Key::Answered(id)) => contents.answered.push((id, value)),
+                Some(Key::Psbt(id)) => contents.psbts.push((id, value)),
+                Some(Key::Nonce(half)) => contents.nonces.push(half),
                 Some(Key::Session { id, part }) => {
                     let stored = contents.sessions.entry(id).or_default();
                     match part {

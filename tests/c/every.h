@@ -56,6 +56,7 @@ static void versions(void) {
     REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_SESSION_PROPOSED), "SESSION_PROPOSED") == 0);
     REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_NETWORK_DEGRADED), "NETWORK_DEGRADED") == 0);
     REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_PEER_UNREACHABLE), "PEER_UNREACHABLE") == 0);
+    REQUIRE(strcmp(musig_event_kind_string(MUSIG_EVENT_SIGNER_WAITING), "SIGNER_WAITING") == 0);
     REQUIRE(strcmp(musig_event_kind_string(0), "UNKNOWN") == 0);
     REQUIRE(strcmp(musig_phase_string(MUSIG_PHASE_WATCHING), "WATCHING") == 0);
     REQUIRE(strcmp(musig_phase_string(-1), "UNKNOWN") == 0);

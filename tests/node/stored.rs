@@ -74,7 +74,9 @@ fn check(entries: &[Entry], phase: &str) {
             | Key::Sequence
             | Key::Presence(_)
             | Key::Partner(_)
-            | Key::Answered(_) => {}
+            | Key::Answered(_)
+            | Key::Psbt(_)
+            | Key::Nonce(_) => {}
         }
     }
 }
@@ -126,6 +128,8 @@ fn kinds(store: &MemoryStore) -> Vec<&'static str> {
         Key::Envelope { .. } => "envelope",
         Key::Ended(_) => "ended",
         Key::Answered(_) => "answered",
+        Key::Psbt(_) => "psbt",
+        Key::Nonce(_) => "nonce",
         Key::Sequence => "sequence",
         Key::Partner(_) => "partner",
     };

@@ -313,6 +313,18 @@ pub enum PsbtError {
         /// The field.
         field: Field,
     },
+    /// The session signs raw messages, of which there is no PSBT.
+    #[error(
+        "the session signs raw messages, and a PSBT is of a transaction; propose the transaction, or sign with keys that \
+         are not in a device"
+    )]
+    RawMessages,
+    /// A message of a session is not what a signature of its input signs.
+    #[error("input {input}: the session's message is not the signature hash of this input; do not sign it")]
+    OtherSighash {
+        /// The input.
+        input: usize,
+    },
     /// The crate `bitcoin` does not read it.
     #[error("the crate `bitcoin` refuses the PSBT: {0}")]
     Library(String),

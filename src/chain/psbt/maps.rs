@@ -286,7 +286,7 @@ pub(super) fn write_pair(bytes: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     }
 }
 
-fn write_compact_size(bytes: &mut Vec<u8>, number: u64) {
+pub(super) fn write_compact_size(bytes: &mut Vec<u8>, number: u64) {
     match number {
         0..0xfd => bytes.push(number as u8),
         0xfd..=0xffff => {

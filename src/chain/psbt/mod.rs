@@ -6,16 +6,20 @@
 //! participants aggregate to the key they are said to.
 //!
 //! [`Psbt::musig2_spends`] finds what signs each input, [`Psbt::spend_plan`] what a session can sign,
-//! [`Psbt::finalize`] and [`Psbt::extract`] make the final transaction.
+//! [`Psbt::finalize`] and [`Psbt::extract`] make the final transaction. [`PsbtSigner`] signs a session's transaction with
+//! a device or another wallet that reads and writes PSBTs.
 
 mod base64;
 mod error;
 mod finalize;
+mod folder;
 pub mod limits;
 mod maps;
 mod musig2;
 mod plan;
 mod rules;
+mod signer;
+mod terms;
 mod unsigned;
 
 use std::fmt;
@@ -24,9 +28,13 @@ use std::str::FromStr;
 use bitcoin::Transaction;
 
 pub use error::{Field, MapName, PsbtError};
+pub use folder::PsbtFolder;
 use maps::Maps;
 pub use musig2::{Musig2Nonce, Musig2Partial, Musig2Slot, ParticipantKeys};
 pub use plan::{InputPlan, Musig2Spend, SpendPlan};
+pub use signer::{DeviceError, PsbtDevice, PsbtRequest, PsbtSigner};
+#[cfg(feature = "node")]
+pub(crate) use signer::{NonceId, PsbtHost};
 
 /// A partially signed transaction.
 #[derive(Clone)]

@@ -210,6 +210,9 @@ pub enum musig_event_kind {
     /// signer does not hold a key that it names, or there is no room for another session: SIGNER_KEY of the proposer, REASON.
     /// Nothing is kept of it, and it may be taken later. Reported once for each.
     PROPOSAL_REFUSED = 30,
+    /// A device, or another wallet, is asked to sign, and was not heard of yet. Reported at once, and again while it is
+    /// waited for: ROUND; SINCE, in milliseconds.
+    SIGNER_WAITING = 31,
 }
 
 enumeration!(musig_event_kind {
@@ -242,7 +245,8 @@ enumeration!(musig_event_kind {
     NETWORK_DEGRADED,
     PEER_UNREACHABLE,
     NOBODY_CAN_BROADCAST,
-    PROPOSAL_REFUSED
+    PROPOSAL_REFUSED,
+    SIGNER_WAITING
 });
 
 /// Numeric fields of an event.
@@ -274,7 +278,7 @@ pub enum musig_event_number_field {
     HEIGHT = 11,
     /// Confirmations; the block itself counts as one.
     CONFIRMATIONS = 12,
-    /// Time without progress, in milliseconds.
+    /// Time without progress, or since a device was asked, in milliseconds.
     SINCE = 13,
     /// 1 if the signer declined before joining, 0 if it aborted after.
     DECLINED = 14,
@@ -294,6 +298,8 @@ pub enum musig_event_number_field {
     REJECTED = 20,
     /// Number of submissions by this node that did not reach its Bitcoin backend.
     UNREACHABLE = 21,
+    /// What a device is asked for: 1 for public nonces, 2 for partial signatures.
+    ROUND = 22,
 }
 
 enumeration!(musig_event_number_field {
@@ -317,7 +323,8 @@ enumeration!(musig_event_number_field {
     NEXT_TRY_AT,
     ACCEPTED,
     REJECTED,
-    UNREACHABLE
+    UNREACHABLE,
+    ROUND
 });
 
 /// Fields of an event that are lists of signer indices.

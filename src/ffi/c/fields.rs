@@ -225,6 +225,9 @@ impl Fields {
             Event::SignerFailed { error } => {
                 Self::new(Kind::SIGNER_FAILED).with_text(Bytes::REASON, Failure::from(error).message)
             }
+            Event::SignerWaiting { round, since } => Self::new(Kind::SIGNER_WAITING)
+                .with(Number::ROUND, round)
+                .with(Number::SINCE, since.as_millis()),
             Event::PeerConnected { peer, signer } => Self::new(Kind::PEER_CONNECTED).peer(peer, signer),
             Event::PeerDisconnected { peer, signer } => Self::new(Kind::PEER_DISCONNECTED).peer(peer, signer),
             Event::ParticipantDisconnected { signer } => {
@@ -349,6 +352,7 @@ mod tests {
             Event::SessionClosed,
             Event::KeyInUseElsewhere,
             Event::SignerFailed { error: SignerError::Locked },
+            Event::SignerWaiting { round: 1, since: Duration::from_secs(1) },
             Event::PeerConnected { peer: words(), signer: signer() },
             Event::PeerDisconnected { peer: words(), signer: signer() },
             Event::ParticipantDisconnected { signer: 0 },

@@ -258,6 +258,14 @@ pub enum Event {
         /// Message for people.
         reason: String,
     },
+    /// A device, or another wallet, is asked to sign, and was not heard of yet. Reported at once, and again while it is
+    /// waited for.
+    SignerWaiting {
+        /// What it is asked for: 1 for public nonces, 2 for partial signatures.
+        round: u32,
+        /// Time since it was asked.
+        since: Duration,
+    },
     /// A peer connected.
     PeerConnected {
         /// Its libp2p peer id.
@@ -424,6 +432,7 @@ impl From<core::Event> for Event {
             E::SignerFailed { error } => {
                 Self::SignerFailed { reason: error.to_string(), problem: error.into() }
             }
+            E::SignerWaiting { round, since } => Self::SignerWaiting { round, since },
             E::PeerConnected { peer, signer } => Self::PeerConnected { peer, signer },
             E::PeerDisconnected { peer, signer } => Self::PeerDisconnected { peer, signer },
             E::ParticipantDisconnected { signer } => Self::ParticipantDisconnected { signer: signer.into() },

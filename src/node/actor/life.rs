@@ -140,6 +140,9 @@ impl Actor {
 
     pub(super) async fn end(&mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         self.delivery.stop();
+        if let Some(device) = &self.device {
+            device.detach();
+        }
         for lane in [
             self.signer_lane.as_deref(),
             self.broadcaster.as_ref().map(|foreign| &*foreign.lane),

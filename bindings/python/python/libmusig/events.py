@@ -33,6 +33,7 @@ SessionExpired = _Event.SESSION_EXPIRED
 SessionClosed = _Event.SESSION_CLOSED
 KeyInUseElsewhere = _Event.KEY_IN_USE_ELSEWHERE
 SignerFailed = _Event.SIGNER_FAILED
+SignerWaiting = _Event.SIGNER_WAITING
 PeerConnected = _Event.PEER_CONNECTED
 PeerDisconnected = _Event.PEER_DISCONNECTED
 ParticipantDisconnected = _Event.PARTICIPANT_DISCONNECTED
@@ -65,6 +66,7 @@ EventData = Union[
     SessionClosed,
     KeyInUseElsewhere,
     SignerFailed,
+    SignerWaiting,
     PeerConnected,
     PeerDisconnected,
     ParticipantDisconnected,
