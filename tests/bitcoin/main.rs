@@ -8,6 +8,7 @@ mod coins;
 mod electrumx;
 mod evidence;
 mod faults;
+mod others;
 mod regtest;
 mod signers;
 mod signing;
