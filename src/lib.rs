@@ -40,6 +40,8 @@ pub mod types;
 
 // What a user needs is `libmusig::X`; the modules have the rest.
 #[cfg(feature = "bitcoin")]
+pub use self::chain::descriptor::{Descriptor, DescriptorKeys};
+#[cfg(feature = "bitcoin")]
 pub use self::chain::psbt::{DeviceError, Psbt, PsbtDevice, PsbtError, PsbtFolder, PsbtRequest, PsbtSigner};
 #[cfg(feature = "http")]
 pub use self::chain::sources::{BitcoinCore, CoreAuth, Electrum, Esplora, SourceOptions, Sources};

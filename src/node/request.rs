@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+#[cfg(feature = "bitcoin")]
+use crate::chain::psbt::{Psbt, PsbtError};
 use crate::error::{Error, ProposalError, SignerError};
 use crate::protocol::consent::JoinOptions;
 use crate::protocol::crypto::key_set::KeyTree;
@@ -17,7 +19,17 @@ use crate::types::{SessionId, SignerKey, UnixMillis};
 #[derive(Clone)]
 pub(crate) enum Content {
     Messages(Vec<Message>),
-    Transaction { unsigned: Vec<u8>, spent: Vec<SpentOutput>, sighash_type: SighashType },
+    Transaction {
+        unsigned: Vec<u8>,
+        spent: Vec<SpentOutput>,
+        sighash_type: SighashType,
+    },
+    /// Of a PSBT, which named everything else.
+    #[cfg(feature = "bitcoin")]
+    Inputs {
+        messages: Vec<Message>,
+        transaction: TransactionTerms,
+    },
 }
 
 /// Request for a new session: the terms that an application chooses, with defaults for the others. See [`Terms`].
@@ -73,6 +85,27 @@ impl SessionRequest {
     /// identity keys, or of another key set ([`SessionRequest::key_set`]).
     pub fn transaction(signers: Vec<SignerKey>, unsigned: Vec<u8>, spent: Vec<SpentOutput>) -> Self {
         Self::new(signers, Content::Transaction { unsigned, spent, sighash_type: SighashType::Default })
+    }
+
+    /// Session over the transaction of a PSBT (version 0 or 2, with the fields of BIP-373): signs every input that is not
+    /// final and has MuSig2 participants, by the Taproot key path. Key sets, derivations and hash types are the PSBT's, of
+    /// each input its own; [`derive`](Self::derive) and [`sighash_type`](Self::sighash_type) have no effect. The proposal has
+    /// the canonical terms and none of the PSBT's bytes.
+    ///
+    /// A participant is a signer's if it is that signer's identity key, or its key in one of `key_sets`, which have one key
+    /// for each signer, in their order. Wallets that derive first have another key set for each address:
+    /// [`Descriptor::key_sets`](crate::chain::descriptor::Descriptor::key_sets) finds them.
+    ///
+    /// The session's signatures go back with [`Psbt::add_signatures`]. Inputs of others must be final, and valid, or the
+    /// session has to be one without failover.
+    ///
+    /// Errors: those of [`Psbt::spend_plan`]; [`PsbtError::OtherSigners`], [`PsbtError::ForeignParticipant`],
+    /// [`PsbtError::MissingSigner`], [`PsbtError::SignerTwice`], [`PsbtError::ParticipantOrder`], [`PsbtError::Signers`].
+    #[cfg(feature = "bitcoin")]
+    pub fn from_psbt(signers: Vec<SignerKey>, psbt: &Psbt, key_sets: &[KeySet]) -> Result<Self, PsbtError> {
+        let terms = psbt.terms(&signers, key_sets)?;
+        let content = Content::Inputs { messages: terms.messages, transaction: terms.transaction };
+        Ok(Self { key_sets: terms.key_sets, ..Self::new(signers, content) })
     }
 
     /// Sets the order in which the identity keys are aggregated. Default: sorted.
@@ -170,6 +203,8 @@ impl SessionRequest {
                 let messages = transaction_messages(&unsigned, &spent, keys, sighash_type)?;
                 (messages, Some(TransactionTerms { unsigned, spent }))
             }
+            #[cfg(feature = "bitcoin")]
+            Content::Inputs { messages, transaction } => (messages, Some(transaction)),
         };
         let key_sets = used_key_sets(key_sets, &mut messages)?;
         Ok(Proposal::new(Terms {

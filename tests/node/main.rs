@@ -21,6 +21,7 @@ mod lock_time;
 mod metrics;
 mod outsider;
 mod process;
+mod psbt;
 mod psbt_signer;
 mod recovery;
 #[cfg(all(feature = "discovery", feature = "nat"))]

@@ -17,6 +17,8 @@ pub mod nodes;
 #[cfg(feature = "node")]
 pub mod outsider;
 pub mod party;
+#[cfg(feature = "bitcoin")]
+pub mod psbt;
 pub mod records;
 #[cfg(feature = "relay")]
 pub mod relay;

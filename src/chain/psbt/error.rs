@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::ProposalError;
 use crate::types::SignerKey;
 
 /// One of the maps of a PSBT.
@@ -263,6 +264,65 @@ pub enum PsbtError {
     RepeatedParticipant {
         /// The input.
         input: usize,
+    },
+    /// None of an input's participants is a key of the signers.
+    #[error(
+        "input {input} is to be signed by other people: none of its participants is a key of the signers. Have it signed \
+         and finalized first, or give the key set in which the signers' keys are those of this input"
+    )]
+    OtherSigners {
+        /// The input.
+        input: usize,
+    },
+    /// A participant is no signer's key, while others are.
+    #[error(
+        "input {input}: the participant {participant} is no key of the signers; add the signer to whom it belongs, or the \
+         key set that says whose it is"
+    )]
+    ForeignParticipant {
+        /// The input.
+        input: usize,
+        /// The key.
+        participant: SignerKey,
+    },
+    /// A signer has no key among the participants.
+    #[error(
+        "input {input}: signer {signer} has no key among its participants; all signers of a session sign each input. \
+         Propose a session of those who own the input"
+    )]
+    MissingSigner {
+        /// The input.
+        input: usize,
+        /// The signer's index.
+        signer: usize,
+    },
+    /// Two of the participants are keys of one signer.
+    #[error("input {input}: two of its participants are keys of signer {signer}; each signer has one")]
+    SignerTwice {
+        /// The input.
+        input: usize,
+        /// The signer's index.
+        signer: usize,
+    },
+    /// The participants are aggregated in an order that a session cannot have.
+    #[error(
+        "input {input}: its participants are neither sorted nor in the order of the signers; give the signers in the order \
+         of the participants"
+    )]
+    ParticipantOrder {
+        /// The input.
+        input: usize,
+    },
+    /// The signers or the key sets cannot be those of a session.
+    #[error(transparent)]
+    Signers(#[from] ProposalError),
+    /// More or fewer signatures than there are inputs to sign.
+    #[error("{actual} signatures were given for {expected} inputs that are to be signed; give one for each")]
+    SignatureCount {
+        /// How many inputs are to be signed.
+        expected: usize,
+        /// How many signatures were given.
+        actual: usize,
     },
     /// A participant's public nonce is not there.
     #[error(

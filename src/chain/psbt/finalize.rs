@@ -129,7 +129,7 @@ fn element(signature: &Signature, sighash_type: SighashType) -> Vec<u8> {
     element
 }
 
-fn is_signature_of(spend: &Musig2Spend, value: &[u8]) -> bool {
+pub(super) fn is_signature_of(spend: &Musig2Spend, value: &[u8]) -> bool {
     let Some((signature, rest)) = value.split_first_chunk::<64>() else { return false };
     let expected: &[u8] = match spend.sighash_type {
         SighashType::Default => &[],

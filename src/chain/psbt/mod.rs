@@ -6,8 +6,9 @@
 //! participants aggregate to the key they are said to.
 //!
 //! [`Psbt::musig2_spends`] finds what signs each input, [`Psbt::spend_plan`] what a session can sign,
-//! [`Psbt::finalize`] and [`Psbt::extract`] make the final transaction. [`PsbtSigner`] signs a session's transaction with
-//! a device or another wallet that reads and writes PSBTs.
+//! [`SessionRequest::from_psbt`](crate::node::SessionRequest::from_psbt) proposes it, [`Psbt::add_signatures`] puts the
+//! session's signatures in, [`Psbt::finalize`] and [`Psbt::extract`] make the final transaction. [`PsbtSigner`] signs a
+//! session's transaction with a device or another wallet that reads and writes PSBTs.
 
 mod base64;
 mod error;
@@ -17,6 +18,7 @@ pub mod limits;
 mod maps;
 mod musig2;
 mod plan;
+mod request;
 mod rules;
 mod signer;
 mod terms;

@@ -4,6 +4,7 @@ mod bip_373;
 mod core_sessions;
 mod hostile;
 mod maps;
+mod requests;
 mod steps;
 
 use std::fs;
