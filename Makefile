@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 ARGS ?=
+BACKEND ?= embedded
 
 .PHONY: help fixtures demo sim sim-mutations sim-report security-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
 	test-sim test-bitcoin test-interop test-platforms test-full test-dist bench size dist \
@@ -11,9 +12,9 @@ ARGS ?=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## five processes sign; the coordinator and its first backup are killed; the next signer broadcasts (ARGS="--help")
+demo: ## five processes sign; the coordinator and its first backup are killed; the next signer broadcasts (BACKEND=knots: a real Bitcoin node; ARGS="--help")
 	@$(CARGO) build --quiet --example failover
-	@target/debug/examples/failover $(ARGS)
+	@target/debug/examples/failover --backend $(BACKEND) $(ARGS)
 
 test: ## every test, with a table of the seconds of each suite
 	@tests/run.sh lint rust sim bitcoin c python kotlin swift interop platforms

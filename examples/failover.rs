@@ -1,13 +1,22 @@
 //! The main job: N signers as separate processes sign a Taproot spend over libp2p; the elected coordinator and its
 //! first backups are killed at the moment at which they are to broadcast; the next signer broadcasts; and the dead
-//! ones, started again from their stores, find the transaction confirmed and broadcast nothing.
+//! ones, started again from their stores, find the transaction confirmed and broadcast nothing. The chain is an embedded
+//! one, or a real Bitcoin node on regtest, where the signers' wallet is a descriptor and the transaction a PSBT.
 //!
 //! `cargo run --example failover -- --help` lists the options.
 
 #[path = "failover/arguments.rs"]
 mod arguments;
+#[path = "failover/backend.rs"]
+mod backend;
+#[allow(dead_code)]
+#[path = "../tests/bitcoin/coins.rs"]
+mod coins;
 #[path = "failover/parent.rs"]
 mod parent;
+#[allow(dead_code)]
+#[path = "../tests/bitcoin/regtest.rs"]
+mod regtest;
 #[path = "failover/signer.rs"]
 mod signer;
 #[path = "failover/timeline.rs"]

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use libmusig::{ElectionMethod, Tiers};
 
+use crate::backend::Kind;
+
 const HELP: &str = "\
-usage: failover [--signers N] [--kill K] [--timeout-ms T] [--method M] [--tiers S]
+usage: failover [--signers N] [--kill K] [--timeout-ms T] [--method M] [--tiers S] [--backend B]
 
   --signers N      how many signers, 1 to 32 (default 5)
   --kill K         how many of the first coordinators are killed, 0 to N-1 (default 2)
   --timeout-ms T   how long each turn lasts, 1000 or more (default 2000)
   --method M       lexicographic, hash-based, first-signer, last-signer or session-salted (default lexicographic)
-  --tiers S        single, doubling, or how many signers take their turn together (default single)";
+  --tiers S        single, doubling, or how many signers take their turn together (default single)
+  --backend B      embedded, or knots: Bitcoin Knots on regtest, fetched once (default embedded)";
 
 pub struct Options {
     pub signers: usize,
@@ -19,6 +22,7 @@ pub struct Options {
     pub timeout: Duration,
     pub method: ElectionMethod,
     pub tiers: Tiers,
+    pub backend: Kind,
 }
 
 /// The names of the election methods, in the order of `ElectionMethod::ALL`.
@@ -32,6 +36,7 @@ impl Options {
             timeout: Duration::from_millis(2000),
             method: ElectionMethod::Lexicographic,
             tiers: Tiers::Single,
+            backend: Kind::Embedded,
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| HELP.to_owned())?;
@@ -50,6 +55,13 @@ impl Options {
                         "single" => Tiers::Single,
                         "doubling" => Tiers::Doubling,
                         _ => Tiers::Fixed(number()?.clamp(1, 128) as u16),
+                    }
+                }
+                "--backend" => {
+                    options.backend = match value.as_str() {
+                        "embedded" => Kind::Embedded,
+                        "knots" => Kind::Knots,
+                        _ => return Err(format!("there is no backend {value}\n{HELP}")),
                     }
                 }
                 _ => return Err(HELP.into()),

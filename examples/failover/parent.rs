@@ -7,17 +7,14 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use libmusig::{Derivation, KeySet, LocalSigner, OutPoint, SignerKey, Tiers, to_hex};
+use libmusig::{LocalSigner, SignerKey, Tiers, to_hex};
 use serde_json::{Value, json};
 
 use crate::arguments::Options;
+use crate::backend::{Access, Backend};
 use crate::signer::FLAG;
 use crate::timeline::{Timeline, Tone};
-use test_support::backend::chain::Chain;
-use test_support::backend::http::Server;
 
-/// A block, while the demo runs.
-const BLOCK_EVERY: Duration = Duration::from_millis(300);
 /// How long anything may take beyond the turns.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,8 +40,12 @@ impl Process {
 struct Demo {
     timeline: Timeline,
     directory: tempfile::TempDir,
-    url: String,
+    access: Access,
     secrets: Vec<[u8; 32]>,
+    /// For each signer the extended private key of its account, if it has one.
+    accounts: Vec<Option<String>>,
+    /// How often the signers say that they submitted.
+    submissions: usize,
     processes: BTreeMap<usize, Process>,
     lines: Receiver<(usize, Value)>,
     sender: Sender<(usize, Value)>,
@@ -57,7 +58,8 @@ impl Demo {
         let mut child = Command::new(program)
             .arg(FLAG)
             .arg(store)
-            .arg(&self.url)
+            .arg(&self.access.url)
+            .args(&self.access.cookie)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -67,6 +69,8 @@ impl Demo {
         };
         // The secret goes by the pipe: arguments are for all to see.
         writeln!(input, "{}", to_hex(&self.secrets[index])).map_err(|error| error.to_string())?;
+        let account = self.accounts[index].as_deref().unwrap_or_default();
+        writeln!(input, "{account}").map_err(|error| error.to_string())?;
         let sender = self.sender.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -129,21 +133,22 @@ pub fn run(options: &Options) -> Result<(), String> {
         .map(|secret| LocalSigner::new(*secret).map(|signer| signer.public_key()))
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
-    let output_key = KeySet::new(&keys).final_key(&Derivation::key_path([]));
-    let output_key = *output_key.map_err(|error| error.to_string())?.x_only();
-    let script = [&[0x51, 0x20][..], &output_key].concat();
-
-    let value = 100_000;
-    let chain = std::sync::Arc::new(Chain::new());
-    let funding = chain.fund(&script, value);
-    let server = Server::start(chain.clone(), Some(BLOCK_EVERY)).map_err(|error| error.to_string())?;
-    let unsigned = unsigned_transaction(funding, value - 1_000, &script);
+    let backend = Backend::start(options.backend)?;
+    let spend = backend.spend(&keys)?;
 
     let (sender, lines) = channel();
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let url = server.url();
-    let timeline = Timeline::new();
-    let mut demo = Demo { timeline, directory, url, secrets, processes: BTreeMap::new(), lines, sender };
+    let mut demo = Demo {
+        timeline: Timeline::new(),
+        directory,
+        access: backend.access(),
+        secrets,
+        accounts: spend.accounts,
+        submissions: 0,
+        processes: BTreeMap::new(),
+        lines,
+        sender,
+    };
     for index in 0..n {
         demo.start(index)?;
     }
@@ -163,20 +168,14 @@ pub fn run(options: &Options) -> Result<(), String> {
         Tiers::Fixed(width) => json!(width),
     };
     let proposed_at = demo.timeline.elapsed();
-    demo.order(
-        0,
-        &json!({
-            "order": "propose",
-            "signers": keys.iter().map(SignerKey::to_string).collect::<Vec<_>>(),
-            "transaction": to_hex(&unsigned),
-            "value": value,
-            "script": to_hex(&script),
-            "method": options.method.number(),
-            "timeout": options.timeout.as_millis() as u64,
-            "tiers": tiers,
-        }),
-    )?;
-    let outcome = watch(&mut demo, options, proposed_at)?;
+    let mut order = spend.order;
+    order["order"] = json!("propose");
+    order["signers"] = json!(keys.iter().map(SignerKey::to_string).collect::<Vec<_>>());
+    order["method"] = json!(options.method.number());
+    order["timeout"] = json!(options.timeout.as_millis() as u64);
+    order["tiers"] = tiers;
+    demo.order(0, &order)?;
+    let outcome = watch(&mut demo, options, &backend, proposed_at)?;
 
     demo.timeline.say("all", "the dead signers start again from their stores", Tone::Plain);
     for index in outcome.killed.iter().copied() {
@@ -199,16 +198,20 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
 
     let txid = outcome.txid.parse().map_err(|_| "the transaction id is none".to_owned())?;
-    let submissions = chain.submissions(&txid).attempts;
+    let submissions = backend.submissions(&txid).unwrap_or(demo.submissions);
     let alive_in_turn = outcome.allowed;
-    if submissions == 0 || submissions as usize > alive_in_turn {
+    if submissions == 0 || submissions > alive_in_turn {
         return Err(format!("{submissions} submissions instead of 1"));
+    }
+    let height = backend.height_of(&txid).ok_or("the transaction is in no block")?;
+    if outcome.heights.iter().any(|seen| *seen != Some(height.into())) {
+        return Err(format!("it is in block {height}, and the signers say {:?}", outcome.heights));
     }
     // By hand, so that the order of the fields is the one that is documented.
     println!(
         "{{\"ok\":true,\"signers\":{n},\"killed\":{},\"coordinator\":{},\"broadcast_by\":{},\"turns\":{},\
          \"txid\":\"{}\",\"signing_ms\":{},\"failover_ms\":{},\"submissions\":{submissions},\
-         \"restarted_confirmed\":{restarted}}}",
+         \"restarted_confirmed\":{restarted},\"backend\":\"{}\",\"inputs\":{},\"height\":{height}}}",
         json!(outcome.killed),
         outcome.list[0],
         outcome.broadcast_by,
@@ -216,6 +219,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         outcome.txid,
         outcome.signing.as_millis(),
         outcome.failover.as_millis(),
+        backend.name(),
+        spend.inputs,
     );
     Ok(())
 }
@@ -230,6 +235,8 @@ struct Outcome {
     failover: Duration,
     /// How many signers that are alive share the turn in which it was broadcast.
     allowed: usize,
+    /// At which height the survivors saw it confirmed.
+    heights: BTreeSet<Option<u64>>,
 }
 
 fn name(index: usize) -> String {
@@ -237,14 +244,19 @@ fn name(index: usize) -> String {
 }
 
 /// From the proposal until all survivors saw the confirmation. Kills the first coordinators when their turn comes.
-fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Outcome, String> {
+fn watch(
+    demo: &mut Demo,
+    options: &Options,
+    backend: &Backend,
+    proposed_at: Duration,
+) -> Result<Outcome, String> {
     let n = options.signers;
     let deadline = Instant::now() + options.timeout * n as u32 + PATIENCE;
     let mut list: Vec<usize> = Vec::new();
     let mut killed = Vec::new();
     let mut complete = BTreeSet::new();
     let mut asked: BTreeMap<usize, u64> = BTreeMap::new();
-    let mut confirmed = BTreeSet::new();
+    let (mut confirmed, mut heights) = (BTreeSet::new(), BTreeSet::new());
     let mut txid = String::new();
     let (mut signed_at, mut submitted) = (Duration::ZERO, None);
     while submitted.is_none() || confirmed.len() + killed.len() < n {
@@ -286,12 +298,15 @@ fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Ou
             }
             "submitted" => {
                 demo.timeline.say(&name(index), &format!("submits: {}", line["outcome"]), Tone::Good);
+                demo.submissions += 1;
                 if submitted.is_none() {
                     submitted = Some((index, demo.timeline.elapsed()));
+                    backend.mine();
                 }
             }
             "confirmed" => {
                 confirmed.insert(index);
+                heights.insert(line["height"].as_u64());
                 let what = format!("sees it confirmed at height {}", line["height"]);
                 demo.timeline.say(&name(index), &what, Tone::Good);
             }
@@ -327,7 +342,7 @@ fn watch(demo: &mut Demo, options: &Options, proposed_at: Duration) -> Result<Ou
         ));
     }
     let (signing, failover) = (signed_at.saturating_sub(proposed_at), at.saturating_sub(signed_at));
-    Ok(Outcome { list, killed, broadcast_by, turn, txid, signing, failover, allowed: allowed.len() })
+    Ok(Outcome { list, killed, broadcast_by, turn, txid, signing, failover, allowed: allowed.len(), heights })
 }
 
 fn secrets(n: usize) -> Result<Vec<[u8; 32]>, String> {
@@ -336,25 +351,4 @@ fn secrets(n: usize) -> Result<Vec<[u8; 32]>, String> {
         getrandom::fill(secret).map_err(|_| "the system gives no random bytes")?;
     }
     Ok(secrets)
-}
-
-/// Pays everything but the fee back to the same key.
-fn unsigned_transaction(funding: OutPoint, value: u64, script: &[u8]) -> Vec<u8> {
-    use bitcoin::hashes::Hash;
-    let outpoint =
-        bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(funding.txid.0), vout: funding.vout };
-    let transaction = bitcoin::Transaction {
-        version: bitcoin::transaction::Version::TWO,
-        lock_time: bitcoin::absolute::LockTime::ZERO,
-        input: vec![bitcoin::TxIn {
-            previous_output: outpoint,
-            sequence: bitcoin::Sequence::ENABLE_RBF_NO_LOCKTIME,
-            ..bitcoin::TxIn::default()
-        }],
-        output: vec![bitcoin::TxOut {
-            value: bitcoin::Amount::from_sat(value),
-            script_pubkey: bitcoin::ScriptBuf::from_bytes(script.to_vec()),
-        }],
-    };
-    bitcoin::consensus::serialize(&transaction)
 }

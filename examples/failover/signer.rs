@@ -6,19 +6,24 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
+use bitcoin::bip32::Xpriv;
+use bitcoin::secp256k1::Secp256k1;
+use libmusig::chain::sources::Source;
 use libmusig::{
-    Broadcaster, ChainError, ElectionMethod, Esplora, Event, FailoverPolicy, KeepEvent, LocalSigner, Node,
-    NodeEvent, SessionRequest, SignedTransaction, SignerKey, SpentOutput, SubmitOutcome, SummaryOptions,
-    Tiers, from_hex, summarize, to_hex,
+    BitcoinCore, Broadcaster, ChainError, CoreAuth, Descriptor, ElectionMethod, Esplora, Event,
+    FailoverPolicy, KeepEvent, KeyOrigin, LocalSigner, Node, NodeEvent, Psbt, SessionRequest,
+    SignedTransaction, SignerKey, SpentOutput, SubmitOutcome, SummaryOptions, Tiers, from_hex, summarize,
+    to_hex,
 };
 use serde_json::{Value, json};
 
-/// The first argument of a signer's process. Then follow: the store's path and the chain's address.
+/// The first argument of a signer's process. Then follow: the store's path, the chain's address, and the cookie file if
+/// it is a Bitcoin node's.
 pub const FLAG: &str = "--signer";
 
 /// Waits for the parent's word before it submits, so that the parent can kill this process exactly then.
 struct Gate {
-    inner: Arc<Esplora>,
+    inner: Arc<dyn Source>,
     open: Mutex<bool>,
     changed: Condvar,
 }
@@ -42,7 +47,7 @@ fn say(value: &Value) {
 
 pub fn run(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let (Some(store), Some(chain)) = (arguments.next(), arguments.next()) else { return ExitCode::from(2) };
-    match serve(&store, &chain) {
+    match serve(&store, &chain, arguments.next()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             say(&json!({ "event": "error", "reason": reason }));
@@ -51,13 +56,35 @@ pub fn run(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn serve(store: &str, chain: &str) -> Result<(), String> {
+fn source(chain: &str, cookie: Option<String>) -> Result<Arc<dyn Source>, String> {
+    Ok(match cookie {
+        Some(cookie) => {
+            let cookie = CoreAuth::CookieFile(cookie.into());
+            Arc::new(BitcoinCore::new(chain, cookie).map_err(|error| error.to_string())?)
+        }
+        None => Arc::new(Esplora::new(chain).map_err(|error| error.to_string())?),
+    })
+}
+
+/// The key of this signer's account in the wallet, which has it as it is: no path leads to it.
+fn add_account(signer: &LocalSigner, account: &str) -> Result<(), String> {
+    let private: Xpriv = account.parse().map_err(|_| "the account is no extended private key")?;
+    let fingerprint = private.fingerprint(&Secp256k1::new()).to_bytes();
+    let origin = KeyOrigin { fingerprint, path: Vec::new() };
+    signer.add_xprv(account, origin).map_err(|error| error.to_string())
+}
+
+fn serve(store: &str, chain: &str, cookie: Option<String>) -> Result<(), String> {
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
     let secret = lines.next().ok_or("no secret key came")?;
     let secret = from_hex(&secret).map_err(|error| error.to_string())?;
     let signer = LocalSigner::new(secret).map_err(|error| error.to_string())?;
-    let esplora = Arc::new(Esplora::new(chain).map_err(|error| error.to_string())?);
-    let gate = Arc::new(Gate { inner: esplora.clone(), open: Mutex::new(false), changed: Condvar::new() });
+    let account = lines.next().ok_or("no account came, not even an empty line")?;
+    if !account.is_empty() {
+        add_account(&signer, &account)?;
+    }
+    let source = source(chain, cookie)?;
+    let gate = Arc::new(Gate { inner: source.clone(), open: Mutex::new(false), changed: Condvar::new() });
 
     let slot: Arc<OnceLock<Node>> = Arc::default();
     let own = slot.clone();
@@ -66,7 +93,7 @@ fn serve(store: &str, chain: &str) -> Result<(), String> {
         .store_path(store)
         .listen("/ip4/127.0.0.1/tcp/0")
         .broadcaster(gate.clone())
-        .observer(esplora)
+        .observer(source)
         .final_depth(3)
         .event_handler(move |event| handle(own.wait(), event))
         .start()
@@ -114,7 +141,19 @@ fn propose(node: &Node, order: &Value) -> Result<(), String> {
         .map(str::parse::<SignerKey>)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| error.to_string())?;
-    let spent = SpentOutput { value: order["value"].as_u64().unwrap_or(0), script: bytes(&text("script")) };
+    let request = match order["psbt"].as_str() {
+        Some(psbt) => {
+            let psbt: Psbt = psbt.parse().map_err(|error| format!("{error}"))?;
+            let descriptor: Descriptor = text("descriptor").parse().map_err(|error| format!("{error}"))?;
+            let key_sets = descriptor.key_sets(&psbt).map_err(|error| error.to_string())?;
+            SessionRequest::from_psbt(signers, &psbt, &key_sets).map_err(|error| error.to_string())?
+        }
+        None => {
+            let value = order["value"].as_u64().unwrap_or(0);
+            let spent = SpentOutput { value, script: bytes(&text("script")) };
+            SessionRequest::transaction(signers, bytes(&text("transaction")), vec![spent])
+        }
+    };
     let method = ElectionMethod::from_number(order["method"].as_u64().unwrap_or(0) as u32);
     let policy = FailoverPolicy {
         broadcast_timeout: Duration::from_millis(order["timeout"].as_u64().unwrap_or(0)),
@@ -124,10 +163,8 @@ fn propose(node: &Node, order: &Value) -> Result<(), String> {
             None => Tiers::Single,
         },
     };
-    let request = SessionRequest::transaction(signers, bytes(&text("transaction")), vec![spent])
-        .election_method(method.ok_or("no such method")?)
-        .failover(policy)
-        .metadata("the demo");
+    let request =
+        request.election_method(method.ok_or("no such method")?).failover(policy).metadata("the demo");
     let session = node.create_session(request).wait().map_err(|error| error.to_string())?;
     let election = session.election().wait().map_err(|error| error.to_string())?;
     say(&json!({ "event": "proposed", "session": session.id().to_string(), "list": election.priority_list }));

@@ -5,10 +5,12 @@
 mod btcd;
 mod child;
 mod coins;
+mod demo;
 mod electrumx;
 mod evidence;
 mod faults;
 mod others;
 mod regtest;
+mod replacement;
 mod signers;
 mod signing;
