@@ -291,7 +291,7 @@ impl Driver {
             NetCommand::Disconnect(key) => self.disconnect(self.peers.of_signer(&key)),
             NetCommand::Violation(key) => {
                 for peer in self.peers.of_signer(&key) {
-                    self.violation(peer, "a frame that no honest node sends");
+                    self.violation(peer, None, "a frame that no honest node sends");
                 }
             }
             NetCommand::Reconnect => {
@@ -508,7 +508,9 @@ impl Driver {
         let now = Instant::now();
         match (self.peers.identified(&peer, connection, now), info) {
             (Identified::Gone, _) | (Identified::Taken { .. }, None) => {}
-            (Identified::TooMany, _) => self.violation(peer, "too many identify messages"),
+            (Identified::TooMany, _) => {
+                self.violation(peer, Some(connection), "too many identify messages");
+            }
             (Identified::Taken { server }, Some(info)) => {
                 if let Some(reach) = server {
                     self.observed.told(peer, reach, &info.observed_addr, now);
@@ -585,7 +587,7 @@ impl Driver {
     fn inbound(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream) {
         match self.peers.inbound(peer, connection) {
             Inbound::Gone => {}
-            Inbound::TooMany => self.violation(peer, "too many streams"),
+            Inbound::TooMany => self.violation(peer, Some(connection), "too many streams"),
             Inbound::Read { delivered, activity } => {
                 let reader = Reader {
                     peer,
@@ -605,7 +607,12 @@ impl Driver {
         match report {
             Report::Presence { peer, record, bytes, resume } => self.presented(peer, record, bytes, resume),
             Report::Contact { peer, contact } => self.contacted(peer, contact),
-            Report::Violation { peer, what } => self.violation(peer, what),
+            Report::Violation { peer, activity, what } => {
+                if activity.condemn() {
+                    self.peers.condemn(&peer, None);
+                    self.punish(peer, what);
+                }
+            }
             Report::ReaderEnded { peer, connection } => self.peers.reader_ended(peer, connection),
             Report::WriterFailed { peer, connection } => {
                 if self.peers.writes_on(&peer, connection) {
@@ -625,7 +632,9 @@ impl Driver {
         let key = record.signer;
         match self.peers.presented(peer, key) {
             Presented::Gone => return,
-            Presented::AnotherSigner => return self.violation(peer, "another signer than before"),
+            Presented::AnotherSigner => {
+                return self.violation(peer, None, "another signer than before");
+            }
             Presented::Joined { first } => {
                 if first {
                     self.emit(NetEvent::SignerConnected { key, peer });
@@ -688,8 +697,15 @@ impl Driver {
         }
     }
 
-    /// Closes the connections of a peer that broke the protocol, and bans it if it did so before.
-    fn violation(&mut self, peer: PeerId, what: &'static str) {
+    /// Closes the connections of a peer that broke the protocol, and bans it if it did so before. What else comes on a
+    /// connection before it is closed is no further violation.
+    fn violation(&mut self, peer: PeerId, connection: Option<ConnectionId>, what: &'static str) {
+        if self.peers.condemn(&peer, connection) {
+            self.punish(peer, what);
+        }
+    }
+
+    fn punish(&mut self, peer: PeerId, what: &'static str) {
         if !self.strike(peer, what) {
             let _ = self.swarm.disconnect_peer_id(peer);
         }

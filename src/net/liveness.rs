@@ -1,6 +1,6 @@
 //! Liveness of connections: pings, and the time of the last activity.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use libp2p::ping;
@@ -24,11 +24,18 @@ pub(super) struct Activity {
     moved: AtomicU64,
     /// When that was last reported: milliseconds since `begin`, plus one; zero if never.
     reported: AtomicU64,
+    /// The other side broke the protocol, and the connection is being closed.
+    condemned: AtomicBool,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self { begin: Instant::now(), moved: AtomicU64::new(0), reported: AtomicU64::new(0) }
+        Self {
+            begin: Instant::now(),
+            moved: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            condemned: AtomicBool::new(false),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -52,6 +59,11 @@ impl Activity {
         let reported = self.reported.load(Ordering::Relaxed);
         let due = reported == 0 || now + 1 >= reported + HEARD_INTERVAL.as_millis() as u64;
         due && self.reported.compare_exchange(reported, now + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Notes a violation. True for the first one: whatever else was under way on the connection is part of it.
+    pub(super) fn condemn(&self) -> bool {
+        !self.condemned.swap(true, Ordering::Relaxed)
     }
 
     /// The time since the last activity.

@@ -384,6 +384,21 @@ impl Peers {
         Identified::Taken { server: chosen.then_some(there.reach) }
     }
 
+    /// A peer broke the protocol, on one of its connections if it is known which. False if that one, or each, is being
+    /// closed for a violation already.
+    pub(super) fn condemn(&self, id: &PeerId, on: Option<ConnectionId>) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let condemn = |there: &Connection| there.activity.condemn();
+        let first = match on {
+            Some(on) => peer.connections.get(&on).is_some_and(condemn),
+            None => peer.connections.values().fold(false, |first, there| condemn(there) | first),
+        };
+        if first {
+            peer.connections.values().for_each(|there| _ = condemn(there));
+        }
+        first
+    }
+
     /// Whether a peer is written to on this connection.
     pub(super) fn writes_on(&self, id: &PeerId, connection: ConnectionId) -> bool {
         self.peers.get(id).is_some_and(|peer| peer.chosen == Some(connection))
@@ -683,6 +698,23 @@ mod tests {
         }
         assert!(matches!(peers.inbound(peer, connection(2)), Inbound::TooMany));
         assert!(matches!(peers.inbound(PeerId::random(), connection(1)), Inbound::Gone));
+    }
+
+    #[test]
+    fn one_violation_is_counted_for_the_connections_that_are_closed_for_it() {
+        let (mut peers, _) = peers();
+        let peer = PeerId::random();
+        peers.established(peer, connection(1), &accepted(), false);
+        peers.established(peer, connection(2), &accepted(), false);
+        assert!(peers.condemn(&peer, Some(connection(1))));
+        assert!(!peers.condemn(&peer, Some(connection(1))) && !peers.condemn(&peer, Some(connection(2))));
+        assert!(!peers.condemn(&peer, None) && !peers.condemn(&PeerId::random(), None));
+        // The next connection has its own.
+        peers.established(peer, connection(3), &accepted(), false);
+        assert!(!peers.condemn(&peer, Some(connection(2))));
+        assert!(peers.condemn(&peer, Some(connection(3))));
+        peers.established(peer, connection(4), &accepted(), false);
+        assert!(peers.condemn(&peer, None) && !peers.condemn(&peer, None));
     }
 
     #[test]

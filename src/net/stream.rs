@@ -50,7 +50,7 @@ pub(super) enum Report {
     /// The peer says whom it looks for.
     Contact { peer: PeerId, contact: Contact },
     /// The peer broke the protocol.
-    Violation { peer: PeerId, what: &'static str },
+    Violation { peer: PeerId, activity: Arc<Activity>, what: &'static str },
     /// The stream was read to its end.
     ReaderEnded { peer: PeerId, connection: ConnectionId },
     /// The stream could not be written.
@@ -208,7 +208,9 @@ impl Reader {
     pub(super) async fn run<S: AsyncRead + Unpin>(self, mut stream: S) {
         let Err(ended) = self.read(&mut stream).await;
         let report = match ended {
-            Ended::Violation(what) => Report::Violation { peer: self.peer, what },
+            Ended::Violation(what) => {
+                Report::Violation { peer: self.peer, activity: self.activity.clone(), what }
+            }
             Ended::Stream => Report::ReaderEnded { peer: self.peer, connection: self.connection },
         };
         let _ = self.reports.send(report).await;
