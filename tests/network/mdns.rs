@@ -1,11 +1,11 @@
 //! Signers on one local network. It is one that the test makes: a namespace whose only interface has an address that others
 //! could have too, for mDNS leaves loopback addresses alone.
 
-use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
 use libmusig::net::{NetCommand, NetEvent, NetworkConfig};
+use test_support::nodes::skip;
 
 use crate::support::{Node, config};
 
@@ -31,9 +31,7 @@ fn runs_inside(name: &str) -> bool {
         Err(error) => Some(format!("unshare does not run: {error}")),
     };
     if let Some(problem) = problem {
-        // Not by a macro, whose output nobody sees when a test passes.
-        let text = format!("SKIPPED mdns::{name}: no network of its own can be made here ({problem})\n");
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        skip(&format!("mdns::{name}"), &format!("no network of its own can be made here ({problem})"));
         return true;
     }
     let this = std::env::current_exe().expect("runs");

@@ -1,12 +1,12 @@
 //! Names are resolved by the operating system at each dial. The name servers are the test's: it runs in namespaces of its
 //! own, with a resolv.conf that it changes while the node runs.
 
-use std::io::Write;
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
 use libmusig::net::{Multiaddr, NetCommand, NetworkConfig};
+use test_support::nodes::skip;
 
 use crate::support::{Node, config, eventually};
 
@@ -32,9 +32,7 @@ fn inside(name: &str) -> Option<String> {
         Err(error) => Some(format!("unshare does not run: {error}")),
     };
     if let Some(problem) = problem {
-        // Not by a macro, whose output nobody sees when a test passes.
-        let text = format!("SKIPPED names::{name}: no namespaces can be made here ({problem})\n");
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        skip(&format!("names::{name}"), &format!("no namespaces can be made here ({problem})"));
         return None;
     }
     let this = std::env::current_exe().expect("runs");

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use libmusig::net::{Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, generate_identity};
 use libmusig::types::SignerKey;
+use test_support::nodes::skip;
 use test_support::relay::Server;
 use test_support::socks::Socks;
 
@@ -39,8 +41,7 @@ fn outside(name: &str) -> bool {
         Err(error) => Some(format!("unshare does not run: {error}")),
     };
     if let Some(problem) = problem {
-        let text = format!("SKIPPED proxy::{name}: no namespaces can be made here ({problem})\n");
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        skip(&format!("proxy::{name}"), &format!("no namespaces can be made here ({problem})"));
         return false;
     }
     let this = std::env::current_exe().expect("runs");
@@ -313,21 +314,24 @@ async fn through_proxy_without_one_is_seen_on_the_cable() {
     behind.ended();
 }
 
-/// A proxy program of somebody else, if it is there.
+/// The proxy program of somebody else, which is fetched once.
+fn microsocks(test: &str) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/network/microsocks.sh");
+    let output = Command::new(script).output().expect("can be run");
+    if !output.status.success() {
+        skip(test, String::from_utf8_lossy(&output.stderr).trim());
+        return None;
+    }
+    Some(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_proxy_of_another_make() {
+    let Some(program) = microsocks("proxy::through_proxy_of_another_make") else { return };
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = Command::new("microsocks");
+    let mut command = Command::new(program);
     command.args(["-i", "127.0.0.1", "-p", &port.to_string(), "-u", "me", "-P", "secret"]);
-    let mut program = match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
-        Ok(program) => program,
-        Err(error) => {
-            let text =
-                format!("SKIPPED proxy::through_proxy_of_another_make: microsocks does not run ({error})\n");
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            return;
-        }
-    };
+    let mut program = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
     let mut b = Node::new(config()).await;
     let named = b.address.to_string().replace("/ip4/127.0.0.1/", "/dns4/localhost/");
     let runtime = tokio::runtime::Handle::current();
