@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -158,6 +159,24 @@ def test_a_node_prints_events_and_ends_when_asked(tmp_path: Path) -> None:
     node.wait(r"^listening +(\S+)")
     node.process.terminate()
     assert node.process.wait(PATIENCE) == 0
+
+
+def test_port_taken_ends_a_node_that_can_listen_nowhere(tmp_path: Path) -> None:
+    [path] = write_keys(tmp_path, 1)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"/ip4/127.0.0.1/tcp/{other.getsockname()[1]}"
+        words = ("--key", path, "--store", tmp_path / "a.redb", "--listen", taken)
+        done = subprocess.run([*MUSIG, "node", *map(str, words)], capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 1 and "can listen nowhere" in done.stderr, done
+        assert re.search(rf"^network-degraded .*cannot listen on {taken} .*in use", done.stdout, re.M), done
+        # One that can be listened on is enough, and only what others can dial is shown.
+        node = Program("node", *words, "--listen", "/ip4/127.0.0.1/tcp/0", "--json")
+        assert re.fullmatch(r"/ip4/127\.0\.0\.1/tcp/[1-9]\d*/p2p/\w+", node.wait(r"^listening +(\S+)"))
+        assert taken in node.wait(r"(.*network-degraded.*)")
+        node.process.terminate()
+        assert node.process.wait(PATIENCE) == 0
 
 
 def test_metrics_match_at_a_socket_and_in_a_file(tmp_path: Path) -> None:

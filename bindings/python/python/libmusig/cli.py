@@ -118,20 +118,32 @@ def make_node(arguments: argparse.Namespace, offline: bool = False) -> Node:
     )
 
 
-async def first_addresses(node: Node) -> list[str]:
-    """The addresses, once the node listens."""
-    while True:
-        addresses = await node.listen_addresses()
-        if addresses:
-            return addresses
-        await asyncio.sleep(0.01)
-
-
-async def greet(node: Node) -> None:
-    """Prints how others reach the node."""
+async def greet(node: Node, arguments: argparse.Namespace) -> bool:
+    """Prints how others reach the node. False if it can listen nowhere; the events say why."""
     say(f"signer key  {node.signer_key}")
-    for address in await first_addresses(node):
+    # By default on IPv4 and IPv6, of which one is enough.
+    wanted = len(arguments.listen) or 2
+    failed: set[str] = set()
+    kept = False
+    while not (addresses := await node.listen_addresses()):
+        if len(failed) >= wanted:
+            print("musig: it can listen nowhere; free the port, or give --listen another address", file=sys.stderr)
+            return False
+        try:
+            event = await asyncio.wait_for(node.next_event(), 0.05)
+        except asyncio.TimeoutError:
+            continue
+        if event.durable:
+            kept = True
+            continue
+        show_event(event, arguments.json)
+        if isinstance(event.data, events.NetworkDegraded):
+            failed.update(re.findall(r"^cannot listen on (\S+)", event.data.reason))
+    for address in addresses:
         say(f"listening   {address}")
+    if kept:
+        await node.redeliver()
+    return True
 
 
 def on_signals(node: Node) -> None:
@@ -241,7 +253,8 @@ async def run_node(arguments: argparse.Namespace) -> int:
     """Runs a node and prints its events."""
     async with make_node(arguments) as node, AsyncExitStack() as around:
         on_signals(node)
-        await greet(node)
+        if not await greet(node, arguments):
+            return 1
         if arguments.metrics:
             say(f"metrics     {await around.enter_async_context(_metrics.serving(node, arguments.metrics))}")
         if arguments.metrics_file:
@@ -261,7 +274,8 @@ async def propose(arguments: argparse.Namespace) -> int:
     digests += [hashlib.sha256(text.encode()).digest() for text in arguments.text]
     async with make_node(arguments) as node:
         on_signals(node)
-        await greet(node)
+        if not await greet(node, arguments):
+            return 1
         transaction = bytes.fromhex(arguments.transaction) if arguments.transaction else None
         session = await node.create_session(
             arguments.signer,
@@ -284,7 +298,8 @@ async def join(arguments: argparse.Namespace) -> int:
     """Waits for a proposal, shows it, asks, and signs."""
     async with make_node(arguments) as node:
         on_signals(node)
-        await greet(node)
+        if not await greet(node, arguments):
+            return 1
         if arguments.session:
             known = [status.session for status in await node.sessions()]
             if arguments.session in known:
