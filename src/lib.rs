@@ -42,6 +42,8 @@ pub mod types;
 #[cfg(feature = "bitcoin")]
 pub use self::chain::descriptor::{Descriptor, DescriptorKeys};
 #[cfg(feature = "bitcoin")]
+pub use self::chain::group::{Group, GroupError, SignerCard};
+#[cfg(feature = "bitcoin")]
 pub use self::chain::psbt::{DeviceError, Psbt, PsbtDevice, PsbtError, PsbtFolder, PsbtRequest, PsbtSigner};
 #[cfg(feature = "http")]
 pub use self::chain::sources::{BitcoinCore, CoreAuth, Electrum, Esplora, SourceOptions, Sources};

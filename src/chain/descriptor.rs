@@ -208,10 +208,10 @@ impl Path {
 }
 
 /// For `bitcoin::bip32`, whose keys are those of another libsecp256k1 than this library's.
-static BIP32: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
+pub(super) static BIP32: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
 /// A key of the crate `bitcoin`'s libsecp256k1 as one of ours.
-fn convert(key: &bitcoin::secp256k1::PublicKey) -> SignerKey {
+pub(super) fn convert(key: &bitcoin::secp256k1::PublicKey) -> SignerKey {
     SignerKey::from_bytes(&key.serialize()).expect("both libraries have the same points")
 }
 

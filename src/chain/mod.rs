@@ -3,6 +3,8 @@
 #[cfg(feature = "bitcoin")]
 pub mod descriptor;
 #[cfg(feature = "bitcoin")]
+pub mod group;
+#[cfg(feature = "bitcoin")]
 pub mod keys;
 #[cfg(feature = "bitcoin")]
 pub mod psbt;

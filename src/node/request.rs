@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 #[cfg(feature = "bitcoin")]
+use crate::chain::group::Group;
+#[cfg(feature = "bitcoin")]
 use crate::chain::psbt::{Psbt, PsbtError};
 use crate::error::{Error, ProposalError, SignerError};
 use crate::protocol::consent::JoinOptions;
@@ -106,6 +108,14 @@ impl SessionRequest {
         let terms = psbt.terms(&signers, key_sets)?;
         let content = Content::Inputs { messages: terms.messages, transaction: terms.transaction };
         Ok(Self { key_sets: terms.key_sets, ..Self::new(signers, content) })
+    }
+
+    /// Session of a group over the transaction of a PSBT: [`from_psbt`](Self::from_psbt) with the group's signers and keys.
+    ///
+    /// Errors: those of [`from_psbt`](Self::from_psbt).
+    #[cfg(feature = "bitcoin")]
+    pub fn for_group(group: &Group, psbt: &Psbt) -> Result<Self, PsbtError> {
+        Self::from_psbt(group.signers(), psbt, &[group.key_set()])
     }
 
     /// Sets the order in which the identity keys are aggregated. Default: sorted.

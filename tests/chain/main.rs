@@ -4,6 +4,7 @@
 mod descriptor;
 mod embedded;
 mod foreign_witness;
+mod group;
 mod payment;
 mod psbt;
 mod server;

@@ -13,6 +13,7 @@ mod failover_processes;
 mod foreign_signer;
 #[cfg(unix)]
 mod fork;
+mod group;
 mod lanes;
 #[cfg(target_os = "linux")]
 mod links;
