@@ -31,6 +31,8 @@ pub struct Chain {
     /// All submissions that reached it.
     pub submissions: Vec<Submission>,
     spends: BTreeMap<Txid, Vec<OutPoint>>,
+    /// The transactions that spend each output.
+    spending: HashMap<OutPoint, Vec<Txid>>,
     of_session: BTreeMap<SessionId, Txid>,
     fees: BTreeMap<Txid, u64>,
     /// The heights that transactions wait for.
@@ -55,12 +57,12 @@ impl Chain {
         let fee = self.fees.len() as u64;
         let keys = Arc::new(Double).aggregate_keys(proposal).expect("a double takes all keys");
         if proposal.transaction.is_none() {
-            self.spends.insert(Txid(proposal.id().0), Vec::new());
+            self.learn_spends(Txid(proposal.id().0), Vec::new());
         } else if let Ok(info) = DoubleCodec.check(proposal, keys.as_ref()) {
             if let Some(height) = DoubleCodec.locks(proposal).height {
                 self.locks.insert(info.txid, height);
             }
-            self.spends.insert(info.txid, info.spends);
+            self.learn_spends(info.txid, info.spends);
             self.of_session.insert(proposal.id(), info.txid);
             self.fees.insert(info.txid, fee);
         }
@@ -74,8 +76,18 @@ impl Chain {
     /// A transaction that nobody here signed.
     pub fn foreign(&mut self, txid: Txid, spends: Vec<OutPoint>, now: Duration) {
         self.fees.insert(txid, u64::MAX);
-        self.spends.insert(txid, spends);
+        self.learn_spends(txid, spends);
         self.accept(txid, now);
+    }
+
+    fn learn_spends(&mut self, txid: Txid, spends: Vec<OutPoint>) {
+        for spent in &spends {
+            let spending = self.spending.entry(*spent).or_default();
+            if !spending.contains(&txid) {
+                spending.push(txid);
+            }
+        }
+        self.spends.insert(txid, spends);
     }
 
     /// What a transaction spends.
@@ -153,10 +165,12 @@ impl Chain {
 
     /// The state of an output. Whatever nobody withheld is there.
     pub fn coin(&self, coin: &OutPoint) -> CoinStatus {
-        let spends = |txid: &Txid| self.spends.get(txid).is_some_and(|spends| spends.contains(coin));
+        let waits = |txid: &Txid| self.mempool.contains_key(txid);
         if self.withheld.contains(coin) {
             CoinStatus::Unknown
-        } else if self.spenders.contains_key(coin) || self.mempool.keys().any(spends) {
+        } else if self.spenders.contains_key(coin)
+            || self.spending.get(coin).is_some_and(|spending| spending.iter().any(waits))
+        {
             CoinStatus::Spent
         } else {
             CoinStatus::Unspent { confirmations: 1, median_time: None }

@@ -219,8 +219,10 @@ pub struct Cluster {
     pub answers: HashMap<(usize, SessionId), Vec<Answer>>,
     /// What the engines of nodes that crashed had counted, and what they had done, if nodes are watched.
     pub past: Vec<(usize, Counters, Ledger)>,
-    /// Exclusive places that left a node, or were signed when it was stopped, and when.
-    said: HashMap<(SignerKey, SessionId, Place), (EnvelopeId, Duration)>,
+    /// Exclusive places that left a node, or were signed when it was stopped.
+    said: HashMap<(SignerKey, SessionId, Place), EnvelopeId>,
+    /// When the first partial signatures of a signer did.
+    partials: HashMap<(SignerKey, SessionId), Duration>,
     /// Signers that said two things at one place.
     pub equivocated: BTreeSet<(SignerKey, SessionId)>,
     /// Whether what leaves each node is looked at.
@@ -327,6 +329,7 @@ impl Cluster {
             answers: HashMap::new(),
             past: Vec::new(),
             said: HashMap::new(),
+            partials: HashMap::new(),
             equivocated: BTreeSet::new(),
             watched: false,
             last_frame: vec![None; keys.len()],

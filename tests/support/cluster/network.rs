@@ -86,8 +86,8 @@ impl Cluster {
             if self.withdrawn.contains(&(node, session)) && !self.said.contains_key(&(key, session, place)) {
                 self.unstopped.push((node, session));
             }
-            let at = self.now;
-            let (said, _) = *self.said.entry((key, session, place)).or_insert((id, at));
+            self.note_said(key, session, &place);
+            let said = *self.said.entry((key, session, place)).or_insert(id);
             if said != id {
                 self.equivocated.insert((key, session));
             }
@@ -99,7 +99,14 @@ impl Cluster {
         let exported = self.nodes[node].engine.as_ref().and_then(|engine| engine.export(session));
         let key = self.nodes[node].key;
         for (session, place, id) in self.own_words(node, &exported.unwrap_or_default()) {
-            self.said.entry((key, session, place)).or_insert((id, self.now));
+            self.note_said(key, session, &place);
+            self.said.entry((key, session, place)).or_insert(id);
+        }
+    }
+
+    fn note_said(&mut self, key: SignerKey, session: SessionId, place: &Place) {
+        if matches!(place, Place::Partial(_)) {
+            self.partials.entry((key, session)).or_insert(self.now);
         }
     }
 

@@ -54,11 +54,7 @@ impl Cluster {
 
     /// When the first partial signatures of a node left it.
     pub fn partial_left(&self, node: usize, session: &SessionId) -> Option<Duration> {
-        let key = self.nodes[node].key;
-        let said = self.said.iter();
-        said.filter(|((by, of, place), _)| *by == key && of == session && matches!(place, Place::Partial(_)))
-            .map(|(_, (_, at))| *at)
-            .min()
+        self.partials.get(&(self.nodes[node].key, *session)).copied()
     }
 
     /// When a node became a holder.
