@@ -116,6 +116,39 @@ static void through_proxy(void) {
     musig_node_free(node);
 }
 
+/* Bob gives Alice's place to a key that she does not hold: her node refuses, and says to her who proposed it and why. */
+static void refused_proposal(const musig_node *alice, const musig_node *bob) {
+    musig_signer *lost = signer_of(20);
+    musig_proposal *proposal;
+    musig_key_set *key_set;
+    musig_session *session;
+    musig_event *event;
+    const uint8_t *text;
+    uint8_t keys[66], participants[66], digest[32] = {9};
+    size_t length;
+    uint32_t index;
+
+    OK(musig_node_signer_key(alice, keys, NULL));
+    OK(musig_node_signer_key(bob, keys + 33, NULL));
+    memcpy(participants, keys, sizeof participants);
+    OK(musig_signer_public_key(lost, participants, NULL));
+    OK(musig_key_set_new(&key_set, participants, 2, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_proposal_new_messages(&proposal, keys, 2, NULL, 0, NULL));
+    OK(musig_proposal_add_key_set(proposal, &index, key_set, NULL));
+    OK(musig_proposal_add_message(proposal, digest, index, NULL, NULL));
+    OK(musig_node_create_session(bob, &session, proposal, NULL));
+    event = wait_event(alice, MUSIG_EVENT_PROPOSAL_REFUSED);
+    OK(musig_event_bytes(event, &text, &length, MUSIG_EVENT_BYTES_SIGNER_KEY, NULL));
+    REQUIRE(length == 33 && memcmp(text, keys + 33, 33) == 0);
+    OK(musig_event_bytes(event, &text, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+    REQUIRE(strstr((const char *)text, "does not hold the participant key"));
+    musig_event_free(event);
+    musig_session_free(session);
+    musig_proposal_free(proposal);
+    musig_key_set_free(key_set);
+    musig_signer_free(lost);
+}
+
 int main(void) {
     musig_config *config = connected(2);
     musig_node *server, *alice, *bob;
@@ -155,6 +188,7 @@ int main(void) {
     OK(musig_event_number(event, &aborted_here, MUSIG_EVENT_NUMBER_ABORTED_HERE, NULL));
     REQUIRE(aborted_here == 0);
     musig_event_free(event);
+    refused_proposal(alice, bob);
 
     musig_session_free(proposed);
     musig_session_free(joined);

@@ -22,7 +22,7 @@ from libmusig import (
     SignerProblem,
     errors,
 )
-from support import key, keys, offline, secret
+from support import connect, key, keys, make, offline, secret, wait_event
 
 
 def test_aggregation() -> None:
@@ -195,6 +195,22 @@ def test_key_sets_of_keys_below_an_xprv() -> None:
     assert signer.holds(below, origin) and not signer.holds(below) and not signer.holds(key(0))
     signer.lock()
     assert signer.holds(below, origin)
+
+
+def test_a_refused_proposal_is_reported_with_its_proposer_and_the_reason() -> None:
+    async def main() -> None:
+        async with make(0) as a, make(1) as b:
+            await connect(a, b)
+            # Nobody holds the second key, in whose place the other node is.
+            strange = libmusig.KeySet(participants=[libmusig.Participant(key=key(index)) for index in (0, 20)])
+            message = libmusig.Message(digest=bytes(32), key_set=1)
+            session = await a.create_session(keys(2), messages=[message], key_sets=[strange])
+            event, refused = await wait_event(b, events.ProposalRefused)
+            assert (event.session, event.durable) == (session.id(), False)
+            assert refused.proposer == key(0)
+            assert "does not hold the participant key" in refused.reason
+
+    asyncio.run(main())
 
 
 def test_the_package_says_what_it_does() -> None:

@@ -132,6 +132,23 @@ final class KeySetTests: MusigTestCase {
         XCTAssertEqual(try decodeProposal(encoded: proposal.encoded), proposal)
     }
 
+    func testARefusedProposalIsReportedWithItsProposerAndTheReason() async throws {
+        let nodes = [try await start(0), try await start(1)]
+        try await connect(nodes)
+        let watcher = watch(nodes[1])
+        // Nobody holds the second key, in whose place the other node is.
+        let strange = try keySet(keys: [key(0), key(20)])
+        let message = Message(digest: Data(repeating: 1, count: 32), keySet: 1)
+        let request = SessionRequest(
+            signers: try keys(2), content: .messages(messages: [message]), keySets: [strange])
+        _ = try await nodes[0].createSession(request: request)
+        let (proposer, reason) = try await watcher.wait("a refused proposal") { event -> (SignerKey, String)? in
+            if case .proposalRefused(let proposer, let reason) = event { (proposer, reason) } else { nil }
+        }
+        XCTAssertEqual(proposer, try key(0))
+        XCTAssertTrue(reason.contains("does not hold the participant key"), reason)
+    }
+
     func testKeySetsOf600AddressesAreGivenAndTheOneThatIsSpentIsSigned() async throws {
         let signer = try localSigner(0)
         _ = try signer.addKey(secret: secret(20))

@@ -157,6 +157,21 @@ class KeySetTest {
     }
 
     @Test
+    fun `a refused proposal is reported, with its proposer and the reason`() = runBlocking {
+        val nodes = List(2) { MusigNode.start(config(), signer(it)) }
+        connect(nodes)
+        // Nobody holds the second key, in whose place the other node is.
+        val strange = keySet(listOf(key(0), key(20)))
+        val content = SessionContent.Messages(listOf(Message(ByteArray(32) { 1 }, keySet = 1u)))
+        nodes[0].createSession(SessionRequest(keys(2), content, keySets = listOf(strange))).use {
+            val refused = nodes[1].await<Event.ProposalRefused>()
+            assertEquals(key(0), refused.proposer)
+            assertTrue("does not hold the participant key" in refused.reason, refused.reason)
+        }
+        closeAll(nodes)
+    }
+
+    @Test
     fun `key sets of 600 addresses are given, and the one that is spent is signed`() = runBlocking {
         val held = signer(0)
         held.addKey(secret(20))
