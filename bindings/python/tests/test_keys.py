@@ -21,6 +21,7 @@ from libmusig import (
     ProposalProblem,
     SignerProblem,
     errors,
+    events,
 )
 from support import connect, key, keys, make, offline, secret, wait_event
 
