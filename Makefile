@@ -54,7 +54,7 @@ test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@cargo test --test node --test network -- --ignored
 	@tests/repeat.sh
 	@cargo test --no-default-features --features node --test network
-	@tests/c/sanitize.sh thread
+	@VALGRIND_FULL=1 tests/c/sanitize.sh thread valgrind
 
 SIMULATOR = $(CARGO) test --quiet --profile simulation --no-default-features --features mutations --test simulation
 

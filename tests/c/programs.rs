@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::header::{functions, read, root};
 
 /// How long a program may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A folder of this test's own.
 pub fn scratch(name: &str) -> PathBuf {
