@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use libmusig::net::{
-    Multiaddr, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id, presence_digest,
-    seal_presence,
+    Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id,
+    presence_digest, seal_presence,
 };
 use libmusig::node::Node;
 use libmusig::protocol::crypto::key_set::KeySet;
@@ -59,7 +59,7 @@ impl Flood {
             let mut frames = frames.iter().cycle();
             while !ends.load(Ordering::Relaxed) {
                 // Thrown out, it comes back as another peer.
-                let (network, gone) = connect(&runtime, &signer, &address);
+                let (network, gone) = connect(&runtime, &signer, &address, key);
                 let _ = connected.send(());
                 while !ends.load(Ordering::Relaxed) && !gone.load(Ordering::Relaxed) {
                     let sends = is_on.load(Ordering::Relaxed);
@@ -92,6 +92,7 @@ fn connect(
     runtime: &tokio::runtime::Runtime,
     signer: &LocalSigner,
     address: &Multiaddr,
+    victim: SignerKey,
 ) -> (Network, Arc<AtomicBool>) {
     let identity = generate_identity();
     let record = PresenceRecord {
@@ -106,6 +107,7 @@ fn connect(
         NetworkConfig { listen: Vec::new(), peers: vec![address.clone()], ..NetworkConfig::default() };
     let (network, mut events) =
         Network::start(runtime.handle(), config, &identity, Some(presence)).expect("starts");
+    network.try_command(NetCommand::Seek(vec![victim]));
     while !matches!(events.blocking_recv().expect("it runs"), NetEvent::SignerConnected { .. }) {}
     let gone = Arc::new(AtomicBool::new(false));
     let is_gone = gone.clone();

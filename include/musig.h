@@ -357,6 +357,11 @@ enum musig_option
    * Default: 0.
    */
   MUSIG_OPTION_MOBILE = 10,
+  /**
+   * 1 to show whose node this is, once it is dialled, only to who looks for its key, to configured peers and servers, and to
+   * signers of its sessions; 0 to show it to whoever connects. Default: 1.
+   */
+  MUSIG_OPTION_HIDES = 11,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

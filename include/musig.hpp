@@ -854,6 +854,8 @@ public:
         return *this;
     }
     Config &dht(musig_dht_mode mode) { return number(MUSIG_OPTION_DHT, mode); }
+    /// Whether only who looks for the node's key, and whom it knows, learns whose it is: see MUSIG_OPTION_HIDES.
+    Config &hides(bool on) { return number(MUSIG_OPTION_HIDES, on); }
     Config &offline() {
         detail::call(musig_config_set_offline, get());
         return *this;

@@ -154,7 +154,10 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     let addresses = demo.all(0..n, "listening")?;
     for index in 0..n {
-        for address in addresses.range(..index).map(|(_, value)| value["address"].clone()) {
+        // Each is told of all others: so each shows itself to all of them.
+        for address in
+            addresses.iter().filter(|(other, _)| **other != index).map(|(_, value)| &value["address"])
+        {
             demo.order(index, &json!({ "order": "peer", "address": address }))?;
         }
         demo.order(index, &json!({ "order": "connected", "signers": n - 1 }))?;

@@ -97,7 +97,8 @@ pub struct NetworkConfig {
     /// Signers whose presence is kept in memory. Sought and connected ones are never evicted.
     pub max_presences: usize,
     /// Whether this node, when it is dialled, shows whose it is only to peers that look for its key, to configured ones and
-    /// servers, and to signers of its open sessions. Default: false, it shows itself to whoever presents a signer or none.
+    /// servers, and to signers of its sessions, past ones too. Default: true. With false it shows its key and its addresses
+    /// to whoever connects: so a peer that knows nothing but an address learns whose it is.
     pub hides: bool,
     /// Events that wait for the application before peers have to wait.
     pub event_capacity: usize,
@@ -186,7 +187,7 @@ impl Default for NetworkConfig {
             ban_after: 3,
             ban_duration: Duration::from_secs(60),
             max_presences: 1024,
-            hides: false,
+            hides: true,
             event_capacity: 256,
         }
     }

@@ -9,8 +9,10 @@ use crate::types::{SignerKey, tagged_hash};
 
 /// The version of the protocol `/musig/1` beyond its name.
 pub(super) const VERSION: u32 = 1;
+/// Signers that are named in one first contact.
+const SEEKS: usize = 100;
 /// Signers that are looked for on one connection.
-pub(super) const SEEKS: usize = 100;
+const SEEKS_IN_ALL: usize = 1000;
 
 /// The hash of a signer's key between two peers.
 pub(super) type Seek = [u8; 32];
@@ -24,10 +26,12 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    /// What a peer says to another one that looks for these signers there.
-    pub(super) fn new(from: &PeerId, to: &PeerId, keys: impl Iterator<Item = SignerKey>) -> Self {
-        let seeks = keys.take(SEEKS).map(|key| seek(from, to, &key)).collect();
-        Self { version: VERSION, seeks }
+    /// What a peer says to another one that looks for these signers there: one, and more if that does not hold them.
+    pub(super) fn all(from: &PeerId, to: &PeerId, keys: impl Iterator<Item = SignerKey>) -> Vec<Self> {
+        let seeks: Vec<_> = keys.take(SEEKS_IN_ALL).map(|key| seek(from, to, &key)).collect();
+        let rest = seeks.chunks(SEEKS).skip(1).map(<[Seek]>::to_vec);
+        let first = seeks[..seeks.len().min(SEEKS)].to_vec();
+        std::iter::once(first).chain(rest).map(|seeks| Self { version: VERSION, seeks }).collect()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -51,6 +55,34 @@ pub(super) fn seek(from: &PeerId, to: &PeerId, key: &SignerKey) -> Seek {
     tagged_hash("musig/seek", &[&from.to_bytes(), &to.to_bytes(), key.as_bytes()])
 }
 
+/// What a peer said of whom it looks for.
+#[derive(Debug, Default)]
+pub(super) struct Sought {
+    /// This node's own signer.
+    own: bool,
+    /// What cannot be compared yet, for this node has no signer; the last [`SEEKS_IN_ALL`].
+    open: Vec<Seek>,
+}
+
+impl Sought {
+    /// The peer looks for these, too. `own` is what it says if it looks for this node.
+    pub(super) fn add(&mut self, seeks: Vec<Seek>, own: Option<Seek>) {
+        match own {
+            Some(own) => self.own |= seeks.contains(&own),
+            None => {
+                self.open.extend(seeks);
+                self.open.drain(..self.open.len().saturating_sub(SEEKS_IN_ALL));
+            }
+        }
+    }
+
+    /// Whether it looks for this node, which is to be named so.
+    pub(super) fn has(&mut self, own: &Seek) -> bool {
+        self.own |= std::mem::take(&mut self.open).contains(own);
+        self.own
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,16 +91,41 @@ mod tests {
     #[test]
     fn first_contact_is_read_as_it_was_written() {
         let (from, to) = (PeerId::random(), PeerId::random());
-        for keys in [0, 1, 3, 200] {
-            let contact = Contact::new(&from, &to, (0..keys).map(|number| signer(number.max(1))));
-            assert_eq!(contact.seeks.len(), usize::from(keys).min(SEEKS));
-            assert_eq!(Contact::decode(&contact.encode()), Some(contact));
+        for keys in [0_usize, 1, 3, SEEKS, SEEKS + 1, 5 * SEEKS_IN_ALL] {
+            let contacts = Contact::all(&from, &to, (0..keys).map(|number| signer((number % 200) as u8 + 1)));
+            let named: usize = contacts.iter().map(|contact| contact.seeks.len()).sum();
+            assert_eq!(named, keys.min(SEEKS_IN_ALL));
+            assert_eq!(contacts.len(), named.div_ceil(SEEKS).max(1));
+            for contact in contacts {
+                assert!(contact.encode().len() <= crate::protocol::limits::PRESENCE);
+                assert_eq!(Contact::decode(&contact.encode()), Some(contact));
+            }
         }
         let other = Contact { version: 2, seeks: Vec::new() };
         assert_eq!(Contact::decode(&[0, 0, 0, 2, 9, 9]), Some(other), "whatever follows");
         for bytes in [&[][..], &[0, 0, 0], &[0, 0, 0, 1, 5], &[&[0, 0, 0, 1][..], &[7; 32 * 101]].concat()] {
             assert_eq!(Contact::decode(bytes), None);
         }
+    }
+
+    #[test]
+    fn first_contact_is_kept_until_there_is_a_signer_to_compare_it_with() {
+        let own = [1; 32];
+        let mut sought = Sought::default();
+        sought.add(vec![[2; 32]], Some(own));
+        assert!(!sought.has(&own));
+        sought.add(vec![own], None);
+        for _ in 0..SEEKS_IN_ALL - 1 {
+            sought.add(vec![[2; 32]], None);
+        }
+        assert_eq!(sought.open.len(), SEEKS_IN_ALL);
+        assert!(sought.has(&own) && sought.open.is_empty());
+        // Once is enough, whatever else it looks for then.
+        sought.add(vec![[2; 32]], Some(own));
+        assert!(sought.has(&own));
+        let mut sought = Sought::default();
+        sought.add(vec![own], Some(own));
+        assert!(sought.has(&own));
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl Driver {
                 }
                 self.discovery.sought(now);
                 self.seek();
-                self.peers.contact(|peer| self.contact(peer));
+                self.peers.contact(|peer| self.contacts(peer));
                 self.show_all();
             }
             NetCommand::Disconnect(key) => self.disconnect(self.peers.of_signer(&key)),
@@ -547,6 +547,10 @@ impl Driver {
                     self.emit(NetEvent::SignerDisconnected { key });
                     self.dialler.lost(&key, Instant::now());
                     self.discovery.changed();
+                    // Another peer that hides may speak for it.
+                    if self.sought.contains(&key) {
+                        self.peers.contact(|peer| self.contacts(peer));
+                    }
                 }
                 PeerAction::PeerDisconnected(peer) => self.emit(NetEvent::PeerDisconnected { peer }),
                 PeerAction::OpenStream(peer, connection) => {
@@ -566,9 +570,9 @@ impl Driver {
             }
             Outbound::Write { number, start, outbox, activity } => {
                 let dialled = self.peers.is_dialled(&peer);
-                let silent = || Contact::new(self.swarm.local_peer_id(), &peer, std::iter::empty());
+                let silent = || Contact::all(self.swarm.local_peer_id(), &peer, std::iter::empty());
                 let writer = Writer {
-                    contact: if dialled { self.contact(&peer) } else { silent() },
+                    contacts: if dialled { self.contacts(&peer) } else { silent() },
                     start,
                     peer,
                     connection,
@@ -654,12 +658,12 @@ impl Driver {
         self.backlog.resume(resume);
     }
 
-    /// Whom this node looks for at a peer: first of all whom it was there before.
-    fn contact(&self, peer: &PeerId) -> Contact {
-        let there = self.book.signer_of(peer).filter(|key| self.sought.contains(key));
+    /// Whom this node looks for at a peer: first of all who was there before, sought or not.
+    fn contacts(&self, peer: &PeerId) -> Vec<Contact> {
+        let there = self.book.signer_of(peer);
         let missing = |key: &&SignerKey| !self.peers.has_signer(key) && Some(**key) != there;
         let keys = there.into_iter().chain(self.sought.iter().filter(missing).copied());
-        Contact::new(self.swarm.local_peer_id(), peer, keys)
+        Contact::all(self.swarm.local_peer_id(), peer, keys)
     }
 
     /// A peer says whom it looks for.
@@ -671,7 +675,7 @@ impl Driver {
             self.dialler.refused(&peer, &cause);
             return self.disconnect(vec![peer]);
         }
-        self.peers.contacted(&peer, contact.seeks);
+        self.peers.contacted(&peer, contact.seeks, self.own.as_ref());
         self.show_to(&peer);
     }
 
@@ -683,9 +687,12 @@ impl Driver {
         let shows = self.peers.is_dialled(peer)
             || self.peers.is_server(peer)
             || self.dialler.aims_at(peer)
-            || self.peers.signer_of(peer).is_some_and(|key| self.sought.contains(&key))
-            || self.own.is_some_and(|key| self.peers.looks_for(peer, &key))
-            || !self.shared.config.hides;
+            || !self.shared.config.hides
+            || self
+                .peers
+                .signer_of(peer)
+                .is_some_and(|key| self.sought.contains(&key) || self.book.is_partner(&key))
+            || self.own.is_some_and(|key| self.peers.looks_for(peer, &key));
         if shows {
             self.peers.show(peer, self.presence.as_ref());
         }

@@ -18,7 +18,7 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct Waiting {
-    contact: Option<Arc<[u8]>>,
+    contacts: VecDeque<Arc<[u8]>>,
     presence: Option<Arc<[u8]>>,
     frames: VecDeque<Arc<[u8]>>,
     bytes: usize,
@@ -69,8 +69,8 @@ impl Outbox {
     }
 
     /// Says next whom this node looks for, in place of what still waits.
-    pub(super) fn contact(&self, contact: Arc<[u8]>) {
-        self.lock().contact = Some(contact);
+    pub(super) fn contact(&self, contacts: VecDeque<Arc<[u8]>>) {
+        self.lock().contacts = contacts;
         self.changed.notify_one();
     }
 
@@ -139,7 +139,7 @@ impl Outbox {
         if waiting.writer != writer {
             return Next::End;
         }
-        if let Some(contact) = waiting.contact.take() {
+        if let Some(contact) = waiting.contacts.pop_front() {
             return Next::Contact(contact);
         }
         if let Some(presence) = waiting.presence.take() {

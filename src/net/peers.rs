@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::address::{LOCAL, reach, relay_of};
 use super::config::{DhtMode, NetworkConfig};
-use super::contact::{Contact, Seek, seek};
+use super::contact::{Contact, Seek, Sought, seek};
 use super::liveness::Activity;
 use super::outbox::Outbox;
 use super::routes::Routes;
@@ -127,7 +127,7 @@ struct Peer {
     /// This node's presence is shown to it.
     shown: bool,
     /// Whom it looks for.
-    seeks: Vec<Seek>,
+    seeks: Sought,
     outbox: Arc<Outbox>,
     delivered: Arc<watch::Sender<u64>>,
     connections: HashMap<ConnectionId, Connection>,
@@ -223,16 +223,16 @@ impl Peers {
         self.peers.get(id)?.signer
     }
 
-    /// A peer says whom it looks for.
-    pub(super) fn contacted(&mut self, id: &PeerId, seeks: Vec<Seek>) {
+    /// A peer says whom it looks for; `own` is the signer of this node.
+    pub(super) fn contacted(&mut self, id: &PeerId, seeks: Vec<Seek>, own: Option<&SignerKey>) {
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.seeks = seeks;
+            peer.seeks.add(seeks, own.map(|key| seek(id, &self.own, key)));
         }
     }
 
-    /// Whether a peer said that it looks for a signer.
-    pub(super) fn looks_for(&self, id: &PeerId, key: &SignerKey) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.seeks.contains(&seek(id, &self.own, key)))
+    /// Whether a peer said that it looks for the signer of this node.
+    pub(super) fn looks_for(&mut self, id: &PeerId, own: &SignerKey) -> bool {
+        self.peers.get_mut(id).is_some_and(|peer| peer.seeks.has(&seek(id, &self.own, own)))
     }
 
     /// Peers to which the presence of this node is not shown.
@@ -256,11 +256,11 @@ impl Peers {
     }
 
     /// Says to each peer that this node dialled, and that has not shown itself, whom this node looks for.
-    pub(super) fn contact(&self, contact: impl Fn(&PeerId) -> Contact) {
+    pub(super) fn contact(&self, contacts: impl Fn(&PeerId) -> Vec<Contact>) {
         for (id, peer) in &self.peers {
             let dialled = peer.connections.values().any(|there| there.dialled);
             if dialled && peer.signer.is_none() && peer.chosen.is_some() {
-                peer.outbox.contact(contact(id).encode().into());
+                peer.outbox.contact(contacts(id).iter().map(|contact| contact.encode().into()).collect());
             }
         }
     }
@@ -486,7 +486,7 @@ impl Peer {
             since: Instant::now(),
             signer: None,
             shown: false,
-            seeks: Vec::new(),
+            seeks: Sought::default(),
             outbox: Arc::new(Outbox::new(most_waiting)),
             delivered: Arc::new(watch::Sender::new(0)),
             connections: HashMap::new(),

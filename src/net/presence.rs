@@ -135,6 +135,11 @@ impl AddressBook {
         records.find(|record| record.peer == *peer).map(|record| record.signer)
     }
 
+    /// Whether this node looked for a signer, now or earlier.
+    pub(super) fn is_partner(&self, signer: &SignerKey) -> bool {
+        self.partners.contains_key(signer)
+    }
+
     /// Evicts signers that nobody needs until at most `most` partners and `most` others are left, or only needed ones.
     /// Of the partners those that were sought longest ago. Returns them.
     pub(super) fn evict(&mut self, most: usize, needed: impl Fn(&SignerKey) -> bool) -> Vec<SignerKey> {

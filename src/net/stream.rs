@@ -38,7 +38,7 @@ const TIMED: usize = 256 << 10;
 const CONTENDED_SPEED: u32 = 16;
 /// Frames that are written together if they wait together.
 const BATCH: usize = 16 << 10;
-/// The cost of a presence in a peer's pace: it is a signature to verify.
+/// The cost in a peer's pace of a presence, which is a signature to verify, and of a first contact, which is a hash.
 const PRESENCE_COST: f64 = 10.0;
 /// How long a stream waits for the frames of earlier streams. On a dead connection they do not come.
 const PREDECESSORS: Duration = Duration::from_millis(500);
@@ -65,7 +65,7 @@ pub(super) struct Writer {
     /// Session frames before this stream.
     pub(super) start: u64,
     /// What is said first.
-    pub(super) contact: Contact,
+    pub(super) contacts: Vec<Contact>,
     /// If the peer is shown one.
     pub(super) presence: Option<Arc<[u8]>>,
     pub(super) outbox: Arc<Outbox>,
@@ -91,7 +91,9 @@ impl Writer {
 
     async fn write<S: AsyncWrite + Unpin>(&self, stream: &mut S) -> std::io::Result<()> {
         let mut batch = self.start.to_be_bytes().to_vec();
-        append(&mut batch, CONTACT, &self.contact.encode());
+        for contact in &self.contacts {
+            append(&mut batch, CONTACT, &contact.encode());
+        }
         if let Some(presence) = &self.presence {
             append(&mut batch, PRESENCE, presence);
         }
@@ -227,7 +229,7 @@ impl Reader {
         loop {
             let (kind, received) =
                 self.read_frame(stream, accepted.as_ref().map(|record| record.signer)).await?;
-            let cost = if kind == PRESENCE { PRESENCE_COST } else { 1.0 };
+            let cost = if kind == SESSION { 1.0 } else { PRESENCE_COST };
             let wait = pace.spend(cost, Instant::now());
             if !wait.is_zero() {
                 count(&self.shared.counters.throttled, 1);

@@ -205,6 +205,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets whether this node, when it is dialled, shows whose it is only to who looks for its key, to configured peers and
+    /// servers, and to signers of its sessions. On by default; see [`NetworkConfig::hides`].
+    pub fn hides(mut self, on: bool) -> Self {
+        self.network.get_or_insert_with(NetworkConfig::default).hides = on;
+        self
+    }
+
     fn with_address(
         &mut self,
         text: &str,

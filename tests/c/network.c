@@ -149,6 +149,37 @@ static void refused_proposal(const musig_node *alice, const musig_node *bob) {
     musig_signer_free(lost);
 }
 
+/* Whoever knows nothing but an address learns whose node is there, if that is told to show it. */
+static void first_contact(void) {
+    musig_config *config = connected(5);
+    musig_signer *there = signer_of(5);
+    musig_node *open, *other;
+    musig_event *event;
+    const uint8_t *signer;
+    uint8_t key[33];
+    size_t length;
+    char *address;
+
+    OK(musig_config_add_listen_address(config, "/ip4/127.0.0.1/tcp/0", NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_HIDES, 0, NULL));
+    open = start(config);
+    address = address_of(open);
+    config = connected(6);
+    OK(musig_config_add_peer_address(config, address, NULL));
+    other = start(config);
+    event = wait_event(other, MUSIG_EVENT_PEER_CONNECTED);
+    OK(musig_event_bytes(event, &signer, &length, MUSIG_EVENT_BYTES_SIGNER_KEY, NULL));
+    OK(musig_signer_public_key(there, key, NULL));
+    REQUIRE(length == 33 && memcmp(signer, key, 33) == 0);
+    musig_event_free(event);
+    musig_signer_free(there);
+    free(address);
+    OK(musig_node_stop(other, NULL));
+    OK(musig_node_stop(open, NULL));
+    musig_node_free(other);
+    musig_node_free(open);
+}
+
 int main(void) {
     musig_config *config = connected(2);
     musig_node *server, *alice, *bob;
@@ -202,6 +233,7 @@ int main(void) {
     free(address);
     unreachable();
     through_proxy();
+    first_contact();
     printf("found by their keys\n");
     return 0;
 }

@@ -94,7 +94,7 @@ void values() {
     throws<musig::CallError>([] { musig::Config().bootstrap_peer("/ip4/127.0.0.1/tcp/1"); }, MUSIG_STATUS_INVALID_ARGUMENT);
     throws<musig::CallError>([] { musig::Config().relay("nowhere"); }, MUSIG_STATUS_INVALID_ARGUMENT);
     std::string server = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
-    musig::Config().bootstrap_peer(server).relay(server).dht(MUSIG_DHT_OFF).accepted_proposers({}).number(MUSIG_OPTION_MOBILE, 1);
+    musig::Config().bootstrap_peer(server).relay(server).dht(MUSIG_DHT_OFF).accepted_proposers({}).number(MUSIG_OPTION_MOBILE, 1).hides(false);
     musig::Signer signer(secret(1)), copy = signer, moved = std::move(copy);
     copy = moved;
     copy = std::move(moved);

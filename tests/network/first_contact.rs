@@ -8,7 +8,7 @@ use crate::support::{Node, Outsider, Signer, config, raw_frame, write};
 
 /// Settings of a node that shows itself only to who knows it.
 fn hidden() -> NetworkConfig {
-    NetworkConfig { hides: true, ..config() }
+    NetworkConfig { hides: NetworkConfig::default().hides, ..config() }
 }
 
 /// A stranger that dialled a node.
@@ -54,6 +54,28 @@ async fn first_contact_with_a_signer_of_an_open_session_or_a_configured_peer_is_
         other.connected_to(node.key()).await;
         assert!(node.send(other.key(), b"a frame") || configured);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_contact_with_a_signer_of_a_past_session_is_answered() {
+    let mut node = Node::new(hidden()).await;
+    let mut other = stranger(&mut node).await;
+    node.net.command(NetCommand::Seek(vec![other.key()])).await;
+    other.connected_to(node.key()).await;
+    node.net.command(NetCommand::Seek(vec![])).await;
+    // It comes back, and looks for nobody: each knows the other one's key.
+    other.net.command(NetCommand::Reconnect).await;
+    other.disconnected_from(node.key()).await;
+    other.connected_to(node.key()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_contact_names_more_signers_than_one_message_holds() {
+    let mut node = Node::new(hidden()).await;
+    let mut other = stranger(&mut node).await;
+    let many = (0..900).map(|_| Signer::new().key());
+    other.net.command(NetCommand::Seek(many.chain([node.key()]).collect())).await;
+    other.connected_to(node.key()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -213,6 +213,8 @@ async fn behind() {
         peers: vec![address("/dns4/peer.test/tcp/4002"), address(ONION)],
         relays: vec![address(&std::env::var("LIBMUSIG_TEST_PROXY_RELAY").unwrap())],
         redial_max: Duration::from_millis(200),
+        // Who comes by the relay knows nothing but the address.
+        hides: false,
         ..NetworkConfig::proxy("socks5h://me:secret@10.9.0.1:1080")
     };
     let identity = generate_identity();

@@ -24,6 +24,9 @@ pub fn config() -> NetworkConfig {
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
         frames_per_second: 1_000_000,
         redial_max: Duration::from_millis(500),
+        // Most tests are of connections, and of nodes that know nothing but an address; tests/network/first_contact.rs has
+        // the default.
+        hides: false,
         ..NetworkConfig::default()
     }
 }

@@ -30,7 +30,7 @@ fn config_error<T>(outcome: Result<T, Error>, what: &str) -> String {
 fn pasted_address_with_spaces_around_it_is_dialled() {
     let nodes = [0, 1, 2].map(|index| builder(secret(index)));
     let [first, second, third] = nodes;
-    let first: Node = first.start().expect("starts");
+    let first: Node = first.hides(false).start().expect("starts");
     let pasted = format!(" \t{}\r\n", address(&first));
     let second = second.peer(&pasted).start().expect("starts");
     let third = third.start().expect("starts");

@@ -10,6 +10,7 @@ mod defects;
 mod disk;
 mod events;
 mod failover_processes;
+mod first_contact;
 mod foreign_signer;
 #[cfg(unix)]
 mod fork;

@@ -56,6 +56,8 @@ impl Outsider {
         let config = NetworkConfig { listen: Vec::new(), ..NetworkConfig::default() };
         let (network, events) =
             Network::start(runtime.handle(), config, &identity, Some(presence)).expect("starts");
+        // Whoever proposes a session knows the key, and a node shows itself to nobody else.
+        network.try_command(NetCommand::Seek(vec![target.signer_key()]));
         network.try_command(NetCommand::AddPeer(address(target).parse().expect("an address")));
         let mut outsider = Self { runtime, network, events, signer };
         let connected = outsider.until(|event| match event {

@@ -47,18 +47,24 @@ pub fn keys(n: usize) -> Vec<SignerKey> {
     (0..n).map(key).collect()
 }
 
-/// Connects all with all, and waits until they are.
+/// Connects all with all, and waits until they are, and know each other.
 pub fn connect(nodes: &[Node]) {
     let addresses: Vec<String> = nodes.iter().map(address).collect();
+    let others = |node: &Node| node.connected_signers().wait().expect("runs").len();
     for (index, node) in nodes.iter().enumerate() {
         for address in &addresses[..index] {
             node.add_peer(address).wait().expect("an address");
         }
     }
+    // Whoever was dialled learns who is there, and shows itself to whom it is told of.
+    for (index, node) in nodes.iter().enumerate() {
+        wait_until("it is dialled", || others(node) >= nodes.len() - 1 - index);
+        for address in &addresses[index + 1..] {
+            node.add_peer(address).wait().expect("an address");
+        }
+    }
     for node in nodes {
-        wait_until("all are connected", || {
-            node.connected_signers().wait().expect("runs").len() == nodes.len() - 1
-        });
+        wait_until("all are connected", || others(node) == nodes.len() - 1);
     }
 }
 

@@ -76,6 +76,15 @@ async def connect(*nodes: libmusig.Node) -> None:
     for position, node in enumerate(nodes):
         for other in nodes[:position]:
             await node.add_peer(await address(other))
+    for position, node in enumerate(nodes):
+
+        # Whoever was dialled learns who is there, and shows itself to whom it is told of.
+        async def dialled(node: libmusig.Node = node, later: int = len(nodes) - 1 - position) -> bool:
+            return len(await node.connected_signers()) >= later
+
+        await until("it is dialled", dialled)
+        for other in nodes[position + 1 :]:
+            await node.add_peer(await address(other))
     for node in nodes:
 
         async def connected(node: libmusig.Node = node) -> bool:

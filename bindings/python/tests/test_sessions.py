@@ -90,6 +90,24 @@ def test_unreachable_peer_and_what_is_known_of_missing_signers() -> None:
     asyncio.run(main())
 
 
+def test_first_contact_by_an_address_alone_shows_the_signer_if_it_is_told_to() -> None:
+    async def main() -> None:
+        async with make(0, hides=False) as open_node, make(0) as hidden:
+            addresses = [(await node.listen_addresses())[0] for node in (open_node, hidden)]
+            async with make(1, peers=addresses[:1]) as other:
+                _, data = await wait_event(other, events.PeerConnected)
+                assert data.signer == keys(1)[0]
+            # By default the one that was dialled learns who is there, and the other one does with its first session.
+            async with make(1, peers=addresses[1:]) as other:
+                _, data = await wait_event(hidden, events.PeerConnected)
+                assert data.signer == keys(2)[1]
+                await other.create_session(keys(2), messages=[bytes(32)])
+                _, data = await wait_event(other, events.PeerConnected)
+                assert data.signer == keys(1)[0]
+
+    asyncio.run(main())
+
+
 def test_through_proxy_onion_services_are_dialled_and_not_without() -> None:
     onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234"
 

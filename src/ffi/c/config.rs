@@ -511,6 +511,10 @@ pub unsafe extern "C" fn musig_config_set_number(
                 let mobile = switch()?;
                 config.change(|settings| settings.mobile = mobile)
             }
+            HIDES => {
+                let on = switch()?;
+                config.change(|settings| settings.hides = Some(on))
+            }
         }
     })
 }

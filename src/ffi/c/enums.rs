@@ -96,6 +96,9 @@ pub enum musig_option {
     /// 1 for network settings that suit phones (no listening unless an address is added, fewer radio wake-ups), or 0.
     /// Default: 0.
     MOBILE = 10,
+    /// 1 to show whose node this is, once it is dialled, only to who looks for its key, to configured peers and servers, and to
+    /// signers of its sessions; 0 to show it to whoever connects. Default: 1.
+    HIDES = 11,
 }
 
 enumeration!(musig_option {
@@ -108,7 +111,8 @@ enumeration!(musig_option {
     SMALL_RUNTIME,
     DHT,
     MDNS,
-    MOBILE
+    MOBILE,
+    HIDES
 });
 
 /// The role of a node in the distributed hash table in which signers find each other by their keys.

@@ -40,6 +40,7 @@ pub(super) struct Settings {
     pub proxy: Option<String>,
     pub dht: Option<musig_dht_mode>,
     pub mdns: bool,
+    pub hides: Option<bool>,
     pub final_depth: Option<u32>,
     pub dead_after: Option<Duration>,
     pub claims: Option<bool>,

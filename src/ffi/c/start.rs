@@ -62,6 +62,7 @@ fn with_network(settings: &Settings, mut builder: NodeBuilder) -> NodeBuilder {
     if settings.mdns {
         builder = builder.mdns(true);
     }
+    builder = set(builder, settings.hides, |builder, on| builder.hides(on));
     if settings.offline { builder.offline() } else { builder }
 }
 

@@ -88,6 +88,10 @@ pub struct NodeConfig {
     /// Whether to announce this node on the local network, where everybody can read it, and to look for signers there.
     #[uniffi(default = false)]
     pub mdns: bool,
+    /// Whether this node, when it is dialled, shows whose it is only to who looks for its key, to configured peers and servers,
+    /// and to signers of its sessions. Otherwise whoever connects learns its key and its addresses.
+    #[uniffi(default = true)]
+    pub hides: bool,
     /// Settings of the network that suit phones: does not listen unless `listen` says where, and wakes the radio less
     /// often.
     #[uniffi(default = false)]
@@ -161,6 +165,9 @@ impl NodeConfig {
         }
         if self.mdns {
             builder = builder.mdns(true);
+        }
+        if !self.hides {
+            builder = builder.hides(false);
         }
         if self.offline {
             builder = builder.offline();

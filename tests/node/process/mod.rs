@@ -139,6 +139,11 @@ impl Cluster {
 
     fn connect(&mut self, neighbours: impl Fn(usize) -> usize) {
         for index in 0..self.n {
+            // Whoever is dialled shows itself to whom it is told of.
+            let later: Vec<String> = self.addresses[index + 1..].iter().flatten().cloned().collect();
+            for address in later {
+                self.order(index, &json!({ "order": "peer", "address": address }));
+            }
             self.order(index, &json!({ "order": "connected", "signers": neighbours(index) }));
         }
         self.wait_all("connected", 0..self.n);

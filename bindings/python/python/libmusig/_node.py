@@ -111,6 +111,8 @@ class Node:
     Nodes find each other by their keys alone if they have a server in common: ``bootstrap_peers``, and ``relays`` for
     those that cannot be dialled, each an address with its peer id (``/p2p/…``). ``mobile=True`` suits phones.
     ``proxy="socks5h://127.0.0.1:9050"`` (Tor) opens every connection of the node, and nothing goes beside it.
+    A node that is dialled shows whose it is only to who looks for its key, to configured peers and servers, and to signers
+    of its sessions; with ``hides=False`` to whoever connects.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Node:
         proxy: str | None = None,
         dht: DhtMode | None = None,
         mdns: bool = False,
+        hides: bool = True,
         mobile: bool = False,
         offline: bool = False,
         broadcaster: Broadcaster | None = None,
@@ -154,6 +157,7 @@ class Node:
             proxy=proxy,
             dht=dht,
             mdns=mdns,
+            hides=hides,
             mobile=mobile,
             offline=offline,
             without_observer=without_observer,

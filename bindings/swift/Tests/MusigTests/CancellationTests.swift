@@ -86,7 +86,7 @@ final class CancellationTests: MusigTestCase {
                     store: .memory, listen: ["/ip4/127.0.0.1/tcp/0"], withoutObserver: true, finalDepth: 1),
                 signer: signer)
         }
-        let peer = try await start(1)
+        let peer = try await start(1) { $0.hides = false }
         try await waitUntil("it listens") { try await cancelled { try await !peer.listenAddresses().isEmpty } }
         let address = try await peer.listenAddresses()[0]
         try await cancelled { try await node.addPeer(address: address) }

@@ -120,6 +120,16 @@ final class SigningTests: MusigTestCase {
         XCTAssertTrue(!signers[1].connected && !signers[1].consented && signers[1].lastSeen == nil)
     }
 
+    func testFirstContactByAnAddressAloneShowsTheSignerIfItIsToldTo() async throws {
+        let open = try await start(0) { $0.hides = false }
+        let addresses = try await open.listenAddresses()
+        let other = try await start(1) { $0.peers = [addresses[0]] }
+        let signer = try await watch(other).wait("the signer there") {
+            if case let .peerConnected(_, signer) = $0 { signer } else { nil }
+        }
+        XCTAssertEqual(signer, try keys(1)[0])
+    }
+
     func testThroughProxyOnionServicesAreDialledAndNotWithout() async throws {
         let onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234"
         for proxy in [nil, "http://127.0.0.1:8080"] {

@@ -303,6 +303,14 @@ class MusigTestCase: XCTestCase {
             let address = try await node.listenAddresses()[0]
             for other in nodes[..<index] { try await other.addPeer(address: address) }
         }
+        // Whoever was dialled learns who is there, and shows itself to whom it is told of.
+        for (index, node) in nodes.enumerated() {
+            try await waitUntil("it is dialled") { try await node.connectedSigners().count >= index }
+            for other in nodes[..<index] {
+                let address = try await other.listenAddresses()[0]
+                try await node.addPeer(address: address)
+            }
+        }
         for node in nodes {
             try await waitUntil("all are connected") {
                 try await node.connectedSigners().count == nodes.count - 1

@@ -69,6 +69,14 @@ class EventsTest {
     }
 
     @Test
+    fun `first_contact by an address alone shows the signer if it is told to`() = runBlocking {
+        val open = MusigNode.start(config().copy(hides = false), signer(0))
+        val other = MusigNode.start(config().copy(peers = open.listenAddresses().take(1)), signer(1))
+        assertEquals(keys(1).single(), other.await<Event.PeerConnected>().signer)
+        closeAll(listOf(other, open))
+    }
+
+    @Test
     fun `through_proxy onion services are dialled, and not without`() = runBlocking {
         val onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234"
         val config = config().copy(listen = emptyList(), peers = listOf(onion))

@@ -77,6 +77,11 @@ suspend fun connect(nodes: List<MusigNode>) {
         eventually("it listens") { node.listenAddresses().isNotEmpty() }
         for (earlier in nodes.take(index)) node.addPeer(earlier.listenAddresses().first())
     }
+    // Whoever was dialled learns who is there, and shows itself to whom it is told of.
+    for ((index, node) in nodes.withIndex()) {
+        eventually("it is dialled") { node.connectedSigners().size >= nodes.size - 1 - index }
+        for (later in nodes.drop(index + 1)) node.addPeer(later.listenAddresses().first())
+    }
     for (node in nodes) eventually("all are connected") { node.connectedSigners().size == nodes.size - 1 }
 }
 
