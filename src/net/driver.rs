@@ -673,7 +673,7 @@ impl Driver {
                 format!("the peer speaks version {} of the protocol, this node {VERSION}", contact.version);
             tracing::info!(%peer, cause, "update the older one of the two");
             self.dialler.refused(&peer, &cause);
-            return self.disconnect(vec![peer]);
+            return self.peers.leave(&peer);
         }
         self.peers.contacted(&peer, contact.seeks, self.own.as_ref());
         self.show_to(&peer);

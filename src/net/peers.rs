@@ -25,6 +25,8 @@ const INBOUND: (usize, usize) = (4, 64);
 const IDENTIFIED: (u32, Duration) = (8, Duration::from_secs(60));
 /// How long a connection that neither side writes on stays.
 const UNUSED: Duration = Duration::from_secs(1);
+/// How long a peer of another version stays, so that it hears of this one.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How often short deadlines are checked.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -128,6 +130,8 @@ struct Peer {
     shown: bool,
     /// Whom it looks for.
     seeks: Sought,
+    /// When it is left, for it speaks another version.
+    leaves: Option<Instant>,
     outbox: Arc<Outbox>,
     delivered: Arc<watch::Sender<u64>>,
     connections: HashMap<ConnectionId, Connection>,
@@ -233,6 +237,13 @@ impl Peers {
     /// Whether a peer said that it looks for the signer of this node.
     pub(super) fn looks_for(&mut self, id: &PeerId, own: &SignerKey) -> bool {
         self.peers.get_mut(id).is_some_and(|peer| peer.seeks.has(&seek(id, &self.own, own)))
+    }
+
+    /// Leaves a peer of another version in a moment: it is to hear of the own one before.
+    pub(super) fn leave(&mut self, id: &PeerId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.leaves.get_or_insert_with(|| Instant::now() + FAREWELL);
+        }
     }
 
     /// Peers to which the presence of this node is not shown.
@@ -468,10 +479,11 @@ impl Peers {
                     && since(there.activity.begin()) > self.presence_timeout
                     && !serves
                     && !wanted(id, peer.signer.as_ref());
-                if late || unused || over || there.activity.idle() > self.dead_after {
+                let leaves = peer.leaves.is_some_and(|at| now >= at);
+                if leaves || late || unused || over || there.activity.idle() > self.dead_after {
                     close.push(*connection);
                 }
-                if anonymous || there.unused.is_some() {
+                if anonymous || there.unused.is_some() || peer.leaves.is_some() {
                     tick = TICK;
                 }
             }
@@ -487,6 +499,7 @@ impl Peer {
             signer: None,
             shown: false,
             seeks: Sought::default(),
+            leaves: None,
             outbox: Arc::new(Outbox::new(most_waiting)),
             delivered: Arc::new(watch::Sender::new(0)),
             connections: HashMap::new(),
@@ -698,6 +711,17 @@ mod tests {
         }
         assert!(matches!(peers.inbound(peer, connection(2)), Inbound::TooMany));
         assert!(matches!(peers.inbound(PeerId::random(), connection(1)), Inbound::Gone));
+    }
+
+    #[test]
+    fn first_contact_of_another_version_is_left_after_a_moment() {
+        let (mut peers, _) = peers();
+        let peer = PeerId::random();
+        peers.established(peer, connection(1), &dialled(), true);
+        peers.presented(peer, signer(1));
+        peers.leave(&peer);
+        assert!(expired(&peers, Duration::ZERO).is_empty());
+        assert_eq!(expired(&peers, FAREWELL), [connection(1)]);
     }
 
     #[test]

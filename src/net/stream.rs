@@ -15,7 +15,7 @@ use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::contact::Contact;
+use super::contact::{Contact, VERSION};
 use super::counters::count;
 use super::liveness::Activity;
 use super::message::{NetEvent, Received};
@@ -239,7 +239,11 @@ impl Reader {
                 (CONTACT, _) => {
                     let contact = Contact::decode(&received);
                     let contact = contact.ok_or(Ended::Violation("an invalid first contact"))?;
+                    let understood = contact.version == VERSION;
                     self.reports.send(Report::Contact { peer: self.peer, contact }).await?;
+                    if !understood {
+                        return self.ignore(stream).await;
+                    }
                 }
                 (PRESENCE, None) if first && received.is_empty() => {}
                 (PRESENCE, _) => accepted = Some(self.accept(received.into_vec()).await?),
@@ -257,6 +261,13 @@ impl Reader {
             }
             first = false;
         }
+    }
+
+    /// Reads to the end what this version does not understand: the peer is to hear of the own version before it sees an end.
+    async fn ignore<S: AsyncRead + Unpin>(&self, stream: &mut S) -> Result<std::convert::Infallible, Ended> {
+        let mut ignored = [0; 1024];
+        while stream.read(&mut ignored).await? > 0 {}
+        Err(Ended::Stream)
     }
 
     /// Waits until the frames before this stream's were delivered, but not for long.

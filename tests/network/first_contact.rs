@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libmusig::net::{NetCommand, NetEvent, NetworkConfig};
+use test_support::figures::figure;
 
 use crate::support::{Node, Outsider, Signer, config, raw_frame, write};
 
@@ -89,6 +90,12 @@ async fn first_contact_of_a_port_scan_is_a_version_and_nothing_else() {
     said.extend(raw_frame(2, &1u32.to_be_bytes()));
     assert_eq!(scan.read(said.len()).await, said);
     tokio::time::timeout(Duration::from_millis(300), scan.read(1)).await.expect_err("nothing follows");
+    figure(
+        "network/first_contact::first_contact_of_a_port_scan_is_a_version_and_nothing_else",
+        "a port scan that speaks the protocol, and presents a signer",
+        "bytes that it gets, all of them the same for every node",
+        said.len(),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,6 +105,9 @@ async fn first_contact_in_another_version_is_reported_and_ends() {
     let mut stream = newer.open(&mut node).await;
     let begin = |version: u32| raw_frame(2, &[&version.to_be_bytes()[..], b"whatever"].concat());
     write(&mut stream, &begin(7)).await;
+    // It hears of the other version, too.
+    let said = [vec![0; 8], raw_frame(2, &1u32.to_be_bytes())].concat();
+    assert_eq!(newer.read(said.len()).await, said);
     newer.is_closed().await;
     assert_eq!(node.net.counters().violations, 0, "it is none");
     // One that is configured is reported to the application, too.
