@@ -27,6 +27,12 @@ pub trait Broadcaster: Send + Sync {
     ///
     /// Errors: the backend cannot be reached. A rejection is not an error, but [`SubmitOutcome::Rejected`].
     fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError>;
+
+    /// The node that this belongs to opens every connection through a SOCKS 5 proxy (`socks5h://…`), so this is to do so too.
+    /// Called while a node with a proxy starts; it must not block. By default nothing happens.
+    fn follow_proxy(&self, proxy: &str) {
+        let _ = proxy;
+    }
 }
 
 /// Observer of the chain. Called on a thread of its own, one call at a time; it may block.
@@ -51,5 +57,11 @@ pub trait ChainObserver: Send + Sync {
     /// Errors: the backend cannot be reached.
     fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
         Ok(None)
+    }
+
+    /// The node that this belongs to opens every connection through a SOCKS 5 proxy (`socks5h://…`), so this is to do so too.
+    /// Called while a node with a proxy starts; it must not block. By default nothing happens.
+    fn follow_proxy(&self, proxy: &str) {
+        let _ = proxy;
     }
 }

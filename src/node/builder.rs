@@ -371,6 +371,10 @@ impl NodeBuilder {
             StoreChoice::Path(path) => Box::new(RedbStore::open(path)?),
             StoreChoice::None => return Err(missing("a store: call store_path()")),
         };
+        if let Some(proxy) = self.network.as_ref().and_then(|network| network.proxy.as_ref()) {
+            self.broadcaster.iter().for_each(|there| there.follow_proxy(proxy));
+            self.observer.iter().for_each(|there| there.follow_proxy(proxy));
+        }
         let mut settings = self.settings;
         settings.observer = self.observer.is_some();
         settings.broadcaster = self.broadcaster.is_some();

@@ -212,12 +212,22 @@ impl Source for Sources {
 }
 
 impl Broadcaster for Sources {
+    fn follow_proxy(&self, proxy: &str) {
+        for member in &self.members {
+            Broadcaster::follow_proxy(member.source.as_ref(), proxy);
+        }
+    }
+
     fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
         outcome(self.broadcast(transaction))
     }
 }
 
 impl ChainObserver for Sources {
+    fn follow_proxy(&self, proxy: &str) {
+        Broadcaster::follow_proxy(self, proxy);
+    }
+
     fn status(&self, query: &ChainQuery) -> Result<ChainStatus, ChainError> {
         let query = query.clone();
         let answers = self.agreed(move |source| source.status(&query))?;

@@ -466,6 +466,10 @@ impl Backend for BitcoinCore {
         self.time_limit
     }
 
+    fn follow(&self, proxy: &str) {
+        self.client.follow(proxy);
+    }
+
     fn send(&self, transaction: &SignedTransaction, deadline: &Deadline) -> BroadcastAnswer {
         if let Some(decoded) = decode(&transaction.bytes) {
             let outputs = u32::try_from(decoded.output.len()).ok();

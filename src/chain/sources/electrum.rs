@@ -263,6 +263,12 @@ impl Backend for Electrum {
         self.time_limit
     }
 
+    fn follow(&self, proxy: &str) {
+        if self.route.follow(proxy) {
+            self.connection.lock().unwrap_or_else(PoisonError::into_inner).lines = None;
+        }
+    }
+
     fn send(&self, transaction: &SignedTransaction, deadline: &Deadline) -> BroadcastAnswer {
         let ask = || {
             let params = json!([to_hex(&transaction.bytes)]);

@@ -97,6 +97,10 @@ impl Backend for Esplora {
         self.time_limit
     }
 
+    fn follow(&self, proxy: &str) {
+        self.client.follow(proxy);
+    }
+
     fn send(&self, transaction: &SignedTransaction, deadline: &Deadline) -> BroadcastAnswer {
         let ask = || {
             let hex = to_hex(&transaction.bytes);

@@ -1,20 +1,23 @@
 //! HTTP requests with limits on everything.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error, Proxy};
 
-use super::options::{Deadline, Failure, SourceError, SourceOptions};
+use super::options::{Deadline, Failure, SourceError, SourceOptions, proxy_of_node};
 
 /// Bytes of an answer's status line and headers.
 const HEAD: usize = 16 << 10;
 
 /// A client of one HTTP server. Follows no redirects, keeps connections, and takes no compressed bodies.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct HttpClient {
-    agent: Agent,
+    agent: RwLock<Agent>,
+    tls: TlsConfig,
+    /// Whether it goes through the proxy of a node.
+    follows: bool,
     /// Without a slash at its end.
     base: String,
 }
@@ -55,19 +58,27 @@ impl HttpClient {
             let owned = options.authorities.iter().map(|der| Certificate::from_der(der).to_owned());
             RootCerts::Specific(Arc::new(owned.collect()))
         };
-        let agent = Agent::config_builder()
-            .proxy(proxy(options)?)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_response_header_size(HEAD)
-            .max_idle_connections(2)
-            .max_idle_connections_per_host(2)
-            .user_agent(concat!("libmusig/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .build()
-            .into();
-        Ok(Self { agent, base: address.trim_end_matches('/').to_owned() })
+        let tls = TlsConfig::builder().root_certs(roots).build();
+        let proxy = proxy(options)?;
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => name,
+            _ => host,
+        };
+        let follows = options.follows(proxy.is_some(), name);
+        let agent = RwLock::new(agent(&tls, proxy));
+        Ok(Self { agent, tls, follows, base: address.trim_end_matches('/').to_owned() })
+    }
+
+    /// Goes through a proxy from now on, unless it was told another way.
+    pub(super) fn follow(&self, proxy: &str) {
+        if self.follows {
+            let agent = agent(&self.tls, Some(proxy_of_node(proxy)));
+            *self.agent.write().unwrap_or_else(PoisonError::into_inner) = agent;
+        }
+    }
+
+    fn agent(&self) -> Agent {
+        self.agent.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The address, for people. It has no password in it.
@@ -81,7 +92,7 @@ impl HttpClient {
         most_bytes: u64,
         deadline: &Deadline,
     ) -> Result<HttpAnswer, Failure> {
-        let request = self.agent.get(format!("{}{path}", self.base));
+        let request = self.agent().get(format!("{}{path}", self.base));
         let request = request.config().timeout_global(Some(deadline.left()?)).build();
         self.read(request.call(), most_bytes, deadline)
     }
@@ -96,7 +107,7 @@ impl HttpClient {
         most_bytes: u64,
         deadline: &Deadline,
     ) -> Result<HttpAnswer, Failure> {
-        let mut request = self.agent.post(format!("{}{path}", self.base)).content_type(content_type);
+        let mut request = self.agent().post(format!("{}{path}", self.base)).content_type(content_type);
         if let Some(value) = authorization {
             request = request.header("Authorization", value);
         }
@@ -143,6 +154,21 @@ impl HttpClient {
             )),
         }
     }
+}
+
+fn agent(tls: &TlsConfig, proxy: Option<Proxy>) -> Agent {
+    Agent::config_builder()
+        .proxy(proxy)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_response_header_size(HEAD)
+        .max_idle_connections(2)
+        .max_idle_connections_per_host(2)
+        .user_agent(concat!("libmusig/", env!("CARGO_PKG_VERSION")))
+        .tls_config(tls.clone())
+        .build()
+        .into()
 }
 
 fn certificate(words: &str) -> Failure {

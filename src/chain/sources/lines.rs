@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread;
 
 use rustls::pki_types::ServerName;
@@ -10,18 +10,20 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use ureq::{Proxy, ProxyProtocol};
 
 use super::http::of_io;
-use super::options::{Deadline, Failure, SourceError, SourceOptions};
+use super::options::{Deadline, Failure, SourceError, SourceOptions, proxy_of_node};
 
 /// Bytes of a line.
 const LINE: usize = (8 << 20) + (64 << 10);
 
 /// How a server is reached.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Route {
     host: String,
     port: u16,
     tls: Option<Tls>,
-    proxy: Option<Proxy>,
+    proxy: RwLock<Option<Proxy>>,
+    /// Whether it goes through the proxy of a node.
+    follows: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +61,17 @@ impl Route {
                 Some(Tls { config: tls_config(options)?, name })
             }
         };
-        Ok(Self { host: host.to_owned(), port, tls, proxy: proxy(options)? })
+        let proxy = proxy(options)?;
+        let follows = options.follows(proxy.is_some(), host);
+        Ok(Self { host: host.to_owned(), port, tls, proxy: RwLock::new(proxy), follows })
+    }
+
+    /// Goes through a proxy from now on; `false` if it was told another way.
+    pub(super) fn follow(&self, proxy: &str) -> bool {
+        if self.follows {
+            *self.proxy.write().unwrap_or_else(PoisonError::into_inner) = Some(proxy_of_node(proxy));
+        }
+        self.follows
     }
 
     /// The address, for people.
@@ -70,7 +82,8 @@ impl Route {
     }
 
     pub(super) fn connect(&self, deadline: Deadline) -> Result<Lines, Failure> {
-        let socket = match &self.proxy {
+        let proxy = self.proxy.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let socket = match &proxy {
             None => connect_to_any(&resolve(&self.host, self.port, &deadline)?, &deadline)?,
             Some(proxy) => {
                 let addresses = resolve(proxy.host(), proxy.port(), &deadline)?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use ureq::{Proxy, ProxyProtocol};
 
 use super::outcome::shown;
 
@@ -41,22 +42,51 @@ pub enum SourceError {
     },
 }
 
+/// The proxy of a node, `socks5h://[user:password@]ip:port`, with the login as it is. One that cannot be read is one that nobody
+/// serves: nothing may go beside it.
+pub(super) fn proxy_of_node(text: &str) -> Proxy {
+    let read = || {
+        let rest = text.trim().strip_prefix("socks5h://")?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (login, address) =
+            rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
+        let (host, port) = address.rsplit_once(':')?;
+        let proxy = Proxy::builder(ProxyProtocol::Socks5h).host(host).port(port.parse().ok()?);
+        let proxy = match login {
+            Some(login) => {
+                let (user, password) = login.split_once(':')?;
+                proxy.username(user).password(password)
+            }
+            None => proxy,
+        };
+        proxy.build().ok()
+    };
+    read().unwrap_or_else(|| Proxy::new("socks5h://0.0.0.0:1").expect("an address"))
+}
+
 /// Settings for the connection to a backend.
 ///
-/// By default 20 s for each submission and each look, no proxy (not even one that the environment names), and
-/// Mozilla's certificate authorities.
+/// By default 20 s for each submission and each look, the proxy of the node that uses the backend if it has one (and none that
+/// the environment names), and Mozilla's certificate authorities.
 #[derive(Clone)]
 pub struct SourceOptions {
     pub(super) time_limit: Duration,
     pub(super) proxy: Option<String>,
     pub(super) proxy_from_environment: bool,
+    pub(super) direct: bool,
     /// DER. Empty: Mozilla's.
     pub(super) authorities: Vec<CertificateDer<'static>>,
 }
 
 impl Default for SourceOptions {
     fn default() -> Self {
-        Self { time_limit: TIME_LIMIT, proxy: None, proxy_from_environment: false, authorities: Vec::new() }
+        Self {
+            time_limit: TIME_LIMIT,
+            proxy: None,
+            proxy_from_environment: false,
+            direct: false,
+            authorities: Vec::new(),
+        }
     }
 }
 
@@ -67,6 +97,7 @@ impl fmt::Debug for SourceOptions {
             // It may hold a password.
             .field("proxy", &self.proxy.is_some())
             .field("proxy_from_environment", &self.proxy_from_environment)
+            .field("direct", &self.direct)
             .field("authorities", &self.authorities.len())
             .finish()
     }
@@ -92,6 +123,21 @@ impl SourceOptions {
     pub fn proxy(mut self, address: impl Into<String>) -> Self {
         self.proxy = Some(address.into());
         self
+    }
+
+    /// Connects without a proxy, also where the node that uses the backend has one. A backend on this machine (`localhost`, or
+    /// a loopback address) is reached so in any case, unless it has a proxy of its own.
+    pub fn direct(mut self) -> Self {
+        self.direct = true;
+        self
+    }
+
+    /// Whether the proxy of a node is followed to a backend at this host, of whose options none names another way.
+    pub(super) fn follows(&self, own: bool, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let here = host.eq_ignore_ascii_case("localhost")
+            || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        !own && !self.direct && !here
     }
 
     /// Takes a proxy from the environment (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) where none is set.
@@ -172,5 +218,27 @@ impl Failure {
             Self::Unreachable(words) | Self::Misconfigured(words) => format!("{name}: {words}"),
             Self::Rpc { code, message } => format!("{name}: {} (code {code})", shown(message)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn through_proxy_of_a_node_goes_its_login_as_it_is() {
+        let read = |text: &str| {
+            let proxy = proxy_of_node(text);
+            assert_eq!(proxy.protocol(), ProxyProtocol::Socks5h);
+            let login = proxy.username().zip(proxy.password());
+            let login = login.map(|(user, password)| format!("{user} {password}"));
+            (format!("{}:{}", proxy.host(), proxy.port()), login)
+        };
+        assert_eq!(read("socks5h://127.0.0.1:9050"), ("127.0.0.1:9050".into(), None));
+        assert_eq!(read(" socks5h://[::1]:9050/ "), ("[::1]:9050".into(), None));
+        let login = Some("me s%41:é/@ 1".to_owned());
+        assert_eq!(read("socks5h://me:s%41:é/@ 1@localhost:1"), ("localhost:1".into(), login));
+        // Nobody is there.
+        assert_eq!(read("nonsense").0, "0.0.0.0:1");
     }
 }

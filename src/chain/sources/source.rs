@@ -43,6 +43,9 @@ pub(super) trait Backend: Send + Sync {
     fn ask_coin(&self, outpoint: &OutPoint, deadline: &Deadline) -> Result<CoinStatus, Failure>;
 
     fn ask_tip(&self, deadline: &Deadline) -> Result<ChainTip, Failure>;
+
+    /// Goes through a node's proxy from now on, unless it was told another way.
+    fn follow(&self, proxy: &str);
 }
 
 /// One question within the backend's time limit, with the answer for a [`ChainObserver`].
@@ -68,6 +71,10 @@ impl<B: Backend> Broadcaster for B {
     fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
         outcome(self.broadcast(transaction))
     }
+
+    fn follow_proxy(&self, proxy: &str) {
+        self.follow(proxy);
+    }
 }
 
 impl<B: Backend> ChainObserver for B {
@@ -81,6 +88,10 @@ impl<B: Backend> ChainObserver for B {
 
     fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
         within(self, |deadline| self.ask_tip(deadline).map(Some))
+    }
+
+    fn follow_proxy(&self, proxy: &str) {
+        self.follow(proxy);
     }
 }
 

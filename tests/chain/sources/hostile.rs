@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use libmusig::chain::sources::{
-    BitcoinCore, BroadcastAnswer, CoreAuth, Electrum, Esplora, Source, SourceError, SourceOptions,
+    BitcoinCore, BroadcastAnswer, CoreAuth, Electrum, Esplora, Source, SourceError, SourceOptions, Sources,
 };
 use libmusig::chain::{ChainObserver, ChainQuery, SignedTransaction};
+use libmusig::node::Node;
+use libmusig::signer::LocalSigner;
+use libmusig::store::memory::MemoryStore;
 use libmusig::types::{OutPoint, Txid};
 
 use super::scripted::{Scripted, close, http};
@@ -335,6 +338,56 @@ fn names_are_resolved_by_the_proxy() {
             "{asked:?}"
         );
     }
+}
+
+/// Backends go through the proxy of the node that they belong to, but those on this machine, and those that were told another
+/// way.
+#[test]
+fn through_proxy_of_the_node_go_its_backends() {
+    let server = Scripted::http(|_, _| http(200, "7"));
+    let (proxy, asked) = socks5(server.port);
+    let node_proxy = format!("socks5h://127.0.0.1:{}", proxy.port);
+    let start = |sources: Sources| {
+        let sources = Arc::new(sources);
+        let node = Node::builder()
+            .signer(LocalSigner::new([1; 32]).expect("a key"))
+            .store(MemoryStore::new())
+            .proxy(&node_proxy)
+            .broadcaster(sources.clone())
+            .observer(sources.clone())
+            .start()
+            .expect("starts");
+        // Whatever they answer: the connection is what counts.
+        let _ = sources.tip();
+        node.stop().expect("stops");
+        let asked = std::mem::take(&mut *asked.lock().expect("no panic"));
+        let names: std::collections::BTreeSet<_> = asked.into_iter().map(|(_, name)| name).collect();
+        names.into_iter().collect::<Vec<_>>()
+    };
+    let options = SourceOptions::new().time_limit(LIMIT);
+    let esplora =
+        |address: &str, options: &SourceOptions| Esplora::with_options(address, options).expect("an address");
+    let all = Sources::new()
+        .trusted(esplora("http://esplora.test", &options))
+        .trusted(Electrum::with_options("tcp://electrum.test:1", &options).expect("an address"))
+        .trusted(
+            BitcoinCore::with_options("http://core.test:1", CoreAuth::None, &options).expect("an address"),
+        );
+    assert_eq!(start(all), ["core.test", "electrum.test", "esplora.test"]);
+    let (other, also_asked) = socks5(server.port);
+    let elsewhere = options.clone().proxy(format!("socks5h://127.0.0.1:{}", other.port));
+    let here = format!("http://127.0.0.1:{}", server.port);
+    let others = Sources::new()
+        .trusted(esplora(&here, &options))
+        .trusted(esplora("http://direct.invalid", &options.clone().direct()))
+        .trusted(esplora("http://elsewhere.test", &elsewhere));
+    assert_eq!(start(others), [""; 0]);
+    assert!(server.connections() > 0);
+    let also_asked = also_asked.lock().expect("no panic");
+    assert!(
+        !also_asked.is_empty() && also_asked.iter().all(|asked| asked.1 == "elsewhere.test"),
+        "{also_asked:?}"
+    );
 }
 
 #[test]
