@@ -1,8 +1,9 @@
 //! An outsider attacks a node in a process of its own, whose memory is measured: its sessions finish meanwhile, nothing
 //! of the attack is taken for anything, and its memory stays within the bound that docs/security.md states.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::{AsyncWriteExt, StreamExt};
@@ -22,7 +23,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::process::Cluster;
+use crate::process::{Cluster, lexicographic};
 use test_support::figures::figure;
 use test_support::nodes::key;
 use test_support::outsider::{IDENTIFY, IDENTIFY_PUSH, PROTOCOL, identify_message, raw_frame, swarm};
@@ -53,7 +54,11 @@ struct Target {
 
 impl Target {
     fn of(cluster: &Cluster) -> Self {
-        let address: Multiaddr = cluster.address(0).parse().expect("an address");
+        Self::at(cluster.address(0))
+    }
+
+    fn at(address: &str) -> Self {
+        let address: Multiaddr = address.parse().expect("an address");
         let Some(Protocol::P2p(peer)) = address.iter().last() else { panic!("{address}") };
         Self { address, peer }
     }
@@ -268,9 +273,10 @@ async fn pushes(target: &Target) {
 
 /// Finishes one more session of the honest ones.
 fn honest_session(cluster: &mut Cluster, finished: usize) {
-    cluster.propose(1 + finished % (N - 1), ElectionMethod::Lexicographic);
+    let n = cluster.n;
+    cluster.propose(1 + finished % (n - 1), ElectionMethod::Lexicographic);
     cluster.wait("one more session is final", |log| {
-        (0..N).all(|signer| {
+        (0..n).all(|signer| {
             log.iter().filter(|said| said.by == signer && said.is("BroadcastConfirmed")).count() > finished
         })
     });
@@ -321,4 +327,169 @@ fn an_attacked_node_stays_within_its_memory_and_its_sessions_finish() {
     assert!(count["refused"].as_u64() > Some(100), "{count}: the flood was no flood");
     assert!(count["violations"].as_u64() > Some(10), "{count}: the garbage was none");
     assert!(peak < before + BOUND, "{before} bytes before, {peak} at most, {BOUND} more are the bound");
+}
+
+/// Seconds of processor time that a process has used.
+fn cpu(process: u32) -> f64 {
+    let line = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    // Behind the name, which may hold anything: the state, and 10 fields before the times.
+    let fields: Vec<&str> = line.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    // SAFETY: it only reads a number of the system.
+    ticks as f64 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
+}
+
+/// A stranger who is let in, and may propose.
+async fn proposer(target: &Target) -> (Attacker, Stream) {
+    loop {
+        let Some(mut attacker) = Attacker::connect(target).await else { continue };
+        let Some(mut stream) = attacker.stream(target).await else { continue };
+        if Attacker::press(&mut stream, &attacker.presence()).await {
+            return (attacker, stream);
+        }
+    }
+}
+
+/// How much of a processor strangers take who propose as fast as they can. It is for the table of docs/security.md.
+#[test]
+#[ignore = "measures, and asserts nothing: make security-report"]
+fn processor_time_that_4_and_64_strangers_take() {
+    const MEASURED: Duration = Duration::from_secs(5);
+    let cluster = Cluster::start(1, |_| json!({}));
+    let (target, process) = (Target::of(&cluster), cluster.process(0));
+    let numbers = AtomicU64::new(0);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    for strangers in [4, 64] {
+        let (before, begin, sent) = runtime.block_on(async {
+            let crowd = join_all((0..strangers).map(|_| proposer(&target))).await;
+            let (before, begin) = (cpu(process), Instant::now());
+            let sent = numbers.load(Ordering::Relaxed);
+            let propose = crowd.into_iter().map(async |(mut attacker, mut stream)| {
+                loop {
+                    let number = numbers.fetch_add(1, Ordering::Relaxed);
+                    if !Attacker::press(&mut stream, &attacker.proposal(number, key(0), 16)).await {
+                        // One that is banned is another one next.
+                        (attacker, stream) = proposer(&target).await;
+                    }
+                }
+            });
+            let _ = timeout(MEASURED, join_all(propose)).await;
+            (before, begin, sent)
+        });
+        let seconds = begin.elapsed().as_secs_f64();
+        let share = 100.0 * (cpu(process) - before) / seconds;
+        let sent = (numbers.load(Ordering::Relaxed) - sent) as f64 / seconds;
+        figure(
+            "node/attack::processor_time_that_4_and_64_strangers_take",
+            &format!("{strangers} strangers who propose as fast as they can"),
+            "proposals a second; share of one processor that the node uses",
+            format_args!("{sent:.0}; {share:.0} %"),
+        );
+    }
+}
+
+/// Set in a process of attackers: which attack, and the addresses of the nodes.
+const ATTACK: &str = "LIBMUSIG_TEST_ATTACK";
+/// Seconds of the long run, if they are to be others.
+const SECONDS: &str = "LIBMUSIG_TEST_SECONDS";
+const ATTACKS: [&str; 5] = ["noise", "garbage", "pushes", "proposals", "crowd"];
+
+/// A process of attackers: again and again, until it is killed.
+#[test]
+fn attackers() {
+    let Ok(orders) = std::env::var(ATTACK) else { return };
+    let mut words = orders.split(' ');
+    let attack = words.next().expect("an attack");
+    let targets: Vec<Target> = words.map(Target::at).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        loop {
+            for target in &targets {
+                match attack {
+                    "noise" => noise(target).await,
+                    "garbage" => garbage(target).await,
+                    "pushes" => pushes(target).await,
+                    "proposals" => proposals(target).await,
+                    "crowd" => drop(crowd(target).await),
+                    other => panic!("no attack {other}"),
+                }
+            }
+        }
+    });
+}
+
+/// A child that ends with this process.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// All attackers at once, each in a process of its own at the lowest priority, against five nodes of which the elected one never
+/// broadcasts: every session fails over, and none is lost.
+#[test]
+#[ignore = "ten minutes, or LIBMUSIG_TEST_SECONDS: make test-full"]
+fn all_attackers_at_once_against_five_nodes_that_fail_over() {
+    const NODES: usize = 5;
+    let seconds = std::env::var(SECONDS).map_or(600, |text| text.parse().expect("a number"));
+    let silent = lexicographic(NODES)[0];
+    let mut cluster = Cluster::start(
+        NODES,
+        |signer| json!({ "max_connections": CONNECTIONS, "max_received_bytes": RECEIVED, "open": signer != silent }),
+    );
+    let processes: Vec<u32> = (0..NODES).map(|node| cluster.process(node)).collect();
+    let used = || processes.iter().map(|process| cpu(*process)).sum::<f64>();
+    let mut finished = 0;
+    let mut run = |cluster: &mut Cluster, time: Duration| {
+        let (begin, before, first) = (Instant::now(), used(), finished);
+        while begin.elapsed() < time || finished - first < 3 {
+            honest_session(cluster, finished);
+            finished += 1;
+        }
+        ((used() - before) / (finished - first) as f64, finished - first)
+    };
+    run(&mut cluster, Duration::ZERO);
+    let (alone, without) = run(&mut cluster, Duration::from_secs(seconds / 4));
+    let before: Vec<usize> = processes.iter().map(|process| memory(*process, "VmRSS")).collect();
+    let addresses: Vec<&str> = (0..NODES).map(|node| cluster.address(node)).collect();
+    let attackers: Vec<Killed> = ATTACKS
+        .iter()
+        .map(|attack| {
+            let mut command = Command::new("nice");
+            command.args(["-n", "19"]).arg(std::env::current_exe().expect("has a path"));
+            command.args(["attack::attackers", "--exact", "--nocapture"]);
+            command.env(ATTACK, format!("{attack} {}", addresses.join(" ")));
+            Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nice runs"))
+        })
+        .collect();
+    let (attacked, with) = run(&mut cluster, Duration::from_secs(seconds));
+    for mut attacker in attackers {
+        assert!(attacker.0.try_wait().expect("is a child").is_none(), "an attacker ended by itself");
+    }
+    let failed_over = cluster.log.iter().filter(|said| said.is("CoordinatorFailed")).count();
+    assert!(failed_over >= finished, "{failed_over} of {finished}: the elected one broadcast");
+    let most =
+        processes.iter().zip(&before).map(|(process, before)| memory(*process, "VmHWM") - before).max();
+    let most = most.expect("five nodes");
+    figure(
+        "node/attack::all_attackers_at_once_against_five_nodes_that_fail_over",
+        &format!("all of them from five other processes, {seconds} s, against five nodes that fail over"),
+        "sessions without and with them, none lost; processor time of each, of all nodes; most memory beyond that before",
+        format_args!("{without}, {with}; {alone:.2} s, {attacked:.2} s; {} MiB", most >> 20),
+    );
+    // Its share of the processors is what is left: how much was done in it is said, and that it was something.
+    let counts: Vec<_> = (0..NODES).map(|node| cluster.count(node)).collect();
+    let of = |what: &str| counts.iter().map(|count| count[what].as_u64().expect("a number")).sum::<u64>();
+    println!(
+        "{} connections, {} violations, {} proposals refused",
+        of("connections"),
+        of("violations"),
+        of("refused")
+    );
+    assert!(of("connections") > 4 * (NODES * NODES) as u64, "the attack was none");
+    assert!(most < BOUND, "{most} bytes, {BOUND} are the bound");
 }
