@@ -122,10 +122,11 @@ final class SigningTests: MusigTestCase {
 
     func testFirstContactByAnAddressAloneShowsTheSignerIfItIsToldTo() async throws {
         let open = try await start(0) { $0.hides = false }
+        try await waitUntil("it listens") { try await !open.listenAddresses().isEmpty }
         let addresses = try await open.listenAddresses()
         let other = try await start(1) { $0.peers = [addresses[0]] }
         let signer = try await watch(other).wait("the signer there") {
-            if case let .peerConnected(_, signer) = $0 { signer } else { nil }
+            if case let .peerConnected(_, .some(signer)) = $0 { signer } else { nil }
         }
         XCTAssertEqual(signer, try keys(1)[0])
     }
