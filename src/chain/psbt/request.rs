@@ -12,6 +12,7 @@ use crate::protocol::proposal::{Message, TransactionTerms};
 use crate::types::{Signature, SignerKey};
 
 /// What goes into a proposal. Key set 0 is the identity keys; message i names key set i + 1.
+#[cfg_attr(not(feature = "node"), allow(dead_code))]
 pub(crate) struct PsbtTerms {
     pub key_sets: Vec<KeySet>,
     pub messages: Vec<Message>,

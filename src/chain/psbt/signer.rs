@@ -328,6 +328,7 @@ impl PsbtSigner {
     /// Starts to keep its records at a node: takes those that the node's store has.
     ///
     /// Errors: it is at another node.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
     pub(crate) fn attach(
         &self,
         host: Arc<dyn PsbtHost>,
@@ -357,12 +358,14 @@ impl PsbtSigner {
     }
 
     /// Ends all waiting.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
     pub(crate) fn detach(&self) {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();
     }
 
     /// Why it cannot sign a proposal, whatever its keys are.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
     pub(crate) fn refuses(&self, proposal: &Proposal) -> Option<SignerError> {
         let refused = SignerError::Mismatch(
             "its keys are in a device, which signs transactions (PSBT) and no raw messages; propose the transaction",
