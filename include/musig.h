@@ -548,6 +548,21 @@ enum musig_event_kind
    * waited for: ROUND; SINCE, in milliseconds.
    */
   MUSIG_EVENT_SIGNER_WAITING = 31,
+  /**
+   * A submission of this node's own was answered: OUTCOME, a musig_submit; REASON if the backend rejected it or there is no
+   * answer. With a broadcaster only.
+   */
+  MUSIG_EVENT_SUBMITTED = 32,
+  /**
+   * The broadcaster failed, or answered too late: REASON, FAILURES. The others are told that this node cannot broadcast. The
+   * node retries. The same words are reported once a minute, others once a second, at most.
+   */
+  MUSIG_EVENT_BROADCASTER_FAILED = 33,
+  /**
+   * The chain observer failed, or answered too late: REASON, FAILURES. The node takes that for no answer, and asks again.
+   * The same words are reported once a minute, others once a second, at most.
+   */
+  MUSIG_EVENT_OBSERVER_FAILED = 34,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -655,6 +670,14 @@ enum musig_event_number_field
    * What a device is asked for: 1 for public nonces, 2 for partial signatures.
    */
   MUSIG_EVENT_NUMBER_ROUND = 22,
+  /**
+   * The answer to a submission, a musig_submit.
+   */
+  MUSIG_EVENT_NUMBER_OUTCOME = 23,
+  /**
+   * Number of failures since this was last reported, at least 1.
+   */
+  MUSIG_EVENT_NUMBER_FAILURES = 24,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -790,6 +813,43 @@ enum musig_submit
 typedef enum musig_submit musig_submit;
 #else
 typedef int32_t musig_submit;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Presets of the timeout of musig_proposal_set_failover, in milliseconds.
+ */
+enum musig_failover_preset
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * 30 seconds: tests, and signers in one local network.
+   */
+  MUSIG_FAILOVER_LOCAL_TEST = 30000,
+  /**
+   * 2 minutes: low values, where a duplicate submission is cheaper than a wait.
+   */
+  MUSIG_FAILOVER_LOW_VALUE = 120000,
+  /**
+   * 5 minutes, the default.
+   */
+  MUSIG_FAILOVER_STANDARD = 300000,
+  /**
+   * 10 minutes: high values, whose signers are asked by hand or behind slow backends.
+   */
+  MUSIG_FAILOVER_HIGH_VALUE = 600000,
+  /**
+   * 15 minutes: signers across borders, by satellite or over Tor.
+   */
+  MUSIG_FAILOVER_SATELLITE = 900000,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_failover_preset musig_failover_preset;
+#else
+typedef int32_t musig_failover_preset;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -3408,7 +3468,7 @@ musig_status musig_proposal_set_election_method(const struct musig_proposal *pro
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value is out of range.
  * In:      proposal: the proposal.
- *          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000.
+ *          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000, or a musig_failover_preset.
  *          tiers: a musig_tiers.
  *          width: signers per turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
  */

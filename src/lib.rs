@@ -58,20 +58,22 @@ pub use self::error::{
     ConsentError, ElectionError, Error, ProposalError, SignerError, StoreError, WireError,
 };
 #[cfg(feature = "node")]
-pub use self::event::{EventHandler, KeepEvent, NodeEvent};
+pub use self::event::{Event, EventHandler, KeepEvent, NodeEvent, Submission};
 #[cfg(feature = "node")]
 pub use self::net::Multiaddr;
 #[cfg(feature = "node")]
 pub use self::node::{
-    DhtMode, MetricFamily, MetricKind, MetricSample, MetricValue, Metrics, MetricsFormat, NetworkConfig,
-    Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest, metric_families,
+    DhtMode, FailoverPreset, MetricFamily, MetricKind, MetricSample, MetricValue, Metrics, MetricsFormat,
+    NetworkConfig, Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest, metric_families,
 };
 pub use self::protocol::consent::{AcceptedProposers, JoinOptions};
 pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xpub};
 pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
 pub use self::protocol::envelope::NackKind;
 pub use self::protocol::envelope::Proof;
-pub use self::protocol::event::{Depth, DurableKind, Event, Nack};
+#[cfg(not(feature = "node"))]
+pub use self::protocol::event::Event;
+pub use self::protocol::event::{Depth, DurableKind, Nack};
 pub use self::protocol::proposal::{
     Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal,
     SighashType, SpentOutput, Taproot, Terms, Tiers, TransactionTerms,

@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::event::lane::{Lane, LaneOutcome};
+use crate::event::reported::{Event, Report};
 #[cfg(unix)]
 use crate::platform::EventDescriptor;
-use crate::protocol::event::{DurableKind, Event, SessionEvent};
+use crate::protocol::event::DurableKind;
 use crate::types::SessionId;
 
 /// Maximum number of queued events that are not durable; beyond it the oldest are dropped.
@@ -67,8 +68,9 @@ impl State {
         self.blocked || self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
     }
 
-    fn push(&mut self, event: SessionEvent) {
-        let durable = event.durable.zip(event.session);
+    fn push(&mut self, report: Report) {
+        let Report { session, event, durable } = report;
+        let durable = durable.zip(session);
         if let Some((kind, session)) = durable {
             let waits = |waiting: &NodeEvent| {
                 waiting.session == Some(session)
@@ -93,8 +95,7 @@ impl State {
                 self.dropped += 1;
             }
         }
-        let event = NodeEvent { id, session: event.session, event: event.event, durable: durable.is_some() };
-        self.queue.push_back(event);
+        self.queue.push_back(NodeEvent { id, session, event, durable: durable.is_some() });
     }
 
     fn take(&mut self) -> Option<NodeEvent> {
@@ -150,12 +151,12 @@ impl Delivery {
     }
 
     /// Puts an event at the end of the queue.
-    pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
-        self.push_all([event]);
+    pub(crate) fn push(self: &Arc<Self>, event: impl Into<Report>) {
+        self.push_all([event.into()]);
     }
 
     /// Puts events at the end of the queue, in this order.
-    pub(crate) fn push_all(self: &Arc<Self>, events: impl IntoIterator<Item = SessionEvent>) {
+    pub(crate) fn push_all(self: &Arc<Self>, events: impl IntoIterator<Item = Report>) {
         let mut state = self.state();
         if state.stopped {
             return;

@@ -454,7 +454,7 @@ impl Driver {
             }
             SwarmEvent::ListenerError { error, .. } => {
                 let cause = causes(&error);
-                tracing::debug!(cause, "accepting a connection failed");
+                tracing::debug!(target: "libmusig::net", cause, "accepting a connection failed");
                 self.check_descriptors(&cause);
             }
             _ => {}
@@ -467,7 +467,7 @@ impl Driver {
                 Offer::Outbound(stream) => self.outbound(peer, connection, stream),
                 Offer::Inbound(stream) => self.inbound(peer, connection, stream),
                 Offer::Failed(cause) => {
-                    tracing::debug!(%peer, cause, "the peer does not speak the protocol");
+                    tracing::debug!(target: "libmusig::net", %peer, cause, "the peer does not speak the protocol");
                     if !self.peers.may_be_silent(&peer, connection) {
                         self.dialler.refused(&peer, &cause);
                         self.swarm.close_connection(connection);
@@ -671,7 +671,7 @@ impl Driver {
         if contact.version != VERSION {
             let cause =
                 format!("the peer speaks version {} of the protocol, this node {VERSION}", contact.version);
-            tracing::info!(%peer, cause, "update the older one of the two");
+            tracing::info!(target: "libmusig::net", %peer, cause, "update the older one of the two");
             self.dialler.refused(&peer, &cause);
             return self.peers.leave(&peer);
         }
@@ -721,7 +721,7 @@ impl Driver {
     /// Counts a violation that others may have led a peer to. True if it is banned, and disconnected, for it.
     fn strike(&mut self, peer: PeerId, what: &'static str) -> bool {
         count(&self.shared.counters.violations, 1);
-        tracing::debug!(%peer, what, "the peer broke the protocol");
+        tracing::debug!(target: "libmusig::net", %peer, what, "the peer broke the protocol");
         let now = Instant::now();
         let banned = self.strikes.strike(peer, now);
         // A new peer id costs nothing.
@@ -793,7 +793,7 @@ impl Driver {
     fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         count(&self.shared.counters.dial_failures, 1);
         let cause = of_dial(error);
-        tracing::debug!(cause, "a dial failed");
+        tracing::debug!(target: "libmusig::net", cause, "a dial failed");
         self.check_descriptors(&cause);
         match self.dialler.failed(connection, error, Instant::now()) {
             Some(Failed::Itself(addresses)) => {
@@ -886,7 +886,7 @@ impl Driver {
     fn publish(&mut self, signer: &SignerKey, presence: Vec<u8>) {
         let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
         if let Err(error) = self.queries.publish(kad, signer, presence) {
-            tracing::warn!(error = causes(&error), "the own presence cannot be published");
+            tracing::warn!(target: "libmusig::net", error = causes(&error), "the own presence cannot be published");
             self.discovery.publish_refused(Instant::now());
         }
     }

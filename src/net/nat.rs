@@ -33,9 +33,11 @@ impl NatEvent {
         match self {
             Self::Dcutr(dcutr::Event { remote_peer_id: peer, result }) => match result {
                 Ok(connection) => return Some(NatAction::Keep(peer, connection)),
-                Err(error) => tracing::debug!(%peer, error = causes(&error), "no direct connection"),
+                Err(error) => {
+                    tracing::debug!(target: "libmusig::net", %peer, error = causes(&error), "no direct connection")
+                }
             },
-            Self::Relay(event) => tracing::debug!(?event, "relay"),
+            Self::Relay(event) => tracing::debug!(target: "libmusig::net", ?event, "relay"),
         }
         None
     }

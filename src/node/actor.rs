@@ -13,23 +13,25 @@ use tokio::sync::{mpsc, oneshot};
 use super::device::Device;
 use super::disk::{Disk, News};
 use super::gate::Gate;
+use super::log;
 use super::reply::FailureMark;
 use super::sequence::Sequence;
 use super::timings::Timings;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
+use crate::event::failures::Failures;
 use crate::event::lane::{Lane, LaneOutcome};
+use crate::event::reported::{self, Event, Report};
 use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, presence_digest, seal_presence};
 use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::envelope::Envelope;
-use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Output, RequestId, Ticket, Time};
 use crate::signer::{Identity, KeyCheck, NodeSigner, SignTask, Signer};
 use crate::store::schema;
 use crate::store::thread::StoreThread;
-use crate::types::{SessionId, SignerKey};
+use crate::types::{ChainError, SessionId, SignerKey, SubmitOutcome};
 
 /// Time limits of calls of foreign code, after which the node continues without an answer.
 pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
@@ -96,6 +98,15 @@ pub(crate) struct Actor {
     clocks: (Time, Instant),
     /// Shared with the broadcaster's lane.
     timings: Arc<Mutex<Timings>>,
+    broadcaster_failures: Failures,
+    observer_failures: Failures,
+}
+
+/// Foreign object that is asked about the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Broadcaster,
+    Observer,
 }
 
 /// Parts of an actor.
@@ -160,6 +171,8 @@ impl Actor {
             envelopes_sent: 0,
             clocks: (platform::now(), Instant::now()),
             timings: Arc::new(Mutex::new(Timings::new())),
+            broadcaster_failures: Failures::default(),
+            observer_failures: Failures::default(),
         }
     }
 
@@ -260,7 +273,7 @@ impl Actor {
     }
 
     fn notice(&self, event: Event) {
-        self.delivery.push(SessionEvent { session: None, event, durable: None });
+        self.delivery.push(Report { session: None, event, durable: None });
     }
 
     // ---- The network ----
@@ -273,12 +286,14 @@ impl Actor {
                 self.sign_presence();
             }
             NetEvent::SignerConnected { key, peer } => {
+                tracing::debug!(target: log::NET, signer = %key, %peer, "a signer connected");
                 self.peer_of.insert(key, peer.to_string());
                 self.notice(Event::PeerConnected { peer: peer.to_string(), signer: Some(key) });
                 self.engine.connected(key, now);
             }
             NetEvent::SignerDisconnected { key } => {
                 let peer = self.peer_of.remove(&key).unwrap_or_default();
+                tracing::debug!(target: log::NET, signer = %key, peer, "a signer disconnected");
                 self.engine.disconnected(&key, now);
                 self.notice(Event::PeerDisconnected { peer, signer: Some(key) });
             }
@@ -288,7 +303,7 @@ impl Actor {
                 // What it leads to leaves at once: nothing piles up here under a peer's control.
                 self.carry_out_all();
                 if let Err(error) = result {
-                    tracing::debug!(%from, %error, "a frame was refused");
+                    tracing::debug!(target: log::NET, %from, %error, "a frame was refused");
                     if error.is_violation()
                         && let Some(network) = &self.network
                     {
@@ -313,15 +328,17 @@ impl Actor {
                 }
             }
             NetEvent::Degraded(reason) => {
-                tracing::warn!(reason, "part of the network does not work");
+                tracing::warn!(target: log::NET, reason, "part of the network does not work");
                 self.notice(Event::NetworkDegraded { reason });
             }
             NetEvent::Unreachable { address, signer, cause, retry } => {
                 let address = address.map(|address| address.to_string());
                 match (&address, &signer) {
-                    (Some(address), _) => tracing::info!(address, cause, ?retry, "a peer cannot be reached"),
+                    (Some(address), _) => {
+                        tracing::info!(target: log::NET, address, cause, ?retry, "a peer cannot be reached");
+                    }
                     (None, Some(signer)) => {
-                        tracing::info!(%signer, cause, ?retry, "a signer cannot be reached")
+                        tracing::info!(target: log::NET, %signer, cause, ?retry, "a signer cannot be reached");
                     }
                     (None, None) => {}
                 }
@@ -468,6 +485,59 @@ impl Actor {
         self.disk.error().filter(|_| needs_disk).cloned().map(Error::Store)
     }
 
+    // ---- The chain ----
+
+    /// Takes the answer to a submission.
+    fn submitted(&mut self, session: SessionId, outcome: LaneOutcome<Result<SubmitOutcome, ChainError>>) {
+        let stopping = matches!(outcome, LaneOutcome::Stopped);
+        let answer = self.heard(Asked::Broadcaster, session, outcome);
+        if !stopping {
+            tracing::debug!(target: log::CHAIN, %session, ?answer, "a submission was answered");
+            self.disk.report(session, Event::submitted(&answer), Instant::now());
+        }
+        self.engine.submitted(&session, answer, platform::now());
+    }
+
+    /// Answer of foreign code. One that is late or missing counts as a Bitcoin backend that cannot be reached, and is
+    /// reported: whoever wrote that code finds out here what is wrong with it.
+    fn heard<R>(
+        &mut self,
+        asked: Asked,
+        session: SessionId,
+        outcome: LaneOutcome<Result<R, ChainError>>,
+    ) -> Result<R, String> {
+        let who = match asked {
+            Asked::Broadcaster => "the broadcaster",
+            Asked::Observer => "the observer",
+        };
+        let answer = match outcome {
+            LaneOutcome::Done(result) => result.map_err(|error| error.reason),
+            LaneOutcome::TimedOut => Err(format!("{who} did not answer within {} s", CHAIN_LIMIT.as_secs())),
+            LaneOutcome::Panicked => Err(format!("{who} panicked")),
+            LaneOutcome::Full => Err(format!("too many requests wait for {who}")),
+            LaneOutcome::Stopped => return Err("the node is stopping".into()),
+        };
+        let failures = match asked {
+            Asked::Broadcaster => &mut self.broadcaster_failures,
+            Asked::Observer => &mut self.observer_failures,
+        };
+        match &answer {
+            Ok(_) => failures.answered(),
+            Err(reason) => {
+                let reason = reported::cut(reason);
+                if let Some(failures) = failures.failed(&reason, Instant::now()) {
+                    tracing::warn!(target: log::CHAIN, %session, reason, failures, "{who} failed");
+                    let event = match asked {
+                        Asked::Broadcaster => Event::BroadcasterFailed { reason, failures },
+                        Asked::Observer => Event::ObserverFailed { reason, failures },
+                    };
+                    self.disk.report(session, event, Instant::now());
+                }
+            }
+        }
+        answer
+    }
+
     // ---- Carrying out ----
 
     /// Carries out all outputs of the engine, and hands the changes to the store as one batch.
@@ -490,6 +560,7 @@ impl Actor {
                 output => {
                     if let Output::Event { event } = &output {
                         self.timings().event(event, Instant::now());
+                        log::event(event);
                     }
                     if let Some(output) = self.disk.pass(output, Instant::now()) {
                         self.carry_out(output);
@@ -547,37 +618,34 @@ impl Actor {
                     move || object.submit(&transaction),
                     move |outcome| {
                         lock(&timings).submitted(begun.elapsed());
-                        let answer = flatten(outcome, "the broadcaster");
-                        let call = move |engine: &mut Engine, now| engine.submitted(&session, answer, now);
-                        drop(commands.send(Command::Answered(Box::new(call))));
+                        answer(&commands, move |actor| actor.submitted(session, outcome));
                     },
                 );
             }
             Output::Observe { session, query } => {
                 let Some(Foreign { object, lane }) = &self.observer else { return };
                 let (object, commands) = (object.clone(), self.commands.clone());
-                lane.call(
-                    Some(CHAIN_LIMIT),
-                    move || object.status(&query),
-                    move |outcome| {
-                        let answer = flatten(outcome, "the observer").ok();
-                        let call = move |engine: &mut Engine, now| engine.observed(&session, answer, now);
-                        drop(commands.send(Command::Answered(Box::new(call))));
-                    },
-                );
+                let question = move || object.status(&query);
+                lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
+                    answer(&commands, move |actor| {
+                        let status = actor.heard(Asked::Observer, session, outcome).ok();
+                        tracing::debug!(target: log::CHAIN, %session, ?status, "the observer answered");
+                        actor.engine.observed(&session, status, platform::now());
+                    });
+                });
             }
-            Output::Coins { request, coins, .. } => {
+            Output::Coins { session, request, coins } => {
                 let Some(Foreign { object, lane }) = &self.observer else { return };
                 let (object, commands) = (object.clone(), self.commands.clone());
-                lane.call(
-                    Some(CHAIN_LIMIT),
-                    move || coins.iter().map(|coin| object.coin(coin)).collect::<Result<Vec<_>, _>>(),
-                    move |outcome| {
-                        let answer = flatten(outcome, "the observer");
-                        let call = move |engine: &mut Engine, now| engine.coins(request, answer, now);
-                        drop(commands.send(Command::Answered(Box::new(call))));
-                    },
-                );
+                let question =
+                    move || coins.iter().map(|coin| object.coin(coin)).collect::<Result<Vec<_>, _>>();
+                lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
+                    answer(&commands, move |actor| {
+                        let coins = actor.heard(Asked::Observer, session, outcome);
+                        tracing::debug!(target: log::CHAIN, %session, ?coins, "the observer answered");
+                        actor.engine.coins(request, coins, platform::now());
+                    });
+                });
             }
             Output::Tip { session, coins } => {
                 let Some(Foreign { object, lane }) = &self.observer else { return };
@@ -588,9 +656,11 @@ impl Actor {
                     Ok(Some((tip, coins?)))
                 };
                 lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
-                    let answer = flatten(outcome, "the observer").ok().flatten();
-                    let call = move |engine: &mut Engine, now| engine.tip(&session, answer, now);
-                    drop(commands.send(Command::Answered(Box::new(call))));
+                    answer(&commands, move |actor| {
+                        let tip = actor.heard(Asked::Observer, session, outcome).ok().flatten();
+                        tracing::debug!(target: log::CHAIN, %session, ?tip, "the observer answered");
+                        actor.engine.tip(&session, tip, platform::now());
+                    });
                 });
             }
             Output::Persist { .. } | Output::Sign { .. } => unreachable!("taken by carry_out_all"),
@@ -598,17 +668,11 @@ impl Actor {
     }
 }
 
-fn lock(timings: &Mutex<Timings>) -> MutexGuard<'_, Timings> {
-    timings.lock().unwrap_or_else(PoisonError::into_inner)
+/// Hands the answer of a foreign object to the actor.
+fn answer(commands: &Commands, take: impl FnOnce(&mut Actor) + Send + 'static) {
+    drop(commands.send(Command::Call(Box::new(take))));
 }
 
-/// Answer of foreign code; one that is late or missing counts as a Bitcoin backend that cannot be reached.
-fn flatten<R>(outcome: LaneOutcome<Result<R, crate::types::ChainError>>, who: &str) -> Result<R, String> {
-    match outcome {
-        LaneOutcome::Done(result) => result.map_err(|error| error.reason),
-        LaneOutcome::TimedOut => Err(format!("{who} did not answer in time")),
-        LaneOutcome::Panicked => Err(format!("{who} panicked")),
-        LaneOutcome::Full => Err(format!("too many requests wait for {who}")),
-        LaneOutcome::Stopped => Err("the node is stopping".into()),
-    }
+fn lock(timings: &Mutex<Timings>) -> MutexGuard<'_, Timings> {
+    timings.lock().unwrap_or_else(PoisonError::into_inner)
 }

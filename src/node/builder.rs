@@ -19,6 +19,7 @@ use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, ProposalError, StoreError, WireError};
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
+use crate::event::reported::{Event, Report};
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
 use crate::net::{
     DhtMode, NetCommand, Network, NetworkConfig, Proxy, Purpose, check_proxy, check_through,
@@ -29,7 +30,6 @@ use crate::protocol::Settings;
 use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::engine::Engine;
-use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::proposal::Proposal;
 use crate::signer::{LocalSigner, NodeSigner, Signer};
 use crate::store::redb::RedbStore;
@@ -333,6 +333,7 @@ impl NodeBuilder {
     /// signer ([`StoreError::OtherKey`]); the identity in it is damaged. A single session that cannot be read is no error: it is kept, set aside, and reported as
     /// [`Event::StoreFailed`].
     pub fn start(mut self) -> Result<Node, Error> {
+        super::log::keep_two_dispatchers();
         let log = self.tracing.take().unwrap_or_else(|| tracing::dispatcher::get_default(Clone::clone));
         // A thread's random numbers are copied by fork(): on the caller's, the children of one process would make the same
         // network identity. A new thread's are of the operating system.
@@ -402,7 +403,7 @@ impl NodeBuilder {
         }
         for (id, record) in &contents.answered {
             if let Err(error) = engine.load_answered(*id, record) {
-                tracing::warn!(session = %id, %error, "what is kept of an answered proposal cannot be decoded");
+                tracing::warn!(target: "libmusig::store", session = %id, %error, "what is kept of an answered proposal cannot be decoded");
             }
         }
         let mut unreadable = Vec::new();
@@ -419,7 +420,7 @@ impl NodeBuilder {
                 // All of the store is another signer's.
                 Err(error @ Error::Proposal(ProposalError::NotASigner)) => return Err(error),
                 Err(error) => {
-                    tracing::error!(session = %id, %error, "a stored session cannot be decoded and is set aside");
+                    tracing::error!(target: "libmusig::store", session = %id, %error, "a stored session cannot be decoded and is set aside");
                     engine.set_aside(*id);
                     unreadable.push((*id, error));
                 }
@@ -446,7 +447,7 @@ impl NodeBuilder {
             let reason =
                 format!("session {session} cannot be read: {error}; it is set aside, the others go on");
             let error = StoreError::Corrupt { path: path.clone(), reason };
-            SessionEvent { session: Some(session), event: Event::StoreFailed { error }, durable: None }
+            Report { session: Some(session), event: Event::StoreFailed { error }, durable: None }
         }));
         let signer_lane = match signer.foreign() {
             Some(_) => Some(shared_lane("signer")?),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::actor::{Command, Commands};
 use super::gate::Gate;
 use crate::error::{Error, StoreError};
+use crate::event::reported::{Event, Report};
 use crate::protocol::{Durability, Output, SessionChange, Waits, limits};
 use crate::store::thread::StoreThread;
 use crate::store::{Change, schema};
@@ -244,12 +245,21 @@ impl Disk {
                 }
                 let until = now + limits::UNSTORED_AFTER;
                 match output {
-                    Output::Event { event } => self.gate.after(batch, until, event),
+                    Output::Event { event } => self.gate.after(batch, until, event.into()),
                     output => self.deferred.push_back(Deferred { batch, until: Some(until), output }),
                 }
                 None
             }
         }
+    }
+
+    /// Reports something of the node's own about a session, behind the events of that session that wait.
+    pub(super) fn report(&mut self, session: SessionId, event: Event, now: Instant) {
+        let pending = self.sessions.get(&session).and_then(|pending| pending.synced);
+        // Batches count from 1: nothing waits for the one before.
+        let batch = pending.filter(|_| self.error.is_none()).unwrap_or(0);
+        let report = Report { session: Some(session), event, durable: None };
+        self.gate.after(batch, now + limits::UNSTORED_AFTER, report);
     }
 
     /// When [`Disk::pass_time`] and [`Disk::hand_over`] are to be called next, but for the store's answers.
@@ -303,7 +313,7 @@ impl Disk {
     }
 
     fn fail(&mut self, error: StoreError) -> News {
-        tracing::warn!(%error, "a commit failed and is retried");
+        tracing::warn!(target: "libmusig::store", %error, "a commit failed and is retried");
         let is_first_failure = self.error.is_none();
         self.error = Some(error.clone());
         self.gate.release(None);

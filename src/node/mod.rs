@@ -6,7 +6,9 @@ mod device;
 mod disk;
 mod gate;
 mod handle;
+mod log;
 mod metrics;
+mod presets;
 mod reply;
 mod request;
 pub(crate) mod runtime;
@@ -21,10 +23,13 @@ use tokio::sync::oneshot;
 use self::actor::{Actor, Command, Commands};
 pub use self::builder::NodeBuilder;
 pub use self::handle::Session;
+#[cfg(any(feature = "capi", feature = "uniffi"))]
+pub(crate) use self::log::level_for_sinks;
 pub use self::metrics::{
     MetricFamily, MetricKind, MetricSample, MetricValue, Metrics, MetricsFormat, NetworkCounters, Refused,
     StoreCounters, families as metric_families,
 };
+pub use self::presets::FailoverPreset;
 use self::reply::Health;
 pub use self::reply::Reply;
 #[cfg(feature = "capi")]

@@ -153,9 +153,9 @@ impl SessionRequest {
     }
 
     /// Sets that the coordinator broadcasts, and by what policy the next signers take over. This is the default: one signer
-    /// per turn, a turn every 5 minutes.
-    pub fn failover(mut self, policy: FailoverPolicy) -> Self {
-        self.broadcast = Broadcast::Failover(policy);
+    /// per turn, a turn every 5 minutes. A [`FailoverPreset`](crate::FailoverPreset) is a policy too.
+    pub fn failover(mut self, policy: impl Into<FailoverPolicy>) -> Self {
+        self.broadcast = Broadcast::Failover(policy.into());
         self
     }
 

@@ -284,11 +284,15 @@ impl Contents {
                 Some(Key::Partner(signer)) => drop(partners.insert(signer)),
                 Some(Key::Sequence) => match value.try_into() {
                     Ok(bytes) => contents.sequence = u64::from_be_bytes(bytes),
-                    Err(_) => tracing::warn!("the sequence number of the own presence is not 8 bytes"),
+                    Err(_) => {
+                        tracing::warn!(target: "libmusig::store", "the sequence number of the own presence is not 8 bytes")
+                    }
                 },
                 Some(Key::Ended(id)) => match value.try_into() {
                     Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),
-                    Err(_) => tracing::warn!(session = %id, "the expiry of a purged session is not 8 bytes"),
+                    Err(_) => {
+                        tracing::warn!(target: "libmusig::store", session = %id, "the expiry of a purged session is not 8 bytes")
+                    }
                 },
                 Some(Key::Answered(id)) => contents.answered.push((id, value)),
                 Some(Key::Psbt(id)) => contents.psbts.push((id, value)),
@@ -304,7 +308,9 @@ impl Contents {
                 Some(Key::Envelope { session, .. }) => {
                     contents.sessions.entry(session).or_default().envelopes.push(value);
                 }
-                None => tracing::warn!("the store has an entry of an unknown kind"),
+                None => {
+                    tracing::warn!(target: "libmusig::store", "the store has an entry of an unknown kind")
+                }
             }
         }
         for (signer, presence) in presences {

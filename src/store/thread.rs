@@ -271,7 +271,7 @@ impl Worker {
         let begun = Instant::now();
         self.call(|store| store.commit(changes, durability))?;
         self.commit_times.lock().unwrap_or_else(PoisonError::into_inner).observe(begun.elapsed());
-        tracing::trace!(?durability, bytes, "committed");
+        tracing::trace!(target: "libmusig::store", ?durability, bytes, "committed");
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if durability == Durability::Synced {

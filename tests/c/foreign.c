@@ -498,6 +498,62 @@ static void chain_answers(int32_t answer, int32_t result, int32_t state) {
     end(node, session, &chain);
 }
 
+/* The text and the number of failures of an event of a broadcaster or observer that failed. */
+static void failed(musig_node *node, int32_t kind, const char *words) {
+    musig_event *event = wait_event(node, kind);
+    const uint8_t *reason;
+    uint64_t failures;
+    size_t length;
+    OK(musig_event_bytes(event, &reason, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+    REQUIRE(strstr((const char *)reason, words));
+    OK(musig_event_number(event, &failures, MUSIG_EVENT_NUMBER_FAILURES, NULL));
+    REQUIRE(failures == 1 && !musig_event_is_durable(event));
+    musig_event_free(event);
+}
+
+/* What a callback returned, in an event; and each submission with its answer. */
+static void broadcaster_failed(void) {
+    for (int round = 0; round < 2; round++) {
+        struct chain chain;
+        musig_signer *signer = signer_of(0);
+        musig_node *node;
+        musig_session *session;
+        uint8_t key[33];
+        chain_init(&chain);
+        if (round == 0) {
+            chain.answer = 77;
+            chain.answers = 1;
+        } else {
+            chain.result = 5;
+            chain.looks = 1000;
+        }
+        OK(musig_signer_public_key(signer, key, NULL));
+        node = node_of(signer, &chain);
+        musig_signer_free(signer);
+        session = spend(node, key, 1, 2, MUSIG_FAILOVER_SATELLITE);
+        if (round == 0) {
+            const uint64_t outcomes[2] = {MUSIG_SUBMIT_UNREACHABLE, MUSIG_SUBMIT_ACCEPTED};
+            failed(node, MUSIG_EVENT_BROADCASTER_FAILED, "xxx");
+            for (int i = 0; i < 2; i++) {
+                musig_event *event = wait_event(node, MUSIG_EVENT_SUBMITTED);
+                const uint8_t *reason;
+                uint64_t outcome;
+                size_t length;
+                OK(musig_event_number(event, &outcome, MUSIG_EVENT_NUMBER_OUTCOME, NULL));
+                REQUIRE(outcome == outcomes[i]);
+                IS(i ? MUSIG_STATUS_NO_SUCH_FIELD : MUSIG_STATUS_OK,
+                   musig_event_bytes(event, &reason, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+                musig_event_free(event);
+            }
+        } else {
+            failed(node, MUSIG_EVENT_OBSERVER_FAILED, "the callback returned 5");
+        }
+        end(node, session, &chain);
+    }
+    REQUIRE(MUSIG_FAILOVER_LOCAL_TEST == 30000 && MUSIG_FAILOVER_LOW_VALUE == 120000 && MUSIG_FAILOVER_STANDARD == 300000);
+    REQUIRE(MUSIG_FAILOVER_HIGH_VALUE == 600000 && MUSIG_FAILOVER_SATELLITE == 900000);
+}
+
 /* A coin that the observer does not see is refused, unless the application knows better. */
 static void unbroadcast_parent(void) {
     struct chain chain;
@@ -716,6 +772,7 @@ int main(int argc, char **argv) {
     chain_answers(MUSIG_SUBMIT_REJECTED, MUSIG_STATUS_CHAIN, 0);
     chain_answers(MUSIG_SUBMIT_UNREACHABLE, 0, 99);
     chain_answers(77, 0, -1);
+    broadcaster_failed();
     unbroadcast_parent();
     raw_message_over_a_wallet_key();
     lock_time(1);

@@ -72,6 +72,7 @@ impl Watched {
                     format!("exhausted after {turns}, submitted {submissions}, claimed by {claims:?}")
                 }
                 Event::BroadcastClaimed { by, .. } => format!("claimed by {by}"),
+                Event::Submitted { outcome, words } => format!("submitted: {outcome:?} {words:?}"),
                 Event::BroadcastSeen { .. } => "seen".into(),
                 Event::BroadcastConfirmed { depth, .. } => match depth {
                     Some(depth) => format!("confirmed {} deep", depth.confirmations),
@@ -176,10 +177,10 @@ fn events_with_an_observer() {
     let coordinator = watched[0].index;
     for (rank, one) in watched.into_iter().enumerate() {
         let first = match rank {
-            0 => "should broadcast, turn 0".to_owned(),
-            _ => format!("claimed by {coordinator}"),
+            0 => words(&["should broadcast, turn 0", "submitted: Accepted None"]),
+            _ => vec![format!("claimed by {coordinator}")],
         };
-        let rest = [first, "seen".into(), "confirmed 1 deep".into()];
+        let rest = [first, words(&["seen", "confirmed 1 deep"])].concat();
         one.finish(id, rank, &rest);
     }
     let submissions = chain.all_submissions().0;

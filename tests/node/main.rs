@@ -5,6 +5,7 @@ mod api;
 #[cfg(target_os = "linux")]
 mod attack;
 mod auditor;
+mod broadcaster_failed;
 mod consent;
 mod defects;
 mod disk;
@@ -20,7 +21,9 @@ mod lanes;
 mod links;
 mod load;
 mod lock_time;
+mod log;
 mod metrics;
+mod migrating;
 mod outsider;
 mod process;
 mod psbt;

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
+import time
 import weakref
 from typing import Any, Callable
 
@@ -245,6 +247,102 @@ def test_a_slow_broadcaster_delays_no_other_session() -> None:
         await b.stop()
 
     asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_broadcaster_failed_has_the_words_of_the_exception() -> None:
+    """The most likely mistake: a name that is misspelt in a method that nobody sees."""
+
+    class Misspelt(libmusig.Broadcaster):
+        def submit(self, transaction: libmusig.SignedTransaction) -> libmusig.SubmitOutcome:
+            covered("broadcaster_submit")
+            return transaction.send()  # type: ignore[attr-defined, no-any-return]
+
+    async def main() -> None:
+        fake = FakeChain()
+        observer = FakeObserver(fake, failing(2, lambda: KeyError("height")))
+        async with offline(0, broadcaster=Misspelt(), observer=observer) as node:
+            session = await node.create_session(keys(1), **spend(keys(1)))
+            event, submitted = await wait_event(node, events.Submitted)
+            assert (event.session, event.durable) == (session.id(), False)
+            assert submitted.outcome is libmusig.Submission.UNREACHABLE and "send" in str(submitted.words)
+        async with offline(0, broadcaster=Misspelt(), observer=observer) as node:
+            session = await node.create_session(keys(1), **spend(keys(1)))
+            event, failed = await wait_event(node, events.BroadcasterFailed)
+            assert (event.session, failed.failures) == (session.id(), 1)
+            assert "'SignedTransaction' object has no attribute 'send'" in failed.reason
+        observer = FakeObserver(fake, failing(10**6, lambda: KeyError("height")))
+        async with offline(0, broadcaster=FakeBroadcaster(fake, "a"), observer=observer) as node:
+            await node.create_session(keys(1), **spend(keys(1), 2))
+            _, blind = await wait_event(node, events.ObserverFailed)
+            assert "height" in blind.reason and blind.failures == 1
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_presets_of_the_timeout_are_values_of_the_proposal() -> None:
+    preset = libmusig.FailoverPreset
+    seconds = {each: libmusig.failover_policy(each).broadcast_timeout for each in preset}
+    assert {each.name: time.total_seconds() for each, time in seconds.items() if time is not None} == {
+        "LOCAL_TEST": 30, "LOW_VALUE": 120, "STANDARD": 300, "HIGH_VALUE": 600, "SATELLITE": 900
+    }
+
+    async def main() -> None:
+        async with offline(0) as a, offline(1) as b:
+            session = await a.create_session(
+                keys(2), messages=[bytes([7] * 32)], broadcast_timeout=preset.SATELLITE, tiers=2
+            )
+            await b.import_sessions(await session.export_session())
+            _, proposed = await wait_event(b, events.SessionProposed)
+            mode = proposed.proposal.broadcast
+            assert isinstance(mode, libmusig.Broadcast.FAILOVER)
+            assert mode.policy.broadcast_timeout == seconds[preset.SATELLITE]
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
+def test_log_in_pythons_own_has_session_time_and_level() -> None:
+    records: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger = logging.getLogger("test_of_libmusig")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(Keep())
+    logger.propagate = False
+
+    def find(words: str) -> logging.LogRecord | None:
+        return next((each for each in records if words in each.getMessage()), None)
+
+    async def main() -> None:
+        fake = FakeChain()
+        begun = time.time()
+        options = {"log_sink": libmusig.logging_sink(logger), "log_level": libmusig.LogLevel.DEBUG}
+        broken = FakeBroadcaster(fake, "a", failing(1, lambda: RuntimeError("100 %s sure")))
+        async with offline(0, broadcaster=broken, observer=FakeObserver(fake), **options) as node:
+            session = await node.create_session(keys(1), **spend(keys(1)))
+            await wait_event(node, events.BroadcastSeen)
+            for words, name, level in (
+                ("it is this node's turn", "session", logging.INFO),
+                ("the broadcaster failed", "chain", logging.WARNING),
+                ("a submission was answered", "chain", logging.DEBUG),
+                ("the transaction was seen", "session", logging.INFO),
+            ):
+                until_now(words, lambda words=words: find(words))  # type: ignore[misc]
+                record = find(words)
+                assert record is not None
+                assert (record.name, record.levelno) == (f"test_of_libmusig.{name}", level)
+                assert vars(record)["session"] == session.id() and vars(record)["dropped"] == 0
+                assert begun - 1 <= record.created <= time.time()
+            failed = find("the broadcaster failed")
+            assert failed is not None and "100 %s sure" in failed.getMessage()
+
+    asyncio.run(main())
+    assert not [each for each in records if each.levelno > logging.DEBUG and "libp2p" in each.name]
     assert_nothing_lives()
 
 

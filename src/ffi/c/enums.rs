@@ -2,8 +2,9 @@
 
 use std::ffi::CStr;
 
+use crate::event::Submission;
 use crate::net::DhtMode;
-use crate::node::{MetricKind, MetricsFormat};
+use crate::node::{FailoverPreset, MetricKind, MetricsFormat};
 use crate::protocol::consent::JoinOptions;
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{KeyOrder, SighashType};
@@ -217,6 +218,15 @@ pub enum musig_event_kind {
     /// A device, or another wallet, is asked to sign, and was not heard of yet. Reported at once, and again while it is
     /// waited for: ROUND; SINCE, in milliseconds.
     SIGNER_WAITING = 31,
+    /// A submission of this node's own was answered: OUTCOME, a musig_submit; REASON if the backend rejected it or there is no
+    /// answer. With a broadcaster only.
+    SUBMITTED = 32,
+    /// The broadcaster failed, or answered too late: REASON, FAILURES. The others are told that this node cannot broadcast. The
+    /// node retries. The same words are reported once a minute, others once a second, at most.
+    BROADCASTER_FAILED = 33,
+    /// The chain observer failed, or answered too late: REASON, FAILURES. The node takes that for no answer, and asks again.
+    /// The same words are reported once a minute, others once a second, at most.
+    OBSERVER_FAILED = 34,
 }
 
 enumeration!(musig_event_kind {
@@ -250,7 +260,10 @@ enumeration!(musig_event_kind {
     PEER_UNREACHABLE,
     NOBODY_CAN_BROADCAST,
     PROPOSAL_REFUSED,
-    SIGNER_WAITING
+    SIGNER_WAITING,
+    SUBMITTED,
+    BROADCASTER_FAILED,
+    OBSERVER_FAILED
 });
 
 /// Numeric fields of an event.
@@ -304,6 +317,10 @@ pub enum musig_event_number_field {
     UNREACHABLE = 21,
     /// What a device is asked for: 1 for public nonces, 2 for partial signatures.
     ROUND = 22,
+    /// The answer to a submission, a musig_submit.
+    OUTCOME = 23,
+    /// Number of failures since this was last reported, at least 1.
+    FAILURES = 24,
 }
 
 enumeration!(musig_event_number_field {
@@ -328,7 +345,9 @@ enumeration!(musig_event_number_field {
     ACCEPTED,
     REJECTED,
     UNREACHABLE,
-    ROUND
+    ROUND,
+    OUTCOME,
+    FAILURES
 });
 
 /// Fields of an event that are lists of signer indices.
@@ -406,6 +425,42 @@ pub enum musig_submit {
 }
 
 enumeration!(musig_submit { ACCEPTED, REJECTED, UNREACHABLE, NOT_YET_FINAL });
+
+impl From<Submission> for musig_submit {
+    fn from(outcome: Submission) -> Self {
+        match outcome {
+            Submission::Accepted => Self::ACCEPTED,
+            Submission::Rejected => Self::REJECTED,
+            Submission::Unreachable => Self::UNREACHABLE,
+            Submission::NotYetFinal => Self::NOT_YET_FINAL,
+        }
+    }
+}
+
+/// Presets of the timeout of musig_proposal_set_failover, in milliseconds.
+/// cbindgen:rename-all=prefix:MUSIG_FAILOVER_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_failover_preset {
+    /// 30 seconds: tests, and signers in one local network.
+    LOCAL_TEST = 30_000,
+    /// 2 minutes: low values, where a duplicate submission is cheaper than a wait.
+    LOW_VALUE = 120_000,
+    /// 5 minutes, the default.
+    STANDARD = 300_000,
+    /// 10 minutes: high values, whose signers are asked by hand or behind slow backends.
+    HIGH_VALUE = 600_000,
+    /// 15 minutes: signers across borders, by satellite or over Tor.
+    SATELLITE = 900_000,
+}
+
+enumeration!(musig_failover_preset is FailoverPreset {
+    LOCAL_TEST: FailoverPreset::LocalTest,
+    LOW_VALUE: FailoverPreset::LowValue,
+    STANDARD: FailoverPreset::Standard,
+    HIGH_VALUE: FailoverPreset::HighValue,
+    SATELLITE: FailoverPreset::Satellite,
+});
 
 /// The state of a transaction on the chain.
 /// cbindgen:rename-all=prefix:MUSIG_CHAIN_

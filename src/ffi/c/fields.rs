@@ -1,8 +1,8 @@
 //! The fields of an event, as numbers, lists and bytes.
 
 use super::enums::{
-    musig_event_bytes_field as Bytes, musig_event_kind as Kind, musig_event_list_field as List,
-    musig_event_number_field as Number,
+    Enumeration, musig_event_bytes_field as Bytes, musig_event_kind as Kind, musig_event_list_field as List,
+    musig_event_number_field as Number, musig_submit,
 };
 use super::failure::Failure;
 use crate::event::{Event, Nack};
@@ -228,6 +228,15 @@ impl Fields {
             Event::SignerWaiting { round, since } => Self::new(Kind::SIGNER_WAITING)
                 .with(Number::ROUND, round)
                 .with(Number::SINCE, since.as_millis()),
+            Event::Submitted { outcome, words } => Self::new(Kind::SUBMITTED)
+                .with(Number::OUTCOME, musig_submit::from(outcome).number())
+                .with_some(words, |fields, words| fields.with_text(Bytes::REASON, words)),
+            Event::BroadcasterFailed { reason, failures } => Self::new(Kind::BROADCASTER_FAILED)
+                .with(Number::FAILURES, failures)
+                .with_text(Bytes::REASON, reason),
+            Event::ObserverFailed { reason, failures } => Self::new(Kind::OBSERVER_FAILED)
+                .with(Number::FAILURES, failures)
+                .with_text(Bytes::REASON, reason),
             Event::PeerConnected { peer, signer } => Self::new(Kind::PEER_CONNECTED).peer(peer, signer),
             Event::PeerDisconnected { peer, signer } => Self::new(Kind::PEER_DISCONNECTED).peer(peer, signer),
             Event::ParticipantDisconnected { signer } => {
@@ -259,10 +268,9 @@ mod tests {
     use std::fmt::Write;
     use std::time::Duration;
 
-    use super::super::enums::Enumeration;
     use super::*;
     use crate::error::{SignerError, StoreError};
-    use crate::event::Depth;
+    use crate::event::{Depth, Submission};
     use crate::types::UnixMillis;
 
     /// A proposal with one signer, for its event.
@@ -353,6 +361,9 @@ mod tests {
             Event::KeyInUseElsewhere,
             Event::SignerFailed { error: SignerError::Locked },
             Event::SignerWaiting { round: 1, since: Duration::from_secs(1) },
+            Event::Submitted { outcome: Submission::Rejected, words: full.then(words) },
+            Event::BroadcasterFailed { reason: words(), failures: 1 },
+            Event::ObserverFailed { reason: words(), failures: 1 },
             Event::PeerConnected { peer: words(), signer: signer() },
             Event::PeerDisconnected { peer: words(), signer: signer() },
             Event::ParticipantDisconnected { signer: 0 },

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span;
 use tracing::{Event, Metadata, Subscriber};
 
 use super::callback::UserData;
 use super::enums::{Enumeration, musig_log_level};
 use crate::event::lane::Lane;
+use crate::node::level_for_sinks;
 
 /// Lines queued for the callback; more are dropped.
 pub(super) const LINES: usize = 1024;
@@ -57,7 +59,12 @@ impl Visit for Line {
 
 impl Subscriber for Sink {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        musig_log_level::from(*metadata.level()).number() <= self.table.level
+        musig_log_level::from(level_for_sinks(metadata)).number() <= self.table.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let level = musig_log_level::of_number(self.table.level)?;
+        Some(tracing::Level::from(level).into())
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -72,7 +79,7 @@ impl Subscriber for Sink {
         let Some(log) = self.table.log else { return };
         let mut line = Line(String::new());
         event.record(&mut line);
-        let level = musig_log_level::from(*event.metadata().level()).number();
+        let level = musig_log_level::from(level_for_sinks(event.metadata())).number();
         let text = |text: &str| CString::new(text.replace('\0', " ")).unwrap_or_default();
         let (target, message) = (text(event.metadata().target()), text(line.0.trim_start()));
         let data = self.data.clone();

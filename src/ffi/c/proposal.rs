@@ -197,7 +197,7 @@ pub unsafe extern "C" fn musig_proposal_set_election_method(
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a value is out of range.
 /// In:      proposal: the proposal.
-///          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000.
+///          broadcast_timeout: milliseconds after which the next turn opens, 1000 to 86400000, or a musig_failover_preset.
 ///          tiers: a musig_tiers.
 ///          width: signers per turn with MUSIG_TIERS_FIXED, 1 to MUSIG_MAX_SIGNERS; else 0.
 #[must_use]

@@ -7,6 +7,7 @@ use super::proposal::Proposal;
 use super::status::SignerStatus;
 use super::values::{SignerIndex, indices, moment, number, signature_bytes};
 use crate::event;
+pub use crate::event::Submission;
 use crate::protocol::envelope;
 use crate::protocol::event as core;
 pub use crate::protocol::event::Depth;
@@ -60,6 +61,19 @@ pub struct Depth {
     pub height: u32,
     /// The number of confirmations; the block itself counts as one.
     pub confirmations: u32,
+}
+
+/// Answer to a submission of this node's own.
+#[uniffi::remote(Enum)]
+pub enum Submission {
+    /// The Bitcoin backend accepted the transaction, or had it already.
+    Accepted,
+    /// The Bitcoin backend rejects the transaction itself.
+    Rejected,
+    /// The transaction is not final yet.
+    NotYetFinal,
+    /// The Bitcoin backend cannot be reached, or the broadcaster failed.
+    Unreachable,
 }
 
 /// Event of a session or of the network. A durable event is delivered again after a restart until it is acknowledged;
@@ -266,6 +280,29 @@ pub enum Event {
         /// Time since it was asked.
         since: Duration,
     },
+    /// A submission of this node's own was answered. With a broadcaster only.
+    Submitted {
+        /// How it was answered.
+        outcome: Submission,
+        /// The Bitcoin backend's words, or why there is no answer, cut to 1,024 bytes; none if there are none.
+        words: Option<String>,
+    },
+    /// The broadcaster failed, or answered too late: the others are told that this node cannot broadcast. The node retries.
+    /// The same words are reported once a minute, others once a second, at most.
+    BroadcasterFailed {
+        /// What it said or threw, or that it did not answer in time, cut to 1,024 bytes.
+        reason: String,
+        /// Number of its failures since this was last reported; at least 1.
+        failures: u64,
+    },
+    /// The chain observer failed, or answered too late: the node takes that for no answer, and asks again.
+    /// The same words are reported once a minute, others once a second, at most.
+    ObserverFailed {
+        /// What it said or threw, or that it did not answer in time, cut to 1,024 bytes.
+        reason: String,
+        /// Number of its failures since this was last reported; at least 1.
+        failures: u64,
+    },
     /// A peer connected.
     PeerConnected {
         /// Its libp2p peer id.
@@ -327,9 +364,9 @@ impl From<event::NodeEvent> for NodeEvent {
     }
 }
 
-impl From<core::Event> for Event {
-    fn from(event: core::Event) -> Self {
-        use core::Event as E;
+impl From<event::Event> for Event {
+    fn from(event: event::Event) -> Self {
+        use event::Event as E;
         match event {
             E::SessionProposed { proposal, proposer, expires_at } => Self::SessionProposed {
                 proposal: (&proposal).into(),
@@ -433,6 +470,9 @@ impl From<core::Event> for Event {
                 Self::SignerFailed { reason: error.to_string(), problem: error.into() }
             }
             E::SignerWaiting { round, since } => Self::SignerWaiting { round, since },
+            E::Submitted { outcome, words } => Self::Submitted { outcome, words },
+            E::BroadcasterFailed { reason, failures } => Self::BroadcasterFailed { reason, failures },
+            E::ObserverFailed { reason, failures } => Self::ObserverFailed { reason, failures },
             E::PeerConnected { peer, signer } => Self::PeerConnected { peer, signer },
             E::PeerDisconnected { peer, signer } => Self::PeerDisconnected { peer, signer },
             E::ParticipantDisconnected { signer } => Self::ParticipantDisconnected { signer: signer.into() },

@@ -2,15 +2,20 @@
 
 use std::fmt::{Debug, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Metadata, Subscriber};
 
 use super::error::MusigError;
 use super::live::Live;
+use crate::node::level_for_sinks;
+use crate::types::SessionId;
 
 /// Length of the queue to the sink; further records are dropped.
 const WAITING: usize = 1024;
@@ -42,10 +47,17 @@ pub enum LogLevel {
 pub struct LogRecord {
     /// The severity.
     pub level: LogLevel,
-    /// The part of the library that logged it.
+    /// The part of the library that logged it: `libmusig::session` (events of the protocol), `libmusig::chain`
+    /// (submissions, observations), `libmusig::net` and `libmusig::store`, perhaps with `::` and more; or a library below it.
     pub target: String,
     /// The message, with fields as `name=value`.
     pub text: String,
+    /// The session that it is about, which the text names too.
+    pub session: Option<SessionId>,
+    /// When it was logged.
+    pub time: SystemTime,
+    /// Number of records of this node that were dropped so far, because the sink was too slow.
+    pub dropped: u64,
 }
 
 fn tracing_level(level: LogLevel) -> tracing::Level {
@@ -74,17 +86,23 @@ pub(super) fn start(sink: Arc<dyn LogSink>, level: LogLevel) -> std::io::Result<
             let _ = sink.log(record);
         }
     })?;
-    Ok((Dispatch::new(Forward { level: tracing_level(level), sender }), thread))
+    let forward = Forward { level: tracing_level(level), sender, dropped: AtomicU64::new(0) };
+    Ok((Dispatch::new(forward), thread))
 }
 
 struct Forward {
     level: tracing::Level,
     sender: SyncSender<LogRecord>,
+    dropped: AtomicU64,
 }
 
 impl Subscriber for Forward {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level
+        level_for_sinks(metadata) <= self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level.into())
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -96,16 +114,21 @@ impl Subscriber for Forward {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = Text(String::new());
+        let mut text = Text { text: String::new(), session: None };
         event.record(&mut text);
         let metadata = event.metadata();
         let record = LogRecord {
-            level: log_level(*metadata.level()),
+            level: log_level(level_for_sinks(metadata)),
             target: metadata.target().to_owned(),
-            text: text.0,
+            session: text.session.and_then(|id| id.parse().ok()),
+            text: text.text,
+            time: SystemTime::now(),
+            dropped: self.dropped.load(Ordering::Relaxed),
         };
         // A sink that does not keep up loses records, rather than the node its time.
-        let _ = self.sender.try_send(record);
+        if self.sender.try_send(record).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn enter(&self, _: &Id) {}
@@ -113,14 +136,20 @@ impl Subscriber for Forward {
     fn exit(&self, _: &Id) {}
 }
 
-struct Text(String);
+struct Text {
+    text: String,
+    session: Option<String>,
+}
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let space = if self.0.is_empty() { "" } else { " " };
+        let space = if self.text.is_empty() { "" } else { " " };
+        if field.name() == "session" {
+            self.session = Some(format!("{value:?}"));
+        }
         let _ = match field.name() {
-            "message" => write!(self.0, "{space}{value:?}"),
-            name => write!(self.0, "{space}{name}={value:?}"),
+            "message" => write!(self.text, "{space}{value:?}"),
+            name => write!(self.text, "{space}{name}={value:?}"),
         };
     }
 }

@@ -35,7 +35,7 @@ pub use self::chain::{
 };
 pub use self::election::{Election, ElectionMethod, backup_after, elect, verify_election};
 pub use self::error::{ConsentProblem, MusigError, ProposalProblem, SignerProblem, StoreProblem};
-pub use self::event::{Depth, Event, Nack, NackKind, NodeEvent};
+pub use self::event::{Depth, Event, Nack, NackKind, NodeEvent, Submission};
 pub use self::keys::{
     Derivation, KeyOrigin, KeySet, Network, Participant, Taproot, address, aggregate_key, final_key, key_set,
     sort_keys, synthetic_xpub,
@@ -57,5 +57,6 @@ pub use self::summary::{
     TransactionLock, TransactionSummary,
 };
 pub use self::values::{
-    Broadcast, FailoverPolicy, KeyOrder, SighashType, SignedTransaction, SignerIndex, SpentOutput, Tiers,
+    Broadcast, FailoverPolicy, FailoverPreset, KeyOrder, SighashType, SignedTransaction, SignerIndex,
+    SpentOutput, Tiers, failover_policy,
 };

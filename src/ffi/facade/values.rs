@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::MusigError;
+pub use crate::node::FailoverPreset;
 use crate::protocol::proposal as core;
 pub use crate::protocol::proposal::{KeyOrder, SighashType, SpentOutput, Tiers};
 pub use crate::types::SignedTransaction;
@@ -179,6 +180,27 @@ impl From<core::FailoverPolicy> for FailoverPolicy {
     fn from(policy: core::FailoverPolicy) -> Self {
         Self { broadcast_timeout: Some(policy.broadcast_timeout), tiers: Some(policy.tiers) }
     }
+}
+
+/// Preset of the broadcast timeout. It is a value for the proposal, not a field of it: all signers see the timeout.
+#[uniffi::remote(Enum)]
+pub enum FailoverPreset {
+    /// 30 seconds: tests, and signers in one local network.
+    LocalTest,
+    /// 2 minutes: low values, where a duplicate submission is cheaper than a wait.
+    LowValue,
+    /// 5 minutes, the default.
+    Standard,
+    /// 10 minutes: high values, whose signers are asked by hand or behind slow backends.
+    HighValue,
+    /// 15 minutes: signers across borders, by satellite or over Tor.
+    Satellite,
+}
+
+/// The policy of a preset: one signer for each turn.
+#[uniffi::export]
+pub fn failover_policy(preset: FailoverPreset) -> FailoverPolicy {
+    core::FailoverPolicy::from(preset).into()
 }
 
 /// Final transaction with its witnesses.

@@ -159,7 +159,7 @@ impl Actor {
         let (done, synced) = oneshot::channel();
         self.store.stop(Box::new(move |result| drop(done.send(result))));
         if let Ok(Err(error)) = synced.await {
-            tracing::warn!(%error, "the last commit of the store failed");
+            tracing::warn!(target: "libmusig::store", %error, "the last commit of the store failed");
         }
         // What was asked for before the stop, and is on the disk, was done: a handler may have stopped the node when it
         // heard of it.

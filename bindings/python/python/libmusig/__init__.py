@@ -15,6 +15,7 @@ from ._ffi import (
     ElectionMethod,
     Evidence,
     FailoverPolicy,
+    FailoverPreset,
     FailoverStatus,
     InputKind,
     InputSummary,
@@ -42,6 +43,7 @@ from ._ffi import (
     SignerProblem,
     SignerStatus,
     StoreProblem,
+    Submission,
     Summary,
     SummaryOptions,
     SummaryWarning,
@@ -51,11 +53,13 @@ from ._ffi import (
     backup_after,
     decode_proposal,
     elect,
+    failover_policy,
     library_version,
     verify_election,
     verify_proof,
 )
 from ._ffi.musig import SignerIndex
+from ._logging import logging_sink
 from ._node import Node, NodeEvent
 from .chain import (
     Accepted,
@@ -114,6 +118,7 @@ __all__ = [
     "ElectionMethod",
     "Evidence",
     "FailoverPolicy",
+    "FailoverPreset",
     "FailoverStatus",
     "InputKind",
     "InputSummary",
@@ -163,6 +168,7 @@ __all__ = [
     "SignerStatus",
     "SpentOutput",
     "StoreProblem",
+    "Submission",
     "SubmitOutcome",
     "Summary",
     "SummaryOptions",
@@ -179,10 +185,12 @@ __all__ = [
     "elect",
     "errors",
     "events",
+    "failover_policy",
     "final_key",
     "key_set",
     "keys",
     "library_version",
+    "logging_sink",
     "signer",
     "sort_keys",
     "synthetic_xpub",

@@ -16,6 +16,7 @@ from ._ffi import (
     Derivation,
     DhtMode,
     ElectionMethod,
+    FailoverPreset,
     KeyDerivation,
     KeyOrder,
     KeySet,
@@ -264,7 +265,7 @@ class Node:
         election_method: ElectionMethod = ElectionMethod.LEXICOGRAPHIC,
         sign_only: bool = False,
         coordinator_only: bool = False,
-        broadcast_timeout: Seconds | None = None,
+        broadcast_timeout: Seconds | FailoverPreset | None = None,
         tiers: int | Literal["doubling"] = 1,
         expires_in: Seconds | None = None,
         metadata: bytes = b"",
@@ -276,8 +277,8 @@ class Node:
         Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
         ``spent``. ``consent`` is what this node's own consent covers. Progress comes as events.
 
-        The elected coordinator broadcasts, and if it does not, the next signers do: each ``broadcast_timeout`` (5 minutes)
-        after the one before, ``tiers`` of them together. With ``coordinator_only`` nobody takes over, and each node
+        The elected coordinator broadcasts, and if it does not, the next signers do: each ``broadcast_timeout`` (5 minutes; or a
+        ``FailoverPreset``) after the one before, ``tiers`` of them together. With ``coordinator_only`` nobody takes over, and each node
         raises the alarm after 5 minutes. With ``sign_only`` nobody is asked to broadcast: ``SessionComplete`` is the
         end.
 
@@ -304,6 +305,8 @@ class Node:
                 raise InvalidArgument("broadcast", "sign_only and coordinator_only go with no other terms of failover")
             broadcast = _broadcast.SIGN_ONLY() if sign_only else _broadcast.COORDINATOR_ONLY()
         else:
+            if isinstance(broadcast_timeout, FailoverPreset):
+                broadcast_timeout = _ffi.failover_policy(broadcast_timeout).broadcast_timeout
             policy = _ffi.FailoverPolicy(broadcast_timeout=_duration(broadcast_timeout), tiers=grouping)
             broadcast = _broadcast.FAILOVER(policy)
         request = _ffi.SessionRequest(

@@ -34,6 +34,9 @@ SessionClosed = _Event.SESSION_CLOSED
 KeyInUseElsewhere = _Event.KEY_IN_USE_ELSEWHERE
 SignerFailed = _Event.SIGNER_FAILED
 SignerWaiting = _Event.SIGNER_WAITING
+Submitted = _Event.SUBMITTED
+BroadcasterFailed = _Event.BROADCASTER_FAILED
+ObserverFailed = _Event.OBSERVER_FAILED
 PeerConnected = _Event.PEER_CONNECTED
 PeerDisconnected = _Event.PEER_DISCONNECTED
 ParticipantDisconnected = _Event.PARTICIPANT_DISCONNECTED
@@ -67,6 +70,9 @@ EventData = Union[
     KeyInUseElsewhere,
     SignerFailed,
     SignerWaiting,
+    Submitted,
+    BroadcasterFailed,
+    ObserverFailed,
     PeerConnected,
     PeerDisconnected,
     ParticipantDisconnected,

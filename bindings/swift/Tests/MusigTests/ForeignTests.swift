@@ -371,6 +371,39 @@ final class ForeignChainTests: MusigTestCase {
         try await waitUntil("it is submitted") { !chain.submissions.isEmpty }
     }
 
+    /// Named `broadcaster_failed` in the other languages.
+    func testBroadcasterFailedHasTheWordsOfTheError() async throws {
+        let chain = Chain("chain", .unreachable)
+        let (session, watchers) = try await pair(chain, chain, seed: 11)
+        let (reason, failures) = try await watchers[0].wait("BroadcasterFailed") {
+            if case .broadcasterFailed(let reason, let failures) = $0 { (reason, failures) } else { nil }
+        }
+        XCTAssertTrue(reason.contains("the cable is out"), reason)
+        XCTAssertEqual(failures, 1)
+        let words = try await watchers[0].wait("Submitted") {
+            if case .submitted(.unreachable, let words) = $0 { words } else { nil }
+        }
+        XCTAssertTrue(words.contains("the cable is out"), words)
+        chain.state.with { $0.behaviour = .normal }
+        let without = try await watchers[0].wait("an accepted submission") {
+            if case .submitted(.accepted, let words) = $0 { words == nil } else { nil }
+        }
+        XCTAssertTrue(without)
+        XCTAssertEqual(session.id().count, 64)
+        for node in release() { try await node.stop() }
+        let (works, observer) = (Chain(), Chain("observer", .unreachable))
+        let (_, others) = try await pair(works, observer, seed: 12)
+        let blind = try await others[0].wait("ObserverFailed") {
+            if case .observerFailed(let reason, failures: 1) = $0 { reason } else { nil }
+        }
+        XCTAssertTrue(blind.contains("the cable is out"), blind)
+    }
+
+    func testPresetsOfTheTimeoutAreValuesOfThePolicy() {
+        let presets: [FailoverPreset] = [.localTest, .lowValue, .standard, .highValue, .satellite]
+        XCTAssertEqual(presets.map { failoverPolicy(preset: $0).broadcastTimeout }, [30, 120, 300, 600, 900])
+    }
+
     func testARefusalIsAnEventAndANack() async throws {
         let chain = Chain("chain", .rejecting)
         let (session, watchers) = try await pair(chain, chain, seed: 4)

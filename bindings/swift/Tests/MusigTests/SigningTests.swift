@@ -67,6 +67,12 @@ final class SigningTests: MusigTestCase {
         try await waitUntil("the failed dial is in the log") {
             sink.records.now.contains { $0.level == .debug && $0.text.contains("dial failed") }
         }
+        try await waitUntil("the session is in the log, with its time") {
+            sink.records.now.contains {
+                $0.target == "libmusig::session" && $0.level == .info && $0.session == session.id()
+                    && $0.time > Date(timeIntervalSince1970: 1_700_000_000) && $0.dropped == 0
+            }
+        }
 
         // Without an observer the application says that it is broadcast: the watch ends.
         try await elected.notifyBroadcastComplete()

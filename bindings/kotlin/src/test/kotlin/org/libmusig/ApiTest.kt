@@ -245,16 +245,21 @@ class ApiTest {
     @Test
     fun `the log arrives, and a sink that throws harms nobody`() = runBlocking {
         val lines = CopyOnWriteArrayList<String>()
+        val sessions = CopyOnWriteArrayList<List<Any?>>()
         val sink = logSink {
             lines += "${it.level} ${it.target} ${it.text}"
+            if (it.target == "libmusig::session") sessions += listOf(it.session, it.time.epochSecond > 1_700_000_000, it.dropped)
             throw IllegalStateException("no disk")
         }
         // It takes one session, so that a second proposal is refused, which a developer wants to know.
         val narrow = config().copy(logLevel = LogLevel.TRACE, maxSessions = 1u)
         val nodes = listOf(MusigNode.start(narrow, signer(0), logSink = sink), MusigNode.start(config(), signer(1)))
         connect(nodes)
-        repeat(2) { nodes[1].createSession(messageRequest(keys(2), it)).close() }
-        eventually("it is logged") { lines.isNotEmpty() }
+        val proposed = List(2) { nodes[1].createSession(messageRequest(keys(2), it)).use { session -> session.id() } }
+        eventually("a proposal is logged, with its session and time") {
+            proposed.any { listOf(it, true, 0uL) in sessions }
+        }
+        assertTrue(lines.none { it.startsWith("WARN libp2p") || it.startsWith("INFO libp2p") }, "$lines")
         nodes[0].metrics()
         closeAll(nodes)
     }

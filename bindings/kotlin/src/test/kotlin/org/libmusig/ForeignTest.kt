@@ -12,6 +12,7 @@ import org.libmusig.ffi.ChainTip
 import org.libmusig.ffi.CoinStatus
 import org.libmusig.ffi.ConsentProblem
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.FailoverPreset
 import org.libmusig.ffi.JoinOptions
 import org.libmusig.ffi.KeyOrigin
 import org.libmusig.ffi.KeySet
@@ -29,7 +30,9 @@ import org.libmusig.ffi.SessionContent
 import org.libmusig.ffi.SessionRequest
 import org.libmusig.ffi.Signer
 import org.libmusig.ffi.SignerProblem
+import org.libmusig.ffi.Submission
 import org.libmusig.ffi.SubmitOutcome
+import org.libmusig.ffi.failoverPolicy
 import org.libmusig.ffi.keySet
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.CountDownLatch
@@ -201,6 +204,45 @@ class ForeignTest {
         node.await<Event.BroadcastSeen>()
         assertTrue(calls.get() >= 3)
         closeAll(listOf(node))
+    }
+
+    @Test
+    fun `broadcaster_failed has the words of the exception`() = runBlocking {
+        val calls = AtomicInteger()
+        val told = mutableMapOf<String, String>()
+        val node = alone(
+            way = {
+                if (calls.incrementAndGet() == 1) throw IllegalStateException("no field 'height'")
+                SubmitOutcome.Accepted
+            },
+            look = { ChainStatus.Unknown },
+        )
+        val first = node.await<Event.Submitted>()
+        assertEquals(Submission.UNREACHABLE, first.outcome)
+        assertTrue("no field 'height'" in first.words!!, first.words)
+        assertEquals(Event.Submitted(Submission.ACCEPTED, null), node.await<Event.Submitted>())
+        closeAll(listOf(node))
+        for (kind in listOf("broadcaster", "observer")) {
+            val broken = alone(
+                way = { if (kind == "broadcaster") throw IllegalStateException("no field 'height'") else SubmitOutcome.Accepted },
+                look = { if (kind == "observer") throw NumberFormatException("for input 'x'") else ChainStatus.Unknown },
+            )
+            val (reason, failures) = when (kind) {
+                "broadcaster" -> broken.await<Event.BroadcasterFailed>().let { it.reason to it.failures }
+                else -> broken.await<Event.ObserverFailed>().let { it.reason to it.failures }
+            }
+            assertEquals(1uL, failures)
+            told[kind] = reason
+            closeAll(listOf(broken))
+        }
+        assertTrue("no field 'height'" in told["broadcaster"]!!, "$told")
+        assertTrue("for input 'x'" in told["observer"]!!, "$told")
+    }
+
+    @Test
+    fun `presets of the timeout are values of the policy`() {
+        val seconds = FailoverPreset.entries.map { failoverPolicy(it).broadcastTimeout!!.seconds }
+        assertEquals(listOf(30L, 120L, 300L, 600L, 900L), seconds)
     }
 
     @Test

@@ -1,0 +1,439 @@
+//! [`Event`]: what a node reports to its application.
+
+use std::time::Duration;
+
+use crate::error::{Error, SignerError, StoreError};
+use crate::protocol::event as protocol;
+use crate::protocol::event::{Depth, DurableKind, Nack};
+use crate::protocol::proposal::Proposal;
+use crate::protocol::status::SignerStatus;
+use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, SubmitOutcome, Txid, UnixMillis};
+
+/// Event of a session, of the network, or of the application's own objects. A durable event is delivered again after a
+/// restart until it is acknowledged; at most one of a kind waits in each session.
+///
+/// Those of the protocol, in [`protocol::event`](crate::protocol::event), and what only a node can report.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Another signer proposed a session. Answer with join or decline. Durable.
+    SessionProposed {
+        /// The terms.
+        proposal: Proposal,
+        /// The proposer's signer index.
+        proposer: usize,
+        /// When the proposal expires.
+        expires_at: UnixMillis,
+    },
+    /// This node's own proposal is signed. It is sent once it is stored.
+    SessionCreated,
+    /// A signer joined.
+    SessionJoined {
+        /// The signer's index.
+        signer: usize,
+        /// Number of signers that have joined.
+        joined: usize,
+        /// Number of signers.
+        signers: usize,
+    },
+    /// All signers joined.
+    SessionReady,
+    /// All nonces of an attempt arrived.
+    NoncesComplete {
+        /// The attempt, counted from 0.
+        attempt: u32,
+    },
+    /// The signatures are complete: this node is a holder. Durable.
+    SessionComplete {
+        /// The signatures, one for each message.
+        signatures: Vec<Signature>,
+        /// The signed transaction; `None` in sessions over raw messages.
+        transaction: Option<SignedTransaction>,
+        /// All signer indices in the order of their turns, the elected coordinator first.
+        priority_list: Vec<usize>,
+        /// This node's position in the list.
+        rank: usize,
+        /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
+        stored: bool,
+        /// Whether this node's own application aborted or abandoned the session before: then the node passes the signatures
+        /// on, and takes no turn until the application calls `broadcast_now`.
+        aborted_here: bool,
+    },
+    /// It is this node's turn to broadcast. With a broadcaster the node submits by itself. Durable.
+    ShouldBroadcast {
+        /// This node's own signer index.
+        signer: usize,
+        /// Its turn, counted from 0.
+        turn: usize,
+        /// When the next turn opens, by this node's clock; `None` for the last turn.
+        next_turn_at: Option<UnixMillis>,
+        /// The signatures, one for each message.
+        signatures: Vec<Signature>,
+        /// The signed transaction; `None` in sessions over raw messages.
+        transaction: Option<SignedTransaction>,
+        /// Whether the signatures are on the disk. If not, because the disk is full or slow, a crash may lose them here.
+        stored: bool,
+    },
+    /// A turn opened because the coordinators before it did not broadcast in time.
+    CoordinatorFailed {
+        /// Coordinators of earlier turns that were not reported before. Turns missed while asleep come as one event.
+        failed: Vec<usize>,
+        /// Coordinators of this turn.
+        next: Vec<usize>,
+        /// The turn, counted from 0.
+        turn: usize,
+    },
+    /// All turns have passed; this node keeps submitting. Durable.
+    FailoverExhausted {
+        /// Number of turns.
+        turns: usize,
+        /// Number of submissions by this node.
+        submissions: u32,
+        /// Number of those that its Bitcoin backend accepted, or had already.
+        accepted: u32,
+        /// Number of those that it rejected.
+        rejected: u32,
+        /// Number of those that did not reach it.
+        unreachable: u32,
+        /// The last rejection of the transaction, if there was one.
+        rejection: Option<String>,
+        /// Signers that said that they cannot broadcast, and why; this one may be among them.
+        nacks: Vec<Nack>,
+        /// Signers that claimed to have broadcast.
+        claims: Vec<usize>,
+        /// The signed transaction; `None` in sessions over raw messages.
+        transaction: Option<SignedTransaction>,
+    },
+    /// All signers that are to broadcast said that they cannot; this node keeps submitting, and the turns go on. Durable.
+    NobodyCanBroadcast {
+        /// Number of turns.
+        turns: usize,
+        /// Number of submissions by this node.
+        submissions: u32,
+        /// Number of those that its Bitcoin backend accepted, or had already.
+        accepted: u32,
+        /// Number of those that it rejected.
+        rejected: u32,
+        /// Number of those that did not reach it.
+        unreachable: u32,
+        /// The last rejection of the transaction, if there was one.
+        rejection: Option<String>,
+        /// Signers that said that they cannot broadcast, and why; this one may be among them.
+        nacks: Vec<Nack>,
+        /// Signers that claimed to have broadcast.
+        claims: Vec<usize>,
+        /// The signed transaction; `None` in sessions over raw messages.
+        transaction: Option<SignedTransaction>,
+    },
+    /// A signer claims to have broadcast the transaction. Without an observer the application has to verify that, and
+    /// to notify; then this is durable.
+    BroadcastClaimed {
+        /// Id of the transaction that it claims to have broadcast.
+        txid: Txid,
+        /// The signer's index.
+        by: usize,
+    },
+    /// The observer sees the transaction: the watch pauses.
+    BroadcastSeen {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// The transaction is in a block, or the application reported it. Durable.
+    BroadcastConfirmed {
+        /// The transaction, if it is known.
+        txid: Option<Txid>,
+        /// The depth at which the observer sees it; `None` if the application reported it.
+        depth: Option<Depth>,
+    },
+    /// A conflicting transaction is in a block. Durable.
+    BroadcastConflict {
+        /// The conflicting transaction.
+        txid: Txid,
+    },
+    /// The transaction was seen and has disappeared (evicted or reorganised): a new watch starts. Durable.
+    BroadcastLost {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// The Bitcoin backend rejects the transaction. Durable.
+    BroadcastRejected {
+        /// The backend's message.
+        reason: String,
+    },
+    /// The session made no progress for a while.
+    SessionStalled {
+        /// Signers that the session waits for.
+        missing: Vec<usize>,
+        /// State of each of them, in the same order.
+        signers: Vec<SignerStatus>,
+        /// Time since the last progress.
+        since: Duration,
+    },
+    /// A signer provably violated the protocol. Durable.
+    SessionFailed {
+        /// Signers that violated it.
+        culprits: Vec<usize>,
+        /// A proof against each, as far as they fit into 1 MiB, and at least one; for [`Proof::verify`](crate::protocol::envelope::Proof::verify).
+        proofs: Vec<Vec<u8>>,
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
+        may_still_complete: bool,
+    },
+    /// A signer declined or aborted. Durable.
+    SessionAborted {
+        /// The signer's index.
+        by: usize,
+        /// The signer's message.
+        reason: String,
+        /// Whether it declined before joining, and did not abort after.
+        declined: bool,
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
+        may_still_complete: bool,
+    },
+    /// The proposal expired. Durable.
+    SessionExpired {
+        /// Whether this node's partial signature was sent, or may have been before a restart, so that the others may still
+        /// complete the session.
+        may_still_complete: bool,
+    },
+    /// This node closed the session.
+    SessionClosed,
+    /// Another instance signs with this node's key: a restored backup, or a second node. Durable.
+    KeyInUseElsewhere,
+    /// The signer failed and will be retried.
+    SignerFailed {
+        /// The failure.
+        error: SignerError,
+    },
+    /// A device, or another wallet, is asked to sign, and was not heard of yet. Reported at once, and again while it is
+    /// waited for.
+    SignerWaiting {
+        /// What it is asked for: 1 for public nonces, 2 for partial signatures.
+        round: u32,
+        /// Time since it was asked.
+        since: Duration,
+    },
+    /// A submission of this node's own was answered. With a broadcaster only.
+    Submitted {
+        /// How it was answered.
+        outcome: Submission,
+        /// The Bitcoin backend's words, or why there is no answer, cut to 1,024 bytes; `None` if there are none.
+        words: Option<String>,
+    },
+    /// The broadcaster failed, or answered too late: the others are told that this node cannot broadcast. The node retries.
+    /// The same words are reported once a minute, others once a second, at most.
+    BroadcasterFailed {
+        /// What it said or threw, or that it did not answer in time, cut to 1,024 bytes.
+        reason: String,
+        /// Number of its failures since this was last reported; at least 1.
+        failures: u64,
+    },
+    /// The chain observer failed, or answered too late: the node takes that for no answer, and asks again.
+    /// The same words are reported once a minute, others once a second, at most.
+    ObserverFailed {
+        /// What it said or threw, or that it did not answer in time, cut to 1,024 bytes.
+        reason: String,
+        /// Number of its failures since this was last reported; at least 1.
+        failures: u64,
+    },
+    /// A peer connected.
+    PeerConnected {
+        /// Its libp2p peer id.
+        peer: String,
+        /// Its signer key, if it has proved one.
+        signer: Option<SignerKey>,
+    },
+    /// A peer disconnected.
+    PeerDisconnected {
+        /// Its libp2p peer id.
+        peer: String,
+        /// Its signer key, if it had proved one.
+        signer: Option<SignerKey>,
+    },
+    /// A signer of this session disconnected.
+    ParticipantDisconnected {
+        /// The signer's index.
+        signer: usize,
+    },
+    /// The store cannot commit; nothing is signed until it can. The node retries.
+    /// With a session: its records cannot be read, and it is set aside.
+    StoreFailed {
+        /// The failure.
+        error: StoreError,
+    },
+    /// Part of the network layer failed; the node continues without it.
+    NetworkDegraded {
+        /// The failed part, and why it failed.
+        reason: String,
+    },
+    /// This node refuses a proposal that its proposer signed: it has expired or expires too late by this node's clock, the
+    /// signer does not hold a key that it names, or there is no room for another session. Nothing is kept of it, and it may
+    /// be taken later. Reported once for each.
+    ProposalRefused {
+        /// Identity key of the proposer.
+        proposer: SignerKey,
+        /// Why.
+        error: Error,
+    },
+    /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
+    /// and again when the cause changes.
+    PeerUnreachable {
+        /// The configured address; `None` for a signer.
+        address: Option<String>,
+        /// The signer's key; `None` for a configured address.
+        signer: Option<SignerKey>,
+        /// Why it cannot be reached, in one line; for a signer, with the addresses that were dialled.
+        cause: String,
+        /// When the node tries again, by its clock; `None` if it waits until it learns an address.
+        next_try_at: Option<UnixMillis>,
+    },
+}
+
+/// Answer to a submission of this node's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Submission {
+    /// The Bitcoin backend accepted the transaction, or had it already.
+    Accepted,
+    /// The Bitcoin backend rejects the transaction itself.
+    Rejected,
+    /// The transaction is not final yet.
+    NotYetFinal,
+    /// The Bitcoin backend cannot be reached, or the broadcaster failed.
+    Unreachable,
+}
+
+/// Event on its way to the application.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub session: Option<SessionId>,
+    pub event: Event,
+    pub durable: Option<DurableKind>,
+}
+
+impl From<protocol::SessionEvent> for Report {
+    fn from(event: protocol::SessionEvent) -> Self {
+        Self { session: event.session, event: event.event.into(), durable: event.durable }
+    }
+}
+
+impl Event {
+    /// Notes that what it reports is not on the disk yet, in those events that say so.
+    pub(crate) fn set_unstored(&mut self) {
+        if let Self::SessionComplete { stored, .. } | Self::ShouldBroadcast { stored, .. } = self {
+            *stored = false;
+        }
+    }
+
+    /// The event of an answer to a submission.
+    pub(crate) fn submitted(answer: &Result<SubmitOutcome, String>) -> Self {
+        let (outcome, words) = match answer {
+            Ok(SubmitOutcome::Accepted) => (Submission::Accepted, None),
+            Ok(SubmitOutcome::Rejected(words)) => (Submission::Rejected, Some(words)),
+            Ok(SubmitOutcome::NotYetFinal) => (Submission::NotYetFinal, None),
+            Err(words) => (Submission::Unreachable, Some(words)),
+        };
+        Self::Submitted { outcome, words: words.map(|words| cut(words)) }
+    }
+}
+
+/// Longest text of foreign code that an event carries, in bytes.
+const WORDS: usize = 1024;
+
+/// The beginning of a text of foreign code, as much as an event carries.
+pub(crate) fn cut(words: &str) -> String {
+    let end = (0..=words.len().min(WORDS)).rev().find(|end| words.is_char_boundary(*end));
+    words[..end.unwrap_or(0)].to_owned()
+}
+
+impl From<protocol::Event> for Event {
+    fn from(event: protocol::Event) -> Self {
+        use protocol::Event as E;
+        match event {
+            E::SessionProposed { proposal, proposer, expires_at } => {
+                Self::SessionProposed { proposal, proposer, expires_at }
+            }
+            E::SessionCreated => Self::SessionCreated,
+            E::SessionJoined { signer, joined, signers } => Self::SessionJoined { signer, joined, signers },
+            E::SessionReady => Self::SessionReady,
+            E::NoncesComplete { attempt } => Self::NoncesComplete { attempt },
+            E::SessionComplete { signatures, transaction, priority_list, rank, stored, aborted_here } => {
+                Self::SessionComplete { signatures, transaction, priority_list, rank, stored, aborted_here }
+            }
+            E::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored } => {
+                Self::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored }
+            }
+            E::CoordinatorFailed { failed, next, turn } => Self::CoordinatorFailed { failed, next, turn },
+            E::FailoverExhausted {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            } => Self::FailoverExhausted {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            },
+            E::NobodyCanBroadcast {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            } => Self::NobodyCanBroadcast {
+                turns,
+                submissions,
+                accepted,
+                rejected,
+                unreachable,
+                rejection,
+                nacks,
+                claims,
+                transaction,
+            },
+            E::BroadcastClaimed { txid, by } => Self::BroadcastClaimed { txid, by },
+            E::BroadcastSeen { txid } => Self::BroadcastSeen { txid },
+            E::BroadcastConfirmed { txid, depth } => Self::BroadcastConfirmed { txid, depth },
+            E::BroadcastConflict { txid } => Self::BroadcastConflict { txid },
+            E::BroadcastLost { txid } => Self::BroadcastLost { txid },
+            E::BroadcastRejected { reason } => Self::BroadcastRejected { reason },
+            E::SessionStalled { missing, signers, since } => Self::SessionStalled { missing, signers, since },
+            E::SessionFailed { culprits, proofs, may_still_complete } => {
+                Self::SessionFailed { culprits, proofs, may_still_complete }
+            }
+            E::SessionAborted { by, reason, declined, may_still_complete } => {
+                Self::SessionAborted { by, reason, declined, may_still_complete }
+            }
+            E::SessionExpired { may_still_complete } => Self::SessionExpired { may_still_complete },
+            E::SessionClosed => Self::SessionClosed,
+            E::KeyInUseElsewhere => Self::KeyInUseElsewhere,
+            E::SignerFailed { error } => Self::SignerFailed { error },
+            E::SignerWaiting { round, since } => Self::SignerWaiting { round, since },
+            E::PeerConnected { peer, signer } => Self::PeerConnected { peer, signer },
+            E::PeerDisconnected { peer, signer } => Self::PeerDisconnected { peer, signer },
+            E::ParticipantDisconnected { signer } => Self::ParticipantDisconnected { signer },
+            E::StoreFailed { error } => Self::StoreFailed { error },
+            E::NetworkDegraded { reason } => Self::NetworkDegraded { reason },
+            E::ProposalRefused { proposer, error } => Self::ProposalRefused { proposer, error },
+            E::PeerUnreachable { address, signer, cause, next_try_at } => {
+                Self::PeerUnreachable { address, signer, cause, next_try_at }
+            }
+        }
+    }
+}
