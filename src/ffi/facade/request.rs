@@ -147,7 +147,7 @@ impl TryFrom<SessionRequest> for node::SessionRequest {
             made = made.election_method(method);
         }
         made = match request.broadcast {
-            Some(Broadcast::Failover { policy }) => made.failover(policy.into()),
+            Some(Broadcast::Failover { policy }) => made.failover(policy),
             Some(Broadcast::CoordinatorOnly) => made.coordinator_only(),
             Some(Broadcast::SignOnly) => made.sign_only(),
             None => made,
