@@ -10,6 +10,7 @@ use libmusig::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, Taproot,
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Body, Content};
+use libmusig::protocol::event::Event;
 use libmusig::protocol::proposal::{Message, Proposal, Terms};
 use libmusig::protocol::transaction::NoTransactions;
 use libmusig::protocol::wire::{self, pb};
@@ -302,9 +303,22 @@ fn key_sets_that_come_wait_for_a_foreign_signer_too() {
     engine.import(&frame, NOW).expect("it waits already");
     let asked = outputs(&mut engine);
     assert_eq!((checks(&asked).len(), asked.len()), (1, 1), "{asked:?}");
-    engine.keys_checked(&proposal.id(), Err(ProposalError::KeyNotHeld { key: key_of(23) }.into()), NOW);
-    assert!(!told(&outputs(&mut engine)) && engine.proposal(&proposal.id()).is_none());
+    let not_held = || Err(ProposalError::KeyNotHeld { key: key_of(23) }.into());
+    let refusals = |outputs: &[Output]| {
+        let refused = |output: &&Output| match output {
+            Output::Event { event } => matches!(event.event, Event::ProposalRefused { .. }),
+            _ => false,
+        };
+        outputs.iter().filter(refused).count()
+    };
+    engine.keys_checked(&proposal.id(), not_held(), NOW);
+    assert_eq!(refusals(&outputs(&mut engine)), 1);
+    assert!(engine.proposal(&proposal.id()).is_none());
     assert_eq!(engine.refused().proposals, 1);
+    // It is reported once, however often it comes.
+    engine.import(&frame, NOW).expect("it waits");
+    engine.keys_checked(&proposal.id(), not_held(), NOW);
+    assert!(!told(&outputs(&mut engine)) && engine.proposal(&proposal.id()).is_none());
     // A failure is heard; neither is an answer for good.
     engine.import(&frame, NOW).expect("it waits");
     assert_eq!(checks(&outputs(&mut engine)).len(), 1);
