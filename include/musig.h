@@ -1527,6 +1527,11 @@ typedef struct musig_bytes musig_bytes;
 typedef struct musig_config musig_config;
 
 /**
+ * A descriptor of a MuSig2 wallet: tr(musig(...)) or rawtr(musig(...)) (BIP-390). Immutable.
+ */
+typedef struct musig_descriptor musig_descriptor;
+
+/**
  * The result of an election: the coordinator, and the order of those that follow.
  */
 typedef struct musig_election musig_election;
@@ -1572,6 +1577,11 @@ typedef struct musig_session musig_session;
  * A signer: its secret keys, in memory; or participant keys behind callbacks.
  */
 typedef struct musig_signer musig_signer;
+
+/**
+ * A ready-made way to a Bitcoin backend: it submits transactions, and it observes the chain.
+ */
+typedef struct musig_source musig_source;
 
 /**
  * A summary of a session: what is signed, with warnings, as values and as text. Immutable.
@@ -1887,6 +1897,32 @@ typedef struct musig_log_sink {
               const char *target,
               const char *message);
 } musig_log_sink;
+
+/**
+ * Settings for the connection to a Bitcoin backend. Zeros, but for struct_size, are the defaults.
+ */
+typedef struct musig_source_options {
+  /**
+   * sizeof(musig_source_options).
+   */
+  uint32_t struct_size;
+  /**
+   * 1: a proxy is taken from the environment where none is set; else 0.
+   */
+  int32_t proxy_from_environment;
+  /**
+   * Milliseconds that a submission, or a look at the chain, may take; 0 for 20 s.
+   */
+  uint64_t time_limit;
+  /**
+   * A proxy, such as socks5h://127.0.0.1:9050 (Tor); NULL for none.
+   */
+  const char *proxy;
+  /**
+   * Certificate authorities, in PEM form, that alone are trusted; NULL for Mozilla's.
+   */
+  const char *certificate_authority;
+} musig_source_options;
 
 /**
  * A derivation: what makes the final key, which signs, of a key set's aggregate key. Zeros, but for struct_size, are that
@@ -3102,6 +3138,94 @@ struct musig_config *musig_config_ref(struct musig_config *config);
 void musig_config_free(struct musig_config *config);
 
 /**
+ * Creates a source that asks a Bitcoin node by JSON-RPC (Bitcoin Core, Knots, btcd and relatives).
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG for an address, proxy or certificate that cannot be used;
+ *          MUSIG_STATUS_INVALID_ARGUMENT for a cookie file and a user.
+ * Out:     out: the source; release it with musig_source_free.
+ * In:      address: the address, such as http://127.0.0.1:8332.
+ *          cookie_file: the file .cookie in the node's data directory; may be NULL for none.
+ *          user: the user of the RPC interface; may be NULL for none.
+ *          password: the user's password; may be NULL for none.
+ *          options: settings; may be NULL for the defaults.
+ */
+MUSIG_MUST_USE
+musig_status musig_source_new_core(struct musig_source **out,
+                                   const char *address,
+                                   const char *cookie_file,
+                                   const char *user,
+                                   const char *password,
+                                   const struct musig_source_options *options,
+                                   struct musig_error **error);
+
+/**
+ * Creates a source that asks a server with Esplora's HTTP interface.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG for an address, proxy or certificate that cannot be used.
+ * Out:     out: the source; release it with musig_source_free.
+ * In:      address: the address, such as https://host.example/api.
+ *          options: settings; may be NULL for the defaults.
+ */
+MUSIG_MUST_USE
+musig_status musig_source_new_esplora(struct musig_source **out,
+                                      const char *address,
+                                      const struct musig_source_options *options,
+                                      struct musig_error **error);
+
+/**
+ * Creates a source that asks an Electrum server.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG for an address, proxy or certificate that cannot be used.
+ * Out:     out: the source; release it with musig_source_free.
+ * In:      address: the address: ssl://host.example:50002 or tcp://127.0.0.1:50001.
+ *          options: settings; may be NULL for the defaults.
+ */
+MUSIG_MUST_USE
+musig_status musig_source_new_electrum(struct musig_source **out,
+                                       const char *address,
+                                       const struct musig_source_options *options,
+                                       struct musig_error **error);
+
+/**
+ * Gets the kind of backend of a source and its address, for people, without a password.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      source: the source.
+ * Out:     out: the text; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_source_name(const struct musig_source *source,
+                               struct musig_bytes **out,
+                               struct musig_error **error);
+
+/**
+ * Sets the broadcaster and the chain observer to a source.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
+ * In:      config: the configuration.
+ *          source: the source, of which the configuration keeps a reference.
+ */
+MUSIG_MUST_USE
+musig_status musig_config_set_source(const struct musig_config *config,
+                                     const struct musig_source *source,
+                                     struct musig_error **error);
+
+/**
+ * Adds a reference to a source.
+ *
+ * Returns: the same pointer.
+ * In:      source: the source; NULL stays NULL.
+ */
+struct musig_source *musig_source_ref(struct musig_source *source);
+
+/**
+ * Releases a reference to a source; the last one frees it.
+ *
+ * In:      source: the source; NULL is ignored.
+ */
+void musig_source_free(struct musig_source *source);
+
+/**
  * Elects a coordinator among signers.
  *
  * Needs no node, and is deterministic.
@@ -3377,6 +3501,99 @@ struct musig_key_set *musig_key_set_ref(struct musig_key_set *key_set);
 void musig_key_set_free(struct musig_key_set *key_set);
 
 /**
+ * Creates a descriptor from its text.
+ *
+ * Private keys in it are made public at once; none is kept.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for text that is no descriptor, or one that is not supported, by name.
+ * Out:     out: the descriptor; release it with musig_descriptor_free.
+ * In:      text: the text, with or without checksum.
+ */
+MUSIG_MUST_USE
+musig_status musig_descriptor_new(struct musig_descriptor **out,
+                                  const char *text,
+                                  struct musig_error **error);
+
+/**
+ * Gets the text of a descriptor, with its checksum and with public keys alone.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      descriptor: the descriptor.
+ * Out:     out: the text; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_descriptor_text(const struct musig_descriptor *descriptor,
+                                   struct musig_bytes **out,
+                                   struct musig_error **error);
+
+/**
+ * Gets the number of branches of a descriptor: the length of its <...;...>, else 1.
+ *
+ * By custom branch 0 receives and branch 1 takes change.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      descriptor: the descriptor.
+ * Out:     out: the number.
+ */
+MUSIG_MUST_USE
+musig_status musig_descriptor_branches(const struct musig_descriptor *descriptor,
+                                       uint32_t *out,
+                                       struct musig_error **error);
+
+/**
+ * Computes an address of a descriptor.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a branch or an index that is not there, and for keys of another network;
+ *          MUSIG_STATUS_PROPOSAL for keys that no session signs with.
+ * In:      descriptor: the descriptor.
+ * Out:     out: the address, as text; release it with musig_bytes_free.
+ * In:      network: a musig_network.
+ *          branch: the branch, from 0 on.
+ *          index: the index; 0 for a descriptor without a wildcard.
+ */
+MUSIG_MUST_USE
+musig_status musig_descriptor_address(const struct musig_descriptor *descriptor,
+                                      struct musig_bytes **out,
+                                      int32_t network,
+                                      uint32_t branch,
+                                      uint32_t index,
+                                      struct musig_error **error);
+
+/**
+ * Gets the key set and the derivation that sign for an output of a descriptor.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_WIRE for a branch or an index that is not there;
+ *          MUSIG_STATUS_PROPOSAL for keys that no session signs with.
+ * In:      descriptor: the descriptor.
+ * Out:     out: the key set, in the order of the descriptor; release it with musig_key_set_free.
+ *          derivation: the derivation; struct_size is set before.
+ * In:      branch: the branch, from 0 on.
+ *          index: the index; 0 for a descriptor without a wildcard.
+ */
+MUSIG_MUST_USE
+musig_status musig_descriptor_keys(const struct musig_descriptor *descriptor,
+                                   struct musig_key_set **out,
+                                   struct musig_derivation *derivation,
+                                   uint32_t branch,
+                                   uint32_t index,
+                                   struct musig_error **error);
+
+/**
+ * Adds a reference to a descriptor.
+ *
+ * Returns: the same pointer.
+ * In:      descriptor: the descriptor; NULL stays NULL.
+ */
+struct musig_descriptor *musig_descriptor_ref(struct musig_descriptor *descriptor);
+
+/**
+ * Releases a reference to a descriptor; the last one frees it.
+ *
+ * In:      descriptor: the descriptor; NULL is ignored.
+ */
+void musig_descriptor_free(struct musig_descriptor *descriptor);
+
+/**
  * Creates a proposal to sign 32-byte messages with the aggregate of the signers' identity keys.
  *
  * musig_proposal_add_message adds messages that other keys sign. The session yields signatures and turns; the applications build and broadcast the transaction.
@@ -3623,6 +3840,102 @@ struct musig_proposal *musig_proposal_ref(struct musig_proposal *proposal);
  * In:      proposal: the proposal; NULL is ignored.
  */
 void musig_proposal_free(struct musig_proposal *proposal);
+
+/**
+ * Creates a proposal to sign a PSBT: every input that is not final and has MuSig2 participants (BIP-373), by the Taproot key
+ * path.
+ *
+ * Key sets, derivations and hash types are the PSBT's, of each input its own. The session's terms have none of its bytes.
+ * The descriptor and the key sets say whose the participant keys are, if they are not the identity keys; both have the keys
+ * in the order of the signers. The signatures go back with musig_psbt_add_signatures.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_INVALID_ARGUMENT if a limit is exceeded;
+ *          MUSIG_STATUS_WIRE for a malformed PSBT, and one that these signers cannot sign, by name; MUSIG_STATUS_PROPOSAL for
+ *          key sets that do not fit the signers.
+ * Out:     out: the proposal; release it with musig_proposal_free.
+ * In:      signers: the compressed public keys, 33 bytes each. Their positions are the signer indices.
+ *          signers_count: number of signers, 1 to MUSIG_MAX_SIGNERS.
+ *          psbt: the bytes of the PSBT, version 0 or 2.
+ *          psbt_length: length of the PSBT in bytes.
+ *          descriptor: the descriptor of the signers' wallet; may be NULL.
+ *          key_sets: key sets, one key for each signer; may be NULL if there are none.
+ *          key_sets_count: number of key sets, at most 8192.
+ */
+MUSIG_MUST_USE
+musig_status musig_proposal_new_psbt(struct musig_proposal **out,
+                                     const uint8_t *signers,
+                                     size_t signers_count,
+                                     const uint8_t *psbt,
+                                     size_t psbt_length,
+                                     const struct musig_descriptor *descriptor,
+                                     const struct musig_key_set *const *key_sets,
+                                     size_t key_sets_count,
+                                     struct musig_error **error);
+
+/**
+ * Puts the signatures of a session over a PSBT into it, each verified.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a malformed PSBT, and for signatures that do not verify.
+ * Out:     out: the bytes of the PSBT with the signatures; release it with musig_bytes_free.
+ * In:      psbt: the bytes of the PSBT that was proposed.
+ *          psbt_length: length of the PSBT in bytes.
+ *          signatures: the session's signatures in their order, 64 bytes each; may be NULL if there are none.
+ *          signatures_count: number of signatures.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_add_signatures(struct musig_bytes **out,
+                                       const uint8_t *psbt,
+                                       size_t psbt_length,
+                                       const uint8_t *signatures,
+                                       size_t signatures_count,
+                                       struct musig_error **error);
+
+/**
+ * Combines two PSBTs of one transaction: the first one with the fields of the other, which may have another version.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a malformed PSBT, for different transactions, and where both have a field
+ *          with different values.
+ * Out:     out: the bytes of the combined PSBT; release it with musig_bytes_free.
+ * In:      psbt: the bytes of a PSBT.
+ *          psbt_length: length of the PSBT in bytes.
+ *          other: the bytes of another one.
+ *          other_length: length of the other one in bytes.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_combine(struct musig_bytes **out,
+                                const uint8_t *psbt,
+                                size_t psbt_length,
+                                const uint8_t *other,
+                                size_t other_length,
+                                struct musig_error **error);
+
+/**
+ * Makes every input of a PSBT final that MuSig2 signs: of its signature, or of all participants' partial signatures.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a malformed PSBT, and for a signature that is missing or does not verify.
+ * Out:     out: the bytes of the final PSBT; release it with musig_bytes_free.
+ * In:      psbt: the bytes of the PSBT.
+ *          psbt_length: length of the PSBT in bytes.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_finalize(struct musig_bytes **out,
+                                 const uint8_t *psbt,
+                                 size_t psbt_length,
+                                 struct musig_error **error);
+
+/**
+ * Gets the signed transaction of a PSBT whose inputs are all final.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a malformed PSBT, and for an input that is not final.
+ * Out:     out: the transaction in consensus encoding; release it with musig_bytes_free.
+ * In:      psbt: the bytes of the PSBT.
+ *          psbt_length: length of the PSBT in bytes.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_extract(struct musig_bytes **out,
+                                const uint8_t *psbt,
+                                size_t psbt_length,
+                                struct musig_error **error);
 
 /**
  * Decodes and validates encoded terms.

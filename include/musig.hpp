@@ -157,13 +157,18 @@ private:
 using BytesHandle = Handle<musig_bytes, musig_bytes_ref, musig_bytes_free>;
 
 /// Copies a musig_bytes result, and releases it.
-template <class F, class O, class... A>
-std::vector<std::uint8_t> take(F function, O object, A... arguments) {
-    musig_bytes *bytes = nullptr;
-    call(function, object, &bytes, arguments...);
+inline std::vector<std::uint8_t> bytes(musig_bytes *bytes) {
     BytesHandle handle(bytes);
     const std::uint8_t *data = musig_bytes_data(bytes);
     return std::vector<std::uint8_t>(data, data + musig_bytes_length(bytes));
+}
+
+/// The same of a function.
+template <class F, class O, class... A>
+std::vector<std::uint8_t> take(F function, O object, A... arguments) {
+    musig_bytes *result = nullptr;
+    call(function, object, &result, arguments...);
+    return bytes(result);
 }
 
 inline std::string text(const std::vector<std::uint8_t> &bytes) { return std::string(bytes.begin(), bytes.end()); }
@@ -456,6 +461,107 @@ private:
     detail::Handle<musig_key_set, musig_key_set_ref, musig_key_set_free> handle_;
 };
 
+/// See musig_descriptor.
+class Descriptor {
+public:
+    /// See musig_descriptor_new.
+    explicit Descriptor(const std::string &text) : handle_(make(text)) {}
+    std::string text() const { return detail::text(detail::take(musig_descriptor_text, get())); }
+    std::uint32_t branches() const {
+        std::uint32_t branches = 0;
+        detail::call(musig_descriptor_branches, get(), &branches);
+        return branches;
+    }
+    /// See musig_descriptor_address.
+    std::string address(musig_network network, std::uint32_t index, std::uint32_t branch = 0) const {
+        return detail::text(
+            detail::take(musig_descriptor_address, get(), static_cast<std::int32_t>(network), branch, index));
+    }
+    /// See musig_descriptor_keys.
+    std::pair<KeySet, musig_derivation> keys(std::uint32_t index, std::uint32_t branch = 0) const {
+        musig_key_set *key_set = nullptr;
+        musig_derivation derivation = musig::derivation();
+        detail::call(musig_descriptor_keys, get(), &key_set, &derivation, branch, index);
+        return {KeySet(key_set), derivation};
+    }
+    const musig_descriptor *get() const { return handle_.get(); }
+
+private:
+    static musig_descriptor *make(const std::string &text) {
+        musig_descriptor *descriptor = nullptr;
+        detail::call(musig_descriptor_new, &descriptor, text.c_str());
+        return descriptor;
+    }
+    detail::Handle<musig_descriptor, musig_descriptor_ref, musig_descriptor_free> handle_;
+};
+
+/// The PSBT with the signatures of a session over it. See musig_psbt_add_signatures.
+inline std::vector<std::uint8_t> add_signatures(Bytes psbt, const std::vector<Signature> &signatures) {
+    auto joined = detail::join(signatures);
+    musig_bytes *bytes = nullptr;
+    detail::call(musig_psbt_add_signatures, &bytes, psbt.data(), psbt.size(),
+                 static_cast<const std::uint8_t *>(joined.data()), signatures.size());
+    return detail::bytes(bytes);
+}
+
+/// See musig_psbt_combine.
+inline std::vector<std::uint8_t> combine_psbts(Bytes psbt, Bytes other) {
+    musig_bytes *bytes = nullptr;
+    detail::call(musig_psbt_combine, &bytes, psbt.data(), psbt.size(), other.data(), other.size());
+    return detail::bytes(bytes);
+}
+
+/// See musig_psbt_finalize.
+inline std::vector<std::uint8_t> finalize_psbt(Bytes psbt) {
+    musig_bytes *bytes = nullptr;
+    detail::call(musig_psbt_finalize, &bytes, psbt.data(), psbt.size());
+    return detail::bytes(bytes);
+}
+
+/// See musig_psbt_extract.
+inline std::vector<std::uint8_t> extract_psbt(Bytes psbt) {
+    musig_bytes *bytes = nullptr;
+    detail::call(musig_psbt_extract, &bytes, psbt.data(), psbt.size());
+    return detail::bytes(bytes);
+}
+
+/// See musig_source.
+class Source {
+public:
+    /// A Bitcoin node with a cookie file. See musig_source_new_core.
+    static Source core(const std::string &address, const std::string &cookie_file,
+                       const musig_source_options *options = nullptr) {
+        musig_source *source = nullptr;
+        const char *none = nullptr;
+        detail::call(musig_source_new_core, &source, address.c_str(), cookie_file.c_str(), none, none, options);
+        return Source(source);
+    }
+    /// A Bitcoin node with a user and a password.
+    static Source core(const std::string &address, const std::string &user, const std::string &password,
+                       const musig_source_options *options = nullptr) {
+        musig_source *source = nullptr;
+        const char *none = nullptr;
+        detail::call(musig_source_new_core, &source, address.c_str(), none, user.c_str(), password.c_str(), options);
+        return Source(source);
+    }
+    static Source esplora(const std::string &address, const musig_source_options *options = nullptr) {
+        musig_source *source = nullptr;
+        detail::call(musig_source_new_esplora, &source, address.c_str(), options);
+        return Source(source);
+    }
+    static Source electrum(const std::string &address, const musig_source_options *options = nullptr) {
+        musig_source *source = nullptr;
+        detail::call(musig_source_new_electrum, &source, address.c_str(), options);
+        return Source(source);
+    }
+    std::string name() const { return detail::text(detail::take(musig_source_name, get())); }
+    const musig_source *get() const { return handle_.get(); }
+
+private:
+    explicit Source(musig_source *owned) : handle_(owned) {}
+    detail::Handle<musig_source, musig_source_ref, musig_source_free> handle_;
+};
+
 /// See musig_terms.
 class Terms {
 public:
@@ -616,6 +722,13 @@ public:
                      signers.size(), transaction.data(), transaction.size(), spent.data(), spent.size());
         return Proposal(proposal);
     }
+    /// See musig_proposal_new_psbt.
+    static Proposal psbt(const std::vector<PublicKey> &signers, Bytes psbt, const std::vector<KeySet> &key_sets = {}) {
+        return psbt_of(signers, psbt, nullptr, key_sets);
+    }
+    static Proposal psbt(const std::vector<PublicKey> &signers, Bytes psbt, const Descriptor &descriptor) {
+        return psbt_of(signers, psbt, descriptor.get(), {});
+    }
     Proposal &key_order(musig_key_order order) {
         detail::call(musig_proposal_set_key_order, get(), static_cast<std::int32_t>(order));
         return *this;
@@ -677,6 +790,17 @@ public:
 
 private:
     explicit Proposal(musig_proposal *owned) : handle_(owned) {}
+    static Proposal psbt_of(const std::vector<PublicKey> &signers, Bytes psbt, const musig_descriptor *descriptor,
+                            const std::vector<KeySet> &key_sets) {
+        musig_proposal *proposal = nullptr;
+        auto keys = detail::join(signers);
+        std::vector<const musig_key_set *> known;
+        for (const auto &key_set : key_sets) known.push_back(key_set.get());
+        detail::call(musig_proposal_new_psbt, &proposal, static_cast<const std::uint8_t *>(keys.data()),
+                     signers.size(), psbt.data(), psbt.size(), descriptor,
+                     static_cast<const musig_key_set *const *>(known.data()), known.size());
+        return Proposal(proposal);
+    }
     detail::Handle<musig_proposal, musig_proposal_ref, musig_proposal_free> handle_;
 };
 
@@ -858,6 +982,11 @@ public:
     Config &hides(bool on) { return number(MUSIG_OPTION_HIDES, on); }
     Config &offline() {
         detail::call(musig_config_set_offline, get());
+        return *this;
+    }
+    /// See musig_config_set_source.
+    Config &source(const Source &source) {
+        detail::call(musig_config_set_source, get(), source.get());
         return *this;
     }
     Config &without_observer() {

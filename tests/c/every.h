@@ -3,6 +3,7 @@
 #define EVERY_H
 
 #include "prelude.h"
+#include "psbt.h"
 
 #define SERVER "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
@@ -703,6 +704,135 @@ static void nodes(const musig_signer *signer) {
     musig_node_free(node);
 }
 
+/* The bytes, which are freed, as an array of the caller's. */
+static size_t taken(musig_bytes *bytes, uint8_t *out, size_t capacity) {
+    size_t length = musig_bytes_length(bytes);
+    REQUIRE(length <= capacity);
+    memcpy(out, musig_bytes_data(bytes), length);
+    musig_bytes_free(bytes);
+    return length;
+}
+
+/* A PSBT is proposed, signed, and gets its signatures. */
+static void psbts(const musig_signer *signer) {
+    musig_node *node = start_alone(signer);
+    uint8_t key[33], other[33], signatures[128], signed_psbt[4096], final[4096];
+    size_t length;
+    musig_proposal *proposal = NULL;
+    musig_session *session;
+    musig_bytes *bytes;
+    musig_key_set *key_set;
+    musig_signer *second = signer_of(1);
+    const musig_key_set *key_sets[1];
+    OK(musig_node_signer_key(node, key, NULL));
+    OK(musig_signer_public_key(second, other, NULL));
+    musig_signer_free(second);
+    IS(MUSIG_STATUS_WIRE,
+       musig_proposal_new_psbt(&proposal, other, 1, PSBT, sizeof PSBT, NULL, NULL, 0, NULL));
+    IS(MUSIG_STATUS_WIRE,
+       musig_proposal_new_psbt(&proposal, key, 1, PSBT, sizeof PSBT - 1, NULL, NULL, 0, NULL));
+    REQUIRE(!proposal);
+    /* Somebody else, by a key set that says that the keys are theirs. */
+    OK(musig_key_set_new(&key_set, key, 1, MUSIG_KEY_ORDER_SORTED, NULL));
+    key_sets[0] = key_set;
+    OK(musig_proposal_new_psbt(&proposal, other, 1, PSBT, sizeof PSBT, NULL, key_sets, 1, NULL));
+    musig_proposal_free(proposal);
+    musig_key_set_free(key_set);
+    OK(musig_proposal_new_psbt(&proposal, key, 1, PSBT, sizeof PSBT, NULL, NULL, 0, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_proposal_free(proposal);
+    musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
+    OK(musig_session_final_signatures(session, &bytes, NULL));
+    REQUIRE(taken(bytes, signatures, sizeof signatures) == sizeof signatures);
+    OK(musig_psbt_add_signatures(&bytes, PSBT, sizeof PSBT, signatures, 2, NULL));
+    length = taken(bytes, signed_psbt, sizeof signed_psbt);
+    OK(musig_psbt_combine(&bytes, PSBT, sizeof PSBT, signed_psbt, length, NULL));
+    REQUIRE(musig_bytes_length(bytes) == length && memcmp(musig_bytes_data(bytes), signed_psbt, length) == 0);
+    musig_bytes_free(bytes);
+    IS(MUSIG_STATUS_WIRE, musig_psbt_finalize(&bytes, PSBT, sizeof PSBT, NULL));
+    OK(musig_psbt_finalize(&bytes, signed_psbt, length, NULL));
+    length = taken(bytes, final, sizeof final);
+    OK(musig_psbt_extract(&bytes, final, length, NULL));
+    REQUIRE(musig_bytes_length(bytes) > 100 && musig_bytes_data(bytes)[0] == 2);
+    musig_bytes_free(bytes);
+    IS(MUSIG_STATUS_WIRE, musig_psbt_extract(&bytes, PSBT, sizeof PSBT, NULL));
+    signatures[0] ^= 1;
+    IS(MUSIG_STATUS_WIRE, musig_psbt_add_signatures(&bytes, PSBT, sizeof PSBT, signatures, 2, NULL));
+    musig_session_free(session);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+}
+
+/* Bitcoin Core's, with its address of index 3. */
+static void descriptors(void) {
+    const char *text = DESCRIPTOR;
+    const char *address = "bcrt1pqff9x3s6cvytdmedk6jc5jna6hzfp7gn23ru4eejhd87mt0522wsun8k40";
+    musig_derivation derivation = {sizeof derivation, 0, 0, {0}, {0}};
+    musig_descriptor *descriptor = NULL;
+    musig_key_set *key_set;
+    musig_bytes *bytes;
+    uint32_t branches = 0;
+    IS(MUSIG_STATUS_WIRE, musig_descriptor_new(&descriptor, "wsh(pk(xpub))", NULL));
+    OK(musig_descriptor_new(&descriptor, text, NULL));
+    OK(musig_descriptor_branches(descriptor, &branches, NULL));
+    REQUIRE(branches == 1);
+    OK(musig_descriptor_text(descriptor, &bytes, NULL));
+    REQUIRE(strncmp((const char *)musig_bytes_data(bytes), text, strlen(text)) == 0);
+    REQUIRE(musig_bytes_length(bytes) == strlen(text) + 9);
+    musig_bytes_free(bytes);
+    OK(musig_descriptor_address(descriptor, &bytes, MUSIG_NETWORK_REGTEST, 0, 3, NULL));
+    REQUIRE(strcmp((const char *)musig_bytes_data(bytes), address) == 0);
+    musig_bytes_free(bytes);
+    IS(MUSIG_STATUS_WIRE, musig_descriptor_address(descriptor, &bytes, MUSIG_NETWORK_MAINNET, 0, 3, NULL));
+    IS(MUSIG_STATUS_WIRE, musig_descriptor_address(descriptor, &bytes, MUSIG_NETWORK_REGTEST, 1, 3, NULL));
+    OK(musig_descriptor_keys(descriptor, &key_set, &derivation, 0, 3, NULL));
+    REQUIRE(derivation.path_count == 2 && derivation.path[1] == 3);
+    OK(musig_key_set_address(key_set, &bytes, &derivation, MUSIG_NETWORK_REGTEST, NULL));
+    REQUIRE(strcmp((const char *)musig_bytes_data(bytes), address) == 0);
+    musig_bytes_free(bytes);
+    musig_key_set_free(key_set);
+    REQUIRE(musig_descriptor_ref(descriptor) == descriptor);
+    musig_descriptor_free(descriptor);
+    musig_descriptor_free(descriptor);
+}
+
+/* Ready-made backends; nothing is asked before a node needs it. */
+static void sources(const musig_signer *signer) {
+    musig_source_options options = {sizeof options, 0, 5000, "socks5h://127.0.0.1:9", NULL};
+    musig_source *source = NULL;
+    musig_config *config;
+    musig_node *node;
+    musig_bytes *bytes;
+    OK(musig_source_new_core(&source, "http://127.0.0.1:9", "/nowhere/.cookie", NULL, NULL, NULL, NULL));
+    musig_source_free(source);
+    IS(MUSIG_STATUS_INVALID_ARGUMENT,
+       musig_source_new_core(&source, "http://127.0.0.1:9", "/nowhere/.cookie", "user", NULL, NULL, NULL));
+    IS(MUSIG_STATUS_CONFIG, musig_source_new_esplora(&source, "ftp://127.0.0.1", NULL, NULL));
+    OK(musig_source_new_esplora(&source, "http://127.0.0.1:9/api", &options, NULL));
+    musig_source_free(source);
+    options.certificate_authority = "none";
+    IS(MUSIG_STATUS_CONFIG, musig_source_new_esplora(&source, "https://127.0.0.1:9", &options, NULL));
+    OK(musig_source_new_electrum(&source, "tcp://127.0.0.1:9", NULL, NULL));
+    musig_source_free(source);
+    OK(musig_source_new_core(&source, "http://127.0.0.1:9", NULL, "user", "secret", NULL, NULL));
+    OK(musig_source_name(source, &bytes, NULL));
+    REQUIRE(strstr((const char *)musig_bytes_data(bytes), "127.0.0.1:9"));
+    REQUIRE(!strstr((const char *)musig_bytes_data(bytes), "secret"));
+    musig_bytes_free(bytes);
+    OK(musig_config_new(&config, NULL));
+    OK(musig_config_set_signer(config, signer, NULL));
+    OK(musig_config_set_store_memory(config, NULL));
+    OK(musig_config_set_offline(config, NULL));
+    OK(musig_config_set_source(config, source, NULL));
+    REQUIRE(musig_source_ref(source) == source);
+    musig_source_free(source);
+    musig_source_free(source);
+    OK(musig_node_start(&node, config, NULL));
+    musig_config_free(config);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+}
+
 static void every_function(void) {
     musig_signer *signer = signer_of(0);
     versions();
@@ -715,8 +845,11 @@ static void every_function(void) {
     {
         musig_signer *own = signer_of(0);
         summaries(own);
+        psbts(own);
+        sources(own);
         musig_signer_free(own);
     }
+    descriptors();
     musig_signer_free(signer);
 }
 

@@ -9,6 +9,7 @@ use crate::programs::{compile, finish, scratch, start};
 
 const HELPERS: &str = r#"
 #include "prelude.h"
+#include "psbt.h"
 
 static musig_signer *g_signer;
 static musig_config *g_config;
@@ -22,6 +23,9 @@ static musig_terms *g_terms;
 static musig_summary *g_summary;
 static musig_election *g_election;
 static musig_key_set *g_key_set;
+static const musig_key_set *g_key_sets[1];
+static musig_descriptor *g_descriptor;
+static musig_source *g_source;
 static musig_metric_samples *g_metric_samples;
 static uint8_t g_data[8192];
 static uint32_t g_list[256];
@@ -38,6 +42,7 @@ static musig_status g_round(void *u, const musig_signing_request *r, uint8_t *o)
 static musig_broadcaster g_broadcaster = {sizeof(musig_broadcaster), g_submit};
 static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, NULL, NULL};
 static musig_summary_options g_options = {sizeof(musig_summary_options), 0, NULL, 0, 0, 0};
+static musig_source_options g_source_options = {sizeof(musig_source_options), 0, 0, NULL, NULL};
 static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};
 static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_holds, g_round, g_round, NULL};
 /* Addresses at which nothing but bytes and texts can be. */
@@ -84,6 +89,9 @@ static void setup(void) {
     OK(musig_proposal_new_messages(&g_proposal, g_data, 1, g_data, 1, NULL));
     OK(musig_key_set_new(&g_key_set, g_data, 1, MUSIG_KEY_ORDER_SORTED, NULL));
     OK(musig_key_set_set_origin(g_key_set, 0, g_data, g_list, 1, NULL));
+    g_key_sets[0] = g_key_set;
+    OK(musig_descriptor_new(&g_descriptor, DESCRIPTOR, NULL));
+    OK(musig_source_new_electrum(&g_source, "tcp://127.0.0.1:1", NULL, NULL));
 }
 
 static void teardown(void) {
@@ -97,6 +105,8 @@ static void teardown(void) {
     musig_terms_free(g_terms);
     musig_summary_free(g_summary);
     musig_proposal_free(g_proposal);
+    musig_source_free(g_source);
+    musig_descriptor_free(g_descriptor);
     musig_key_set_free(g_key_set);
     musig_bytes_free(g_bytes);
     musig_event_free(g_event);
@@ -108,7 +118,8 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 17] = [
+const SIZED: [&str; 18] = [
+    "musig_source_options",
     "musig_summary_options",
     "musig_summary_info",
     "musig_message_summary",
@@ -163,6 +174,8 @@ fn is_handle(kind: &str) -> bool {
         "terms",
         "election",
         "key_set",
+        "descriptor",
+        "source",
         "metric_samples",
         "summary",
     ];
@@ -188,19 +201,25 @@ fn good(function: &Function, parameter: &Parameter) -> String {
         return format!("({kind})(void *)g_out[{slot}].bytes");
     }
     match kind {
+        "const uint8_t*" if ["psbt", "other"].contains(&parameter.name.as_str()) => "PSBT".into(),
         "const uint8_t*" => "g_data".into(),
+        "const musig_key_set*const*" => "g_key_sets".into(),
         "const uint32_t*" => "g_list".into(),
         "const char*" if parameter.name == "address" => "\"/ip4/127.0.0.1/tcp/1\"".into(),
         "const char*" => "\"text\"".into(),
         "const musig_broadcaster*" => "&g_broadcaster".into(),
         "const musig_chain_observer*" => "&g_observer".into(),
         "const musig_summary_options*" => "&g_options".into(),
+        "const musig_source_options*" => "&g_source_options".into(),
         "const musig_log_sink*" => "&g_sink".into(),
         "const musig_signer_callbacks*" => "&g_callbacks".into(),
         "const musig_derivation*" => "&g_derivation".into(),
         "const musig_spent_output*" => "&g_spent".into(),
         "void*" | "musig_destroy" => "NULL".into(),
         "musig_event_handler" => "g_handler".into(),
+        "size_t" if ["psbt_length", "other_length"].contains(&parameter.name.as_str()) => {
+            "sizeof PSBT".into()
+        }
         "size_t" => if parameter.name == "out_capacity" { "128" } else { "1" }.into(),
         "uint64_t" => "1000".into(),
         "int64_t" | "uint32_t" => "0".into(),

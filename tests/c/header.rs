@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 23] = [
+const FILES: [&str; 26] = [
     "version",
     "status",
     "error",
@@ -16,10 +16,13 @@ const FILES: [&str; 23] = [
     "chain",
     "log",
     "config",
+    "source",
     "election",
     "keys",
     "key_set",
+    "descriptor",
     "proposal",
+    "psbt",
     "terms",
     "summary",
     "session",
@@ -362,8 +365,10 @@ fn unit_problems(function: &Function) -> Vec<String> {
 fn is_out(parameter: &Parameter) -> bool {
     let handed = parameter.kind.trim_end_matches('*').trim_start_matches("const ");
     let pointers = parameter.kind.matches('*').count();
-    let plain = ["uint8_t", "uint32_t", "uint64_t", "int32_t", "size_t"].contains(&handed);
-    pointers == 2
+    let plain =
+        ["uint8_t", "uint32_t", "uint64_t", "int32_t", "size_t", "musig_derivation"].contains(&handed);
+    // `const T *const *` is an array of what is read.
+    pointers == 2 && !parameter.kind.ends_with("*const*")
         || pointers == 1
             && !parameter.kind.starts_with("const ")
             && handed != "void"

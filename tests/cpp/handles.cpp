@@ -1,6 +1,8 @@
 // The C++ header: references, exceptions, functions that throw.
 #include "musig.hpp"
 
+#include "../c/psbt.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -452,11 +454,51 @@ void store_of_another_key() {
 
 } // namespace
 
+// A PSBT of the signer of secret(1) alone.
+void psbts() {
+    musig::Signer signer(secret(1)), other(secret(2));
+    musig::Node node(alone(signer).without_observer());
+    musig::Bytes psbt(PSBT, sizeof PSBT);
+    std::vector<musig::PublicKey> keys{signer.public_key()};
+    throws<musig::ProtocolError>([&] { musig::Proposal::psbt({other.public_key()}, psbt); }, MUSIG_STATUS_WIRE);
+    musig::Proposal::psbt({other.public_key()}, psbt, {musig::KeySet(keys)});
+    auto session = node.create_session(musig::Proposal::psbt(keys, psbt));
+    wait(node, MUSIG_EVENT_SESSION_COMPLETE);
+    auto add = [&](const std::vector<musig::Signature> &signatures) { return musig::add_signatures(psbt, signatures); };
+    auto filled = add(*session.final_signatures());
+    musig::Bytes with_signatures(filled.data(), filled.size());
+    REQUIRE(musig::combine_psbts(psbt, with_signatures) == filled);
+    auto final = musig::finalize_psbt(with_signatures);
+    REQUIRE(musig::extract_psbt(musig::Bytes(final.data(), final.size()))[0] == 2);
+    throws<musig::ProtocolError>([&] { musig::extract_psbt(psbt); }, MUSIG_STATUS_WIRE);
+    throws<musig::ProtocolError>([&] { add({}); }, MUSIG_STATUS_WIRE);
+    node.stop();
+}
+
+void descriptors_and_sources() {
+    musig::Descriptor descriptor(DESCRIPTOR);
+    auto address = descriptor.address(MUSIG_NETWORK_REGTEST, 3);
+    REQUIRE(address == "bcrt1pqff9x3s6cvytdmedk6jc5jna6hzfp7gn23ru4eejhd87mt0522wsun8k40");
+    auto [key_set, derivation] = descriptor.keys(3);
+    REQUIRE(key_set.address(derivation, MUSIG_NETWORK_REGTEST) == address);
+    REQUIRE(descriptor.branches() == 1 && descriptor.text().find('#') != std::string::npos);
+    throws<musig::ProtocolError>([&] { descriptor.address(MUSIG_NETWORK_MAINNET, 3); }, MUSIG_STATUS_WIRE);
+    REQUIRE(musig::Source::esplora("http://127.0.0.1:9").name().find("127.0.0.1:9") != std::string::npos);
+    REQUIRE(musig::Source::electrum("tcp://127.0.0.1:9").name().find("127.0.0.1:9") != std::string::npos);
+    throws<musig::CallError>([&] { musig::Source::esplora("ftp://127.0.0.1"); }, MUSIG_STATUS_CONFIG);
+    auto source = musig::Source::core("http://127.0.0.1:9", "/nowhere/.cookie");
+    musig::Signer signer(secret(1));
+    musig::Node node(alone(signer).source(musig::Source::core("http://127.0.0.1:9", "user", "secret")));
+    node.stop();
+}
+
 int main() {
     REQUIRE(musig::kind_name(MUSIG_EVENT_SESSION_COMPLETE) == "SESSION_COMPLETE");
     REQUIRE(musig::phase_name(MUSIG_PHASE_FINAL) == "FINAL");
     REQUIRE(musig::phase_name(0) == "UNKNOWN");
     values();
+    psbts();
+    descriptors_and_sources();
     signing_alone();
     sessions();
     unreachable();

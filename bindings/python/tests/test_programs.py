@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import libmusig
+from wallet import ADDRESS, DESCRIPTOR, PSBT, TXID, esplora
 from support import PATIENCE, REPOSITORY, key, key_path, keys, output_script, secret, spend_script, until_now
 
 MUSIG = [sys.executable, "-m", "libmusig"]
@@ -133,6 +134,52 @@ def test_coins_of_a_derived_address(tmp_path: Path) -> None:
             two.process.kill()
     finally:
         one.process.kill()
+
+
+def test_addresses_of_descriptors_and_psbts(tmp_path: Path) -> None:
+    words = ("--descriptor", DESCRIPTOR, "--index", 3, "--network", "regtest")
+    assert run("address", *words).strip() == ADDRESS
+    made = json.loads(run("address", "--json", *words))
+    assert made["address"] == ADDRESS and made["descriptor"].startswith(DESCRIPTOR + "#")
+    assert "network" in run("address", *words[:-1], "mainnet", expect=1)
+    file, raw = tmp_path / "spend.psbt", tmp_path / "spend.raw"
+    file.write_text(PSBT + "\n")
+    raw.write_bytes(libmusig.Psbt.from_base64(PSBT).to_bytes())
+    text = run("psbt", "show", "--network", "regtest", file)
+    assert TXID in text and "2 participants, 0 nonces, 0 partial signatures" in text and "fee        5000 sat" in text
+    shown = json.loads(run("psbt", "show", "--json", raw))
+    assert [each["to_sign"] for each in shown["inputs"]] == [True, True] and shown["txid"] == TXID
+    assert run("psbt", "combine", file, raw).strip() == PSBT
+    assert "nonce" in run("psbt", "finalize", file, expect=1)
+
+
+def test_a_psbt_is_proposed_signed_and_broadcast_by_a_source(tmp_path: Path) -> None:
+    first, second = write_keys(tmp_path, 2)
+    file, out = tmp_path / "spend.psbt", tmp_path / "signed.psbt"
+    file.write_text(PSBT)
+    signers = [word for each in keys(2) for word in ("--signer", each)]
+    with esplora() as (url, submitted):
+        common = ("--listen", "/ip4/127.0.0.1/tcp/0", "--source", f"esplora:{url}")
+        ours = ("--key", first, "--store", tmp_path / "a.redb", *common)
+        theirs = ("--key", second, "--store", tmp_path / "b.redb", *common)
+        one = Program("propose", *ours, *signers, "--psbt", file, "--psbt-out", out)
+        try:
+            peer = one.wait(r"^listening +(\S+)")
+            two = Program("join", *theirs, "--peer", peer, "--yes", "--network", "regtest")
+            try:
+                assert two.wait(r"^transaction +(\S+)") != ""
+                for program in (one, two):
+                    program.wait(r"^(broadcast-confirmed)")
+            finally:
+                two.process.terminate()
+                two.process.wait(PATIENCE)
+        finally:
+            one.process.terminate()
+            one.process.wait(PATIENCE)
+        assert len(submitted) == 1
+    assert run("psbt", "finalize", "--extract", out).strip() == submitted[0].decode()
+    wrong = ("--key", first, "--store", tmp_path / "c.redb", "--source", "pigeon:home")
+    assert "pigeon:home" in run("propose", *wrong, *signers, "--psbt", file, expect=1)
 
 
 def test_sessions_by_file(tmp_path: Path) -> None:

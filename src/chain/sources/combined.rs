@@ -63,7 +63,8 @@ impl Sources {
         self.add(Arc::new(source), true)
     }
 
-    fn add(mut self, source: Arc<dyn Source>, trusted: bool) -> Self {
+    /// The same for a source whose kind is not known here.
+    pub(crate) fn add(mut self, source: Arc<dyn Source>, trusted: bool) -> Self {
         self.members.push(Member { source, trusted, running: Arc::default() });
         self
     }

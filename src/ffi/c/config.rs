@@ -28,7 +28,7 @@ impl musig_config {
     }
 
     /// Changes a setting. What it replaces is dropped after the lock, for that may enter foreign code.
-    fn change<T>(&self, change: impl FnOnce(&mut Settings) -> T) -> Outcome {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Settings) -> T) -> Outcome {
         let replaced = match self.lock().as_mut() {
             Some(settings) => change(settings),
             None => return Err(used()),
@@ -330,7 +330,8 @@ pub unsafe extern "C" fn musig_config_set_broadcaster(
         }
         config.change(|settings| {
             let data = Arc::new(UserData::new(user_data, destroy));
-            settings.broadcaster.replace(Arc::new(ForeignBroadcaster { table, data }))
+            let object = Arc::new(ForeignBroadcaster { table, data: data.clone() });
+            settings.broadcaster.replace((object, Some(data)))
         })
     })
 }
@@ -359,7 +360,8 @@ pub unsafe extern "C" fn musig_config_set_observer(
         }
         config.change(|settings| {
             let data = Arc::new(UserData::new(user_data, destroy));
-            settings.observer.replace(Arc::new(ForeignObserver { table, data }))
+            let object = Arc::new(ForeignObserver { table, data: data.clone() });
+            settings.observer.replace((object, Some(data)))
         })
     })
 }

@@ -13,6 +13,8 @@ pub mod chain;
 mod codes;
 pub mod config;
 pub mod delivery;
+#[cfg(feature = "bitcoin")]
+pub mod descriptor;
 pub mod election;
 pub mod error;
 pub mod event;
@@ -25,11 +27,15 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod proposal;
+#[cfg(feature = "bitcoin")]
+pub mod psbt;
 mod reaper;
 pub mod session;
 pub mod session_status;
 mod settings;
 pub mod signer;
+#[cfg(feature = "http")]
+pub mod source;
 pub mod start;
 pub mod status;
 #[cfg(feature = "bitcoin")]

@@ -30,7 +30,7 @@ pub struct musig_spent_output {
 }
 
 impl musig_proposal {
-    fn new(request: SessionRequest) -> Self {
+    pub(super) fn new(request: SessionRequest) -> Self {
         Self(Mutex::new(request))
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callback::UserData;
-use super::chain::{ForeignBroadcaster, ForeignObserver};
 use super::delivery::musig_event_handler;
 use super::enums::musig_dht_mode;
 use super::log::musig_log_sink;
 use super::signer::Foreign;
+use crate::chain::{Broadcaster, ChainObserver};
 use crate::protocol::consent::AcceptedProposers;
 use crate::signer::LocalSigner;
 
@@ -19,14 +19,18 @@ pub(super) enum Store {
     Memory,
 }
 
+/// What an application gave, and its user data, if it is in C.
+pub(super) type WithUserData<T> = (Arc<T>, Option<Arc<UserData>>);
+
 /// The settings of a node to be. What is `None` has the default of [`NodeBuilder`](crate::node::NodeBuilder).
 #[derive(Clone, Default)]
 pub(super) struct Settings {
     pub signer: Option<Arc<LocalSigner>>,
     pub foreign_signer: Option<Arc<Foreign>>,
     pub store: Option<Store>,
-    pub broadcaster: Option<Arc<ForeignBroadcaster>>,
-    pub observer: Option<Arc<ForeignObserver>>,
+    /// With the data of its callbacks, if it has callbacks.
+    pub broadcaster: Option<WithUserData<dyn Broadcaster>>,
+    pub observer: Option<WithUserData<dyn ChainObserver>>,
     pub without_observer: bool,
     pub handler: Option<(musig_event_handler, Arc<UserData>)>,
     pub log: Option<(musig_log_sink, Arc<UserData>)>,

@@ -73,12 +73,12 @@ fn with_callbacks(
     slot: &Slot,
 ) -> (NodeBuilder, Vec<Arc<UserData>>) {
     let mut foreign = Vec::new();
-    if let Some(object) = &settings.broadcaster {
-        foreign.push(object.data.clone());
+    if let Some((object, data)) = &settings.broadcaster {
+        foreign.extend(data.clone());
         builder = builder.broadcaster(object.clone());
     }
-    if let Some(object) = &settings.observer {
-        foreign.push(object.data.clone());
+    if let Some((object, data)) = &settings.observer {
+        foreign.extend(data.clone());
         builder = builder.observer(object.clone());
     }
     if let Some((Some(handler), data)) = &settings.handler {

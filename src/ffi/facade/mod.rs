@@ -23,9 +23,12 @@ mod live;
 mod log;
 mod node;
 mod proposal;
+mod psbt;
 mod request;
 mod session;
 mod signer;
+#[cfg(feature = "http")]
+mod source;
 mod status;
 mod summary;
 mod values;
@@ -48,9 +51,12 @@ pub use self::node::{
     RuntimeProfile, StoreChoice, library_version,
 };
 pub use self::proposal::{Culprit, Proposal, ProposalMessage, decode_proposal, verify_proof};
+pub use self::psbt::{Descriptor, DescriptorKeys, Psbt, PsbtInput, PsbtOutput};
 pub use self::request::{JoinOptions, KeyDerivation, Message, SessionContent, SessionRequest};
 pub use self::session::Session;
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
+#[cfg(feature = "http")]
+pub use self::source::{ChainSource, CoreAuth, SourceOptions};
 pub use self::status::{Evidence, FailoverStatus, Phase, SessionStatus};
 pub use self::summary::{
     InputKind, InputSummary, MessageSummary, OutputSummary, Summary, SummaryOptions, SummaryWarning,

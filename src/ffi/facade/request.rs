@@ -6,8 +6,10 @@ use super::election::ElectionMethod;
 use super::error::MusigError;
 use super::keys::{Derivation, KeySet};
 use super::values::{Broadcast, KeyOrder, SighashType, SpentOutput, array};
+use crate::chain::psbt::Psbt;
 use crate::node;
 pub use crate::protocol::consent::JoinOptions;
+use crate::protocol::crypto::key_set as keys;
 use crate::protocol::proposal as core;
 use crate::types::{SessionId, SignerKey};
 
@@ -53,6 +55,13 @@ pub enum SessionContent {
         /// The hash type of the signatures.
         sighash_type: SighashType,
     },
+    /// Transaction of a PSBT (version 0 or 2, with the fields of BIP-373), of which every input is signed that is not
+    /// final and has MuSig2 participants. Key sets, derivations and hash types are the PSBT's; the request's key sets
+    /// say whose the participant keys are, if they are not the identity keys. The proposal has none of the PSBT's bytes.
+    Psbt {
+        /// The bytes of the PSBT.
+        psbt: Vec<u8>,
+    },
 }
 
 /// Request for a new session. Terms that are not given have the library's defaults.
@@ -65,7 +74,8 @@ pub struct SessionRequest {
     /// The order in which the identity keys are aggregated. Sorted by default.
     #[uniffi(default = None)]
     pub key_order: Option<KeyOrder>,
-    /// Key sets besides the identity keys, which are key set 0. The proposal has those that sign a message.
+    /// Key sets besides the identity keys, which are key set 0. The proposal has those that sign a message. Of a PSBT's
+    /// session they say whose each participant key is.
     #[uniffi(default = None)]
     pub key_sets: Option<Vec<KeySet>>,
     /// For a transaction: the output keys whose coins its inputs may spend, in any number. By default the key of an output
@@ -124,6 +134,9 @@ impl TryFrom<Message> for core::Message {
 impl TryFrom<SessionRequest> for node::SessionRequest {
     type Error = MusigError;
     fn try_from(request: SessionRequest) -> Result<Self, MusigError> {
+        let key_sets = request.key_sets.unwrap_or_default();
+        let mut key_sets =
+            key_sets.into_iter().map(keys::KeySet::try_from).collect::<Result<Vec<_>, MusigError>>()?;
         let mut made = match request.content {
             SessionContent::Messages { messages } => {
                 let messages =
@@ -133,12 +146,16 @@ impl TryFrom<SessionRequest> for node::SessionRequest {
             SessionContent::Transaction { unsigned, spent, sighash_type } => {
                 Self::transaction(request.signers, unsigned, spent).sighash_type(sighash_type)
             }
+            SessionContent::Psbt { psbt } => {
+                let known = std::mem::take(&mut key_sets);
+                Self::from_psbt(request.signers, &Psbt::from_bytes(&psbt)?, &known)?
+            }
         };
         if let Some(order) = request.key_order {
             made = made.key_order(order);
         }
-        for key_set in request.key_sets.unwrap_or_default() {
-            made = made.key_set(key_set.try_into()?);
+        for key_set in key_sets {
+            made = made.key_set(key_set);
         }
         for one in request.derivations.unwrap_or_default() {
             made = made.derive(one.key_set as usize, one.derivation.try_into()?);

@@ -4,7 +4,7 @@ Keys, session ids and transaction ids are hexadecimal text; signatures, digests 
 ``SignerIndex`` is an ``int``: the position of a signer in the proposal, from 0 on.
 """
 
-from . import chain, errors, events, keys, signer
+from . import chain, errors, events, keys, psbt, signer
 from ._ffi import (
     Broadcast,
     ConsentProblem,
@@ -66,6 +66,7 @@ from .chain import (
     Broadcaster,
     ChainObserver,
     ChainQuery,
+    ChainSource,
     ChainStatus,
     ChainTip,
     CoinStatus,
@@ -74,8 +75,10 @@ from .chain import (
     NotYetFinal,
     Rejected,
     SignedTransaction,
+    SourceOptions,
     SpentOutput,
     SubmitOutcome,
+    bitcoin_core,
 )
 from .errors import MusigError
 from .keys import (
@@ -96,6 +99,7 @@ from .keys import (
     sort_keys,
     synthetic_xpub,
 )
+from .psbt import Descriptor, DescriptorKeys, Psbt, PsbtInput, PsbtOutput
 from .signer import LocalSigner, NonceRequest, PartialRequest, Signer
 
 __version__ = library_version()
@@ -106,6 +110,7 @@ __all__ = [
     "Broadcaster",
     "ChainObserver",
     "ChainQuery",
+    "ChainSource",
     "ChainStatus",
     "ChainTip",
     "CoinStatus",
@@ -113,6 +118,8 @@ __all__ = [
     "Culprit",
     "Depth",
     "Derivation",
+    "Descriptor",
+    "DescriptorKeys",
     "DhtMode",
     "Election",
     "ElectionMethod",
@@ -155,6 +162,9 @@ __all__ = [
     "Proposal",
     "ProposalMessage",
     "ProposalProblem",
+    "Psbt",
+    "PsbtInput",
+    "PsbtOutput",
     "NotYetFinal",
     "Rejected",
     "RuntimeProfile",
@@ -166,6 +176,7 @@ __all__ = [
     "SignerIndex",
     "SignerProblem",
     "SignerStatus",
+    "SourceOptions",
     "SpentOutput",
     "StoreProblem",
     "Submission",
@@ -180,6 +191,7 @@ __all__ = [
     "address",
     "aggregate_key",
     "backup_after",
+    "bitcoin_core",
     "chain",
     "decode_proposal",
     "elect",
@@ -191,6 +203,7 @@ __all__ = [
     "keys",
     "library_version",
     "logging_sink",
+    "psbt",
     "signer",
     "sort_keys",
     "synthetic_xpub",

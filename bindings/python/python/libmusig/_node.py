@@ -33,9 +33,10 @@ from ._ffi import (
     SighashType,
     SpentOutput,
 )
-from .chain import Broadcaster, ChainObserver, LogSink
+from .chain import Broadcaster, ChainObserver, ChainSource, LogSink
 from .errors import InvalidArgument, NodeStopped
 from .events import EventData
+from .psbt import Psbt
 from .signer import Signer
 
 # The generated variants are no subclasses of their enumeration in the eyes of a type checker.
@@ -106,8 +107,9 @@ class Node:
     ``signer`` holds the identity key. Of the participant keys it is asked first; ``foreign_signer`` holds others, as in a
     device, and with it the identity key signs no session.
 
-    ``store`` is a path, or ``":memory:"``. Either ``observer`` or ``without_observer=True`` must be given: then the
-    application itself observes the chain and calls ``notify_broadcast_complete``.
+    ``store`` is a path, or ``":memory:"``. ``source`` is a ready-made Bitcoin backend, which broadcasts and observes. Without
+    it, either ``observer`` or ``without_observer=True`` must be given: then the application itself observes the chain and
+    calls ``notify_broadcast_complete``.
 
     Nodes find each other by their keys alone if they have a server in common: ``bootstrap_peers``, and ``relays`` for
     those that cannot be dialled, each an address with its peer id (``/p2p/…``). ``mobile=True`` suits phones.
@@ -133,6 +135,7 @@ class Node:
         hides: bool = True,
         mobile: bool = False,
         offline: bool = False,
+        source: ChainSource | None = None,
         broadcaster: Broadcaster | None = None,
         observer: ChainObserver | None = None,
         without_observer: bool = False,
@@ -173,6 +176,9 @@ class Node:
             log_level=log_level,
         )
         self._signer = signer
+        if source is not None:
+            broadcaster = broadcaster or cast(Broadcaster, source.broadcaster())
+            observer = observer or (None if without_observer else cast(ChainObserver, source.observer()))
         self._objects = (foreign_signer, broadcaster, observer, log_sink)
         self._started: _ffi.Node | None = None
 
@@ -258,6 +264,7 @@ class Node:
         messages: Iterable[bytes | Message] | None = None,
         transaction: bytes | None = None,
         spent: Iterable[SpentOutput] = (),
+        psbt: Psbt | bytes | None = None,
         sighash_type: SighashType = SighashType.DEFAULT,
         key_order: KeyOrder = KeyOrder.SORTED,
         key_sets: Iterable[KeySet] = (),
@@ -275,7 +282,8 @@ class Node:
         """Proposes a session to its signers, and consents to it. Returns once that is on the disk.
 
         Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
-        ``spent``. ``consent`` is what this node's own consent covers. Progress comes as events.
+        ``spent``, or a ``psbt``: then ``key_sets`` say whose its participant keys are, if they are not the identity keys.
+        ``consent`` is what this node's own consent covers. Progress comes as events.
 
         The elected coordinator broadcasts, and if it does not, the next signers do: each ``broadcast_timeout`` (5 minutes; or a
         ``FailoverPreset``) after the one before, ``tiers`` of them together. With ``coordinator_only`` nobody takes over, and each node
@@ -287,9 +295,11 @@ class Node:
         set 0); by default those of an output without scripts of each key set.
         """
         content: object
-        if (messages is None) == (transaction is None):
-            raise InvalidArgument("content", "give either messages or a transaction")
-        if transaction is not None:
+        if [messages, transaction, psbt].count(None) != 2:
+            raise InvalidArgument("content", "give either messages, or a transaction, or a PSBT")
+        if psbt is not None:
+            content = _ffi.SessionContent.PSBT(psbt.to_bytes() if isinstance(psbt, Psbt) else psbt)
+        elif transaction is not None:
             content = _ffi.SessionContent.TRANSACTION(transaction, list(spent), sighash_type)
         else:
             given = messages if messages is not None else ()

@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Union
 
 from . import _ffi
-from ._ffi import ChainQuery, ChainTip, LogLevel, LogRecord, OutPoint, SignedTransaction, SpentOutput
+from ._ffi import (
+    ChainQuery,
+    ChainSource,
+    ChainTip,
+    LogLevel,
+    LogRecord,
+    OutPoint,
+    SignedTransaction,
+    SourceOptions,
+    SpentOutput,
+)
 
 if TYPE_CHECKING:
 
@@ -116,6 +127,28 @@ class ChainObserver(_ChainObserver, ABC):
         return None
 
 
+_auth: Any = _ffi.CoreAuth
+
+
+def bitcoin_core(
+    address: str,
+    *,
+    cookie_file: str | PathLike[str] | None = None,
+    user: str | None = None,
+    password: str = "",
+    options: SourceOptions | None = None,
+) -> ChainSource:
+    """A Bitcoin node by JSON-RPC, such as ``http://127.0.0.1:8332``, with the ``.cookie`` in its data directory, or a user.
+
+    Other backends: ``ChainSource.esplora``, ``ChainSource.electrum``, and several as one, ``ChainSource.combined``.
+    """
+    if cookie_file is not None:
+        auth = _auth.COOKIE_FILE(fspath(cookie_file))
+    else:
+        auth = _auth.WITHOUT_LOGIN() if user is None else _auth.PASSWORD(user, password)
+    return ChainSource.bitcoin_core(address, auth, options)
+
+
 class LogSink(_ffi.LogSink, ABC):
     """Receiver of a node's log records. Its exceptions are ignored."""
 
@@ -129,6 +162,7 @@ __all__ = [
     "Broadcaster",
     "ChainObserver",
     "ChainQuery",
+    "ChainSource",
     "ChainStatus",
     "ChainTip",
     "CoinInMempool",
@@ -146,7 +180,9 @@ __all__ = [
     "Rejected",
     "Seen",
     "SignedTransaction",
+    "SourceOptions",
     "SpentOutput",
     "SubmitOutcome",
     "Unknown",
+    "bitcoin_core",
 ]

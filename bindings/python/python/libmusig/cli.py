@@ -32,7 +32,7 @@ from ._ffi import (
     library_version,
 )
 from ._node import Node, NodeEvent
-from .chain import Accepted, Broadcaster, SubmitOutcome
+from .chain import Accepted, Broadcaster, ChainSource, SubmitOutcome, bitcoin_core
 from .errors import MusigError
 from .keys import (
     Derivation,
@@ -44,6 +44,7 @@ from .keys import (
     key_set,
     synthetic_xpub,
 )
+from .psbt import Descriptor, Psbt
 
 NETWORKS = {network.name.lower(): network for network in Network}
 METHODS = {method.name.lower().replace("_", "-"): method for method in ElectionMethod}
@@ -104,17 +105,41 @@ def read_secret(path: str) -> LocalSigner:
     return LocalSigner(bytes.fromhex(Path(path).read_text().strip()))
 
 
+def make_source(arguments: argparse.Namespace) -> ChainSource | None:
+    """The Bitcoin backend that the options describe."""
+    text = getattr(arguments, "source", None)
+    if text is None:
+        return None
+    kind, _, where = text.partition(":")
+    if kind == "core":
+        password = os.environ.get("MUSIG_RPC_PASSWORD", "")
+        return bitcoin_core(where, cookie_file=arguments.cookie, user=arguments.rpc_user, password=password)
+    if kind == "esplora":
+        return ChainSource.esplora(where)
+    if kind == "electrum":
+        return ChainSource.electrum(where if "://" in where else f"ssl://{where}")
+    raise ValueError(f"{text!r} is no source; give core:URL, esplora:URL or electrum:HOST:PORT")
+
+
+def read_psbt(path: str) -> Psbt:
+    """A file with a PSBT: its bytes, or base64 text."""
+    data = Path(path).read_bytes()
+    return Psbt.from_bytes(data) if data.startswith(b"psbt\xff") else Psbt.from_base64(data.decode("ascii", "replace"))
+
+
 def make_node(arguments: argparse.Namespace, offline: bool = False) -> Node:
-    """The node that the common options describe. The user is the observer of the chain."""
+    """The node that the common options describe. Without a source the user is the observer of the chain."""
     command = getattr(arguments, "broadcast_command", None)
+    source = None if offline else make_source(arguments)
     return Node(
         signer=read_secret(arguments.key),
         store=arguments.store,
         listen=getattr(arguments, "listen", []),
         peers=getattr(arguments, "peer", []),
         offline=offline,
+        source=source,
         broadcaster=Command(command) if command else None,
-        without_observer=True,
+        without_observer=source is None,
     )
 
 
@@ -167,6 +192,9 @@ async def follow(node: Node, arguments: argparse.Namespace, session: str | None)
                 say(f"signature   {signature.hex()}")
             if event.data.transaction is not None:
                 say(f"transaction {event.data.transaction.bytes.hex()}")
+            if getattr(arguments, "psbt_out", None):
+                finished = read_psbt(arguments.psbt).with_signatures(event.data.signatures).finalized()
+                Path(arguments.psbt_out).write_text(finished.to_base64() + "\n")
             if arguments.once:
                 await linger(node)
                 return 0
@@ -249,6 +277,77 @@ def election(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def show_address(arguments: argparse.Namespace) -> int:
+    """An address of a descriptor, as ``tr(musig(xpub…,xpub…)/<0;1>/*)``."""
+    descriptor = Descriptor(arguments.descriptor)
+    made = descriptor.keys(arguments.index, arguments.branch)
+    network = NETWORKS[arguments.network]
+    shown = descriptor.address(network, arguments.index, arguments.branch)
+    result = {
+        "address": shown,
+        "script_pubkey": descriptor.output_script(arguments.index, arguments.branch).hex(),
+        "key": made.key,
+        "participants": [participant.key for participant in made.key_set.participants],
+        "descriptor": descriptor.text(),
+    }
+    say(json.dumps(result) if arguments.json else shown)
+    return 0
+
+
+def psbt_show(arguments: argparse.Namespace) -> int:
+    """What a PSBT spends and pays, and who has signed."""
+    shown, network = read_psbt(arguments.file), NETWORKS[arguments.network]
+    inputs, outputs = shown.inputs(network), shown.outputs(network)
+    if arguments.json:
+        say(
+            json.dumps(
+                {
+                    "version": shown.version(),
+                    "txid": shown.txid(),
+                    "inputs": [plain(each) for each in inputs],
+                    "outputs": [plain(each) for each in outputs],
+                }
+            )
+        )
+        return 0
+    say(f"PSBT version {shown.version()}, transaction {shown.txid()}")
+    for number, each in enumerate(inputs):
+        value = "an unknown amount" if each.value is None else f"{each.value} sat"
+        say(f"input {number:<4} {value} of {each.address or 'a script without address'}")
+        if each.is_final:
+            say("           final")
+        for participants in each.participants:
+            signed = f"{each.nonces} nonces, {each.partials} partial signatures"
+            say(f"           {len(participants)} participants, {signed}")
+    for number, output in enumerate(outputs):
+        say(f"output {number:<3} {output.value} sat to {output.address or output.script.hex()}")
+    spent = [each.value for each in inputs if each.value is not None]
+    if len(spent) == len(inputs):
+        say(f"fee        {sum(spent) - sum(output.value for output in outputs)} sat")
+    return 0
+
+
+def psbt_combine(arguments: argparse.Namespace) -> int:
+    """One PSBT with the fields of several of the same transaction."""
+    first, *others = [read_psbt(path) for path in arguments.files]
+    for other in others:
+        first = first.combined(other)
+    say(json.dumps({"psbt": first.to_base64()}) if arguments.json else first.to_base64())
+    return 0
+
+
+def psbt_finalize(arguments: argparse.Namespace) -> int:
+    """The final PSBT of one that is signed; with --extract, its transaction."""
+    final = read_psbt(arguments.file).finalized()
+    if arguments.extract:
+        transaction = final.extract()
+        result = {"txid": transaction.txid, "transaction": transaction.bytes.hex()}
+        say(json.dumps(result) if arguments.json else result["transaction"])
+    else:
+        say(json.dumps({"psbt": final.to_base64()}) if arguments.json else final.to_base64())
+    return 0
+
+
 async def run_node(arguments: argparse.Namespace) -> int:
     """Runs a node and prints its events."""
     async with make_node(arguments) as node, AsyncExitStack() as around:
@@ -277,10 +376,14 @@ async def propose(arguments: argparse.Namespace) -> int:
         if not await greet(node, arguments):
             return 1
         transaction = bytes.fromhex(arguments.transaction) if arguments.transaction else None
+        spends = read_psbt(arguments.psbt) if arguments.psbt else None
+        wallet = Descriptor(arguments.descriptor) if arguments.descriptor else None
         session = await node.create_session(
             arguments.signer,
-            messages=[Message(digest=digest) for digest in digests] if transaction is None else None,
+            messages=[Message(digest=digest) for digest in digests] if transaction is None and spends is None else None,
             transaction=transaction,
+            psbt=spends,
+            key_sets=wallet.key_sets(spends) if wallet is not None and spends is not None else [],
             spent=[spent_output(text) for text in arguments.spent],
             derivations=[Derivation(path=path, taproot=KeyPath()) for path in arguments.path],
             election_method=METHODS[arguments.method],
@@ -390,6 +493,13 @@ def parser() -> argparse.ArgumentParser:
             added.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
             added.add_argument("--peer", action="append", default=[], metavar="ADDRESS")
             added.add_argument("--broadcast-command", metavar="COMMAND", help="gets the transaction on its input")
+            added.add_argument(
+                "--source",
+                metavar="SOURCE",
+                help="broadcasts and observes: core:URL, esplora:URL, electrum:HOST:PORT (TLS), electrum:tcp://HOST:PORT",
+            )
+            added.add_argument("--cookie", metavar="FILE", help="of core: .cookie in the node's data directory")
+            added.add_argument("--rpc-user", metavar="USER", help="of core, with the password in MUSIG_RPC_PASSWORD")
         if "once" in groups:
             added.add_argument("--once", action="store_true", help="end when the session is complete")
         return added
@@ -400,6 +510,11 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--as-given", action="store_true", help="do not sort")
     group.add_argument("--path", type=child_path, default=[], metavar="PATH", help="child numbers (BIP-328), as in 0/5")
     group.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="that the address is of")
+    where = command("address", show_address)
+    where.add_argument("--descriptor", required=True, metavar="TEXT", help="as tr(musig(xpub…,xpub…)/<0;1>/*)")
+    where.add_argument("--index", type=int, default=0, metavar="N")
+    where.add_argument("--branch", type=int, default=0, metavar="N", help="of <0;1>: 0 receives, 1 takes change")
+    where.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="that the address is of")
     vote = command("elect", election, "keys")
     vote.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
     vote.add_argument("--session", metavar="ID", help="needed for session-salted")
@@ -412,6 +527,9 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--text", action="append", default=[], help="a text whose SHA-256 is signed")
     new.add_argument("--transaction", metavar="HEX", help="an unsigned transaction, instead of digests")
     new.add_argument("--spent", action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
+    new.add_argument("--psbt", metavar="FILE", help="a PSBT, instead of digests: its bytes, or base64 text")
+    new.add_argument("--descriptor", metavar="TEXT", help="of the wallet that the PSBT spends from, keys as --signer")
+    new.add_argument("--psbt-out", metavar="FILE", help="gets the PSBT once it is signed and final")
     new.add_argument("--path", type=child_path, action="append", default=[], help="of each address that it spends")
     new.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
     new.add_argument(
@@ -428,6 +546,21 @@ def parser() -> argparse.ArgumentParser:
     for signs in (new, agree):
         signs.add_argument("--sign-blind", action="store_true", help="sign digests with keys that own coins, too")
     command("status", status, "store")
+    steps = commands.add_parser("psbt", help="PSBTs: show, combine, finalize").add_subparsers(required=True, metavar="step")
+
+    def step(name: str, run: Any) -> argparse.ArgumentParser:
+        added = steps.add_parser(name, help=run.__doc__, description=run.__doc__)
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="print JSON")
+        return added
+
+    show = step("show", psbt_show)
+    show.add_argument("file", metavar="FILE")
+    show.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="of the addresses shown")
+    step("combine", psbt_combine).add_argument("files", nargs="+", metavar="FILE")
+    final = step("finalize", psbt_finalize)
+    final.add_argument("file", metavar="FILE")
+    final.add_argument("--extract", action="store_true", help="print the transaction, in hexadecimal digits")
     for shows in (agree, take := command("import", import_, "store")):
         shows.add_argument("--network", choices=sorted(NETWORKS), default="mainnet", help="of the addresses shown")
         shows.add_argument("--own-script", action="append", default=[], metavar="HEX", help="of the own wallet")

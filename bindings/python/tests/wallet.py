@@ -1,0 +1,86 @@
+"""A PSBT of the first two test signers, a descriptor, and an Esplora server on loopback that takes one transaction."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+PSBT = (
+    "cHNidP8BAKYCAAAAAgEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAAAAAAD9////AgICAgICAgICAgICAgICAgICAgIC"
+    "AgICAgICAgICAgIBAAAAAP3///8CoIYBAAAAAAAWABRaWlpaWlpaWlpaWlpaWlpaWlpaWpg6AAAAAAAAIlEgY4Z8dfr0h1fEFOH7"
+    "qGwso/j5Km86jAO/MXq4O4eSA7UAAAAAAAEBK2DqAAAAAAAAIlEg23PCU++i33HlZhwkcqZgR8yguziKdC+yxlhZ8XvEriAhFrX8"
+    "sSd1l6ZoqW+bzXWm5f0yJj9RWShTqpMLsFRimsE1DQBGgk3AAAAAAAEAAAABFyC1/LEndZemaKlvm811puX9MiY/UVkoU6qTC7BU"
+    "YprBNSIaAoD6eslIlkXQHDrD9d/EEfLrZMpPE1Tf/HblbuHDkO0wQgJlZm4jehUj4Vb93yS4M19lj5DiEzB3WmebM7ZfuqOOOANg"
+    "YoL61SD6JLvN2A6AoFK7AUbC0vzo+WNXnNowg4iMfgABAStg6gAAAAAAACJRIORkFh1XZXpCQUJ2yDm+DJdTLK/bnm1NlUPMLe1x"
+    "POZ8IRZwIIL3NJ6MJBYZ8CjhloZkYidJx3tVhQDfeiC1+Li5iQ0ARoJNwAEAAAACAAAAARcgcCCC9zSejCQWGfAo4ZaGZGInScd7"
+    "VYUA33ogtfi4uYkiGgKA+nrJSJZF0Bw6w/XfxBHy62TKTxNU3/x25W7hw5DtMEICZWZuI3oVI+FW/d8kuDNfZY+Q4hMwd1pnmzO2"
+    "X7qjjjgDYGKC+tUg+iS7zdgOgKBSuwFGwtL86PljV5zaMIOIjH4AAAA="
+)
+"""Two coins of 60 000 sat of the identity keys' aggregate, with the paths 0/1 and 1/2 (BIP-328), and two outputs."""
+
+TXID = "61fdaf3cf48f645ab84c88b1b27400785a252ca12d9cf21dbdc212c1fc8024ac"
+
+DESCRIPTOR = (
+    "tr(musig("
+    "tpubD6NzVbkrYhZ4XYxGG5zNXe8iHn3tndWYT2xh6EaJYeYEypcsyJRNBzRmZU5NygWKLS6Rtg8BpLmmhf9EsfQdsTKxgaTwcMC9UX7y1m5qGWU,"
+    "tpubD6NzVbkrYhZ4WR79y4g79okceY4aYRSMDynmJL8mMnF3YXJxqzSMc7rZAJkQxi5DAgtjLCsZq8bbHu82B6MEJn2yvFmZ391AWLafSSb8Jh6"
+    ")/0/*)"
+)
+ADDRESS = "bcrt1pqff9x3s6cvytdmedk6jc5jna6hzfp7gn23ru4eejhd87mt0522wsun8k40"
+"""That of index 3, as Bitcoin Core has it."""
+
+
+class Esplora(BaseHTTPRequestHandler):
+    """A chain of 100 blocks, in whose last one the transaction is as soon as it is submitted."""
+
+    def do_GET(self) -> None:
+        submitted = bool(self.server.submitted)  # type: ignore[attr-defined]
+        block = {"confirmed": submitted, "block_height": 100}
+        match self.path.strip("/").split("/"):
+            case ["tx", _, "status"]:
+                self.answer(block)
+            case ["tx", _, "outspend", _]:
+                self.answer({"spent": submitted, "txid": TXID, "status": block})
+            case ["tx", _]:
+                self.answer({"vout": [{}, {}], "status": {"confirmed": True, "block_height": 1}})
+            case ["blocks", "tip", "height"]:
+                self.answer(100)
+            case ["blocks", "tip", "hash"]:
+                self.answer("ab" * 32, text=True)
+            case ["block", _]:
+                self.answer({"height": 100, "mediantime": 1_700_000_000})
+            case _:
+                self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.server.submitted.append(self.rfile.read(int(self.headers["Content-Length"])))  # type: ignore[attr-defined]
+        self.answer(TXID, text=True)
+
+    def answer(self, value: object, text: bool = False) -> None:
+        body = (str(value) if text else json.dumps(value)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def esplora() -> Iterator[tuple[str, list[bytes]]]:
+    """Its address, and what was submitted to it, in hexadecimal digits."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Esplora)
+    submitted: list[bytes] = []
+    server.submitted = submitted  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", submitted
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
