@@ -109,7 +109,7 @@ pub unsafe extern "C" fn musig_source_new_core(
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG for an address, proxy or certificate that cannot be used.
 /// Out:     out: the source; release it with musig_source_free.
-/// In:      address: the address, such as https://host.example/api.
+/// In:      address: the address, such as `https://host.example/api`.
 ///          options: settings; may be NULL for the defaults.
 #[must_use]
 #[unsafe(no_mangle)]
