@@ -7,14 +7,14 @@ use std::time::Duration;
 use bitcoin::bip32::{Xpriv, Xpub};
 use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Network, NetworkKind};
-use libmusig::{Derivation, Descriptor, KeySet, OutPoint, SignerKey, Txid, to_hex};
+use libmusig::{Derivation, Descriptor, KeySet, SignerKey, Txid, to_hex};
 use serde_json::{Value, json};
 
 use crate::coins::{Coin, fund};
 use crate::regtest::Regtest;
 use test_support::backend::chain::Chain;
 use test_support::backend::http::Server;
-use test_support::psbt::{MusigCoin, psbt};
+use test_support::psbt::{MusigCoin, psbt, unsigned};
 
 /// A block of the embedded chain, while the demo runs.
 const BLOCK_EVERY: Duration = Duration::from_millis(300);
@@ -88,8 +88,10 @@ impl Backend {
                 let output_key = *output_key.map_err(|error| error.to_string())?.x_only();
                 let script = [&[0x51, 0x20][..], &output_key].concat();
                 let value = 100_000;
-                let unsigned = unsigned_transaction(chain.fund(&script, value), value - 1_000, &script);
-                let (transaction, script) = (to_hex(&unsigned), to_hex(&script));
+                // Everything but the fee goes back to the same key.
+                let unsigned = unsigned(&[chain.fund(&script, value)], &[(value - 1_000, script.clone())]);
+                let (transaction, script) =
+                    (to_hex(&bitcoin::consensus::serialize(&unsigned)), to_hex(&script));
                 let order = json!({ "transaction": transaction, "value": value, "script": script });
                 Ok(Spend { order, inputs: 1, accounts: vec![None; signers.len()] })
             }
@@ -157,25 +159,4 @@ fn wallet_spend(node: &Regtest, signers: usize) -> Result<Spend, String> {
     let order = json!({ "psbt": psbt, "descriptor": descriptor.to_string() });
     let accounts = accounts.iter().map(|account| Some(account.to_string())).collect();
     Ok(Spend { order, inputs: coins.len(), accounts })
-}
-
-/// Pays everything but the fee back to the same key.
-fn unsigned_transaction(funding: OutPoint, value: u64, script: &[u8]) -> Vec<u8> {
-    use bitcoin::hashes::Hash;
-    let outpoint =
-        bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(funding.txid.0), vout: funding.vout };
-    let transaction = bitcoin::Transaction {
-        version: bitcoin::transaction::Version::TWO,
-        lock_time: bitcoin::absolute::LockTime::ZERO,
-        input: vec![bitcoin::TxIn {
-            previous_output: outpoint,
-            sequence: bitcoin::Sequence::ENABLE_RBF_NO_LOCKTIME,
-            ..bitcoin::TxIn::default()
-        }],
-        output: vec![bitcoin::TxOut {
-            value: bitcoin::Amount::from_sat(value),
-            script_pubkey: bitcoin::ScriptBuf::from_bytes(script.to_vec()),
-        }],
-    };
-    bitcoin::consensus::serialize(&transaction)
 }

@@ -1,9 +1,8 @@
 //! Coins on regtest: what a node pays to a script, and transactions that spend that.
 
-use bitcoin::absolute::LockTime;
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash, sha256};
-use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, transaction};
+use bitcoin::{Amount, Transaction, Witness};
 use libmusig::chain::{ChainQuery, SignedTransaction};
 use libmusig::types::{OutPoint, Txid};
 use serde_json::json;
@@ -47,25 +46,8 @@ pub fn fund(node: &Regtest, script: &[u8], coins: u32) -> Vec<Coin> {
 
 /// A transaction without witnesses.
 pub fn unsigned(coins: &[Coin], outputs: &[(u64, Vec<u8>)]) -> Transaction {
-    let input = |coin: &Coin| TxIn {
-        previous_output: bitcoin::OutPoint {
-            txid: bitcoin::Txid::from_byte_array(coin.at.txid.0),
-            vout: coin.at.vout,
-        },
-        script_sig: ScriptBuf::new(),
-        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-        witness: Witness::new(),
-    };
-    let output = |(value, script): &(u64, Vec<u8>)| TxOut {
-        value: Amount::from_sat(*value),
-        script_pubkey: ScriptBuf::from_bytes(script.clone()),
-    };
-    Transaction {
-        version: transaction::Version::TWO,
-        lock_time: LockTime::ZERO,
-        input: coins.iter().map(input).collect(),
-        output: outputs.iter().map(output).collect(),
-    }
+    let spends: Vec<OutPoint> = coins.iter().map(|coin| coin.at).collect();
+    test_support::psbt::unsigned(&spends, outputs)
 }
 
 /// Spends what anybody can spend, into outputs that anybody can spend.

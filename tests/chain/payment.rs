@@ -1,9 +1,8 @@
 //! Transactions to test with: of signers with MuSig2 keys, and of nobody in particular.
 
-use bitcoin::absolute::LockTime;
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash, sha256};
-use bitcoin::{Amount, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, transaction};
+use bitcoin::{Transaction, Witness};
 use libmusig::chain::transaction::{SigningKey, messages};
 use libmusig::protocol::crypto::key_set::{Derivation, KeySet, Taproot};
 use libmusig::protocol::proposal::{SighashType, SpentOutput, Terms, TransactionTerms};
@@ -11,6 +10,7 @@ use libmusig::types::{OutPoint, Signature, Txid};
 
 use test_support::backend::chain::Chain;
 use test_support::party::{Party, key_of, slices};
+pub use test_support::psbt::unsigned;
 
 /// An output script of a Taproot key.
 pub fn taproot_script(key: &[u8; 32]) -> Vec<u8> {
@@ -26,29 +26,6 @@ pub fn anybody_script() -> Vec<u8> {
 
 pub fn anybody_witness(element: &[u8]) -> Witness {
     Witness::from_slice(&[element, &ANYBODY])
-}
-
-/// A transaction without witnesses.
-pub fn unsigned(spends: &[OutPoint], outputs: &[(u64, Vec<u8>)]) -> Transaction {
-    let input = |spend: &OutPoint| TxIn {
-        previous_output: bitcoin::OutPoint {
-            txid: bitcoin::Txid::from_byte_array(spend.txid.0),
-            vout: spend.vout,
-        },
-        script_sig: ScriptBuf::new(),
-        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-        witness: Witness::new(),
-    };
-    let output = |(value, script): &(u64, Vec<u8>)| TxOut {
-        value: Amount::from_sat(*value),
-        script_pubkey: ScriptBuf::from_bytes(script.clone()),
-    };
-    Transaction {
-        version: transaction::Version::TWO,
-        lock_time: LockTime::ZERO,
-        input: spends.iter().map(input).collect(),
-        output: outputs.iter().map(output).collect(),
-    }
 }
 
 /// Spends what anybody can spend.

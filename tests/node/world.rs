@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use bitcoin::hashes::Hash;
+use bitcoin::consensus::serialize;
 use libmusig::chain::{
     Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
 };
 use libmusig::node::SessionRequest;
 use libmusig::protocol::crypto::key_set::{Derivation, KeySet};
 use libmusig::protocol::proposal::SpentOutput;
-use libmusig::types::{OutPoint, SignerKey};
+use libmusig::types::SignerKey;
 
 use test_support::backend::chain::{Chain, RejectReason};
+use test_support::psbt::unsigned;
 
 /// What an output of the world is worth.
 const VALUE: u64 = 100_000;
@@ -35,7 +36,7 @@ impl Spend {
         let script = script_of(signers);
         let funding = chain.fund(&script, VALUE);
         Self {
-            unsigned: unsigned(funding, VALUE - 1_000, &script),
+            unsigned: serialize(&unsigned(&[funding], &[(VALUE - 1_000, script.clone())])),
             spent: SpentOutput { value: VALUE, script },
         }
     }
@@ -43,24 +44,6 @@ impl Spend {
     pub fn request(&self, signers: Vec<SignerKey>) -> SessionRequest {
         SessionRequest::transaction(signers, self.unsigned.clone(), vec![self.spent.clone()])
     }
-}
-
-fn unsigned(funding: OutPoint, value: u64, script: &[u8]) -> Vec<u8> {
-    let outpoint =
-        bitcoin::OutPoint { txid: bitcoin::Txid::from_byte_array(funding.txid.0), vout: funding.vout };
-    bitcoin::consensus::serialize(&bitcoin::Transaction {
-        version: bitcoin::transaction::Version::TWO,
-        lock_time: bitcoin::absolute::LockTime::ZERO,
-        input: vec![bitcoin::TxIn {
-            previous_output: outpoint,
-            sequence: bitcoin::Sequence::ENABLE_RBF_NO_LOCKTIME,
-            ..bitcoin::TxIn::default()
-        }],
-        output: vec![bitcoin::TxOut {
-            value: bitcoin::Amount::from_sat(value),
-            script_pubkey: bitcoin::ScriptBuf::from_bytes(script.to_vec()),
-        }],
-    })
 }
 
 /// The chain as a node of this process sees it.

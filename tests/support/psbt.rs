@@ -1,4 +1,4 @@
-//! PSBTs as a wallet makes them: with the spent outputs, the participants and the derivations.
+//! Transactions and PSBTs as a wallet makes them: with the spent outputs, the participants and the derivations.
 
 use std::collections::BTreeMap;
 
@@ -54,26 +54,32 @@ fn x_only(key: &SignerKey) -> XOnlyPublicKey {
     XOnlyPublicKey::from_slice(key.x_only()).expect("a point")
 }
 
-/// A PSBT of version 0 that spends coins into outputs: value and script.
-pub fn psbt(coins: &[MusigCoin], outputs: &[(u64, Vec<u8>)]) -> Psbt {
-    let input = |coin: &MusigCoin| TxIn {
+fn output((value, script): &(u64, Vec<u8>)) -> TxOut {
+    TxOut { value: Amount::from_sat(*value), script_pubkey: ScriptBuf::from_bytes(script.clone()) }
+}
+
+/// A transaction without witnesses that spends coins into outputs: value and script.
+pub fn unsigned(spends: &[OutPoint], outputs: &[(u64, Vec<u8>)]) -> Transaction {
+    let input = |spend: &OutPoint| TxIn {
         previous_output: bitcoin::OutPoint {
-            txid: bitcoin::Txid::from_byte_array(coin.at.txid.0),
-            vout: coin.at.vout,
+            txid: bitcoin::Txid::from_byte_array(spend.txid.0),
+            vout: spend.vout,
         },
         sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
         ..TxIn::default()
     };
-    let output = |(value, script): &(u64, Vec<u8>)| TxOut {
-        value: Amount::from_sat(*value),
-        script_pubkey: ScriptBuf::from_bytes(script.clone()),
-    };
-    let unsigned = Transaction {
+    Transaction {
         version: transaction::Version::TWO,
         lock_time: LockTime::ZERO,
-        input: coins.iter().map(input).collect(),
+        input: spends.iter().map(input).collect(),
         output: outputs.iter().map(output).collect(),
-    };
+    }
+}
+
+/// A PSBT of version 0 that spends coins into such outputs.
+pub fn psbt(coins: &[MusigCoin], outputs: &[(u64, Vec<u8>)]) -> Psbt {
+    let spends: Vec<OutPoint> = coins.iter().map(|coin| coin.at).collect();
+    let unsigned = unsigned(&spends, outputs);
     let mut made = bitcoin::Psbt::from_unsigned_tx(unsigned).expect("without signatures");
     for (input, coin) in made.inputs.iter_mut().zip(coins) {
         input.witness_utxo = Some(output(&(coin.value, coin.script())));
