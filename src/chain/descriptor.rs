@@ -208,7 +208,7 @@ impl Path {
 }
 
 /// For `bitcoin::bip32`, whose keys are those of another libsecp256k1 than this library's.
-pub(super) static BIP32: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
+static BIP32: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
 /// A key of the crate `bitcoin`'s libsecp256k1 as one of ours.
 pub(super) fn convert(key: &bitcoin::secp256k1::PublicKey) -> SignerKey {
@@ -314,17 +314,20 @@ impl fmt::Display for Descriptor {
     }
 }
 
+/// An origin as it stands before a key: fingerprint and path in brackets.
+pub(super) fn origin_text(origin: &KeyOrigin) -> String {
+    let step = |number: &u32| match number.checked_sub(HARDENED) {
+        Some(number) => format!("/{number}h"),
+        None => format!("/{number}"),
+    };
+    let path: String = origin.path.iter().map(step).collect();
+    format!("[{}{path}]", to_hex(&origin.fingerprint))
+}
+
 impl fmt::Display for ParticipantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(origin) = &self.origin {
-            write!(f, "[{}", to_hex(&origin.fingerprint))?;
-            for number in &origin.path {
-                match number.checked_sub(HARDENED) {
-                    Some(number) => write!(f, "/{number}h")?,
-                    None => write!(f, "/{number}")?,
-                }
-            }
-            write!(f, "]")?;
+            f.write_str(&origin_text(origin))?;
         }
         match &self.key {
             Key::Single(key) => write!(f, "{key}"),

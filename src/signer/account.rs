@@ -13,14 +13,10 @@ use crate::types::SignerKey;
 
 /// Versions of extended private keys (BIP-32): of the main network, and of those for tests.
 const VERSIONS: [[u8; 4]; 2] = [[0x04, 0x88, 0xad, 0xe4], [0x04, 0x35, 0x83, 0x94]];
-/// Children that are compared with the identity key: 0 to this, less one.
-const COMPARED_CHILDREN: u32 = 20;
-/// Children whose own children are compared too: those of receiving and of change addresses.
-const COMPARED_BRANCHES: u32 = 2;
 
 /// Extended private key that a signer was given. The keys below it are found by their origins.
 ///
-/// Invariant: the identity key is neither this key nor one of the children that [`new`](Self::new) compares.
+/// Invariant: the identity key is neither this key nor one of the relatives that [`bip32::is_relative`] compares.
 pub(super) struct Account {
     origin: KeyOrigin,
     key: SignerKey,
@@ -59,14 +55,13 @@ impl Account {
         }
         let (secret, key) =
             load(&secret).map_err(|_| SignerError::InvalidXprv("its secret key is out of range"))?;
-        let account = Self { origin, key, chain_code, secret: Some(secret) };
-        if account.is_relative(identity) {
+        if bip32::is_relative(&key, &chain_code, identity) {
             return Err(SignerError::Mismatch(
                 "the identity key is this key or an unhardened child of it, so that who learns one learns both; \
                  derive the identity key along hardened steps of its own",
             ));
         }
-        Ok(account)
+        Ok(Self { origin, key, chain_code, secret: Some(secret) })
     }
 
     /// Whether it is the same key in the same place.
@@ -104,13 +99,7 @@ impl Account {
     /// The origin is others' word. It chooses the way and nothing else: what is at its end has to be the key. No way
     /// leads through the identity key.
     fn scalars(&self, key: &SignerKey, origin: &KeyOrigin, identity: &SignerKey) -> Option<Vec<Scalar>> {
-        if origin.fingerprint != self.origin.fingerprint {
-            return None;
-        }
-        let steps = origin.path.strip_prefix(&self.origin.path[..])?;
-        if steps.len() > limits::ACCOUNT_STEPS || steps.iter().any(|number| *number >= 1 << 31) {
-            return None;
-        }
+        let steps = bip32::steps_below(&self.origin, origin)?;
         let (mut at, mut chain_code) = (self.key, self.chain_code);
         let mut scalars = Vec::with_capacity(steps.len());
         for number in steps {
@@ -122,18 +111,5 @@ impl Account {
             scalars.push(scalar);
         }
         (at == *key).then_some(scalars)
-    }
-
-    /// Whether the identity key is this one, one of its first children, or one of theirs.
-    fn is_relative(&self, identity: &SignerKey) -> bool {
-        let same = |key: &SignerKey| key.x_only() == identity.x_only();
-        let children = |key: &SignerKey, chain_code: &[u8; 32]| {
-            let (key, chain_code) = (*key, *chain_code);
-            (0..COMPARED_CHILDREN).filter_map(move |number| bip32::child(&key, &chain_code, number))
-        };
-        let branches = || children(&self.key, &self.chain_code).take(COMPARED_BRANCHES as usize);
-        same(&self.key)
-            || children(&self.key, &self.chain_code).any(|(_, key, _)| same(&key))
-            || branches().any(|(_, key, code)| children(&key, &code).any(|(_, key, _)| same(&key)))
     }
 }

@@ -8,12 +8,13 @@ use bitcoin::bech32::primitives::decode::CheckedHrpstring;
 use bitcoin::bech32::{self, Bech32m, Hrp};
 use bitcoin::bip32::{ChildNumber, Xpub};
 use prost::Message as _;
-use secp256k1::{XOnlyPublicKey, schnorr};
 
 use super::GroupError;
-use crate::chain::descriptor::{BIP32, convert};
+use crate::chain::descriptor::convert;
 use crate::chain::keys::fingerprint;
 use crate::error::SignerError;
+use crate::protocol::crypto::aggregate::verify_signature;
+use crate::protocol::crypto::bip32;
 use crate::protocol::crypto::key_set::KeyOrigin;
 use crate::protocol::limits;
 use crate::protocol::signer::Identity;
@@ -29,8 +30,6 @@ pub const CARD_NAME: usize = 64;
 pub const CARD_ADDRESSES: usize = 4;
 /// Characters of an address.
 pub const CARD_ADDRESS: usize = 128;
-/// Children of the extended key, and of its first two, that are compared with the identity key.
-const COMPARED: u32 = 20;
 
 /// What is signed.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -201,16 +200,8 @@ impl SignerCard {
 
     /// One key, one purpose: who learns the private key of an address and the extended public key has its relatives.
     fn check_identity(&self) -> Result<(), GroupError> {
-        let is_identity =
-            |key: &Xpub| key.public_key.x_only_public_key().0.serialize() == *self.identity.x_only();
-        let child = |key: &Xpub, number: u32| key.derive_pub(&*BIP32, &[ChildNumber::from(number)]).ok();
-        let mut relatives = vec![self.xpub];
-        relatives.extend((0..COMPARED).filter_map(|number| child(&self.xpub, number)));
-        let branches: Vec<Xpub> = (0..2).filter_map(|number| child(&self.xpub, number)).collect();
-        for branch in &branches {
-            relatives.extend((0..COMPARED).filter_map(|number| child(branch, number)));
-        }
-        match relatives.iter().any(is_identity) {
+        let key = convert(&self.xpub.public_key);
+        match bip32::is_relative(&key, &self.xpub.chain_code.to_bytes(), &self.identity) {
             true => Err(wrong(
                 "its identity key is the extended key or a child of it; make the identity key apart, along hardened steps",
             )),
@@ -245,9 +236,7 @@ impl SignerCard {
             signature: Signature(*signature),
         };
         card.check()?;
-        let key = XOnlyPublicKey::from_byte_array(*card.identity.x_only());
-        let signature = schnorr::Signature::from_byte_array(card.signature.0);
-        match key.is_ok_and(|key| schnorr::verify(&signature, &digest(body), &key).is_ok()) {
+        match verify_signature(card.identity.x_only(), &digest(body), &card.signature) {
             true => Ok(card),
             false => Err(wrong("its signature does not verify under its identity key; ask for it again")),
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 pub use card::{CARD_ADDRESS, CARD_ADDRESSES, CARD_LENGTH, CARD_NAME, SignerCard};
 
-use super::descriptor::{Descriptor, DescriptorError, DescriptorKeys};
+use super::descriptor::{Descriptor, DescriptorError, DescriptorKeys, origin_text};
 use crate::error::SignerError;
 use crate::protocol::crypto::key_set::{KeyOrder, KeySet, Participant};
 use crate::protocol::limits;
@@ -231,13 +231,7 @@ fn branch(change: bool) -> usize {
 
 /// As a descriptor has it.
 fn participant(card: &SignerCard) -> String {
-    let fingerprint = crate::types::to_hex(&card.origin().fingerprint);
-    let step = |number: &u32| match number.checked_sub(1 << 31) {
-        Some(number) => format!("/{number}h"),
-        None => format!("/{number}"),
-    };
-    let path: String = card.origin().path.iter().map(step).collect();
-    format!("[{fingerprint}{path}]{}", card.xpub())
+    format!("{}{}", origin_text(card.origin()), card.xpub())
 }
 
 /// 16 bits as a word that can be said in many languages: consonant, vowel, consonant, vowel, consonant.

@@ -14,7 +14,6 @@ use super::{Musig2Nonce, Musig2Partial, Musig2Spend, Psbt};
 use crate::error::SignerError;
 use crate::protocol::crypto::musig2::Musig2Round;
 use crate::protocol::crypto::{NONCE, PARTIAL, bip32};
-use crate::protocol::limits;
 use crate::protocol::proposal::{KeyOrigin, Proposal};
 use crate::protocol::signer::{NonceRequest, PartialRequest, Signer};
 use crate::types::{SessionId, SignerKey, UnixMillis, tagged_hash};
@@ -733,13 +732,7 @@ impl State {
 impl Account {
     /// Whether a key is below this one, at the place that its origin names: it is derived and compared.
     fn holds(&self, key: &SignerKey, origin: &KeyOrigin) -> bool {
-        if origin.fingerprint != self.origin.fingerprint {
-            return false;
-        }
-        let Some(steps) = origin.path.strip_prefix(&self.origin.path[..]) else { return false };
-        if steps.len() > limits::ACCOUNT_STEPS {
-            return false;
-        }
+        let Some(steps) = bip32::steps_below(&self.origin, origin) else { return false };
         let step = |(key, chain_code), number: &u32| {
             bip32::child(&key, &chain_code, *number).map(|(_, key, chain_code)| (key, chain_code))
         };

@@ -4,10 +4,16 @@ use secp256k1::Scalar;
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
+use super::key_set::KeyOrigin;
+use crate::protocol::limits;
 use crate::types::SignerKey;
 
 /// Bytes of an extended key.
 const EXTENDED: usize = 78;
+/// Children that are compared with an identity key: 0 to this, less one.
+const COMPARED_CHILDREN: u32 = 20;
+/// Children whose own children are compared too: those of receiving and of change addresses.
+const COMPARED_BRANCHES: u32 = 2;
 const DIGITS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// BIP-32 `CKDpub` before the addition: the scalar that is added to the parent, and the child's chain code. The scalar is a
@@ -34,6 +40,29 @@ pub(crate) fn child(
     let scalar = Scalar::from_be_bytes(scalar).ok()?;
     let key = parent.to_public_key().add_exp_tweak(&scalar).ok()?;
     Some((scalar, key.into(), chain_code))
+}
+
+/// The child numbers from an account to a key, by their origins. `None` if the key is said to be elsewhere, too far below,
+/// or behind a hardened step.
+pub(crate) fn steps_below<'a>(account: &KeyOrigin, key: &'a KeyOrigin) -> Option<&'a [u32]> {
+    let same = key.fingerprint == account.fingerprint;
+    let steps = key.path.strip_prefix(&account.path[..]).filter(|_| same)?;
+    let near = steps.len() <= limits::ACCOUNT_STEPS;
+    (near && steps.iter().all(|number| *number < 1 << 31)).then_some(steps)
+}
+
+/// Whether an identity key is an extended key's own one, one of its first children, or one of theirs: then who learns one
+/// private key learns both.
+pub(crate) fn is_relative(key: &SignerKey, chain_code: &[u8; 32], identity: &SignerKey) -> bool {
+    let same = |key: &SignerKey| key.x_only() == identity.x_only();
+    let children = |key: &SignerKey, chain_code: &[u8; 32]| {
+        let (key, chain_code) = (*key, *chain_code);
+        (0..COMPARED_CHILDREN).filter_map(move |number| child(&key, &chain_code, number))
+    };
+    let branches = || children(key, chain_code).take(COMPARED_BRANCHES as usize);
+    same(key)
+        || children(key, chain_code).any(|(_, key, _)| same(&key))
+        || branches().any(|(_, key, code)| children(&key, &code).any(|(_, key, _)| same(&key)))
 }
 
 /// HMAC-SHA512 (RFC 2104) of two parts, split in halves. The key is shorter than a block.
