@@ -58,7 +58,7 @@ pub use self::error::{
     ConsentError, ElectionError, Error, ProposalError, SignerError, StoreError, WireError,
 };
 #[cfg(feature = "node")]
-pub use self::event::{Event, EventHandler, KeepEvent, NodeEvent, Submission};
+pub use self::event::{EventHandler, KeepEvent, NodeEvent};
 #[cfg(feature = "node")]
 pub use self::net::Multiaddr;
 #[cfg(feature = "node")]
@@ -71,9 +71,7 @@ pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xp
 pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
 pub use self::protocol::envelope::NackKind;
 pub use self::protocol::envelope::Proof;
-#[cfg(not(feature = "node"))]
-pub use self::protocol::event::Event;
-pub use self::protocol::event::{Depth, DurableKind, Nack};
+pub use self::protocol::event::{Depth, DurableKind, Event, Nack, Submission};
 pub use self::protocol::proposal::{
     Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal,
     SighashType, SpentOutput, Taproot, Terms, Tiers, TransactionTerms,

@@ -413,9 +413,22 @@ pub struct ChainError {
     pub reason: String,
 }
 
+/// The beginning of a text, of at most so many bytes.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    let end = (0..=text.len().min(most)).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_beginning_of_a_text_ends_between_two_characters() {
+        for (most, left) in [(0, ""), (1, "a"), (2, "a"), (3, "aé"), (4, "aéb"), (9, "aéb")] {
+            assert_eq!(beginning("aéb", most), left);
+        }
+    }
 
     #[test]
     fn lock_time_relative_by_time_counts_from_the_median_time_before_the_coins_block() {

@@ -8,10 +8,9 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::event::lane::{Lane, LaneOutcome};
-use crate::event::reported::{Event, Report};
 #[cfg(unix)]
 use crate::platform::EventDescriptor;
-use crate::protocol::event::DurableKind;
+use crate::protocol::event::{DurableKind, Event, SessionEvent};
 use crate::types::SessionId;
 
 /// Maximum number of queued events that are not durable; beyond it the oldest are dropped.
@@ -68,8 +67,8 @@ impl State {
         self.blocked || self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
     }
 
-    fn push(&mut self, report: Report) {
-        let Report { session, event, durable } = report;
+    fn push(&mut self, event: SessionEvent) {
+        let SessionEvent { session, event, durable } = event;
         let durable = durable.zip(session);
         if let Some((kind, session)) = durable {
             let waits = |waiting: &NodeEvent| {
@@ -151,12 +150,12 @@ impl Delivery {
     }
 
     /// Puts an event at the end of the queue.
-    pub(crate) fn push(self: &Arc<Self>, event: impl Into<Report>) {
-        self.push_all([event.into()]);
+    pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
+        self.push_all([event]);
     }
 
     /// Puts events at the end of the queue, in this order.
-    pub(crate) fn push_all(self: &Arc<Self>, events: impl IntoIterator<Item = Report>) {
+    pub(crate) fn push_all(self: &Arc<Self>, events: impl IntoIterator<Item = SessionEvent>) {
         let mut state = self.state();
         if state.stopped {
             return;

@@ -5,6 +5,8 @@ use std::error::Error;
 use libp2p::TransportError;
 use libp2p::swarm::DialError;
 
+use crate::types::beginning;
+
 /// Sources of one error that are shown.
 const DEPTH: usize = 16;
 
@@ -58,8 +60,7 @@ const LONGEST: usize = 1024;
 pub(super) fn one_line(cause: &str) -> String {
     let mut line: String = cause.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
     if line.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|end| line.is_char_boundary(*end));
-        line.truncate(end.unwrap_or_default());
+        line.truncate(beginning(&line, LONGEST).len());
         line.push('…');
     }
     line

@@ -22,16 +22,17 @@ use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
 use crate::event::failures::Failures;
 use crate::event::lane::{Lane, LaneOutcome};
-use crate::event::reported::{self, Event, Report};
 use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, presence_digest, seal_presence};
 use crate::platform;
 use crate::protocol::engine::Engine;
 use crate::protocol::envelope::Envelope;
+use crate::protocol::event::{Event, SessionEvent};
+use crate::protocol::limits;
 use crate::protocol::{Output, RequestId, Ticket, Time};
 use crate::signer::{Identity, KeyCheck, NodeSigner, SignTask, Signer};
 use crate::store::schema;
 use crate::store::thread::StoreThread;
-use crate::types::{ChainError, SessionId, SignerKey, SubmitOutcome};
+use crate::types::{ChainError, SessionId, SignerKey, SubmitOutcome, beginning};
 
 /// Time limits of calls of foreign code, after which the node continues without an answer.
 pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
@@ -273,7 +274,7 @@ impl Actor {
     }
 
     fn notice(&self, event: Event) {
-        self.delivery.push(Report { session: None, event, durable: None });
+        self.delivery.push(SessionEvent { session: None, event, durable: None });
     }
 
     // ---- The network ----
@@ -524,7 +525,7 @@ impl Actor {
         match &answer {
             Ok(_) => failures.answered(),
             Err(reason) => {
-                let reason = reported::cut(reason);
+                let reason = beginning(reason, limits::WORDS).to_owned();
                 if let Some(failures) = failures.failed(&reason, Instant::now()) {
                     tracing::warn!(target: log::CHAIN, %session, reason, failures, "{who} failed");
                     let event = match asked {

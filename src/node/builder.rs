@@ -19,7 +19,6 @@ use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, ProposalError, StoreError, WireError};
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
-use crate::event::reported::{Event, Report};
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
 use crate::net::{
     DhtMode, NetCommand, Network, NetworkConfig, Proxy, Purpose, check_proxy, check_through,
@@ -30,6 +29,7 @@ use crate::protocol::Settings;
 use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::engine::Engine;
+use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::proposal::Proposal;
 use crate::signer::{LocalSigner, NodeSigner, Signer};
 use crate::store::redb::RedbStore;
@@ -447,7 +447,7 @@ impl NodeBuilder {
             let reason =
                 format!("session {session} cannot be read: {error}; it is set aside, the others go on");
             let error = StoreError::Corrupt { path: path.clone(), reason };
-            Report { session: Some(session), event: Event::StoreFailed { error }, durable: None }
+            SessionEvent { session: Some(session), event: Event::StoreFailed { error }, durable: None }
         }));
         let signer_lane = match signer.foreign() {
             Some(_) => Some(shared_lane("signer")?),

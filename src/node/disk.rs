@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::actor::{Command, Commands};
 use super::gate::Gate;
 use crate::error::{Error, StoreError};
-use crate::event::reported::{Event, Report};
+use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::{Durability, Output, SessionChange, Waits, limits};
 use crate::store::thread::StoreThread;
 use crate::store::{Change, schema};
@@ -245,7 +245,7 @@ impl Disk {
                 }
                 let until = now + limits::UNSTORED_AFTER;
                 match output {
-                    Output::Event { event } => self.gate.after(batch, until, event.into()),
+                    Output::Event { event } => self.gate.after(batch, until, event),
                     output => self.deferred.push_back(Deferred { batch, until: Some(until), output }),
                 }
                 None
@@ -258,8 +258,8 @@ impl Disk {
         let pending = self.sessions.get(&session).and_then(|pending| pending.synced);
         // Batches count from 1: nothing waits for the one before.
         let batch = pending.filter(|_| self.error.is_none()).unwrap_or(0);
-        let report = Report { session: Some(session), event, durable: None };
-        self.gate.after(batch, now + limits::UNSTORED_AFTER, report);
+        let event = SessionEvent { session: Some(session), event, durable: None };
+        self.gate.after(batch, now + limits::UNSTORED_AFTER, event);
     }
 
     /// When [`Disk::pass_time`] and [`Disk::hand_over`] are to be called next, but for the store's answers.

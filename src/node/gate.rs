@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::event::delivery::Delivery;
-use crate::event::reported::Report;
+use crate::protocol::event::SessionEvent;
 
 /// Queue of events, each delivered once its batch is committed, or when it has waited long enough. The store's thread
 /// reports commits here directly, so that no event waits for the actor.
@@ -19,7 +19,7 @@ struct State {
     /// The last of the batches that are committed without a gap. Batches count from 1.
     committed: u64,
     /// Events by the batch that they wait for, each with its deadline, in their order.
-    deferred: BTreeMap<u64, Vec<(Instant, Report)>>,
+    deferred: BTreeMap<u64, Vec<(Instant, SessionEvent)>>,
 }
 
 impl Gate {
@@ -33,7 +33,7 @@ impl Gate {
 
     /// Delivers the event when this batch is committed, but for [`Gate::release`]. Neither the batches nor the deadlines
     /// of one session's events must decrease.
-    pub(crate) fn after(&self, batch: u64, until: Instant, event: Report) {
+    pub(crate) fn after(&self, batch: u64, until: Instant, event: SessionEvent) {
         let mut state = self.state();
         if batch > state.committed {
             state.deferred.entry(batch).or_default().push((until, event));

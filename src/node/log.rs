@@ -120,6 +120,9 @@ pub(crate) fn event(event: &SessionEvent) {
         Event::PeerConnected { .. }
         | Event::PeerDisconnected { .. }
         | Event::NetworkDegraded { .. }
-        | Event::PeerUnreachable { .. } => {}
+        | Event::PeerUnreachable { .. }
+        | Event::Submitted { .. }
+        | Event::BroadcasterFailed { .. }
+        | Event::ObserverFailed { .. } => {}
     }
 }

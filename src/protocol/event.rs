@@ -1,15 +1,18 @@
-//! Events of sessions and of the network.
+//! Events of sessions, of the network, and of the application's own objects.
 
 use std::time::Duration;
 
 use crate::error::{Error, SignerError, StoreError};
 use crate::protocol::envelope::NackKind;
+use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SignerStatus;
-use crate::types::{SessionId, Signature, SignedTransaction, SignerKey, Txid, UnixMillis};
+use crate::types::{
+    SessionId, Signature, SignedTransaction, SignerKey, SubmitOutcome, Txid, UnixMillis, beginning,
+};
 
-/// Event of a session or of the network. A durable event is delivered again after a restart until it is acknowledged;
-/// at most one of a kind waits in each session.
+/// Event of a session, of the network, or of the application's own objects. A durable event is delivered again after a
+/// restart until it is acknowledged; at most one of a kind waits in each session.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -211,6 +214,29 @@ pub enum Event {
         /// Time since it was asked.
         since: Duration,
     },
+    /// A submission of this node's own was answered. With a broadcaster only.
+    Submitted {
+        /// How it was answered.
+        outcome: Submission,
+        /// The Bitcoin backend's words, or why there is no answer, cut to 1,024 bytes; `None` if there are none.
+        words: Option<String>,
+    },
+    /// The broadcaster failed, or answered too late: the others are told that this node cannot broadcast. The node retries.
+    /// The same words are reported once a minute, others once a second, at most.
+    BroadcasterFailed {
+        /// What it said or threw, or that it did not answer in time, cut to 1,024 bytes.
+        reason: String,
+        /// Number of its failures since this was last reported; at least 1.
+        failures: u64,
+    },
+    /// The chain observer failed, or answered too late: the node takes that for no answer, and asks again.
+    /// The same words are reported once a minute, others once a second, at most.
+    ObserverFailed {
+        /// What it said or threw, or that it did not answer in time, cut to 1,024 bytes.
+        reason: String,
+        /// Number of its failures since this was last reported; at least 1.
+        failures: u64,
+    },
     /// A peer connected.
     PeerConnected {
         /// Its libp2p peer id.
@@ -264,12 +290,38 @@ pub enum Event {
     },
 }
 
+/// Answer to a submission of this node's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Submission {
+    /// The Bitcoin backend accepted the transaction, or had it already.
+    Accepted,
+    /// The Bitcoin backend rejects the transaction itself.
+    Rejected,
+    /// The transaction is not final yet.
+    NotYetFinal,
+    /// The Bitcoin backend cannot be reached, or the broadcaster failed.
+    Unreachable,
+}
+
 impl Event {
     /// Notes that what it reports is not on the disk yet, in those events that say so.
     pub fn set_unstored(&mut self) {
         if let Self::SessionComplete { stored, .. } | Self::ShouldBroadcast { stored, .. } = self {
             *stored = false;
         }
+    }
+
+    /// The event of an answer to a submission, with the words as far as an event has them.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
+    pub(crate) fn submitted(answer: &Result<SubmitOutcome, String>) -> Self {
+        let (outcome, words) = match answer {
+            Ok(SubmitOutcome::Accepted) => (Submission::Accepted, None),
+            Ok(SubmitOutcome::Rejected(words)) => (Submission::Rejected, Some(words)),
+            Ok(SubmitOutcome::NotYetFinal) => (Submission::NotYetFinal, None),
+            Err(words) => (Submission::Unreachable, Some(words)),
+        };
+        Self::Submitted { outcome, words: words.map(|words| beginning(words, limits::WORDS).to_owned()) }
     }
 }
 

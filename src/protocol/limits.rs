@@ -47,6 +47,8 @@ pub const OTHER_INPUTS: usize = 256;
 pub const RESTARTS: u32 = 3;
 /// Bytes of a reason (decline, abort, NACK).
 pub const REASON: usize = 256;
+/// Bytes of what an object of the application said, in an event.
+pub const WORDS: usize = 1024;
 /// Envelopes kept of one signer and one repeatable kind (claims, NACKs, declines, aborts).
 pub const REPEATS: usize = 2;
 /// How far ahead a proposer may let its proposal expire.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The first sentence about each event and each error is the same in Rust, in C and in the facade of the other languages.
 
-Rust: src/event/reported.rs, which repeats src/protocol/event.rs, and src/error.rs. C: the enumerations of include/musig.h, where the class (`Durable.`) stands
+Rust: src/protocol/event.rs and src/error.rs. C: the enumerations of include/musig.h, where the class (`Durable.`) stands
 first, and fields may follow a colon. Facade: src/ffi/facade/event.rs and error.rs. The faults of proposals,
 consents, signers and stores are told apart in Rust and in the facade only.
 """
@@ -55,7 +55,7 @@ def capitals(name):
 def main():
     problems, compared = [], 0
     for what, ours, theirs, facade in (
-        ("event", rust("src/event/reported.rs", "Event"), c("MUSIG_EVENT_"), rust("src/ffi/facade/event.rs", "Event")),
+        ("event", rust("src/protocol/event.rs", "Event"), c("MUSIG_EVENT_"), rust("src/ffi/facade/event.rs", "Event")),
         ("error", rust("src/error.rs", "Error"), c("MUSIG_STATUS_"), rust("src/ffi/facade/error.rs", "MusigError")),
     ):
         for name, text in ours.items():
@@ -68,11 +68,6 @@ def main():
                     problems.append(f"{what} {name} is not in {where} as {key}")
                 elif found[key] != text:
                     problems.append(f"{what} {name}: Rust says {text!r}, {where} says {found[key]!r}")
-    reported = rust("src/event/reported.rs", "Event")
-    for name, text in rust("src/protocol/event.rs", "Event").items():
-        compared += 1
-        if reported.get(name) != text:
-            problems.append(f"event {name}: the protocol says {text!r}, src/event/reported.rs says {reported.get(name)!r}")
     # In C each reason for which consent was refused is a status of its own.
     in_c = c("MUSIG_STATUS_")
     for name, text in rust("src/error.rs", "ConsentError").items():

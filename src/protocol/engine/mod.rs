@@ -417,10 +417,16 @@ impl Engine {
     ) -> Result<(), ProposalError> {
         proposal.check_expiry(now.wall, clock_error)?;
         let expires_at = proposal.expires_at;
-        if self.purged.may_contain(expires_at, proposal.id()) || self.set_aside.contains(&proposal.id()) {
+        if self.was_purged(proposal) {
             return Err(ProposalError::Expiry { expires_at, now: expires_at });
         }
         Ok(())
+    }
+
+    /// Whether this node had it once, and keeps its id alone, or records that it cannot read.
+    fn was_purged(&self, proposal: &Proposal) -> bool {
+        let (expires_at, id) = (proposal.expires_at, proposal.id());
+        self.purged.may_contain(expires_at, id) || self.set_aside.contains(&id)
     }
 
     fn check_room(&self) -> Result<(), Error> {

@@ -473,8 +473,7 @@ impl Engine {
     /// of its business any more. A refused proposal takes its share of the rate at which proposals are taken.
     pub(super) fn report_refused(&mut self, proposal: &Proposal, error: Error, now: Time) {
         let (id, proposer) = (proposal.id(), proposal.signers[proposal.proposer]);
-        let purged = self.purged.may_contain(proposal.expires_at, id) || self.set_aside.contains(&id);
-        if purged || self.was_reported(&id) {
+        if self.was_purged(proposal) || self.was_reported(&id) {
             return;
         }
         self.reported.insert(id);

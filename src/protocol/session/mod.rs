@@ -56,7 +56,7 @@ use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, RequestId, SessionChange, StoredSession, Ticket, Waits};
 use crate::types::{
     ChainQuery, ChainStatus, ChainTip, CoinStatus, OutPoint, SessionId, SignedTransaction, SignerKey,
-    SubmitOutcome, Time, Txid,
+    SubmitOutcome, Time, Txid, beginning,
 };
 
 /// A session and its parts.
@@ -1471,11 +1471,7 @@ impl Session {
 
     fn send_nack(&mut self, kind: NackKind, mut reason: String, context: &mut Context<'_>) {
         if context.settings.nacks && !self.stated(Purpose::Nack(kind), Fact::Nack(kind)) {
-            let mut end = reason.len().min(limits::REASON);
-            while !reason.is_char_boundary(end) {
-                end -= 1;
-            }
-            reason.truncate(end);
+            reason.truncate(beginning(&reason, limits::REASON).len());
             self.sign(Purpose::Nack(kind), Content::Nack { kind, reason }, context);
         }
     }
