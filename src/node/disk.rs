@@ -243,13 +243,21 @@ impl Disk {
                 if let Some(error) = &self.error {
                     return Some(unstored(output, error));
                 }
-                let until = now + limits::UNSTORED_AFTER;
-                match output {
-                    Output::Event { event } => self.gate.after(batch, until, event),
-                    output => self.deferred.push_back(Deferred { batch, until: Some(until), output }),
-                }
+                self.defer(batch, Some(now + limits::UNSTORED_AFTER), output);
                 None
             }
+            Waits::Stored => {
+                let Some(batch) = synced else { return Some(output) };
+                self.defer(batch, None, output);
+                None
+            }
+        }
+    }
+
+    fn defer(&mut self, batch: u64, until: Option<Instant>, output: Output) {
+        match output {
+            Output::Event { event } => self.gate.after(batch, until, event),
+            output => self.deferred.push_back(Deferred { batch, until, output }),
         }
     }
 
@@ -259,7 +267,7 @@ impl Disk {
         // Batches count from 1: nothing waits for the one before.
         let batch = pending.filter(|_| self.error.is_none()).unwrap_or(0);
         let event = SessionEvent { session: Some(session), event, durable: None };
-        self.gate.after(batch, now + limits::UNSTORED_AFTER, event);
+        self.gate.after(batch, Some(now + limits::UNSTORED_AFTER), event);
     }
 
     /// When [`Disk::pass_time`] and [`Disk::hand_over`] are to be called next, but for the store's answers.

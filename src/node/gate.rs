@@ -1,4 +1,4 @@
-//! Events that wait for the commit of what they report, for a while.
+//! Events that wait for the commit of what they report, most of them for a while only.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,8 @@ use std::time::Instant;
 use crate::event::delivery::Delivery;
 use crate::protocol::event::SessionEvent;
 
-/// Queue of events, each delivered once its batch is committed, or when it has waited long enough. The store's thread
-/// reports commits here directly, so that no event waits for the actor.
+/// Queue of events, each delivered once its batch is committed, or when it has waited long enough, if it waits for a while
+/// only. The store's thread reports commits here directly, so that no event waits for the actor.
 pub(crate) struct Gate {
     delivery: Arc<Delivery>,
     state: Mutex<State>,
@@ -18,8 +18,8 @@ pub(crate) struct Gate {
 struct State {
     /// The last of the batches that are committed without a gap. Batches count from 1.
     committed: u64,
-    /// Events by the batch that they wait for, each with its deadline, in their order.
-    deferred: BTreeMap<u64, Vec<(Instant, SessionEvent)>>,
+    /// Events by the batch that they wait for, each with its deadline if it has one, in their order.
+    deferred: BTreeMap<u64, Vec<(Option<Instant>, SessionEvent)>>,
 }
 
 impl Gate {
@@ -31,9 +31,9 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers the event when this batch is committed, but for [`Gate::release`]. Neither the batches nor the deadlines
-    /// of one session's events must decrease.
-    pub(crate) fn after(&self, batch: u64, until: Instant, event: SessionEvent) {
+    /// Delivers the event when this batch is committed; one with a deadline also by [`Gate::release`], be it before an
+    /// earlier one that has none. The batches of one session's events must not decrease.
+    pub(crate) fn after(&self, batch: u64, until: Option<Instant>, event: SessionEvent) {
         let mut state = self.state();
         if batch > state.committed {
             state.deferred.entry(batch).or_default().push((until, event));
@@ -62,13 +62,15 @@ impl Gate {
         }
     }
 
-    /// Delivers what has waited until its deadline, or everything, and says in it that it is not stored.
+    /// Delivers what has waited until its deadline, or all that has one, and says in it that it is not stored.
     pub(crate) fn release(&self, now: Option<Instant>) {
         let mut state = self.state();
         let mut ready = Vec::new();
         for events in state.deferred.values_mut() {
-            let due = now.map_or(events.len(), |now| events.partition_point(|(until, _)| *until <= now));
-            ready.extend(events.drain(..due).map(|(_, event)| event));
+            let due = |(until, _): &mut (Option<Instant>, _)| {
+                until.is_some_and(|until| now.is_none_or(|now| until <= now))
+            };
+            ready.extend(events.extract_if(.., due).map(|(_, event)| event));
         }
         state.deferred.retain(|_, events| !events.is_empty());
         ready.iter_mut().for_each(|event| event.event.set_unstored());
@@ -79,6 +81,6 @@ impl Gate {
 
     /// The first deadline.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.state().deferred.values().filter_map(|events| Some(events.first()?.0)).min()
+        self.state().deferred.values().flatten().filter_map(|(until, _)| *until).min()
     }
 }

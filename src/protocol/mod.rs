@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::event::Event;
 use self::mutation::Mutation;
 use self::signer::{KeyCheck, SignTask};
 use crate::error::Error;
@@ -70,6 +71,9 @@ pub enum Waits {
     /// For the commit of all that its session stored before, for [`limits::UNSTORED_AFTER`] at most, and not at all while
     /// the store has failed. An event of those then says so ([`Event::set_unstored`](event::Event::set_unstored)).
     Briefly,
+    /// For the commit of all that its session stored before, however long that takes: a crash must not undo what the
+    /// application was told that this node ended.
+    Stored,
     /// Until the last barrier of its session before it is synced, however long that takes.
     Barrier,
 }
@@ -188,7 +192,10 @@ impl Output {
                 Waits::Barrier
             }
             Self::Send { waits, .. } | Self::Done { waits, .. } => *waits,
-            Self::Event { .. } => Waits::Briefly,
+            Self::Event { event } => match event.event {
+                Event::SessionClosed | Event::SessionAborted { .. } => Waits::Stored,
+                _ => Waits::Briefly,
+            },
             Self::Persist { .. }
             | Self::Sign { .. }
             | Self::CheckKeys { .. }

@@ -101,3 +101,37 @@ fn hanging_disk_holds_back_own_words_only() {
         assert_eq!(cluster.count(1, &session, "KeyInUseElsewhere"), 0, "{fault:?}");
     }
 }
+
+#[test]
+fn ended_session_is_reported_when_that_is_stored() {
+    for (fault, abandons) in FAULTS.into_iter().flat_map(|fault| [(fault, false), (fault, true)]) {
+        let mut cluster = cluster(3);
+        cluster.nodes[2].application.consent = if abandons { Consent::Joins } else { Consent::Waits };
+        // Nobody gets the transaction out.
+        (0..3).for_each(|node| cluster.nodes[node].broadcaster = Broadcaster::Hangs);
+        let session = cluster.create(0, |_| {});
+        cluster.run_for(Duration::from_secs(1));
+        assert_eq!(cluster.holds(1, &session), abandons);
+        cluster.disk(1, Some(fault));
+        let ends = cluster.ask(1, |engine, request, now| match abandons {
+            true => engine.abandon(&session, request, now),
+            false => engine.abort(&session, "no".into(), request, now),
+        });
+        ends.expect("it takes effect");
+        let told = |cluster: &Cluster| {
+            let name = if abandons { "SessionClosed" } else { "SessionAborted" };
+            cluster.count(1, &session, name)
+        };
+        cluster.run_for(Duration::from_secs(40));
+        assert_eq!(told(&cluster), 0, "{fault:?}: a crash would undo it");
+        cluster.disk(1, None);
+        cluster.run_for(Duration::from_secs(1));
+        assert_eq!(told(&cluster), 1, "{fault:?}");
+        cluster.crash(1);
+        cluster.start(1);
+        cluster.run_for(Duration::from_secs(60));
+        for event in ["CoordinatorFailed", "ShouldBroadcast"] {
+            assert_eq!(cluster.count(1, &session, event), 0, "{fault:?}");
+        }
+    }
+}

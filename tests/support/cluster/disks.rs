@@ -46,6 +46,7 @@ impl Cluster {
             Waits::Never => return Some(output),
             Waits::Barrier if pending.barrier == 0 => return Some(output),
             Waits::Barrier => (pending.barrier, None),
+            Waits::Stored => (pending.synced, None),
             Waits::Briefly if state.disk_failed => return Some(unstored(output)),
             Waits::Briefly => (pending.synced, Some(self.now + limits::UNSTORED_AFTER)),
         };
