@@ -41,6 +41,8 @@ pub struct Chain {
     /// Everything that was ever in the mempool.
     pub ever: BTreeSet<Txid>,
     blocks: Vec<Block>,
+    /// When each height was reached first.
+    reached: Vec<Duration>,
     heights: HashMap<Txid, usize>,
     spenders: HashMap<OutPoint, Txid>,
     /// Outputs of transactions that somebody keeps to himself.
@@ -148,9 +150,9 @@ impl Chain {
         self.locks.insert(txid, height);
     }
 
-    /// When this many blocks were there first, if they are there.
+    /// When this many blocks were there first, also if a reorganisation took them away again.
     pub fn reached(&self, height: u32) -> Option<Duration> {
-        self.blocks.get((height as usize).checked_sub(1)?).map(|block| block.at)
+        self.reached.get((height as usize).checked_sub(1)?).copied()
     }
 
     /// Whether it waits for a height that is not reached.
@@ -192,6 +194,9 @@ impl Chain {
             }
         }
         self.blocks.push(Block { at: now, transactions });
+        if self.reached.len() < self.blocks.len() {
+            self.reached.push(now);
+        }
     }
 
     pub fn mine_blocks(&mut self, blocks: usize, now: Duration) {

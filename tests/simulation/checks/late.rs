@@ -26,6 +26,8 @@ impl Checker {
                 match event {
                     Event::SessionAborted { by, declined: false, .. } if *by == node => aborted = Some(at),
                     Event::SessionClosed if abandoned => aborted = Some(at),
+                    // Its application joins it again.
+                    Event::SessionJoined { signer, .. } if abandoned && *signer == node => aborted = None,
                     Event::SessionComplete { aborted_here, .. } if aborted.is_some() => {
                         self.check("S12", *aborted_here || resumed, || {
                             format!("node {node} gave {} up at {aborted:?} and is not told so", begun.id)
