@@ -24,7 +24,7 @@ rm -rf "$work/wheel" "$work/venv"
 
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" examples/python/failover.py
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" --follow-imports silent \
-    -m libmusig -m libmusig._logging -m libmusig._metrics -m libmusig._node -m libmusig._exit -m libmusig.chain -m libmusig.cli \
+    -m libmusig -m libmusig._logging -m libmusig._node -m libmusig._exit -m libmusig.chain -p libmusig.cli \
     -m libmusig.events -m libmusig.keys -m libmusig.psbt -m libmusig.signer
 
 # From elsewhere, so that nothing but the installed package can be imported.

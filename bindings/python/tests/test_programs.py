@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,24 +15,9 @@ from pathlib import Path
 import pytest
 
 import libmusig
+from terminal import MUSIG, Program, run, write_keys
 from wallet import ADDRESS, DESCRIPTOR, PSBT, TXID, esplora
-from support import PATIENCE, REPOSITORY, key, key_path, keys, output_script, secret, spend_script, until_now
-
-MUSIG = [sys.executable, "-m", "libmusig"]
-
-
-def run(*words: object, expect: int = 0) -> str:
-    done = subprocess.run([*MUSIG, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout if expect == 0 else done.stderr
-
-
-def write_keys(folder: Path, count: int) -> list[Path]:
-    paths = [folder / f"{index}.key" for index in range(count)]
-    for index, path in enumerate(paths):
-        path.write_text(secret(index).hex())
-    return paths
-
+from support import PATIENCE, REPOSITORY, key, key_path, keys, output_script, spend_script, until_now
 
 def test_keys_and_elections(tmp_path: Path) -> None:
     path = tmp_path / "secret.key"
@@ -60,43 +44,17 @@ def test_keys_and_elections(tmp_path: Path) -> None:
     assert subprocess.run([installed, "--version"], capture_output=True, text=True).stdout.split()[0] == "musig"
 
 
-class Program:
-    """A command that runs, and the lines that it says."""
-
-    def __init__(self, *words: object) -> None:
-        self.process = subprocess.Popen([*MUSIG, *map(str, words)], stdout=subprocess.PIPE, text=True)
-        self.lines: list[str] = []
-        self.changed = threading.Condition()
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self.changed:
-                self.lines.append(line.rstrip())
-                self.changed.notify_all()
-
-    def wait(self, pattern: str) -> str:
-        def find() -> str | None:
-            found = [re.search(pattern, line) for line in self.lines]
-            return next((match.group(1) for match in found if match), None)
-
-        with self.changed:
-            assert self.changed.wait_for(find, PATIENCE), f"no {pattern} in {self.lines}"
-            return find() or ""
-
-
 def test_two_people_sign_between_two_terminals(tmp_path: Path) -> None:
     first, second = write_keys(tmp_path, 2)
     loopback = ("--listen", "/ip4/127.0.0.1/tcp/0")
     signers = [word for each in keys(2) for word in ("--signer", each)]
     ours = ("--key", first, "--store", tmp_path / "a.redb")
     theirs = ("--key", second, "--store", tmp_path / "b.redb")
-    one = Program("propose", *ours, *loopback, "--once", *signers, "--text", "hello")
+    one = Program("propose", *ours, *loopback, *signers, "--text", "hello")
     try:
         peer = one.wait(r"^listening +(\S+)")
         session = one.wait(r"^proposed +(\S+)")
-        two = Program("join", *theirs, *loopback, "--peer", peer, "--yes", "--once")
+        two = Program("join", *theirs, *loopback, "--peer", peer, "--yes")
         try:
             signature = two.wait(r"^signature +(\S+)")
             assert one.wait(r"^signature +(\S+)") == signature and len(signature) == 128
@@ -107,7 +65,7 @@ def test_two_people_sign_between_two_terminals(tmp_path: Path) -> None:
         one.process.kill()
     assert session in run("status", *ours)
     status = json.loads(run("status", "--json", *theirs))
-    assert (status["session"], status["phase"], status["own_index"]) == (session, "WATCHING", 1)
+    assert (status["session"], status["phase"], status["own_index"]) == (session, "watching", 1)
 
 
 def test_coins_of_a_derived_address(tmp_path: Path) -> None:
@@ -119,11 +77,11 @@ def test_coins_of_a_derived_address(tmp_path: Path) -> None:
     [spent] = coin["spent"]
     terms = ("--transaction", coin["transaction"].hex(), "--spent", f"{spent.value}:{spent.script.hex()}")
     ours = ("--key", first, "--store", tmp_path / "a.redb")
-    one = Program("propose", *ours, *loopback, "--once", *signers, *terms, "--path", "0/4", "--path", "0/5")
+    one = Program("propose", *ours, *loopback, "--until", "complete", *signers, *terms, "--path", "0/4", "--path", "0/5")
     try:
         peer = one.wait(r"^listening +(\S+)")
         theirs = ("--key", second, "--store", tmp_path / "b.redb")
-        two = Program("join", *theirs, *loopback, "--peer", peer, "--yes", "--once")
+        two = Program("join", *theirs, *loopback, "--peer", peer, "--yes", "--until", "complete")
         try:
             # What somebody consents to is shown.
             assert two.wait(r"^key set 0: (.*)") == "the signers' keys, sorted"
@@ -158,7 +116,7 @@ def test_a_psbt_is_proposed_signed_and_broadcast_by_a_source(tmp_path: Path) -> 
     file, out = tmp_path / "spend.psbt", tmp_path / "signed.psbt"
     file.write_text(PSBT)
     signers = [word for each in keys(2) for word in ("--signer", each)]
-    with esplora() as (url, submitted):
+    with esplora(depth=6) as (url, submitted):
         common = ("--listen", "/ip4/127.0.0.1/tcp/0", "--source", f"esplora:{url}")
         ours = ("--key", first, "--store", tmp_path / "a.redb", *common)
         theirs = ("--key", second, "--store", tmp_path / "b.redb", *common)
@@ -170,12 +128,11 @@ def test_a_psbt_is_proposed_signed_and_broadcast_by_a_source(tmp_path: Path) -> 
                 assert two.wait(r"^transaction +(\S+)") != ""
                 for program in (one, two):
                     program.wait(r"^(broadcast-confirmed)")
+                assert (one.process.wait(PATIENCE), two.process.wait(PATIENCE)) == (0, 0)
             finally:
-                two.process.terminate()
-                two.process.wait(PATIENCE)
+                two.process.kill()
         finally:
-            one.process.terminate()
-            one.process.wait(PATIENCE)
+            one.process.kill()
         assert len(submitted) == 1
     assert run("psbt", "finalize", "--extract", out).strip() == submitted[0].decode()
     wrong = ("--key", first, "--store", tmp_path / "c.redb", "--source", "pigeon:home")
@@ -190,7 +147,7 @@ def test_sessions_by_file(tmp_path: Path) -> None:
     one = Program("propose", *ours, "--listen", "/ip4/127.0.0.1/tcp/0", *signers, "--digest", "07" * 32)
     session = one.wait(r"^proposed +(\S+)")
     one.process.terminate()
-    assert one.process.wait(PATIENCE) == 0
+    assert one.process.wait(PATIENCE) == 3
     file = tmp_path / "session"
     run("export", *ours, session, file)
     assert session in run("import", *theirs, "--join", file)
@@ -220,7 +177,7 @@ def test_port_taken_ends_a_node_that_can_listen_nowhere(tmp_path: Path) -> None:
         assert re.search(rf"^network-degraded .*cannot listen on {taken} .*in use", done.stdout, re.M), done
         # One that can be listened on is enough, and only what others can dial is shown.
         node = Program("node", *words, "--listen", "/ip4/127.0.0.1/tcp/0", "--json")
-        assert re.fullmatch(r"/ip4/127\.0\.0\.1/tcp/[1-9]\d*/p2p/\w+", node.wait(r"^listening +(\S+)"))
+        assert re.fullmatch(r"/ip4/127\.0\.0\.1/tcp/[1-9]\d*/p2p/\w+", node.wait(r'"listening": "(\S+)"'))
         assert taken in node.wait(r"(.*network-degraded.*)")
         node.process.terminate()
         assert node.process.wait(PATIENCE) == 0

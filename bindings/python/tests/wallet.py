@@ -34,24 +34,25 @@ ADDRESS = "bcrt1pqff9x3s6cvytdmedk6jc5jna6hzfp7gn23ru4eejhd87mt0522wsun8k40"
 
 
 class Esplora(BaseHTTPRequestHandler):
-    """A chain of 100 blocks, in whose last one the transaction is as soon as it is submitted."""
+    """A chain in whose block 100 the transaction is as soon as it is submitted, or that keeps it in its mempool."""
 
     def do_GET(self) -> None:
         submitted = bool(self.server.submitted)  # type: ignore[attr-defined]
-        block = {"confirmed": submitted, "block_height": 100}
+        depth: int = self.server.depth  # type: ignore[attr-defined]
+        block = {"confirmed": submitted and depth > 0, "block_height": 100}
         match self.path.strip("/").split("/"):
             case ["tx", _, "status"]:
-                self.answer(block)
+                self.answer(block) if submitted else self.send_error(404)
             case ["tx", _, "outspend", _]:
                 self.answer({"spent": submitted, "txid": TXID, "status": block})
             case ["tx", _]:
                 self.answer({"vout": [{}, {}], "status": {"confirmed": True, "block_height": 1}})
             case ["blocks", "tip", "height"]:
-                self.answer(100)
+                self.answer(99 + max(depth, 1))
             case ["blocks", "tip", "hash"]:
                 self.answer("ab" * 32, text=True)
             case ["block", _]:
-                self.answer({"height": 100, "mediantime": 1_700_000_000})
+                self.answer({"height": 99 + max(depth, 1), "mediantime": 1_700_000_000})
             case _:
                 self.send_error(404)
 
@@ -71,11 +72,12 @@ class Esplora(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def esplora() -> Iterator[tuple[str, list[bytes]]]:
-    """Its address, and what was submitted to it, in hexadecimal digits."""
+def esplora(depth: int = 1) -> Iterator[tuple[str, list[bytes]]]:
+    """Its address, and what was submitted to it, in hexadecimal digits. With `depth` 0 the transaction is in no block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Esplora)
     submitted: list[bytes] = []
     server.submitted = submitted  # type: ignore[attr-defined]
+    server.depth = depth  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import AsyncIterator
 
-from ._ffi import MetricsFormat
-from ._node import Node
+from .._ffi import MetricsFormat
+from .._node import Node
 
 PATIENCE = 5.0
 """Seconds within which a request is made and its answer taken."""

@@ -1,0 +1,179 @@
+"""The node that a command runs, and who hears of its events."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from .. import events
+from .._ffi import LocalSigner, SignedTransaction, Submission
+from .._node import Node, NodeEvent
+from ..chain import Accepted, Broadcaster, ChainSource, SubmitOutcome, bitcoin_core
+from ..errors import MusigError, NodeStopped
+from .output import Ended, Output, warn
+
+KNOWN_ALREADY = re.compile(r"already in (block ?chain|mempool|utxo set)|txn-already-(known|in-mempool)|outputs already", re.I)
+"""What Bitcoin nodes say of a transaction that they have."""
+
+
+class Command(Broadcaster):
+    """Broadcasts by a command that gets the transaction, in hexadecimal digits, on its standard input."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def submit(self, transaction: SignedTransaction) -> SubmitOutcome:
+        given = transaction.bytes.hex().encode()
+        done = subprocess.run(self.command, shell=True, capture_output=True, input=given, timeout=60)
+        words = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+        if done.returncode != 0 and not KNOWN_ALREADY.search(words):
+            raise RuntimeError(f"--broadcast-command ended with status {done.returncode}: {words or 'it said nothing'}")
+        return Accepted()
+
+
+class Host:
+    """A node whose events are printed, acknowledged, and passed on to whoever listens."""
+
+    def __init__(self, node: Node, output: Output, notifies: bool) -> None:
+        self.node, self.output = node, output
+        self.notifies = notifies
+        """Whether what the own broadcaster accepted ends the watch: no observer will ever see it."""
+        self.listeners: set[asyncio.Queue[NodeEvent | None]] = set()
+        self.ended = asyncio.Event()
+        """The node has stopped, or the command is to end."""
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Queue[NodeEvent | None]]:
+        """All events from now on; None once the command is to end."""
+        queue: asyncio.Queue[NodeEvent | None] = asyncio.Queue()
+        if self.ended.is_set():
+            queue.put_nowait(None)
+        self.listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self.listeners.discard(queue)
+
+    async def run(self) -> None:
+        """Takes events until the node stops."""
+        async for event in self.node.events():
+            self.output.event(event)
+            if self.notifies and isinstance(event.data, events.Submitted) and event.session is not None:
+                if event.data.outcome == Submission.ACCEPTED:
+                    await self.notify(event.session)
+            for queue in self.listeners:
+                queue.put_nowait(event)
+            event.ack()
+        self.end()
+
+    def end(self) -> None:
+        """Has the command end; the node stops after it."""
+        self.ended.set()
+        for queue in self.listeners:
+            queue.put_nowait(None)
+
+    async def notify(self, session: str) -> None:
+        try:
+            await self.node.session(session).notify_broadcast_complete()
+        except NodeStopped:
+            pass
+        except MusigError as error:
+            warn(f"the broadcast of {session[:16]} was not noted: {error}")
+
+    async def greet(self, listen: list[str]) -> bool:
+        """Prints how others reach the node. False if it can listen nowhere; the events say why."""
+        # By default on IPv4 and IPv6, of which one is enough.
+        wanted = len(listen) or 2
+        failed: set[str] = set()
+        with self.listening() as heard:
+            while not (addresses := await self.node.listen_addresses()):
+                if len(failed) >= wanted:
+                    warn("--listen: it can listen nowhere; free the port, or give another address")
+                    return False
+                try:
+                    event = await asyncio.wait_for(heard.get(), 0.05)
+                except asyncio.TimeoutError:
+                    continue
+                if event is None:
+                    return False
+                if isinstance(event.data, events.NetworkDegraded):
+                    failed.update(re.findall(r"^cannot listen on (\S+)", event.data.reason))
+        for address in addresses:
+            self.output.say(f"listening   {address}", {"listening": address})
+        return True
+
+
+def read_secret(path: str) -> LocalSigner:
+    """A key that ``musig keygen`` wrote."""
+    return LocalSigner(bytes.fromhex(Path(path).read_text().strip()))
+
+
+def make_source(arguments: argparse.Namespace) -> ChainSource | None:
+    """The Bitcoin backend that the options describe."""
+    text = getattr(arguments, "source", None)
+    if text is None:
+        return None
+    kind, _, where = text.partition(":")
+    if kind == "core":
+        password = os.environ.get("MUSIG_RPC_PASSWORD", "")
+        return bitcoin_core(where, cookie_file=arguments.cookie, user=arguments.rpc_user, password=password)
+    if kind == "esplora":
+        return ChainSource.esplora(where)
+    if kind == "electrum":
+        return ChainSource.electrum(where if "://" in where else f"ssl://{where}")
+    raise ValueError(f"--source: {text!r} is none; give core:URL, esplora:URL or electrum:HOST:PORT")
+
+
+@asynccontextmanager
+async def hosting(arguments: argparse.Namespace, offline: bool = False, new: bool = True) -> AsyncIterator[Host]:
+    """The node that the common options describe. Without a source the user is the observer of the chain. Without `new`
+    its store must exist."""
+    if not new and not Path(arguments.store).is_file():
+        raise ValueError(f"--store: there is no file {arguments.store}")
+    command = getattr(arguments, "broadcast_command", None)
+    source = make_source(arguments)
+    node = Node(
+        signer=read_secret(arguments.key),
+        store=arguments.store,
+        listen=getattr(arguments, "listen", []),
+        peers=getattr(arguments, "peer", []),
+        offline=offline,
+        source=source,
+        broadcaster=Command(command) if command else None,
+        without_observer=source is None,
+    )
+    async with node:
+        yield Host(node, Output(arguments.json), notifies=command is not None and source is None)
+
+
+@asynccontextmanager
+async def running(arguments: argparse.Namespace) -> AsyncIterator[Host]:
+    """A node in the network, that ends when it is asked to."""
+    async with hosting(arguments) as host:
+        ends_at_signals(host)
+        host.output.say(f"signer key  {host.node.signer_key}", {"signer_key": host.node.signer_key})
+        events_taken = asyncio.create_task(host.run())
+        try:
+            if await host.greet(arguments.listen):
+                yield host
+            else:
+                raise Ended(1)
+        finally:
+            host.node.request_stop()
+            await events_taken
+
+
+def ends_at_signals(host: Host) -> None:
+    """Ends the command at Ctrl-C, and when the system asks."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            asyncio.get_running_loop().add_signal_handler(number, host.end)
+        except NotImplementedError:
+            return

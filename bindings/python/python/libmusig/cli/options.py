@@ -1,0 +1,130 @@
+"""All commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .._ffi import SpentOutput, library_version
+from . import sessions, stores, tools
+from .tools import METHODS, NETWORKS
+from .until import GOALS
+
+
+def child_path(text: str) -> list[int]:
+    """Child numbers: ``0/5``."""
+    try:
+        return [int(part) for part in text.removeprefix("m/").split("/")]
+    except ValueError:
+        problem = f"{text!r} is not a path of numbers like 0/5; from an aggregate key none can be hardened"
+        raise argparse.ArgumentTypeError(problem) from None
+
+
+def spent_output(text: str) -> SpentOutput:
+    """``VALUE:SCRIPT``."""
+    value, _, script = text.partition(":")
+    return SpentOutput(value=int(value), script=bytes.fromhex(script))
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(prog="musig", description="Sign together with MuSig2, without a server.")
+    top.add_argument("--version", action="version", version=f"musig {library_version()}")
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, run: Any, *groups: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="print JSON, one object a line")
+        if "keys" in groups:
+            added.add_argument("keys", nargs="+", metavar="KEY", help="public keys, in the order of the proposal")
+        if "store" in groups:
+            added.add_argument("--key", required=True, metavar="FILE", help="the secret key that keygen wrote")
+            added.add_argument("--store", required=True, metavar="FILE", help="where sessions are kept")
+        if "network" in groups:
+            added.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
+            added.add_argument("--peer", action="append", default=[], metavar="ADDRESS")
+            added.add_argument("--broadcast-command", metavar="COMMAND", help="gets the transaction on its input")
+            added.add_argument(
+                "--source",
+                metavar="SOURCE",
+                help="broadcasts and observes: core:URL, esplora:URL, electrum:HOST:PORT (TLS), electrum:tcp://HOST:PORT",
+            )
+            added.add_argument("--cookie", metavar="FILE", help="of core: .cookie in the node's data directory")
+            added.add_argument("--rpc-user", metavar="USER", help="of core, with the password in MUSIG_RPC_PASSWORD")
+        if "until" in groups:
+            added.add_argument(
+                "--until",
+                choices=list(GOALS),
+                help="end when the signatures are complete, or the transaction is seen, in a block, or final (the default for"
+                " transactions). Exit status: 0 that is reached; 3 nothing is; else only 4 the signatures, 5 seen, 6 in a block;"
+                " 7 another transaction spent its coins",
+            )
+        return added
+
+    make = command("keygen", tools.keygen)
+    make.add_argument("--out", required=True, metavar="FILE", help="the file to make; must not exist")
+    group = command("aggregate", tools.aggregate, "keys")
+    group.add_argument("--as-given", action="store_true", help="do not sort")
+    group.add_argument("--path", type=child_path, default=[], metavar="PATH", help="child numbers (BIP-328), as in 0/5")
+    group.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="that the address is of")
+    where = command("address", tools.show_address)
+    where.add_argument("--descriptor", required=True, metavar="TEXT", help="as tr(musig(xpub…,xpub…)/<0;1>/*)")
+    where.add_argument("--index", type=int, default=0, metavar="N")
+    where.add_argument("--branch", type=int, default=0, metavar="N", help="of <0;1>: 0 receives, 1 takes change")
+    where.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="that the address is of")
+    vote = command("elect", tools.election, "keys")
+    vote.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
+    vote.add_argument("--session", metavar="ID", help="needed for session-salted")
+    stay = command("node", sessions.run_node, "store", "network")
+    stay.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, at /metrics")
+    stay.add_argument("--metrics-file", metavar="FILE", help="keep them in this file, for a node exporter")
+    new = command("propose", sessions.propose, "store", "network", "until")
+    new.add_argument("--signer", action="append", required=True, metavar="KEY", help="in order, the own key too")
+    new.add_argument("--digest", action="append", default=[], metavar="HEX", help="32 bytes to sign")
+    new.add_argument("--text", action="append", default=[], help="a text whose SHA-256 is signed")
+    new.add_argument("--transaction", metavar="HEX", help="an unsigned transaction, instead of digests")
+    new.add_argument("--spent", type=spent_output, action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
+    new.add_argument("--psbt", metavar="FILE", help="a PSBT, instead of digests: its bytes, or base64 text")
+    new.add_argument("--descriptor", metavar="TEXT", help="of the wallet that the PSBT spends from, keys as --signer")
+    new.add_argument("--psbt-out", metavar="FILE", help="gets the PSBT once it is signed and final")
+    new.add_argument("--path", type=child_path, action="append", default=[], help="of each address that it spends")
+    new.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
+    new.add_argument(
+        "--broadcast",
+        choices=["failover", "coordinator-only", "sign-only"],
+        default="failover",
+        help="who broadcasts: the next signer if one does not, the coordinator alone, or nobody",
+    )
+    new.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="until the next signer's turn")
+    new.add_argument("--metadata", default="", help="words to the other signers")
+    agree = command("join", sessions.join, "store", "network", "until")
+    agree.add_argument("session", nargs="?", metavar="ID", help="the first that is proposed, if it is not given")
+    agree.add_argument("--yes", action="store_true", help="sign without asking")
+    for signs in (new, agree):
+        signs.add_argument("--sign-blind", action="store_true", help="sign digests with keys that own coins, too")
+    command("status", stores.status, "store")
+    steps = commands.add_parser("psbt", help="PSBTs: show, combine, finalize").add_subparsers(required=True, metavar="step")
+
+    def step(name: str, run: Any) -> argparse.ArgumentParser:
+        added = steps.add_parser(name, help=run.__doc__, description=run.__doc__)
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="print JSON")
+        return added
+
+    show = step("show", tools.psbt_show)
+    show.add_argument("file", metavar="FILE")
+    show.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="of the addresses shown")
+    step("combine", tools.psbt_combine).add_argument("files", nargs="+", metavar="FILE")
+    final = step("finalize", tools.psbt_finalize)
+    final.add_argument("file", metavar="FILE")
+    final.add_argument("--extract", action="store_true", help="print the transaction, in hexadecimal digits")
+    for shows in (agree, take := command("import", stores.import_, "store")):
+        shows.add_argument("--network", choices=sorted(NETWORKS), default="mainnet", help="of the addresses shown")
+        shows.add_argument("--own-script", action="append", default=[], metavar="HEX", help="of the own wallet")
+    out = command("export", stores.export, "store")
+    out.add_argument("session", metavar="ID")
+    out.add_argument("file", metavar="FILE")
+    take.add_argument("file", metavar="FILE")
+    take.add_argument("--join", action="store_true", help="consent to what it proposes")
+    return top
