@@ -99,7 +99,7 @@ impl Account {
     /// The origin is others' word. It chooses the way and nothing else: what is at its end has to be the key. No way
     /// leads through the identity key.
     fn scalars(&self, key: &SignerKey, origin: &KeyOrigin, identity: &SignerKey) -> Option<Vec<Scalar>> {
-        let steps = bip32::steps_below(&self.origin, origin)?;
+        let steps = origin.steps_below(&self.origin)?;
         let (mut at, mut chain_code) = (self.key, self.chain_code);
         let mut scalars = Vec::with_capacity(steps.len());
         for number in steps {

@@ -14,7 +14,7 @@ use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, Txid};
 
-use test_support::cluster::{Cluster, Consent, EPOCH, Fate, Options};
+use test_support::cluster::{Cluster, Consent, Duty, EPOCH, Fate, Options};
 use test_support::party::policy;
 
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -311,6 +311,26 @@ fn own_abort_stands_and_the_certificate_is_kept_and_passed_on() {
         assert_eq!(cluster.submitters(), [0], "its application has another word");
         assert_eq!(cluster.status(0, &session).phase, Phase::Watching);
     }
+}
+
+#[test]
+fn who_takes_an_abandoned_session_up_again_looks_at_the_chain_at_once() {
+    let (mut cluster, session) = finished_alone(|cluster| {
+        cluster.nodes[0].settings.broadcaster = false;
+        cluster.nodes[0].application.duty = Duty::Ignores;
+        cluster.crash(0);
+        cluster.start(0);
+        cluster.run_for(Duration::from_millis(20));
+    });
+    stop(&mut cluster, 0, &session, "abandon");
+    cluster.cut_off(2, false);
+    cluster.run_for(TIMEOUT * 2);
+    assert_eq!(cluster.submitters(), [1]);
+    assert_eq!(cluster.count(0, &session, "BroadcastSeen"), 0, "it looks once an hour");
+    let result = cluster.ask(0, |engine, request, now| engine.broadcast_now(&session, request, now));
+    assert_eq!(result, Ok(()));
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.count(0, &session, "BroadcastSeen"), 1);
 }
 
 #[test]

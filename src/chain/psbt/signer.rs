@@ -732,7 +732,7 @@ impl State {
 impl Account {
     /// Whether a key is below this one, at the place that its origin names: it is derived and compared.
     fn holds(&self, key: &SignerKey, origin: &KeyOrigin) -> bool {
-        let Some(steps) = bip32::steps_below(&self.origin, origin) else { return false };
+        let Some(steps) = origin.steps_below(&self.origin) else { return false };
         let step = |(key, chain_code), number: &u32| {
             bip32::child(&key, &chain_code, *number).map(|(_, key, chain_code)| (key, chain_code))
         };

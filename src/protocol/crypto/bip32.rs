@@ -4,8 +4,6 @@ use secp256k1::Scalar;
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::key_set::KeyOrigin;
-use crate::protocol::limits;
 use crate::types::SignerKey;
 
 /// Bytes of an extended key.
@@ -40,15 +38,6 @@ pub(crate) fn child(
     let scalar = Scalar::from_be_bytes(scalar).ok()?;
     let key = parent.to_public_key().add_exp_tweak(&scalar).ok()?;
     Some((scalar, key.into(), chain_code))
-}
-
-/// The child numbers from an account to a key, by their origins. `None` if the key is said to be elsewhere, too far below,
-/// or behind a hardened step.
-pub(crate) fn steps_below<'a>(account: &KeyOrigin, key: &'a KeyOrigin) -> Option<&'a [u32]> {
-    let same = key.fingerprint == account.fingerprint;
-    let steps = key.path.strip_prefix(&account.path[..]).filter(|_| same)?;
-    let near = steps.len() <= limits::ACCOUNT_STEPS;
-    (near && steps.iter().all(|number| *number < 1 << 31)).then_some(steps)
 }
 
 /// Whether an identity key is an extended key's own one, one of its first children, or one of theirs: then who learns one

@@ -34,6 +34,17 @@ pub struct KeyOrigin {
     pub path: Vec<u32>,
 }
 
+impl KeyOrigin {
+    /// The child numbers from an account to this key, by their origins. `None` if the key is said to be elsewhere, too far
+    /// below, or behind a hardened step.
+    pub(crate) fn steps_below(&self, account: &Self) -> Option<&[u32]> {
+        let same = self.fingerprint == account.fingerprint;
+        let steps = self.path.strip_prefix(&account.path[..]).filter(|_| same)?;
+        let near = steps.len() <= limits::ACCOUNT_STEPS;
+        (near && steps.iter().all(|number| *number < 1 << 31)).then_some(steps)
+    }
+}
+
 /// Participant key (BIP-373) of an aggregate key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Participant {

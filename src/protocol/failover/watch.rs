@@ -811,7 +811,10 @@ impl Watch {
             return actions;
         }
         let elapsed = self.stopwatch.elapsed(now);
-        self.idle = false;
+        if self.idle {
+            // Of what its application wanted no more it asked rarely.
+            (self.idle, self.observe_at) = (false, self.observe_at.min(elapsed));
+        }
         self.asked = true;
         actions.push(Action::ShouldBroadcast);
         if surroundings.broadcaster && !self.submitting {
