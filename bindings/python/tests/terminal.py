@@ -51,7 +51,9 @@ class Program:
             return next((match.group(1) for match in found if match), None)
 
         with self.changed:
-            assert self.changed.wait_for(find, PATIENCE), f"no {pattern} in {self.lines}"
+            if not self.changed.wait_for(find, PATIENCE):
+                self.errors.seek(0)
+                raise AssertionError(f"no {pattern} in {self.lines}; errors: {self.errors.read()}")
             return find() or ""
 
     def end(self) -> tuple[int, str]:

@@ -41,8 +41,10 @@ class Command(Broadcaster):
 class Host:
     """A node whose events are printed, acknowledged, and passed on to whoever listens."""
 
-    def __init__(self, node: Node, output: Output, notifies: bool) -> None:
+    def __init__(self, node: Node, output: Output, broadcasts: bool, notifies: bool) -> None:
         self.node, self.output = node, output
+        self.broadcasts = broadcasts
+        """Whether it can submit a transaction."""
         self.notifies = notifies
         """Whether what the own broadcaster accepted ends the watch: no observer will ever see it."""
         self.listeners: set[asyncio.Queue[NodeEvent | None]] = set()
@@ -61,16 +63,18 @@ class Host:
         finally:
             self.listeners.discard(queue)
 
-    async def run(self) -> None:
-        """Takes events until the node stops."""
+    async def run(self, shows: bool) -> None:
+        """Takes events until the node stops. What is not shown is not acknowledged."""
         async for event in self.node.events():
-            self.output.event(event)
+            if shows:
+                self.output.event(event)
             if self.notifies and isinstance(event.data, events.Submitted) and event.session is not None:
                 if event.data.outcome == Submission.ACCEPTED:
                     await self.notify(event.session)
             for queue in self.listeners:
                 queue.put_nowait(event)
-            event.ack()
+            if shows:
+                event.ack()
         self.end()
 
     def end(self) -> None:
@@ -78,6 +82,14 @@ class Host:
         self.ended.set()
         for queue in self.listeners:
             queue.put_nowait(None)
+
+    def ends_at_signals(self) -> None:
+        """Ends the command at Ctrl-C, and when the system asks."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                asyncio.get_running_loop().add_signal_handler(number, self.end)
+            except NotImplementedError:
+                return
 
     async def notify(self, session: str) -> None:
         try:
@@ -134,7 +146,11 @@ def make_source(arguments: argparse.Namespace) -> ChainSource | None:
 @asynccontextmanager
 async def hosting(arguments: argparse.Namespace, offline: bool = False, new: bool = True) -> AsyncIterator[Host]:
     """The node that the common options describe. Without a source the user is the observer of the chain. Without `new`
-    its store must exist."""
+    its store must exist. Offline it shows no events."""
+    if arguments.key is None:
+        raise ValueError("--key: give the file of the secret key")
+    if arguments.store is None:
+        raise ValueError("--store: give the file where sessions are kept")
     if not new and not Path(arguments.store).is_file():
         raise ValueError(f"--store: there is no file {arguments.store}")
     command = getattr(arguments, "broadcast_command", None)
@@ -150,30 +166,22 @@ async def hosting(arguments: argparse.Namespace, offline: bool = False, new: boo
         without_observer=source is None,
     )
     async with node:
-        yield Host(node, Output(arguments.json), notifies=command is not None and source is None)
+        by_command = command is not None
+        host = Host(node, Output(arguments.json), by_command or source is not None, by_command and source is None)
+        events_taken = asyncio.create_task(host.run(shows=not offline))
+        try:
+            yield host
+        finally:
+            node.request_stop()
+            await events_taken
 
 
 @asynccontextmanager
 async def running(arguments: argparse.Namespace) -> AsyncIterator[Host]:
     """A node in the network, that ends when it is asked to."""
     async with hosting(arguments) as host:
-        ends_at_signals(host)
+        host.ends_at_signals()
         host.output.say(f"signer key  {host.node.signer_key}", {"signer_key": host.node.signer_key})
-        events_taken = asyncio.create_task(host.run())
-        try:
-            if await host.greet(arguments.listen):
-                yield host
-            else:
-                raise Ended(1)
-        finally:
-            host.node.request_stop()
-            await events_taken
-
-
-def ends_at_signals(host: Host) -> None:
-    """Ends the command at Ctrl-C, and when the system asks."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            asyncio.get_running_loop().add_signal_handler(number, host.end)
-        except NotImplementedError:
-            return
+        if not await host.greet(arguments.listen):
+            raise Ended(1)
+        yield host

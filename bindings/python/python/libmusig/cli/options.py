@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .._ffi import SpentOutput, library_version
-from . import sessions, stores, tools
+from .._ffi import library_version
+from . import requests, sessions, tools
 from .tools import METHODS, NETWORKS
 from .until import GOALS
 
@@ -18,12 +18,6 @@ def child_path(text: str) -> list[int]:
     except ValueError:
         problem = f"{text!r} is not a path of numbers like 0/5; from an aggregate key none can be hardened"
         raise argparse.ArgumentTypeError(problem) from None
-
-
-def spent_output(text: str) -> SpentOutput:
-    """``VALUE:SCRIPT``."""
-    value, _, script = text.partition(":")
-    return SpentOutput(value=int(value), script=bytes.fromhex(script))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,11 +33,13 @@ def parser() -> argparse.ArgumentParser:
         if "keys" in groups:
             added.add_argument("keys", nargs="+", metavar="KEY", help="public keys, in the order of the proposal")
         if "store" in groups:
-            added.add_argument("--key", required=True, metavar="FILE", help="the secret key that keygen wrote")
-            added.add_argument("--store", required=True, metavar="FILE", help="where sessions are kept")
+            added.add_argument("--key", metavar="FILE", help="the secret key that keygen wrote")
+            added.add_argument("--store", metavar="FILE", help="where sessions are kept")
+            added.add_argument("--control", metavar="SOCKET", help="of a node that runs, or is to answer there")
         if "network" in groups:
             added.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
             added.add_argument("--peer", action="append", default=[], metavar="ADDRESS")
+        if "network" in groups or "chain" in groups:
             added.add_argument("--broadcast-command", metavar="COMMAND", help="gets the transaction on its input")
             added.add_argument(
                 "--source",
@@ -84,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--digest", action="append", default=[], metavar="HEX", help="32 bytes to sign")
     new.add_argument("--text", action="append", default=[], help="a text whose SHA-256 is signed")
     new.add_argument("--transaction", metavar="HEX", help="an unsigned transaction, instead of digests")
-    new.add_argument("--spent", type=spent_output, action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
+    new.add_argument("--spent", action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
     new.add_argument("--psbt", metavar="FILE", help="a PSBT, instead of digests: its bytes, or base64 text")
     new.add_argument("--descriptor", metavar="TEXT", help="of the wallet that the PSBT spends from, keys as --signer")
     new.add_argument("--psbt-out", metavar="FILE", help="gets the PSBT once it is signed and final")
@@ -103,7 +99,17 @@ def parser() -> argparse.ArgumentParser:
     agree.add_argument("--yes", action="store_true", help="sign without asking")
     for signs in (new, agree):
         signs.add_argument("--sign-blind", action="store_true", help="sign digests with keys that own coins, too")
-    command("status", stores.status, "store")
+    command("status", requests.status, "store").add_argument("session", nargs="?", metavar="ID", help="only this one")
+    for name, run in (("decline", requests.decline), ("abort", requests.abort)):
+        ends = command(name, run, "store")
+        ends.add_argument("session", metavar="ID")
+        ends.add_argument("--reason", default="", metavar="TEXT", help="that the other signers are told")
+    said = command("notify", requests.notify, "store")
+    said.add_argument("session", metavar="ID")
+    said.add_argument("--txid", metavar="TXID", help="of a session over digests, for the other signers")
+    command("tx", requests.tx, "store").add_argument("session", metavar="ID")
+    command("broadcast", requests.broadcast, "store", "chain").add_argument("session", metavar="ID")
+    command("metrics", requests.metrics, "store")
     steps = commands.add_parser("psbt", help="PSBTs: show, combine, finalize").add_subparsers(required=True, metavar="step")
 
     def step(name: str, run: Any) -> argparse.ArgumentParser:
@@ -119,10 +125,10 @@ def parser() -> argparse.ArgumentParser:
     final = step("finalize", tools.psbt_finalize)
     final.add_argument("file", metavar="FILE")
     final.add_argument("--extract", action="store_true", help="print the transaction, in hexadecimal digits")
-    for shows in (agree, take := command("import", stores.import_, "store")):
+    for shows in (agree, take := command("import", requests.import_, "store")):
         shows.add_argument("--network", choices=sorted(NETWORKS), default="mainnet", help="of the addresses shown")
         shows.add_argument("--own-script", action="append", default=[], metavar="HEX", help="of the own wallet")
-    out = command("export", stores.export, "store")
+    out = command("export", requests.export, "store")
     out.add_argument("session", metavar="ID")
     out.add_argument("file", metavar="FILE")
     take.add_argument("file", metavar="FILE")

@@ -52,6 +52,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def event_record(event: NodeEvent) -> dict[str, Any]:
+    """An event, with its name."""
+    name = words_of(type(event.data).__name__)
+    return {"event": name, "session": event.session, "durable": event.durable, **plain(event.data)}
+
+
 class Output:
     """Standard output. With ``as_json`` each line of it is an object, and nothing else is written to it."""
 
@@ -78,10 +84,10 @@ class Output:
 
     def event(self, event: NodeEvent) -> None:
         """One event, as one line."""
-        name, data = words_of(type(event.data).__name__), plain(event.data)
-        record = {"event": name, "session": event.session, "durable": event.durable, **data}
-        data.pop("proposal", None)
-        words = " ".join(f"{field}={json.dumps(value)}" for field, value in data.items())
+        record = event_record(event)
+        name = record["event"]
+        shown = [part for part in record if part not in ("event", "session", "durable", "proposal")]
+        words = " ".join(f"{part}={json.dumps(record[part])}" for part in shown)
         tone = [RED] if any(part in name for part in ALARMS) else [GREEN] if any(part in name for part in GOOD) else []
         self.say(f"{self.colour(f'{name:<24}', *tone)} {(event.session or '-')[:16]}  {words}".rstrip(), record)
 
