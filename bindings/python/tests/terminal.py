@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import re
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from pathlib import Path
 
@@ -69,6 +74,59 @@ class Program:
         self.process.kill()
         self.process.wait()
         self.errors.close()
+
+
+class Terminal:
+    """A command that runs at a terminal, and what is written there."""
+
+    def __init__(self, *words: object, **environment: str) -> None:
+        ours, theirs = pty.openpty()
+        self.terminal = ours
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 30, 200, 0, 0))
+
+        def take() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            [*MUSIG, *map(str, words)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=take,
+            env={**os.environ, "TERM": "xterm", **environment},
+        )
+        os.close(theirs)
+        self.text = ""
+        self.changed = threading.Condition()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self) -> None:
+        try:
+            while more := os.read(self.terminal, 4096):
+                with self.changed:
+                    self.text += more.decode(errors="replace")
+                    self.changed.notify_all()
+        except OSError:
+            # The other end is closed.
+            pass
+
+    def wait(self, pattern: str) -> str:
+        with self.changed:
+            found = self.changed.wait_for(lambda: re.search(pattern, self.text), PATIENCE)
+        assert found is not None, f"no {pattern} in {self.text}"
+        return found.group(found.lastindex or 0)
+
+    def press(self, keys: str) -> None:
+        os.write(self.terminal, keys.encode())
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.terminal)
 
 
 def signers(count: int) -> list[str]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import socket
 import subprocess
+import typing
+from datetime import datetime, timedelta, timezone
+from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from libmusig import Evidence, events
+from libmusig._ffi import musig as generated
+from libmusig.cli.output import event_record, plain, words_of
+from libmusig.cli.progress import countdown, progress
 from support import PATIENCE, key, keys, ranked, spend, until_now
-from terminal import Program, Signer, run, signers
+from terminal import MUSIG, Program, Signer, Terminal, run, signers
 from wallet import PSBT, esplora
 
 
@@ -212,3 +221,232 @@ def test_control_socket_is_its_users_own(tmp_path: Path) -> None:
         other = subprocess.run(["python3", "-c", code, path], user=65534, capture_output=True, text=True, timeout=PATIENCE)
         assert other.stdout.strip() in ("", "b''") and "Permission" not in other.stderr, other
         assert speak(path, hello)[0]["result"]["signer_key"] == key(0)
+
+
+def test_ctrl_c_at_a_question_is_a_no(tmp_path: Path) -> None:
+    one, two = Signer(tmp_path, 0), Signer(tmp_path, 1)
+    for answer, status in (("\x03", 3), ("\x04", 3), ("\r", 3), ("yes\r", 0)):
+        with Program("propose", *one.network, *signers(2), "--text", answer) as first:
+            peer = first.wait(r"^listening +(\S+)")
+            with Terminal("join", *two.network, "--peer", peer) as second:
+                second.wait(r"sign this\? \[y/N\] ")
+                second.press(answer)
+                assert second.process.wait(PATIENCE) == status, second.text
+                assert first.end()[0] == status
+
+
+def test_progress_at_a_terminal_and_in_a_pipe(tmp_path: Path) -> None:
+    one, two = Signer(tmp_path, ranked(2)[0]), Signer(tmp_path, ranked(2)[1])
+    (tmp_path / "musig.toml").write_text(f'[contacts]\nbob = "{key(ranked(2)[1])}"\n')
+    names = {"XDG_CONFIG_HOME": str(tmp_path)}
+    with Terminal("propose", *one.network, *transaction(2), "--timeout", 3600, **names) as first:
+        peer = first.wait(r"listening +(\S+)")
+        first.wait("\r\x1b\\[K\x1b\\[33mconsent 1 of 2, waiting for bob\x1b\\[0m")
+        with Program("join", *two.network, "--peer", peer, "--yes") as second:
+            # It counts down at the terminal, in the same line, and only there.
+            first.wait("\r\x1b\\[K\x1b\\[33mturn 0: this signer to broadcast, next turn in 59:5[0-9]")
+            first.wait("\r\x1b\\[K\x1b\\[33mturn 0: this signer to broadcast, next turn in 59:4[0-9]")
+            turn = second.wait("^progress +(turn 0: .*)$")
+            assert turn == f"turn 0: {key(ranked(2)[0])[:8]}… to broadcast"
+            assert not [line for line in second.lines if "\x1b" in line or "next turn" in line]
+            assert len([line for line in second.lines if line.startswith("progress")]) <= 4
+            first.press("\x03")
+            assert first.process.wait(PATIENCE) == 4
+            # The last thing that was written is no progress.
+            assert "stopped while the session is complete" in first.text.rsplit("\x1b[K", 1)[1]
+    (tmp_path / "plain").mkdir()
+    other = Signer(tmp_path / "plain", ranked(2)[0])
+    with Terminal("propose", *other.network, *signers(2), "--text", "a", NO_COLOR="1", **names) as first:
+        first.wait("\r\x1b\\[Kconsent 1 of 2, waiting for bob")
+        assert "\x1b[3" not in first.text
+
+
+def test_progress_of_rounds_names_who_is_waited_for() -> None:
+    names = {0: "this signer", 1: "bob", 2: "carol"}.__getitem__
+    status = {"phase": "joined", "signers": [1, 2, 3], "accepted": [0, 2], "missing": [1], "failover": None}
+    assert progress(status, names) == "consent 2 of 3, waiting for bob"
+    status["accepted"] = [0, 1, 2]
+    assert progress(status, names) == "nonces 2 of 3, waiting for bob"
+    status |= {"phase": "signing", "missing": [1, 2]}
+    assert progress(status, names) == "signatures 1 of 3, waiting for bob and carol"
+    evidence = {"kind": "submitted"}
+    watch = {"turn": 1, "current": [0, 2], "submissions": 2, "evidence": evidence, "until_next_turn": 272.4}
+    status |= {"phase": "watching", "missing": [], "failover": watch}
+    assert progress(status, names) == "turn 1: this signer and carol to broadcast, submitted 2 times from here"
+    assert countdown(status) == ", next turn in 4:32"
+    watch["evidence"] = {"kind": "confirmed", "height": 7, "confirmations": 2}
+    assert progress(status, names) == "the transaction has 2 confirmations" and countdown(status) == ""
+    assert progress(status | {"phase": "final"}, names) is None
+
+
+def test_names_for_keys_and_signers(tmp_path: Path) -> None:
+    signer = Signer(tmp_path, 0)
+    file = tmp_path / "musig.toml"
+
+    def with_names(*words: object, expect: int = 0, **more: str) -> str:
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), **more}
+        done = subprocess.run([*MUSIG, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE, env=environment)
+        assert done.returncode == expect, done
+        assert len(done.stderr.splitlines()) == (expect != 0), done
+        return done.stdout if expect == 0 else done.stderr
+
+    file.write_text(f'[keys.alice]\nkey = "0.key"\nstore = "0.redb"\n[contacts]\nbob = "{key(1).upper()}"\n')
+    assert with_names("pubkey", "--key", "alice").strip() == key(0) == run("pubkey", *signer.options[:2]).strip()
+    assert with_names("pubkey", MUSIG_KEY="alice").strip() == key(0)
+    assert with_names("elect", key(0), "bob") == run("elect", key(0), key(1))
+    assert f"--store: there is no file {signer.store}" in with_names("status", MUSIG_KEY="alice", expect=1)
+    assert "--signer carol: neither a public key" in with_names(
+        "propose", "--key", "alice", "--signer", "carol", "--text", "a", expect=1
+    )
+    wrong = {
+        "[keys.a]\nstore = 'a'": "keys.a has no `key`",
+        "[keys.a]\nkey = 'a'\nstor = 'b'": "keys.a.stor is not known",
+        "[keys.a]\nkey = 'a'\npeers = 'b'": "keys.a.peers must be a list of texts",
+        "[contacts]\nbob = '02'": "contacts.bob must be a public key",
+        "[friends]": "friends is not known",
+        "[": "musig.toml: ",
+    }
+    for text, words in wrong.items():
+        file.write_text(text)
+        assert words in with_names("pubkey", "--key", "a", expect=1)
+
+
+def test_errors_are_one_line_that_names_the_option(tmp_path: Path) -> None:
+    signer, other = Signer(tmp_path, 0), tmp_path / "other"
+    other.write_text("no key\n")
+    other.chmod(0o600)
+    node = ("node", *signer.network)
+    new = ("propose", *signer.network, *signers(2))
+    cases: list[tuple[int, str, tuple[object, ...]]] = [
+        (1, "--key", ("status", "--store", signer.store)),
+        (1, f"--key {tmp_path}/none", ("pubkey", "--key", tmp_path / "none")),
+        (1, f"--key {other}", ("pubkey", "--key", other)),
+        (1, "--store", ("status", *signer.options[:2])),
+        (1, f"--store {other}", ("status", *signer.options[:2], "--store", other)),
+        (1, "--listen here", (*node, "--listen", "here")),
+        (1, "--peer there", (*node, "--peer", "there")),
+        (1, "--source core:there", (*node, "--source", "core:there")),
+        (1, "--source", (*node, "--source", "pigeon:home")),
+        (1, "--metrics nowhere", (*node, "--metrics", "nowhere")),
+        (1, "--control", (*node, "--control", tmp_path / "none" / "more" / "socket")),
+        (2, "--digest", (*new, "--digest", "07")),
+        (2, "--transaction", (*new, "--transaction", "xyz")),
+        (2, "--spent", (*new, "--spent", "many:00")),
+        (2, "--timeout", (*new, "--timeout", "-1", "--text", "a")),
+        (2, "--until", (*new, "--until", "dawn", "--text", "a")),
+        (2, "--signer", ("propose", *signer.network)),
+        (2, "--out", ("keygen",)),
+    ]
+    for status, names, words in cases:
+        [line] = run(*words, expect=status).splitlines()
+        assert line.startswith("musig") and names in line, line
+    file = signer.options[1]
+    assert isinstance(file, Path)
+    file.chmod(0o644)
+    done = subprocess.run([*MUSIG, "pubkey", "--key", str(file)], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0 and done.stdout.strip() == key(0) and "chmod 600" in done.stderr
+
+
+def test_sessions_are_named_by_their_first_digits_if_that_is_unique(tmp_path: Path) -> None:
+    signer = Signer(tmp_path, 0)
+    with Program("node", *signer.network, "--control", tmp_path / "own" / "a") as node:
+        node.wait(r"^(control) ")
+
+        def ask(method: str, **parameters: Any) -> Any:
+            request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+            [answer] = speak(tmp_path / "own" / "a", json.dumps(request).encode())
+            return answer.get("result", answer.get("error", {}).get("message"))
+
+        made: list[str] = []
+        # Until two begin with the same two digits, which is soon.
+        while len({each[:1] for each in made}) == len(made):
+            number = len(made).to_bytes(32, "big").hex()
+            made.append(ask("propose", signers=keys(2), digests=[number], sign_blind=True))
+        assert all(ask("status", session=each[:12])["session"] == each for each in made)
+        assert "too short" in ask("status", session=made[0][:3])
+        assert "no sessions begin with ffffffff" in ask("status", session="ffffffff")
+
+
+def test_json_has_all_variants() -> None:
+    module = vars(generated)
+    assert len(events.__all__) > 30
+
+    def samples(hint: Any) -> list[Any]:
+        """Values of a type: each variant, None, a list of each."""
+        parts = typing.get_args(hint)
+        if typing.get_origin(hint) is list:
+            return [[each] for each in samples(parts[0])]
+        if typing.get_origin(hint) is typing.Union:
+            return [value for part in parts for value in samples(part)]
+        simple = {int: 7, str: "a", bool: True, bytes: b"\x07", type(None): None, float: 0.5}
+        if hint in simple:
+            return [simple[hint]]
+        if hint is datetime:
+            return [datetime(2026, 1, 2, tzinfo=timezone.utc)]
+        if hint is timedelta:
+            return [timedelta(seconds=90)]
+        if issubclass(hint, Enum):
+            return list(hint)
+        variants = [each for name, each in vars(hint).items() if name.isupper() and isinstance(each, type)]
+        return [value for kind in variants or [hint] for value in records(kind)]
+
+    def records(kind: type) -> list[Any]:
+        """Values of a record: each value of a field beside the first ones of the others."""
+        made = next(each for each in kind.__mro__ if "__init__" in vars(each) or each is object)
+        if made is object or not inspect.signature(made).parameters:
+            return [kind()]
+        hints = typing.get_type_hints(made.__init__, module)
+        choices = {name: samples(hints[name]) for name in inspect.signature(made).parameters}
+        first = {name: values[0] for name, values in choices.items()}
+        return [kind(**{**first, name: value}) for name, values in choices.items() for value in values]
+
+    count = 0
+    for name in events.__all__:
+        kind = getattr(events, name)
+        for value in records(kind) if isinstance(kind, type) else []:
+            event = SimpleNamespace(data=value, session="ab" * 32, durable=True)
+            text = json.dumps(event_record(event))  # type: ignore[arg-type]
+            assert "object at" not in text and json.loads(text)["event"] == words_of(name)
+            count += 1
+    assert count > 100
+    assert plain(Evidence.SEEN()) == {"kind": "seen"} and plain(Evidence.NOTHING()) == {"kind": "nothing"}
+    assert plain(Evidence.CONFIRMED(7, 2)) == {"kind": "confirmed", "height": 7, "confirmations": 2}
+
+
+def test_json_is_json_lines_and_nothing_else(tmp_path: Path) -> None:
+    one, two = Signer(tmp_path, 0), Signer(tmp_path, 1)
+    with Program("propose", *one.network, *transaction(2), "--until", "complete", "--json") as first:
+        peer = first.wait(r'^{"listening": "(\S+)"}')
+        with Program("join", *two.network, "--peer", peer, "--yes", "--json", "--until", "complete") as second:
+            assert (first.end(), second.end()) == ((0, ""), (0, ""))
+    session = json.loads(first.wait('(.*"proposed".*)'))["proposed"]
+    lines = first.lines + second.lines
+    for command in (("status",), ("tx", session), ("metrics",), ("export", session, tmp_path / "out"), ("notify", session)):
+        lines += run(command[0], *one.options, "--json", *command[1:]).splitlines()
+    names: set[str] = set()
+    for line in lines:
+        record = json.loads(line)
+        assert isinstance(record, dict), line
+        names |= set(record)
+    assert {"signer_key", "listening", "proposed", "event", "summary", "signature", "transaction", "phase", "progress"} <= names
+
+
+def test_the_log_is_on_if_it_is_asked_for(tmp_path: Path) -> None:
+    signer = Signer(tmp_path, 0)
+    said = []
+    for words in ((), ("-v",), ("-vv",)):
+        with Program("node", *signer.network, *words) as node:
+            node.wait(r"^listening +(\S+)")
+            node.process.terminate()
+            said.append(node.end()[1])
+    assert said[0] == "" and " DEBUG " not in said[1] and " DEBUG " in said[2], said
+    assert "libmusig" in said[2]
+
+
+def test_completion_in_a_shell(tmp_path: Path) -> None:
+    script = run("completion")
+    asked = """
+t() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _musig; echo "${COMPREPLY[@]}"; }
+t musig pr; t musig node --met; t musig psbt fin; t musig psbt finalize --ex; t musig join --until c"""
+    done = subprocess.run(["bash", "-c", script + asked], capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["propose", "--metrics --metrics-file", "finalize", "--extract", "complete confirmed"], done

@@ -130,7 +130,10 @@ def make_socket(path: Path) -> socket.socket:
     if not hasattr(socket, "AF_UNIX"):
         raise ValueError("--control: this system has no Unix sockets")
     folder = path.parent
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--control: {folder}: {error.strerror}") from None
     owner = folder.stat()
     if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
         raise ValueError(f"--control: the folder {folder} must be your own, with mode 700: `chmod 700 {folder}`")

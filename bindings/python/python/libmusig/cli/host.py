@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -13,10 +14,12 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from .. import events
-from .._ffi import LocalSigner, SignedTransaction, Submission
+from .._ffi import LocalSigner, LogLevel, SignedTransaction, Submission
 from .._node import Node, NodeEvent
 from ..chain import Accepted, Broadcaster, ChainSource, SubmitOutcome, bitcoin_core
-from ..errors import MusigError, NodeStopped
+from .._logging import logging_sink
+from ..errors import InvalidConfig, MusigError, NodeStopped, StoreFailed
+from .config import config_path
 from .output import Ended, Output, warn
 
 KNOWN_ALREADY = re.compile(r"already in (block ?chain|mempool|utxo set)|txn-already-(known|in-mempool)|outputs already", re.I)
@@ -122,9 +125,24 @@ class Host:
         return True
 
 
-def read_secret(path: str) -> LocalSigner:
+def read_secret(arguments: argparse.Namespace) -> LocalSigner:
     """A key that ``musig keygen`` wrote."""
-    return LocalSigner(bytes.fromhex(Path(path).read_text().strip()))
+    if arguments.key is None:
+        raise ValueError(f"--key: give the file of the secret key, or its name in {config_path()}, here or in MUSIG_KEY")
+    path = str(arguments.key)
+    file = Path(path)
+    try:
+        text, mode = file.read_text(), file.stat().st_mode
+    except FileNotFoundError:
+        raise ValueError(f"--key {path}: there is no such file, and no such name in {config_path()}") from None
+    except OSError as error:
+        raise ValueError(f"--key {path}: {error.strerror}") from None
+    if os.name == "posix" and mode & 0o077:
+        warn(f"--key {path}: other users may read this secret key; `chmod 600 {path}`")
+    try:
+        return LocalSigner(bytes.fromhex(text.strip()))
+    except (ValueError, MusigError):
+        raise ValueError(f"--key {path}: that is no secret key of `musig keygen`") from None
 
 
 def make_source(arguments: argparse.Namespace) -> ChainSource | None:
@@ -133,13 +151,16 @@ def make_source(arguments: argparse.Namespace) -> ChainSource | None:
     if text is None:
         return None
     kind, _, where = text.partition(":")
-    if kind == "core":
-        password = os.environ.get("MUSIG_RPC_PASSWORD", "")
-        return bitcoin_core(where, cookie_file=arguments.cookie, user=arguments.rpc_user, password=password)
-    if kind == "esplora":
-        return ChainSource.esplora(where)
-    if kind == "electrum":
-        return ChainSource.electrum(where if "://" in where else f"ssl://{where}")
+    try:
+        if kind == "core":
+            password = os.environ.get("MUSIG_RPC_PASSWORD", "")
+            return bitcoin_core(where, cookie_file=arguments.cookie, user=arguments.rpc_user, password=password)
+        if kind == "esplora":
+            return ChainSource.esplora(where)
+        if kind == "electrum":
+            return ChainSource.electrum(where if "://" in where else f"ssl://{where}")
+    except MusigError as error:
+        raise ValueError(f"--source {text}: {error}") from None
     raise ValueError(f"--source: {text!r} is none; give core:URL, esplora:URL or electrum:HOST:PORT")
 
 
@@ -147,8 +168,7 @@ def make_source(arguments: argparse.Namespace) -> ChainSource | None:
 async def hosting(arguments: argparse.Namespace, offline: bool = False, new: bool = True) -> AsyncIterator[Host]:
     """The node that the common options describe. Without a source the user is the observer of the chain. Without `new`
     its store must exist. Offline it shows no events."""
-    if arguments.key is None:
-        raise ValueError("--key: give the file of the secret key")
+    signer = read_secret(arguments)
     if arguments.store is None:
         raise ValueError("--store: give the file where sessions are kept")
     if not new and not Path(arguments.store).is_file():
@@ -156,7 +176,7 @@ async def hosting(arguments: argparse.Namespace, offline: bool = False, new: boo
     command = getattr(arguments, "broadcast_command", None)
     source = make_source(arguments)
     node = Node(
-        signer=read_secret(arguments.key),
+        signer=signer,
         store=arguments.store,
         listen=getattr(arguments, "listen", []),
         peers=getattr(arguments, "peer", []),
@@ -164,16 +184,25 @@ async def hosting(arguments: argparse.Namespace, offline: bool = False, new: boo
         source=source,
         broadcaster=Command(command) if command else None,
         without_observer=source is None,
+        log_sink=logging_sink(logging.getLogger("libmusig")) if arguments.verbose else None,
+        log_level=LogLevel.DEBUG if arguments.verbose > 1 else LogLevel.INFO,
     )
-    async with node:
-        by_command = command is not None
-        host = Host(node, Output(arguments.json), by_command or source is not None, by_command and source is None)
-        events_taken = asyncio.create_task(host.run(shows=not offline))
-        try:
-            yield host
-        finally:
-            node.request_stop()
-            await events_taken
+    try:
+        await node.start()
+    except InvalidConfig as error:
+        wrong = [f"--{name} {value}" for name in ("listen", "peer") for value in getattr(arguments, name, [])]
+        found = next((each for each in wrong if f'"{each.split(" ", 1)[1]}"' in str(error)), None)
+        raise ValueError(f"{found}: {error}" if found else str(error)) from None
+    except StoreFailed as error:
+        raise ValueError(f"--store {arguments.store}: {error}") from None
+    by_command = command is not None
+    host = Host(node, arguments.output, by_command or source is not None, by_command and source is None)
+    events_taken = asyncio.create_task(host.run(shows=not offline))
+    try:
+        yield host
+    finally:
+        await node.stop()
+        await events_taken
 
 
 @asynccontextmanager

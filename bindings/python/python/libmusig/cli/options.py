@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, NoReturn
 
 from .._ffi import library_version
-from . import requests, sessions, tools
+from . import completion, requests, sessions, tools
 from .tools import METHODS, NETWORKS
 from .until import GOALS
 
@@ -20,20 +20,72 @@ def child_path(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(problem) from None
 
 
+def hexadecimal(text: str) -> str:
+    """Bytes in hexadecimal digits."""
+    try:
+        return bytes.fromhex(text).hex()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no hexadecimal digits") from None
+
+
+def digest(text: str) -> str:
+    """32 bytes in hexadecimal digits."""
+    if len(hexadecimal(text)) != 64:
+        raise argparse.ArgumentTypeError(f"{text!r} has not 32 bytes")
+    return hexadecimal(text)
+
+
+def spent_output(text: str) -> str:
+    """``VALUE:SCRIPT``."""
+    value, _, script = text.partition(":")
+    if not value.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with an amount in satoshi, as 10000:5120…")
+    return f"{value}:{hexadecimal(script)}"
+
+
+def seconds(text: str) -> float:
+    """A duration."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see `{self.prog} --help`\n")
+
+
+def complete(arguments: argparse.Namespace) -> int:
+    """Prints a script that completes commands and options in bash and zsh."""
+    script = completion.script(parser())
+    arguments.output.say(script.rstrip(), {"script": script})
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(prog="musig", description="Sign together with MuSig2, without a server.")
+    top = Parser(prog="musig", description="Sign together with MuSig2, without a server.")
     top.add_argument("--version", action="version", version=f"musig {library_version()}")
     commands = top.add_subparsers(required=True, metavar="command")
+
+    def common(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--json", action="store_true", help="print JSON, one object a line, and nothing else")
+        added.add_argument("-v", "--verbose", action="count", default=0, help="print the log, with -vv more of it")
 
     def command(name: str, run: Any, *groups: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         added.set_defaults(run=run)
-        added.add_argument("--json", action="store_true", help="print JSON, one object a line")
+        common(added)
         if "keys" in groups:
-            added.add_argument("keys", nargs="+", metavar="KEY", help="public keys, in the order of the proposal")
+            added.add_argument("keys", nargs="+", metavar="KEY", help="public keys or contacts, in the order of the proposal")
         if "store" in groups:
-            added.add_argument("--key", metavar="FILE", help="the secret key that keygen wrote")
+            added.add_argument("--key", metavar="FILE", help="the secret key that keygen wrote, or its name in musig.toml")
             added.add_argument("--store", metavar="FILE", help="where sessions are kept")
             added.add_argument("--control", metavar="SOCKET", help="of a node that runs, or is to answer there")
         if "network" in groups:
@@ -60,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
     make = command("keygen", tools.keygen)
     make.add_argument("--out", required=True, metavar="FILE", help="the file to make; must not exist")
+    command("pubkey", tools.pubkey).add_argument("--key", metavar="FILE", help="the secret key, or its name in musig.toml")
     group = command("aggregate", tools.aggregate, "keys")
     group.add_argument("--as-given", action="store_true", help="do not sort")
     group.add_argument("--path", type=child_path, default=[], metavar="PATH", help="child numbers (BIP-328), as in 0/5")
@@ -77,10 +130,10 @@ def parser() -> argparse.ArgumentParser:
     stay.add_argument("--metrics-file", metavar="FILE", help="keep them in this file, for a node exporter")
     new = command("propose", sessions.propose, "store", "network", "until")
     new.add_argument("--signer", action="append", required=True, metavar="KEY", help="in order, the own key too")
-    new.add_argument("--digest", action="append", default=[], metavar="HEX", help="32 bytes to sign")
+    new.add_argument("--digest", type=digest, action="append", default=[], metavar="HEX", help="32 bytes to sign")
     new.add_argument("--text", action="append", default=[], help="a text whose SHA-256 is signed")
-    new.add_argument("--transaction", metavar="HEX", help="an unsigned transaction, instead of digests")
-    new.add_argument("--spent", action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
+    new.add_argument("--transaction", type=hexadecimal, metavar="HEX", help="an unsigned transaction, instead of digests")
+    new.add_argument("--spent", type=spent_output, action="append", default=[], metavar="VALUE:SCRIPT", help="for each of its inputs")
     new.add_argument("--psbt", metavar="FILE", help="a PSBT, instead of digests: its bytes, or base64 text")
     new.add_argument("--descriptor", metavar="TEXT", help="of the wallet that the PSBT spends from, keys as --signer")
     new.add_argument("--psbt-out", metavar="FILE", help="gets the PSBT once it is signed and final")
@@ -92,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
         default="failover",
         help="who broadcasts: the next signer if one does not, the coordinator alone, or nobody",
     )
-    new.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="until the next signer's turn")
+    new.add_argument("--timeout", type=seconds, default=300, metavar="SECONDS", help="until the next signer's turn")
     new.add_argument("--metadata", default="", help="words to the other signers")
     agree = command("join", sessions.join, "store", "network", "until")
     agree.add_argument("session", nargs="?", metavar="ID", help="the first that is proposed, if it is not given")
@@ -115,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     def step(name: str, run: Any) -> argparse.ArgumentParser:
         added = steps.add_parser(name, help=run.__doc__, description=run.__doc__)
         added.set_defaults(run=run)
-        added.add_argument("--json", action="store_true", help="print JSON")
+        common(added)
         return added
 
     show = step("show", tools.psbt_show)
@@ -127,10 +180,11 @@ def parser() -> argparse.ArgumentParser:
     final.add_argument("--extract", action="store_true", help="print the transaction, in hexadecimal digits")
     for shows in (agree, take := command("import", requests.import_, "store")):
         shows.add_argument("--network", choices=sorted(NETWORKS), default="mainnet", help="of the addresses shown")
-        shows.add_argument("--own-script", action="append", default=[], metavar="HEX", help="of the own wallet")
+        shows.add_argument("--own-script", type=hexadecimal, action="append", default=[], metavar="HEX", help="of the own wallet")
     out = command("export", requests.export, "store")
     out.add_argument("session", metavar="ID")
     out.add_argument("file", metavar="FILE")
     take.add_argument("file", metavar="FILE")
     take.add_argument("--join", action="store_true", help="consent to what it proposes")
+    command("completion", complete)
     return top

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
@@ -64,14 +65,35 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self.colours = terminal and not as_json and not os.environ.get("NO_COLOR")
+        self.is_live = terminal and not as_json
+        self.colours = self.is_live and not os.environ.get("NO_COLOR")
+        self.shown = ""
+        """The line at the bottom of a terminal, which is written again and again."""
+        self.told: str | None = None
+        """The progress that was said last."""
 
     def colour(self, text: str, *codes: str) -> str:
         return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self.colours and codes else text
 
     def line(self, text: str) -> None:
         """One line, at once: another program may read it."""
-        print(text, flush=True)
+        if self.shown:
+            text = f"\r\x1b[K{text}\n{self.shown}"
+            print(text, end="", flush=True)
+        else:
+            print(text, flush=True)
+
+    def progress(self, text: str | None, ticks: str, session: str) -> None:
+        """What a session waits for: at the bottom of a terminal with what ticks, elsewhere a line when it changes."""
+        if self.is_live:
+            width = shutil.get_terminal_size().columns - 1
+            now = self.colour(f"{text}{ticks}"[:width], YELLOW) if text is not None else ""
+            if now != self.shown:
+                print(f"\r\x1b[K{now}", end="", flush=True)
+                self.shown = now
+        elif text is not None and text != self.told:
+            self.say(f"progress    {text}", {"progress": text, "session": session})
+        self.told = text
 
     def say(self, text: str, record: dict[str, Any]) -> None:
         """One line for people, or one record for programs."""

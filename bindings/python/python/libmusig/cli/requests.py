@@ -14,7 +14,7 @@ from .sessions import consent
 
 async def status(arguments: argparse.Namespace) -> int:
     """The sessions of a node."""
-    output = Output(arguments.json)
+    output: Output = arguments.output
     async with caller_of(arguments) as caller:
         if arguments.session is not None:
             output.status(await caller.call("status", session=arguments.session))
@@ -28,7 +28,7 @@ async def decline(arguments: argparse.Namespace) -> int:
     """Declines a proposal, which ends the session for all signers."""
     async with caller_of(arguments) as caller:
         await caller.call("decline", session=arguments.session, reason=arguments.reason)
-        Output(arguments.json).status(await caller.call("status", session=arguments.session))
+        arguments.output.status(await caller.call("status", session=arguments.session))
     return 0
 
 
@@ -36,7 +36,7 @@ async def abort(arguments: argparse.Namespace) -> int:
     """Aborts a session: this node stops taking part."""
     async with caller_of(arguments) as caller:
         await caller.call("abort", session=arguments.session, reason=arguments.reason)
-        Output(arguments.json).status(await caller.call("status", session=arguments.session))
+        arguments.output.status(await caller.call("status", session=arguments.session))
     return 0
 
 
@@ -44,7 +44,7 @@ async def notify(arguments: argparse.Namespace) -> int:
     """Says that the transaction was broadcast; to a node without a source that is the end."""
     async with caller_of(arguments) as caller:
         await caller.call("notify", session=arguments.session, txid=arguments.txid)
-        Output(arguments.json).status(await caller.call("status", session=arguments.session))
+        arguments.output.status(await caller.call("status", session=arguments.session))
     return 0
 
 
@@ -56,7 +56,7 @@ async def tx(arguments: argparse.Namespace) -> int:
             found = await caller.call("status", session=arguments.session)
             why = "it signs no transaction" if found["signs"] == "messages" else f"it is {found['phase']}"
             raise ValueError(f"session {found['session'][:16]} has no signed transaction: {why}")
-    Output(arguments.json).say(made["transaction"], made)
+    arguments.output.say(made["transaction"], made)
     return 0
 
 
@@ -64,7 +64,7 @@ async def broadcast(arguments: argparse.Namespace) -> int:
     """Submits the transaction now, whoever's turn it is."""
     async with caller_of(arguments) as caller:
         answer = await caller.call("broadcast", session=arguments.session)
-    Output(arguments.json).say(f"{answer['outcome']:<12}{answer['words'] or ''}".rstrip(), answer)
+    arguments.output.say(f"{answer['outcome']:<12}{answer['words'] or ''}".rstrip(), answer)
     return 0 if answer["outcome"] == "accepted" else 1
 
 
@@ -73,7 +73,7 @@ async def metrics(arguments: argparse.Namespace) -> int:
     async with caller_of(arguments) as caller:
         if arguments.json:
             for sample in await caller.call("metrics", form="json"):
-                Output(True).line(json.dumps(sample))
+                arguments.output.line(json.dumps(sample))
         else:
             print(await caller.call("metrics"), end="", flush=True)
     return 0
@@ -85,16 +85,16 @@ async def export(arguments: argparse.Namespace) -> int:
         answer = await caller.call("export", session=arguments.session)
     data = base64.b64decode(answer["data"])
     Path(arguments.file).write_bytes(data)
-    Output(arguments.json).say(f"{len(data)} bytes", {"bytes": len(data), "file": arguments.file})
+    arguments.output.say(f"{len(data)} bytes", {"bytes": len(data), "file": arguments.file})
     return 0
 
 
 async def import_(arguments: argparse.Namespace) -> int:
     """Takes an exported file; with --join, signs what it proposes."""
-    output, data = Output(arguments.json), base64.b64encode(Path(arguments.file).read_bytes()).decode()
+    data = base64.b64encode(Path(arguments.file).read_bytes()).decode()
     async with caller_of(arguments, new=True) as caller:
         for session in await caller.call("import", data=data):
             if arguments.join:
-                await consent(caller, output, session, arguments, asks=False)
-            output.status(await caller.call("status", session=session))
+                await consent(caller, arguments.output, session, arguments, asks=False)
+            arguments.output.status(await caller.call("status", session=session))
     return 0

@@ -15,7 +15,7 @@ from .host import Host, running
 from .output import Output
 from .questions import ask
 from .tools import read_psbt
-from .until import goal_of, wait_until
+from .until import wait_until
 
 
 async def run_node(arguments: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ async def propose(arguments: argparse.Namespace) -> int:
         if spends is not None and arguments.psbt_out:
             Path(arguments.psbt_out).write_text(spends.with_signatures(signatures).finalized().to_base64() + "\n")
 
-    output = Output(arguments.json)
+    output: Output = arguments.output
     async with node_of(arguments) as caller:
         session: str = await caller.call(
             "propose",
@@ -79,12 +79,12 @@ async def propose(arguments: argparse.Namespace) -> int:
             sign_blind=arguments.sign_blind,
         )
         output.say(f"proposed    {session}", {"proposed": session})
-        return await wait_until(caller, output, session, goal_of(arguments), keep)
+        return await wait_until(caller, arguments, session, keep)
 
 
 async def join(arguments: argparse.Namespace) -> int:
     """Waits for a proposal, shows it, asks, and signs."""
-    output = Output(arguments.json)
+    output: Output = arguments.output
     async with node_of(arguments) as caller:
         session = await proposed(caller, arguments.session)
         if session is None:
@@ -92,7 +92,7 @@ async def join(arguments: argparse.Namespace) -> int:
         if (await caller.call("status", session=session))["phase"] in ("proposed", "closed"):
             if not await consent(caller, output, session, arguments, asks=not arguments.yes):
                 return 3
-        return await wait_until(caller, output, session, goal_of(arguments))
+        return await wait_until(caller, arguments, session)
 
 
 async def proposed(caller: Caller, wanted: str | None) -> str | None:

@@ -11,6 +11,7 @@ from .._ffi import ElectionMethod, LocalSigner, Network, elect
 from ..errors import MusigError
 from ..keys import Derivation, KeyOrder, KeyPath, address, aggregate_key, final_key, key_set, synthetic_xpub
 from ..psbt import Descriptor, Psbt
+from .host import read_secret
 from .output import Output, plain
 
 NETWORKS = {network.name.lower(): network for network in Network}
@@ -20,7 +21,10 @@ METHODS = {method.name.lower().replace("_", "-"): method for method in ElectionM
 def read_psbt(path: str) -> Psbt:
     """A file with a PSBT: its bytes, or base64 text."""
     data = Path(path).read_bytes()
-    return Psbt.from_bytes(data) if data.startswith(b"psbt\xff") else Psbt.from_base64(data.decode("ascii", "replace"))
+    try:
+        return Psbt.from_bytes(data) if data.startswith(b"psbt\xff") else Psbt.from_base64(data.decode("ascii", "replace"))
+    except MusigError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def keygen(arguments: argparse.Namespace) -> int:
@@ -35,7 +39,14 @@ def keygen(arguments: argparse.Namespace) -> int:
     descriptor = os.open(arguments.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secret.hex() + "\n")
-    Output(arguments.json).say(signer.public_key(), {"public_key": signer.public_key(), "file": arguments.out})
+    arguments.output.say(signer.public_key(), {"public_key": signer.public_key(), "file": arguments.out})
+    return 0
+
+
+def pubkey(arguments: argparse.Namespace) -> int:
+    """Prints the public key of a secret key."""
+    public = read_secret(arguments).public_key()
+    arguments.output.say(public, {"public_key": public})
     return 0
 
 
@@ -53,7 +64,7 @@ def aggregate(arguments: argparse.Namespace) -> int:
         "address": address(keys, derivation, NETWORKS[arguments.network]),
         "xpub": synthetic_xpub(key),
     }
-    Output(arguments.json).table(result)
+    arguments.output.table(result)
     return 0
 
 
@@ -63,7 +74,7 @@ def election(arguments: argparse.Namespace) -> int:
     lines = [f"method {arguments.method}, proof {result.proof}"]
     for rank, index in enumerate(result.priority_list):
         lines.append(f"{rank:>4}  signer {index:<4} {arguments.keys[index]}{'  coordinator' if rank == 0 else ''}")
-    Output(arguments.json).say("\n".join(lines), {**plain(result), "method": arguments.method})
+    arguments.output.say("\n".join(lines), {**plain(result), "method": arguments.method})
     return 0
 
 
@@ -80,7 +91,7 @@ def show_address(arguments: argparse.Namespace) -> int:
         "participants": [participant.key for participant in made.key_set.participants],
         "descriptor": descriptor.text(),
     }
-    Output(arguments.json).say(shown, result)
+    arguments.output.say(shown, result)
     return 0
 
 
@@ -103,7 +114,7 @@ def psbt_show(arguments: argparse.Namespace) -> int:
     if len(spent) == len(inputs):
         lines.append(f"fee        {sum(spent) - sum(output.value for output in outputs)} sat")
     record = {"version": shown.version(), "txid": shown.txid(), "inputs": inputs, "outputs": outputs}
-    Output(arguments.json).say("\n".join(lines), record)
+    arguments.output.say("\n".join(lines), record)
     return 0
 
 
@@ -112,7 +123,7 @@ def psbt_combine(arguments: argparse.Namespace) -> int:
     first, *others = [read_psbt(path) for path in arguments.files]
     for other in others:
         first = first.combined(other)
-    Output(arguments.json).say(first.to_base64(), {"psbt": first.to_base64()})
+    arguments.output.say(first.to_base64(), {"psbt": first.to_base64()})
     return 0
 
 
@@ -122,7 +133,7 @@ def psbt_finalize(arguments: argparse.Namespace) -> int:
     if arguments.extract:
         transaction = final.extract()
         result = {"txid": transaction.txid, "transaction": transaction.bytes.hex()}
-        Output(arguments.json).say(result["transaction"], result)
+        arguments.output.say(result["transaction"], result)
     else:
-        Output(arguments.json).say(final.to_base64(), {"psbt": final.to_base64()})
+        arguments.output.say(final.to_base64(), {"psbt": final.to_base64()})
     return 0

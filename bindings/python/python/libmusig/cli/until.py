@@ -10,7 +10,9 @@ from typing import Any
 
 from ..errors import NodeStopped
 from .calls import Caller
+from .config import Config
 from .output import Output, warn
+from .progress import countdown, names_of, progress
 
 LINGERS = 2.0
 """Seconds that a node stays after the signatures are complete, so that the others get them from here."""
@@ -31,11 +33,6 @@ class Reached(enum.IntEnum):
 GOALS = {goal.name.lower(): goal for goal in Reached if goal > Reached.NOTHING}
 CONFLICT = 7
 ENDED = ("final", "failed", "aborted", "declined", "expired", "closed")
-
-
-def goal_of(arguments: argparse.Namespace) -> Reached | None:
-    """What ``--until`` says."""
-    return GOALS[arguments.until] if arguments.until is not None else None
 
 
 def evidence(status: dict[str, Any]) -> str:
@@ -75,16 +72,18 @@ async def show_result(caller: Caller, output: Output, session: str) -> list[byte
 
 async def wait_until(
     caller: Caller,
-    output: Output,
+    arguments: argparse.Namespace,
     session: str,
-    goal: Reached | None,
     done: Callable[[list[bytes]], None] = lambda _: None,
 ) -> int:
-    """Waits until the session has come as far as `goal`, has ended, or the command is to end; answers with the exit status.
+    """Waits until the session has come as far as ``--until`` says, has ended, or the command is to end; answers with the exit status.
 
-    Without a goal it waits until a transaction is final, or signatures of which no transaction comes are complete. `done`
+    Without that it waits until a transaction is final, or signatures of which no transaction comes are complete. `done`
     gets the signatures.
     """
+    output: Output = arguments.output
+    config: Config = arguments.config
+    goal = GOALS[arguments.until] if arguments.until is not None else None
     status: dict[str, Any] | None = None
     complete_at: float | None = None
     try:
@@ -96,6 +95,8 @@ async def wait_until(
             if reached(status) >= Reached.COMPLETE and complete_at is None:
                 complete_at = time.monotonic()
                 done(await show_result(caller, output, session))
+            name = names_of(status, config)
+            output.progress(progress(status, name), countdown(status), status["session"])
             if is_last or status["phase"] in ENDED or reached(status) >= goal:
                 break
             is_last = await caller.wait(LOOKS)
@@ -103,6 +104,8 @@ async def wait_until(
             is_last = await caller.wait(left)
     except NodeStopped:
         pass
+    finally:
+        output.progress(None, "", session)
     goal = goal or Reached.COMPLETE
     result = exit_status(status, goal)
     if status is not None and result != 0:
