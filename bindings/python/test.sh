@@ -20,9 +20,9 @@ rm -rf "$work/wheel" "$work/venv"
         --target-dir "$target" --out "$work/wheel")
 
 "$python" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/wheel/libmusig-*.whl pytest mypy
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/wheel/libmusig-*.whl pytest mypy "rich>=13"
 
-"$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" examples/python/failover.py
+"$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" examples/python/failover.py bindings/python/top_picture.py
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" --follow-imports silent \
     -m libmusig -m libmusig._logging -m libmusig._node -m libmusig._exit -m libmusig.chain -p libmusig.cli \
     -m libmusig.events -m libmusig.keys -m libmusig.psbt -m libmusig.signer

@@ -450,3 +450,37 @@ t() { COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _musig; echo "${COMPREPLY[@]}"; }
 t musig pr; t musig node --met; t musig psbt fin; t musig psbt finalize --ex; t musig join --until c"""
     done = subprocess.run(["bash", "-c", script + asked], capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
     assert done.stdout.splitlines() == ["propose", "--metrics --metrics-file", "finalize", "--extract", "complete confirmed"], done
+
+
+def test_top_shows_a_node_as_it_is_now(tmp_path: Path) -> None:
+    pytest.importorskip("rich")
+    one, two = Signer(tmp_path, 0), Signer(tmp_path, 1)
+    (tmp_path / "musig.toml").write_text(f'[contacts]\nbob = "{key(1)}"\n')
+    names = {"XDG_CONFIG_HOME": str(tmp_path)}
+    at = ("--control", tmp_path / "own" / "a")
+    with Program("node", *one.network, *at) as node:
+        peer = node.wait(r"^listening +(\S+)")
+        node.wait(r"^(control) ")
+        for ending in ("q", "\x03"):
+            with Terminal("top", *at, **names) as top:
+                top.wait("nobody")
+                # Another signer's words are no markup.
+                with Program("propose", *at, *signers(2), "--text", ending, "--metadata", "[red]") as proposing:
+                    session = proposing.wait(r"^proposed +(\S+)")
+                    top.wait(f"{session[:12]}.*proposed|{session[:12]}.*joined")
+                    top.wait("consent 1 of 2, waiting for bob")
+                    top.wait(f"session-created +(?:\x1b\\[0m)?{session[:12]}")
+                    with Program("node", *two.network, "--peer", peer) as other:
+                        top.wait("bob[^,]")
+                        top.wait("peer-connected")
+                        other.process.terminate()
+                        other.end()
+                    assert "nobody" in run("top", *at) and session[:12] in run("top", *at)
+                    assert json.loads(run("top", "--json", *at))["sessions"][-1]["session"] in run("status", *at)
+                top.press(ending)
+                assert top.process.wait(PATIENCE) == 0, top.text
+        with Terminal("top", *at) as top:
+            top.wait("bob|nobody")
+            node.process.terminate()
+            assert top.process.wait(PATIENCE) == 1
+            top.wait("musig: the node closed its control socket")

@@ -27,6 +27,9 @@ class Caller(Protocol):
     async def wait(self, seconds: float) -> bool:
         """Waits until something happened, or so long at most. Whether the command is to end."""
 
+    def end(self) -> None:
+        """Has the command end."""
+
     def ends_at_signals(self) -> None:
         """Ends the command at Ctrl-C."""
 
@@ -48,6 +51,9 @@ class Own:
         except asyncio.TimeoutError:
             return False
 
+    def end(self) -> None:
+        self.host.end()
+
     def ends_at_signals(self) -> None:
         self.host.ends_at_signals()
 
@@ -68,9 +74,12 @@ class Other:
             return False
         return True
 
+    def end(self) -> None:
+        self.ended.set()
+
     def ends_at_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self.ended.set)
+            asyncio.get_running_loop().add_signal_handler(number, self.end)
 
 
 @asynccontextmanager

@@ -221,9 +221,12 @@ class Client:
         return record
 
     async def call(self, method: str, /, **parameters: Any) -> Any:
-        send(self.writer, {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
-        await self.writer.drain()
-        answer = await self.read()
+        try:
+            send(self.writer, {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
+            await self.writer.drain()
+            answer = await self.read()
+        except ConnectionError:
+            raise ValueError("the node closed its control socket") from None
         if "error" in answer:
             raise ValueError(answer["error"]["message"])
         return answer["result"]

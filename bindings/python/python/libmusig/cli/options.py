@@ -163,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     command("tx", requests.tx, "store").add_argument("session", metavar="ID")
     command("broadcast", requests.broadcast, "store", "chain").add_argument("session", metavar="ID")
     command("metrics", requests.metrics, "store")
+    command("top", requests.top, "store")
     steps = commands.add_parser("psbt", help="PSBTs: show, combine, finalize").add_subparsers(required=True, metavar="step")
 
     def step(name: str, run: Any) -> argparse.ArgumentParser:

@@ -53,6 +53,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def tone_of(name: str) -> list[str]:
+    """The colour of an event."""
+    return [RED] if any(part in name for part in ALARMS) else [GREEN] if any(part in name for part in GOOD) else []
+
+
 def event_record(event: NodeEvent) -> dict[str, Any]:
     """An event, with its name."""
     name = words_of(type(event.data).__name__)
@@ -110,8 +115,7 @@ class Output:
         name = record["event"]
         shown = [part for part in record if part not in ("event", "session", "durable", "proposal")]
         words = " ".join(f"{part}={json.dumps(record[part])}" for part in shown)
-        tone = [RED] if any(part in name for part in ALARMS) else [GREEN] if any(part in name for part in GOOD) else []
-        self.say(f"{self.colour(f'{name:<24}', *tone)} {(event.session or '-')[:16]}  {words}".rstrip(), record)
+        self.say(f"{self.colour(f'{name:<24}', *tone_of(name))} {(event.session or '-')[:16]}  {words}".rstrip(), record)
 
     def status(self, status: dict[str, Any]) -> None:
         """One session, as one line."""

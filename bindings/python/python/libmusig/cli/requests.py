@@ -79,6 +79,15 @@ async def metrics(arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def top(arguments: argparse.Namespace) -> int:
+    """Shows sessions, turns, peers and events of a node as they are now; q ends it."""
+    try:
+        from .top import top as show
+    except ImportError:
+        raise ValueError("top needs the package rich: `pip install rich`, or libmusig with its extra `top`") from None
+    return await show(arguments)
+
+
 async def export(arguments: argparse.Namespace) -> int:
     """Writes everything that a session holds to a file."""
     async with caller_of(arguments) as caller:
