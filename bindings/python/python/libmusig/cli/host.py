@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from .. import events
-from .._ffi import LocalSigner, LogLevel, SignedTransaction, Submission
+from .._ffi import LocalSigner, LogLevel, SignedTransaction, StoreProblem, Submission
 from .._node import Node, NodeEvent
 from ..chain import Accepted, Broadcaster, ChainSource, SubmitOutcome, bitcoin_core
 from .._logging import logging_sink
@@ -67,18 +67,20 @@ class Host:
             self.listeners.discard(queue)
 
     async def run(self, shows: bool) -> None:
-        """Takes events until the node stops. What is not shown is not acknowledged."""
-        async for event in self.node.events():
-            if shows:
-                self.output.event(event)
-            if self.notifies and isinstance(event.data, events.Submitted) and event.session is not None:
-                if event.data.outcome == Submission.ACCEPTED:
-                    await self.notify(event.session)
-            for queue in self.listeners:
-                queue.put_nowait(event)
-            if shows:
-                event.ack()
-        self.end()
+        """Takes events until the node stops, or nobody reads the output. What is not shown is not acknowledged."""
+        try:
+            async for event in self.node.events():
+                if shows:
+                    self.output.event(event)
+                if self.notifies and isinstance(event.data, events.Submitted) and event.session is not None:
+                    if event.data.outcome == Submission.ACCEPTED:
+                        await self.notify(event.session)
+                for queue in self.listeners:
+                    queue.put_nowait(event)
+                if shows:
+                    event.ack()
+        finally:
+            self.end()
 
     def end(self) -> None:
         """Has the command end; the node stops after it."""
@@ -194,7 +196,8 @@ async def hosting(arguments: argparse.Namespace, offline: bool = False, new: boo
         found = next((each for each in wrong if f'"{each.split(" ", 1)[1]}"' in str(error)), None)
         raise ValueError(f"{found}: {error}" if found else str(error)) from None
     except StoreFailed as error:
-        raise ValueError(f"--store {arguments.store}: {error}") from None
+        hint = "; if a node runs with it, ask that by --control" if isinstance(error.problem, StoreProblem.IN_USE) else ""
+        raise ValueError(f"--store {arguments.store}: {error}{hint}") from None
     by_command = command is not None
     host = Host(node, arguments.output, by_command or source is not None, by_command and source is None)
     events_taken = asyncio.create_task(host.run(shows=not offline))
