@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import socket
 import subprocess
 import typing
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -506,3 +508,67 @@ def test_a_node_ends_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
         with Program("propose", *two.network, "--peer", peer, *signers(2), "--text", "a"):
             status, words = node.end()
             assert status == 1 and "Broken pipe" in words
+
+
+def test_emergency_procedure_by_the_command_line(tmp_path: Path) -> None:
+    one, two = Signer(tmp_path, 0), Signer(tmp_path, 1)
+    cut = ("--broadcast-command", "echo no route to host >&2; exit 1")
+    at = [("--control", tmp_path / "own" / "a"), ("--control", tmp_path / "own" / "b")]
+    with Program("node", *one.network, *cut, *at[0]) as first:
+        peer = first.wait(r"^listening +(\S+)")
+        first.wait(r"^(control) ")
+        with Program("node", *two.network, *cut, *at[1], "--peer", peer) as second:
+            second.wait(r"^(control) ")
+            with Program("propose", *at[0], *transaction(2), "--timeout", 1) as proposing:
+                session = proposing.wait(r"^proposed +(\S+)")
+                run("join", *at[1], session[:8], "--yes", "--until", "complete")
+                first.wait("^(failover-exhausted|nobody-can-broadcast)")
+                # The transaction, to be submitted on any machine; the own node still cannot, and says why.
+                assert run("tx", *at[0], session).strip().startswith("02000000")
+                assert "no route to host" in first.wait("^(broadcaster-failed .*)")
+                with pytest.raises(AssertionError, match="unreachable.*no route to host"):
+                    run("broadcast", *at[0], session)
+                # It was submitted elsewhere: each signer is told, and what was said is kept.
+                assert all(" final " in run("notify", *each, session) for each in at)
+                assert proposing.end() == (0, "")
+            run("export", *at[0], session, tmp_path / "inquiry")
+            assert (tmp_path / "inquiry").stat().st_size > 0
+
+
+def test_two_folders_that_are_copied_by_hand(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    at = [("--control", tmp_path / "own" / name) for name in "ab"]
+    nodes = []
+    for index, folder in enumerate(folders):
+        folder.mkdir()
+        nodes.append(("node", *Signer(tmp_path, index).options, "--offline", "--drop", folder, *at[index]))
+    assert f"--drop {tmp_path}/none" in run(*nodes[0], "--drop", tmp_path / "none", expect=1)
+
+    def copied(done: Callable[[], bool]) -> bool:
+        """Copies what is new in each folder to the other one, until that is done."""
+        for here, there in (folders, folders[::-1]):
+            for file in here.glob("*.musig"):
+                other = there / file.name
+                if not other.exists() or other.stat().st_mtime_ns < file.stat().st_mtime_ns:
+                    shutil.copy2(file, other)
+        return done()
+
+    with Program(*nodes[0]) as first, Program(*nodes[1]) as second:
+        for program in (first, second):
+            program.wait("^(exchanging)")
+        (folders[1] / "junk.musig").write_bytes(b"junk")
+        with Program("propose", *at[0], *signers(2), "--text", "a", "--until", "complete") as proposing:
+            session = proposing.wait(r"^proposed +(\S+)")
+            until_now("it arrives", lambda: copied(lambda: session in run("status", *at[1])))
+            with Program("join", *at[1], session, "--yes", "--until", "complete") as joining:
+                until_now("it is signed", lambda: copied(lambda: None not in (proposing.process.poll(), joining.process.poll())))
+                assert (proposing.end(), joining.end()) == ((0, ""), (0, ""))
+                assert proposing.wait(r"^signature +(\S+)") == joining.wait(r"^signature +(\S+)")
+        for program in (first, second):
+            program.process.terminate()
+        ends = [program.end() for program in (first, second)]
+        assert [status for status, _ in ends] == [0, 0]
+        # What is no session is refused once, and stops nothing.
+        assert [words.count("junk.musig was not taken") for _, words in ends] == [1, 1], ends
+    # Nothing half written is left.
+    assert {path.suffix for folder in folders for path in folder.iterdir()} == {".musig"}

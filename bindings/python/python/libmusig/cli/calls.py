@@ -20,6 +20,8 @@ class Caller(Protocol):
 
     goes_on: str
     """Who goes on with a session when this command ends."""
+    lingers: float
+    """Seconds that it stays after the signatures are complete, so that the others get them from here."""
 
     async def call(self, method: str, /, **parameters: Any) -> Any:
         """Does an operation."""
@@ -38,6 +40,7 @@ class Own:
     """The node that this command runs."""
 
     goes_on = "`musig node`"
+    lingers = 2.0
 
     def __init__(self, host: Host, heard: asyncio.Queue[NodeEvent | None]) -> None:
         self.host, self.heard = host, heard
@@ -62,6 +65,7 @@ class Other:
     """A node that runs, by its control socket."""
 
     goes_on = "the node"
+    lingers = 0.0
 
     def __init__(self, client: Client) -> None:
         self.call = client.call
@@ -101,6 +105,6 @@ async def caller_of(arguments: argparse.Namespace, new: bool = False) -> AsyncIt
             return
     if arguments.control is not None and arguments.store is None:
         raise ValueError(f"--control: no node answers at {arguments.control}; start one, or give --store")
-    async with hosting(arguments, offline=True, new=new) as host:
+    async with hosting(arguments, offline=True, new=new, shows=False) as host:
         with host.listening() as heard:
             yield Own(host, heard)

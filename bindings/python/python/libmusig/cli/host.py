@@ -167,9 +167,11 @@ def make_source(arguments: argparse.Namespace) -> ChainSource | None:
 
 
 @asynccontextmanager
-async def hosting(arguments: argparse.Namespace, offline: bool = False, new: bool = True) -> AsyncIterator[Host]:
+async def hosting(
+    arguments: argparse.Namespace, offline: bool = False, new: bool = True, shows: bool = True
+) -> AsyncIterator[Host]:
     """The node that the common options describe. Without a source the user is the observer of the chain. Without `new`
-    its store must exist. Offline it shows no events."""
+    its store must exist. It `shows` events, and acknowledges them, or does neither."""
     signer = read_secret(arguments)
     if arguments.store is None:
         raise ValueError("--store: give the file where sessions are kept")
@@ -200,7 +202,7 @@ async def hosting(arguments: argparse.Namespace, offline: bool = False, new: boo
         raise ValueError(f"--store {arguments.store}: {error}{hint}") from None
     by_command = command is not None
     host = Host(node, arguments.output, by_command or source is not None, by_command and source is None)
-    events_taken = asyncio.create_task(host.run(shows=not offline))
+    events_taken = asyncio.create_task(host.run(shows))
     try:
         yield host
     finally:
@@ -210,10 +212,11 @@ async def hosting(arguments: argparse.Namespace, offline: bool = False, new: boo
 
 @asynccontextmanager
 async def running(arguments: argparse.Namespace) -> AsyncIterator[Host]:
-    """A node in the network, that ends when it is asked to."""
-    async with hosting(arguments) as host:
+    """A node in the network, that ends when it is asked to; with ``--offline``, in none."""
+    offline: bool = getattr(arguments, "offline", False)
+    async with hosting(arguments, offline=offline) as host:
         host.ends_at_signals()
         host.output.say(f"signer key  {host.node.signer_key}", {"signer_key": host.node.signer_key})
-        if not await host.greet(arguments.listen):
+        if not offline and not await host.greet(arguments.listen):
             raise Ended(1)
         yield host

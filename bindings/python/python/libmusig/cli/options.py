@@ -128,6 +128,8 @@ def parser() -> argparse.ArgumentParser:
     stay = command("node", sessions.run_node, "store", "network")
     stay.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, at /metrics")
     stay.add_argument("--metrics-file", metavar="FILE", help="keep them in this file, for a node exporter")
+    stay.add_argument("--drop", metavar="FOLDER", help="exchange sessions through this folder's files, too")
+    stay.add_argument("--offline", action="store_true", help="use no network but for the source")
     new = command("propose", sessions.propose, "store", "network", "until")
     new.add_argument("--signer", action="append", required=True, metavar="KEY", help="in order, the own key too")
     new.add_argument("--digest", type=digest, action="append", default=[], metavar="HEX", help="32 bytes to sign")

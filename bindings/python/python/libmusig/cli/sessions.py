@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from ..errors import NodeStopped
-from . import control, metrics
+from . import control, drop, metrics
 from .calls import Caller, Own, running_node
 from .host import Host, running
 from .output import Output
@@ -26,6 +26,9 @@ async def run_node(arguments: argparse.Namespace) -> int:
             host.output.say(f"metrics     {address}", {"metrics": address})
         if arguments.metrics_file:
             await around.enter_async_context(metrics.in_file(host.node, Path(arguments.metrics_file)))
+        if arguments.drop is not None:
+            await around.enter_async_context(drop.exchanging(host, Path(arguments.drop)))
+            host.output.say(f"exchanging  {arguments.drop}", {"exchanging": arguments.drop})
         await host.ended.wait()
     return 0
 

@@ -14,8 +14,6 @@ from .config import Config
 from .output import Output, warn
 from .progress import countdown, names_of, progress
 
-LINGERS = 2.0
-"""Seconds that a node stays after the signatures are complete, so that the others get them from here."""
 LOOKS = 1.0
 """Seconds between two looks at a session that reports nothing."""
 
@@ -100,7 +98,7 @@ async def wait_until(
             if is_last or status["phase"] in ENDED or reached(status) >= goal:
                 break
             is_last = await caller.wait(LOOKS)
-        while not is_last and complete_at is not None and (left := complete_at + LINGERS - time.monotonic()) > 0:
+        while not is_last and complete_at is not None and (left := complete_at + caller.lingers - time.monotonic()) > 0:
             is_last = await caller.wait(left)
     except NodeStopped:
         pass
