@@ -20,7 +20,7 @@ rm -rf "$work/wheel" "$work/venv"
         --target-dir "$target" --out "$work/wheel")
 
 "$python" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/wheel/libmusig-*.whl pytest mypy "rich>=13"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "$work"/wheel/libmusig-*.whl pytest mypy "rich>=13" "cryptography>=42"
 
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" examples/python/failover.py bindings/python/top_picture.py
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" --follow-imports silent \

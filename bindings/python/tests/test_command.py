@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -23,9 +24,16 @@ from libmusig import Evidence, events
 from libmusig._ffi import musig as generated
 from libmusig.cli.output import event_record, plain, words_of
 from libmusig.cli.progress import countdown, progress
+from libmusig.cli.secret import seal, unseal
 from support import PATIENCE, key, keys, ranked, spend, until_now
 from terminal import MUSIG, Program, Signer, Terminal, run, signers
 from wallet import PSBT, esplora
+
+SEALED_SEVENS = (
+    "musig-sealed-1 01010101010101010101010101010101 "
+    "bee0936c3aab501168377b97f7981e53f5ad0d1ef63c91d6f93ebab658b70ff160a5dd65110b1c0804712343f13e07cf"
+)
+"""The bytes 7, with the passphrase `a`."""
 
 
 def transaction(count: int) -> list[object]:
@@ -572,3 +580,36 @@ def test_two_folders_that_are_copied_by_hand(tmp_path: Path) -> None:
         assert [words.count("junk.musig was not taken") for _, words in ends] == [1, 1], ends
     # Nothing half written is left.
     assert {path.suffix for folder in folders for path in folder.iterdir()} == {".musig"}
+
+
+def test_keys_with_a_passphrase(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    file, words = tmp_path / "sealed.key", tmp_path / "words"
+    with Terminal("keygen", "--out", file, "--passphrase") as program:
+        for question in ("passphrase of .*: $", "once more: $"):
+            program.wait(question)
+            program.press("föhn\r")
+        assert program.process.wait(PATIENCE) == 0, program.text
+        public = program.wait("(0[23][0-9a-f]{64})")
+        assert "föhn" not in program.text
+    assert file.stat().st_mode & 0o077 == 0 and re.fullmatch("musig-sealed-1 [0-9a-f]{32} [0-9a-f]{96}\n", file.read_text())
+    with Terminal("pubkey", "--key", file) as program:
+        program.wait("passphrase of .*: $")
+        program.press("föhn\r")
+        assert program.wait("(0[23][0-9a-f]{64})") == public
+    environment = {**os.environ, "MUSIG_PASSPHRASE_FILE": str(words)}
+
+    def pubkey(**more: Any) -> tuple[int, str]:
+        command = [*MUSIG, "pubkey", "--key", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, **more)
+        return done.returncode, (done.stdout + done.stderr).strip()
+
+    words.write_text("föhn\n")
+    assert pubkey(env=environment) == (0, public)
+    status, error = pubkey()
+    assert status == 1 and "MUSIG_PASSPHRASE_FILE" in error and len(error.splitlines()) == 1
+    words.write_text("fohn\n")
+    assert "not its passphrase" in pubkey(env=environment)[1]
+    # The form stays as it is.
+    line = seal(bytes([7] * 32), "a", bytes([1] * 16))
+    assert line == SEALED_SEVENS and unseal(line, "a") == bytes([7] * 32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -89,7 +90,7 @@ class Other:
 @asynccontextmanager
 async def running_node(arguments: argparse.Namespace) -> AsyncIterator[Other | None]:
     """The node that answers at ``--control``, if one does."""
-    if arguments.control is None:
+    if arguments.control is None or not hasattr(socket, "AF_UNIX"):
         yield None
         return
     async with connecting(arguments.control) as client:

@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from .. import events
-from .._ffi import LocalSigner, LogLevel, SignedTransaction, StoreProblem, Submission
+from .._ffi import LogLevel, SignedTransaction, StoreProblem, Submission
 from .._node import Node, NodeEvent
 from ..chain import Accepted, Broadcaster, ChainSource, SubmitOutcome, bitcoin_core
 from .._logging import logging_sink
 from ..errors import InvalidConfig, MusigError, NodeStopped, StoreFailed
-from .config import config_path
 from .output import Ended, Output, warn
+from .secret import read_secret
 
 KNOWN_ALREADY = re.compile(r"already in (block ?chain|mempool|utxo set)|txn-already-(known|in-mempool)|outputs already", re.I)
 """What Bitcoin nodes say of a transaction that they have."""
@@ -125,26 +125,6 @@ class Host:
         for address in addresses:
             self.output.say(f"listening   {address}", {"listening": address})
         return True
-
-
-def read_secret(arguments: argparse.Namespace) -> LocalSigner:
-    """A key that ``musig keygen`` wrote."""
-    if arguments.key is None:
-        raise ValueError(f"--key: give the file of the secret key, or its name in {config_path()}, here or in MUSIG_KEY")
-    path = str(arguments.key)
-    file = Path(path)
-    try:
-        text, mode = file.read_text(), file.stat().st_mode
-    except FileNotFoundError:
-        raise ValueError(f"--key {path}: there is no such file, and no such name in {config_path()}") from None
-    except OSError as error:
-        raise ValueError(f"--key {path}: {error.strerror}") from None
-    if os.name == "posix" and mode & 0o077:
-        warn(f"--key {path}: other users may read this secret key; `chmod 600 {path}`")
-    try:
-        return LocalSigner(bytes.fromhex(text.strip()))
-    except (ValueError, MusigError):
-        raise ValueError(f"--key {path}: that is no secret key of `musig keygen`") from None
 
 
 def make_source(arguments: argparse.Namespace) -> ChainSource | None:

@@ -112,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
     make = command("keygen", tools.keygen)
     make.add_argument("--out", required=True, metavar="FILE", help="the file to make; must not exist")
+    make.add_argument("--passphrase", action="store_true", help="seal it with a passphrase, which is asked for")
     command("pubkey", tools.pubkey).add_argument("--key", metavar="FILE", help="the secret key, or its name in musig.toml")
     group = command("aggregate", tools.aggregate, "keys")
     group.add_argument("--as-given", action="store_true", help="do not sort")

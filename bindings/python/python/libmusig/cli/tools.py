@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from .._ffi import ElectionMethod, LocalSigner, Network, elect
 from ..errors import MusigError
 from ..keys import Derivation, KeyOrder, KeyPath, address, aggregate_key, final_key, key_set, synthetic_xpub
 from ..psbt import Descriptor, Psbt
-from .host import read_secret
 from .output import Output, plain
+from .secret import read_secret, write_secret
 
 NETWORKS = {network.name.lower(): network for network in Network}
 METHODS = {method.name.lower().replace("_", "-"): method for method in ElectionMethod}
@@ -36,9 +35,7 @@ def keygen(arguments: argparse.Namespace) -> int:
             break
         except MusigError:
             continue
-    descriptor = os.open(arguments.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret.hex() + "\n")
+    write_secret(arguments.out, secret, arguments.passphrase)
     arguments.output.say(signer.public_key(), {"public_key": signer.public_key(), "file": arguments.out})
     return 0
 
