@@ -1517,7 +1517,7 @@ typedef int32_t musig_warning_kind;
 #endif // __cplusplus
 
 /**
- * An immutable byte string, or text, that the library returns.
+ * An immutable byte string, or text, that the library returns, or that a callback gives it.
  */
 typedef struct musig_bytes musig_bytes;
 
@@ -1549,6 +1549,13 @@ typedef struct musig_error musig_error;
 typedef struct musig_event musig_event;
 
 /**
+ * A wallet of several signers, made of their cards: a descriptor tr(musig(...)) of their extended keys (BIP-390), with a
+ * branch of addresses that others pay to and one that takes change. Immutable. The same cards make the same group in any
+ * order: signer indices are by identity key.
+ */
+typedef struct musig_group musig_group;
+
+/**
  * A key set: the participant keys that are aggregated to sign, one for each signer, and their order.
  */
 typedef struct musig_key_set musig_key_set;
@@ -1569,6 +1576,11 @@ typedef struct musig_node musig_node;
 typedef struct musig_proposal musig_proposal;
 
 /**
+ * A signer whose participant keys are in a device, or another wallet, that signs PSBTs by BIP-373; for one node.
+ */
+typedef struct musig_psbt_signer musig_psbt_signer;
+
+/**
  * A handle for a session of a node. It does not keep the node running.
  */
 typedef struct musig_session musig_session;
@@ -1577,6 +1589,13 @@ typedef struct musig_session musig_session;
  * A signer: its secret keys, in memory; or participant keys behind callbacks.
  */
 typedef struct musig_signer musig_signer;
+
+/**
+ * The card of a signer, which it gives to the others so that they make a wallet together: its identity key and extended
+ * public key, with its origin, perhaps a name and addresses; signed by the identity key. Immutable. It is no secret, but
+ * shows all addresses of the wallet to whoever has the cards of all.
+ */
+typedef struct musig_signer_card musig_signer_card;
 
 /**
  * A ready-made way to a Bitcoin backend: it submits transactions, and it observes the chain.
@@ -1968,6 +1987,89 @@ typedef struct musig_spent_output {
    */
   size_t script_length;
 } musig_spent_output;
+
+/**
+ * What a device is asked. All pointers are valid during the call.
+ */
+typedef struct musig_psbt_request {
+  /**
+   * sizeof this structure in the calling library.
+   */
+  uint32_t struct_size;
+  /**
+   * Number of this PSBT in the session, from 1. Odd ones ask for nonces, even ones for partial signatures.
+   */
+  uint32_t number;
+  /**
+   * 1: it was handed over before, and is only to be waited for; else 0.
+   */
+  int32_t again;
+  /**
+   * Number of participant keys.
+   */
+  uint32_t keys_count;
+  /**
+   * The session id, 32 bytes.
+   */
+  const uint8_t *session_id;
+  /**
+   * The PSBT that is to be handed over.
+   */
+  const uint8_t *psbt;
+  /**
+   * Length of the PSBT in bytes.
+   */
+  size_t psbt_length;
+  /**
+   * The participant keys whose nonces or partial signatures are wanted, 33 bytes each.
+   */
+  const uint8_t *keys;
+  /**
+   * When the session expires, in milliseconds since 1970: later answers are of no use.
+   */
+  uint64_t expires_at;
+  /**
+   * Tells whether nobody waits for the answer any more (1, else 0): the session ended or expired, or the node stopped. A
+   * device that waits calls it now and then, with this request.
+   */
+  int32_t (*is_cancelled)(const struct musig_psbt_request *request);
+  /**
+   * The library's own.
+   */
+  const void *owner;
+} musig_psbt_request;
+
+/**
+ * The callbacks of a device, or another wallet, that adds what it can to a PSBT. They may block until the session expires;
+ * those for different sessions run at the same time, each on a thread of the library. A node that stops waits for them. They
+ * return MUSIG_STATUS_OK and the PSBT with what was asked for; MUSIG_STATUS_NOT_READY if the device could not be reached and
+ * nothing was handed over: it is asked again each second; or any other value for a failure: it is not asked again before
+ * musig_psbt_signer_ask_again. No exception may leave them.
+ */
+typedef struct musig_psbt_device {
+  /**
+   * sizeof(musig_psbt_device).
+   */
+  uint32_t struct_size;
+  /**
+   * 1: a request that was handed over can be waited for again after a restart, with again set; else 0.
+   */
+  int32_t keeps_requests;
+  /**
+   * Adds the public nonces of its keys to a PSBT that has none, and keeps the secret ones. The library takes the answer's
+   * reference: see musig_bytes_new.
+   */
+  musig_status (*add_nonces)(void *user_data,
+                             const struct musig_psbt_request *request,
+                             struct musig_bytes **answer);
+  /**
+   * Adds the partial signatures of its keys to a PSBT with the public nonces of all. The library takes the answer's
+   * reference.
+   */
+  musig_status (*add_partials)(void *user_data,
+                               const struct musig_psbt_request *request,
+                               struct musig_bytes **answer);
+} musig_psbt_device;
 
 /**
  * The numeric terms of a session.
@@ -2621,6 +2723,20 @@ struct musig_error *musig_error_ref(struct musig_error *error);
 void musig_error_free(struct musig_error *error);
 
 /**
+ * Creates a byte string, for a callback that gives one to the library.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for too many bytes.
+ * Out:     out: the byte string; release it with musig_bytes_free.
+ * In:      data: the bytes, which are copied; may be NULL if there are none.
+ *          length: number of bytes, at most 8 MiB.
+ */
+MUSIG_MUST_USE
+musig_status musig_bytes_new(struct musig_bytes **out,
+                             const uint8_t *data,
+                             size_t length,
+                             struct musig_error **error);
+
+/**
  * Gets a pointer to the bytes.
  *
  * A NUL follows that is not counted, so text can be used as a C string.
@@ -3163,7 +3279,7 @@ musig_status musig_source_new_core(struct musig_source **out,
  *
  * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG for an address, proxy or certificate that cannot be used.
  * Out:     out: the source; release it with musig_source_free.
- * In:      address: the address, such as https://host.example/api.
+ * In:      address: the address, such as `https://host.example/api`.
  *          options: settings; may be NULL for the defaults.
  */
 MUSIG_MUST_USE
@@ -3936,6 +4052,432 @@ musig_status musig_psbt_extract(struct musig_bytes **out,
                                 const uint8_t *psbt,
                                 size_t psbt_length,
                                 struct musig_error **error);
+
+/**
+ * Makes and signs a card.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for content that is refused, in words, such as an identity key that is the
+ *          extended key or an unhardened child of it; MUSIG_STATUS_SIGNER_LOCKED; MUSIG_STATUS_NOT_LOCAL for a signer of
+ *          callbacks; MUSIG_STATUS_INVALID_ARGUMENT.
+ * Out:     out: the card; release it with musig_signer_card_free.
+ * In:      signer: the signer with the identity key.
+ *          xpub: the extended public key in base58, such as `xpub…` or `tpub…`, that its participant keys are below.
+ *          fingerprint: the 4 bytes of the master key's fingerprint.
+ *          path: the child numbers from the master key to this one, from 2147483648 on hardened; may be NULL for none.
+ *          path_count: number of child numbers, at most 16.
+ *          name: what the signer is called, for people, 1 to 64 bytes; may be NULL for none.
+ *          addresses: the multiaddresses where its node is reached; may be NULL for none.
+ *          addresses_count: number of addresses, at most 4.
+ * Blocks:  until a signature in progress is complete.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_new(struct musig_signer_card **out,
+                                   const struct musig_signer *signer,
+                                   const char *xpub,
+                                   const uint8_t *fingerprint,
+                                   const uint32_t *path,
+                                   size_t path_count,
+                                   const char *name,
+                                   const char *const *addresses,
+                                   size_t addresses_count,
+                                   struct musig_error **error);
+
+/**
+ * Reads the text of a card, in either case.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for whatever was changed, and for content that is refused, in words.
+ * Out:     out: the card; release it with musig_signer_card_free.
+ * In:      text: the text, `musig1…`.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_parse(struct musig_signer_card **out,
+                                     const char *text,
+                                     struct musig_error **error);
+
+/**
+ * Gets the text of a card: `musig1…`, at most 1023 characters.
+ *
+ * In upper case it is shorter in a QR code.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      card: the card.
+ * Out:     out: the text; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_text(const struct musig_signer_card *card,
+                                    struct musig_bytes **out,
+                                    struct musig_error **error);
+
+/**
+ * Gets the identity key of a card, by which the signer is found and elected.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      card: the card.
+ * Out:     out: the 33 bytes of the compressed public key.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_identity(const struct musig_signer_card *card,
+                                        uint8_t *out,
+                                        struct musig_error **error);
+
+/**
+ * Gets the extended public key of a card.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      card: the card.
+ * Out:     out: the key in base58, as text; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_xpub(const struct musig_signer_card *card,
+                                    struct musig_bytes **out,
+                                    struct musig_error **error);
+
+/**
+ * Gets the origin of a card's extended public key.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_BUFFER_TOO_SMALL.
+ * In:      card: the card.
+ * Out:     fingerprint: the 4 bytes of the master key's fingerprint.
+ *          out: the child numbers.
+ * In:      out_capacity: room in out, in child numbers; 16 always suffice.
+ * Out:     out_count: number of child numbers written.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_origin(const struct musig_signer_card *card,
+                                      uint8_t *fingerprint,
+                                      uint32_t *out,
+                                      size_t out_capacity,
+                                      size_t *out_count,
+                                      struct musig_error **error);
+
+/**
+ * Gets what the owner of a card calls itself.
+ *
+ * Nobody checked that; escape it before it is shown.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_NO_SUCH_FIELD if the card has no name.
+ * In:      card: the card.
+ * Out:     out: the name, as text; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_name(const struct musig_signer_card *card,
+                                    struct musig_bytes **out,
+                                    struct musig_error **error);
+
+/**
+ * Gets an address of a card, where its owner's node is reached, as the owner says.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the card has no such address.
+ * In:      card: the card.
+ * Out:     out: the multiaddress, as text; release it with musig_bytes_free.
+ * In:      index: which one, from 0 on.
+ */
+MUSIG_MUST_USE
+musig_status musig_signer_card_address(const struct musig_signer_card *card,
+                                       struct musig_bytes **out,
+                                       uint32_t index,
+                                       struct musig_error **error);
+
+/**
+ * Adds a reference to a card.
+ *
+ * Returns: the same pointer.
+ * In:      card: the card; NULL stays NULL.
+ */
+struct musig_signer_card *musig_signer_card_ref(struct musig_signer_card *card);
+
+/**
+ * Releases a reference to a card; the last one frees it.
+ *
+ * In:      card: the card; NULL is ignored.
+ */
+void musig_signer_card_free(struct musig_signer_card *card);
+
+/**
+ * Creates a group of the cards of all its signers, in any order.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for two cards with a key in common, and for keys of different networks;
+ *          MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_PROPOSAL for keys that no session signs with.
+ * Out:     out: the group; release it with musig_group_free.
+ * In:      cards: the cards.
+ *          cards_count: number of cards, 1 to MUSIG_MAX_SIGNERS.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_new(struct musig_group **out,
+                             const struct musig_signer_card *const *cards,
+                             size_t cards_count,
+                             struct musig_error **error);
+
+/**
+ * Reads what musig_group_to_json wrote.
+ *
+ * Everything is made of the cards again.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for text that is no group, a card that is refused, and a descriptor or a
+ *          check phrase that is not the one of the cards.
+ * Out:     out: the group; release it with musig_group_free.
+ * In:      text: the text.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_from_json(struct musig_group **out,
+                                   const char *text,
+                                   struct musig_error **error);
+
+/**
+ * Writes a group as JSON: its cards, and for people the descriptor and the check phrase.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      group: the group.
+ * Out:     out: the text; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_to_json(const struct musig_group *group,
+                                 struct musig_bytes **out,
+                                 struct musig_error **error);
+
+/**
+ * Gets the identity keys of a group: the signers of its sessions.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      group: the group.
+ * Out:     out: the compressed public keys, 33 bytes each, by signer index; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_signers(const struct musig_group *group,
+                                 struct musig_bytes **out,
+                                 struct musig_error **error);
+
+/**
+ * Gets the card of a signer of a group.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the signer does not exist.
+ * In:      group: the group.
+ * Out:     out: the card; release it with musig_signer_card_free.
+ * In:      signer: the signer index.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_card(const struct musig_group *group,
+                              struct musig_signer_card **out,
+                              uint32_t signer,
+                              struct musig_error **error);
+
+/**
+ * Gets the check phrase of a group: eight words that all signers compare aloud before anything is paid to it.
+ *
+ * They stand for 128 bits of a hash of all identity keys and the descriptor, and tell whether somebody changed cards on
+ * their way.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      group: the group.
+ * Out:     out: the words, as text; release it with musig_bytes_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_check_phrase(const struct musig_group *group,
+                                      struct musig_bytes **out,
+                                      struct musig_error **error);
+
+/**
+ * Gets the descriptor of a group, for other wallets.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      group: the group.
+ * Out:     out: the descriptor; release it with musig_descriptor_free.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_descriptor(const struct musig_group *group,
+                                    struct musig_descriptor **out,
+                                    struct musig_error **error);
+
+/**
+ * Gets the key set and the derivation that sign for an output of a group.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_WIRE for an index of 2^31
+ *          and above.
+ * In:      group: the group.
+ * Out:     out: the key set, with the keys by signer index; release it with musig_key_set_free.
+ *          derivation: the derivation; struct_size is set before.
+ * In:      change: 1 for the addresses that take change, 0 for those that others pay to.
+ *          index: the index.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_keys(const struct musig_group *group,
+                              struct musig_key_set **out,
+                              struct musig_derivation *derivation,
+                              int32_t change,
+                              uint32_t index,
+                              struct musig_error **error);
+
+/**
+ * Computes an address of a group.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT; MUSIG_STATUS_WIRE for an index of 2^31 and above, and for a
+ *          network that the keys do not belong to.
+ * In:      group: the group.
+ * Out:     out: the address, as text; release it with musig_bytes_free.
+ * In:      network: a musig_network.
+ *          change: 1 for the addresses that take change, 0 for those that others pay to.
+ *          index: the index.
+ */
+MUSIG_MUST_USE
+musig_status musig_group_address(const struct musig_group *group,
+                                 struct musig_bytes **out,
+                                 int32_t network,
+                                 int32_t change,
+                                 uint32_t index,
+                                 struct musig_error **error);
+
+/**
+ * Adds a reference to a group.
+ *
+ * Returns: the same pointer.
+ * In:      group: the group; NULL stays NULL.
+ */
+struct musig_group *musig_group_ref(struct musig_group *group);
+
+/**
+ * Releases a reference to a group; the last one frees it.
+ *
+ * In:      group: the group; NULL is ignored.
+ */
+void musig_group_free(struct musig_group *group);
+
+/**
+ * Creates a proposal to sign a group's inputs of a PSBT.
+ *
+ * See musig_proposal_new_psbt; signers and key sets are the group's.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a limit is exceeded; MUSIG_STATUS_WIRE for a malformed PSBT,
+ *          and one that these signers cannot sign, by name.
+ * Out:     out: the proposal; release it with musig_proposal_free.
+ * In:      group: the group.
+ *          psbt: the bytes of the PSBT, version 0 or 2.
+ *          psbt_length: length of the PSBT in bytes.
+ */
+MUSIG_MUST_USE
+musig_status musig_proposal_new_group(struct musig_proposal **out,
+                                      const struct musig_group *group,
+                                      const uint8_t *psbt,
+                                      size_t psbt_length,
+                                      struct musig_error **error);
+
+/**
+ * Creates a signer whose keys are in a device of callbacks.
+ *
+ * Add its keys before a configuration gets it. Its time limit is the session's expiry; MUSIG_EVENT_SIGNER_WAITING says what is
+ * waited for. One public nonce is in at most one second round, after any restart. Raw messages are refused.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT if a callback is NULL. The library takes ownership of user_data
+ *          only with MUSIG_STATUS_OK.
+ * Out:     out: the signer; release it with musig_psbt_signer_free.
+ * In:      device: the table, which is copied.
+ *          psbt_version: the version of the PSBTs that the device reads: 0 or 2.
+ *          user_data: passed to each callback; may be NULL.
+ *          destroy: called with user_data once no node and no reference uses the signer any more; may be NULL.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_signer_new(struct musig_psbt_signer **out,
+                                   const struct musig_psbt_device *device,
+                                   uint32_t psbt_version,
+                                   void *user_data,
+                                   musig_destroy destroy,
+                                   struct musig_error **error);
+
+/**
+ * Creates a signer whose keys are in a device that is reached by a folder of files.
+ *
+ * A request is the file SESSION.NUMBER.psbt, the answer is expected in SESSION.NUMBER.answer.psbt, as bytes or base64. The
+ * files stay: remove those of sessions that ended.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for another version; MUSIG_STATUS_CONFIG for a folder that cannot be
+ *          created.
+ * Out:     out: the signer; release it with musig_psbt_signer_free.
+ * In:      folder: the path of the folder, which is created if it does not exist.
+ *          psbt_version: the version of the PSBTs that the device reads: 0 or 2.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_signer_new_folder(struct musig_psbt_signer **out,
+                                          const char *folder,
+                                          uint32_t psbt_version,
+                                          struct musig_error **error);
+
+/**
+ * Adds a participant key that is in the device.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; MUSIG_STATUS_CONFIG_USED once a configuration has the signer.
+ * In:      signer: the signer.
+ *          key: the 33 bytes of the compressed public key.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_signer_add_key(const struct musig_psbt_signer *signer,
+                                       const uint8_t *key,
+                                       struct musig_error **error);
+
+/**
+ * Adds all keys below an extended public key whose private one is in the device.
+ *
+ * They are found by their origins, at most 8 unhardened steps below it.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_SIGNER for what is no such key, or not the one of this origin;
+ *          MUSIG_STATUS_CONFIG_USED once a configuration has the signer; MUSIG_STATUS_INVALID_ARGUMENT.
+ * In:      signer: the signer.
+ *          xpub: the key in base58, such as `xpub…` or `tpub…`.
+ *          fingerprint: the 4 bytes of the master key's fingerprint.
+ *          path: the child numbers from the master key to this one, from 2147483648 on hardened; may be NULL for none.
+ *          path_count: number of child numbers, at most 16.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_signer_add_xpub(const struct musig_psbt_signer *signer,
+                                        const char *xpub,
+                                        const uint8_t *fingerprint,
+                                        const uint32_t *path,
+                                        size_t path_count,
+                                        struct musig_error **error);
+
+/**
+ * Allows asking the device for other nonces in a session that waits for this word.
+ *
+ * A session waits for it after a failure, an answer that was refused, or a second PSBT without an answer. See to it first that
+ * the device holds nothing of the session.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * In:      signer: the signer.
+ * Out:     out: 1, or 0 if the session does not wait for it.
+ * In:      session_id: the 32 bytes of the session id.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_signer_ask_again(const struct musig_psbt_signer *signer,
+                                         int32_t *out,
+                                         const uint8_t *session_id,
+                                         struct musig_error **error);
+
+/**
+ * Sets the signer of a node whose participant keys are in a device, beside the one of musig_config_set_signer.
+ *
+ * It takes the place of one of musig_config_set_foreign_signer. With it the identity key signs no session.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONFIG_USED.
+ * In:      config: the configuration.
+ *          signer: the signer; the configuration takes a reference of its own.
+ */
+MUSIG_MUST_USE
+musig_status musig_config_set_psbt_signer(const struct musig_config *config,
+                                          const struct musig_psbt_signer *signer,
+                                          struct musig_error **error);
+
+/**
+ * Adds a reference to a PSBT signer.
+ *
+ * Returns: the same pointer.
+ * In:      signer: the signer; NULL stays NULL.
+ */
+struct musig_psbt_signer *musig_psbt_signer_ref(struct musig_psbt_signer *signer);
+
+/**
+ * Releases a reference to a PSBT signer; the last one, those of nodes included, frees it.
+ *
+ * In:      signer: the signer; NULL is ignored.
+ */
+void musig_psbt_signer_free(struct musig_psbt_signer *signer);
 
 /**
  * Decodes and validates encoded terms.

@@ -464,6 +464,7 @@ private:
 /// See musig_descriptor.
 class Descriptor {
 public:
+    explicit Descriptor(musig_descriptor *owned) : handle_(owned) {}
     /// See musig_descriptor_new.
     explicit Descriptor(const std::string &text) : handle_(make(text)) {}
     std::string text() const { return detail::text(detail::take(musig_descriptor_text, get())); }
@@ -493,6 +494,181 @@ private:
         return descriptor;
     }
     detail::Handle<musig_descriptor, musig_descriptor_ref, musig_descriptor_free> handle_;
+};
+
+/// See musig_signer_card.
+class SignerCard {
+public:
+    explicit SignerCard(musig_signer_card *owned) : handle_(owned) {}
+    /// See musig_signer_card_new.
+    SignerCard(const Signer &signer, const std::string &xpub, const KeyOrigin &origin,
+               const std::optional<std::string> &name = {}, const std::vector<std::string> &addresses = {}) {
+        musig_signer_card *card = nullptr;
+        std::vector<const char *> texts;
+        for (const auto &address : addresses) texts.push_back(address.c_str());
+        detail::call(musig_signer_card_new, &card, signer.get(), xpub.c_str(), origin.fingerprint.data(),
+                     origin.path.data(), origin.path.size(), name ? name->c_str() : static_cast<const char *>(nullptr),
+                     static_cast<const char *const *>(texts.data()), texts.size());
+        handle_ = decltype(handle_)(card);
+    }
+    /// See musig_signer_card_parse.
+    static SignerCard parse(const std::string &text) {
+        musig_signer_card *card = nullptr;
+        detail::call(musig_signer_card_parse, &card, text.c_str());
+        return SignerCard(card);
+    }
+    std::string text() const { return detail::text(detail::take(musig_signer_card_text, get())); }
+    PublicKey identity() const {
+        PublicKey key;
+        detail::call(musig_signer_card_identity, get(), key.data());
+        return key;
+    }
+    std::string xpub() const { return detail::text(detail::take(musig_signer_card_xpub, get())); }
+    KeyOrigin origin() const {
+        KeyOrigin origin{{}, std::vector<std::uint32_t>(16)};
+        std::size_t count = 0;
+        detail::call(musig_signer_card_origin, get(), origin.fingerprint.data(), origin.path.data(),
+                     origin.path.size(), &count);
+        origin.path.resize(count);
+        return origin;
+    }
+    /// Nobody checked it; escape it before it is shown.
+    std::optional<std::string> name() const {
+        musig_bytes *name = nullptr;
+        if (!detail::try_call(MUSIG_STATUS_NO_SUCH_FIELD, musig_signer_card_name, get(), &name)) return std::nullopt;
+        return detail::text(detail::bytes(name));
+    }
+    std::vector<std::string> addresses() const {
+        std::vector<std::string> addresses;
+        musig_bytes *address = nullptr;
+        while (detail::try_call(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_signer_card_address, get(), &address,
+                                static_cast<std::uint32_t>(addresses.size())))
+            addresses.push_back(detail::text(detail::bytes(address)));
+        return addresses;
+    }
+    const musig_signer_card *get() const { return handle_.get(); }
+
+private:
+    detail::Handle<musig_signer_card, musig_signer_card_ref, musig_signer_card_free> handle_;
+};
+
+/// See musig_group.
+class Group {
+public:
+    /// See musig_group_new.
+    explicit Group(const std::vector<SignerCard> &cards) {
+        musig_group *group = nullptr;
+        std::vector<const musig_signer_card *> given;
+        for (const auto &card : cards) given.push_back(card.get());
+        detail::call(musig_group_new, &group, static_cast<const musig_signer_card *const *>(given.data()),
+                     given.size());
+        handle_ = decltype(handle_)(group);
+    }
+    /// See musig_group_from_json.
+    static Group from_json(const std::string &text) {
+        musig_group *group = nullptr;
+        detail::call(musig_group_from_json, &group, text.c_str());
+        return Group(group);
+    }
+    std::string to_json() const { return detail::text(detail::take(musig_group_to_json, get())); }
+    /// The identity keys, by signer index.
+    std::vector<PublicKey> signers() const { return detail::split<33>(detail::take(musig_group_signers, get())); }
+    /// The card of a signer, by its index.
+    SignerCard card(std::uint32_t signer) const {
+        musig_signer_card *card = nullptr;
+        detail::call(musig_group_card, get(), &card, signer);
+        return SignerCard(card);
+    }
+    /// See musig_group_check_phrase.
+    std::string check_phrase() const { return detail::text(detail::take(musig_group_check_phrase, get())); }
+    Descriptor descriptor() const {
+        musig_descriptor *descriptor = nullptr;
+        detail::call(musig_group_descriptor, get(), &descriptor);
+        return Descriptor(descriptor);
+    }
+    /// See musig_group_keys.
+    std::pair<KeySet, musig_derivation> keys(std::uint32_t index, bool change = false) const {
+        musig_key_set *key_set = nullptr;
+        musig_derivation derivation = musig::derivation();
+        detail::call(musig_group_keys, get(), &key_set, &derivation, static_cast<std::int32_t>(change), index);
+        return {KeySet(key_set), derivation};
+    }
+    /// See musig_group_address.
+    std::string address(musig_network network, std::uint32_t index, bool change = false) const {
+        return detail::text(detail::take(musig_group_address, get(), static_cast<std::int32_t>(network),
+                                         static_cast<std::int32_t>(change), index));
+    }
+    const musig_group *get() const { return handle_.get(); }
+
+private:
+    explicit Group(musig_group *owned) : handle_(owned) {}
+    detail::Handle<musig_group, musig_group_ref, musig_group_free> handle_;
+};
+
+/// A device, or another wallet, that adds what it can to a PSBT: see musig_psbt_device. An exception fails the call;
+/// musig::Error with MUSIG_STATUS_NOT_READY says that the device was not reached.
+struct PsbtDevice {
+    /// Returns the PSBT with public nonces.
+    std::function<std::vector<std::uint8_t>(const musig_psbt_request &)> add_nonces;
+    /// Returns the PSBT with partial signatures.
+    std::function<std::vector<std::uint8_t>(const musig_psbt_request &)> add_partials;
+    /// Whether a request can be waited for again after a restart.
+    bool keeps_requests = false;
+};
+
+/// See musig_psbt_signer.
+class PsbtSigner {
+public:
+    /// See musig_psbt_signer_new.
+    explicit PsbtSigner(PsbtDevice device, std::uint32_t psbt_version = 0) {
+        musig_psbt_device table{};
+        table.struct_size = sizeof table;
+        table.keeps_requests = device.keeps_requests;
+        table.add_nonces = [](void *data, const musig_psbt_request *request, musig_bytes **answer) {
+            return detail::guard([&] { give(static_cast<PsbtDevice *>(data)->add_nonces(*request), answer); });
+        };
+        table.add_partials = [](void *data, const musig_psbt_request *request, musig_bytes **answer) {
+            return detail::guard([&] { give(static_cast<PsbtDevice *>(data)->add_partials(*request), answer); });
+        };
+        auto owned = std::make_unique<PsbtDevice>(std::move(device));
+        musig_psbt_signer *signer = nullptr;
+        detail::call(musig_psbt_signer_new, &signer, static_cast<const musig_psbt_device *>(&table), psbt_version,
+                     static_cast<void *>(owned.get()),
+                     static_cast<musig_destroy>([](void *data) { delete static_cast<PsbtDevice *>(data); }));
+        owned.release();
+        handle_ = decltype(handle_)(signer);
+    }
+    /// See musig_psbt_signer_new_folder.
+    static PsbtSigner folder(const std::string &folder, std::uint32_t psbt_version = 0) {
+        musig_psbt_signer *signer = nullptr;
+        detail::call(musig_psbt_signer_new_folder, &signer, folder.c_str(), psbt_version);
+        return PsbtSigner(signer);
+    }
+    /// See musig_psbt_signer_add_key.
+    PsbtSigner &key(const PublicKey &key) {
+        detail::call(musig_psbt_signer_add_key, get(), key.data());
+        return *this;
+    }
+    /// See musig_psbt_signer_add_xpub.
+    PsbtSigner &xpub(const std::string &xpub, const KeyOrigin &origin) {
+        detail::call(musig_psbt_signer_add_xpub, get(), xpub.c_str(), origin.fingerprint.data(), origin.path.data(),
+                     origin.path.size());
+        return *this;
+    }
+    /// See musig_psbt_signer_ask_again.
+    bool ask_again(const SessionId &session) const {
+        std::int32_t asked = 0;
+        detail::call(musig_psbt_signer_ask_again, get(), &asked, session.data());
+        return asked != 0;
+    }
+    const musig_psbt_signer *get() const { return handle_.get(); }
+
+private:
+    explicit PsbtSigner(musig_psbt_signer *owned) : handle_(owned) {}
+    static void give(const std::vector<std::uint8_t> &psbt, musig_bytes **answer) {
+        detail::call(musig_bytes_new, answer, psbt.data(), psbt.size());
+    }
+    detail::Handle<musig_psbt_signer, musig_psbt_signer_ref, musig_psbt_signer_free> handle_;
 };
 
 /// The PSBT with the signatures of a session over it. See musig_psbt_add_signatures.
@@ -728,6 +904,12 @@ public:
     }
     static Proposal psbt(const std::vector<PublicKey> &signers, Bytes psbt, const Descriptor &descriptor) {
         return psbt_of(signers, psbt, descriptor.get(), {});
+    }
+    /// See musig_proposal_new_group.
+    static Proposal group(const Group &group, Bytes psbt) {
+        musig_proposal *proposal = nullptr;
+        detail::call(musig_proposal_new_group, &proposal, group.get(), psbt.data(), psbt.size());
+        return Proposal(proposal);
     }
     Proposal &key_order(musig_key_order order) {
         detail::call(musig_proposal_set_key_order, get(), static_cast<std::int32_t>(order));
@@ -982,6 +1164,11 @@ public:
     Config &hides(bool on) { return number(MUSIG_OPTION_HIDES, on); }
     Config &offline() {
         detail::call(musig_config_set_offline, get());
+        return *this;
+    }
+    /// See musig_config_set_psbt_signer.
+    Config &psbt_signer(const PsbtSigner &signer) {
+        detail::call(musig_config_set_psbt_signer, get(), signer.get());
         return *this;
     }
     /// See musig_config_set_source.

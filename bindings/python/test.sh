@@ -25,7 +25,7 @@ rm -rf "$work/wheel" "$work/venv"
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" examples/python/failover.py bindings/python/top_picture.py
 "$work/venv/bin/mypy" --strict --cache-dir "$work/mypy" --follow-imports silent \
     -m libmusig -m libmusig._logging -m libmusig._node -m libmusig._exit -m libmusig.chain -p libmusig.cli \
-    -m libmusig.events -m libmusig.keys -m libmusig.psbt -m libmusig.signer
+    -m libmusig.events -m libmusig.group -m libmusig.keys -m libmusig.psbt -m libmusig.signer
 
 # From elsewhere, so that nothing but the installed package can be imported.
 export MUSIG_REPOSITORY=$PWD

@@ -505,7 +505,7 @@ impl NodeBuilder {
             network,
             signer,
             signer_lane,
-            device: self.device,
+            device: self.device.clone(),
             broadcaster,
             observer,
             delivery: delivery.clone(),
@@ -524,6 +524,7 @@ impl NodeBuilder {
             peer,
             ended: std::sync::Mutex::new(Some(ended)),
             lanes,
+            device: self.device,
             health,
             fork: ForkGuard::new(),
         };

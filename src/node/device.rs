@@ -40,6 +40,16 @@ mod with_psbt {
             self.0.detach();
         }
 
+        /// Whether this thread is in a call of it.
+        pub fn is_current_thread(&self) -> bool {
+            self.0.is_current_thread()
+        }
+
+        /// Waits until no call of it runs, after [`detach`](Self::detach).
+        pub fn join(&self) {
+            self.0.join();
+        }
+
         /// Why it does not sign a proposal.
         pub fn refuses(&self, check: &KeyCheck) -> Option<SignerError> {
             self.0.refuses(&check.proposal)
@@ -107,6 +117,14 @@ mod without {
         }
 
         pub fn detach(&self) {
+            match self.0 {}
+        }
+
+        pub fn is_current_thread(&self) -> bool {
+            match self.0 {}
+        }
+
+        pub fn join(&self) {
             match self.0 {}
         }
 

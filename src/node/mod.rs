@@ -69,6 +69,8 @@ struct Shared {
     ended: Mutex<Option<oneshot::Receiver<()>>>,
     /// The threads of foreign objects, to wait for.
     lanes: Vec<Arc<Lane>>,
+    /// The device, whose calls have threads of their own.
+    device: Option<device::Device>,
     health: Arc<Health>,
     fork: ForkGuard,
 }
@@ -78,7 +80,7 @@ impl Drop for Shared {
         if self.fork.check().is_err() {
             // The parent's threads are not here, and may have held any lock: what is theirs is kept, untouched.
             std::mem::forget((self.commands.clone(), self.delivery.clone(), self.store.clone()));
-            std::mem::forget((std::mem::take(&mut self.lanes), self.health.clone()));
+            std::mem::forget((std::mem::take(&mut self.lanes), self.device.take(), self.health.clone()));
             return;
         }
         let _ = self.commands.send(Command::Stop);
@@ -392,7 +394,9 @@ impl Node {
     /// [`Error::Store`] if the last sync failed.
     pub fn stop(&self) -> Result<(), Error> {
         self.check_process()?;
-        if self.0.delivery.inside_handler() || self.0.lanes.iter().any(|lane| lane.is_current_thread()) {
+        let inside_lane = || self.0.lanes.iter().any(|lane| lane.is_current_thread());
+        let inside_device = || self.0.device.as_ref().is_some_and(device::Device::is_current_thread);
+        if self.0.delivery.inside_handler() || inside_lane() || inside_device() {
             return Err(Error::WouldDeadlock);
         }
         self.request_stop();
@@ -404,6 +408,10 @@ impl Node {
         self.0.delivery.join()?;
         for lane in &self.0.lanes {
             lane.stop_and_join().map_err(|_| Error::WouldDeadlock)?;
+        }
+        if let Some(device) = &self.0.device {
+            device.detach();
+            device.join();
         }
         self.0.store.join().map_err(Error::Store)
     }

@@ -2,8 +2,12 @@
 #ifndef EVERY_H
 #define EVERY_H
 
+#include "group.h"
 #include "prelude.h"
 #include "psbt.h"
+
+#include <pthread.h>
+#include <unistd.h>
 
 #define SERVER "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
@@ -796,6 +800,299 @@ static void descriptors(void) {
     musig_descriptor_free(descriptor);
 }
 
+/* The text of a result, which is freed, is this one. */
+static void is_text(musig_bytes *bytes, const char *text) {
+    REQUIRE(strcmp((const char *)musig_bytes_data(bytes), text) == 0);
+    musig_bytes_free(bytes);
+}
+
+static musig_signer_card *card_of(const musig_signer *signer, int index, const char *name) {
+    const char *addresses[1] = {"/ip4/192.0.2.1/tcp/4001"};
+    musig_signer_card *card;
+    OK(musig_signer_card_new(&card, signer, ACCOUNT_XPUB[index], ACCOUNT_FINGERPRINT[index], ACCOUNT_PATH, 3, name,
+                             addresses, 1, NULL));
+    return card;
+}
+
+/* What a card says, after it went from one signer to another as text. */
+static void group_cards(const musig_signer *signer) {
+    musig_signer_card *card = card_of(signer, 0, "Alice"), *read = NULL, *unnamed;
+    uint8_t key[33], own[33], fingerprint[4];
+    uint32_t path[16];
+    size_t count = 0;
+    char text[1024];
+    musig_bytes *bytes;
+    OK(musig_signer_card_text(card, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) < sizeof text);
+    strcpy(text, (const char *)musig_bytes_data(bytes));
+    musig_bytes_free(bytes);
+    REQUIRE(strncmp(text, "musig1", 6) == 0);
+    OK(musig_signer_card_parse(&read, text, NULL));
+    musig_signer_card_free(card);
+    OK(musig_signer_card_identity(read, key, NULL));
+    OK(musig_signer_public_key(signer, own, NULL));
+    REQUIRE(memcmp(key, own, sizeof key) == 0);
+    OK(musig_signer_card_xpub(read, &bytes, NULL));
+    is_text(bytes, ACCOUNT_XPUB[0]);
+    OK(musig_signer_card_name(read, &bytes, NULL));
+    is_text(bytes, "Alice");
+    OK(musig_signer_card_address(read, &bytes, 0, NULL));
+    is_text(bytes, "/ip4/192.0.2.1/tcp/4001");
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_signer_card_address(read, &bytes, 1, NULL));
+    OK(musig_signer_card_origin(read, fingerprint, path, 16, &count, NULL));
+    REQUIRE(memcmp(fingerprint, ACCOUNT_FINGERPRINT[0], 4) == 0);
+    REQUIRE(count == 3 && memcmp(path, ACCOUNT_PATH, sizeof ACCOUNT_PATH) == 0);
+    IS(MUSIG_STATUS_BUFFER_TOO_SMALL, musig_signer_card_origin(read, fingerprint, path, 2, &count, NULL));
+    REQUIRE(musig_signer_card_ref(read) == read);
+    musig_signer_card_free(read);
+    musig_signer_card_free(read);
+    unnamed = card_of(signer, 0, NULL);
+    IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_signer_card_name(unnamed, &bytes, NULL));
+    musig_signer_card_free(unnamed);
+    /* Changed on its way; another place than the key is at. */
+    text[100] = text[100] == 'q' ? 'p' : 'q';
+    IS(MUSIG_STATUS_WIRE, musig_signer_card_parse(&read, text, NULL));
+    IS(MUSIG_STATUS_WIRE, musig_signer_card_new(&read, signer, ACCOUNT_XPUB[0], ACCOUNT_FINGERPRINT[0], ACCOUNT_PATH, 2,
+                                                NULL, NULL, 0, NULL));
+}
+
+/* A group of two is the same in any order of their cards; one of one signer signs its PSBT. */
+static void groups(const musig_signer *signer) {
+    musig_signer *second = signer_of(1);
+    musig_signer_card *cards[2], *own;
+    const musig_signer_card *given[2];
+    musig_group *group = NULL, *turned;
+    musig_descriptor *descriptor;
+    musig_key_set *key_set;
+    musig_derivation derivation = {sizeof derivation, 0, 0, {0}, {0}};
+    musig_proposal *proposal = NULL;
+    musig_session *session;
+    musig_bytes *bytes, *json;
+    musig_node *node;
+    uint8_t key[33], signatures[128];
+    group_cards(signer);
+    cards[0] = card_of(signer, 0, NULL);
+    cards[1] = card_of(second, 1, NULL);
+    given[0] = cards[0];
+    given[1] = cards[0];
+    IS(MUSIG_STATUS_WIRE, musig_group_new(&group, given, 2, NULL));
+    given[1] = cards[1];
+    OK(musig_group_new(&group, given, 2, NULL));
+    given[0] = cards[1];
+    given[1] = cards[0];
+    OK(musig_group_new(&turned, given, 2, NULL));
+    OK(musig_group_to_json(group, &json, NULL));
+    OK(musig_group_to_json(turned, &bytes, NULL));
+    is_text(bytes, (const char *)musig_bytes_data(json));
+    musig_group_free(turned);
+    OK(musig_group_from_json(&turned, (const char *)musig_bytes_data(json), NULL));
+    musig_bytes_free(json);
+    IS(MUSIG_STATUS_WIRE, musig_group_from_json(&turned, "{}", NULL));
+    OK(musig_group_check_phrase(turned, &bytes, NULL));
+    is_text(bytes, GROUP_PHRASE);
+    musig_group_free(turned);
+    OK(musig_group_address(group, &bytes, MUSIG_NETWORK_REGTEST, 0, 0, NULL));
+    is_text(bytes, GROUP_ADDRESS);
+    OK(musig_group_address(group, &bytes, MUSIG_NETWORK_REGTEST, 1, 5, NULL));
+    is_text(bytes, GROUP_CHANGE_ADDRESS);
+    IS(MUSIG_STATUS_WIRE, musig_group_address(group, &bytes, MUSIG_NETWORK_MAINNET, 0, 0, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_group_address(group, &bytes, MUSIG_NETWORK_REGTEST, 2, 0, NULL));
+    OK(musig_group_descriptor(group, &descriptor, NULL));
+    OK(musig_descriptor_address(descriptor, &bytes, MUSIG_NETWORK_REGTEST, 1, 5, NULL));
+    is_text(bytes, GROUP_CHANGE_ADDRESS);
+    musig_descriptor_free(descriptor);
+    OK(musig_group_keys(group, &key_set, &derivation, 1, 5, NULL));
+    OK(musig_key_set_address(key_set, &bytes, &derivation, MUSIG_NETWORK_REGTEST, NULL));
+    is_text(bytes, GROUP_CHANGE_ADDRESS);
+    musig_key_set_free(key_set);
+    OK(musig_group_signers(group, &bytes, NULL));
+    REQUIRE(musig_bytes_length(bytes) == 66);
+    OK(musig_group_card(group, &own, 1, NULL));
+    OK(musig_signer_card_identity(own, key, NULL));
+    REQUIRE(memcmp(key, musig_bytes_data(bytes) + 33, 33) == 0);
+    musig_bytes_free(bytes);
+    musig_signer_card_free(own);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_group_card(group, &own, 2, NULL));
+    IS(MUSIG_STATUS_WIRE, musig_proposal_new_group(&proposal, group, GROUP_PSBT, sizeof GROUP_PSBT, NULL));
+    REQUIRE(musig_group_ref(group) == group);
+    musig_group_free(group);
+    musig_group_free(group);
+    /* The wallet of one. */
+    given[0] = cards[0];
+    OK(musig_group_new(&group, given, 1, NULL));
+    OK(musig_proposal_new_group(&proposal, group, GROUP_PSBT, sizeof GROUP_PSBT, NULL));
+    OK(musig_signer_add_xprv(signer, ACCOUNT_XPRV, ACCOUNT_FINGERPRINT[0], ACCOUNT_PATH, 3, NULL));
+    node = start_alone(signer);
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_event_free(wait_event(node, MUSIG_EVENT_SESSION_COMPLETE));
+    OK(musig_session_final_signatures(session, &bytes, NULL));
+    REQUIRE(taken(bytes, signatures, sizeof signatures) == sizeof signatures);
+    OK(musig_psbt_add_signatures(&bytes, GROUP_PSBT, sizeof GROUP_PSBT, signatures, 2, NULL));
+    musig_bytes_free(bytes);
+    musig_session_free(session);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+    musig_proposal_free(proposal);
+    musig_group_free(group);
+    musig_signer_card_free(cards[0]);
+    musig_signer_card_free(cards[1]);
+    musig_signer_free(second);
+}
+
+/* A device that reads PSBTs, and signs none. */
+typedef struct {
+    pthread_mutex_t lock;
+    const uint8_t *key;
+    uint8_t output[33];
+    uint32_t calls, numbers[4];
+    int has_nonces[4], cancelled, destroyed;
+} psbt_device;
+
+/* Where the map of the first input begins: after the global map. Everything in it is shorter than 253 bytes. */
+static size_t first_input(const uint8_t *psbt) {
+    size_t at = 5;
+    while (psbt[at] != 0) {
+        at += 1u + psbt[at];
+        at += 1u + psbt[at];
+    }
+    return at + 1;
+}
+
+static int note_psbt(psbt_device *device, const musig_psbt_request *request) {
+    uint8_t field[67] = {0x1b};
+    size_t at;
+    int call;
+    memcpy(field + 1, device->key, 33);
+    memcpy(field + 34, device->output, 33);
+    pthread_mutex_lock(&device->lock);
+    call = (int)device->calls++;
+    REQUIRE(call < 4);
+    REQUIRE(request->keys_count == 1 && memcmp(request->keys, device->key, 33) == 0);
+    REQUIRE(request->expires_at > 1600000000000u && !request->again && !request->is_cancelled(request));
+    device->numbers[call] = request->number;
+    for (at = 0; at + sizeof field <= request->psbt_length; at++)
+        if (memcmp(request->psbt + at, field, sizeof field) == 0) device->has_nonces[call] = 1;
+    pthread_mutex_unlock(&device->lock);
+    return call;
+}
+
+static musig_status device_nonces(void *data, const musig_psbt_request *request, musig_bytes **answer) {
+    psbt_device *device = data;
+    uint8_t psbt[4096];
+    size_t at = first_input(request->psbt);
+    switch (note_psbt(device, request)) {
+    case 0:
+        return MUSIG_STATUS_NOT_READY;
+    case 1:
+        /* A public nonce of two points that anybody knows. */
+        memcpy(psbt, request->psbt, at);
+        psbt[at] = 67, psbt[at + 1] = 0x1b;
+        memcpy(psbt + at + 2, device->key, 33);
+        memcpy(psbt + at + 35, device->output, 33);
+        psbt[at + 68] = 66;
+        memcpy(psbt + at + 69, device->key, 33);
+        memcpy(psbt + at + 102, device->key, 33);
+        memcpy(psbt + at + 135, request->psbt + at, request->psbt_length - at);
+        OK(musig_bytes_new(answer, psbt, request->psbt_length + 135, NULL));
+        return MUSIG_STATUS_OK;
+    default:
+        while (!request->is_cancelled(request)) usleep(2000);
+        device->cancelled = 1;
+        return MUSIG_STATUS_SIGNER;
+    }
+}
+
+static musig_status device_partials(void *data, const musig_psbt_request *request, musig_bytes **answer) {
+    (void)note_psbt(data, request), (void)answer;
+    return MUSIG_STATUS_SIGNER;
+}
+
+static void device_destroyed(void *data) { ((psbt_device *)data)->destroyed++; }
+
+/* The next failure of a signer says this. */
+static void wait_failure(const musig_node *node, const char *words) {
+    for (;;) {
+        musig_event *event = wait_event(node, MUSIG_EVENT_SIGNER_FAILED);
+        const uint8_t *reason;
+        size_t length;
+        int found;
+        OK(musig_event_bytes(event, &reason, &length, MUSIG_EVENT_BYTES_REASON, NULL));
+        found = strstr((const char *)reason, words) != NULL;
+        musig_event_free(event);
+        if (found) return;
+    }
+}
+
+/* What a device is handed and when; the node waits for its last call. */
+static void psbt_signers(const musig_signer *identity) {
+    psbt_device device = {PTHREAD_MUTEX_INITIALIZER, NULL, {0}, 0, {0}, {0}, 0, 0};
+    musig_psbt_device table = {sizeof table, 0, device_nonces, device_partials};
+    musig_signer *other = signer_of(20);
+    uint8_t key[33], own[33], id[32];
+    musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
+    musig_psbt_signer *signer = NULL;
+    musig_key_set *key_set;
+    musig_config *config;
+    musig_node *node;
+    musig_proposal *proposal;
+    musig_session *session;
+    char folder[] = "/tmp/musig-psbt-XXXXXX";
+    int32_t asked = -1;
+    int i;
+    OK(musig_signer_public_key(other, key, NULL));
+    OK(musig_signer_public_key(identity, own, NULL));
+    musig_signer_free(other);
+    device.key = key;
+    OK(musig_key_set_new(&key_set, key, 1, MUSIG_KEY_ORDER_SORTED, NULL));
+    OK(musig_key_set_final_key(key_set, device.output, &derivation, NULL));
+    musig_key_set_free(key_set);
+    REQUIRE(mkdtemp(folder));
+    OK(musig_psbt_signer_new_folder(&signer, folder, 2, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_psbt_signer_new_folder(&signer, folder, 1, NULL));
+    IS(MUSIG_STATUS_CONFIG, musig_psbt_signer_new_folder(&signer, "/proc/nowhere", 0, NULL));
+    OK(musig_psbt_signer_add_xpub(signer, ACCOUNT_XPUB[0], ACCOUNT_FINGERPRINT[0], ACCOUNT_PATH, 3, NULL));
+    IS(MUSIG_STATUS_SIGNER,
+       musig_psbt_signer_add_xpub(signer, ACCOUNT_XPUB[0], ACCOUNT_FINGERPRINT[0], ACCOUNT_PATH, 2, NULL));
+    musig_psbt_signer_free(signer);
+    REQUIRE(rmdir(folder) == 0);
+    OK(musig_psbt_signer_new(&signer, &table, 0, &device, device_destroyed, NULL));
+    OK(musig_psbt_signer_add_key(signer, key, NULL));
+    config = config_of(identity);
+    OK(musig_config_set_psbt_signer(config, signer, NULL));
+    IS(MUSIG_STATUS_CONFIG_USED, musig_psbt_signer_add_key(signer, key, NULL));
+    OK(musig_node_start(&node, config, NULL));
+    musig_config_free(config);
+    proposal = transaction_with(own, key, 1, 7);
+    OK(musig_proposal_set_sign_only(proposal, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    musig_proposal_free(proposal);
+    OK(musig_session_id(session, id, NULL));
+    OK(musig_psbt_signer_ask_again(signer, &asked, id, NULL));
+    REQUIRE(asked == 0);
+    wait_failure(node, "NOT_READY");
+    musig_event_free(wait_event(node, MUSIG_EVENT_SIGNER_WAITING));
+    wait_failure(node, "the callback returned");
+    OK(musig_psbt_signer_ask_again(signer, &asked, id, NULL));
+    REQUIRE(asked == 1);
+    for (i = 0; i < 4;) {
+        pthread_mutex_lock(&device.lock);
+        i = (int)device.calls;
+        pthread_mutex_unlock(&device.lock);
+        usleep(2000);
+    }
+    OK(musig_node_stop(node, NULL));
+    REQUIRE(device.cancelled);
+    REQUIRE(device.numbers[0] == 1 && device.numbers[1] == 1 && device.numbers[2] == 2 && device.numbers[3] == 3);
+    REQUIRE(!device.has_nonces[0] && !device.has_nonces[1] && device.has_nonces[2] && !device.has_nonces[3]);
+    musig_session_free(session);
+    musig_node_free(node);
+    REQUIRE(!device.destroyed);
+    REQUIRE(musig_psbt_signer_ref(signer) == signer);
+    musig_psbt_signer_free(signer);
+    musig_psbt_signer_free(signer);
+    REQUIRE(device.destroyed == 1);
+}
+
 /* Ready-made backends; nothing is asked before a node needs it. */
 static void sources(const musig_signer *signer) {
     musig_source_options options = {sizeof options, 0, 5000, "socks5h://127.0.0.1:9", NULL};
@@ -847,6 +1144,8 @@ static void every_function(void) {
         summaries(own);
         psbts(own);
         sources(own);
+        psbt_signers(own);
+        groups(own);
         musig_signer_free(own);
     }
     descriptors();

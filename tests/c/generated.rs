@@ -26,6 +26,11 @@ static musig_key_set *g_key_set;
 static const musig_key_set *g_key_sets[1];
 static musig_descriptor *g_descriptor;
 static musig_source *g_source;
+static musig_signer_card *g_signer_card;
+static const musig_signer_card *g_signer_cards[1];
+static musig_group *g_group;
+static musig_psbt_signer *g_psbt_signer;
+static const char *const g_texts[1] = {"/ip4/127.0.0.1/tcp/1"};
 static musig_metric_samples *g_metric_samples;
 static uint8_t g_data[8192];
 static uint32_t g_list[256];
@@ -44,6 +49,8 @@ static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, 
 static musig_summary_options g_options = {sizeof(musig_summary_options), 0, NULL, 0, 0, 0};
 static musig_source_options g_source_options = {sizeof(musig_source_options), 0, 0, NULL, NULL};
 static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};
+static musig_status g_psbt(void *u, const musig_psbt_request *r, musig_bytes **a) { (void)u, (void)r, (void)a; return 1; }
+static musig_psbt_device g_device = {sizeof(musig_psbt_device), 0, g_psbt, g_psbt};
 static musig_signer_callbacks g_callbacks = {sizeof(musig_signer_callbacks), g_holds, g_round, g_round, NULL};
 /* Addresses at which nothing but bytes and texts can be. */
 static union { uint8_t bytes[64]; uint64_t align; void *pointer; } g_odd;
@@ -92,6 +99,10 @@ static void setup(void) {
     g_key_sets[0] = g_key_set;
     OK(musig_descriptor_new(&g_descriptor, DESCRIPTOR, NULL));
     OK(musig_source_new_electrum(&g_source, "tcp://127.0.0.1:1", NULL, NULL));
+    OK(musig_signer_card_parse(&g_signer_card, CARD, NULL));
+    g_signer_cards[0] = g_signer_card;
+    OK(musig_group_new(&g_group, g_signer_cards, 1, NULL));
+    OK(musig_psbt_signer_new(&g_psbt_signer, &g_device, 0, NULL, NULL, NULL));
 }
 
 static void teardown(void) {
@@ -105,6 +116,9 @@ static void teardown(void) {
     musig_terms_free(g_terms);
     musig_summary_free(g_summary);
     musig_proposal_free(g_proposal);
+    musig_psbt_signer_free(g_psbt_signer);
+    musig_group_free(g_group);
+    musig_signer_card_free(g_signer_card);
     musig_source_free(g_source);
     musig_descriptor_free(g_descriptor);
     musig_key_set_free(g_key_set);
@@ -118,7 +132,8 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 18] = [
+const SIZED: [&str; 19] = [
+    "musig_psbt_device",
     "musig_source_options",
     "musig_summary_options",
     "musig_summary_info",
@@ -176,6 +191,9 @@ fn is_handle(kind: &str) -> bool {
         "key_set",
         "descriptor",
         "source",
+        "signer_card",
+        "group",
+        "psbt_signer",
         "metric_samples",
         "summary",
     ];
@@ -204,6 +222,8 @@ fn good(function: &Function, parameter: &Parameter) -> String {
         "const uint8_t*" if ["psbt", "other"].contains(&parameter.name.as_str()) => "PSBT".into(),
         "const uint8_t*" => "g_data".into(),
         "const musig_key_set*const*" => "g_key_sets".into(),
+        "const musig_signer_card*const*" => "g_signer_cards".into(),
+        "const char*const*" => "g_texts".into(),
         "const uint32_t*" => "g_list".into(),
         "const char*" if parameter.name == "address" => "\"/ip4/127.0.0.1/tcp/1\"".into(),
         "const char*" => "\"text\"".into(),
@@ -213,6 +233,7 @@ fn good(function: &Function, parameter: &Parameter) -> String {
         "const musig_source_options*" => "&g_source_options".into(),
         "const musig_log_sink*" => "&g_sink".into(),
         "const musig_signer_callbacks*" => "&g_callbacks".into(),
+        "const musig_psbt_device*" => "&g_device".into(),
         "const musig_derivation*" => "&g_derivation".into(),
         "const musig_spent_output*" => "&g_spent".into(),
         "void*" | "musig_destroy" => "NULL".into(),

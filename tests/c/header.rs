@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 26] = [
+const FILES: [&str; 28] = [
     "version",
     "status",
     "error",
@@ -23,6 +23,8 @@ const FILES: [&str; 26] = [
     "descriptor",
     "proposal",
     "psbt",
+    "group",
+    "psbt_signer",
     "terms",
     "summary",
     "session",
@@ -256,7 +258,7 @@ fn runs(function: &Function) -> Vec<(&'static str, Vec<String>)> {
 
 /// What the function's body waits for, which `Blocks` has to say.
 fn waits(name: &str) -> bool {
-    const WAITS: [&str; 11] = [
+    const WAITS: [&str; 12] = [
         ".wait()",
         ".lock();",
         "?.unlock(",
@@ -264,6 +266,7 @@ fn waits(name: &str) -> bool {
         "?.add_key(",
         "?.add_xprv(",
         "?.holds(",
+        "SignerCard::new(",
         "next_event_within(",
         "parts.stop()",
         "start_with(",

@@ -11,6 +11,13 @@
     "tpubD6NzVbkrYhZ4WR79y4g79okceY4aYRSMDynmJL8mMnF3YXJxqzSMc7rZAJkQxi5DAgtjLCsZq8bbHu82B6MEJn2yvFmZ391AWLafSSb8Jh6" \
     ")/0/*)"
 
+/* The card of a signer whose secret key is 1, with the account m/48h/1h/0h/2h of the seed of 32 bytes 1. */
+#define CARD \
+    "musig1pgssy7d7vel0nh9m4326qc54e6rskpczn07dktww9rv4nu5ptvt0s9uczf8qgdv8euzqf75fhjqqqqqz4sm0mfu7fety54" \
+    "5qd086terud2fkdd3fx0rxcttjmfhc7477099qx9tpl5xcjqhkn6q8gwl8t0avs0krmhmxql8z6tu9y6asnyvjtc8wrgzyhfpkqv" \
+    "3pfvyqszqq3qvqszqq3qyqszqq3q5qszqqsvsh9a5hqdp0xyunyt3s9cezuvf0w33hqte5xqcrrnqhp0dd434hj7xkhr6tx83m0l" \
+    "zhj9ew4qpruca7c04hk8vkzfzfkgsl4gvzzhyv8zka0l3lzxp80x9zh4lp9s5lgwuvs8dry9krd4dsfvdp38"
+
 static const uint8_t PSBT[] = {
     0x70, 0x73, 0x62, 0x74, 0xff, 0x01, 0x00, 0xa6, 0x02, 0x00, 0x00, 0x00, 0x02, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01,
     0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01,

@@ -1,6 +1,7 @@
 // The C++ header: references, exceptions, functions that throw.
 #include "musig.hpp"
 
+#include "../c/group.h"
 #include "../c/psbt.h"
 
 #include <stdlib.h>
@@ -492,6 +493,73 @@ void descriptors_and_sources() {
     node.stop();
 }
 
+void groups() {
+    auto origin = [](int index) {
+        musig::KeyOrigin origin{{}, {ACCOUNT_PATH, ACCOUNT_PATH + 3}};
+        std::memcpy(origin.fingerprint.data(), ACCOUNT_FINGERPRINT[index], 4);
+        return origin;
+    };
+    musig::Signer alice(secret(1)), bob(secret(2));
+    musig::SignerCard first(alice, ACCOUNT_XPUB[0], origin(0), "Alice", {"/ip4/192.0.2.1/tcp/4001"});
+    musig::SignerCard second(bob, ACCOUNT_XPUB[1], origin(1));
+    auto read = musig::SignerCard::parse(first.text());
+    REQUIRE(read.identity() == alice.public_key() && read.xpub() == ACCOUNT_XPUB[0]);
+    REQUIRE(read.name() == "Alice" && !second.name());
+    REQUIRE(read.addresses().size() == 1 && second.addresses().empty());
+    REQUIRE(read.origin().path == origin(0).path && read.origin().fingerprint == origin(0).fingerprint);
+    throws<musig::ProtocolError>([&] { musig::SignerCard::parse(first.text() + "q"); }, MUSIG_STATUS_WIRE);
+    throws<musig::ProtocolError>([&] { musig::Group({first, first}); }, MUSIG_STATUS_WIRE);
+    musig::Group group({second, read});
+    REQUIRE(musig::Group::from_json(group.to_json()).check_phrase() == GROUP_PHRASE);
+    REQUIRE(group.address(MUSIG_NETWORK_REGTEST, 0) == GROUP_ADDRESS);
+    REQUIRE(group.address(MUSIG_NETWORK_REGTEST, 5, true) == GROUP_CHANGE_ADDRESS);
+    REQUIRE(group.descriptor().address(MUSIG_NETWORK_REGTEST, 5, 1) == GROUP_CHANGE_ADDRESS);
+    auto [key_set, derivation] = group.keys(5, true);
+    REQUIRE(key_set.address(derivation, MUSIG_NETWORK_REGTEST) == GROUP_CHANGE_ADDRESS);
+    REQUIRE(group.signers().size() == 2 && group.card(1).identity() == group.signers()[1]);
+    musig::Bytes psbt(GROUP_PSBT, sizeof GROUP_PSBT);
+    throws<musig::ProtocolError>([&] { musig::Proposal::group(group, psbt); }, MUSIG_STATUS_WIRE);
+    alice.add_xprv(ACCOUNT_XPRV, origin(0));
+    musig::Node node(alone(alice).without_observer());
+    auto session = node.create_session(musig::Proposal::group(musig::Group({first}), psbt));
+    wait(node, MUSIG_EVENT_SESSION_COMPLETE);
+    musig::add_signatures(psbt, *session.final_signatures());
+    node.stop();
+}
+
+void psbt_signers() {
+    musig::Signer signer(secret(1));
+    auto device = musig::Signer(secret(20)).public_key();
+    std::atomic<int> calls{0};
+    musig::PsbtSigner asked(musig::PsbtDevice{
+        [&](const musig_psbt_request &request) -> std::vector<std::uint8_t> {
+            REQUIRE(std::memcmp(request.keys, device.data(), device.size()) == 0);
+            // A wallet that has no key of it gives it back as it is.
+            if (calls++ > 0) return {request.psbt, request.psbt + request.psbt_length};
+            throw musig::Error(MUSIG_STATUS_NOT_READY, "plug it in");
+        },
+        [](const musig_psbt_request &) -> std::vector<std::uint8_t> { abort(); }});
+    asked.key(device);
+    musig::Node node(alone(signer).without_observer().psbt_signer(asked));
+    throws<musig::CallError>([&] { asked.key(device); }, MUSIG_STATUS_CONFIG_USED);
+    musig::KeySet keys({device});
+    auto output = keys.final_key(musig::key_path());
+    std::vector<std::uint8_t> script{0x51, 0x20}, transaction(60);
+    script.insert(script.end(), output.begin() + 1, output.end());
+    transaction[0] = 2, transaction[4] = 1, transaction[5] = 1, transaction[46] = 1;
+    auto proposal = musig::Proposal::transaction({signer.public_key()}, musig::Bytes(transaction.data(), transaction.size()),
+                                                 {{60000, script.data(), script.size()}});
+    proposal.add_key_set(keys);
+    auto session = node.create_session(proposal.sign_only());
+    while (true) {
+        auto failed = wait(node, MUSIG_EVENT_SIGNER_FAILED);
+        if (failed.text(MUSIG_EVENT_BYTES_REASON)->find("no public nonce") != std::string_view::npos) break;
+    }
+    REQUIRE(calls == 2 && asked.ask_again(session.id()));
+    node.stop();
+    throws<musig::CallError>([] { musig::PsbtSigner::folder("/proc/nowhere"); }, MUSIG_STATUS_CONFIG);
+}
+
 int main() {
     REQUIRE(musig::kind_name(MUSIG_EVENT_SESSION_COMPLETE) == "SESSION_COMPLETE");
     REQUIRE(musig::phase_name(MUSIG_PHASE_FINAL) == "FINAL");
@@ -499,6 +567,8 @@ int main() {
     values();
     psbts();
     descriptors_and_sources();
+    groups();
+    psbt_signers();
     signing_alone();
     sessions();
     unreachable();

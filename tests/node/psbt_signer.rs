@@ -534,3 +534,46 @@ fn psbt_signer_finds_keys_below_an_xpub_and_nowhere_else() {
     assert!(signer_of(origin(&[])).is_err() && signer_of(origin(&[7])).is_err());
     assert!(signer().with_xpub(&xpub[1..], origin(&[1 << 31])).is_err());
 }
+
+/// A device whose call goes on for as long as it is wanted, and a little longer.
+#[derive(Default)]
+struct Slow {
+    node: Mutex<Option<Node>>,
+    stop_inside: Mutex<Option<Result<(), Error>>>,
+    ended: AtomicBool,
+}
+
+impl PsbtDevice for Slow {
+    fn add_nonces(&self, request: &PsbtRequest) -> Result<Psbt, DeviceError> {
+        let node = self.node.lock().expect("no panic").clone().expect("it was started");
+        *self.stop_inside.lock().expect("no panic") = Some(node.stop());
+        while !request.is_cancelled() {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        // What a stop that does not wait would overtake.
+        std::thread::park_timeout(Duration::from_millis(50));
+        self.ended.store(true, Ordering::SeqCst);
+        Err(DeviceError::Cancelled)
+    }
+
+    fn add_partials(&self, _: &PsbtRequest) -> Result<Psbt, DeviceError> {
+        unreachable!("there are no nonces")
+    }
+}
+
+#[test]
+fn psbt_signer_of_a_node_that_stops_is_in_no_call_any_more() {
+    let chain = Chain::new();
+    let (wallet, device) = (Wallet::new(20), Arc::new(Slow::default()));
+    let key_set = KeySet::new(&[wallet.key()]);
+    let signer = Arc::new(PsbtSigner::new([wallet.key()], device.clone()));
+    let node = builder(secret(0)).psbt_signer(signer).start().expect("starts");
+    *device.node.lock().expect("no panic") = Some(node.clone());
+    node.create_session(request(&chain, &key_set, 1)).wait().expect("is created");
+    wait_until("a call", || device.stop_inside.lock().expect("no panic").is_some());
+    let stopped_inside = device.stop_inside.lock().expect("no panic").take();
+    assert_eq!(stopped_inside, Some(Err(Error::WouldDeadlock)));
+    node.stop().expect("stops");
+    assert!(device.ended.load(Ordering::SeqCst));
+    drop(device.node.lock().expect("no panic").take());
+}

@@ -32,6 +32,41 @@ DESCRIPTOR = (
 ADDRESS = "bcrt1pqff9x3s6cvytdmedk6jc5jna6hzfp7gn23ru4eejhd87mt0522wsun8k40"
 """That of index 3, as Bitcoin Core has it."""
 
+ACCOUNTS = [
+    (
+        "[4ba43603/86h/1h/0h]",
+        "tprv8gu9QgkiEYuyJBmqmNeC5KmipxteBE9mumXJAWseqET8Dt5R8ZVSWnkVmFCGZaKEQmDZVoZewD8V5d8YkLzkdJu6CN7gwbpu25knZqEYeQw",
+        "tpubDDbBZ6nxNvbeBeodf2JnUjRqPzQaLZLgV585T2uxFWFX4NLBkxK2hHNMwPxtNoBqbCHwSNci6sgqZzU4h6MydLLw2n9Z2uQhREMzha3YHVH",
+    ),
+    (
+        "[8dfc9b34/86h/1h/0h]",
+        "tprv8fVRDAsp28eawh8cHLLUgtFGRRympWJh8V4uwKkSquUALwvTwv6Z756SJdCi9Rz6WvtSJ6sw2WwM6bBPsB8obsc75HCr6BAAQ9vJJfGF3HE",
+        "tpubDCBTMav4AWLFqAAQAz156HuNzTVhyqVbhnfhDqnkGBGZBSBEaJv9HZiJUmkqWg8cHitf7v5cTFBSwipJhzi7csQDHBwGNh6zRcaJ14D6vcQ",
+    ),
+]
+"""The accounts m/86h/1h/0h of the first two test signers (seeds of 32 bytes of 1, and of 2): origin, private, public."""
+
+GROUP_PHRASE = "gotis lonof tihad pilan losuk dunum bolim hipis"
+GROUP_ADDRESS = "bcrt1pwvgqslc0n3hc2gggd7s0mfpksn9rufpwx6kvpnvh28hg737f8m7spvaeqq"
+GROUP_CHANGE_ADDRESS = "bcrt1prkx65a25s0wml9zx7zrah94ajcag08xudu20qq5rxh6gjqpfny8s9fse89"
+"""Those of index 0, and of index 5 of change, on regtest."""
+
+GROUP_PSBT = (
+    "cHNidP8BAJECAAAAAgEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAAAAAAD9////AgICAgICAgICAgICAgICAgICAgIC"
+    "AgICAgICAgICAgIAAAAAAP3///8CUMMAAAAAAAABUYgNAQAAAAAAIlEgwR+XE9KdyxbpOP+QiySpys+iA1apdz+oJTncxX2NKSYA"
+    "AAAAAAEBK2DqAAAAAAAAIlEgcxAIfw+cb4UhCG+g/aQ2hMo+JC42rMDNl1Huj0fJPv0hFosxEiA6l0FDYowbl5DugPn2YXOZRYcS"
+    "K5Gx/9klamc1EQBLpDYDVgAAgAEAAIAAAACAIRbiB3TCeI7bPA/+op7Ev8JsLwl2tDyn6FOrmSKX99B6bhEAjfybNFYAAIABAACA"
+    "AAAAgCEW5owhM/7Qgiej7lgEwMW5OfyqInT5u5OidCJeAjbLjmANAM3ytGgAAAAAAAAAAAEXIOaMITP+0IIno+5YBMDFuTn8qiJ0"
+    "+buTonQiXgI2y45gIhoCrpDi5pmweWFN8Ew0Ep7oCUYYCDiec1HZ9ri3w/a/p/dCAuIHdMJ4jts8D/6insS/wmwvCXa0PKfoU6uZ"
+    "Ipf30HpuA4sxEiA6l0FDYowbl5DugPn2YXOZRYcSK5Gx/9klamc1AAEBK2DqAAAAAAAAIlEgHY2qdVSD3b+URvCH25a9ljqHnNxv"
+    "FPACgzX0iQApmQ8hFgbxpGxFXXAf7YxZ8/glGNOFUj0UDBe1mJun/0Nu3Hf+DQDN8rRoAQAAAAUAAAAhFosxEiA6l0FDYowbl5Du"
+    "gPn2YXOZRYcSK5Gx/9klamc1EQBLpDYDVgAAgAEAAIAAAACAIRbiB3TCeI7bPA/+op7Ev8JsLwl2tDyn6FOrmSKX99B6bhEAjfyb"
+    "NFYAAIABAACAAAAAgAEXIAbxpGxFXXAf7YxZ8/glGNOFUj0UDBe1mJun/0Nu3Hf+IhoCrpDi5pmweWFN8Ew0Ep7oCUYYCDiec1HZ"
+    "9ri3w/a/p/dCAuIHdMJ4jts8D/6insS/wmwvCXa0PKfoU6uZIpf30HpuA4sxEiA6l0FDYowbl5DugPn2YXOZRYcSK5Gx/9klamc1"
+    "AAAA"
+)
+"""Two coins of the group's addresses 0/0 and 1/5, and two outputs."""
+
 
 class Esplora(BaseHTTPRequestHandler):
     """A chain in whose block 100 the transaction is as soon as it is submitted, or that keeps it in its mempool."""

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Musig2Nonce, Musig2Partial, Musig2Spend, Psbt};
@@ -45,7 +46,8 @@ pub enum DeviceError {
 /// A device, or another wallet, that adds what it can to a PSBT.
 ///
 /// Calls may block until the session expires, and those for different sessions are made at the same time, each on a
-/// thread of its own. Of an answer only the fields that were asked for are read.
+/// thread of its own. A node that stops waits for them: see [`PsbtRequest::is_cancelled`]. Of an answer only the fields that
+/// were asked for are read.
 pub trait PsbtDevice: Send + Sync {
     /// Adds the public nonces of its keys to a PSBT that has none, keeps the secret ones, and gives the PSBT back.
     fn add_nonces(&self, request: &PsbtRequest) -> Result<Psbt, DeviceError>;
@@ -222,6 +224,9 @@ struct State {
     entries: HashMap<SessionId, Entry>,
     /// All nonces that ever came.
     seen: HashSet<NonceId>,
+    /// Threads for calls of the device that have not ended, and those of them that are in a call.
+    threads: usize,
+    calling: HashSet<ThreadId>,
 }
 
 #[derive(Default)]
@@ -285,6 +290,16 @@ impl PsbtSigner {
     ///
     /// Errors: the text is no extended public key, or not the one of this origin.
     pub fn with_xpub(mut self, xpub: &str, origin: KeyOrigin) -> Result<Self, SignerError> {
+        self.add_xpub(xpub, origin)?;
+        Ok(self)
+    }
+
+    #[cfg_attr(not(feature = "capi"), allow(dead_code))]
+    pub(crate) fn add_key(&mut self, key: SignerKey) {
+        self.keys.insert(key);
+    }
+
+    pub(crate) fn add_xpub(&mut self, xpub: &str, origin: KeyOrigin) -> Result<(), SignerError> {
         let bytes = bip32::decode_base58check(xpub)
             .filter(|bytes| VERSIONS.iter().any(|version| bytes.starts_with(version)));
         let bytes = bytes.ok_or_else(|| {
@@ -303,7 +318,7 @@ impl PsbtSigner {
             .map_err(|_| SignerError::Other("the extended public key has no point of the curve".into()))?;
         let chain_code = *bytes[13..].first_chunk().expect("78 bytes");
         self.accounts.push(Account { origin, key, chain_code });
-        Ok(self)
+        Ok(())
     }
 
     /// Sets the version of the PSBTs that it makes: 0 (the default), or 2 for devices that read no other.
@@ -363,6 +378,21 @@ impl PsbtSigner {
         self.shared.changed.notify_all();
     }
 
+    /// Whether this thread is in a call of the device.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
+    pub(crate) fn is_current_thread(&self) -> bool {
+        self.shared.lock().calling.contains(&std::thread::current().id())
+    }
+
+    /// Waits until no call of the device runs. None begins after [`detach`](Self::detach).
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
+    pub(crate) fn join(&self) {
+        let mut state = self.shared.lock();
+        while state.threads > 0 {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Why it cannot sign a proposal, whatever its keys are.
     #[cfg_attr(not(feature = "node"), allow(dead_code))]
     pub(crate) fn refuses(&self, proposal: &Proposal) -> Option<SignerError> {
@@ -409,6 +439,7 @@ impl PsbtSigner {
         };
         let (device, shared, wanted) = (self.device.clone(), self.shared.clone(), prepared.wanted.clone());
         let work = move || {
+            shared.lock().calling.insert(std::thread::current().id());
             let answer = catch_unwind(AssertUnwindSafe(|| match second {
                 false => device.add_nonces(&request),
                 true => device.add_partials(&request),
@@ -419,8 +450,16 @@ impl PsbtSigner {
                 true => read_partials,
             };
             shared.answered(session, answer.map(|answer| read(&request.psbt, &answer, &wanted)));
+            drop(device);
+            let mut state = shared.lock();
+            state.threads -= 1;
+            state.calling.remove(&std::thread::current().id());
+            drop(state);
+            shared.changed.notify_all();
         };
+        state.threads += 1;
         if let Err(error) = std::thread::Builder::new().name("musig-psbt".into()).spawn(work) {
+            state.threads -= 1;
             let error = DeviceError::Unreachable(format!("the system started no thread ({error})"));
             drop(state.answered(session, Err(error)));
         }

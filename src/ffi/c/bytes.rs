@@ -1,8 +1,14 @@
 //! Byte strings that the library returns.
 
+use super::boundary::total;
+use super::error::musig_error;
 use super::handle::{add_reference, release};
+use super::status::musig_status;
 
-/// An immutable byte string, or text, that the library returns.
+/// What a callback may give the library.
+const MOST: usize = 8 << 20;
+
+/// An immutable byte string, or text, that the library returns, or that a callback gives it.
 pub struct musig_bytes {
     /// With a NUL behind them.
     bytes: Vec<u8>,
@@ -14,9 +20,36 @@ impl musig_bytes {
         Self { bytes }
     }
 
+    #[cfg(feature = "bitcoin")]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.bytes.len() - 1]
+    }
+
     pub(super) fn text(text: &str) -> Self {
         Self::new(text.replace('\0', " ").into_bytes())
     }
+}
+
+/// Creates a byte string, for a callback that gives one to the library.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for too many bytes.
+/// Out:     out: the byte string; release it with musig_bytes_free.
+/// In:      data: the bytes, which are copied; may be NULL if there are none.
+///          length: number of bytes, at most 8 MiB.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_bytes_new(
+    out: *mut *mut musig_bytes,
+    data: *const u8,
+    length: usize,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let out = out!(out);
+        let length = total(length, 1, MOST, "length")?;
+        out.give(musig_bytes::new(array!(optional data, length).to_vec()));
+        Ok(())
+    })
 }
 
 /// Gets a pointer to the bytes.

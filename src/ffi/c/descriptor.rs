@@ -16,6 +16,10 @@ use crate::chain::descriptor::{Descriptor, DescriptorError};
 pub struct musig_descriptor(Descriptor);
 
 impl musig_descriptor {
+    pub(super) fn new(descriptor: Descriptor) -> Self {
+        Self(descriptor)
+    }
+
     pub(super) fn descriptor(&self) -> &Descriptor {
         &self.0
     }

@@ -20,6 +20,8 @@ pub mod error;
 pub mod event;
 mod failure;
 mod fields;
+#[cfg(feature = "bitcoin")]
+pub mod group;
 mod handle;
 pub mod key_set;
 pub mod keys;
@@ -29,6 +31,8 @@ pub mod node;
 pub mod proposal;
 #[cfg(feature = "bitcoin")]
 pub mod psbt;
+#[cfg(feature = "bitcoin")]
+pub mod psbt_signer;
 mod reaper;
 pub mod session;
 pub mod session_status;

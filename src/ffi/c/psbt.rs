@@ -8,7 +8,6 @@ use super::failure::{Failure, Outcome};
 use super::key_set::musig_key_set;
 use super::proposal::musig_proposal;
 use super::status::{musig_status, musig_status_code};
-use crate::chain::psbt::limits::BYTES;
 use crate::chain::psbt::{Psbt, PsbtError};
 use crate::node::SessionRequest;
 use crate::protocol::limits;
@@ -26,10 +25,16 @@ impl From<PsbtError> for Failure {
 /// Reads a PSBT.
 macro_rules! psbt {
     ($psbt:ident, $length:ident) => {{
-        let length = total($length, 1, BYTES, stringify!($length))?;
-        Psbt::from_bytes(array!($psbt, length))?
+        let length = crate::ffi::c::boundary::total(
+            $length,
+            1,
+            crate::chain::psbt::limits::BYTES,
+            stringify!($length),
+        )?;
+        crate::chain::psbt::Psbt::from_bytes(array!($psbt, length))?
     }};
 }
+pub(super) use psbt;
 
 fn changed(mut psbt: Psbt, change: impl FnOnce(&mut Psbt) -> Result<(), PsbtError>) -> Outcome<musig_bytes> {
     change(&mut psbt)?;

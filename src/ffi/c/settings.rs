@@ -27,6 +27,8 @@ pub(super) type WithUserData<T> = (Arc<T>, Option<Arc<UserData>>);
 pub(super) struct Settings {
     pub signer: Option<Arc<LocalSigner>>,
     pub foreign_signer: Option<Arc<Foreign>>,
+    #[cfg(feature = "bitcoin")]
+    pub psbt_signer: Option<Arc<crate::chain::psbt::PsbtSigner>>,
     pub store: Option<Store>,
     /// With the data of its callbacks, if it has callbacks.
     pub broadcaster: Option<WithUserData<dyn Broadcaster>>,

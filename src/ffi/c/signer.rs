@@ -26,7 +26,7 @@ pub(super) enum Kind {
 }
 
 impl musig_signer {
-    fn local(&self) -> Outcome<&LocalSigner> {
+    pub(super) fn local(&self) -> Outcome<&LocalSigner> {
         match &self.0 {
             Kind::Local(signer) => Ok(signer),
             Kind::Foreign(_) => Err(Failure::new(

@@ -111,6 +111,10 @@ fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
     let mut builder = Node::builder();
     builder = set(builder, settings.signer.clone(), NodeBuilder::shared_signer);
     builder = set(builder, settings.foreign_signer.clone(), |builder, signer| builder.foreign_signer(signer));
+    #[cfg(feature = "bitcoin")]
+    {
+        builder = set(builder, settings.psbt_signer.clone(), NodeBuilder::psbt_signer);
+    }
     builder = match &settings.store {
         Some(Store::Path(path)) => builder.store_path(path),
         Some(Store::Memory) => builder.store(MemoryStore::new()),

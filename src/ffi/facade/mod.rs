@@ -18,12 +18,14 @@ mod chain;
 mod election;
 mod error;
 mod event;
+mod group;
 mod keys;
 mod live;
 mod log;
 mod node;
 mod proposal;
 mod psbt;
+mod psbt_signer;
 mod request;
 mod session;
 mod signer;
@@ -39,6 +41,7 @@ pub use self::chain::{
 pub use self::election::{Election, ElectionMethod, backup_after, elect, verify_election};
 pub use self::error::{ConsentProblem, MusigError, ProposalProblem, SignerProblem, StoreProblem};
 pub use self::event::{Depth, Event, Nack, NackKind, NodeEvent, Submission};
+pub use self::group::{Group, SignerCard};
 pub use self::keys::{
     Derivation, KeyOrigin, KeySet, Network, Participant, Taproot, address, aggregate_key, final_key, key_set,
     sort_keys, synthetic_xpub,
@@ -52,6 +55,7 @@ pub use self::node::{
 };
 pub use self::proposal::{Culprit, Proposal, ProposalMessage, decode_proposal, verify_proof};
 pub use self::psbt::{Descriptor, DescriptorKeys, Psbt, PsbtInput, PsbtOutput};
+pub use self::psbt_signer::{DeviceAccount, PsbtAnswer, PsbtDevice, PsbtRequest, PsbtSigner};
 pub use self::request::{JoinOptions, KeyDerivation, Message, SessionContent, SessionRequest};
 pub use self::session::Session;
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};

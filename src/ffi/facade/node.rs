@@ -13,6 +13,7 @@ use super::error::MusigError;
 use super::event::NodeEvent;
 use super::live::{Live, Unused};
 use super::log::{self, LogLevel, LogSink};
+use super::psbt_signer::PsbtSigner;
 use super::request::SessionRequest;
 use super::session::Session;
 use super::signer::{ForeignSigner, LocalSigner, Signer};
@@ -350,12 +351,16 @@ impl Node {
         broadcaster: Option<Arc<dyn Broadcaster>>,
         observer: Option<Arc<dyn ChainObserver>>,
         log_sink: Option<Arc<dyn LogSink>>,
+        psbt_signer: Option<Arc<PsbtSigner>>,
     ) -> Result<Self, MusigError> {
         let level = config.log_level.unwrap_or(LogLevel::Info);
         let (in_use, unused) = Unused::new();
         let mut builder = config.builder().identity(signer.signer.clone());
         if let Some(object) = foreign_signer {
             builder = builder.foreign_signer(Arc::new(ForeignSigner::new(object, in_use.clone())));
+        }
+        if let Some(signer) = psbt_signer {
+            builder = builder.psbt_signer(signer.signer.clone());
         }
         if let Some(object) = broadcaster {
             builder = builder.broadcaster(Arc::new(ForeignBroadcaster::new(object, in_use.clone())));
@@ -390,8 +395,10 @@ impl Node {
     /// delivered again. If the caller is cancelled, the node is stopped.
     ///
     /// The signer holds the identity key; of the participant keys it is asked first, the foreign signer holds others. With
-    /// a foreign signer the identity key signs no session.
-    #[uniffi::constructor(default(foreign_signer = None, broadcaster = None, observer = None, log_sink = None))]
+    /// a foreign signer the identity key signs no session. A PSBT signer, whose keys are in a device, takes its place.
+    #[uniffi::constructor(default(
+        foreign_signer = None, broadcaster = None, observer = None, log_sink = None, psbt_signer = None
+    ))]
     pub async fn start(
         config: NodeConfig,
         signer: Arc<LocalSigner>,
@@ -399,9 +406,11 @@ impl Node {
         broadcaster: Option<Arc<dyn Broadcaster>>,
         observer: Option<Arc<dyn ChainObserver>>,
         log_sink: Option<Arc<dyn LogSink>>,
+        psbt_signer: Option<Arc<PsbtSigner>>,
     ) -> Result<Arc<Self>, MusigError> {
         aside(move || {
-            Self::start_here(config, signer, foreign_signer, broadcaster, observer, log_sink).map(Arc::new)
+            Self::start_here(config, signer, foreign_signer, broadcaster, observer, log_sink, psbt_signer)
+                .map(Arc::new)
         })
         .await
     }

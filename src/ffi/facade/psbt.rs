@@ -13,7 +13,7 @@ use crate::types::{OutPoint, Signature, SignedTransaction, SignerKey, Txid};
 /// changes: what adds to it answers with another one, of the same version.
 #[derive(Debug, uniffi::Object)]
 pub struct Psbt {
-    psbt: core::Psbt,
+    pub(super) psbt: core::Psbt,
 }
 
 /// Input of a PSBT.
@@ -55,7 +55,7 @@ fn address_of(script: &bitcoin::Script, network: Network) -> Option<String> {
 }
 
 impl Psbt {
-    fn wrap(psbt: core::Psbt) -> Arc<Self> {
+    pub(super) fn wrap(psbt: core::Psbt) -> Arc<Self> {
         Arc::new(Self { psbt })
     }
 
@@ -183,12 +183,24 @@ pub struct Descriptor {
     descriptor: descriptor::Descriptor,
 }
 
+impl Descriptor {
+    pub(super) fn wrap(descriptor: descriptor::Descriptor) -> Arc<Self> {
+        Arc::new(Self { descriptor })
+    }
+}
+
+impl From<descriptor::DescriptorKeys> for DescriptorKeys {
+    fn from(keys: descriptor::DescriptorKeys) -> Self {
+        Self { key_set: keys.key_set.into(), derivation: keys.derivation.into(), key: keys.key }
+    }
+}
+
 #[uniffi::export]
 impl Descriptor {
     /// Reads a descriptor, with or without checksum. It fails for whatever is not supported, and names it.
     #[uniffi::constructor]
     pub fn new(text: String) -> Result<Arc<Self>, MusigError> {
-        Ok(Arc::new(Self { descriptor: text.parse::<descriptor::Descriptor>()? }))
+        Ok(Self::wrap(text.parse()?))
     }
 
     /// The text with its checksum, and with public keys alone.
@@ -215,9 +227,7 @@ impl Descriptor {
     /// The keys that sign for an index.
     #[uniffi::method(default(branch = 0))]
     pub fn keys(&self, index: u32, branch: u32) -> Result<DescriptorKeys, MusigError> {
-        let descriptor::DescriptorKeys { key_set, derivation, key } =
-            self.descriptor.keys(branch as usize, index)?;
-        Ok(DescriptorKeys { key_set: key_set.into(), derivation: derivation.into(), key })
+        Ok(self.descriptor.keys(branch as usize, index)?.into())
     }
 
     /// The output script of an index, to recognize outputs by.

@@ -4,7 +4,7 @@ Keys, session ids and transaction ids are hexadecimal text; signatures, digests 
 ``SignerIndex`` is an ``int``: the position of a signer in the proposal, from 0 on.
 """
 
-from . import chain, errors, events, keys, psbt, signer
+from . import chain, errors, events, group, keys, psbt, signer
 from ._ffi import (
     Broadcast,
     ConsentProblem,
@@ -81,6 +81,7 @@ from .chain import (
     bitcoin_core,
 )
 from .errors import MusigError
+from .group import Group, SignerCard
 from .keys import (
     Derivation,
     KeyDerivation,
@@ -100,7 +101,17 @@ from .keys import (
     synthetic_xpub,
 )
 from .psbt import Descriptor, DescriptorKeys, Psbt, PsbtInput, PsbtOutput
-from .signer import LocalSigner, NonceRequest, PartialRequest, Signer
+from .signer import (
+    DeviceAccount,
+    LocalSigner,
+    NonceRequest,
+    PartialRequest,
+    PsbtAnswer,
+    PsbtDevice,
+    PsbtRequest,
+    PsbtSigner,
+    Signer,
+)
 
 __version__ = library_version()
 
@@ -120,6 +131,7 @@ __all__ = [
     "Derivation",
     "Descriptor",
     "DescriptorKeys",
+    "DeviceAccount",
     "DhtMode",
     "Election",
     "ElectionMethod",
@@ -127,6 +139,7 @@ __all__ = [
     "FailoverPolicy",
     "FailoverPreset",
     "FailoverStatus",
+    "Group",
     "InputKind",
     "InputSummary",
     "JoinOptions",
@@ -163,8 +176,12 @@ __all__ = [
     "ProposalMessage",
     "ProposalProblem",
     "Psbt",
+    "PsbtAnswer",
+    "PsbtDevice",
     "PsbtInput",
     "PsbtOutput",
+    "PsbtRequest",
+    "PsbtSigner",
     "NotYetFinal",
     "Rejected",
     "RuntimeProfile",
@@ -173,6 +190,7 @@ __all__ = [
     "SighashType",
     "SignedTransaction",
     "Signer",
+    "SignerCard",
     "SignerIndex",
     "SignerProblem",
     "SignerStatus",
@@ -199,6 +217,7 @@ __all__ = [
     "events",
     "failover_policy",
     "final_key",
+    "group",
     "key_set",
     "keys",
     "library_version",

@@ -36,8 +36,9 @@ from ._ffi import (
 from .chain import Broadcaster, ChainObserver, ChainSource, LogSink
 from .errors import InvalidArgument, NodeStopped
 from .events import EventData
+from .group import Group
 from .psbt import Psbt
-from .signer import Signer
+from .signer import PsbtSigner, Signer
 
 # The generated variants are no subclasses of their enumeration in the eyes of a type checker.
 _stores: Any = _ffi.StoreChoice
@@ -105,7 +106,7 @@ class Node:
     loop and any thread. Cancelling a call that changes state does not undo it: it goes on.
 
     ``signer`` holds the identity key. Of the participant keys it is asked first; ``foreign_signer`` holds others, as in a
-    device, and with it the identity key signs no session.
+    device, and with it the identity key signs no session. ``psbt_signer`` takes its place: keys in a device that signs PSBTs.
 
     ``store`` is a path, or ``":memory:"``. ``source`` is a ready-made Bitcoin backend, which broadcasts and observes. Without
     it, either ``observer`` or ``without_observer=True`` must be given: then the application itself observes the chain and
@@ -123,6 +124,7 @@ class Node:
         *,
         signer: LocalSigner,
         foreign_signer: Signer | None = None,
+        psbt_signer: PsbtSigner | None = None,
         store: str | os.PathLike[str],
         listen: Iterable[str] = (),
         peers: Iterable[str] = (),
@@ -179,7 +181,7 @@ class Node:
         if source is not None:
             broadcaster = broadcaster or cast(Broadcaster, source.broadcaster())
             observer = observer or (None if without_observer else cast(ChainObserver, source.observer()))
-        self._objects = (foreign_signer, broadcaster, observer, log_sink)
+        self._objects = (foreign_signer, broadcaster, observer, log_sink, psbt_signer)
         self._started: _ffi.Node | None = None
 
     async def start(self) -> Node:
@@ -259,7 +261,7 @@ class Node:
 
     async def create_session(
         self,
-        signers: Sequence[str],
+        signers: Sequence[str] | Group,
         *,
         messages: Iterable[bytes | Message] | None = None,
         transaction: bytes | None = None,
@@ -283,6 +285,7 @@ class Node:
 
         Give either ``messages`` (32 bytes each), or an unsigned ``transaction`` and the outputs that it has
         ``spent``, or a ``psbt``: then ``key_sets`` say whose its participant keys are, if they are not the identity keys.
+        A ``Group`` stands for its signers, and its keys for those of a PSBT.
         ``consent`` is what this node's own consent covers. Progress comes as events.
 
         The elected coordinator broadcasts, and if it does not, the next signers do: each ``broadcast_timeout`` (5 minutes; or a
@@ -320,10 +323,10 @@ class Node:
             policy = _ffi.FailoverPolicy(broadcast_timeout=_duration(broadcast_timeout), tiers=grouping)
             broadcast = _broadcast.FAILOVER(policy)
         request = _ffi.SessionRequest(
-            signers=list(signers),
+            signers=signers.signers() if isinstance(signers, Group) else list(signers),
             content=cast(Any, content),
             key_order=key_order,
-            key_sets=list(key_sets),
+            key_sets=[signers.key_set(), *key_sets] if isinstance(signers, Group) else list(key_sets),
             derivations=[
                 part if isinstance(part, KeyDerivation) else KeyDerivation(derivation=part) for part in derivations
             ],

@@ -1,11 +1,21 @@
-"""Signers: ``LocalSigner`` with keys in this process, and an object of the application's own class for others."""
+"""Signers: ``LocalSigner`` with keys in this process, and objects of the application's own classes for others."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
 from . import _ffi
-from ._ffi import KeyOrigin, LocalSigner, NonceRequest, PartialRequest, SignerProblem
+from ._ffi import (
+    DeviceAccount,
+    KeyOrigin,
+    LocalSigner,
+    NonceRequest,
+    PartialRequest,
+    PsbtAnswer,
+    PsbtRequest,
+    PsbtSigner,
+    SignerProblem,
+)
 
 
 class Signer(_ffi.Signer, ABC):
@@ -36,4 +46,36 @@ class Signer(_ffi.Signer, ABC):
         """Wipes the session's unused nonces of attempts up to and including this one."""
 
 
-__all__ = ["LocalSigner", "NonceRequest", "PartialRequest", "Signer", "SignerProblem"]
+class PsbtDevice(_ffi.PsbtDevice, ABC):
+    """Device, or another wallet, that adds what it can to a PSBT (BIP-373): for a ``PsbtSigner``.
+
+    Calls may block until the session expires, and those for different sessions are made at the same time, each on a thread of
+    its own. A node that stops waits for them: look at ``request.is_cancelled()`` now and then. Any exception is a failure: the
+    device is not asked again before ``PsbtSigner.ask_again``.
+    """
+
+    @abstractmethod
+    def add_nonces(self, request: PsbtRequest) -> PsbtAnswer:
+        """Adds the public nonces of its keys to a PSBT that has none, keeps the secret ones, and gives the PSBT back.
+
+        ``PsbtAnswer.SIGNED(psbt)``; ``PsbtAnswer.UNREACHABLE(reason)`` if nothing was handed over: it is asked again each
+        second; ``PsbtAnswer.CANCELLED()``.
+        """
+
+    @abstractmethod
+    def add_partials(self, request: PsbtRequest) -> PsbtAnswer:
+        """Adds the partial signatures of its keys to a PSBT with the public nonces of all, and gives it back."""
+
+
+__all__ = [
+    "DeviceAccount",
+    "LocalSigner",
+    "NonceRequest",
+    "PartialRequest",
+    "PsbtAnswer",
+    "PsbtDevice",
+    "PsbtRequest",
+    "PsbtSigner",
+    "Signer",
+    "SignerProblem",
+]

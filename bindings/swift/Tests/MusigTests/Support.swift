@@ -274,6 +274,7 @@ class MusigTestCase: XCTestCase {
     func start(
         _ index: Int, store: StoreChoice = .memory, offline: Bool = false, signer: LocalSigner? = nil,
         foreignSigner: Signer? = nil, broadcaster: Broadcaster? = nil, observer: ChainObserver? = nil, logSink: LogSink? = nil,
+        psbtSigner: PsbtSigner? = nil,
         change: (inout NodeConfig) -> Void = { _ in }
     ) async throws -> Node {
         var config = NodeConfig(
@@ -282,7 +283,7 @@ class MusigTestCase: XCTestCase {
         change(&config)
         let node = try await Node.start(
             config: config, signer: try signer ?? localSigner(index), foreignSigner: foreignSigner,
-            broadcaster: broadcaster, observer: observer, logSink: logSink)
+            broadcaster: broadcaster, observer: observer, logSink: logSink, psbtSigner: psbtSigner)
         nodes.with { $0.append(node) }
         return node
     }

@@ -19,6 +19,7 @@ from .._node import Node, NodeEvent
 from ..chain import Accepted, Broadcaster, ChainSource, SubmitOutcome, bitcoin_core
 from .._logging import logging_sink
 from ..errors import InvalidConfig, MusigError, NodeStopped, StoreFailed
+from .extended import add_xprv
 from .output import Ended, Output, warn
 from .secret import read_secret
 
@@ -153,6 +154,8 @@ async def hosting(
     """The node that the common options describe. Without a source the user is the observer of the chain. Without `new`
     its store must exist. It `shows` events, and acknowledges them, or does neither."""
     signer = read_secret(arguments)
+    if getattr(arguments, "xprv", None) is not None:
+        add_xprv(signer, arguments.xprv)
     if arguments.store is None:
         raise ValueError("--store: give the file where sessions are kept")
     if not new and not Path(arguments.store).is_file():

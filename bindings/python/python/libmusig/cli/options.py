@@ -6,7 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from .._ffi import library_version
-from . import completion, requests, sessions, tools
+from . import completion, groups, requests, sessions, tools
 from .tools import METHODS, NETWORKS
 from .until import GOALS
 
@@ -91,6 +91,11 @@ def parser() -> argparse.ArgumentParser:
         if "network" in groups:
             added.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
             added.add_argument("--peer", action="append", default=[], metavar="ADDRESS")
+            added.add_argument(
+                "--xprv",
+                metavar="FILE",
+                help="sign with the keys of this wallet, too: an extended private key with its origin, as [a1b2c3d4/86h/0h/0h]xprv…",
+            )
         if "network" in groups or "chain" in groups:
             added.add_argument("--broadcast-command", metavar="COMMAND", help="gets the transaction on its input")
             added.add_argument(
@@ -123,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--index", type=int, default=0, metavar="N")
     where.add_argument("--branch", type=int, default=0, metavar="N", help="of <0;1>: 0 receives, 1 takes change")
     where.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="that the address is of")
+    groups.add_commands(commands, command, common)
     vote = command("elect", tools.election, "keys")
     vote.add_argument("--method", choices=sorted(METHODS), default="lexicographic")
     vote.add_argument("--session", metavar="ID", help="needed for session-salted")
@@ -132,7 +138,8 @@ def parser() -> argparse.ArgumentParser:
     stay.add_argument("--drop", metavar="FOLDER", help="exchange sessions through this folder's files, too")
     stay.add_argument("--offline", action="store_true", help="use no network but for the source")
     new = command("propose", sessions.propose, "store", "network", "until")
-    new.add_argument("--signer", action="append", required=True, metavar="KEY", help="in order, the own key too")
+    new.add_argument("--signer", action="append", default=[], metavar="KEY", help="in order, the own key too")
+    new.add_argument("--group", metavar="FILE", help="of the wallet that the PSBT spends from, in place of signers and descriptor")
     new.add_argument("--digest", type=digest, action="append", default=[], metavar="HEX", help="32 bytes to sign")
     new.add_argument("--text", action="append", default=[], help="a text whose SHA-256 is signed")
     new.add_argument("--transaction", type=hexadecimal, metavar="HEX", help="an unsigned transaction, instead of digests")

@@ -14,6 +14,7 @@ from .calls import Caller, Own, running_node
 from .host import Host, running
 from .output import Output
 from .questions import ask
+from .groups import read_group
 from .tools import read_psbt
 from .until import wait_until
 
@@ -65,15 +66,21 @@ async def propose(arguments: argparse.Namespace) -> int:
             Path(arguments.psbt_out).write_text(spends.with_signatures(signatures).finalized().to_base64() + "\n")
 
     output: Output = arguments.output
+    signers, descriptor = arguments.signer, arguments.descriptor
+    if arguments.group:
+        group = read_group(arguments.group)
+        signers, descriptor = group.signers(), group.descriptor().text()
+    if not signers:
+        raise ValueError("--signer: give the keys of all signers, or their --group")
     async with node_of(arguments) as caller:
         session: str = await caller.call(
             "propose",
-            signers=arguments.signer,
+            signers=signers,
             digests=arguments.digest + [hashlib.sha256(text.encode()).hexdigest() for text in arguments.text],
             transaction=arguments.transaction,
             spent=arguments.spent,
             psbt=spends.to_base64() if spends is not None else None,
-            descriptor=arguments.descriptor,
+            descriptor=descriptor,
             paths=arguments.path,
             method=arguments.method,
             broadcasts=arguments.broadcast,

@@ -13,6 +13,7 @@ import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.Node
 import org.libmusig.ffi.NodeConfig
 import org.libmusig.ffi.NodeInterface
+import org.libmusig.ffi.PsbtSigner
 import org.libmusig.ffi.Signer
 
 /**
@@ -110,7 +111,7 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
          * Foreign objects are called on threads of their own, one call at a time; they may block, and throw.
          *
          * The signer holds the identity key. Of the participant keys it is asked first; the foreign signer holds others,
-         * as in a device, and with it the identity key signs no session.
+         * as in a device, and with it the identity key signs no session. A PSBT signer takes its place.
          */
         public suspend fun start(
             config: NodeConfig,
@@ -119,6 +120,7 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             observer: ChainObserver? = null,
             logSink: LogSink? = null,
             foreignSigner: Signer? = null,
+            psbtSigner: PsbtSigner? = null,
         ): MusigNode = MusigNode(
             Node.start(
                 config,
@@ -127,6 +129,7 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
                 broadcaster?.attached(),
                 observer?.attached(),
                 logSink?.attached(),
+                psbtSigner,
             ),
         )
     }
