@@ -1507,6 +1507,11 @@ enum musig_warning_kind
    * The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
    */
   MUSIG_WARNING_LOWER_FEE_RATE = 10,
+  /**
+   * An output pays a key that the proposal makes of its signers' keys, and is none of the own wallet: the same signers, by an
+   * arrangement that is unknown to it.
+   */
+  MUSIG_WARNING_UNKNOWN_ARRANGEMENT = 11,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -5454,6 +5459,58 @@ struct musig_node *musig_node_ref(struct musig_node *node);
  * In:      node: the node; NULL is ignored.
  */
 void musig_node_free(struct musig_node *node);
+
+/**
+ * Adds a descriptor to the own wallet of a node's application, which is stored.
+ *
+ * Summaries call own what pays to its outputs within the gap limit, and raw messages over its key sets are refused without
+ * MUSIG_JOIN_SIGN_BLIND. The same descriptor with other numbers takes its place.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_LIMIT for more than 64 descriptors, and for too many outputs; statuses of the node.
+ * In:      node: the node.
+ *          descriptor: the descriptor.
+ *          next_index: the first index that was not used yet, in any branch. Add the descriptor again when it moves.
+ *          gap_limit: how many indices from there on the wallet looks at: 20 by custom.
+ * Blocks:  until its outputs are derived, and stored.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_add_descriptor(const struct musig_node *node,
+                                       const struct musig_descriptor *descriptor,
+                                       uint32_t next_index,
+                                       uint32_t gap_limit,
+                                       struct musig_error **error);
+
+/**
+ * Removes a descriptor from the own wallet.
+ *
+ * Returns: MUSIG_STATUS_OK, also if it is not there; statuses of the node.
+ * In:      node: the node.
+ *          descriptor: the descriptor.
+ * Blocks:  until that is stored.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_remove_descriptor(const struct musig_node *node,
+                                          const struct musig_descriptor *descriptor,
+                                          struct musig_error **error);
+
+/**
+ * Gets a descriptor of the own wallet.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if it does not exist; statuses of the node.
+ * In:      node: the node.
+ * Out:     out: the descriptor; release it with musig_descriptor_free.
+ *          next_index: the first index that was not used yet.
+ *          gap_limit: how many indices from there on the wallet looks at.
+ * In:      index: which one, from 0 on, in no order.
+ * Blocks:  until the node has accepted the request.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_descriptor(const struct musig_node *node,
+                                   struct musig_descriptor **out,
+                                   uint32_t *next_index,
+                                   uint32_t *gap_limit,
+                                   uint32_t index,
+                                   struct musig_error **error);
 
 /**
  * Takes the next event.

@@ -19,6 +19,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -1358,6 +1359,24 @@ public:
     void redeliver() const { detail::call(musig_node_redeliver, get()); }
     void announce() const { detail::call(musig_node_announce, get()); }
     /// None for nobody's proposals: accept_all_proposers takes everybody's.
+    /// See musig_node_add_descriptor.
+    void add_descriptor(const Descriptor &descriptor, std::uint32_t next_index = 0, std::uint32_t gap_limit = 20) const {
+        detail::call(musig_node_add_descriptor, get(), descriptor.get(), next_index, gap_limit);
+    }
+    /// See musig_node_remove_descriptor.
+    void remove_descriptor(const Descriptor &descriptor) const {
+        detail::call(musig_node_remove_descriptor, get(), descriptor.get());
+    }
+    /// The descriptors of the own wallet, each with next_index and gap_limit.
+    std::vector<std::tuple<Descriptor, std::uint32_t, std::uint32_t>> descriptors() const {
+        std::vector<std::tuple<Descriptor, std::uint32_t, std::uint32_t>> all;
+        musig_descriptor *descriptor = nullptr;
+        std::uint32_t next_index = 0, gap_limit = 0;
+        while (detail::try_call(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_node_descriptor, get(), &descriptor, &next_index,
+                                &gap_limit, static_cast<std::uint32_t>(all.size())))
+            all.emplace_back(Descriptor(descriptor), next_index, gap_limit);
+        return all;
+    }
     void set_accepted_proposers(const std::vector<PublicKey> &proposers) const {
         auto keys = detail::join(proposers);
         detail::call(musig_node_set_accepted_proposers, get(), static_cast<const std::uint8_t *>(keys.data()),

@@ -261,7 +261,13 @@ impl Descriptor {
         Ok(output_script(&key_set.derive(&derivation)?.key()))
     }
 
-    fn key_set(&self, branch: usize, index: u32) -> Result<(KeySet, Derivation), DescriptorError> {
+    /// Number of participants.
+    #[cfg_attr(not(feature = "node"), allow(dead_code))]
+    pub(crate) fn participants(&self) -> usize {
+        self.participants.len()
+    }
+
+    pub(crate) fn key_set(&self, branch: usize, index: u32) -> Result<(KeySet, Derivation), DescriptorError> {
         if branch >= self.branches {
             return Err(DescriptorError::Branch { branch, branches: self.branches });
         }

@@ -14,6 +14,8 @@ pub mod sources;
 pub mod summary;
 #[cfg(feature = "bitcoin")]
 pub mod transaction;
+#[cfg(all(feature = "bitcoin", feature = "node"))]
+pub mod wallet;
 #[cfg(feature = "bitcoin")]
 mod witness;
 

@@ -238,6 +238,12 @@ pub enum Warning {
         /// The other session.
         session: SessionId,
     },
+    /// An output pays a key that the proposal makes of its signers' keys, and is none of the own wallet: the same signers, by an
+    /// arrangement that is unknown to it.
+    UnknownArrangement {
+        /// The output's index.
+        output: u32,
+    },
     /// The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
     LowerFeeRate {
         /// Satoshis for 1,000 virtual bytes.
@@ -282,6 +288,10 @@ impl fmt::Display for Warning {
             Self::PaidByOtherSession { output, session } => {
                 write!(f, "output {output} is paid in session {session} too, which may still complete")
             }
+            Self::UnknownArrangement { output } => write!(
+                f,
+                "output {output} pays the same signers, by an arrangement unknown to this wallet: it is not back to yourself"
+            ),
             Self::LowerFeeRate { fee_rate, replaced, session } => {
                 let (fee_rate, replaced) = (Thousandths(*fee_rate), Thousandths(*replaced));
                 write!(
@@ -334,6 +344,15 @@ pub(crate) fn summarize_beside(
             let funded = Funded::of(proposal)?;
             let summary = transaction_summary(proposal, &funded, options);
             transaction_warnings(proposal, &summary, options, &mut warnings);
+            let unknown = |output: &OutputSummary| {
+                let key = output.script.strip_prefix(&[0x51, 0x20]);
+                !output.own && messages.iter().any(|message| key == Some(&message.final_key[..]))
+            };
+            // Without a wallet nothing is known, and everything unknown.
+            let outputs = summary.outputs.iter().zip(0..).filter(|_| !options.own_scripts.is_empty());
+            for (_, output) in outputs.filter(|(output, _)| unknown(output)) {
+                warnings.push(Warning::UnknownArrangement { output });
+            }
             compare(proposal, &summary, others, options, &mut warnings);
             Some(summary)
         }
@@ -371,7 +390,8 @@ fn transaction_summary(proposal: &Proposal, funded: &Funded, options: &SummaryOp
     let address = |script: &ScriptBuf| {
         Address::from_script(script, options.network).ok().map(|address| address.to_string())
     };
-    let own = |script: &ScriptBuf| options.own_scripts.iter().any(|own| own == script.as_bytes());
+    let own: HashSet<&[u8]> = options.own_scripts.iter().map(Vec::as_slice).collect();
+    let own = |script: &ScriptBuf| own.contains(script.as_bytes());
     // As long as the finished one: a signature has 64 bytes, and one more with a hash type.
     let mut finished = transaction.clone();
     for message in &proposal.messages {

@@ -1,6 +1,8 @@
 //! The actor: one task that owns the engine, and carries out its outputs.
 
 mod life;
+#[cfg(feature = "bitcoin")]
+mod wallet;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +19,8 @@ use super::log;
 use super::reply::FailureMark;
 use super::sequence::Sequence;
 use super::timings::Timings;
+#[cfg(feature = "bitcoin")]
+use crate::chain::wallet::Wallet;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
@@ -80,6 +84,9 @@ pub(crate) struct Actor {
     pub signer_lane: Option<Arc<Lane>>,
     /// The foreign signer, if it is one that is waited for.
     pub device: Option<Device>,
+    /// The application's own.
+    #[cfg(feature = "bitcoin")]
+    pub wallet: Wallet,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -121,6 +128,8 @@ pub(crate) struct Parts {
     pub signer_lane: Option<Arc<Lane>>,
     /// The foreign signer, if it is one that is waited for.
     pub device: Option<Device>,
+    #[cfg(feature = "bitcoin")]
+    pub wallet: Wallet,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -139,6 +148,8 @@ impl Actor {
             signer,
             signer_lane,
             device,
+            #[cfg(feature = "bitcoin")]
+            wallet,
             broadcaster,
             observer,
             delivery,
@@ -156,6 +167,8 @@ impl Actor {
             signer,
             signer_lane,
             device,
+            #[cfg(feature = "bitcoin")]
+            wallet,
             broadcaster,
             observer,
             delivery,

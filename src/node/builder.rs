@@ -406,6 +406,10 @@ impl NodeBuilder {
                 tracing::warn!(target: "libmusig::store", session = %id, %error, "what is kept of an answered proposal cannot be decoded");
             }
         }
+        #[cfg(feature = "bitcoin")]
+        let wallet = crate::chain::wallet::Wallet::load(contents.descriptors);
+        #[cfg(feature = "bitcoin")]
+        engine.set_own_key_sets(wallet.key_sets());
         let mut unreadable = Vec::new();
         for (id, stored) in &contents.sessions {
             // One that is stored under another session's id would be written under its own.
@@ -506,6 +510,8 @@ impl NodeBuilder {
             signer,
             signer_lane,
             device: self.device.clone(),
+            #[cfg(feature = "bitcoin")]
+            wallet,
             broadcaster,
             observer,
             delivery: delivery.clone(),

@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// Summary of what the session signs, to be shown before [`Session::join`], with warnings of what this node's other
-    /// sessions spend and pay too.
+    /// sessions spend and pay too. What pays to a descriptor of [`Node::add_descriptor`](super::Node::add_descriptor) is own.
     #[cfg(feature = "bitcoin")]
     pub fn summary(&self, options: SummaryOptions) -> Reply<Summary> {
         let id = self.id;
@@ -109,6 +109,8 @@ impl Session {
                 return drop(reply.send(Err(Error::UnknownSession(id))));
             };
             let others = actor.engine.pending_transactions(&id);
+            let mut options = options;
+            options.own_scripts.extend(actor.wallet.scripts());
             // Thousands of transactions take long to read, and turns do not wait for that.
             drop(tokio::task::spawn_blocking(move || {
                 let summary = summarize_beside(&proposal, &options, &others);

@@ -36,6 +36,10 @@ pub use self::reply::Reply;
 pub(crate) use self::request::Content;
 pub use self::request::SessionRequest;
 pub use self::runtime::RuntimeProfile;
+#[cfg(feature = "bitcoin")]
+use crate::chain::descriptor::Descriptor;
+#[cfg(feature = "bitcoin")]
+use crate::chain::wallet::OwnDescriptor;
 use crate::error::Error;
 use crate::event::NodeEvent;
 use crate::event::delivery::Delivery;
@@ -341,6 +345,33 @@ impl Node {
             actor.engine.set_accepted_proposers(proposers);
             drop(reply.send(Ok(())));
         })
+    }
+
+    /// Registers a descriptor of the application's own wallet, which is stored: summaries call own what pays to its outputs
+    /// within the gap limit, and raw messages over its key sets need the application's word
+    /// ([`JoinOptions::sign_blind`](crate::JoinOptions)). The same descriptor with other numbers takes its place. Its outputs
+    /// are derived first, for up to seconds, on a thread of their own.
+    ///
+    /// Errors: [`Error::Limit`] for more than 64 descriptors, or too many outputs; [`Error::Suspended`], [`Error::Store`].
+    #[cfg(feature = "bitcoin")]
+    pub fn add_descriptor(&self, descriptor: impl Into<OwnDescriptor>) -> Reply<()> {
+        let own = descriptor.into();
+        self.ask(|actor, reply| actor.add_descriptor(own, reply))
+    }
+
+    /// Removes a descriptor of the own wallet. Nothing happens if it is not there.
+    ///
+    /// Errors: [`Error::Suspended`], [`Error::Store`].
+    #[cfg(feature = "bitcoin")]
+    pub fn remove_descriptor(&self, descriptor: &Descriptor) -> Reply<()> {
+        let descriptor = descriptor.clone();
+        self.ask(move |actor, reply| actor.remove_descriptor(&descriptor, reply))
+    }
+
+    /// The descriptors of the own wallet.
+    #[cfg(feature = "bitcoin")]
+    pub fn descriptors(&self) -> Reply<Vec<OwnDescriptor>> {
+        self.ask(|actor, reply| drop(reply.send(Ok(actor.wallet.descriptors()))))
     }
 
     /// A few counters of the node; [`Node::metric_samples`] has all.

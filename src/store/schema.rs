@@ -35,6 +35,7 @@ const PARTNER: &[u8] = b"partner/";
 const SEQUENCE: &[u8] = b"sequence";
 const PSBT: &[u8] = b"psbt/";
 const NONCE: &[u8] = b"nonce/";
+const DESCRIPTOR: &[u8] = b"descriptor/";
 const SESSION: u8 = b's';
 const ENVELOPE: u8 = b'e';
 
@@ -94,6 +95,8 @@ pub enum Key {
     Psbt(SessionId),
     /// A public nonce of a device, by half of its hash.
     Nonce([u8; 16]),
+    /// A descriptor of the application's own wallet, by its hash.
+    Descriptor([u8; 32]),
 }
 
 impl Key {
@@ -113,6 +116,7 @@ impl Key {
             Self::Answered(session) => [&session_prefix(session)[..], b"a"].concat(),
             Self::Psbt(session) => [PSBT, session.as_bytes()].concat(),
             Self::Nonce(half) => [NONCE, half].concat(),
+            Self::Descriptor(id) => [DESCRIPTOR, id].concat(),
         }
     }
 
@@ -138,6 +142,9 @@ impl Key {
         }
         if let Some(half) = bytes.strip_prefix(NONCE) {
             return half.try_into().ok().map(Self::Nonce);
+        }
+        if let Some(id) = bytes.strip_prefix(DESCRIPTOR) {
+            return id.try_into().ok().map(Self::Descriptor);
         }
         let (id, rest) = bytes.strip_prefix(&[SESSION])?.split_at_checked(32)?;
         let id = SessionId::from_slice(id)?;
@@ -168,7 +175,8 @@ impl Key {
             | Self::Sequence
             | Self::Presence(_)
             | Self::Partner(_)
-            | Self::Nonce(_) => None,
+            | Self::Nonce(_)
+            | Self::Descriptor(_) => None,
         }
     }
 }
@@ -225,6 +233,16 @@ pub fn put_nonce(half: [u8; 16]) -> Change {
     Change::Put(Key::Nonce(half).encode(), Vec::new())
 }
 
+/// The change that stores a descriptor of the own wallet.
+pub fn put_descriptor(id: [u8; 32], record: Vec<u8>) -> Change {
+    Change::Put(Key::Descriptor(id).encode(), record)
+}
+
+/// The change that removes it.
+pub fn drop_descriptor(id: [u8; 32]) -> Change {
+    Change::Delete(Key::Descriptor(id).encode())
+}
+
 /// The change that removes a signer's presence record.
 pub fn drop_presence(signer: SignerKey) -> Change {
     Change::Delete(Key::Presence(signer).encode())
@@ -269,6 +287,8 @@ pub struct Contents {
     pub psbts: Vec<(SessionId, Vec<u8>)>,
     /// The public nonces of devices, by half of their hashes.
     pub nonces: Vec<[u8; 16]>,
+    /// The descriptors of the application's own wallet.
+    pub descriptors: Vec<Vec<u8>>,
 }
 
 impl Contents {
@@ -297,6 +317,7 @@ impl Contents {
                 Some(Key::Answered(id)) => contents.answered.push((id, value)),
                 Some(Key::Psbt(id)) => contents.psbts.push((id, value)),
                 Some(Key::Nonce(half)) => contents.nonces.push(half),
+                Some(Key::Descriptor(_)) => contents.descriptors.push(value),
                 Some(Key::Session { id, part }) => {
                     let stored = contents.sessions.entry(id).or_default();
                     match part {

@@ -939,6 +939,51 @@ static void groups(const musig_signer *signer) {
     musig_signer_free(second);
 }
 
+/* The own wallet: its descriptors, and that raw messages with its keys need a word. */
+static void wallets(const musig_signer *signer) {
+    musig_node *node = start_alone(signer);
+    musig_descriptor *descriptor, *got = NULL;
+    musig_bytes *first, *second;
+    musig_key_set *key_set;
+    musig_derivation derivation = {sizeof derivation, 0, 0, {0}, {0}}, none = derivation;
+    musig_proposal *proposal;
+    musig_session *session = NULL;
+    char text[512];
+    uint8_t own[33], digest[32] = {9};
+    uint32_t next_index = 0, gap_limit = 0, index;
+    snprintf(text, sizeof text, "tr(musig([%02x%02x%02x%02x/86h/1h/0h]%s)/<0;1>/*)", ACCOUNT_FINGERPRINT[0][0],
+             ACCOUNT_FINGERPRINT[0][1], ACCOUNT_FINGERPRINT[0][2], ACCOUNT_FINGERPRINT[0][3], ACCOUNT_XPUB[0]);
+    OK(musig_descriptor_new(&descriptor, text, NULL));
+    OK(musig_signer_add_xprv(signer, ACCOUNT_XPRV, ACCOUNT_FINGERPRINT[0], ACCOUNT_PATH, 3, NULL));
+    OK(musig_node_signer_key(node, own, NULL));
+    IS(MUSIG_STATUS_LIMIT, musig_node_add_descriptor(node, descriptor, 4000000000u, 20, NULL));
+    OK(musig_node_add_descriptor(node, descriptor, 0, 20, NULL));
+    OK(musig_node_add_descriptor(node, descriptor, 5, 30, NULL));
+    OK(musig_node_descriptor(node, &got, &next_index, &gap_limit, 0, NULL));
+    REQUIRE(next_index == 5 && gap_limit == 30);
+    OK(musig_descriptor_text(got, &first, NULL));
+    OK(musig_descriptor_text(descriptor, &second, NULL));
+    is_text(first, (const char *)musig_bytes_data(second));
+    musig_bytes_free(second);
+    musig_descriptor_free(got);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_node_descriptor(node, &got, &next_index, &gap_limit, 1, NULL));
+    OK(musig_descriptor_keys(descriptor, &key_set, &derivation, 1, 3, NULL));
+    OK(musig_proposal_new_messages(&proposal, own, 1, digest, 0, NULL));
+    OK(musig_proposal_add_key_set(proposal, &index, key_set, NULL));
+    OK(musig_proposal_add_message(proposal, digest, index, &none, NULL));
+    OK(musig_proposal_set_sign_only(proposal, NULL));
+    IS(MUSIG_STATUS_BLIND_MESSAGE, musig_node_create_session(node, &session, proposal, NULL));
+    OK(musig_node_remove_descriptor(node, descriptor, NULL));
+    OK(musig_node_create_session(node, &session, proposal, NULL));
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_node_descriptor(node, &got, &next_index, &gap_limit, 0, NULL));
+    musig_session_free(session);
+    musig_proposal_free(proposal);
+    musig_key_set_free(key_set);
+    musig_descriptor_free(descriptor);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+}
+
 /* A device that reads PSBTs, and signs none. */
 typedef struct {
     pthread_mutex_t lock;
@@ -1066,9 +1111,10 @@ static void psbt_signers(const musig_signer *identity) {
     OK(musig_proposal_set_sign_only(proposal, NULL));
     OK(musig_node_create_session(node, &session, proposal, NULL));
     musig_proposal_free(proposal);
-    OK(musig_session_id(session, id, NULL));
-    OK(musig_psbt_signer_ask_again(signer, &asked, id, NULL));
+    /* Of no session that it knows. */
+    OK(musig_psbt_signer_ask_again(signer, &asked, device.output, NULL));
     REQUIRE(asked == 0);
+    OK(musig_session_id(session, id, NULL));
     wait_failure(node, "NOT_READY");
     musig_event_free(wait_event(node, MUSIG_EVENT_SIGNER_WAITING));
     wait_failure(node, "the callback returned");
@@ -1145,6 +1191,7 @@ static void every_function(void) {
         psbts(own);
         sources(own);
         psbt_signers(own);
+        wallets(own);
         groups(own);
         musig_signer_free(own);
     }

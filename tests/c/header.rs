@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 28] = [
+const FILES: [&str; 29] = [
     "version",
     "status",
     "error",
@@ -32,6 +32,7 @@ const FILES: [&str; 28] = [
     "event",
     "start",
     "node",
+    "wallet",
     "delivery",
     "metrics",
 ];

@@ -490,6 +490,11 @@ void descriptors_and_sources() {
     auto source = musig::Source::core("http://127.0.0.1:9", "/nowhere/.cookie");
     musig::Signer signer(secret(1));
     musig::Node node(alone(signer).source(musig::Source::core("http://127.0.0.1:9", "user", "secret")));
+    node.add_descriptor(descriptor, 5);
+    auto [kept, next_index, gap_limit] = node.descriptors().at(0);
+    REQUIRE(kept.text() == descriptor.text() && next_index == 5 && gap_limit == 20);
+    node.remove_descriptor(descriptor);
+    REQUIRE(node.descriptors().empty());
     node.stop();
 }
 

@@ -34,6 +34,7 @@ mod remote;
 mod signing;
 mod stored;
 mod unreachable;
+mod wallet;
 mod world;
 
 /// The process of a relay; see `test_support::relay`.

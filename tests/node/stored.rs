@@ -76,7 +76,8 @@ fn check(entries: &[Entry], phase: &str) {
             | Key::Partner(_)
             | Key::Answered(_)
             | Key::Psbt(_)
-            | Key::Nonce(_) => {}
+            | Key::Nonce(_)
+            | Key::Descriptor(_) => {}
         }
     }
 }
@@ -130,6 +131,7 @@ fn kinds(store: &MemoryStore) -> Vec<&'static str> {
         Key::Answered(_) => "answered",
         Key::Psbt(_) => "psbt",
         Key::Nonce(_) => "nonce",
+        Key::Descriptor(_) => "descriptor",
         Key::Sequence => "sequence",
         Key::Partner(_) => "partner",
     };

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from libmusig import Group, KeyOrigin, LocalSigner, Network, Psbt, SignerCard, cli, events
-from libmusig.errors import InputRefused, InvalidArgument
+from libmusig import Group, KeyOrigin, LocalSigner, Message, Network, Psbt, SignerCard, SummaryOptions, cli, events
+from libmusig.errors import ConsentRefused, InputRefused, InvalidArgument
 from support import connect, join_next, key, keys, make, secret, wait_event
 from wallet import ACCOUNTS, GROUP_ADDRESS, GROUP_CHANGE_ADDRESS, GROUP_PHRASE, GROUP_PSBT
 
@@ -76,11 +76,25 @@ def test_group_signs_a_psbt_that_spends_its_coins() -> None:
             with pytest.raises(InputRefused, match="input 0"):
                 await first.create_session(Group([card(0)]), psbt=Psbt.from_base64(GROUP_PSBT))
             psbt = Psbt.from_base64(GROUP_PSBT)
+            await second.add_descriptor(group.descriptor(), next_index=6)
+            [own] = await second.descriptors()
+            assert own.descriptor.text() == group.descriptor().text() and (own.next_index, own.gap_limit) == (6, 20)
             assert group.request(psbt).signers == group.signers()
             await first.create_session(group, psbt=psbt, sign_only=True)
-            await join_next(second)
+            proposed = await join_next(second)
+            transaction = (await proposed.summary(SummaryOptions(network=Network.REGTEST))).transaction
+            assert transaction is not None
+            assert [each.own for each in transaction.inputs] == [True, True]
+            assert [each.own for each in transaction.outputs] == [False, True]
             _, complete = await wait_event(first, events.SessionComplete)
             psbt.with_signatures(complete.signatures).finalized().extract()
+            # A raw message with the wallet's keys may be another transaction of it.
+            raw = {"messages": [Message(digest=bytes(32), key_set=1)], "key_sets": [group.key_set()], "sign_only": True}
+            await first.add_descriptor(group.descriptor())
+            with pytest.raises(ConsentRefused):
+                await first.create_session(group.signers(), **raw)
+            await first.remove_descriptor(group.descriptor())
+            assert await first.descriptors() == []
 
     asyncio.run(run())
 

@@ -93,7 +93,7 @@ def test_psbt_signer_hands_its_device_what_it_is_to_sign() -> None:
                 key_sets=[key_set([DEVICE])],
                 sign_only=True,
             )
-            assert not signer.ask_again(session.id())
+            assert not signer.ask_again("00" * 32)
             await failure(node, "plug it in")
             await wait_event(node, events.SignerWaiting)
             await failure(node, "out of paper")

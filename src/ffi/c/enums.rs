@@ -593,6 +593,9 @@ pub enum musig_warning_kind {
     PAID_BY_OTHER_SESSION = 9,
     /// The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
     LOWER_FEE_RATE = 10,
+    /// An output pays a key that the proposal makes of its signers' keys, and is none of the own wallet: the same signers, by an
+    /// arrangement that is unknown to it.
+    UNKNOWN_ARRANGEMENT = 11,
 }
 
 enumeration!(musig_warning_kind {
@@ -605,7 +608,8 @@ enumeration!(musig_warning_kind {
     BLIND,
     COIN_IN_OTHER_SESSION,
     PAID_BY_OTHER_SESSION,
-    LOWER_FEE_RATE
+    LOWER_FEE_RATE,
+    UNKNOWN_ARRANGEMENT
 });
 
 /// The level of a log line.

@@ -46,4 +46,6 @@ pub mod status;
 pub mod summary;
 pub mod terms;
 pub mod version;
+#[cfg(feature = "bitcoin")]
+pub mod wallet;
 mod words;

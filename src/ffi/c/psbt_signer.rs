@@ -88,7 +88,8 @@ struct Device {
 unsafe extern "C" fn is_cancelled(request: *const musig_psbt_request) -> i32 {
     super::failure::guarded(1, || {
         // SAFETY: the header asks for the request of a call that runs; its owner is the library's request.
-        let owner = unsafe { request.as_ref().and_then(|request| request.owner.cast::<PsbtRequest>().as_ref()) };
+        let owner =
+            unsafe { request.as_ref().and_then(|request| request.owner.cast::<PsbtRequest>().as_ref()) };
         owner.is_none_or(PsbtRequest::is_cancelled).into()
     })
 }
@@ -175,9 +176,7 @@ impl musig_psbt_signer {
     fn change(&self, change: impl FnOnce(&mut PsbtSigner) -> Outcome) -> Outcome {
         let mut signer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let used = "a configuration has this signer; add its keys before";
-        change(
-            Arc::get_mut(&mut signer).ok_or_else(|| Failure::new(musig_status_code::CONFIG_USED, used))?,
-        )
+        change(Arc::get_mut(&mut signer).ok_or_else(|| Failure::new(musig_status_code::CONFIG_USED, used))?)
     }
 }
 

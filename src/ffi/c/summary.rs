@@ -432,6 +432,7 @@ pub unsafe extern "C" fn musig_summary_warning(
             Warning::Blind { message } => (BLIND, message, None),
             Warning::CoinInOtherSession { input, session } => (COIN_IN_OTHER_SESSION, input, Some(session)),
             Warning::PaidByOtherSession { output, session } => (PAID_BY_OTHER_SESSION, output, Some(session)),
+            Warning::UnknownArrangement { output } => (UNKNOWN_ARRANGEMENT, output, None),
             Warning::LowerFeeRate { session, .. } => (LOWER_FEE_RATE, 0, Some(session)),
         };
         out.set(musig_warning {

@@ -50,7 +50,7 @@ pub use self::keys::{
 pub use self::live::live_objects;
 pub use self::log::{LogLevel, LogRecord, LogSink};
 pub use self::node::{
-    DhtMode, MetricBucket, MetricKind, MetricSample, Metrics, MetricsFormat, Node, NodeConfig,
+    DhtMode, MetricBucket, MetricKind, MetricSample, Metrics, MetricsFormat, Node, NodeConfig, OwnDescriptor,
     RuntimeProfile, StoreChoice, library_version,
 };
 pub use self::proposal::{Culprit, Proposal, ProposalMessage, decode_proposal, verify_proof};

@@ -13,11 +13,13 @@ use super::error::MusigError;
 use super::event::NodeEvent;
 use super::live::{Live, Unused};
 use super::log::{self, LogLevel, LogSink};
+use super::psbt::Descriptor;
 use super::psbt_signer::PsbtSigner;
 use super::request::SessionRequest;
 use super::session::Session;
 use super::signer::{ForeignSigner, LocalSigner, Signer};
 use super::status::SessionStatus;
+use crate::chain::wallet::OwnDescriptor as CoreDescriptor;
 use crate::node::{self as core, NodeBuilder, Reply};
 pub use crate::node::{DhtMode, MetricKind, MetricsFormat, RuntimeProfile};
 use crate::protocol::consent::AcceptedProposers;
@@ -299,6 +301,17 @@ impl From<core::MetricSample> for MetricSample {
     }
 }
 
+/// Descriptor of the application's own wallet.
+#[derive(Clone, Debug, uniffi::Record)]
+pub struct OwnDescriptor {
+    /// The descriptor.
+    pub descriptor: Arc<Descriptor>,
+    /// The first index that was not used yet, in any branch.
+    pub next_index: u32,
+    /// How many indices from there on the wallet looks at.
+    pub gap_limit: u32,
+}
+
 /// The version of the library.
 #[uniffi::export]
 pub fn library_version() -> String {
@@ -505,6 +518,36 @@ impl Node {
     /// are given. It is not stored. A suspended node takes it too.
     pub async fn set_accepted_proposers(&self, keys: Option<Vec<SignerKey>>) -> Result<(), MusigError> {
         Ok(self.node.set_accepted_proposers(proposers(keys)).await?)
+    }
+
+    /// Adds a descriptor to the application's own wallet, which is stored: summaries call own what pays to its outputs within
+    /// the gap limit, and raw messages over its key sets need the application's word (`sign_blind`). `next_index` is the first
+    /// index that was not used yet: add the descriptor again when it moves, and it takes the place of the other one.
+    /// `gap_limit` is how many indices from there on the wallet looks at.
+    #[uniffi::method(default(next_index = 0, gap_limit = 20))]
+    pub async fn add_descriptor(
+        &self,
+        descriptor: Arc<Descriptor>,
+        next_index: u32,
+        gap_limit: u32,
+    ) -> Result<(), MusigError> {
+        let descriptor = descriptor.core();
+        Ok(self.node.add_descriptor(CoreDescriptor { descriptor, next_index, gap_limit }).await?)
+    }
+
+    /// Removes a descriptor from the own wallet. Nothing happens if it is not there.
+    pub async fn remove_descriptor(&self, descriptor: Arc<Descriptor>) -> Result<(), MusigError> {
+        Ok(self.node.remove_descriptor(&descriptor.core()).await?)
+    }
+
+    /// The descriptors of the own wallet.
+    pub async fn descriptors(&self) -> Result<Vec<OwnDescriptor>, MusigError> {
+        let own = |own: CoreDescriptor| OwnDescriptor {
+            descriptor: Descriptor::wrap(own.descriptor),
+            next_index: own.next_index,
+            gap_limit: own.gap_limit,
+        };
+        Ok(self.node.descriptors().await?.into_iter().map(own).collect())
     }
 
     /// Replaces all connections and dials again at once, after the device changed its network. `resume` does it too.

@@ -187,6 +187,10 @@ impl Descriptor {
     pub(super) fn wrap(descriptor: descriptor::Descriptor) -> Arc<Self> {
         Arc::new(Self { descriptor })
     }
+
+    pub(super) fn core(&self) -> descriptor::Descriptor {
+        self.descriptor.clone()
+    }
 }
 
 impl From<descriptor::DescriptorKeys> for DescriptorKeys {

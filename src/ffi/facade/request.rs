@@ -117,8 +117,8 @@ pub struct JoinOptions {
     #[uniffi(default = false)]
     pub allow_missing_coins: bool,
     /// Whether raw messages may be signed with keys that own coins, as far as this node can tell: with an output key (any
-    /// BIP-341 derivation), or with a key set that a transaction session of this node signs with too. Such a message may be
-    /// the signature hash of a transaction that spends all that the signers have.
+    /// BIP-341 derivation), with a key set of a registered descriptor, or with one that a transaction session of this node
+    /// signs with too. Such a message may be the signature hash of a transaction that spends all that the signers have.
     #[uniffi(default = false)]
     pub sign_blind: bool,
 }

@@ -220,6 +220,12 @@ pub enum SummaryWarning {
         /// The other session.
         session: SessionId,
     },
+    /// An output pays a key that the proposal makes of its signers' keys, and is none of the own wallet: the same signers, by an
+    /// arrangement that is unknown to it.
+    UnknownArrangement {
+        /// The output's index.
+        output: u32,
+    },
     /// The fee rate is not above that of the transaction that this one replaces, so nodes keep the other one.
     LowerFeeRate {
         /// Satoshis for 1,000 virtual bytes.
@@ -343,6 +349,7 @@ impl From<core::Warning> for SummaryWarning {
             core::Warning::PaidByOtherSession { output, session } => {
                 Self::PaidByOtherSession { output, session }
             }
+            core::Warning::UnknownArrangement { output } => Self::UnknownArrangement { output },
             core::Warning::LowerFeeRate { fee_rate, replaced, session } => {
                 Self::LowerFeeRate { fee_rate, replaced, session }
             }

@@ -9,6 +9,7 @@ use super::key_checks::Waiting;
 use super::session_table::Slot;
 use crate::error::{ConsentError, Error, ProposalError};
 use crate::protocol::consent::{AcceptedProposers, JoinOptions, check_coins};
+use crate::protocol::crypto::key_set::KeySet;
 use crate::protocol::election::Election;
 use crate::protocol::event::DurableKind;
 use crate::protocol::mutation::{self, Mutation};
@@ -96,6 +97,12 @@ impl Engine {
         self.admission.accepted = accepted;
     }
 
+    /// Sets the key sets that the application calls its own wallet's: raw messages are signed with them only if it says so for
+    /// the session.
+    pub fn set_own_key_sets<'a>(&mut self, key_sets: impl IntoIterator<Item = &'a KeySet>) {
+        self.index.set_own_key_sets(key_sets);
+    }
+
     /// Consents to a proposal, or opens a closed session again, without a word of the application beyond that.
     pub fn join(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
         self.join_with(id, JoinOptions::default(), request, now)
@@ -168,10 +175,11 @@ impl Engine {
         if proposal.transaction.is_some() || options.sign_blind || mutation::on(Mutation::BlindUnasked) {
             return Ok(());
         }
-        let wallets: Vec<_> = proposal.key_sets.iter().map(|key_set| self.index.wallet(key_set)).collect();
+        let known = |key_set| (self.index.wallet(key_set), self.index.is_own(key_set));
+        let wallets: Vec<_> = proposal.key_sets.iter().map(known).collect();
         for (message, index) in proposal.messages.iter().zip(0..) {
-            let session = wallets[message.key_set];
-            if session.is_some() || message.derivation.taproot != Taproot::None {
+            let (session, own) = wallets[message.key_set];
+            if session.is_some() || own || message.derivation.taproot != Taproot::None {
                 return Err(ConsentError::BlindMessage { message: index, session });
             }
         }

@@ -137,6 +137,8 @@ pub(super) struct SessionIndex {
     partners: HashMap<SignerKey, u32>,
     /// The key sets of the transactions that this node joined.
     wallets: Wallets,
+    /// The key sets that the application calls its own wallet's.
+    own_key_sets: HashSet<[u8; 32]>,
     /// How many sessions want each signer connected.
     wanted: HashMap<SignerKey, u32>,
     wanted_changed: bool,
@@ -259,10 +261,19 @@ impl SessionIndex {
         self.partners.contains_key(signer)
     }
 
-    /// A transaction session, open or kept, that this node signs for with a key set of the same aggregate key. All other
-    /// ways to know a key set for a wallet's have their place here.
+    /// A transaction session, open or kept, that this node signs for with a key set of the same aggregate key.
     pub fn wallet(&self, key_set: &KeySet) -> Option<SessionId> {
         self.wallets.of(key_set)
+    }
+
+    /// Sets the key sets that the application calls its own wallet's.
+    pub fn set_own_key_sets<'a>(&mut self, key_sets: impl IntoIterator<Item = &'a KeySet>) {
+        self.own_key_sets = key_sets.into_iter().map(Wallets::name).collect();
+    }
+
+    /// Whether a key set is one of them, or one with the same aggregate key.
+    pub fn is_own(&self, key_set: &KeySet) -> bool {
+        !self.own_key_sets.is_empty() && self.own_key_sets.contains(&Wallets::name(key_set))
     }
 
     /// Whether something is left to say to this signer, or of it.

@@ -100,7 +100,7 @@ from .keys import (
     sort_keys,
     synthetic_xpub,
 )
-from .psbt import Descriptor, DescriptorKeys, Psbt, PsbtInput, PsbtOutput
+from .psbt import Descriptor, DescriptorKeys, OwnDescriptor, Psbt, PsbtInput, PsbtOutput
 from .signer import (
     DeviceAccount,
     LocalSigner,
@@ -168,6 +168,7 @@ __all__ = [
     "NodeEvent",
     "NonceRequest",
     "OutPoint",
+    "OwnDescriptor",
     "OutputSummary",
     "PartialRequest",
     "Participant",

@@ -27,6 +27,7 @@ from ._ffi import (
     MetricSample,
     Metrics,
     MetricsFormat,
+    OwnDescriptor,
     RuntimeProfile,
     Session,
     SessionStatus,
@@ -37,7 +38,7 @@ from .chain import Broadcaster, ChainObserver, ChainSource, LogSink
 from .errors import InvalidArgument, NodeStopped
 from .events import EventData
 from .group import Group
-from .psbt import Psbt
+from .psbt import Descriptor, Psbt
 from .signer import PsbtSigner, Signer
 
 # The generated variants are no subclasses of their enumeration in the eyes of a type checker.
@@ -387,6 +388,23 @@ class Node:
         ``None`` takes everybody's, which is the default. It is not stored. A suspended node takes it too.
         """
         await self._node.set_accepted_proposers(None if keys is None else list(keys))
+
+    async def add_descriptor(self, descriptor: Descriptor, next_index: int = 0, gap_limit: int = 20) -> None:
+        """Adds a descriptor to the application's own wallet, which is stored.
+
+        Summaries call own what pays to its outputs within the gap limit, and raw messages over its key sets need the
+        application's word (``sign_blind``). ``next_index`` is the first index that was not used yet: add the descriptor again
+        when it moves. ``gap_limit`` is how many indices from there on the wallet looks at.
+        """
+        await self._node.add_descriptor(descriptor, next_index, gap_limit)
+
+    async def remove_descriptor(self, descriptor: Descriptor) -> None:
+        """Removes a descriptor from the own wallet."""
+        await self._node.remove_descriptor(descriptor)
+
+    async def descriptors(self) -> list[OwnDescriptor]:
+        """The descriptors of the own wallet."""
+        return await self._node.descriptors()
 
     async def network_changed(self) -> None:
         """Replaces all connections and dials again at once, after the device changed its network."""

@@ -3,6 +3,6 @@
 A ``Psbt`` never changes: what adds to it answers with another one.
 """
 
-from ._ffi import Descriptor, DescriptorKeys, Psbt, PsbtInput, PsbtOutput
+from ._ffi import Descriptor, DescriptorKeys, OwnDescriptor, Psbt, PsbtInput, PsbtOutput
 
-__all__ = ["Descriptor", "DescriptorKeys", "Psbt", "PsbtInput", "PsbtOutput"]
+__all__ = ["Descriptor", "DescriptorKeys", "OwnDescriptor", "Psbt", "PsbtInput", "PsbtOutput"]

@@ -90,8 +90,18 @@ final class GroupTests: MusigTestCase {
         let watcher = watch(node)
         let psbt = try Psbt.fromBase64(text: text)
         let group = try Group(cards: [card(0)])
+        try await node.addDescriptor(descriptor: group.descriptor(), nextIndex: 6)
+        let own = try await node.descriptors()
+        XCTAssertEqual(own.map { $0.descriptor.text() }, [group.descriptor().text()])
+        XCTAssertEqual(own.map { [$0.nextIndex, $0.gapLimit] }, [[6, 20]])
         let session = try await node.createSession(request: group.request(psbt: psbt))
+        let summary = try await session.summary(options: SummaryOptions(network: .regtest))
+        XCTAssertEqual(summary.transaction?.inputs.map(\.own), [true, true])
+        XCTAssertEqual(summary.transaction?.outputs.map(\.own), [false, true])
         let signatures = try await watcher.complete(session.id())
         _ = try psbt.withSignatures(signatures: signatures).finalized().extract()
+        try await node.removeDescriptor(descriptor: group.descriptor())
+        let left = try await node.descriptors()
+        XCTAssertTrue(left.isEmpty)
     }
 }

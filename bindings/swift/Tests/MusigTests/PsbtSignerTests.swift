@@ -78,7 +78,7 @@ final class PsbtSignerTests: MusigTestCase {
         let node = try await start(0, offline: true, psbtSigner: signer)
         let watcher = watch(node)
         let id = try await node.createSession(request: request(key)).id()
-        XCTAssertFalse(try signer.askAgain(session: id))
+        XCTAssertFalse(try signer.askAgain(session: String(repeating: "00", count: 32)))
         try await failure(watcher, "plug it in")
         try await failure(watcher, "out of paper")
         let handed = [(1, 0), (1, 0), (2, 1)].map { Device.Handed(session: id, number: $0.0, nonces: $0.1) }

@@ -13,6 +13,7 @@ import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.Network
 import org.libmusig.ffi.Psbt
 import org.libmusig.ffi.SignerCard
+import org.libmusig.ffi.SummaryOptions
 
 class GroupTest {
     /** The accounts m/86h/1h/0h of the first two test signers (seeds of 32 bytes of 1, and of 2). */
@@ -98,10 +99,20 @@ class GroupTest {
         val node = MusigNode.start(config(offline = true), own)
         val group = card(0).use { Group(listOf(it)) }
         val psbt = Psbt.fromBase64(text)
+        val descriptor = group.descriptor()
+        node.addDescriptor(descriptor, nextIndex = 6u)
+        val own = node.descriptors().single()
+        assertEquals(Triple(descriptor.text(), 6u, 20u), Triple(own.descriptor.text(), own.nextIndex, own.gapLimit))
         val session = node.createSession(group.request(psbt))
+        val transaction = session.summary(SummaryOptions(Network.REGTEST)).transaction!!
+        assertEquals(listOf(true, true), transaction.inputs.map { it.own })
+        assertEquals(listOf(false, true), transaction.outputs.map { it.own })
         val complete = node.await<Event.SessionComplete>()
         psbt.withSignatures(complete.signatures).use { signed -> signed.finalized().use { it.extract() } }
-        listOf(psbt, group, session).forEach { it.close() }
+        node.removeDescriptor(descriptor)
+        assertTrue(node.descriptors().isEmpty())
+        own.descriptor.close()
+        listOf(psbt, group, session, descriptor).forEach { it.close() }
         closeAll(listOf(node))
     }
 }

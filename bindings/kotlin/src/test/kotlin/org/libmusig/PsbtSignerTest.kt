@@ -95,7 +95,7 @@ class PsbtSignerTest {
         val node = MusigNode.start(config(offline = true), signer(0), psbtSigner = psbtSigner)
         val session = node.createSession(request())
         val id = session.id()
-        assertFalse(psbtSigner.askAgain(id))
+        assertFalse(psbtSigner.askAgain("00".repeat(32)))
         node.failure("plug it in")
         node.failure("out of paper")
         val before = listOf(listOf<Any>(id, 1u, 0u), listOf<Any>(id, 1u, 0u), listOf<Any>(id, 2u, 1u))
