@@ -97,7 +97,7 @@ fn descriptor_of_the_own_wallet_tells_change_within_its_gap_limit() {
         let later = OwnDescriptor { descriptor: descriptor.clone(), next_index: 5, gap_limit: 20 };
         node.add_descriptor(later.clone()).wait().expect("is stored");
         assert_eq!(own(&look(&node)), [true, true, true, true, false, true]);
-        assert_eq!(node.descriptors().wait().expect("runs"), [later.clone()]);
+        assert_eq!(node.descriptors().wait().expect("runs"), std::slice::from_ref(&later));
         node.stop().expect("stops");
         // It is stored.
         let node = start(&store);

@@ -70,8 +70,6 @@ async def propose(arguments: argparse.Namespace) -> int:
     if arguments.group:
         group = read_group(arguments.group)
         signers, descriptor = group.signers(), group.descriptor().text()
-    if not signers:
-        raise ValueError("--signer: give the keys of all signers, or their --group")
     async with node_of(arguments) as caller:
         session: str = await caller.call(
             "propose",
