@@ -12,7 +12,7 @@ BACKEND ?= embedded
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## five processes sign; the coordinator and its first backup are killed; the next signer broadcasts (BACKEND=knots: a real Bitcoin node; ARGS="--help")
+demo: ## five processes sign; the coordinator and its first backup are killed; the next signer broadcasts (BACKEND=knots: a real Bitcoin node; ARGS="--help", ARGS=--watch)
 	@$(CARGO) build --quiet --example failover
 	@target/debug/examples/failover --backend $(BACKEND) $(ARGS)
 

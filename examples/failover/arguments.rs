@@ -7,14 +7,15 @@ use libmusig::{ElectionMethod, Tiers};
 use crate::backend::Kind;
 
 const HELP: &str = "\
-usage: failover [--signers N] [--kill K] [--timeout-ms T] [--method M] [--tiers S] [--backend B]
+usage: failover [--signers N] [--kill K] [--timeout-ms T] [--method M] [--tiers S] [--backend B] [--watch]
 
   --signers N      how many signers, 1 to 32 (default 5)
   --kill K         how many of the first coordinators are killed, 0 to N-1 (default 2)
   --timeout-ms T   how long each turn lasts, 1000 or more (default 2000)
   --method M       lexicographic, hash-based, first-signer, last-signer or session-salted (default lexicographic)
   --tiers S        single, doubling, or how many signers take their turn together (default single)
-  --backend B      embedded, or knots: Bitcoin Knots on regtest, fetched once (default embedded)";
+  --backend B      embedded, or knots: Bitcoin Knots on regtest, fetched once (default embedded)
+  --watch          at a terminal one line for each signer, as it is now, instead of a line for each thing that happens";
 
 pub struct Options {
     pub signers: usize,
@@ -23,6 +24,7 @@ pub struct Options {
     pub method: ElectionMethod,
     pub tiers: Tiers,
     pub backend: Kind,
+    pub watch: bool,
 }
 
 /// The names of the election methods, in the order of `ElectionMethod::ALL`.
@@ -37,8 +39,13 @@ impl Options {
             method: ElectionMethod::Lexicographic,
             tiers: Tiers::Single,
             backend: Kind::Embedded,
+            watch: false,
         };
         while let Some(name) = arguments.next() {
+            if name == "--watch" {
+                options.watch = true;
+                continue;
+            }
             let value = arguments.next().ok_or_else(|| HELP.to_owned())?;
             let number = || value.parse::<u64>().map_err(|_| format!("{name} needs a number\n{HELP}"));
             match name.as_str() {

@@ -139,7 +139,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     let (sender, lines) = channel();
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut demo = Demo {
-        timeline: Timeline::new(),
+        timeline: Timeline::new(options.watch.then_some(n)),
         directory,
         access: backend.access(),
         secrets,

@@ -19,5 +19,18 @@ else
 	echo "test result: FAILED. 0 passed; 1 failed (the demo)" >>"$log"
 	status=1
 fi
+# The same at a terminal, drawn again and again.
+watched=$(mktemp)
+if command -v script >/dev/null && script -qec "true" /dev/null >/dev/null 2>&1; then
+	if script -qec "make --no-print-directory demo ARGS=--watch" /dev/null >"$watched" </dev/null &&
+		grep -q $'\x1b\\[7A' "$watched" && grep -q '"ok":true' "$watched"; then
+		echo "test result: ok. 1 passed; 0 failed (the demo, watched)" >>"$log"
+	else
+		tail -n 20 "$watched"
+		echo "test result: FAILED. 0 passed; 1 failed (the demo, watched)" >>"$log"
+		status=1
+	fi
+fi
+rm -f "$watched"
 count_cargo rust "$log" "$status"
 exit "$status"
