@@ -1,7 +1,8 @@
 //! Backends that are down, misconfigured, starting or hostile, beside a real one.
 
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
@@ -187,6 +188,69 @@ fn silent() -> (TcpListener, u16) {
         }
     });
     (listener, port)
+}
+
+/// A server that treats everybody like this, for ever.
+fn hostile(treat: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("is bound").port();
+    let treat = Arc::new(treat);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let treat = treat.clone();
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                treat(&mut stream);
+            });
+        }
+    });
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Sends a head, then this over and over.
+fn endless(head: &'static str, more: &'static str) -> String {
+    hostile(move |stream| {
+        let mut alive = stream.write_all(head.as_bytes()).is_ok();
+        while alive {
+            alive = stream.write_all(more.repeat(1000).as_bytes()).is_ok();
+        }
+    })
+}
+
+#[test]
+fn regtest_hostile_backends_delay_nobody_and_are_believed_nothing() {
+    let test = "regtest_hostile_backends_delay_nobody_and_are_believed_nothing";
+    let Some(node) = Regtest::start(test, &[]) else { return };
+    let coins = fund(&node, &script_of(&keys(1)), 1);
+    let short = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"result\":";
+    let away = "HTTP/1.1 307 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+    let servers = [
+        endless("HTTP/1.1 200 OK\r\n\r\n", "7"),
+        endless("HTTP/1.1 200 OK\r\n", "X-More: and more\r\n"),
+        hostile(move |stream| drop(stream.write_all(short.as_bytes()))),
+        hostile(move |stream| drop(stream.write_all(away.as_bytes()))),
+        hostile(|stream| drop(stream.shutdown(std::net::Shutdown::Both))),
+        hostile(|stream| {
+            while stream.write_all(b"H").is_ok() {
+                std::thread::park_timeout(Duration::from_secs(1));
+            }
+        }),
+    ];
+    let mut sources = Sources::new().trusted(node.source());
+    for server in &servers {
+        sources = sources.submit_to(Esplora::new(server).expect("an address"));
+        sources = sources.submit_to(BitcoinCore::new(server, CoreAuth::None).expect("an address"));
+    }
+    let nodes = [signer(0, sources)];
+    let (request, txid) = spend(1, &coins, 5_000);
+    let session = sign(&nodes, request);
+    complete(&nodes[0], &session);
+    let begun = Instant::now();
+    seen(&nodes[0], &session);
+    assert!(begun.elapsed() < libmusig::chain::sources::TIME_LIMIT / 2, "{:?}", begun.elapsed());
+    assert!(node.in_mempool(&txid));
+    node.mine(1);
+    assert_eq!(confirmed(&nodes[0], &session), (node.height(), 1));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod demo;
 mod electrumx;
 mod evidence;
 mod faults;
+mod late;
 mod others;
 mod regtest;
 mod replacement;
