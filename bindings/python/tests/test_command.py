@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import os
@@ -20,8 +21,9 @@ from typing import Any
 
 import pytest
 
-from libmusig import Evidence, events
+from libmusig import Evidence, StoreProblem, errors, events
 from libmusig._ffi import musig as generated
+from libmusig.cli.operations import OPERATIONS
 from libmusig.cli.output import event_record, plain, words_of
 from libmusig.cli.progress import countdown, progress
 from libmusig.cli.secret import seal, unseal
@@ -613,3 +615,25 @@ def test_keys_with_a_passphrase(tmp_path: Path) -> None:
     # The form stays as it is.
     line = seal(bytes([7] * 32), "a", bytes([1] * 16))
     assert line == SEALED_SEVENS and unseal(line, "a") == bytes([7] * 32)
+
+
+def test_what_took_effect_is_no_error_though_the_disk_is_slow() -> None:
+    async def word(*_: object) -> None:
+        raise errors.StoreFailed(StoreProblem.UNSTORED(), "not yet")
+
+    async def broken(*_: object) -> None:
+        raise errors.StoreFailed(StoreProblem.IN_USE("a"), "never")
+
+    async def done(*_: object) -> None:
+        pass
+
+    def answer(method: str, word: Any, **words: Any) -> Any:
+        session = SimpleNamespace(decline=word, abort=word, notify_broadcast_complete=word)
+        host: Any = SimpleNamespace(node=SimpleNamespace(session=lambda _: session))
+        return asyncio.run(OPERATIONS[method](host, "ab" * 32, **words))
+
+    for method, words in (("decline", {"reason": ""}), ("abort", {"reason": ""}), ("notify", {})):
+        assert answer(method, word, **words) == {"stored": False}
+        assert answer(method, done, **words) == {"stored": True}
+        with pytest.raises(errors.StoreFailed, match="never"):
+            answer(method, broken, **words)

@@ -103,6 +103,9 @@ class Host:
         except NodeStopped:
             pass
         except MusigError as error:
+            if isinstance(error, StoreFailed) and isinstance(error.problem, StoreProblem.UNSTORED):
+                # It took effect, and after a crash the transaction is submitted again.
+                return
             warn(f"the broadcast of {session[:16]} was not noted: {error}")
 
     async def greet(self, listen: list[str]) -> bool:

@@ -18,10 +18,11 @@ from .._ffi import (
     Session,
     SessionStatus,
     SpentOutput,
+    StoreProblem,
     SummaryOptions,
     library_version,
 )
-from ..errors import MusigError
+from ..errors import MusigError, StoreFailed
 from ..keys import Derivation, KeyPath
 from ..psbt import Descriptor, Psbt
 from .host import Host
@@ -134,16 +135,27 @@ async def join(host: Host, session: str, sign_blind: bool = False) -> None:
     await (await find(host, session)).join(JoinOptions(sign_blind=sign_blind))
 
 
-async def decline(host: Host, session: str, reason: str) -> None:
-    await (await find(host, session)).decline(reason)
+async def said(word: Awaitable[None]) -> dict[str, Any]:
+    """What took effect may not be stored yet, if the disk is full or slow."""
+    try:
+        await word
+    except StoreFailed as error:
+        if not isinstance(error.problem, StoreProblem.UNSTORED):
+            raise
+        return {"stored": False}
+    return {"stored": True}
 
 
-async def abort(host: Host, session: str, reason: str) -> None:
-    await (await find(host, session)).abort(reason)
+async def decline(host: Host, session: str, reason: str) -> dict[str, Any]:
+    return await said((await find(host, session)).decline(reason))
 
 
-async def notify(host: Host, session: str, txid: str | None = None) -> None:
-    await (await find(host, session)).notify_broadcast_complete(txid)
+async def abort(host: Host, session: str, reason: str) -> dict[str, Any]:
+    return await said((await find(host, session)).abort(reason))
+
+
+async def notify(host: Host, session: str, txid: str | None = None) -> dict[str, Any]:
+    return await said((await find(host, session)).notify_broadcast_complete(txid))
 
 
 async def signatures(host: Host, session: str) -> Any:

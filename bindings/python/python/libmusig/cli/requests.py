@@ -6,9 +6,10 @@ import argparse
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
-from .calls import caller_of
-from .output import Output
+from .calls import Caller, caller_of
+from .output import Output, warn
 from .sessions import consent
 
 
@@ -24,27 +25,32 @@ async def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def say(caller: Caller, method: str, arguments: argparse.Namespace, **words: Any) -> None:
+    """Says something in a session, and shows what it is then."""
+    answer = await caller.call(method, session=arguments.session, **words)
+    if not answer["stored"]:
+        warn("it took effect, but is not on the disk yet, which is full or slow; a crash may undo it")
+    arguments.output.status(await caller.call("status", session=arguments.session))
+
+
 async def decline(arguments: argparse.Namespace) -> int:
     """Declines a proposal, which ends the session for all signers."""
     async with caller_of(arguments) as caller:
-        await caller.call("decline", session=arguments.session, reason=arguments.reason)
-        arguments.output.status(await caller.call("status", session=arguments.session))
+        await say(caller, "decline", arguments, reason=arguments.reason)
     return 0
 
 
 async def abort(arguments: argparse.Namespace) -> int:
     """Aborts a session: this node stops taking part."""
     async with caller_of(arguments) as caller:
-        await caller.call("abort", session=arguments.session, reason=arguments.reason)
-        arguments.output.status(await caller.call("status", session=arguments.session))
+        await say(caller, "abort", arguments, reason=arguments.reason)
     return 0
 
 
 async def notify(arguments: argparse.Namespace) -> int:
     """Says that the transaction was broadcast; to a node without a source that is the end."""
     async with caller_of(arguments) as caller:
-        await caller.call("notify", session=arguments.session, txid=arguments.txid)
-        arguments.output.status(await caller.call("status", session=arguments.session))
+        await say(caller, "notify", arguments, txid=arguments.txid)
     return 0
 
 
