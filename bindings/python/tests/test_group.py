@@ -11,6 +11,7 @@ import pytest
 from libmusig import Group, KeyOrigin, LocalSigner, Message, Network, Psbt, SignerCard, SummaryOptions, cli, events
 from libmusig.errors import ConsentRefused, InputRefused, InvalidArgument
 from support import connect, join_next, key, keys, make, secret, wait_event
+from terminal import Program, Signer, run
 from wallet import ACCOUNTS, GROUP_ADDRESS, GROUP_CHANGE_ADDRESS, GROUP_PHRASE, GROUP_PSBT
 
 PATH = [86 + (1 << 31), 1 + (1 << 31), 1 << 31]
@@ -97,6 +98,26 @@ def test_group_signs_a_psbt_that_spends_its_coins() -> None:
             assert await first.descriptors() == []
 
     asyncio.run(run())
+
+
+def test_group_signs_a_psbt_by_commands_that_know_their_wallet(tmp_path: Path) -> None:
+    file, psbt = tmp_path / "group.json", tmp_path / "spend.psbt"
+    file.write_text(Group([card(0), card(1)]).to_json())
+    psbt.write_text(GROUP_PSBT)
+    one, two = Signer(tmp_path, 0), Signer(tmp_path, 1)
+    for index in range(2):
+        (tmp_path / f"{index}.xprv").write_text(ACCOUNTS[index][0] + ACCOUNTS[index][1])
+    wallet = ("--wallet", file, "--next-index", 6)
+    spends = ("--group", file, "--psbt", psbt, "--broadcast", "sign-only", "--until", "complete")
+    with Program("propose", *one.network, "--xprv", tmp_path / "0.xprv", *spends, "--psbt-out", tmp_path / "out") as first:
+        peer = first.wait(r"^listening +(\S+)")
+        options = ("--xprv", tmp_path / "1.xprv", *wallet, "--peer", peer, "--yes", "--network", "regtest", "--until", "complete")
+        with Program("join", *two.network, *options) as second:
+            assert (first.end(), second.end()) == ((0, ""), (0, ""))
+            said = "\n".join(second.lines)
+            assert said.count(", your own") == 2 and said.count(", back to yourself") == 1, said
+    Psbt.from_base64((tmp_path / "out").read_text()).extract()
+    assert "--wallet" in run("join", *two.network, "--wallet", "tr(nothing)", expect=1)
 
 
 def run_command(capsys: pytest.CaptureFixture[str], *words: str) -> str:

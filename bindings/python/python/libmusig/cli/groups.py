@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..errors import MusigError
 from ..group import Group, SignerCard
+from ..psbt import Descriptor
 from .extended import extended_key, origin_text, public_of
 from .output import Output
 from .secret import read_secret
@@ -23,6 +25,14 @@ def read_card(text: str) -> SignerCard:
 def read_group(path: str) -> Group:
     """A file that ``musig group create`` wrote."""
     return Group.from_json(Path(path).read_text())
+
+
+def wallet_of(text: str) -> Descriptor:
+    """The descriptor of a group's file, or of its text."""
+    try:
+        return read_group(text).descriptor() if Path(text).is_file() else Descriptor(text)
+    except (OSError, MusigError) as error:
+        raise ValueError(f"--wallet {text}: {error}") from None
 
 
 def shown_card(card: SignerCard) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ..chain import Accepted, Broadcaster, ChainSource, SubmitOutcome, bitcoin_c
 from .._logging import logging_sink
 from ..errors import InvalidConfig, MusigError, NodeStopped, StoreFailed
 from .extended import add_xprv
+from .groups import wallet_of
 from .output import Ended, Output, warn
 from .secret import read_secret
 
@@ -156,6 +157,7 @@ async def hosting(
 ) -> AsyncIterator[Host]:
     """The node that the common options describe. Without a source the user is the observer of the chain. Without `new`
     its store must exist. It `shows` events, and acknowledges them, or does neither."""
+    wallets = [wallet_of(text) for text in getattr(arguments, "wallet", [])]
     signer = read_secret(arguments)
     if getattr(arguments, "xprv", None) is not None:
         add_xprv(signer, arguments.xprv)
@@ -190,6 +192,8 @@ async def hosting(
     host = Host(node, arguments.output, by_command or source is not None, by_command and source is None)
     events_taken = asyncio.create_task(host.run(shows))
     try:
+        for descriptor in wallets:
+            await node.add_descriptor(descriptor, arguments.next_index)
         yield host
     finally:
         await node.stop()

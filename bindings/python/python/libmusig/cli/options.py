@@ -96,6 +96,14 @@ def parser() -> argparse.ArgumentParser:
                 metavar="FILE",
                 help="sign with the keys of this wallet, too: an extended private key with its origin, as [a1b2c3d4/86h/0h/0h]xprv…",
             )
+            added.add_argument(
+                "--wallet",
+                action="append",
+                default=[],
+                metavar="WALLET",
+                help="your own: a group's file, or a descriptor. What pays to it is shown as yours; it is kept in the store",
+            )
+            added.add_argument("--next-index", type=int, default=0, metavar="N", help="the wallet's first index that was not used yet")
         if "network" in groups or "chain" in groups:
             added.add_argument("--broadcast-command", metavar="COMMAND", help="gets the transaction on its input")
             added.add_argument(
