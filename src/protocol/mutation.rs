@@ -1,5 +1,6 @@
 //! Deliberate breaks of the protocol, one at a time, each for one promise: the simulator has to find them, or it proves
-//! nothing (`make sim-mutations`).
+//! nothing (`make sim-mutations`). Those of what strangers may do, whom the simulator does not have, are for
+//! tests/protocol/strangers.rs.
 //!
 //! Without the feature `mutations` [`on`] is `false` at compile time and nothing of this is left. With it nothing
 //! compiles that is optimised for shipping.
@@ -99,6 +100,16 @@ pub enum Mutation {
     NobodyMissing,
     /// V10: a proposal that was not joined does not expire.
     NeverExpires,
+    /// Strangers: a proposal that was answered takes the room of those that wait for an answer.
+    AnsweredKeepRoom,
+    /// Strangers: a proposal that was answered and forgotten is taken again.
+    AnsweredComeAgain,
+    /// Strangers: proposals have no rate.
+    ProposalsWithoutRate,
+    /// Strangers: proposals are taken from everybody, whomever the application accepts.
+    EverybodyAccepted,
+    /// Strangers: who was named by the application has no more room than others.
+    NamedAreStrangers,
 }
 
 #[cfg(feature = "mutations")]

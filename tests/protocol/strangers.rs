@@ -8,6 +8,8 @@ use libmusig::error::{Error, ProposalError};
 use libmusig::protocol::consent::AcceptedProposers;
 use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::Event;
+#[cfg(feature = "mutations")]
+use libmusig::protocol::mutation::{self, Mutation};
 use libmusig::protocol::proposal::Message;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::{Output, limits};
@@ -197,6 +199,29 @@ fn allow_list_shuts_out_all_others_and_gives_room_to_those_on_it() {
 }
 
 #[test]
+fn allow_list_leaves_room_to_those_on_it_when_strangers_have_taken_theirs() {
+    let strangers = limits::UNANSWERED_PROPOSALS / 2 / limits::PROPOSALS_PER_SIGNER;
+    for named in [false, true] {
+        let mut cluster = cluster(2 + strangers);
+        cluster.nodes[0].application.consent = Consent::Waits;
+        for stranger in 2..2 + strangers {
+            for _ in 0..limits::PROPOSALS_PER_SIGNER {
+                propose(&mut cluster, stranger, 0, DAY);
+            }
+        }
+        cluster.run_for(Duration::from_secs(1));
+        assert_eq!(cluster.engine(0).ids().len(), limits::UNANSWERED_PROPOSALS / 2, "of strangers");
+        if named {
+            let friend = AcceptedProposers::only([cluster.nodes[1].key]);
+            cluster.drive(0, |engine, _| engine.set_accepted_proposers(friend));
+        }
+        let session = propose(&mut cluster, 1, 0, DAY);
+        cluster.run_for(Duration::from_secs(1));
+        assert_eq!(proposed(&cluster, 0, &session), usize::from(named), "named={named}");
+    }
+}
+
+#[test]
 fn same_answer_to_others_about_a_declined_proposal_as_about_an_unknown_one() {
     let mut cluster = cluster(4);
     cluster.nodes[1].application.consent = Consent::Declines;
@@ -310,4 +335,27 @@ fn refused_proposal_says_what_is_full_and_strangers_have_no_more_of_them_than_pr
     let told: Vec<Error> = others.iter().flat_map(|id| refusals(&cluster, 2, id)).collect();
     assert!(matches!(told[0], Error::Limit { what: "open sessions", limit: 1, .. }), "{:?}", told[0]);
     assert_eq!(told.len(), limits::PROPOSALS_PER_SIGNER, "reports in a second");
+}
+
+/// The tests above are worth something: each break of what they promise makes one of them fail.
+#[cfg(feature = "mutations")]
+#[test]
+fn mutations_are_found() {
+    let tests: [(Mutation, fn()); 5] = [
+        (Mutation::AnsweredKeepRoom, declined_proposals_leave_room_for_the_next_one),
+        (
+            Mutation::AnsweredComeAgain,
+            declined_proposals_do_not_come_again_and_who_was_away_hears_what_ended_them,
+        ),
+        (Mutation::ProposalsWithoutRate, declined_proposals_and_expired_ones_are_limited_in_time),
+        (Mutation::EverybodyAccepted, allow_list_shuts_out_all_others_and_gives_room_to_those_on_it),
+        (Mutation::NamedAreStrangers, allow_list_leaves_room_to_those_on_it_when_strangers_have_taken_theirs),
+    ];
+    for (mutation, test) in tests {
+        mutation::set(Some(mutation));
+        let found = std::panic::catch_unwind(test).is_err();
+        mutation::set(None);
+        assert!(found, "{mutation:?} is not found");
+        test();
+    }
 }

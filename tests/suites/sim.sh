@@ -51,6 +51,13 @@ if [ "${SIM_FULL:-0}" -ne 0 ]; then
 	else
 		failed=$((failed + 1))
 	fi
+	# Of what strangers may do, whom the simulator does not have.
+	if cargo test --quiet --profile simulation --no-default-features --features mutations --test protocol \
+		mutations_are_found; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
 fi
 echo "sim: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::debt::{Debt, Debts};
 use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::types::SignerKey;
 
 /// By what the debts of a proposer that is no stranger are divided.
@@ -34,8 +35,21 @@ pub(super) struct Admission {
 }
 
 impl Admission {
+    /// Whether the application takes proposals of this signer.
+    pub fn accepts(&self, proposer: &SignerKey) -> bool {
+        self.accepted.accepts(proposer) || mutation::on(Mutation::EverybodyAccepted)
+    }
+
+    /// Whether the application named this signer as one whose proposals it takes.
+    pub fn names(&self, signer: &SignerKey) -> bool {
+        self.accepted.names(signer) && !mutation::on(Mutation::NamedAreStrangers)
+    }
+
     /// Whether another proposal of this signer may be taken now. One that may not comes again by comparison.
     pub fn allows(&self, proposer: Proposer, now: Duration) -> bool {
+        if mutation::on(Mutation::ProposalsWithoutRate) {
+            return true;
+        }
         let most = limits::PROPOSAL_EVERY * proposer.proposals.max(limits::PROPOSALS_PER_SIGNER) as u32;
         let all = limits::STRANGERS_PROPOSAL_EVERY * (limits::UNANSWERED_PROPOSALS / 2) as u32;
         self.proposals.owed(&proposer.key, now, 1) < most

@@ -216,7 +216,7 @@ impl Engine {
         }
         let key = session.proposer_key();
         if !joined && session.joined() && key != self.own {
-            let partner = self.index.partner(&key) || self.admission.accepted.names(&key);
+            let partner = self.index.partner(&key) || self.admission.names(&key);
             let proposals = context.settings.max_proposals_per_signer;
             self.admission.joined(Proposer { key, partner, proposals }, session.bytes());
         }
@@ -263,7 +263,7 @@ impl Engine {
 
     /// Whether this signer shares a joined session with this node, or the application named it.
     fn is_partner(&self, signer: &SignerKey) -> bool {
-        self.index.partner(signer) || self.admission.accepted.names(signer)
+        self.index.partner(signer) || self.admission.names(signer)
     }
 
     fn proposer(&self, key: SignerKey) -> Proposer {

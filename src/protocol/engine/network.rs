@@ -377,7 +377,7 @@ impl Engine {
         if self.verification.was_refused(&id) {
             return Err(refuse(WireError::InvalidProposal));
         }
-        if self.answered.contains(&id) {
+        if self.answered.contains(&id) && !mutation::on(Mutation::AnsweredComeAgain) {
             return Err(refuse(refused));
         }
         if let Some((from, partner)) = sender
@@ -423,7 +423,7 @@ impl Engine {
             return Err(refused);
         }
         let proposer = proposal.signers[proposal.proposer];
-        let takes = self.admission.accepted.accepts(&proposer)
+        let takes = self.admission.accepts(&proposer)
             && self.admission.allows(self.proposer(proposer), now.monotonic);
         if from.is_some() && !takes {
             return Err(refused);

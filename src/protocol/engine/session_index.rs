@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::protocol::limits;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::{KeySet, Proposal};
 use crate::protocol::session::Session;
 use crate::types::{SessionId, SignerKey, tagged_hash};
@@ -153,7 +154,7 @@ impl SessionIndex {
             deadline: deadline.map(Deadline::new),
             bytes: if unanswered || answered || kept { session.bytes() as u32 } else { 0 },
             open: !session.closed() && !kept,
-            unanswered,
+            unanswered: unanswered || answered && mutation::on(Mutation::AnsweredKeepRoom),
             answered,
             kept,
             joined,
