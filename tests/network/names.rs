@@ -2,56 +2,44 @@
 //! own, with a resolv.conf that it changes while the node runs.
 
 use std::net::UdpSocket;
-use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use libmusig::net::{Multiaddr, NetCommand, NetworkConfig};
-use test_support::nodes::skip;
+use test_support::figures::figure;
+use test_support::namespace::inside;
 
 use crate::support::{Node, config, eventually};
 
-/// Set in a child that is in the namespaces: the file that is its /etc/resolv.conf.
-const INSIDE: &str = "LIBMUSIG_TEST_RESOLV_CONF";
-
-/// Runs a test of this file again, in new namespaces; there it gets the path of the resolv.conf.
-fn inside(name: &str) -> Option<String> {
-    if let Ok(file) = std::env::var(INSIDE) {
-        return Some(file);
-    }
+/// Runs a test of this file again, in namespaces with a resolv.conf of their own; true there.
+fn alone(name: &str) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("resolv.conf");
     std::fs::write(&file, "").expect("is written");
-    let make = format!("ip link set lo up && mount --bind '{}' /etc/resolv.conf", file.display());
-    let unshare = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--net", "--mount", "--map-root-user", "sh", "-c", script]).env(INSIDE, &file).output()
-    };
-    let problem = match unshare(&make) {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(format!("unshare does not run: {error}")),
-    };
-    if let Some(problem) = problem {
-        skip(&format!("names::{name}"), &format!("no namespaces can be made here ({problem})"));
-        return None;
-    }
-    let this = std::env::current_exe().expect("runs");
-    let script = format!("{make} && exec '{}' names::{name} --exact --nocapture", this.display());
-    let output = unshare(&script).expect("ran before");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("1 passed"), "{said}");
-    None
+    inside(&format!("names::{name}"), &format!("mount --bind '{}' /etc/resolv.conf", file.display()))
 }
 
 /// Makes this the name server from now on, as a system does that changed its network.
-fn use_server(file: &str, server: &str) {
-    std::fs::write(file, format!("nameserver {server}\noptions timeout:1 attempts:1\n")).expect("is written");
+fn use_server(server: &str) {
+    std::fs::write("/etc/resolv.conf", format!("nameserver {server}\noptions timeout:1 attempts:1\n"))
+        .expect("is written");
 }
 
-/// A name server that knows every name as 127.0.0.1.
-fn serve(address: &str) {
+/// A name server that answers until this is dropped.
+struct Server(Arc<AtomicBool>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// One that knows every name as 127.0.0.1.
+fn serve(address: &str) -> Server {
     let socket = UdpSocket::bind((address, 53)).expect("nobody else is here");
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = over.clone();
     std::thread::spawn(move || {
         let mut query = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut query) {
@@ -65,9 +53,12 @@ fn serve(address: &str) {
             if is_ipv4 {
                 answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1]);
             }
-            let _ = socket.send_to(&answer, from);
+            if !is_over.load(Ordering::SeqCst) {
+                let _ = socket.send_to(&answer, from);
+            }
         }
     });
+    Server(over)
 }
 
 fn named(name: &str, node: &Node) -> Multiaddr {
@@ -77,12 +68,19 @@ fn named(name: &str, node: &Node) -> Multiaddr {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resolver_follows_the_systems_name_servers() {
-    let Some(file) = inside("resolver_follows_the_systems_name_servers") else { return };
-    // A name server that hears and does not answer.
-    let _dead = UdpSocket::bind("127.0.0.9:53").expect("nobody else is here");
-    use_server(&file, "127.0.0.9");
+    if !alone("resolver_follows_the_systems_name_servers") {
+        return;
+    }
     let settings = || NetworkConfig { dial_timeout: Duration::from_millis(250), ..config() };
     let (mut a, b, c) = (Node::new(settings()).await, Node::new(config()).await, Node::new(config()).await);
+    // No name server at all.
+    let mut first = Node::new(settings()).await;
+    assert!(first.net.command(NetCommand::AddPeer(named("first.test", &b))).await);
+    eventually("a dial by name fails", || first.net.counters().dial_failures >= 1).await;
+
+    // One that hears and does not answer.
+    let _dead = UdpSocket::bind("127.0.0.9:53").expect("nobody else is here");
+    use_server("127.0.0.9");
     for number in 0..20 {
         let address = named(&format!("node{number}.test"), &b);
         assert!(a.net.command(NetCommand::AddPeer(address)).await);
@@ -94,14 +92,31 @@ async fn resolver_follows_the_systems_name_servers() {
     assert!(!a.net.send(&b.key(), b"nobody".as_slice().into()));
 
     // The network changes, and a server with it, that answers.
-    serve("127.0.0.1");
-    use_server(&file, "127.0.0.1");
+    let server = serve("127.0.0.1");
+    use_server("127.0.0.1");
+    let begin = Instant::now();
     a.connected_to(b.key()).await;
+    figure(
+        "network/names::resolver_follows_the_systems_name_servers",
+        "a name server that hangs, with 20 names to dial; then another one that answers",
+        "connected by name after the change within, with redials at most 500 ms apart",
+        format_args!("{} ms", begin.elapsed().as_millis()),
+    );
+    first.connected_to(b.key()).await;
 
     // And again, while it runs.
     let mut d = Node::new(settings()).await;
-    serve("127.0.0.2");
-    use_server(&file, "127.0.0.2");
+    drop(server);
+    let server = serve("127.0.0.2");
+    use_server("127.0.0.2");
     assert!(d.net.command(NetCommand::AddPeer(named("other.test", &b))).await);
+    d.connected_to(b.key()).await;
+
+    // And when the node is told of it, as by `network_changed` and after a suspension.
+    drop(server);
+    let _server = serve("127.0.0.3");
+    use_server("127.0.0.3");
+    assert!(d.net.command(NetCommand::Reconnect).await);
+    d.disconnected_from(b.key()).await;
     d.connected_to(b.key()).await;
 }

@@ -12,45 +12,24 @@ use std::time::Duration;
 
 use libmusig::net::{Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, generate_identity};
 use libmusig::types::SignerKey;
+use test_support::figures::figure;
+use test_support::namespace::inside;
 use test_support::nodes::skip;
 use test_support::relay::Server;
 use test_support::socks::Socks;
 
 use crate::support::{DEADLINE, Node, Signer, config};
 
-/// Set in the process that has the proxy, and in that of the node behind it: which test it is.
-const OUTSIDE: &str = "LIBMUSIG_TEST_PROXY";
+/// Set in the process of the node behind the proxy: which test it is.
 const INSIDE: &str = "LIBMUSIG_TEST_BEHIND_PROXY";
 
 const ONION: &str = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:4003";
 
 /// Runs a test of this file again, in namespaces with a cable to another one; true there.
 fn outside(name: &str) -> bool {
-    if std::env::var_os(OUTSIDE).is_some() {
-        return true;
-    }
-    let make = "ip link set lo up && ip link add v0 type veth peer name v1 && ip addr add 10.9.0.1/24 dev v0 && \
-                ip link set v0 up";
-    let unshare = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--net", "--mount", "--map-root-user", "sh", "-c", script]).env(OUTSIDE, name).output()
-    };
-    let problem = match unshare(make) {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(format!("unshare does not run: {error}")),
-    };
-    if let Some(problem) = problem {
-        skip(&format!("proxy::{name}"), &format!("no namespaces can be made here ({problem})"));
-        return false;
-    }
-    let this = std::env::current_exe().expect("runs");
-    let script = format!("{make} && exec '{}' proxy::{name} --exact --nocapture", this.display());
-    let output = unshare(&script).expect("ran before");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("1 passed"), "{said}");
-    false
+    let cable =
+        "ip link add v0 type veth peer name v1 && ip addr add 10.9.0.1/24 dev v0 && ip link set v0 up";
+    inside(&format!("proxy::{name}"), cable)
 }
 
 /// The packets that come over the cable from the other namespace, but for those to the proxy.
@@ -299,6 +278,12 @@ async fn through_proxy_goes_everything_and_nothing_beside() {
         "vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd.onion:4003",
     ];
     assert_eq!(asked.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    figure(
+        "network/proxy::through_proxy_goes_everything_and_nothing_beside",
+        "whoever watches the cable of a node with a proxy, which meets three others and a relay",
+        "packets beside those to the proxy; sockets beside those to it",
+        "0; 0",
+    );
 }
 
 /// The cable shows what goes beside a proxy: what the test above asserts is not empty by itself.

@@ -12,6 +12,8 @@ pub mod double;
 pub mod figures;
 pub mod fuzz;
 pub mod memory;
+#[cfg(all(feature = "node", target_os = "linux"))]
+pub mod namespace;
 #[cfg(feature = "node")]
 pub mod nodes;
 #[cfg(feature = "node")]
