@@ -36,7 +36,7 @@ pub(super) struct Behaviour {
     ping: ping::Behaviour,
     identify: identify::Behaviour,
     #[cfg(feature = "discovery")]
-    pub(super) kad: Toggle<libp2p::kad::Behaviour<super::records::PresenceStore>>,
+    pub(super) kad: Toggle<super::paced::Paced<libp2p::kad::Behaviour<super::records::PresenceStore>>>,
     #[cfg(feature = "nat")]
     nat: super::nat::Nat,
 }
@@ -44,7 +44,7 @@ pub(super) struct Behaviour {
 impl Behaviour {
     pub(super) fn new(config: &NetworkConfig, key: PublicKey, traversal: Traversal) -> Self {
         #[cfg(feature = "discovery")]
-        let kad = super::dht::of_node(key.to_peer_id(), config).into();
+        let kad = super::dht::of_node(key.to_peer_id(), config).map(super::paced::Paced).into();
         #[cfg(feature = "nat")]
         let nat = super::nat::Nat::new(key.to_peer_id(), traversal, config.proxy.is_none());
         #[cfg(not(feature = "nat"))]

@@ -71,9 +71,11 @@ pub struct NetworkConfig {
     /// Bytes of received frames above 64 KiB that are being read or wait for the application, of all peers together.
     /// At least one frame of the largest size always fits.
     pub max_received_bytes: usize,
-    /// Frames per second that are read from one peer's stream; a faster peer is slowed down. Bursts of four seconds'
-    /// worth are allowed.
+    /// Frames per second that are read from a connection with a configured peer, a server, or a signer of an open session; a
+    /// faster one is slowed down. Bursts of four seconds' worth are allowed.
     pub frames_per_second: u32,
+    /// The same for all others, at whom a KiB counts as another frame. Bursts of one second's worth are allowed.
+    pub strangers_frames_per_second: u32,
     /// Time limit for each started 256 KiB of a frame to arrive. While other peers' frames wait for room
     /// ([`NetworkConfig::max_received_bytes`]), a frame above 64 KiB has a sixteenth of that.
     pub frame_timeout: Duration,
@@ -177,6 +179,7 @@ impl Default for NetworkConfig {
             max_pending_bytes_per_peer: 16 << 20,
             max_received_bytes: 32 << 20,
             frames_per_second: 10_000,
+            strangers_frames_per_second: 100,
             frame_timeout: Duration::from_secs(30),
             presence_timeout: Duration::from_secs(30),
             dial_timeout: Duration::from_secs(10),

@@ -313,12 +313,13 @@ impl Driver {
         }
     }
 
-    /// Keeps places for the peers that this node has chosen, or seeks.
+    /// Keeps places for the peers that this node has chosen, or seeks, and reads faster what they send.
     fn keep_places(&mut self) {
         let records = self.sought.iter().flat_map(|key| self.book.of(key));
         let connected = self.sought.iter().flat_map(|key| self.peers.of_signer(key));
         let mut known: HashSet<PeerId> = records.map(|record| record.peer).chain(connected).collect();
         known.extend(self.peers.servers().chain(self.dialler.aims()));
+        self.peers.set_known(&known);
         self.swarm.behaviour_mut().places.set_known(known);
     }
 
@@ -592,12 +593,13 @@ impl Driver {
         match self.peers.inbound(peer, connection) {
             Inbound::Gone => {}
             Inbound::TooMany => self.violation(peer, Some(connection), "too many streams"),
-            Inbound::Read { delivered, activity } => {
+            Inbound::Read { delivered, activity, paces } => {
                 let reader = Reader {
                     peer,
                     connection,
                     delivered,
                     activity,
+                    paces,
                     shared: self.shared.clone(),
                     events: self.events.clone(),
                     reports: self.reporter.clone(),

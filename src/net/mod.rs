@@ -7,6 +7,7 @@
 //! libp2p is made of.
 
 mod address;
+mod arrivals;
 mod backlog;
 mod backoff;
 mod behaviour;
@@ -35,6 +36,8 @@ mod nat;
 mod network;
 mod observed;
 mod outbox;
+#[cfg(feature = "discovery")]
+mod paced;
 mod peers;
 mod places;
 mod port;

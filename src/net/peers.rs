@@ -14,6 +14,7 @@ use super::config::{DhtMode, NetworkConfig};
 use super::contact::{Contact, Seek, Sought, seek};
 use super::liveness::Activity;
 use super::outbox::Outbox;
+use super::rate::Paces;
 use super::routes::Routes;
 use crate::types::SignerKey;
 
@@ -68,7 +69,7 @@ pub(super) enum Inbound {
     /// Punish the peer: it has too many.
     TooMany,
     /// Read from it.
-    Read { delivered: Arc<watch::Sender<u64>>, activity: Arc<Activity> },
+    Read { delivered: Arc<watch::Sender<u64>>, activity: Arc<Activity>, paces: Arc<Paces> },
 }
 
 /// What a message of identify means.
@@ -112,6 +113,10 @@ pub(super) struct Peers {
     servers: HashSet<PeerId>,
     serves_dht: bool,
     max_pending_bytes: usize,
+    /// Frames a second of a known peer, and of others.
+    frames_per_second: (u32, u32),
+    /// Whose frames are read faster.
+    known: HashSet<PeerId>,
     presence_timeout: Duration,
     dead_after: Duration,
     tick: Duration,
@@ -144,6 +149,8 @@ struct Connection {
     /// By this node.
     dialled: bool,
     activity: Arc<Activity>,
+    /// How fast is read what comes on it.
+    paces: Arc<Paces>,
     /// Streams the other side has open, and ever had.
     inbound: (usize, usize),
     /// Since when neither side writes on it.
@@ -172,6 +179,8 @@ impl Peers {
             servers,
             serves_dht: config.dht == DhtMode::Server,
             max_pending_bytes: config.max_pending_bytes_per_peer,
+            frames_per_second: (config.frames_per_second, config.strangers_frames_per_second),
+            known: HashSet::new(),
             presence_timeout: config.presence_timeout,
             dead_after: config.dead_after,
             tick: config.ping_interval.max(TICK),
@@ -205,6 +214,15 @@ impl Peers {
     /// The connected peers.
     pub(super) fn connected(&self) -> Vec<PeerId> {
         self.peers.keys().copied().collect()
+    }
+
+    /// Configured peers, servers and those of signers that are sought.
+    pub(super) fn set_known(&mut self, known: &HashSet<PeerId>) {
+        for (id, peer) in &self.peers {
+            let known = known.contains(id);
+            peer.connections.values().for_each(|there| there.paces.set_known(known));
+        }
+        self.known.clone_from(known);
     }
 
     /// The connected peers of a signer.
@@ -302,7 +320,9 @@ impl Peers {
         let first = !self.peers.contains_key(&id);
         let most = self.max_pending_bytes;
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(most));
-        peer.connections.insert(connection, Connection::new(endpoint, wanted));
+        let there = Connection::new(endpoint, wanted, self.frames_per_second);
+        there.paces.set_known(self.known.contains(&id));
+        peer.connections.insert(connection, there);
         first.then_some(PeerAction::PeerConnected(id))
     }
 
@@ -367,7 +387,8 @@ impl Peers {
             return Inbound::TooMany;
         }
         there.unused = None;
-        Inbound::Read { delivered: peer.delivered.clone(), activity: there.activity.clone() }
+        let (activity, paces) = (there.activity.clone(), there.paces.clone());
+        Inbound::Read { delivered: peer.delivered.clone(), activity, paces }
     }
 
     /// A stream of the other side ended.
@@ -538,7 +559,7 @@ impl Peer {
 }
 
 impl Connection {
-    fn new(endpoint: &ConnectedPoint, wanted: bool) -> Self {
+    fn new(endpoint: &ConnectedPoint, wanted: bool, frames_per_second: (u32, u32)) -> Self {
         let dialled = endpoint.is_dialer();
         let address = match endpoint {
             ConnectedPoint::Dialer { address, .. } => address,
@@ -549,6 +570,7 @@ impl Connection {
             dialled,
             local: reach(remote) == LOCAL && relay_of(address).is_none(),
             activity: Arc::new(Activity::new()),
+            paces: Arc::new(Paces::new(frames_per_second)),
             inbound: (0, 0),
             unused: None,
             relay: relay_of(address),

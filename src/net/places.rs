@@ -54,7 +54,7 @@ enum Block {
 
 impl Origin {
     /// Of a connection that came to `local` from `remote`.
-    fn new(local: &Multiaddr, remote: &Multiaddr) -> Self {
+    pub(super) fn new(local: &Multiaddr, remote: &Multiaddr) -> Self {
         if let Some(relay) = relay_of(local) {
             return Self::Relay(relay);
         }

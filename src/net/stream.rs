@@ -21,7 +21,7 @@ use super::liveness::Activity;
 use super::message::{NetEvent, Received};
 use super::outbox::{Next, Outbox};
 use super::presence::PresenceRecord;
-use super::rate::Pace;
+use super::rate::{Came, Paces};
 use super::shared::Shared;
 use crate::protocol::limits;
 use crate::types::SignerKey;
@@ -38,8 +38,6 @@ const TIMED: usize = 256 << 10;
 const CONTENDED_SPEED: u32 = 16;
 /// Frames that are written together if they wait together.
 const BATCH: usize = 16 << 10;
-/// The cost in a peer's pace of a presence, which is a signature to verify, and of a first contact, which is a hash.
-const PRESENCE_COST: f64 = 10.0;
 /// How long a stream waits for the frames of earlier streams. On a dead connection they do not come.
 const PREDECESSORS: Duration = Duration::from_millis(500);
 
@@ -182,6 +180,7 @@ pub(super) struct Reader {
     /// Session frames of this peer that were delivered, on all streams.
     pub(super) delivered: Arc<watch::Sender<u64>>,
     pub(super) activity: Arc<Activity>,
+    pub(super) paces: Arc<Paces>,
     pub(super) shared: Arc<Shared>,
     pub(super) events: mpsc::Sender<NetEvent>,
     pub(super) reports: mpsc::Sender<Report>,
@@ -219,7 +218,6 @@ impl Reader {
     }
 
     async fn read<S: AsyncRead + Unpin>(&self, stream: &mut S) -> Result<std::convert::Infallible, Ended> {
-        let mut pace = Pace::new(self.shared.config.frames_per_second);
         let mut accepted: Option<PresenceRecord> = None;
         let mut start = [0; 8];
         stream.read_exact(&mut start).await?;
@@ -229,8 +227,12 @@ impl Reader {
         loop {
             let (kind, received) =
                 self.read_frame(stream, accepted.as_ref().map(|record| record.signer)).await?;
-            let cost = if kind == SESSION { 1.0 } else { PRESENCE_COST };
-            let wait = pace.spend(cost, Instant::now());
+            let came = match kind {
+                SESSION => Came::Frame(received.len()),
+                PRESENCE => Came::Presence,
+                _ => Came::Contact,
+            };
+            let wait = self.paces.spend(came, Instant::now());
             if !wait.is_zero() {
                 count(&self.shared.counters.throttled, 1);
                 tokio::time::sleep(wait).await;

@@ -9,6 +9,7 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade,
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport, noise, tcp, yamux};
 
+use super::arrivals::Arrivals;
 use super::cause::causes;
 use super::identity::NetError;
 use super::names::Resolving;
@@ -34,7 +35,7 @@ pub(super) type Traversal = libp2p::relay::client::Behaviour;
 #[cfg(not(feature = "nat"))]
 pub(super) type Traversal = ();
 
-/// TCP without delay, names or a proxy, relays, noise, yamux.
+/// TCP without delay, names or a proxy, relays, a rate at which others connect, noise, yamux.
 pub(super) fn transport(
     identity: &Keypair,
     proxy: Option<Proxy>,
@@ -52,7 +53,7 @@ pub(super) fn transport(
             let transport = libp2p::core::transport::OrTransport::new(relay, $transport);
             #[cfg(not(feature = "nat"))]
             let transport = $transport;
-            let upgrade = transport.upgrade(Version::V1Lazy).authenticate(noise);
+            let upgrade = Arrivals::new(transport).upgrade(Version::V1Lazy).authenticate(noise);
             let multiplexed = upgrade.multiplex(Multiplexer::new()).timeout(timeout);
             multiplexed.inbound_timeout(timeout.min(INBOUND)).boxed()
         }};

@@ -197,6 +197,12 @@ async fn false_addresses_take_no_place_of_the_own_ones() {
     };
     tokio::time::timeout(DEADLINE, search).await.expect("its last word is announced");
     assert_eq!(most, 2, "the own address and the one that is claimed");
+    figure(
+        "network/identify::false_addresses_take_no_place_of_the_own_ones",
+        "false addresses, one after the other, from the only server that a node has",
+        "own addresses that are announced, in front; false ones at once",
+        "1; 1",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,4 +233,10 @@ async fn false_addresses_of_one_server_of_two_are_not_announced() {
         DEADLINE,
     );
     assert!(agreed.await, "what two servers say is announced");
+    figure(
+        "network/identify::false_addresses_of_one_server_of_two_are_not_announced",
+        "false addresses from one of two servers, and from whoever connects",
+        "of them announced",
+        0,
+    );
 }

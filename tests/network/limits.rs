@@ -1,13 +1,13 @@
 //! Slow receivers: queues are bounded, and nobody's memory grows.
 
-use libmusig::net::NetworkConfig;
+use libmusig::net::{NetCommand, NetworkConfig};
 use std::time::{Duration, Instant};
 
 use futures::AsyncWriteExt;
 use libmusig::protocol::limits;
 use libp2p::Stream;
 
-use crate::support::{Node, Outsider, Signer, config, eventually, pair, raw_frame, write};
+use crate::support::{DEADLINE, Node, Outsider, Signer, config, eventually, pair, raw_frame, write};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -117,9 +117,8 @@ async fn a_slow_large_frame_is_dropped_when_others_wait() {
     assert_eq!(b.net.counters().violations, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fast_peer_is_slowed_down_and_loses_nothing() {
-    let (a, mut b) = pair(config(), NetworkConfig { frames_per_second: 100, ..config() }).await;
+/// How long 600 frames take, all of which arrive, in order.
+async fn time_of_600(a: &Node, b: &mut Node) -> Duration {
     for number in 0..600u32 {
         assert!(a.send(b.key(), &number.to_be_bytes()));
     }
@@ -127,8 +126,35 @@ async fn a_fast_peer_is_slowed_down_and_loses_nothing() {
     for number in 0..600u32 {
         assert_eq!(b.frame().await.1, number.to_be_bytes());
     }
-    // 400 at once, less what the presence cost, the rest at 100 a second.
-    assert!(begin.elapsed() > Duration::from_millis(1500), "{:?}", begin.elapsed());
+    begin.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_is_read_more_slowly_than_a_signer_of_an_open_session() {
+    let receiver = NetworkConfig { strangers_frames_per_second: 100, ..config() };
+    let (a, mut b) = pair(config(), receiver).await;
+    // 100 at once, the rest at 100 a second.
+    let took = time_of_600(&a, &mut b).await;
+    assert!(took > Duration::from_secs(4), "{took:?}");
+    assert!(b.net.command(NetCommand::Seek(vec![a.key()])).await);
+    // Once that has been heard.
+    let begin = Instant::now();
+    while time_of_600(&a, &mut b).await > Duration::from_secs(1) {
+        assert!(begin.elapsed() < DEADLINE, "it is read as slowly as before");
+    }
+    assert_eq!(b.net.counters().violations, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fast_peer_is_slowed_down_and_loses_nothing() {
+    let slow = NetworkConfig { frames_per_second: 100, ..config() };
+    let (mut a, mut b) = (Node::new(config()).await, Node::new(slow).await);
+    b.dial(&a).await;
+    a.connected_to(b.key()).await;
+    b.connected_to(a.key()).await;
+    // 400 at once, the rest at 100 a second.
+    let took = time_of_600(&a, &mut b).await;
+    assert!(took > Duration::from_millis(1500), "{took:?}");
     eventually("it was counted", || b.net.counters().throttled > 100).await;
     assert_eq!(b.net.counters().violations, 0);
 }

@@ -85,3 +85,43 @@ async fn idle_strangers_do_not_keep_two_signers_apart() {
     strangers[0].0.is_closed().await;
     assert!(a.send(b.key(), b"on"));
 }
+
+/// An address of the test's network that is not loopback's, which no limit or ban by address binds.
+#[cfg(target_os = "linux")]
+const ADDRESS: &str = "198.51.100.1";
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn same_address_cosigner_connects_while_its_address_is_banned_for_all_others() {
+    let test = "places::same_address_cosigner_connects_while_its_address_is_banned_for_all_others";
+    if !test_support::namespace::inside(test, &format!("ip addr add {ADDRESS}/24 dev lo")) {
+        return;
+    }
+    let there =
+        || NetworkConfig { listen: vec![format!("/ip4/{ADDRESS}/tcp/0").parse().unwrap()], ..config() };
+    let mut a = Node::new(there()).await;
+    // As many peers as one would be banned for break the protocol, each once.
+    for _ in 0..config().ban_after {
+        let mut outsider = Outsider::new();
+        let mut stream = outsider.open(&mut a).await;
+        write(&mut stream, &raw_frame(7, b"there is no such frame")).await;
+        outsider.is_closed().await;
+    }
+    assert_eq!(a.net.counters().bans, 0, "none of them is banned itself");
+    // The control: whom nobody seeks is not let in any more, whoever it is.
+    let mut late = Outsider::new();
+    late.dial(&a);
+    late.is_turned_away().await;
+    let mut b = Node::new(there()).await;
+    // Without an address, so that it is b who dials.
+    let presence = b.signer.presence(b.peer(), vec![], 1);
+    a.net.command(NetCommand::LearnPresences(vec![presence])).await;
+    a.net.command(NetCommand::Seek(vec![b.key()])).await;
+    b.dial(&a).await;
+    a.connected_to(b.key()).await;
+    b.connected_to(a.key()).await;
+    assert!(a.send(b.key(), b"from the banned address"));
+    assert_eq!(b.frame().await, (a.key(), b"from the banned address".to_vec()));
+    assert!(b.send(a.key(), b"and back"));
+    assert_eq!(a.frame().await, (b.key(), b"and back".to_vec()));
+}

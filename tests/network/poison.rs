@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{AsyncReadExt, StreamExt};
 use libmusig::net::{
     DHT_PROTOCOL, Multiaddr, NetCommand, NetEvent, Offered, PeerId, PresenceRecord, PresenceStore,
     presence_key,
@@ -15,9 +15,10 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{identify, noise, tcp, yamux};
 use test_support::figures::figure;
+use test_support::outsider::{field, length};
 
 use crate::discovery::{full_address, knowing, published, serving};
-use crate::support::{DEADLINE, Node, Signer, eventually};
+use crate::support::{DEADLINE, Node, Outsider, Signer, eventually, write};
 
 type Hostile = libp2p::Swarm<Speaker>;
 
@@ -324,6 +325,32 @@ async fn forged_records_of_one_peer_use_up_nothing_of_the_others() {
         give(&mut swarm, server.peer(), presence_key(&victim.key()), bytes).await;
     }
     eventually("it is banned", || server.net.counters().bans == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_without_end_are_answered_at_a_rate() {
+    let mut server = Node::new(serving()).await;
+    let mut outsider = Outsider::new();
+    let _stream = outsider.open(&mut server).await;
+    let mut stream = outsider.open_protocol(&server, DHT_PROTOCOL).await;
+    // FIND_NODE is 4.
+    let question = [&[1 << 3, 4][..], &field(2, &[7; 32])].concat();
+    let question = [length(question.len()), question].concat();
+    let mut time_of = async |questions: usize| {
+        let begin = Instant::now();
+        write(&mut stream, &question.repeat(questions)).await;
+        for _ in 0..questions {
+            let mut length = [0];
+            stream.read_exact(&mut length).await.unwrap();
+            assert!(length[0] < 128, "a short answer");
+            stream.read_exact(&mut vec![0; usize::from(length[0])]).await.unwrap();
+        }
+        begin.elapsed()
+    };
+    // 80 at once, and then 20 a second.
+    let took = tokio::time::timeout(DEADLINE, time_of(160)).await.expect("all are answered");
+    assert!(took > Duration::from_secs(3), "{took:?}");
+    assert_eq!(server.net.counters().violations, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,10 @@
 //! Ports that are taken: one port is one node, and the report names the cause.
 
+use std::time::Instant;
+
 use libmusig::net::{Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, PeerId, generate_identity};
+
+use test_support::figures::figure;
 
 use crate::support::{DEADLINE, Node, config};
 
@@ -39,7 +43,9 @@ fn is_named(failure: &str, address: &Multiaddr) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn port_taken_by_another_node_is_reported_and_all_connections_are_the_first_ones() {
     let first = Node::new(config()).await;
+    let begin = Instant::now();
     let (second, mut events, outcome_of_second) = listening(&first.address).await;
+    let took = begin.elapsed();
     is_named(&outcome_of_second.expect_err("the port is the first node's"), &first.address);
 
     // Whoever dials that port finds the first node, every time.
@@ -54,6 +60,13 @@ async fn port_taken_by_another_node_is_reported_and_all_connections_are_the_firs
             .await;
         assert_eq!(found, first.peer());
     }
+
+    figure(
+        "network/ports::port_taken_by_another_node_is_reported_and_all_connections_are_the_first_ones",
+        "another node on this node's port",
+        "reported within; of 8 connections to the wrong node",
+        format_args!("{} ms; 0", took.as_millis()),
+    );
 
     // The port is the second node's once the first one has ended.
     first.stop().await;

@@ -10,6 +10,7 @@ use libmusig::net::{
     presence_digest, seal_presence,
 };
 use libmusig::types::{Signature, SignerKey};
+use libp2p::StreamProtocol;
 use libp2p::swarm::SwarmEvent;
 use tokio::sync::mpsc;
 
@@ -23,6 +24,7 @@ pub fn config() -> NetworkConfig {
     NetworkConfig {
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
         frames_per_second: 1_000_000,
+        strangers_frames_per_second: 1_000_000,
         redial_max: Duration::from_millis(500),
         // Most tests are of connections, and of nodes that know nothing but an address; tests/network/first_contact.rs has
         // the default.
@@ -240,6 +242,11 @@ impl Outsider {
         let mut stream = self.control.open_stream(node.peer(), PROTOCOL).await.ok()?;
         stream.write_all(&[0; 8]).await.ok()?;
         Some(stream)
+    }
+
+    /// Opens a stream of any protocol.
+    pub async fn open_protocol(&mut self, node: &Node, protocol: StreamProtocol) -> libp2p::Stream {
+        self.control.open_stream(node.peer(), protocol).await.unwrap()
     }
 
     /// Opens another stream that begins with these bytes.

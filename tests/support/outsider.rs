@@ -37,14 +37,15 @@ pub fn identify_message(peer: PeerId, observed: &Multiaddr) -> Vec<u8> {
 }
 
 /// A field of Protocol Buffers that has a length.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     field.extend(length(bytes.len()));
     field.extend_from_slice(bytes);
     field
 }
 
-fn length(mut number: usize) -> Vec<u8> {
+/// A length as it is in front of a field or message.
+pub fn length(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 128 {
         bytes.push(number as u8 | 128);
