@@ -362,6 +362,16 @@ enum musig_option
    * signers of its sessions; 0 to show it to whoever connects. Default: 1.
    */
   MUSIG_OPTION_HIDES = 11,
+  /**
+   * Maximum number of connections that others open to the node, at least 1. One half of them is for configured peers,
+   * servers and the signers of open sessions. Default: 256, and 32 with MUSIG_OPTION_MOBILE.
+   */
+  MUSIG_OPTION_MAX_CONNECTIONS = 12,
+  /**
+   * Maximum number of connections that others open from one IP address (of IPv6: one /64) or through one relay, at least
+   * 1. It binds none of those for whom one half is kept, and none of this machine. Default: 32.
+   */
+  MUSIG_OPTION_MAX_CONNECTIONS_PER_IP = 13,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -1163,6 +1163,12 @@ public:
     Config &dht(musig_dht_mode mode) { return number(MUSIG_OPTION_DHT, mode); }
     /// Whether only who looks for the node's key, and whom it knows, learns whose it is: see MUSIG_OPTION_HIDES.
     Config &hides(bool on) { return number(MUSIG_OPTION_HIDES, on); }
+    /// How many connections others may open to the node: see MUSIG_OPTION_MAX_CONNECTIONS.
+    Config &max_connections(std::uint64_t connections) { return number(MUSIG_OPTION_MAX_CONNECTIONS, connections); }
+    /// The same from one IP address: see MUSIG_OPTION_MAX_CONNECTIONS_PER_IP.
+    Config &max_connections_per_ip(std::uint64_t connections) {
+        return number(MUSIG_OPTION_MAX_CONNECTIONS_PER_IP, connections);
+    }
     Config &offline() {
         detail::call(musig_config_set_offline, get());
         return *this;

@@ -212,6 +212,20 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets how many connections others may open to this node. One half of them is for configured peers, servers and the
+    /// signers of open sessions. Default: 256; 32 with [`NetworkConfig::mobile`].
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.network.get_or_insert_with(NetworkConfig::default).max_connections = connections;
+        self
+    }
+
+    /// Sets how many connections others may open from one IP address (of IPv6: one /64), or through one relay. It binds none
+    /// of those for whom one half is kept, and none of this machine. Default: 32.
+    pub fn max_connections_per_ip(mut self, connections: u32) -> Self {
+        self.network.get_or_insert_with(NetworkConfig::default).max_connections_per_ip = connections;
+        self
+    }
+
     fn with_address(
         &mut self,
         text: &str,

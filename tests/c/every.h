@@ -194,6 +194,10 @@ static void configs(void) {
     OK(musig_config_set_number(config, MUSIG_OPTION_MOBILE, 1, NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_HIDES, 0, NULL));
     IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_number(config, MUSIG_OPTION_HIDES, 2, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MAX_CONNECTIONS, 8, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_number(config, MUSIG_OPTION_MAX_CONNECTIONS, 0, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_MAX_CONNECTIONS_PER_IP, 4, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_number(config, MUSIG_OPTION_MAX_CONNECTIONS_PER_IP, 0, NULL));
     OK(musig_config_set_offline(config, NULL));
     OK(musig_config_set_accepted_proposers(config, NULL, 0, NULL));
     IS(MUSIG_STATUS_NULL_ARGUMENT, musig_config_set_accepted_proposers(config, NULL, 1, NULL));

@@ -653,6 +653,21 @@ fn an_event_that_nobody_took_is_the_next_one() {
 }
 
 #[test]
+fn max_connections_are_set_in_the_builder() {
+    let crowded = builder(secret(0)).max_connections(1).max_connections_per_ip(1).start().expect("starts");
+    let address = address(&crowded);
+    // Neither is a signer of a session of it, and one comes too soon after the other.
+    let others: Vec<Node> =
+        (1..3).map(|index| builder(secret(index)).peer(&address).start().expect("starts")).collect();
+    wait_until("one of them is turned away", || {
+        let events =
+            others.iter().flat_map(|node| std::iter::from_fn(|| node.try_next_event().ok().flatten()));
+        events.into_iter().any(|event| matches!(event.event, Event::PeerUnreachable { .. }))
+    });
+    others.into_iter().chain([crowded]).for_each(|node| node.stop().expect("stops"));
+}
+
+#[test]
 fn network_changed_replaces_the_connections_at_once() {
     let nodes: Vec<Node> = (0..2).map(|index| builder(secret(index)).start().expect("starts")).collect();
     connect(&nodes);

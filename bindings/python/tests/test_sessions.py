@@ -92,7 +92,7 @@ def test_unreachable_peer_and_what_is_known_of_missing_signers() -> None:
 
 def test_first_contact_by_an_address_alone_shows_the_signer_if_it_is_told_to() -> None:
     async def main() -> None:
-        async with make(0, hides=False) as open_node, make(0) as hidden:
+        async with make(0, hides=False, max_connections_per_ip=4) as open_node, make(0, max_connections=8) as hidden:
             addresses = [await address(node) for node in (open_node, hidden)]
             async with make(1, peers=addresses[:1]) as other:
                 _, data = await wait_event(other, events.PeerConnected)

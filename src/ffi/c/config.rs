@@ -517,6 +517,14 @@ pub unsafe extern "C" fn musig_config_set_number(
                 let on = switch()?;
                 config.change(|settings| settings.hides = Some(on))
             }
+            MAX_CONNECTIONS => {
+                let connections = within(1)? as u32;
+                config.change(|settings| settings.max_connections = Some(connections))
+            }
+            MAX_CONNECTIONS_PER_IP => {
+                let connections = within(1)? as u32;
+                config.change(|settings| settings.max_connections_per_ip = Some(connections))
+            }
         }
     })
 }

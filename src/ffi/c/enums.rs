@@ -100,6 +100,12 @@ pub enum musig_option {
     /// 1 to show whose node this is, once it is dialled, only to who looks for its key, to configured peers and servers, and to
     /// signers of its sessions; 0 to show it to whoever connects. Default: 1.
     HIDES = 11,
+    /// Maximum number of connections that others open to the node, at least 1. One half of them is for configured peers,
+    /// servers and the signers of open sessions. Default: 256, and 32 with MUSIG_OPTION_MOBILE.
+    MAX_CONNECTIONS = 12,
+    /// Maximum number of connections that others open from one IP address (of IPv6: one /64) or through one relay, at least
+    /// 1. It binds none of those for whom one half is kept, and none of this machine. Default: 32.
+    MAX_CONNECTIONS_PER_IP = 13,
 }
 
 enumeration!(musig_option {
@@ -113,7 +119,9 @@ enumeration!(musig_option {
     DHT,
     MDNS,
     MOBILE,
-    HIDES
+    HIDES,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_IP
 });
 
 /// The role of a node in the distributed hash table in which signers find each other by their keys.

@@ -47,6 +47,8 @@ pub(super) struct Settings {
     pub dht: Option<musig_dht_mode>,
     pub mdns: bool,
     pub hides: Option<bool>,
+    pub max_connections: Option<u32>,
+    pub max_connections_per_ip: Option<u32>,
     pub final_depth: Option<u32>,
     pub dead_after: Option<Duration>,
     pub claims: Option<bool>,

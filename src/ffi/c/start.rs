@@ -63,6 +63,8 @@ fn with_network(settings: &Settings, mut builder: NodeBuilder) -> NodeBuilder {
         builder = builder.mdns(true);
     }
     builder = set(builder, settings.hides, |builder, on| builder.hides(on));
+    builder = set(builder, settings.max_connections, NodeBuilder::max_connections);
+    builder = set(builder, settings.max_connections_per_ip, NodeBuilder::max_connections_per_ip);
     if settings.offline { builder.offline() } else { builder }
 }
 

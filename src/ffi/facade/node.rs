@@ -95,6 +95,14 @@ pub struct NodeConfig {
     /// and to signers of its sessions. Otherwise whoever connects learns its key and its addresses.
     #[uniffi(default = true)]
     pub hides: bool,
+    /// How many connections others may open to this node. One half of them is for configured peers, servers and the signers of
+    /// open sessions. Default 256, and 32 with `mobile`.
+    #[uniffi(default = None)]
+    pub max_connections: Option<u32>,
+    /// How many connections others may open from one IP address (of IPv6: one /64), or through one relay. It binds none of those
+    /// for whom one half is kept, and none of this machine. Default 32.
+    #[uniffi(default = None)]
+    pub max_connections_per_ip: Option<u32>,
     /// Settings of the network that suit phones: does not listen unless `listen` says where, and wakes the radio less
     /// often.
     #[uniffi(default = false)]
@@ -171,6 +179,12 @@ impl NodeConfig {
         }
         if !self.hides {
             builder = builder.hides(false);
+        }
+        if let Some(connections) = self.max_connections {
+            builder = builder.max_connections(connections);
+        }
+        if let Some(connections) = self.max_connections_per_ip {
+            builder = builder.max_connections_per_ip(connections);
         }
         if self.offline {
             builder = builder.offline();

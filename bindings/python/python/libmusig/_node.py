@@ -118,6 +118,7 @@ class Node:
     ``proxy="socks5h://127.0.0.1:9050"`` (Tor) opens every connection of the node, and nothing goes beside it.
     A node that is dialled shows whose it is only to who looks for its key, to configured peers and servers, and to signers
     of its sessions; with ``hides=False`` to whoever connects.
+    ``max_connections`` (256) limits what others may open to it, ``max_connections_per_ip`` (32) what they may from one address.
     """
 
     def __init__(
@@ -136,6 +137,8 @@ class Node:
         dht: DhtMode | None = None,
         mdns: bool = False,
         hides: bool = True,
+        max_connections: int | None = None,
+        max_connections_per_ip: int | None = None,
         mobile: bool = False,
         offline: bool = False,
         source: ChainSource | None = None,
@@ -165,6 +168,8 @@ class Node:
             dht=dht,
             mdns=mdns,
             hides=hides,
+            max_connections=max_connections,
+            max_connections_per_ip=max_connections_per_ip,
             mobile=mobile,
             offline=offline,
             without_observer=without_observer,

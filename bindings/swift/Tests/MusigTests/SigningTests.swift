@@ -127,7 +127,11 @@ final class SigningTests: MusigTestCase {
     }
 
     func testFirstContactByAnAddressAloneShowsTheSignerIfItIsToldTo() async throws {
-        let open = try await start(0) { $0.hides = false }
+        let open = try await start(0) {
+            $0.hides = false
+            $0.maxConnections = 8
+            $0.maxConnectionsPerIp = 4
+        }
         try await waitUntil("it listens") { try await !open.listenAddresses().isEmpty }
         let addresses = try await open.listenAddresses()
         let other = try await start(1) { $0.peers = [addresses[0]] }

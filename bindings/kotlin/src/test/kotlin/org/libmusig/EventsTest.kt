@@ -70,7 +70,7 @@ class EventsTest {
 
     @Test
     fun `first_contact by an address alone shows the signer if it is told to`() = runBlocking {
-        val open = MusigNode.start(config().copy(hides = false), signer(0))
+        val open = MusigNode.start(config().copy(hides = false, maxConnections = 8u, maxConnectionsPerIp = 4u), signer(0))
         eventually("it listens") { open.listenAddresses().isNotEmpty() }
         val other = MusigNode.start(config().copy(peers = open.listenAddresses().take(1)), signer(1))
         assertEquals(keys(1).single(), other.await<Event.PeerConnected>().signer)
