@@ -51,7 +51,8 @@ fixtures: ## what this version stores, and its binary interface, for tests of la
 
 test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
 	@SIM_FULL=1 tests/run.sh sim
-	@cargo test --test node --test network -- --ignored
+	@cargo test --test node --test network -- --ignored --skip all_attackers_at_once
+	@cargo test --profile bench --test node -- --ignored all_attackers_at_once
 	@tests/repeat.sh
 	@cargo test --no-default-features --features node --test network
 	@VALGRIND_FULL=1 tests/c/sanitize.sh thread valgrind
@@ -63,6 +64,7 @@ sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1; REAL=1: real cry
 
 sim-mutations: ## break the protocol in each way that a checker is for, and demand that it finds it (MUTATION=name or rule; S11 runs as with REAL=1)
 	@MUTATIONS=1 $(SIMULATOR)
+	@$(CARGO) test --quiet --profile simulation --no-default-features --features mutations --test protocol mutations_are_found
 
 fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)

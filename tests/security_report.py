@@ -11,8 +11,23 @@ PAGE = ROOT / "docs" / "security.md"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
 # Each binary, and the tests in it that have figures.
 TESTS = {
-    "network": ["silent_sockets", "idle_strangers", "identify_push", "forged_records", "first_contact_of_a_port_scan"],
-    "node": ["an_attacked_node_stays_within_its_memory", "processor_time_that_4_and_64_strangers_take"],
+    "network": [
+        "silent_sockets",
+        "idle_strangers",
+        "identify_push",
+        "false_addresses",
+        "forged_records",
+        "first_contact_of_a_port_scan",
+        "resolver",
+        "port_taken_by_another_node",
+        "through_proxy_goes_everything",
+    ],
+    "node": [
+        "an_attacked_node_stays_within_its_memory",
+        "before_consent",
+        "processor_time_that_4_and_64_strangers_take",
+        "turns_are_in_time_while_4_and_64_strangers_propose",
+    ],
     "protocol": ["verified::", "declined_proposals_and_closed_ones"],
 }
 

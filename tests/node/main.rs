@@ -4,6 +4,8 @@ mod addresses;
 mod api;
 #[cfg(target_os = "linux")]
 mod attack;
+#[cfg(target_os = "linux")]
+mod attackers;
 mod auditor;
 mod broadcaster_failed;
 mod consent;

@@ -21,6 +21,7 @@ use libmusig::types::{SessionId, Signature, SignerKey, Txid};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 
+use test_support::figures::figure;
 use test_support::nodes::*;
 use test_support::party::with_signers;
 
@@ -371,10 +372,18 @@ fn before_consent_nobody_is_dialled() {
     drop(outsider);
     let gone = || !nodes[0].connected_signers().wait().expect("runs").contains(&key);
     wait_until("the stranger is gone", gone);
+    let dials = || nodes[0].metrics().wait().expect("runs").network.dials;
+    let before = dials();
     trap.set_nonblocking(true).expect("a socket");
     // A session is proposed, signed and finished meanwhile.
     finish_one(&nodes, 9);
     assert!(trap.accept().is_err(), "the node dialled what a stranger named");
+    figure(
+        "node/outsider::before_consent_nobody_is_dialled",
+        "a proposal of a stranger, who named an address and left",
+        "dials before the application consents",
+        dials() - before,
+    );
     // Control: with consent it does.
     nodes[0].session(proposal.id()).join().wait().expect("is open");
     wait_until("it is dialled", || trap.accept().is_ok());

@@ -11,9 +11,10 @@ use libmusig::chain::{
 };
 use libmusig::error::{Error, StoreError};
 use libmusig::event::{Event, KeepEvent, NodeEvent};
-use libmusig::node::{NetworkConfig, Node, SessionRequest};
+use libmusig::node::{DhtMode, NetworkConfig, Node, SessionRequest};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::{FailoverPolicy, SpentOutput};
+use libmusig::protocol::status::Phase;
 use libmusig::signer::LocalSigner;
 use libmusig::store::redb::RedbStore;
 use libmusig::store::schema::Key;
@@ -255,6 +256,14 @@ fn serve(settings: &Value) {
                 }));
             }
             "export" => export(&node),
+            // What is final is no business of this node any more.
+            "close" => {
+                for status in node.sessions().wait().expect("runs") {
+                    if status.phase == Phase::Final {
+                        let _ = node.session(status.session).close_session().wait();
+                    }
+                }
+            }
             other => panic!("no order {other}"),
         }
     }
@@ -271,6 +280,12 @@ fn network(settings: &Value) -> NetworkConfig {
     if let Some(most) = settings["max_received_bytes"].as_u64() {
         config.max_received_bytes = most as usize;
     }
+    if let Some(frames) = settings["strangers_frames_per_second"].as_u64() {
+        config.strangers_frames_per_second = frames as u32;
+    }
+    if settings["dht"] == "server" {
+        config.dht = DhtMode::Server;
+    }
     if settings["alert"] != true {
         return config;
     }
@@ -284,8 +299,8 @@ fn network(settings: &Value) -> NetworkConfig {
 
 /// Where it listens; in a network of its own: there.
 fn address(node: &Node, settings: &Value) -> String {
-    let place = settings["network"]["address"].as_str();
-    let wanted = place.map_or_else(String::new, |address| format!("/ip4/{address}/"));
+    let place = settings["network"]["address"].as_str().unwrap_or("127.0.0.1");
+    let wanted = format!("/ip4/{place}/");
     let mut found = None;
     wait_until("it listens", || {
         let addresses = node.listen_addresses().wait().expect("runs");

@@ -56,6 +56,8 @@ impl Drop for Process {
 pub struct Said {
     pub by: usize,
     pub line: Value,
+    /// When it was heard.
+    pub at: Instant,
 }
 
 impl Said {
@@ -180,11 +182,11 @@ impl Cluster {
         std::thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
             for line in lines.filter_map(|line| serde_json::from_str(line.strip_prefix('@')?).ok()) {
-                if sender.send(Said { by: index, line }).is_err() {
+                if sender.send(Said { by: index, line, at: Instant::now() }).is_err() {
                     return;
                 }
             }
-            let _ = sender.send(Said { by: index, line: json!({ "event": "ended" }) });
+            let _ = sender.send(Said { by: index, line: json!({ "event": "ended" }), at: Instant::now() });
         });
         self.processes[index] = Some(Process { child, input });
     }
