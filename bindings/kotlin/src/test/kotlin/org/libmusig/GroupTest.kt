@@ -101,8 +101,8 @@ class GroupTest {
         val psbt = Psbt.fromBase64(text)
         val descriptor = group.descriptor()
         node.addDescriptor(descriptor, nextIndex = 6u)
-        val own = node.descriptors().single()
-        assertEquals(Triple(descriptor.text(), 6u, 20u), Triple(own.descriptor.text(), own.nextIndex, own.gapLimit))
+        val kept = node.descriptors().single()
+        assertEquals(Triple(descriptor.text(), 6u, 20u), Triple(kept.descriptor.text(), kept.nextIndex, kept.gapLimit))
         val session = node.createSession(group.request(psbt))
         val transaction = session.summary(SummaryOptions(Network.REGTEST)).transaction!!
         assertEquals(listOf(true, true), transaction.inputs.map { it.own })
@@ -111,7 +111,7 @@ class GroupTest {
         psbt.withSignatures(complete.signatures).use { signed -> signed.finalized().use { it.extract() } }
         node.removeDescriptor(descriptor)
         assertTrue(node.descriptors().isEmpty())
-        own.descriptor.close()
+        kept.descriptor.close()
         listOf(psbt, group, session, descriptor).forEach { it.close() }
         closeAll(listOf(node))
     }
