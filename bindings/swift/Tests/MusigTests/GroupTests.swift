@@ -49,6 +49,8 @@ final class GroupTests: MusigTestCase {
             XCTAssertEqual(read.xpub(), xpubs[0])
             XCTAssertEqual(read.origin(), origin(0))
             XCTAssertEqual(read.name(), "Alice")
+            XCTAssertFalse(read.isMainnet())
+            XCTAssertNotEqual(read.participantKey(), read.identity())
             XCTAssertEqual(read.addresses(), ["/dns4/alice.example/tcp/4001"])
         }
         XCTAssertTrue(made.text().hasPrefix("musig1"))
@@ -78,6 +80,8 @@ final class GroupTests: MusigTestCase {
             try group.descriptor().address(network: .regtest, index: 5, branch: 1),
             try group.address(network: .regtest, index: 5, change: true))
         XCTAssertEqual(try group.keys(index: 5, change: true).derivation.path, [1, 5])
+        XCTAssertEqual(try group.keys(index: 5, change: true).keySet, group.keySet())
+        XCTAssertFalse(group.isMainnet())
         await refuses("cards 0 and 1") { _ = try Group(cards: [cards[0], cards[0]]) }
         await refuses("network") { _ = try group.address(network: .mainnet, index: 0) }
         await refuses("no list") { _ = try Group.fromJson(text: "{\"musig_group\": 1}") }

@@ -17,6 +17,7 @@ private final class Device: PsbtDevice, Sendable {
     private func note(_ request: PsbtRequest) throws -> Int {
         XCTAssertEqual(request.keys(), [key])
         XCTAssertFalse(request.again() || request.isCancelled())
+        XCTAssertGreaterThan(request.expiresAt(), Date())
         let nonces = try request.psbt().inputs(network: .regtest)[0].nonces
         handed.with { $0.append(Handed(session: request.session(), number: request.number(), nonces: nonces)) }
         return handed.now.count

@@ -2,6 +2,7 @@ package org.libmusig
 
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
@@ -59,6 +60,8 @@ class GroupTest {
             assertEquals(fingerprints[0], read.origin().fingerprint.hex)
             assertEquals(path, read.origin().path)
             assertEquals("Alice", read.name())
+            assertFalse(read.isMainnet())
+            assertFalse(read.participantKey() == read.identity())
             assertEquals(listOf("/dns4/alice.example/tcp/4001"), read.addresses())
             read.close()
         }
@@ -86,6 +89,8 @@ class GroupTest {
         }
         assertEquals(group.address(Network.REGTEST, 5u, true), group.descriptor().use { it.address(Network.REGTEST, 5u, 1u) })
         assertEquals(listOf(1u, 5u), group.keys(5u, true).derivation.path)
+        assertEquals(group.keySet().participants.map { it.key }, group.keys(5u, true).keySet.participants.map { it.key })
+        assertFalse(group.isMainnet())
         refused("cards 0 and 1") { Group(listOf(cards[0], cards[0])) }
         refused("network") { group.address(Network.MAINNET, 0u) }
         refused("no list") { Group.fromJson("{\"musig_group\": 1}") }

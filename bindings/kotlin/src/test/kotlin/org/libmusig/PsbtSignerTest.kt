@@ -1,6 +1,7 @@
 package org.libmusig
 
 import java.nio.file.Files
+import java.time.Instant
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.delay
@@ -64,6 +65,7 @@ class PsbtSignerTest {
         private fun note(request: PsbtRequest): Int {
             assertEquals(listOf(key), request.keys())
             assertFalse(request.again() || request.isCancelled())
+            assertTrue(request.expiresAt().isAfter(Instant.now()))
             val nonces = request.psbt().use { psbt -> psbt.inputs(Network.REGTEST).single().nonces }
             handed += listOf(request.session(), request.number(), nonces)
             return handed.size
