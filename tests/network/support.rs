@@ -10,6 +10,7 @@ use libmusig::net::{
     presence_digest, seal_presence,
 };
 use libmusig::types::{Signature, SignerKey};
+#[cfg(feature = "discovery")]
 use libp2p::StreamProtocol;
 use libp2p::swarm::SwarmEvent;
 use tokio::sync::mpsc;
@@ -245,6 +246,7 @@ impl Outsider {
     }
 
     /// Opens a stream of any protocol.
+    #[cfg(feature = "discovery")]
     pub async fn open_protocol(&mut self, node: &Node, protocol: StreamProtocol) -> libp2p::Stream {
         self.control.open_stream(node.peer(), protocol).await.unwrap()
     }
