@@ -321,9 +321,10 @@ enum musig_option
    */
   MUSIG_OPTION_FINAL_DEPTH = 1,
   /**
-   * Milliseconds without traffic after which a signer counts as down, so that turns open sooner. Default: 0, never.
+   * 1 to open the next turn early if a coordinator is gone: its last connection was lost for a second, and nothing of it came
+   * through others; or 0. Default: 1.
    */
-  MUSIG_OPTION_DEAD_AFTER = 2,
+  MUSIG_OPTION_EARLY_GONE = 2,
   /**
    * 1 to report this node's broadcasts to the other signers, or 0. Default: 1.
    */
@@ -372,6 +373,11 @@ enum musig_option
    * 1. It binds none of those for whom one half is kept, and none of this machine. Default: 32.
    */
   MUSIG_OPTION_MAX_CONNECTIONS_PER_IP = 13,
+  /**
+   * 1 to open the next turn early if a coordinator is connected and has not said within 5 seconds that it holds the
+   * signatures; or 0. Default: 1.
+   */
+  MUSIG_OPTION_EARLY_HOLD = 14,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -451,7 +457,7 @@ enum musig_event_kind
    */
   MUSIG_EVENT_SHOULD_BROADCAST = 7,
   /**
-   * A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, NEXT.
+   * A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, CAUSES, NEXT.
    */
   MUSIG_EVENT_COORDINATOR_FAILED = 8,
   /**
@@ -737,6 +743,10 @@ enum musig_event_list_field
    * Signers that said that their Bitcoin backend rejects the transaction.
    */
   MUSIG_EVENT_LIST_NACKS_REJECTED = 8,
+  /**
+   * Why each of FAILED is waited for no longer: a musig_failure_cause each. The only list that is not of signer indices.
+   */
+  MUSIG_EVENT_LIST_CAUSES = 9,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -860,6 +870,44 @@ enum musig_failover_preset
 typedef enum musig_failover_preset musig_failover_preset;
 #else
 typedef int32_t musig_failover_preset;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Why a coordinator is waited for no longer: MUSIG_EVENT_LIST_CAUSES of MUSIG_EVENT_COORDINATOR_FAILED. None of them proves
+ * anything.
+ */
+enum musig_failure_cause
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Its time is over.
+   */
+  MUSIG_CAUSE_TIMEOUT = 1,
+  /**
+   * It said that it cannot reach a Bitcoin backend.
+   */
+  MUSIG_CAUSE_NACK = 2,
+  /**
+   * It said that its Bitcoin backend rejects the transaction.
+   */
+  MUSIG_CAUSE_REJECTED = 3,
+  /**
+   * Its last connection was lost, and nothing of it came through others since.
+   */
+  MUSIG_CAUSE_GONE = 4,
+  /**
+   * It is connected and did not say that it holds the signatures.
+   */
+  MUSIG_CAUSE_NOT_HOLDING = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_failure_cause musig_failure_cause;
+#else
+typedef int32_t musig_failure_cause;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 

@@ -66,12 +66,13 @@ pub use self::node::{
     DhtMode, FailoverPreset, MetricFamily, MetricKind, MetricSample, MetricValue, Metrics, MetricsFormat,
     NetworkConfig, Node, NodeBuilder, Reply, RuntimeProfile, Session, SessionRequest, metric_families,
 };
+pub use self::protocol::EarlyTurns;
 pub use self::protocol::consent::{AcceptedProposers, JoinOptions};
 pub use self::protocol::crypto::key_set::{aggregate_key, sort_keys, synthetic_xpub};
 pub use self::protocol::election::{Election, ElectionMethod, elect, priority_list};
 pub use self::protocol::envelope::NackKind;
 pub use self::protocol::envelope::Proof;
-pub use self::protocol::event::{Depth, DurableKind, Event, Nack, Submission};
+pub use self::protocol::event::{Depth, DurableKind, Event, FailureCause, Nack, Submission};
 pub use self::protocol::proposal::{
     Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal,
     SighashType, SpentOutput, Taproot, Terms, Tiers, TransactionTerms,

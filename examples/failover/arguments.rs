@@ -76,7 +76,7 @@ impl Options {
         }
         let fits = (1..=32).contains(&options.signers)
             && options.kill < options.signers
-            && (1000..=60_000).contains(&options.timeout.as_millis());
+            && (1000..=3_600_000).contains(&options.timeout.as_millis());
         if fits { Ok(options) } else { Err(HELP.into()) }
     }
 }

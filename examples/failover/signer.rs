@@ -191,7 +191,7 @@ fn handle(node: &Node, event: &NodeEvent) -> Result<(), KeepEvent> {
             );
         }
         Event::ShouldBroadcast { turn, .. } => say(&json!({ "event": "should broadcast", "turn": turn })),
-        Event::CoordinatorFailed { failed, next, turn } => {
+        Event::CoordinatorFailed { failed, next, turn, .. } => {
             say(&json!({ "event": "coordinator failed", "failed": failed, "next": next, "turn": turn }));
         }
         Event::BroadcastSeen { .. } => say(&json!({ "event": "seen" })),

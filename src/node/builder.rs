@@ -25,12 +25,12 @@ use crate::net::{
     generate_identity, parse_through, peer_id,
 };
 use crate::platform::{self, ForkGuard};
-use crate::protocol::Settings;
 use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::engine::Engine;
 use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::proposal::Proposal;
+use crate::protocol::{EarlyTurns, Settings};
 use crate::signer::{LocalSigner, NodeSigner, Signer};
 use crate::store::redb::RedbStore;
 use crate::store::schema::{self, Contents};
@@ -292,9 +292,9 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the time without traffic after which a signer counts as down, so that turns open sooner. Default: never.
-    pub fn dead_after(mut self, silence: Duration) -> Self {
-        self.settings.dead_after = Some(silence.min(LONGEST));
+    /// Sets for which reasons turns open before their regular start. By default for all of them.
+    pub fn early_turns(mut self, reasons: EarlyTurns) -> Self {
+        self.settings.early_turns = reasons;
         self
     }
 

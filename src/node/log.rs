@@ -50,8 +50,8 @@ pub(crate) fn event(event: &SessionEvent) {
         Event::ShouldBroadcast { signer, turn, .. } => {
             line!(info, signer, turn, "it is this node's turn to broadcast");
         }
-        Event::CoordinatorFailed { failed, next, turn } => {
-            line!(info, signer = ?failed, turn, ?next, "the coordinators did not broadcast in time");
+        Event::CoordinatorFailed { failed, causes, next, turn } => {
+            line!(info, signer = ?failed, ?causes, turn, ?next, "the coordinators did not broadcast in time");
         }
         Event::FailoverExhausted { turns, submissions, accepted, rejected, unreachable, claims, .. } => {
             line!(

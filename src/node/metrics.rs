@@ -236,10 +236,16 @@ families! {
         "Watches in which a turn after the coordinator's opened; after a lost transaction a new watch begins."
         = |it| one(it.protocol.failovers);
     Counter "musig_failover_turns_total" { "cause" }
-        "Turns after the coordinator's that opened: at their time, or early because of NACKs or silence."
+        "Turns after the coordinator's that opened: at their time, or early because those before were gone, said that they cannot broadcast, or did not say that they hold the signatures."
         = |it| {
             let turns = it.protocol.turns;
-            by([("timeout", turns.timeout), ("nack", turns.nack), ("silent", turns.silent)])
+            by([
+                ("timeout", turns.timeout),
+                ("nack", turns.nack),
+                ("rejected", turns.rejected),
+                ("gone", turns.gone),
+                ("not_holding", turns.not_holding),
+            ])
         };
     Counter "musig_failover_own_turns_total"
         "Turns after the coordinator's that opened and were this node's own."

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::protocol::event::Event;
-use crate::protocol::failover::Evidence;
+use crate::protocol::failover::{Evidence, FailureCause};
 use crate::types::{SignerKey, SubmitOutcome};
 
 /// Signers that are counted each for itself. All others are counted together.
@@ -70,10 +70,14 @@ pub struct Ended {
 pub struct TurnsOpened {
     /// Their time had come.
     pub timeout: u64,
-    /// Before their time: all signers of the earlier turns said that they cannot broadcast.
+    /// Before their time, because of the signers of the turn before: they said that they cannot reach a Bitcoin backend,
     pub nack: u64,
-    /// Before their time: all signers of the earlier turns said so or were silent.
-    pub silent: u64,
+    /// that their backend rejects the transaction,
+    pub rejected: u64,
+    /// their connections were lost,
+    pub gone: u64,
+    /// or they did not say that they hold the signatures.
+    pub not_holding: u64,
 }
 
 /// Answers of the broadcaster.
@@ -96,17 +100,6 @@ pub struct SignerCounters {
     pub broadcasts: u64,
     /// Turns that passed it over.
     pub failures: u64,
-}
-
-/// Why a turn opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TurnCause {
-    /// Its time had come.
-    Timeout,
-    /// All signers of the earlier turns said that they cannot broadcast.
-    Nack,
-    /// All signers of the earlier turns said so or were silent.
-    Silent,
 }
 
 impl Counters {
@@ -172,12 +165,15 @@ impl Counters {
     }
 
     /// A turn after the first opened.
-    pub(super) fn turn(&mut self, cause: TurnCause) {
-        match cause {
-            TurnCause::Timeout => self.turns.timeout += 1,
-            TurnCause::Nack => self.turns.nack += 1,
-            TurnCause::Silent => self.turns.silent += 1,
-        }
+    pub(super) fn turn(&mut self, cause: FailureCause) {
+        let counter = match cause {
+            FailureCause::Nack => &mut self.turns.nack,
+            FailureCause::Rejected => &mut self.turns.rejected,
+            FailureCause::Gone => &mut self.turns.gone,
+            FailureCause::NotHolding => &mut self.turns.not_holding,
+            FailureCause::Timeout => &mut self.turns.timeout,
+        };
+        *counter += 1;
     }
 
     /// A signer claims, for the first time in its session, to have broadcast.
@@ -215,8 +211,10 @@ mod tests {
         assert_eq!(counters.signers().count(), SIGNERS);
         assert!(counters.signers().all(|(_, counted)| counted == SignerCounters::default()));
         keys.iter().for_each(|key| counters.broadcast(key));
-        counters
-            .event(&Event::CoordinatorFailed { failed: vec![0, 299, 300], next: vec![1], turn: 1 }, &keys);
+        counters.event(
+            &Event::CoordinatorFailed { failed: vec![0, 299, 300], causes: vec![], next: vec![1], turn: 1 },
+            &keys,
+        );
         let total =
             |of: fn(SignerCounters) -> u64| counters.signers().map(|(_, counted)| of(counted)).sum::<u64>();
         assert_eq!(total(|counted| counted.broadcasts) + counters.others().broadcasts, 300);

@@ -313,11 +313,6 @@ impl EnvelopeSet {
         nacks
     }
 
-    /// Whether a signer sent a NACK of any kind.
-    pub fn sent_nack(&self, signer: usize) -> bool {
-        NackKind::ALL.into_iter().any(|kind| self.fact(Fact::Nack(kind), signer).is_some())
-    }
-
     /// The ordinal of a signer's next restart: the first that is not here, for they may come in any order. `None`: it
     /// made all that it may.
     pub fn next_restart(&self, signer: usize) -> Option<u32> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, SignerError, StoreError};
 use crate::protocol::envelope::NackKind;
+pub use crate::protocol::failover::FailureCause;
 use crate::protocol::limits;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SignerStatus;
@@ -78,6 +79,8 @@ pub enum Event {
     CoordinatorFailed {
         /// Coordinators of earlier turns that were not reported before. Turns missed while asleep come as one event.
         failed: Vec<usize>,
+        /// Why this node waits for each of them no longer, in the order of `failed`.
+        causes: Vec<FailureCause>,
         /// Coordinators of this turn.
         next: Vec<usize>,
         /// The turn, counted from 0.

@@ -72,6 +72,12 @@ pub const COMPARISONS: u32 = 8;
 pub const COMPARISONS_WITHIN: Duration = Duration::from_secs(2);
 /// How long an event, or the answer to a word that cannot harm, waits for its commit.
 pub const UNSTORED_AFTER: Duration = Duration::from_secs(1);
+/// How long after its last connection was lost a signer counts as gone, if nothing of it comes through others.
+pub const GONE_AFTER: Duration = Duration::from_secs(1);
+/// A connection that was lost longer than this before the signatures were complete says nothing.
+pub const GONE_BEFORE: Duration = Duration::from_secs(60);
+/// How long a connected coordinator has to say that it holds the signatures, before the next turn opens.
+pub const HOLD_AFTER: Duration = Duration::from_secs(5);
 /// How long a commit may take before the store counts as failed.
 pub const COMMIT: Duration = Duration::from_secs(30);
 /// Bytes of proofs in one event, beyond the first proof.

@@ -265,8 +265,8 @@ pub struct StoredSession {
 pub struct Settings {
     /// Confirmations after which a watch ends. At least 1.
     pub final_depth: u32,
-    /// Time without traffic after which a signer counts as down, so that turns open sooner. `None`: never.
-    pub dead_after: Option<Duration>,
+    /// For which reasons turns open before their regular start.
+    pub early_turns: EarlyTurns,
     /// Whether a claim is sent when this node's submission was accepted.
     pub claims: bool,
     /// Whether a NACK is sent when this node cannot broadcast.
@@ -288,11 +288,32 @@ pub struct Settings {
     pub pack_after: Duration,
 }
 
+/// Reasons for which a turn opens before its regular start at this node. Whatever they say, no turn opens later than that, and
+/// who opens one early asks the observer before it submits. A NACK always counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EarlyTurns {
+    /// A coordinator is gone: its last connection was lost for a second, and nothing of it came through others.
+    pub gone: bool,
+    /// A coordinator is connected and has not said within 5 s that it holds the signatures.
+    pub hold: bool,
+}
+
+impl Default for EarlyTurns {
+    fn default() -> Self {
+        Self { gone: true, hold: true }
+    }
+}
+
+impl EarlyTurns {
+    /// None of them: each turn opens at its regular start, or after NACKs.
+    pub const OFF: Self = Self { gone: false, hold: false };
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             final_depth: 6,
-            dead_after: None,
+            early_turns: EarlyTurns::default(),
             claims: true,
             nacks: true,
             observer: false,

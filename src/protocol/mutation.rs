@@ -54,6 +54,10 @@ pub enum Mutation {
     RootIsScalar,
     /// S14: partial signatures are verified again with each envelope that comes.
     VerifiedAgain,
+    /// V11: a signer is gone as soon as its last connection is lost.
+    GoneWithoutGrace,
+    /// V11: a signer that was never connected is gone.
+    StarIsGone,
     /// V10: a refused proposal is reported each time that it comes.
     ReportedAgain,
     /// counters: a durable event that comes again after a restart is counted again.

@@ -65,7 +65,7 @@ impl Watched {
                     assert_eq!(*signer, self.index);
                     format!("should broadcast, turn {turn}")
                 }
-                Event::CoordinatorFailed { failed, next, turn } => {
+                Event::CoordinatorFailed { failed, next, turn, .. } => {
                     format!("failed {failed:?}, next {next:?}, turn {turn}")
                 }
                 Event::FailoverExhausted { turns, submissions, claims, .. } => {

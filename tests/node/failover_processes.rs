@@ -2,12 +2,13 @@
 //! turns of two seconds. Who submits is judged by the number of its turn, never by a clock of the test.
 
 use std::thread;
+use std::time::Duration;
 
 use libmusig::protocol::election::{ElectionMethod, elect};
 use libmusig::types::{SessionId, Txid};
 use serde_json::{Value, json};
 
-use crate::process::Cluster;
+use crate::process::{Cluster, TURN};
 use test_support::nodes::keys;
 
 /// What happens to the first signers of the list when they hold the finished transaction and are to submit it.
@@ -21,11 +22,17 @@ enum Fault {
 
 /// Runs one session of n signers of which the first k of the list fail.
 fn run(n: usize, method: ElectionMethod, k: usize, fault: Fault) {
+    run_with(TURN, n, method, k, fault);
+}
+
+/// The same with turns of this length.
+fn run_with(turn: Duration, n: usize, method: ElectionMethod, k: usize, fault: Fault) {
     // Those that are to fail say when they are to submit, and wait. With a salt nobody knows who they are.
     let salted = method == ElectionMethod::SessionSalted;
     let expected = elect(&keys(n), method, &SessionId([0; 32])).expect("signers").priority_list;
     let mut cluster =
         Cluster::start(n, |signer| json!({ "open": !salted && !expected[..k].contains(&signer) }));
+    cluster.turn = turn;
     cluster.propose(n / 2, method);
     cluster.wait("somebody is a holder", |log| log.iter().any(|said| said.is("SessionComplete")));
     let first = cluster.log.iter().find(|said| said.is("SessionComplete"));
@@ -124,6 +131,15 @@ fn a_holder_that_is_cut_off_is_replaced_and_submits_nothing_when_it_returns() {
         (5, ElectionMethod::Lexicographic, 1, Fault::CutOff),
         (5, ElectionMethod::SessionSalted, 2, Fault::CutOff),
     ]);
+}
+
+#[test]
+fn gone_coordinators_cost_seconds_and_not_their_timeouts() {
+    // Nothing here waits for as long as one turn of five minutes.
+    let turn = Duration::from_secs(300);
+    for (n, k) in [(5, 2), (3, 1), (2, 1)] {
+        run_with(turn, n, ElectionMethod::Lexicographic, k, Fault::Killed);
+    }
 }
 
 #[test]

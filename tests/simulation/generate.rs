@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use libmusig::EarlyTurns;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::{Derivation, FailoverPolicy, Taproot, Tiers};
@@ -70,12 +71,27 @@ impl Scenario {
             scenario.worthless();
             scenario.late(n);
             scenario.lock();
+            scenario.star(n);
         }
         scenario.vary_keys();
         scenario.aim(n);
         scenario.expire();
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
+    }
+
+    /// In some runs all signers but one are connected with that one alone, as behind address translation.
+    fn star(&mut self, n: usize) {
+        let mut random = Random::new(self.seed ^ 0x57a2);
+        if !random.chance(80) {
+            return;
+        }
+        let hub = random.below(n as u64) as usize;
+        for one in (0..n).filter(|one| *one != hub) {
+            for other in (one + 1..n).filter(|other| *other != hub) {
+                self.faults.push((Duration::ZERO, Fault::Cut(one, other, true)));
+            }
+        }
     }
 
     fn trouble(&mut self, random: &mut Random, n: usize) {
@@ -354,7 +370,11 @@ fn part(random: &mut Random, observer: bool, broadcaster: bool, calm: bool) -> P
         broadcaster: broadcaster != odd,
         claims: random.chance(800),
         nacks: random.chance(800),
-        dead_after: (!calm && random.chance(100)).then(|| Duration::from_secs(1 + random.below(20))),
+        early_turns: if calm || random.chance(700) {
+            EarlyTurns::default()
+        } else {
+            EarlyTurns { gone: random.chance(500), hold: random.chance(500) }
+        },
         consent: if calm { Consent::Joins } else { consent(random) },
         duty: if calm { Duty::Submits } else { duty(random) },
         reaction: Duration::from_millis(if calm { 0 } else { random.below(200) }),

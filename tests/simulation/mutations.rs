@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 43] = [
+const MUTATIONS: [(Mutation, &str); 45] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -54,6 +54,8 @@ const MUTATIONS: [(Mutation, &str); 43] = [
     (Mutation::NobodyMissing, "V9"),
     (Mutation::NeverExpires, "V10"),
     (Mutation::ReportedAgain, "V10"),
+    (Mutation::GoneWithoutGrace, "V11"),
+    (Mutation::StarIsGone, "V11"),
     (Mutation::CountsAgain, "counters"),
 ];
 

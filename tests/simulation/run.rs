@@ -109,7 +109,7 @@ impl Run {
             let part = &scenario.parts[*key];
             node.settings = Settings {
                 final_depth: scenario.final_depth,
-                dead_after: part.dead_after,
+                early_turns: part.early_turns,
                 claims: part.claims,
                 nacks: part.nacks,
                 observer: part.observer,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use libmusig::EarlyTurns;
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::{Broadcast, Derivation, FailoverPolicy, Tiers};
 
@@ -83,7 +84,7 @@ pub struct Part {
     pub broadcaster: bool,
     pub claims: bool,
     pub nacks: bool,
-    pub dead_after: Option<Duration>,
+    pub early_turns: EarlyTurns,
     pub consent: Consent,
     pub duty: Duty,
     pub reaction: Duration,

@@ -380,11 +380,12 @@ def test_failover_with_a_dead_coordinator() -> None:
             await coordinator.start()
             await connect(coordinator, backup, last)
             nodes = {first: coordinator, second: backup, third: last}
-            session = await sign([nodes[index] for index in range(3)], **spend(keys(3)), broadcast_timeout=2)
+            session = await sign([nodes[index] for index in range(3)], **spend(keys(3)), broadcast_timeout=60)
             await coordinator.stop()
             _, failed = await wait_event(last, events.CoordinatorFailed)
             reported.set()
             assert (failed.failed, failed.next, failed.turn) == ([first], [second], 1)
+            assert failed.causes == [libmusig.FailureCause.GONE]
             _, turn = await wait_event(backup, events.ShouldBroadcast)
             assert (turn.signer, turn.turn) == (second, 1) and turn.transaction is not None and turn.stored is True
             for node in (backup, last):

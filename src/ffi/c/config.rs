@@ -476,10 +476,13 @@ pub unsafe extern "C" fn musig_config_set_number(
                 let depth = within(1)? as u32;
                 config.change(|settings| settings.final_depth = Some(depth))
             }
-            DEAD_AFTER => {
-                let silence = within(0)?;
-                let silence = (silence > 0).then(|| Duration::from_millis(silence));
-                config.change(|settings| settings.dead_after = silence)
+            EARLY_GONE => {
+                let open = switch()?;
+                config.change(|settings| settings.early_turns.gone = open)
+            }
+            EARLY_HOLD => {
+                let open = switch()?;
+                config.change(|settings| settings.early_turns.hold = open)
             }
             CLAIMS => {
                 let send = switch()?;

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use crate::event::Submission;
+use crate::event::{FailureCause, Submission};
 use crate::net::DhtMode;
 use crate::node::{FailoverPreset, MetricKind, MetricsFormat};
 use crate::protocol::consent::JoinOptions;
@@ -78,8 +78,9 @@ macro_rules! enumeration {
 pub enum musig_option {
     /// Confirmations at which a watch ends, at least 1. Default: 6.
     FINAL_DEPTH = 1,
-    /// Milliseconds without traffic after which a signer counts as down, so that turns open sooner. Default: 0, never.
-    DEAD_AFTER = 2,
+    /// 1 to open the next turn early if a coordinator is gone: its last connection was lost for a second, and nothing of it came
+    /// through others; or 0. Default: 1.
+    EARLY_GONE = 2,
     /// 1 to report this node's broadcasts to the other signers, or 0. Default: 1.
     CLAIMS = 3,
     /// 1 to report to the other signers that this node cannot broadcast, or 0. Default: 1.
@@ -106,11 +107,14 @@ pub enum musig_option {
     /// Maximum number of connections that others open from one IP address (of IPv6: one /64) or through one relay, at least
     /// 1. It binds none of those for whom one half is kept, and none of this machine. Default: 32.
     MAX_CONNECTIONS_PER_IP = 13,
+    /// 1 to open the next turn early if a coordinator is connected and has not said within 5 seconds that it holds the
+    /// signatures; or 0. Default: 1.
+    EARLY_HOLD = 14,
 }
 
 enumeration!(musig_option {
     FINAL_DEPTH,
-    DEAD_AFTER,
+    EARLY_GONE,
     CLAIMS,
     NACKS,
     STALL_AFTER,
@@ -121,7 +125,8 @@ enumeration!(musig_option {
     MOBILE,
     HIDES,
     MAX_CONNECTIONS,
-    MAX_CONNECTIONS_PER_IP
+    MAX_CONNECTIONS_PER_IP,
+    EARLY_HOLD
 });
 
 /// The role of a node in the distributed hash table in which signers find each other by their keys.
@@ -166,7 +171,7 @@ pub enum musig_event_kind {
     /// Durable. It is this node's turn to broadcast: SIGNER (its own), TURN, SIGNATURES, STORED; NEXT_TURN_AT unless it is
     /// the last turn; TXID and TRANSACTION if a transaction was signed. With a broadcaster the node submits by itself.
     SHOULD_BROADCAST = 7,
-    /// A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, NEXT.
+    /// A turn opened because the coordinators before it did not broadcast in time: TURN, FAILED, CAUSES, NEXT.
     COORDINATOR_FAILED = 8,
     /// Durable. All turns have passed; this node keeps submitting: TURNS; SUBMISSIONS, of which ACCEPTED, REJECTED and
     /// UNREACHABLE; NACKS_UNREACHABLE, NACKS_REJECTED, CLAIMS; REASON if the transaction was rejected; TXID and TRANSACTION if
@@ -379,6 +384,8 @@ pub enum musig_event_list_field {
     NACKS_UNREACHABLE = 7,
     /// Signers that said that their Bitcoin backend rejects the transaction.
     NACKS_REJECTED = 8,
+    /// Why each of FAILED is waited for no longer: a musig_failure_cause each. The only list that is not of signer indices.
+    CAUSES = 9,
 }
 
 enumeration!(musig_event_list_field {
@@ -389,8 +396,41 @@ enumeration!(musig_event_list_field {
     CULPRITS,
     CLAIMS,
     NACKS_UNREACHABLE,
-    NACKS_REJECTED
+    NACKS_REJECTED,
+    CAUSES
 });
+
+/// Why a coordinator is waited for no longer: MUSIG_EVENT_LIST_CAUSES of MUSIG_EVENT_COORDINATOR_FAILED. None of them proves
+/// anything.
+/// cbindgen:rename-all=prefix:MUSIG_CAUSE_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_failure_cause {
+    /// Its time is over.
+    TIMEOUT = 1,
+    /// It said that it cannot reach a Bitcoin backend.
+    NACK = 2,
+    /// It said that its Bitcoin backend rejects the transaction.
+    REJECTED = 3,
+    /// Its last connection was lost, and nothing of it came through others since.
+    GONE = 4,
+    /// It is connected and did not say that it holds the signatures.
+    NOT_HOLDING = 5,
+}
+
+enumeration!(musig_failure_cause { TIMEOUT, NACK, REJECTED, GONE, NOT_HOLDING });
+
+impl From<FailureCause> for musig_failure_cause {
+    fn from(cause: FailureCause) -> Self {
+        match cause {
+            FailureCause::Timeout => Self::TIMEOUT,
+            FailureCause::Nack => Self::NACK,
+            FailureCause::Rejected => Self::REJECTED,
+            FailureCause::Gone => Self::GONE,
+            FailureCause::NotHolding => Self::NOT_HOLDING,
+        }
+    }
+}
 
 /// Fields of an event that are bytes or text.
 /// cbindgen:rename-all=prefix:MUSIG_EVENT_BYTES_

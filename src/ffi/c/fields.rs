@@ -2,7 +2,7 @@
 
 use super::enums::{
     Enumeration, musig_event_bytes_field as Bytes, musig_event_kind as Kind, musig_event_list_field as List,
-    musig_event_number_field as Number, musig_submit,
+    musig_event_number_field as Number, musig_failure_cause, musig_submit,
 };
 use super::failure::Failure;
 use crate::event::{Event, Nack};
@@ -138,9 +138,13 @@ impl Fields {
                     .signatures(signatures)
                     .transaction(transaction)
             }
-            Event::CoordinatorFailed { failed, next, turn } => Self::new(Kind::COORDINATOR_FAILED)
+            Event::CoordinatorFailed { failed, causes, next, turn } => Self::new(Kind::COORDINATOR_FAILED)
                 .with(Number::TURN, turn)
                 .with_list(List::FAILED, failed)
+                .with_list(
+                    List::CAUSES,
+                    causes.into_iter().map(|cause| musig_failure_cause::from(cause) as usize).collect(),
+                )
                 .with_list(List::NEXT, next),
             Event::FailoverExhausted {
                 turns,
@@ -270,7 +274,7 @@ mod tests {
 
     use super::*;
     use crate::error::{SignerError, StoreError};
-    use crate::event::{Depth, Submission};
+    use crate::event::{Depth, FailureCause, Submission};
     use crate::types::UnixMillis;
 
     /// A proposal with one signer, for its event.
@@ -312,7 +316,12 @@ mod tests {
                 signatures: signatures(),
                 transaction: transaction(),
             },
-            Event::CoordinatorFailed { failed: vec![0], next: vec![1], turn: 1 },
+            Event::CoordinatorFailed {
+                failed: vec![0],
+                causes: vec![FailureCause::Gone],
+                next: vec![1],
+                turn: 1,
+            },
             Event::FailoverExhausted {
                 turns: 1,
                 submissions: 3,

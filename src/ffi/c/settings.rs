@@ -9,6 +9,7 @@ use super::enums::musig_dht_mode;
 use super::log::musig_log_sink;
 use super::signer::Foreign;
 use crate::chain::{Broadcaster, ChainObserver};
+use crate::protocol::EarlyTurns;
 use crate::protocol::consent::AcceptedProposers;
 use crate::signer::LocalSigner;
 
@@ -50,7 +51,7 @@ pub(super) struct Settings {
     pub max_connections: Option<u32>,
     pub max_connections_per_ip: Option<u32>,
     pub final_depth: Option<u32>,
-    pub dead_after: Option<Duration>,
+    pub early_turns: EarlyTurns,
     pub claims: Option<bool>,
     pub nacks: Option<bool>,
     pub stall_after: Option<Duration>,

@@ -127,7 +127,7 @@ fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
     }
     builder = with_network(settings, builder);
     builder = set(builder, settings.final_depth, NodeBuilder::final_depth);
-    builder = set(builder, settings.dead_after, NodeBuilder::dead_after);
+    builder = builder.early_turns(settings.early_turns);
     builder = set(builder, settings.claims, NodeBuilder::claims);
     builder = set(builder, settings.nacks, NodeBuilder::nacks);
     builder = set(builder, settings.stall_after, NodeBuilder::stall_after);

@@ -7,6 +7,7 @@ use super::proposal::Proposal;
 use super::status::SignerStatus;
 use super::values::{SignerIndex, indices, moment, number, signature_bytes};
 use crate::event;
+use crate::event::FailureCause;
 pub use crate::event::Submission;
 use crate::protocol::envelope;
 use crate::protocol::event as core;
@@ -52,6 +53,21 @@ impl From<core::Nack> for Nack {
         };
         Self { signer: nack.signer.into(), kind }
     }
+}
+
+/// Why a node waits for a coordinator no longer. None of them proves anything.
+#[uniffi::remote(Enum)]
+pub enum FailureCause {
+    /// It said that it cannot reach a Bitcoin backend.
+    Nack,
+    /// It said that its Bitcoin backend rejects the transaction.
+    Rejected,
+    /// Its last connection was lost, and nothing of it came through others since.
+    Gone,
+    /// It is connected and did not say that it holds the signatures, without which it cannot broadcast.
+    NotHolding,
+    /// Its time is over: the broadcast timeout passed since its turn opened.
+    Timeout,
 }
 
 /// Depth of a transaction in the chain.
@@ -142,6 +158,8 @@ pub enum Event {
     CoordinatorFailed {
         /// Coordinators of earlier turns that were not reported before. Turns missed while asleep come as one event.
         failed: Vec<SignerIndex>,
+        /// Why this node waits for each of them no longer, in the order of `failed`.
+        causes: Vec<FailureCause>,
         /// Coordinators of this turn.
         next: Vec<SignerIndex>,
         /// The turn, counted from 0.
@@ -401,9 +419,12 @@ impl From<event::Event> for Event {
                     stored,
                 }
             }
-            E::CoordinatorFailed { failed, next, turn } => {
-                Self::CoordinatorFailed { failed: indices(failed), next: indices(next), turn: number(turn) }
-            }
+            E::CoordinatorFailed { failed, causes, next, turn } => Self::CoordinatorFailed {
+                failed: indices(failed),
+                causes,
+                next: indices(next),
+                turn: number(turn),
+            },
             E::FailoverExhausted {
                 turns,
                 submissions,

@@ -22,6 +22,7 @@ use super::status::SessionStatus;
 use crate::chain::wallet::OwnDescriptor as CoreDescriptor;
 use crate::node::{self as core, NodeBuilder, Reply};
 pub use crate::node::{DhtMode, MetricKind, MetricsFormat, RuntimeProfile};
+use crate::protocol::EarlyTurns;
 use crate::protocol::consent::AcceptedProposers;
 use crate::store::memory::MemoryStore;
 use crate::types::{SessionId, SignerKey};
@@ -117,9 +118,14 @@ pub struct NodeConfig {
     /// Confirmations after which a watch ends. Default 6, at least 1.
     #[uniffi(default = None)]
     pub final_depth: Option<u32>,
-    /// Silence after which a signer counts as down, which opens turns sooner. Off by default.
-    #[uniffi(default = None)]
-    pub dead_after: Option<Duration>,
+    /// Whether the next turn opens early if a coordinator is gone: its last connection was lost for a second, and nothing of it
+    /// came through others.
+    #[uniffi(default = true)]
+    pub early_gone: bool,
+    /// Whether the next turn opens early if a coordinator is connected and has not said within 5 s that it holds the
+    /// signatures.
+    #[uniffi(default = true)]
+    pub early_hold: bool,
     /// Whether to report to the others that this node broadcast (claim).
     #[uniffi(default = true)]
     pub claims: bool,
@@ -195,9 +201,7 @@ impl NodeConfig {
         if let Some(confirmations) = self.final_depth {
             builder = builder.final_depth(confirmations);
         }
-        if let Some(silence) = self.dead_after {
-            builder = builder.dead_after(silence);
-        }
+        builder = builder.early_turns(EarlyTurns { gone: self.early_gone, hold: self.early_hold });
         if let Some(silence) = self.stall_after {
             builder = builder.stall_after(silence);
         }

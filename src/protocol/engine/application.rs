@@ -324,12 +324,11 @@ impl Engine {
 
     /// How a session stands.
     pub fn status(&mut self, id: &SessionId, now: Time) -> Option<SessionStatus> {
-        let contacts = self.host.contacts(now);
+        let codec = self.host.codec.clone();
+        let context = self.host.lend(now);
         match self.sessions.get_mut(id)? {
-            Slot::Ready(session) => Some(session.status(contacts)),
-            Slot::Packed(packed) => {
-                Some(Session::unpack(packed, *id, self.host.codec.as_ref()).status(contacts))
-            }
+            Slot::Ready(session) => Some(session.status(&context)),
+            Slot::Packed(packed) => Some(Session::unpack(packed, *id, codec.as_ref()).status(&context)),
         }
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
-use crate::protocol::session::contacts::Contacts;
 use crate::protocol::session::context::Context;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Settings, Ticket};
@@ -21,6 +20,8 @@ pub struct Host {
     pub connected: HashSet<SignerKey>,
     /// When each signer was last heard from, by the monotonic clock.
     pub heard: HashMap<SignerKey, Duration>,
+    /// When the last connection of each signer was lost, by the monotonic clock.
+    pub lost: HashMap<SignerKey, Duration>,
     pub outputs: VecDeque<Output>,
     pub counters: Counters,
     tickets: Ticket,
@@ -35,6 +36,7 @@ impl Host {
             codec,
             connected: HashSet::new(),
             heard: HashMap::new(),
+            lost: HashMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             tickets: 0,
@@ -50,17 +52,13 @@ impl Host {
             scheme: self.scheme.as_ref(),
             codec: self.codec.as_ref(),
             heard: &self.heard,
+            lost: &self.lost,
             connected: &self.connected,
             tickets: &mut self.tickets,
             counters: &mut self.counters,
             outputs: &mut self.outputs,
             relayed: &mut self.relayed,
         }
-    }
-
-    /// The node's connections.
-    pub fn contacts(&self, now: Time) -> Contacts<'_> {
-        Contacts { now, connected: &self.connected, heard: &self.heard }
     }
 
     /// The signers of whom something new came through others since the last call.

@@ -33,6 +33,7 @@ impl Engine {
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
         self.note_heard(signer, now);
         self.host.connected.insert(signer);
+        self.host.lost.remove(&signer);
         let speaks = |session: &Slot| !session.closed() || session.kept() && session.certified();
         for id in self.shared_with(&signer, speaks) {
             self.with_session(&id, now, |session, context| {
@@ -45,8 +46,12 @@ impl Engine {
     /// A signer is gone.
     pub fn disconnected(&mut self, signer: &SignerKey, now: Time) {
         self.host.connected.remove(signer);
-        // Those that are packed have nothing to tell of it.
-        for id in self.shared_with(signer, |session| session.packed().is_none()) {
+        if self.index.wants(signer) {
+            self.host.lost.insert(*signer, now.monotonic);
+        }
+        // Those that are packed have nothing to tell of it, but a turn may open sooner.
+        let concerned = |session: &Slot| session.packed().is_none_or(|packed| packed.summary.turn_ahead);
+        for id in self.shared_with(signer, concerned) {
             self.with_session(&id, now, |session, _| session.peer_disconnected(signer));
         }
     }
@@ -63,6 +68,7 @@ impl Engine {
         }
         if self.host.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
             self.host.heard.retain(|signer, _| self.index.wants(signer));
+            self.host.lost.retain(|signer, _| self.index.wants(signer));
         }
         self.host.heard.insert(signer, now.monotonic);
     }

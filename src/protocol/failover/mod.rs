@@ -11,6 +11,6 @@ mod watch;
 
 pub use self::evidence::Evidence;
 pub use self::stopwatch::Stopwatch;
-pub use self::turns::Turns;
+pub use self::turns::{FailureCause, Turns};
 pub(super) use self::watch::PackedWatch;
 pub use self::watch::{ASK_FIRST, Action, REPLACEMENT_PAUSE, Replacement, Submissions, Surroundings, Watch};

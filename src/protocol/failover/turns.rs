@@ -5,6 +5,22 @@ use std::time::Duration;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::{Broadcast, FailoverPolicy, Tiers};
 
+/// Why a node waits for a coordinator no longer, in the order of how long it waited. None of them proves anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum FailureCause {
+    /// It said that it cannot reach a Bitcoin backend.
+    Nack,
+    /// It said that its Bitcoin backend rejects the transaction.
+    Rejected,
+    /// Its last connection was lost, and nothing of it came through others since.
+    Gone,
+    /// It is connected and did not say that it holds the signatures, without which it cannot broadcast.
+    NotHolding,
+    /// Its time is over: `broadcast_timeout` passed since its turn opened.
+    Timeout,
+}
+
 /// Which signers broadcast in which turn. Derived from the proposal, so equal at all signers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turns {
@@ -75,5 +91,10 @@ impl Turns {
     /// How long each lasts before the next one opens.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How long after a turn opened the next one does at the latest.
+    pub(super) fn longest(&self) -> Duration {
+        if mutation::on(Mutation::LongerTurns) { Duration::MAX } else { self.timeout }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::evidence::Evidence;
 use super::lock::LockWait;
 use super::stopwatch::Stopwatch;
-use super::turns::Turns;
+use super::turns::{FailureCause, Turns};
 use crate::protocol::envelope::NackKind;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::{bits, flags, nanoseconds};
@@ -54,6 +54,8 @@ pub enum Action {
     CoordinatorFailed {
         /// Signers of earlier turns that were not reported yet.
         failed: Vec<usize>,
+        /// Why each of them is waited for no longer.
+        causes: Vec<FailureCause>,
         /// Signers of this turn.
         next: Vec<usize>,
         /// Which turn.
@@ -95,10 +97,13 @@ pub struct Surroundings<'a> {
     pub broadcaster: bool,
     /// Confirmations after which the watch ends.
     pub final_depth: u32,
-    /// Whether a signer sent a NACK or looks dead.
-    pub excused: &'a dyn Fn(usize) -> bool,
+    /// How long a signer is waited for from the start of its turn on, and why not for longer; `None`: as long as the
+    /// turns of the session last.
+    pub wait: &'a dyn Fn(usize) -> Option<(Duration, FailureCause)>,
     /// Whether a signer sent a NACK.
     pub nacked: &'a dyn Fn(usize) -> bool,
+    /// No other signer is connected.
+    pub alone: bool,
 }
 
 /// How often this node submitted, and how that was answered.
@@ -132,6 +137,8 @@ pub struct Watch {
     number: u32,
     stopwatch: Stopwatch,
     opened: usize,
+    /// When the last turn opened, or was to open at the latest.
+    turn_opened: Duration,
     asked: bool,
     exhausted: bool,
     confirmed_reported: bool,
@@ -220,6 +227,7 @@ impl Watch {
             number: 0,
             stopwatch: Stopwatch::start(now),
             opened: 0,
+            turn_opened: Duration::ZERO,
             asked: false,
             exhausted: false,
             confirmed_reported: false,
@@ -260,6 +268,7 @@ impl Watch {
             returned: fresh.own_turn_number.is_some_and(|turn| turn < opened),
             stopwatch: Stopwatch::resume(started, certain, now),
             opened,
+            turn_opened: Duration::from_millis(record.turn_opened),
             asked: record.asked,
             exhausted: record.exhausted,
             confirmed_reported: record.confirmed_reported,
@@ -328,6 +337,7 @@ impl Watch {
             rejected: self.submissions.rejected,
             unreachable: self.submissions.unreachable,
             nobody_reported: self.nobody_reported,
+            turn_opened: self.turn_opened.as_millis() as u64,
             ended: self.ended,
             replaced: self.replacement == Some(Replacement::Notified),
             locked: self.lock.waits() || !self.lock.known_final(),
@@ -385,9 +395,14 @@ impl Watch {
     }
 
     /// How long until the turn after the last one that opened. `None`: there is none.
-    pub fn until_next_turn(&mut self, now: Time) -> Option<Duration> {
+    pub fn until_next_turn(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Option<Duration> {
         let elapsed = self.stopwatch.elapsed(now);
-        (self.opened < self.turns.count()).then(|| self.turns.start(self.opened).saturating_sub(elapsed))
+        (self.opened < self.turns.count()).then(|| self.next_opening(surroundings).saturating_sub(elapsed))
+    }
+
+    /// Whether a turn is ahead that what is heard of others may open.
+    pub fn turn_ahead(&self) -> bool {
+        !self.waits() && self.opened < self.turns.count()
     }
 
     fn waits(&self) -> bool {
@@ -430,7 +445,8 @@ impl Watch {
         }
         if surroundings.observer && !self.observing && elapsed >= self.observe_at {
             self.observing = true;
-            self.observe_at = self.next_observation(elapsed);
+            let seen_for = self.first_seen.as_mut().map_or(Duration::ZERO, |seen| seen.elapsed(now));
+            self.observe_at = self.next_observation(elapsed, seen_for);
             actions.push(Action::Observe);
         }
         actions
@@ -438,12 +454,8 @@ impl Watch {
 
     fn open_turns(&mut self, elapsed: Duration, surroundings: &Surroundings<'_>, actions: &mut Vec<Action>) {
         let before = self.opened;
-        while self.opened < self.turns.count() {
-            let earlier = &self.turns.order[..self.turns.before(self.opened)];
-            let all_excused = || earlier.iter().all(|signer| (surroundings.excused)(*signer));
-            if elapsed < self.turns.start(self.opened) && !all_excused() {
-                break;
-            }
+        while self.opened < self.turns.count() && elapsed >= self.next_opening(surroundings) {
+            self.turn_opened = elapsed.min(self.turns.start(self.opened));
             self.opened += 1;
         }
         // Who could not broadcast it yet did not fail.
@@ -451,9 +463,23 @@ impl Watch {
             let turn = self.opened - 1;
             let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
             let failed = self.turns.order[first..last].to_vec();
+            let cause = |signer: &usize| (surroundings.wait)(*signer).map(|(_, cause)| cause);
+            let causes = failed.iter().map(|signer| cause(signer).unwrap_or(FailureCause::Timeout)).collect();
             let next = self.turns.signers(turn).to_vec();
-            actions.push(Action::CoordinatorFailed { failed, next, turn });
+            actions.push(Action::CoordinatorFailed { failed, causes, next, turn });
         }
+    }
+
+    /// When the next turn opens, as far as is known now: when each signer of the last one was waited for, and at its
+    /// regular start at the latest. What cannot be checked here shortens it, and nothing makes it longer.
+    fn next_opening(&self, surroundings: &Surroundings<'_>) -> Duration {
+        let regular = self.turns.start(self.opened);
+        let Some(last) = self.opened.checked_sub(1) else { return regular };
+        let longest = self.turns.longest();
+        let wait =
+            |signer: &usize| (surroundings.wait)(*signer).map_or(longest, |(wait, _)| wait.min(longest));
+        let longest = self.turns.signers(last).iter().map(wait).max().unwrap_or_default();
+        regular.min(self.turn_opened.saturating_add(longest))
     }
 
     /// Whether that is news: every signer that has a turn sent a NACK, and nobody was able to broadcast in spite of it.
@@ -474,11 +500,14 @@ impl Watch {
             if mutation::on(Mutation::ReturnMissesTurn) && self.returned {
                 return;
             }
-            let punctual = self.turns.start(turn) + (timeout / 4).min(Duration::from_secs(1));
-            let past = self.returned || elapsed > punctual;
-            self.own_turn = if past && surroundings.observer {
+            let regular = self.turns.start(turn);
+            let punctual = regular + (timeout / 4).min(Duration::from_secs(1));
+            let (early, past) = (regular.saturating_sub(elapsed), self.returned || elapsed > punctual);
+            self.own_turn = if (past || !early.is_zero()) && surroundings.observer {
                 self.observe_at = elapsed;
-                OwnTurn::Asking { until: elapsed + ASK_FIRST }
+                // Who is early has until the regular start to ask, so that what it believes of others delays nothing.
+                let most = if early.is_zero() { ASK_FIRST } else { ASK_FIRST.min(early) };
+                OwnTurn::Asking { until: elapsed + most }
             } else {
                 OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 }
             };
@@ -533,7 +562,8 @@ impl Watch {
         *self = own;
     }
 
-    fn next_observation(&self, elapsed: Duration) -> Duration {
+    /// `seen_for`: how long ago it was seen first.
+    fn next_observation(&self, elapsed: Duration, seen_for: Duration) -> Duration {
         if self.idle {
             return elapsed + IDLE_OBSERVATION;
         }
@@ -543,6 +573,8 @@ impl Watch {
             + match self.evidence {
                 Evidence::Confirmed { .. } | Evidence::Conflict { .. } => interval * 2,
                 Evidence::Submitted => interval.min(Duration::from_secs(1)),
+                // Soon after it was seen it may be in a block soon; later on it has waited for long anyway.
+                Evidence::Seen => interval.min(seen_for.max(Duration::from_secs(1))),
                 _ => interval,
             };
         // Look once more shortly before the next turn opens, so that nobody submits what is there already.
@@ -574,7 +606,7 @@ impl Watch {
             consider(at);
         } else if !self.idle {
             if self.opened < self.turns.count() {
-                consider(self.turns.start(self.opened));
+                consider(self.next_opening(surroundings));
             }
             match self.own_turn {
                 OwnTurn::Waiting => {}
@@ -631,6 +663,7 @@ impl Watch {
             self.lock.shown_final();
             if !self.evidence.pauses() && !matches!(evidence, Evidence::Conflict { .. }) {
                 actions.push(Action::Seen);
+                self.observe_at = self.observe_at.min(elapsed + Duration::from_secs(1));
             }
             if !matches!(evidence, Evidence::Conflict { .. }) {
                 self.first_seen.get_or_insert_with(|| Stopwatch::start(now));
@@ -678,7 +711,7 @@ impl Watch {
         let accepted = answer == Ok(SubmitOutcome::Accepted);
         if accepted && !self.lock.known_final() && self.own_turn_open() {
             // It could not be broadcast before, so the turns begin now.
-            self.stopwatch = Stopwatch::start(now);
+            (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
             (elapsed, self.observe_at, self.lost_since) = (Duration::ZERO, Duration::ZERO, None);
             let later = self.turns.timeout;
             self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
@@ -712,7 +745,11 @@ impl Watch {
             }
             Err(reason) => {
                 self.submissions.unreachable = self.submissions.unreachable.saturating_add(1);
-                actions.push(Action::Nack(NackKind::Unreachable, reason));
+                // Who lost all connections is cut off itself, and says nothing of it before its turn comes anyway.
+                let early = self.own_turn_number.is_some_and(|turn| elapsed < self.turns.start(turn));
+                if !(surroundings.alone && early) {
+                    actions.push(Action::Nack(NackKind::Unreachable, reason));
+                }
             }
             // Whoever else submits it is told the same.
             Ok(SubmitOutcome::NotYetFinal) => {}
@@ -740,7 +777,7 @@ impl Watch {
     ) -> Vec<Action> {
         let elapsed = self.stopwatch.elapsed(now);
         if self.lock.answered(met, elapsed, observation_interval(self.turns.timeout)) {
-            self.stopwatch = Stopwatch::start(now);
+            (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
             (self.own_turn, self.returned) = (OwnTurn::Waiting, false);
             (self.observe_at, self.lost_since) = (Duration::ZERO, None);
         }

@@ -1,12 +1,15 @@
 //! From the certificate on: the signatures, the transaction, and the watch, if the session does more than sign.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::agreement::Agreement;
 use super::context::Context;
+use super::sync::AntiEntropy;
+use crate::protocol::envelope::NackKind;
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::failover::{Action, PackedWatch, Surroundings, Watch};
+use crate::protocol::failover::{Action, FailureCause, PackedWatch, Surroundings, Watch};
+use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::nanoseconds;
 use crate::protocol::transaction::TransactionCodec;
@@ -134,8 +137,14 @@ impl Broadcast {
 
     // ---- The watch, in its surroundings ----
 
-    pub fn poll(&mut self, agreement: &Agreement, set: &EnvelopeSet, context: &Context<'_>) -> Vec<Action> {
-        self.with_surroundings(agreement, set, context, |watch, around| watch.poll(context.now, around))
+    pub fn poll(
+        &mut self,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        sync: &AntiEntropy,
+        context: &Context<'_>,
+    ) -> Vec<Action> {
+        self.with_surroundings(agreement, set, sync, context, |watch, around| watch.poll(context.now, around))
     }
 
     pub fn observed(
@@ -143,10 +152,13 @@ impl Broadcast {
         answer: Option<ChainStatus>,
         agreement: &Agreement,
         set: &EnvelopeSet,
+        sync: &AntiEntropy,
         context: &Context<'_>,
     ) -> Vec<Action> {
         let now = context.now;
-        self.with_surroundings(agreement, set, context, |watch, around| watch.observed(answer, now, around))
+        self.with_surroundings(agreement, set, sync, context, |watch, around| {
+            watch.observed(answer, now, around)
+        })
     }
 
     /// What the observer is asked about besides the last block.
@@ -159,11 +171,14 @@ impl Broadcast {
         answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>,
         agreement: &Agreement,
         set: &EnvelopeSet,
+        sync: &AntiEntropy,
         context: &Context<'_>,
     ) -> Vec<Action> {
         let met = answer.map(|(tip, coins)| self.locks.as_ref().is_none_or(|locks| locks.met(&tip, &coins)));
         let now = context.now;
-        self.with_surroundings(agreement, set, context, |watch, around| watch.lock_answered(met, now, around))
+        self.with_surroundings(agreement, set, sync, context, |watch, around| {
+            watch.lock_answered(met, now, around)
+        })
     }
 
     pub fn submitted(
@@ -171,29 +186,38 @@ impl Broadcast {
         answer: Result<SubmitOutcome, String>,
         agreement: &Agreement,
         set: &EnvelopeSet,
+        sync: &AntiEntropy,
         context: &Context<'_>,
     ) -> Vec<Action> {
         let now = context.now;
-        self.with_surroundings(agreement, set, context, |watch, around| watch.submitted(answer, now, around))
+        self.with_surroundings(agreement, set, sync, context, |watch, around| {
+            watch.submitted(answer, now, around)
+        })
     }
 
     pub fn notified(
         &mut self,
         agreement: &Agreement,
         set: &EnvelopeSet,
+        sync: &AntiEntropy,
         context: &Context<'_>,
     ) -> Vec<Action> {
-        self.with_surroundings(agreement, set, context, |watch, around| watch.notified(context.now, around))
+        self.with_surroundings(agreement, set, sync, context, |watch, around| {
+            watch.notified(context.now, around)
+        })
     }
 
     pub fn broadcast_now(
         &mut self,
         agreement: &Agreement,
         set: &EnvelopeSet,
+        sync: &AntiEntropy,
         context: &Context<'_>,
     ) -> Vec<Action> {
         let now = context.now;
-        self.with_surroundings(agreement, set, context, |watch, around| watch.broadcast_now(now, around))
+        self.with_surroundings(agreement, set, sync, context, |watch, around| {
+            watch.broadcast_now(now, around)
+        })
     }
 
     /// When [`Broadcast::poll`] is to be called next.
@@ -201,18 +225,33 @@ impl Broadcast {
         &mut self,
         agreement: &Agreement,
         set: &EnvelopeSet,
+        sync: &AntiEntropy,
         context: &Context<'_>,
     ) -> Option<Duration> {
         let now = context.now;
-        let timeout =
-            self.with_surroundings(agreement, set, context, |watch, around| watch.next_timeout(now, around))?;
-        let waits = self.watch.as_ref().is_none_or(|watch| watch.evidence().pauses());
-        let silences = (0..agreement.signers())
-            .filter(|_| !waits && context.settings.dead_after.is_some())
-            .filter_map(|signer| silent_at(self.holder_since, signer, agreement, context))
+        let timeout = self.with_surroundings(agreement, set, sync, context, |watch, around| {
+            watch.next_timeout(now, around)
+        })?;
+        let ahead = self.watch.as_ref().is_some_and(Watch::turn_ahead);
+        let gone = (0..agreement.signers())
+            .filter(|_| ahead)
+            .filter_map(|signer| gone_at(self.holder_since, signer, agreement, context))
             .filter(|at| *at > now.monotonic)
             .min();
-        Some(silences.map_or(timeout, |at| at.min(timeout)))
+        Some(gone.map_or(timeout, |at| at.min(timeout)))
+    }
+
+    /// How long until the next turn opens, as far as is known now.
+    pub fn until_next_turn(
+        &mut self,
+        agreement: &Agreement,
+        set: &EnvelopeSet,
+        sync: &AntiEntropy,
+        context: &Context<'_>,
+    ) -> Option<Duration> {
+        self.with_surroundings(agreement, set, sync, context, |watch, around| {
+            watch.until_next_turn(context.now, around)
+        })
     }
 
     /// Without a watch nothing follows from anything.
@@ -220,23 +259,38 @@ impl Broadcast {
         &mut self,
         agreement: &Agreement,
         set: &EnvelopeSet,
+        sync: &AntiEntropy,
         context: &Context<'_>,
         act: impl FnOnce(&mut Watch, &Surroundings<'_>) -> R,
     ) -> R {
         let (settings, known) = (context.settings, self.transaction.is_some());
-        let nacks: HashSet<usize> = set.nacks().into_iter().map(|(signer, _)| signer).collect();
-        let for_others = mutation::on(Mutation::NackCountsForOthers) && !nacks.is_empty();
-        let nacked = |signer: usize| for_others || nacks.contains(&signer);
-        let silent = |signer: usize| {
-            silent_at(self.holder_since, signer, agreement, context)
-                .is_some_and(|at| context.now.monotonic >= at)
+        let nacks: BTreeMap<usize, NackKind> = set.nacks().into_iter().collect();
+        let first = nacks.first_key_value().map(|(_, kind)| *kind);
+        let for_others = first.filter(|_| mutation::on(Mutation::NackCountsForOthers));
+        let nack = |signer: usize| for_others.or(nacks.get(&signer).copied());
+        let key = |signer: usize| &agreement.proposal.signers[signer];
+        let gone = |signer: usize| {
+            let at = gone_at(self.holder_since, signer, agreement, context);
+            at.is_some_and(|at| context.now.monotonic >= at)
+        };
+        let lacks = |signer: usize| {
+            let connected = signer != agreement.own && context.connected.contains(key(signer));
+            settings.early_turns.hold && connected && !sync.is_known_holder(signer)
+        };
+        let wait = |signer: usize| match nack(signer) {
+            Some(NackKind::Unreachable) => Some((Duration::ZERO, FailureCause::Nack)),
+            Some(NackKind::Rejected) => Some((Duration::ZERO, FailureCause::Rejected)),
+            None if gone(signer) => Some((Duration::ZERO, FailureCause::Gone)),
+            None if lacks(signer) => Some((limits::HOLD_AFTER, FailureCause::NotHolding)),
+            None => None,
         };
         let surroundings = Surroundings {
             observer: settings.observer && known,
             broadcaster: settings.broadcaster && known,
             final_depth: settings.final_depth.max(1),
-            excused: &|signer: usize| nacked(signer) || silent(signer),
-            nacked: &nacked,
+            wait: &wait,
+            nacked: &|signer: usize| nack(signer).is_some(),
+            alone: !agreement.others().any(|signer| context.connected.contains(key(signer))),
         };
         self.watch.as_mut().map(|watch| act(watch, &surroundings)).unwrap_or_default()
     }
@@ -278,16 +332,24 @@ fn unpack_certificate(signatures: &[u8], session: crate::types::SessionId) -> Ce
     Certificate { session, signatures: signatures.chunks(64).filter_map(Signature::from_slice).collect() }
 }
 
-/// When a signer counts as silent if nothing more is heard of it. `None`: never.
-fn silent_at(
+/// When a signer counts as gone if nothing more is heard of it. `None`: it is connected, or was not since shortly before
+/// this node had the signatures: who was never connected may be reached by others.
+fn gone_at(
     holder_since: Duration,
     signer: usize,
     agreement: &Agreement,
     context: &Context<'_>,
 ) -> Option<Duration> {
-    let dead_after = context.settings.dead_after.filter(|_| signer != agreement.own)?;
-    let heard = context.heard.get(&agreement.proposal.signers[signer]).copied().unwrap_or_default();
-    Some(heard.max(holder_since).saturating_add(dead_after))
+    let key = &agreement.proposal.signers[signer];
+    let mut lost = context.lost.get(key).copied();
+    if mutation::on(Mutation::StarIsGone) && signer != agreement.own && !context.connected.contains(key) {
+        lost = lost.or(Some(holder_since));
+    }
+    let lost = lost.filter(|_| context.settings.early_turns.gone)?;
+    let grace = if mutation::on(Mutation::GoneWithoutGrace) { Duration::ZERO } else { limits::GONE_AFTER };
+    let recent = lost.saturating_add(limits::GONE_BEFORE) >= holder_since;
+    let heard = context.heard.get(key).copied().unwrap_or_default();
+    recent.then(|| heard.max(lost).max(holder_since).saturating_add(grace))
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub struct Summary {
     pub joined: bool,
     pub certified: bool,
     pub own_turn_open: bool,
+    /// A turn is ahead that may open early.
+    pub turn_ahead: bool,
     pub phase: Phase,
     /// A certificate may still come, or still be needed, although it is over here.
     pub kept: bool,
@@ -194,6 +196,7 @@ mod tests {
         joined: true,
         certified: false,
         own_turn_open: false,
+        turn_ahead: false,
         phase: Phase::Closed,
         kept: false,
         done: true,

@@ -1,5 +1,7 @@
 //! Durable events, made from the session's state: so they come again after a restart with nothing else stored.
 
+use std::time::Duration;
+
 use super::agreement::Agreement;
 use super::broadcast::Broadcast;
 use super::rounds::Rounds;
@@ -17,7 +19,8 @@ pub fn durable_event(
     (agreement, set): (&Agreement, &EnvelopeSet),
     rounds: &mut Rounds,
     stored: &Stored,
-    broadcast: Option<&mut Broadcast>,
+    broadcast: Option<&Broadcast>,
+    until_next_turn: Option<Duration>,
     now: Time,
 ) -> Option<Event> {
     let may_still_complete = stored.partial_sent;
@@ -40,9 +43,9 @@ pub fn durable_event(
         DurableKind::ShouldBroadcast => {
             let signatures = broadcast.as_ref()?.certificate().signatures.clone();
             let signer = agreement.own;
-            let watch = broadcast?.watch_mut()?;
+            let watch = broadcast?.watch()?;
             let turn = watch.turns().of_signer(signer).unwrap_or(watch.turn());
-            let next_turn_at = watch.until_next_turn(now).map(|wait| now.wall.saturating_add(wait));
+            let next_turn_at = until_next_turn.map(|wait| now.wall.saturating_add(wait));
             Event::ShouldBroadcast { signer, turn, next_turn_at, signatures, transaction, stored: true }
         }
         DurableKind::Exhausted => {

@@ -29,7 +29,6 @@ use std::time::Duration;
 use self::agreement::Agreement;
 use self::broadcast::Broadcast;
 use self::compact::{Packed, Parts, Summary};
-use self::contacts::Contacts;
 use self::context::Context;
 use self::durable_events::durable_event;
 use self::keeping::Keeping;
@@ -40,12 +39,11 @@ use self::stall::Stall;
 use self::stored::{Ending, Stored};
 use self::sync::AntiEntropy;
 use crate::error::{Error, SignerError, WireError};
-use crate::protocol::counters::TurnCause;
 use crate::protocol::election::Election;
 use crate::protocol::envelope::{Body, Content, Envelope, NackKind, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::{Action, Evidence, Replacement, Watch};
+use crate::protocol::failover::{Action, Evidence, FailureCause, Replacement, Watch};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
@@ -169,6 +167,7 @@ impl Session {
             joined: self.joined(),
             certified: self.broadcast.is_some(),
             own_turn_open: self.own_turn_open(),
+            turn_ahead: self.watches() && self.watch().is_some_and(Watch::turn_ahead),
             phase: self.phase(),
             kept: self.is_kept(),
             done: self.is_done(),
@@ -188,7 +187,8 @@ impl Session {
             outbox: _,
             rested_at: _,
         } = self;
-        let holders_matter = broadcast.as_ref().is_none_or(|broadcast| broadcast.watch().is_none());
+        let holders_matter =
+            broadcast.as_ref().is_none_or(|broadcast| broadcast.watch().is_none_or(Watch::turn_ahead));
         let (sync, quotas) = sync.pack(holders_matter, now);
         let parts = Parts::new(
             &set,
@@ -363,8 +363,12 @@ impl Session {
         status::phase(&self.agreement, &self.set, &self.stored, self.broadcast.as_ref())
     }
 
-    pub fn status(&mut self, contacts: Contacts<'_>) -> SessionStatus {
-        status::status(&self.agreement, &self.set, &self.stored, self.broadcast.as_mut(), contacts)
+    pub fn status(&mut self, context: &Context<'_>) -> SessionStatus {
+        let broadcast = self.broadcast.as_mut();
+        let until_next_turn =
+            broadcast.and_then(|it| it.until_next_turn(&self.agreement, &self.set, &self.sync, context));
+        let (broadcast, contacts) = (self.broadcast.as_ref(), context.contacts());
+        status::status(&self.agreement, &self.set, &self.stored, broadcast, until_next_turn, contacts)
     }
 
     /// Everything that the session holds, as one frame: the form in which it is exported.
@@ -498,7 +502,9 @@ impl Session {
             self.note_holder(from);
         }
         if self.broadcast.is_some() || !self.joined() {
-            self.confirm_to(from, context);
+            // Where a session only signs, whoever passes it on goes on doing that until it knows that all have it.
+            let only_signed = self.only_signed();
+            from.into_iter().filter(|_| only_signed).for_each(|from| self.confirm_to(from, context));
             return Ok(());
         }
         let unverified = mutation::on(Mutation::CertificateUnverified);
@@ -507,16 +513,14 @@ impl Session {
         }
         from.into_iter().for_each(|from| self.sync.note_holder(from));
         self.become_holder(certificate, context);
-        self.confirm_to(from, context);
+        // Whoever holds it waits for the turns of those only who say that they do too. It was not passed back.
+        from.into_iter().for_each(|from| self.confirm_to(from, context));
         Ok(())
     }
 
-    /// Answers a certificate of a session that only signs: whoever passed it on goes on doing that until it knows that all
-    /// have it, on their disks.
-    fn confirm_to(&mut self, from: Option<usize>, context: &Context<'_>) {
-        if let Some(from) = from.filter(|_| self.only_signed())
-            && self.sync.admit(from, context.now.monotonic)
-        {
+    /// Says to a signer that the certificate is here, on the disk.
+    fn confirm_to(&mut self, from: usize, context: &Context<'_>) {
+        if self.sync.admit(from, context.now.monotonic) {
             self.send_comparison(self.agreement.proposal.signers[from], true);
         }
     }
@@ -658,7 +662,7 @@ impl Session {
     /// The certificate is on its way to a signer. Where that is all there is to do, it has it once it says so.
     fn note_sent_to(&mut self, signer: usize) {
         if !self.only_signed() {
-            self.sync.note_holder(signer);
+            self.sync.note_sent(signer);
         }
     }
 
@@ -769,7 +773,7 @@ impl Session {
         let broadcast = self.broadcast.as_mut().filter(|_| watches);
         [
             keeping,
-            broadcast.and_then(|it| it.next_timeout(&self.agreement, &self.set, context)),
+            broadcast.and_then(|it| it.next_timeout(&self.agreement, &self.set, &self.sync, context)),
             Some(self.sync.due_at()).filter(|_| self.compares()),
             Some(now.monotonic.saturating_add(until_expiry)).filter(|_| !over || !until_expiry.is_zero()),
             self.stall.due_at(context.settings.stall_after).filter(|_| stalls),
@@ -1189,7 +1193,7 @@ impl Session {
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
         if let Some(broadcast) = &mut self.broadcast {
-            let actions = broadcast.notified(&self.agreement, &self.set, context);
+            let actions = broadcast.notified(&self.agreement, &self.set, &self.sync, context);
             broadcast.name_txid(txid);
             self.outbox.state_changes(!actions.is_empty());
             self.outbox.needs_sync(!actions.is_empty());
@@ -1224,7 +1228,7 @@ impl Session {
         }
         self.check_complete()?;
         if let Some(broadcast) = &mut self.broadcast {
-            let actions = broadcast.broadcast_now(&self.agreement, &self.set, context);
+            let actions = broadcast.broadcast_now(&self.agreement, &self.set, &self.sync, context);
             self.carry_out(actions, context);
         }
         self.outbox.answer(request, Ok(()), Waits::Never);
@@ -1333,7 +1337,7 @@ impl Session {
     fn advance_watch(&mut self, context: &mut Context<'_>) {
         let watches = self.watches();
         if let Some(broadcast) = self.broadcast.as_mut().filter(|_| watches) {
-            let actions = broadcast.poll(&self.agreement, &self.set, context);
+            let actions = broadcast.poll(&self.agreement, &self.set, &self.sync, context);
             self.carry_out(actions, context);
         }
     }
@@ -1351,7 +1355,7 @@ impl Session {
             broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
-        let actions = broadcast.observed(answer, &self.agreement, &self.set, context);
+        let actions = broadcast.observed(answer, &self.agreement, &self.set, &self.sync, context);
         self.outbox.state_changes(true);
         self.carry_out(actions, context);
     }
@@ -1363,7 +1367,7 @@ impl Session {
             broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
-        let actions = broadcast.tip(answer, &self.agreement, &self.set, context);
+        let actions = broadcast.tip(answer, &self.agreement, &self.set, &self.sync, context);
         self.outbox.state_changes(true);
         self.carry_out(actions, context);
     }
@@ -1376,7 +1380,7 @@ impl Session {
             broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
-        let actions = broadcast.submitted(answer, &self.agreement, &self.set, context);
+        let actions = broadcast.submitted(answer, &self.agreement, &self.set, &self.sync, context);
         self.outbox.state_changes(true);
         self.carry_out(actions, context);
     }
@@ -1405,9 +1409,9 @@ impl Session {
                 continue;
             }
             match action {
-                Action::CoordinatorFailed { failed, next, turn } => {
-                    self.count_turns(&failed, turn, context);
-                    self.outbox.emit(Event::CoordinatorFailed { failed, next, turn });
+                Action::CoordinatorFailed { failed, causes, next, turn } => {
+                    self.count_turns(&failed, &causes, turn, context);
+                    self.outbox.emit(Event::CoordinatorFailed { failed, causes, next, turn });
                 }
                 Action::ShouldBroadcast => self.raise(DurableKind::ShouldBroadcast),
                 Action::Submit => {
@@ -1450,20 +1454,19 @@ impl Session {
     }
 
     /// Counts the turns that opened: those after the first that failed, up to `last`.
-    fn count_turns(&self, failed: &[usize], last: usize, context: &mut Context<'_>) {
+    fn count_turns(&self, failed: &[usize], causes: &[FailureCause], last: usize, context: &mut Context<'_>) {
         let Some(watch) = self.watch() else { return };
         let turns = watch.turns();
-        let nack = |signer: &usize| self.set.sent_nack(*signer);
+        let cause = |signer: &usize| {
+            failed.iter().zip(causes).find(|(failed, _)| *failed == signer).map(|(_, cause)| *cause)
+        };
         let first = failed.first().and_then(|signer| turns.of_signer(*signer)).unwrap_or(last);
         context.counters.failovers += u64::from(first == 0);
         for turn in first + 1..=last {
-            let cause = if watch.is_due(turn) {
-                TurnCause::Timeout
-            } else if (0..turn).flat_map(|turn| turns.signers(turn)).all(nack) {
-                TurnCause::Nack
-            } else {
-                TurnCause::Silent
-            };
+            // The one that was waited for longest.
+            let longest = turns.signers(turn - 1).iter().filter_map(cause).max();
+            let timeout = FailureCause::Timeout;
+            let cause = longest.filter(|_| !watch.is_due(turn)).unwrap_or(timeout);
             context.counters.turn(cause);
             context.counters.own_turns += u64::from(turns.signers(turn).contains(&self.agreement.own));
         }
@@ -1549,13 +1552,18 @@ impl Session {
             let watch = self.broadcast.as_mut().and_then(|broadcast| broadcast.store(now));
             self.outbox.write(SessionChange::State(self.stored.store(watch, &self.keeping)));
         }
+        let its_turn = self.outbox.hands_out(DurableKind::ShouldBroadcast);
+        let broadcast = self.broadcast.as_mut().filter(|_| its_turn);
+        let until_next_turn =
+            broadcast.and_then(|it| it.until_next_turn(&self.agreement, &self.set, &self.sync, context));
         let content = |kind| {
             durable_event(
                 kind,
                 (&self.agreement, &self.set),
                 &mut self.rounds,
                 &self.stored,
-                self.broadcast.as_mut(),
+                self.broadcast.as_ref(),
+                until_next_turn,
                 now,
             )
         };

@@ -109,6 +109,12 @@ impl Outbox {
         self.effects.push(Effect::Durable { kind, again: true });
     }
 
+    /// Whether a durable event is handed out by the next [`Outbox::flush`].
+    pub fn hands_out(&self, kind: DurableKind) -> bool {
+        let is = |effect: &Effect| matches!(effect, Effect::Durable { kind: other, .. } if *other == kind);
+        self.effects.iter().any(is)
+    }
+
     pub fn send(&mut self, to: SignerKey, frame: Arc<[u8]>, waits: Waits) {
         self.push(Output::Send { session: self.session, to, frame, waits });
     }

@@ -1,5 +1,7 @@
 //! What a session looks like from outside.
 
+use std::time::Duration;
+
 use super::agreement::Agreement;
 use super::broadcast::Broadcast;
 use super::contacts::Contacts;
@@ -15,20 +17,21 @@ pub fn status(
     agreement: &Agreement,
     set: &EnvelopeSet,
     stored: &Stored,
-    broadcast: Option<&mut Broadcast>,
+    broadcast: Option<&Broadcast>,
+    until_next_turn: Option<Duration>,
     contacts: Contacts<'_>,
 ) -> SessionStatus {
     let (attempt, signers) = (set.attempt(), agreement.signers());
-    let phase = phase(agreement, set, stored, broadcast.as_deref());
+    let phase = phase(agreement, set, stored, broadcast);
     let missing = match broadcast.is_some() || stored.ending.is_some() {
         true => Vec::new(),
         false => missing(agreement, set),
     };
-    let failover = broadcast.and_then(Broadcast::watch_mut).map(|watch| FailoverStatus {
+    let failover = broadcast.and_then(Broadcast::watch).map(|watch| FailoverStatus {
         coordinator: agreement.election.coordinator,
         current: watch.turns().signers(watch.turn()).to_vec(),
         turn: watch.turn(),
-        until_next_turn: watch.until_next_turn(contacts.now),
+        until_next_turn,
         evidence: watch.evidence(),
         submissions: watch.submissions().made,
         watch: watch.number(),
@@ -108,7 +111,7 @@ mod tests {
     fn state(set: &EnvelopeSet, stored: &Stored) -> SessionStatus {
         let (connected, heard) = Default::default();
         let contacts = Contacts { now: Time::default(), connected: &connected, heard: &heard };
-        status(&agreement(0), set, stored, None, contacts)
+        status(&agreement(0), set, stored, None, None, contacts)
     }
 
     fn phase(set: &EnvelopeSet, stored: &Stored) -> Phase {

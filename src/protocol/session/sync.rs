@@ -76,6 +76,8 @@ pub struct AntiEntropy {
     imported: bool,
     /// Signers known to hold the certificate.
     holders: HashSet<usize>,
+    /// Signers to whom it is on its way.
+    sent: HashSet<usize>,
 }
 
 /// An [`AntiEntropy`] in memory, as few bytes as may be. Its quotas are kept beside it.
@@ -108,6 +110,7 @@ impl AntiEntropy {
             answered: HashSet::new(),
             imported: false,
             holders: HashSet::new(),
+            sent: HashSet::new(),
         }
     }
 
@@ -193,7 +196,18 @@ impl AntiEntropy {
         self.holders.insert(signer);
     }
 
+    /// The certificate is on its way to a signer.
+    pub fn note_sent(&mut self, signer: usize) {
+        self.sent.insert(signer);
+    }
+
+    /// Whether a signer holds the certificate, or it is on its way there.
     pub fn is_holder(&self, signer: usize) -> bool {
+        self.is_known_holder(signer) || self.sent.contains(&signer)
+    }
+
+    /// Whether a signer said that it holds the certificate, or sent it.
+    pub fn is_known_holder(&self, signer: usize) -> bool {
         self.holders.contains(&signer)
     }
 
@@ -225,6 +239,7 @@ impl AntiEntropy {
             answered: set(&packed.answered),
             imported: packed.imported,
             holders: set(&packed.holders),
+            sent: HashSet::new(),
         }
     }
 }

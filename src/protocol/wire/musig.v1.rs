@@ -441,4 +441,7 @@ pub struct WatchRecord {
     /// NobodyCanBroadcast was raised, or is none any more
     #[prost(bool, tag = "23")]
     pub nobody_reported: bool,
+    /// milliseconds after the start when the last turn opened
+    #[prost(uint64, tag = "24")]
+    pub turn_opened: u64,
 }

@@ -377,7 +377,7 @@ fn handle(node: &Node, event: &NodeEvent, consents: bool) -> Result<(), KeepEven
             line["turn"] = json!(turn);
             line["signer"] = json!(signer);
         }
-        Event::CoordinatorFailed { failed, next, turn } => {
+        Event::CoordinatorFailed { failed, next, turn, .. } => {
             line["failed"] = json!(failed);
             line["next"] = json!(next);
             line["turn"] = json!(turn);

@@ -3,6 +3,7 @@
 mod chain;
 mod claims;
 mod clocks;
+mod early;
 mod nacks;
 mod notify;
 mod replacement;

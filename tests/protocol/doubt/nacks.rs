@@ -213,30 +213,3 @@ fn the_application_may_send_a_nack() {
     cluster.run_for(Duration::from_secs(1));
     assert_eq!(cluster.submitters(), [1]);
 }
-
-#[test]
-fn a_silent_signer_is_passed_over_if_dead_after_is_set() {
-    let (mut cluster, session) = held(3, |cluster| {
-        for node in &mut cluster.nodes {
-            node.settings.dead_after = Some(Duration::from_secs(2));
-        }
-        for node in 0..3 {
-            cluster.crash(node);
-            cluster.start(node);
-        }
-        cluster.nodes[0].broadcaster = Broadcaster::Hangs;
-    });
-    cluster.crash(0);
-    for _ in 0..30 {
-        // What connections that are alive report.
-        for (node, other) in [(1, 2), (2, 1)] {
-            let key = cluster.nodes[other].key;
-            cluster.drive(node, |engine, now| engine.heard(key, now));
-        }
-        cluster.run_for(Duration::from_millis(100));
-    }
-    let all = submissions(&cluster, &session);
-    let [(by, after)] = all[..] else { panic!("one submission, not {all:?}") };
-    assert_eq!(by, 1);
-    assert!(after >= Duration::from_secs(2) && after < Duration::from_millis(2200), "{after:?}");
-}

@@ -37,7 +37,9 @@ fn a_node_that_slept_through_all_turns_asks_its_observer_and_submits() {
     let missed: Vec<_> = cluster
         .events(4, &session)
         .filter_map(|(_, event)| match event {
-            Event::CoordinatorFailed { failed, next, turn } => Some((failed.clone(), next.clone(), *turn)),
+            Event::CoordinatorFailed { failed, next, turn, .. } => {
+                Some((failed.clone(), next.clone(), *turn))
+            }
             _ => None,
         })
         .collect();

@@ -18,9 +18,10 @@ impl Checker {
         for (node, state) in cluster.nodes.iter().enumerate() {
             let Some(engine) = &state.engine else { continue };
             self.life(node, engine.counters(), &state.ledger);
-            let silent = engine.counters().turns.silent;
-            self.check("counters", silent == 0 || state.settings.dead_after.is_some(), || {
-                format!("node {node} counts {silent} turns that opened for silence, which counts for nothing")
+            let (turns, early) = (engine.counters().turns, state.settings.early_turns);
+            let (gone, lacks) = (turns.gone == 0 || early.gone, turns.not_holding == 0 || early.hold);
+            self.check("counters", gone && lacks, || {
+                format!("node {node} counts {turns:?}, and opens turns early for {early:?}")
             });
         }
     }
@@ -55,7 +56,7 @@ fn numbers(counters: &Counters) -> BTreeMap<String, u64> {
         ("stalls", counters.stalls),
         ("restarts", counters.restarts),
         ("failovers", counters.failovers),
-        ("turns", turns.timeout + turns.nack + turns.silent),
+        ("turns", turns.timeout + turns.nack + turns.rejected + turns.gone + turns.not_holding),
         ("own turns", counters.own_turns),
         ("exhaustions", counters.exhaustions),
         ("accepted", submissions.accepted),

@@ -16,6 +16,7 @@ use test_support::cluster::{Duty, key};
 mod broadcast;
 mod counters;
 mod doubt;
+mod early;
 mod endings;
 mod keys;
 mod late;
@@ -70,6 +71,7 @@ impl Checker {
             self.beliefs(run, &begun);
             self.any_order(run, &begun);
             self.modes(run, &begun);
+            self.early_turns(run, &begun);
             self.turns(run, &begun);
             self.watches(run, &begun);
             self.proofs_spread(run, &begun);

@@ -200,6 +200,8 @@ pub struct Cluster {
     pub on_envelope: Option<EnvelopeHook>,
     /// Decides whether a frame is sent.
     pub on_frame: Option<FrameHook>,
+    /// When each node was connected with a key, or lost its last connection with it; with its own: when it died.
+    pub contacts: Vec<(Duration, usize, SignerKey, bool)>,
     /// What the doubles' nonces were used for.
     pub nonces: Arc<Mutex<NonceLog>>,
     /// Sessions of raw messages whose applications say that they sign blind.
@@ -318,6 +320,7 @@ impl Cluster {
             on_output: None,
             on_envelope: None,
             on_frame: None,
+            contacts: Vec::new(),
             nonces: Arc::default(),
             blind: HashSet::new(),
             consented: HashSet::new(),
@@ -509,6 +512,8 @@ impl Cluster {
             What::Connect { one, other, connection } => {
                 if self.links[one][other].connection == connection {
                     let keys = (self.nodes[one].key, self.nodes[other].key);
+                    let now = self.now;
+                    self.contacts.extend([(now, one, keys.1, true), (now, other, keys.0, true)]);
                     self.drive(one, |engine, now| engine.connected(keys.1, now));
                     self.drive(other, |engine, now| engine.connected(keys.0, now));
                 }
@@ -685,6 +690,7 @@ impl Cluster {
         let now = self.now;
         let real = self.options.real;
         let state = &mut self.nodes[node];
+        self.contacts.push((self.now, node, state.key, false));
         state.life += 1;
         (state.boot, state.base, state.asleep) = (now, base, false);
         state.disk_failed = matches!(state.disk_fault, Some((DiskFault::Full, _)));

@@ -57,6 +57,7 @@ impl Cluster {
                             self.push(
                                 Duration::ZERO,
                                 What::Call(Box::new(move |cluster| {
+                                    cluster.contacts.push((cluster.now, node, key, false));
                                     cluster.drive(node, |engine, now| engine.disconnected(&key, now));
                                 })),
                             );

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use libmusig::EarlyTurns;
 use libmusig::protocol::crypto::{NONCE, PARTIAL, Scheme};
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Content, Envelope, NackKind, Proof};
@@ -110,7 +111,7 @@ impl<'a> Script<'a> {
         options.settings.observer = !flag(0);
         options.settings.broadcaster = !flag(1);
         options.settings.final_depth = if flag(2) { 1 } else { 6 };
-        options.settings.dead_after = flag(3).then_some(Duration::from_secs(5));
+        options.settings.early_turns = if flag(3) { EarlyTurns::OFF } else { EarlyTurns::default() };
         options.sync = Duration::from_millis(if flag(4) { 9 } else { 0 });
         options.sign = Duration::from_millis(if flag(5) { 4 } else { 0 });
         let mut keys: Vec<usize> = (0..signers).collect();

@@ -26,10 +26,15 @@ final class FailoverTests: MusigTestCase {
         let backups = nodes[1...].map { watch($0) }
         let session = try await nodes[0].createSession(request: request(1))
         try await waitUntil("the coordinator is dead") { dead.now }
-        let (failed, next, turn) = try await backups[0].wait("CoordinatorFailed") {
-            if case .coordinatorFailed(let failed, let next, let turn) = $0 { (failed, next, turn) } else { nil }
+        let (failed, causes, next, turn) = try await backups[0].wait("CoordinatorFailed") {
+            if case .coordinatorFailed(let failed, let causes, let next, let turn) = $0 {
+                (failed, causes, next, turn)
+            } else {
+                nil
+            }
         }
         XCTAssertTrue((failed, next, turn) == ([0], [1], 1))
+        XCTAssertEqual(causes, [.gone])
         try await waitUntil("the backup broadcasts") { !chain.submissions.isEmpty }
         let own = try nodes[1].session(id: session.id())
         let transaction = try await own.finalTransaction()

@@ -10,6 +10,7 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.Broadcast
 import org.libmusig.ffi.Event
+import org.libmusig.ffi.FailureCause
 import org.libmusig.ffi.MetricKind
 import org.libmusig.ffi.MetricsFormat
 import org.libmusig.ffi.MusigException
@@ -38,6 +39,7 @@ class FailoverTest {
         val backup = nodes[elected[1]]
         val failed = backup.await<Event.CoordinatorFailed>()
         assertEquals(listOf(elected[0].toUInt()), failed.failed)
+        assertEquals(listOf(FailureCause.GONE), failed.causes)
         assertEquals(listOf(elected[1].toUInt()), failed.next)
         val turn = backup.await<Event.ShouldBroadcast>()
         assertTrue(turn.stored)
