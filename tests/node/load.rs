@@ -73,8 +73,11 @@ impl Signers {
                 network.connections_opened - network.connections_closed == N as u64 - 1
             });
         }
-        let opened = nodes.iter().map(opened).collect();
-        Self { nodes, opened, finished, _directory: directory }
+        let mut signers = Self { nodes, opened: Vec::new(), finished, _directory: directory };
+        // A dial that was under way all the time has arrived by then.
+        signers.wait(signers.create(usize::from(u8::MAX)));
+        signers.opened = signers.nodes.iter().map(opened).collect();
+        signers
     }
 
     fn create(&self, number: usize) -> SessionId {

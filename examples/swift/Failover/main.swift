@@ -62,8 +62,8 @@ func run(_ name: String, _ node: Node) async throws {
         case .shouldBroadcast(_, let turn, _, _, _, _) where name == "coordinator":
             print("\(name): turn \(turn) is mine, and the battery is empty")
             try await node.stop()
-        case .coordinatorFailed(let failed, let next, let turn):
-            print("\(name): \(failed) did not broadcast; turn \(turn) is \(next)'s")
+        case .coordinatorFailed(let failed, let causes, let next, let turn):
+            print("\(name): \(failed) did not broadcast (\(causes)); turn \(turn) is \(next)'s")
         case .broadcastConfirmed(let txid, let depth):
             print("\(name): \(txid ?? "-") is in block \(depth?.height ?? 0)")
             event.ack()

@@ -56,10 +56,10 @@ fn failover(page: &mut String, rows: &[Row]) {
          around the ends of tiers).\n\n\
          - *silent*: connected, never submits, never says why. *lying*: says that it submitted, and claims so to all others. \
          *NACKing*: cannot reach the network and says so. *partitioned*: loses every connection and its way to the network \
-         once all hold the signatures.\n\
+         once all hold the signatures, so that the next turn opens early, a second later.\n\
          - *V1* is the bound of the design: turns before the first one with an honest signer × timeout + one delivery + the \
-         way of the submission. The run fails, and nothing is written, if any measurement is above it, or (NACKs aside) below \
-         turns × timeout.\n\n",
+         way of the submission. The run fails, and nothing is written, if any measurement is above it, or (NACKs and partitions \
+         aside) below turns × timeout, or a partition costs less than a second or more than that, a question and two deliveries.\n\n",
         TIMEOUT.as_secs(),
         SUBMISSION.as_millis(),
     );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use libmusig::protocol::event::SessionEvent;
 use libmusig::protocol::{Durability, Output, SessionChange};
 
-/// FNV-1a of each output of each engine, in order: its kind, when and by which node it was made, every byte of its
+/// A hash of each output of each engine, in order: its kind, when and by which node it was made, every byte of its
 /// frame or records, the full text of its event. And of what the disks synced.
 ///
 /// Names of types show in the text of events alone.
@@ -23,13 +23,16 @@ impl Trace {
         self.0
     }
 
+    /// Words and not bytes, for this is done with every frame that is sent.
     pub fn number(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x0100_0000_01b3);
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        bytes.iter().for_each(|byte| self.number(u64::from(*byte)));
+        let words = bytes.chunks_exact(8);
+        words.remainder().iter().for_each(|byte| self.number(u64::from(*byte)));
+        words.for_each(|word| self.number(u64::from_le_bytes(word.try_into().expect("eight bytes"))));
     }
 
     /// A commit that is on the disk from now on.

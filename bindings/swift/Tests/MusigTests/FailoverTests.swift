@@ -24,7 +24,7 @@ final class FailoverTests: MusigTestCase {
             }
         }
         let backups = nodes[1...].map { watch($0) }
-        let session = try await nodes[0].createSession(request: request(1))
+        let session = try await nodes[0].createSession(request: request(1, timeout: 300))
         try await waitUntil("the coordinator is dead") { dead.now }
         let (failed, causes, next, turn) = try await backups[0].wait("CoordinatorFailed") {
             if case .coordinatorFailed(let failed, let causes, let next, let turn) = $0 {

@@ -31,7 +31,7 @@ class FailoverTest {
             MusigNode.start(config(withoutObserver = false, finalDepth = 2u), signer(index), way, chain)
         }
         connect(nodes)
-        val sessions = sign(nodes, spendRequest(keys(3)))
+        val sessions = sign(nodes, spendRequest(keys(3), turn = Duration.ofMinutes(5)))
         for (node in nodes) node.await<Event.SessionComplete>()
         assertEquals(elected, sessions[0].priorityList().map { it.toInt() })
         nodes[elected[0]].stop()
