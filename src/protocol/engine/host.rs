@@ -20,8 +20,8 @@ pub struct Host {
     pub connected: HashSet<SignerKey>,
     /// When each signer was last heard from, by the monotonic clock.
     pub heard: HashMap<SignerKey, Duration>,
-    /// When the last connection of each signer was lost, by the monotonic clock.
-    pub lost: HashMap<SignerKey, Duration>,
+    /// Since when each signer is connected, or is not after it was, by the monotonic clock.
+    pub changed: HashMap<SignerKey, Duration>,
     pub outputs: VecDeque<Output>,
     pub counters: Counters,
     tickets: Ticket,
@@ -36,7 +36,7 @@ impl Host {
             codec,
             connected: HashSet::new(),
             heard: HashMap::new(),
-            lost: HashMap::new(),
+            changed: HashMap::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             tickets: 0,
@@ -52,7 +52,7 @@ impl Host {
             scheme: self.scheme.as_ref(),
             codec: self.codec.as_ref(),
             heard: &self.heard,
-            lost: &self.lost,
+            changed: &self.changed,
             connected: &self.connected,
             tickets: &mut self.tickets,
             counters: &mut self.counters,

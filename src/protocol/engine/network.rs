@@ -33,7 +33,7 @@ impl Engine {
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
         self.note_heard(signer, now);
         self.host.connected.insert(signer);
-        self.host.lost.remove(&signer);
+        self.note_change(signer, now);
         let speaks = |session: &Slot| !session.closed() || session.kept() && session.certified();
         for id in self.shared_with(&signer, speaks) {
             self.with_session(&id, now, |session, context| {
@@ -46,9 +46,7 @@ impl Engine {
     /// A signer is gone.
     pub fn disconnected(&mut self, signer: &SignerKey, now: Time) {
         self.host.connected.remove(signer);
-        if self.index.wants(signer) {
-            self.host.lost.insert(*signer, now.monotonic);
-        }
+        self.note_change(*signer, now);
         // Those that are packed have nothing to tell of it, but a turn may open sooner.
         let concerned = |session: &Slot| session.packed().is_none_or(|packed| packed.summary.turn_ahead);
         for id in self.shared_with(signer, concerned) {
@@ -68,9 +66,16 @@ impl Engine {
         }
         if self.host.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
             self.host.heard.retain(|signer, _| self.index.wants(signer));
-            self.host.lost.retain(|signer, _| self.index.wants(signer));
+            self.host.changed.retain(|signer, _| self.index.wants(signer));
         }
         self.host.heard.insert(signer, now.monotonic);
+    }
+
+    /// A signer is connected from now on, or is not any more.
+    fn note_change(&mut self, signer: SignerKey, now: Time) {
+        if self.index.wants(&signer) {
+            self.host.changed.insert(signer, now.monotonic);
+        }
     }
 
     fn shared_with(&self, signer: &SignerKey, which: impl Fn(&Slot) -> bool) -> Vec<SessionId> {

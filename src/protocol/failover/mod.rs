@@ -13,4 +13,6 @@ pub use self::evidence::Evidence;
 pub use self::stopwatch::Stopwatch;
 pub use self::turns::{FailureCause, Turns};
 pub(super) use self::watch::PackedWatch;
-pub use self::watch::{ASK_FIRST, Action, REPLACEMENT_PAUSE, Replacement, Submissions, Surroundings, Watch};
+pub use self::watch::{
+    ASK_FIRST, Action, REPLACEMENT_PAUSE, Replacement, Submissions, Surroundings, Wait, Watch,
+};

@@ -89,6 +89,17 @@ pub enum Action {
     Claim,
 }
 
+/// How long a signer is waited for, if not for as long as a turn lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// From the start of its turn on, or from the moment on at which it could be heard, if that was later.
+    pub most: Duration,
+    /// How long ago that moment was.
+    pub heard_for: Duration,
+    /// Why not for longer.
+    pub cause: FailureCause,
+}
+
 /// What the watch can count on, and who is excused.
 pub struct Surroundings<'a> {
     /// The observer can be asked: there is one, and the transaction is known.
@@ -97,9 +108,8 @@ pub struct Surroundings<'a> {
     pub broadcaster: bool,
     /// Confirmations after which the watch ends.
     pub final_depth: u32,
-    /// How long a signer is waited for from the start of its turn on, and why not for longer; `None`: as long as the
-    /// turns of the session last.
-    pub wait: &'a dyn Fn(usize) -> Option<(Duration, FailureCause)>,
+    /// How long a signer is waited for; `None`: as long as the turns of the session last.
+    pub wait: &'a dyn Fn(usize) -> Option<Wait>,
     /// Whether a signer sent a NACK.
     pub nacked: &'a dyn Fn(usize) -> bool,
     /// No other signer is connected.
@@ -397,7 +407,8 @@ impl Watch {
     /// How long until the turn after the last one that opened. `None`: there is none.
     pub fn until_next_turn(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Option<Duration> {
         let elapsed = self.stopwatch.elapsed(now);
-        (self.opened < self.turns.count()).then(|| self.next_opening(surroundings).saturating_sub(elapsed))
+        (self.opened < self.turns.count())
+            .then(|| self.next_opening(elapsed, surroundings).saturating_sub(elapsed))
     }
 
     /// Whether a turn is ahead that what is heard of others may open.
@@ -454,7 +465,7 @@ impl Watch {
 
     fn open_turns(&mut self, elapsed: Duration, surroundings: &Surroundings<'_>, actions: &mut Vec<Action>) {
         let before = self.opened;
-        while self.opened < self.turns.count() && elapsed >= self.next_opening(surroundings) {
+        while self.opened < self.turns.count() && elapsed >= self.next_opening(elapsed, surroundings) {
             self.turn_opened = elapsed.min(self.turns.start(self.opened));
             self.opened += 1;
         }
@@ -463,7 +474,7 @@ impl Watch {
             let turn = self.opened - 1;
             let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
             let failed = self.turns.order[first..last].to_vec();
-            let cause = |signer: &usize| (surroundings.wait)(*signer).map(|(_, cause)| cause);
+            let cause = |signer: &usize| (surroundings.wait)(*signer).map(|wait| wait.cause);
             let causes = failed.iter().map(|signer| cause(signer).unwrap_or(FailureCause::Timeout)).collect();
             let next = self.turns.signers(turn).to_vec();
             actions.push(Action::CoordinatorFailed { failed, causes, next, turn });
@@ -472,14 +483,16 @@ impl Watch {
 
     /// When the next turn opens, as far as is known now: when each signer of the last one was waited for, and at its
     /// regular start at the latest. What cannot be checked here shortens it, and nothing makes it longer.
-    fn next_opening(&self, surroundings: &Surroundings<'_>) -> Duration {
+    fn next_opening(&self, elapsed: Duration, surroundings: &Surroundings<'_>) -> Duration {
         let regular = self.turns.start(self.opened);
         let Some(last) = self.opened.checked_sub(1) else { return regular };
-        let longest = self.turns.longest();
-        let wait =
-            |signer: &usize| (surroundings.wait)(*signer).map_or(longest, |(wait, _)| wait.min(longest));
-        let longest = self.turns.signers(last).iter().map(wait).max().unwrap_or_default();
-        regular.min(self.turn_opened.saturating_add(longest))
+        let latest = self.turn_opened.saturating_add(self.turns.longest());
+        let until = |signer: &usize| match (surroundings.wait)(*signer) {
+            Some(wait) => self.turn_opened.max(elapsed.saturating_sub(wait.heard_for)) + wait.most,
+            None => latest,
+        };
+        let all = self.turns.signers(last).iter().map(until).max();
+        regular.min(latest).min(all.unwrap_or_default())
     }
 
     /// Whether that is news: every signer that has a turn sent a NACK, and nobody was able to broadcast in spite of it.
@@ -606,7 +619,7 @@ impl Watch {
             consider(at);
         } else if !self.idle {
             if self.opened < self.turns.count() {
-                consider(self.next_opening(surroundings));
+                consider(self.next_opening(elapsed, surroundings));
             }
             match self.own_turn {
                 OwnTurn::Waiting => {}

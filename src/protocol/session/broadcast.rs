@@ -8,7 +8,7 @@ use super::context::Context;
 use super::sync::AntiEntropy;
 use crate::protocol::envelope::NackKind;
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::failover::{Action, FailureCause, PackedWatch, Surroundings, Watch};
+use crate::protocol::failover::{Action, FailureCause, PackedWatch, Surroundings, Wait, Watch};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::nanoseconds;
@@ -277,11 +277,21 @@ impl Broadcast {
             let connected = signer != agreement.own && context.connected.contains(key(signer));
             settings.early_turns.hold && connected && !sync.is_known_holder(signer)
         };
+        // Who was connected a moment ago, or did not run, has not heard yet what the others hold.
+        let heard_for = |signer: usize| {
+            let since = context.changed.get(key(signer)).copied().unwrap_or_default().max(self.holder_since);
+            context.now.monotonic.saturating_sub(since)
+        };
+        let none = |cause| Some(Wait { most: Duration::ZERO, heard_for: Duration::MAX, cause });
         let wait = |signer: usize| match nack(signer) {
-            Some(NackKind::Unreachable) => Some((Duration::ZERO, FailureCause::Nack)),
-            Some(NackKind::Rejected) => Some((Duration::ZERO, FailureCause::Rejected)),
-            None if gone(signer) => Some((Duration::ZERO, FailureCause::Gone)),
-            None if lacks(signer) => Some((limits::HOLD_AFTER, FailureCause::NotHolding)),
+            Some(NackKind::Unreachable) => none(FailureCause::Nack),
+            Some(NackKind::Rejected) => none(FailureCause::Rejected),
+            None if gone(signer) => none(FailureCause::Gone),
+            None if lacks(signer) => Some(Wait {
+                most: limits::HOLD_AFTER,
+                heard_for: heard_for(signer),
+                cause: FailureCause::NotHolding,
+            }),
             None => None,
         };
         let surroundings = Surroundings {
@@ -341,7 +351,8 @@ fn gone_at(
     context: &Context<'_>,
 ) -> Option<Duration> {
     let key = &agreement.proposal.signers[signer];
-    let mut lost = context.lost.get(key).copied();
+    let changed = context.changed.get(key).copied();
+    let mut lost = changed.filter(|_| !context.connected.contains(key));
     if mutation::on(Mutation::StarIsGone) && signer != agreement.own && !context.connected.contains(key) {
         lost = lost.or(Some(holder_since));
     }

@@ -18,8 +18,8 @@ pub struct Context<'a> {
     pub codec: &'a dyn TransactionCodec,
     /// When each signer was last heard from, by the monotonic clock.
     pub heard: &'a HashMap<SignerKey, Duration>,
-    /// When the last connection of each signer was lost that is not connected now, by the monotonic clock.
-    pub lost: &'a HashMap<SignerKey, Duration>,
+    /// Since when each signer is connected, or is not after it was, by the monotonic clock.
+    pub changed: &'a HashMap<SignerKey, Duration>,
     pub connected: &'a HashSet<SignerKey>,
     pub tickets: &'a mut Ticket,
     pub counters: &'a mut Counters,

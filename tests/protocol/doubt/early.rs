@@ -156,6 +156,20 @@ fn a_coordinator_that_does_not_hold_the_signatures_is_waited_for_for_five_second
 }
 
 #[test]
+fn who_returns_hears_first_what_the_others_hold() {
+    let (mut cluster, session) = held(3, |cluster| all_broadcasters(cluster, &Broadcaster::Hangs));
+    cluster.crash(2);
+    cluster.run_for(TIMEOUT + 6 * SECOND);
+    // The second turn has been open for six seconds, and its signer was not connected with this node in any of them.
+    cluster.start(2);
+    cluster.run_for(SECOND);
+    assert_eq!(failures(&cluster, 2, &session), [(0, FailureCause::Timeout)]);
+    cluster.run_for(TIMEOUT);
+    let timeouts = [(0, FailureCause::Timeout), (1, FailureCause::Timeout)];
+    assert_eq!(failures(&cluster, 2, &session), timeouts);
+}
+
+#[test]
 fn switched_off_nothing_opens_early() {
     let (mut cluster, session) = held(3, |cluster| {
         switch(cluster, EarlyTurns::OFF);
