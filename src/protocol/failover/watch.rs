@@ -474,7 +474,13 @@ impl Watch {
             let turn = self.opened - 1;
             let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
             let failed = self.turns.order[first..last].to_vec();
-            let cause = |signer: &usize| (surroundings.wait)(*signer).map(|wait| wait.cause);
+            let cause = |signer: &usize| {
+                let wait = (surroundings.wait)(*signer)?;
+                // That it does not say that it holds the signatures is no reason any more once its time is over.
+                let over =
+                    self.turns.of_signer(*signer).is_some_and(|own| elapsed >= self.turns.start(own + 1));
+                Some(wait.cause).filter(|cause| *cause != FailureCause::NotHolding || !over)
+            };
             let causes = failed.iter().map(|signer| cause(signer).unwrap_or(FailureCause::Timeout)).collect();
             let next = self.turns.signers(turn).to_vec();
             actions.push(Action::CoordinatorFailed { failed, causes, next, turn });
