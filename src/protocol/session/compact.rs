@@ -211,7 +211,7 @@ mod tests {
         stored.use_attempt(0);
         stored.ending = Some(Ending::Expired);
         let (sync, quotas) = AntiEntropy::new(1, NOW).pack(false, NOW);
-        let own = (stored.pack(), Rounds::default().pack());
+        let own = (stored.pack(), Rounds::default().pack(None));
         let keeping = Keeping::new(agreement.id(), NOW).pack();
         let parts = Parts::new(&set, &agreement.proposal, own, (sync, Stall::new(NOW).pack(), keeping), None);
         (Packed::new(agreement, &parts, quotas, summary), set, stored)

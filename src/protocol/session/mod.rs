@@ -193,7 +193,7 @@ impl Session {
         let parts = Parts::new(
             &set,
             &agreement.proposal,
-            (stored.pack(), rounds.pack()),
+            (stored.pack(), rounds.pack(broadcast.is_none().then_some(&set))),
             (sync, stall.pack(), keeping.pack()),
             broadcast.map(Broadcast::pack),
         );
@@ -203,10 +203,11 @@ impl Session {
     /// The session that was packed.
     pub fn unpack(packed: &Packed, id: SessionId, codec: &dyn TransactionCodec) -> Self {
         let (agreement, parts) = (packed.agreement(id), packed.parts());
+        let set = parts.envelope_set(&agreement.proposal);
         Self {
-            set: parts.envelope_set(&agreement.proposal),
             stored: Stored::unpack(&parts.stored),
-            rounds: Rounds::unpack(&parts.rounds),
+            rounds: Rounds::unpack(&parts.rounds, &set),
+            set,
             requests: SignerRequests::default(),
             sync: AntiEntropy::unpack(&parts.sync, packed.quotas()),
             stall: Stall::unpack(&parts.stall),

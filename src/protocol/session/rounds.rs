@@ -93,6 +93,9 @@ pub struct PackedRounds {
     nonces_reported: Option<u32>,
     #[prost(bytes = "vec", tag = "6")]
     verdicts: Vec<u8>,
+    /// See [`Verdicts::pack_judged`].
+    #[prost(bytes = "vec", tag = "7")]
+    judged: Vec<u8>,
 }
 
 impl Rounds {
@@ -359,7 +362,8 @@ impl Rounds {
 
     // ---- At rest ----
 
-    pub fn pack(&self) -> PackedRounds {
+    /// `set`: that of the session, as long as its partial signatures matter.
+    pub fn pack(&self, set: Option<&EnvelopeSet>) -> PackedRounds {
         PackedRounds {
             nonces_held: self.nonces_held,
             bad_nonces: self.bad_nonces,
@@ -367,17 +371,18 @@ impl Rounds {
             ready_reported: self.ready_reported,
             nonces_reported: self.nonces_reported,
             verdicts: self.verdicts.pack(),
+            judged: set.map(|set| self.verdicts.pack_judged(set)).unwrap_or_default(),
         }
     }
 
-    pub fn unpack(packed: &PackedRounds) -> Self {
+    pub fn unpack(packed: &PackedRounds, set: &EnvelopeSet) -> Self {
         Self {
             nonces_held: packed.nonces_held,
             bad_nonces: packed.bad_nonces,
             mismatch_compared: packed.mismatch_compared,
             ready_reported: packed.ready_reported,
             nonces_reported: packed.nonces_reported,
-            verdicts: Verdicts::unpack(&packed.verdicts),
+            verdicts: Verdicts::unpack(&packed.verdicts, &packed.judged, set),
             ..Self::default()
         }
     }
@@ -494,7 +499,7 @@ mod tests {
         let mut rounds = Rounds::default();
         assert_eq!(kinds(&rounds.advance(&agreement, &set, next)), ["compare"]);
         assert!(rounds.advance(&agreement, &set, next).is_empty());
-        let mut unpacked = Rounds::unpack(&rounds.pack());
+        let mut unpacked = Rounds::unpack(&rounds.pack(Some(&set)), &set);
         assert!(unpacked.advance(&agreement, &set, next).is_empty(), "also after it was packed");
         assert!(rounds.proofs(&agreement, &set).is_empty());
     }

@@ -154,11 +154,34 @@ impl Verdicts {
         self.false_certificates.iter().map(|signer| *signer as u8).collect()
     }
 
-    /// The rest is looked at again.
-    pub fn unpack(packed: &[u8]) -> Self {
-        let false_certificates = packed.iter().map(|signer| usize::from(*signer)).collect();
-        Self { false_certificates, ..Self::default() }
+    /// A byte for each envelope of the set that holds partial signatures, in its order: 0 not judged, 1 wrong, 2 right.
+    /// Nothing if none was judged.
+    pub fn pack_judged(&self, set: &EnvelopeSet) -> Vec<u8> {
+        if self.partials.is_empty() {
+            return Vec::new();
+        }
+        let judged = |id| self.partials.get(&id).map_or(0, |verdict| 1 + u8::from(*verdict));
+        with_partials(set).map(judged).collect()
     }
+
+    /// The rest is looked at again. `set`: the same as when it was packed.
+    pub fn unpack(packed: &[u8], judged: &[u8], set: &EnvelopeSet) -> Self {
+        let false_certificates = packed.iter().map(|signer| usize::from(*signer)).collect();
+        let partials = match judged.is_empty() {
+            true => BTreeMap::new(),
+            false => {
+                let known = with_partials(set).zip(judged).filter(|(_, verdict)| **verdict > 0);
+                known.map(|(id, verdict)| (id, *verdict > 1)).collect()
+            }
+        };
+        Self { false_certificates, partials, ..Self::default() }
+    }
+}
+
+/// The envelopes that hold partial signatures, in order.
+fn with_partials(set: &EnvelopeSet) -> impl Iterator<Item = EnvelopeId> {
+    let all = set.in_order().into_iter();
+    all.filter(|envelope| matches!(envelope.content(), Content::Partial { .. })).map(Envelope::id)
 }
 
 /// The public nonces in an envelope.
@@ -239,7 +262,7 @@ mod tests {
         let certificate = Certificate { session: agreement.id(), signatures: vec![Signature([7; 64])] };
         let mut verdicts = Verdicts::default();
         assert!(!verdicts.certificate(&certificate, Some(1), &agreement), "no keys verify anything");
-        let mut verdicts = Verdicts::unpack(&verdicts.pack());
+        let mut verdicts = Verdicts::unpack(&verdicts.pack(), &[], &EnvelopeSet::default());
         let agreement = super::super::testing::agreement(0);
         assert!(!verdicts.certificate(&certificate, Some(1), &agreement));
         assert!(verdicts.certificate(&certificate, Some(2), &agreement));
