@@ -8,16 +8,13 @@ use super::context::Context;
 use super::sync::AntiEntropy;
 use crate::protocol::envelope::NackKind;
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::failover::{Action, FailureCause, PackedWatch, Surroundings, Wait, Watch};
+use crate::protocol::failover::{FailureCause, PackedWatch, Surroundings, Wait, Watch};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::nanoseconds;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{Certificate, pb};
-use crate::types::{
-    ChainStatus, ChainTip, CoinStatus, Locks, OutPoint, Signature, SignedTransaction, SubmitOutcome, Time,
-    Txid,
-};
+use crate::types::{ChainTip, CoinStatus, Locks, OutPoint, Signature, SignedTransaction, Time, Txid};
 
 /// What a holder has and does. All of it begins with the certificate.
 #[derive(Debug)]
@@ -137,90 +134,17 @@ impl Broadcast {
 
     // ---- The watch, in its surroundings ----
 
-    pub fn poll(
-        &mut self,
-        agreement: &Agreement,
-        set: &EnvelopeSet,
-        sync: &AntiEntropy,
-        context: &Context<'_>,
-    ) -> Vec<Action> {
-        self.with_surroundings(agreement, set, sync, context, |watch, around| watch.poll(context.now, around))
-    }
-
-    pub fn observed(
-        &mut self,
-        answer: Option<ChainStatus>,
-        agreement: &Agreement,
-        set: &EnvelopeSet,
-        sync: &AntiEntropy,
-        context: &Context<'_>,
-    ) -> Vec<Action> {
-        let now = context.now;
-        self.with_surroundings(agreement, set, sync, context, |watch, around| {
-            watch.observed(answer, now, around)
-        })
-    }
-
     /// What the observer is asked about besides the last block.
     pub fn locked_coins(&self) -> Vec<OutPoint> {
         self.locks.iter().flat_map(|locks| locks.coins.iter().map(|(coin, _)| *coin)).collect()
     }
 
-    pub fn tip(
-        &mut self,
-        answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>,
-        agreement: &Agreement,
-        set: &EnvelopeSet,
-        sync: &AntiEntropy,
-        context: &Context<'_>,
-    ) -> Vec<Action> {
-        let met = answer.map(|(tip, coins)| self.locks.as_ref().is_none_or(|locks| locks.met(&tip, &coins)));
-        let now = context.now;
-        self.with_surroundings(agreement, set, sync, context, |watch, around| {
-            watch.lock_answered(met, now, around)
-        })
+    /// Whether the lock is met, by what the observer answered.
+    pub fn locks_met(&self, tip: &ChainTip, coins: &[Option<CoinStatus>]) -> bool {
+        self.locks.as_ref().is_none_or(|locks| locks.met(tip, coins))
     }
 
-    pub fn submitted(
-        &mut self,
-        answer: Result<SubmitOutcome, String>,
-        agreement: &Agreement,
-        set: &EnvelopeSet,
-        sync: &AntiEntropy,
-        context: &Context<'_>,
-    ) -> Vec<Action> {
-        let now = context.now;
-        self.with_surroundings(agreement, set, sync, context, |watch, around| {
-            watch.submitted(answer, now, around)
-        })
-    }
-
-    pub fn notified(
-        &mut self,
-        agreement: &Agreement,
-        set: &EnvelopeSet,
-        sync: &AntiEntropy,
-        context: &Context<'_>,
-    ) -> Vec<Action> {
-        self.with_surroundings(agreement, set, sync, context, |watch, around| {
-            watch.notified(context.now, around)
-        })
-    }
-
-    pub fn broadcast_now(
-        &mut self,
-        agreement: &Agreement,
-        set: &EnvelopeSet,
-        sync: &AntiEntropy,
-        context: &Context<'_>,
-    ) -> Vec<Action> {
-        let now = context.now;
-        self.with_surroundings(agreement, set, sync, context, |watch, around| {
-            watch.broadcast_now(now, around)
-        })
-    }
-
-    /// When [`Broadcast::poll`] is to be called next.
+    /// When the watch is to be polled next.
     pub fn next_timeout(
         &mut self,
         agreement: &Agreement,
@@ -229,9 +153,8 @@ impl Broadcast {
         context: &Context<'_>,
     ) -> Option<Duration> {
         let now = context.now;
-        let timeout = self.with_surroundings(agreement, set, sync, context, |watch, around| {
-            watch.next_timeout(now, around)
-        })?;
+        let timeout =
+            self.act(agreement, set, sync, context, |watch, around| watch.next_timeout(now, around))?;
         let ahead = self.watch.as_ref().is_some_and(Watch::turn_ahead);
         let gone = (0..agreement.signers())
             .filter(|_| ahead)
@@ -241,21 +164,8 @@ impl Broadcast {
         Some(gone.map_or(timeout, |at| at.min(timeout)))
     }
 
-    /// How long until the next turn opens, as far as is known now.
-    pub fn until_next_turn(
-        &mut self,
-        agreement: &Agreement,
-        set: &EnvelopeSet,
-        sync: &AntiEntropy,
-        context: &Context<'_>,
-    ) -> Option<Duration> {
-        self.with_surroundings(agreement, set, sync, context, |watch, around| {
-            watch.until_next_turn(context.now, around)
-        })
-    }
-
-    /// Without a watch nothing follows from anything.
-    fn with_surroundings<R: Default>(
+    /// Lets the watch act in its surroundings. Without a watch nothing follows from anything.
+    pub fn act<R: Default>(
         &mut self,
         agreement: &Agreement,
         set: &EnvelopeSet,

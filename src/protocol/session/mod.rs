@@ -43,7 +43,7 @@ use crate::protocol::election::Election;
 use crate::protocol::envelope::{Body, Content, Envelope, NackKind, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::{Action, Evidence, FailureCause, Replacement, Watch};
+use crate::protocol::failover::{Action, Evidence, FailureCause, Replacement, Surroundings, Watch};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
@@ -365,9 +365,7 @@ impl Session {
     }
 
     pub fn status(&mut self, context: &Context<'_>) -> SessionStatus {
-        let broadcast = self.broadcast.as_mut();
-        let until_next_turn =
-            broadcast.and_then(|it| it.until_next_turn(&self.agreement, &self.set, &self.sync, context));
+        let until_next_turn = self.until_next_turn(context);
         let (broadcast, contacts) = (self.broadcast.as_ref(), context.contacts());
         status::status(&self.agreement, &self.set, &self.stored, broadcast, until_next_turn, contacts)
     }
@@ -1193,8 +1191,8 @@ impl Session {
                 ("about another transaction", "notify with the id of its own transaction, or none");
             return Err(Error::WrongState { session: self.id(), state, hint });
         }
+        let actions = self.act(context, |watch, around| watch.notified(context.now, around));
         if let Some(broadcast) = &mut self.broadcast {
-            let actions = broadcast.notified(&self.agreement, &self.set, &self.sync, context);
             broadcast.name_txid(txid);
             self.outbox.state_changes(!actions.is_empty());
             self.outbox.needs_sync(!actions.is_empty());
@@ -1228,10 +1226,8 @@ impl Session {
             self.outbox.needs_sync(true);
         }
         self.check_complete()?;
-        if let Some(broadcast) = &mut self.broadcast {
-            let actions = broadcast.broadcast_now(&self.agreement, &self.set, &self.sync, context);
-            self.carry_out(actions, context);
-        }
+        let actions = self.act(context, |watch, around| watch.broadcast_now(context.now, around));
+        self.carry_out(actions, context);
         self.outbox.answer(request, Ok(()), Waits::Never);
         Ok(())
     }
@@ -1334,11 +1330,25 @@ impl Session {
         !self.stored.closed || self.stored.given_up
     }
 
+    /// Lets the watch act, if there is one.
+    fn act<R: Default>(
+        &mut self,
+        context: &Context<'_>,
+        act: impl FnOnce(&mut Watch, &Surroundings<'_>) -> R,
+    ) -> R {
+        let broadcast = self.broadcast.as_mut();
+        broadcast.map(|it| it.act(&self.agreement, &self.set, &self.sync, context, act)).unwrap_or_default()
+    }
+
+    /// How long until the next turn opens, as far as is known now.
+    fn until_next_turn(&mut self, context: &Context<'_>) -> Option<Duration> {
+        self.act(context, |watch, around| watch.until_next_turn(context.now, around))
+    }
+
     /// Lets the watch do what the time asks for.
     fn advance_watch(&mut self, context: &mut Context<'_>) {
-        let watches = self.watches();
-        if let Some(broadcast) = self.broadcast.as_mut().filter(|_| watches) {
-            let actions = broadcast.poll(&self.agreement, &self.set, &self.sync, context);
+        if self.watches() {
+            let actions = self.act(context, |watch, around| watch.poll(context.now, around));
             self.carry_out(actions, context);
         }
     }
@@ -1356,7 +1366,7 @@ impl Session {
             broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
-        let actions = broadcast.observed(answer, &self.agreement, &self.set, &self.sync, context);
+        let actions = self.act(context, |watch, around| watch.observed(answer, context.now, around));
         self.outbox.state_changes(true);
         self.carry_out(actions, context);
     }
@@ -1368,7 +1378,8 @@ impl Session {
             broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
-        let actions = broadcast.tip(answer, &self.agreement, &self.set, &self.sync, context);
+        let met = answer.map(|(tip, coins)| broadcast.locks_met(&tip, &coins));
+        let actions = self.act(context, |watch, around| watch.lock_answered(met, context.now, around));
         self.outbox.state_changes(true);
         self.carry_out(actions, context);
     }
@@ -1381,7 +1392,7 @@ impl Session {
             broadcast.watch_mut().into_iter().for_each(Watch::interrupted);
             return;
         }
-        let actions = broadcast.submitted(answer, &self.agreement, &self.set, &self.sync, context);
+        let actions = self.act(context, |watch, around| watch.submitted(answer, context.now, around));
         self.outbox.state_changes(true);
         self.carry_out(actions, context);
     }
@@ -1554,9 +1565,7 @@ impl Session {
             self.outbox.write(SessionChange::State(self.stored.store(watch, &self.keeping)));
         }
         let its_turn = self.outbox.hands_out(DurableKind::ShouldBroadcast);
-        let broadcast = self.broadcast.as_mut().filter(|_| its_turn);
-        let until_next_turn =
-            broadcast.and_then(|it| it.until_next_turn(&self.agreement, &self.set, &self.sync, context));
+        let until_next_turn = if its_turn { self.until_next_turn(context) } else { None };
         let content = |kind| {
             durable_event(
                 kind,
