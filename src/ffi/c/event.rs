@@ -207,10 +207,7 @@ pub unsafe extern "C" fn musig_event_proof(
 
 fn proof(event: &musig_event, index: u32) -> Outcome<&[u8]> {
     let proofs = &event.fields.proofs;
-    let proof = proofs.get(index as usize).ok_or_else(|| {
-        let message = format!("there is no proof {index} among {}", proofs.len());
-        Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-    })?;
+    let proof = proofs.get(index as usize).ok_or_else(|| Failure::no_such("proof", index, proofs.len()))?;
     Ok(proof)
 }
 
@@ -231,10 +228,8 @@ pub unsafe extern "C" fn musig_event_signer_status(
     fallible!(error, {
         let (event, out) = (get!(event), out!(sized out));
         let signers = &event.fields.signers;
-        let found = signers.get(index as usize).ok_or_else(|| {
-            let message = format!("there is no signer at {index} among {}", signers.len());
-            Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-        })?;
+        let found =
+            signers.get(index as usize).ok_or_else(|| Failure::no_such("signer at", index, signers.len()))?;
         out.set(musig_signer_status::new(found));
         Ok(())
     })

@@ -19,6 +19,12 @@ impl Failure {
         Self { status, message: message.into(), retryable: false }
     }
 
+    /// There are fewer of them than that.
+    pub(super) fn no_such(what: &str, index: u32, count: usize) -> Self {
+        let message = format!("there is no {what} {index} among {count}");
+        Self::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
+    }
+
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(musig_status_code::INVALID_ARGUMENT, message)
     }

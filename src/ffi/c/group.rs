@@ -39,10 +39,6 @@ impl From<GroupError> for Failure {
     }
 }
 
-fn no_such(what: &str, index: u32, count: usize) -> Failure {
-    Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, format!("there is no {what} {index} among {count}"))
-}
-
 /// Makes and signs a card.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for content that is refused, in words, such as an identity key that is the
@@ -235,8 +231,9 @@ pub unsafe extern "C" fn musig_signer_card_address(
     fallible!(error, {
         let (card, out) = (get!(card), out!(out));
         let addresses = card.0.addresses();
-        let address =
-            addresses.get(index as usize).ok_or_else(|| no_such("address", index, addresses.len()))?;
+        let address = addresses
+            .get(index as usize)
+            .ok_or_else(|| Failure::no_such("address", index, addresses.len()))?;
         out.give(musig_bytes::text(address));
         Ok(())
     })
@@ -366,7 +363,8 @@ pub unsafe extern "C" fn musig_group_card(
     fallible!(error, {
         let (group, out) = (get!(group), out!(out));
         let cards = group.0.cards();
-        let card = cards.get(signer as usize).ok_or_else(|| no_such("signer", signer, cards.len()))?;
+        let card =
+            cards.get(signer as usize).ok_or_else(|| Failure::no_such("signer", signer, cards.len()))?;
         out.give(musig_signer_card(card.clone()));
         Ok(())
     })

@@ -122,11 +122,6 @@ pub unsafe extern "C" fn musig_key_set_new(
     })
 }
 
-fn no_signer(index: u32, count: usize) -> Failure {
-    let message = format!("there is no key {index} among {count}");
-    Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-}
-
 /// Sets the origin of a key (BIP-380), from which its signer derives it again.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the key does not exist; MUSIG_STATUS_INVALID_ARGUMENT.
@@ -151,7 +146,8 @@ pub unsafe extern "C" fn musig_key_set_set_origin(
         let path = array!(optional path, count).to_vec();
         let participants = &mut key_set.lock().participants;
         let keys = participants.len();
-        let participant = participants.get_mut(signer as usize).ok_or_else(|| no_signer(signer, keys))?;
+        let participant =
+            participants.get_mut(signer as usize).ok_or_else(|| Failure::no_such("key", signer, keys))?;
         participant.origin = Some(KeyOrigin { fingerprint, path });
         Ok(())
     })
@@ -222,8 +218,9 @@ pub unsafe extern "C" fn musig_key_set_origin(
         let (out, out_count) = (out!(out, out_capacity), out!(out_count));
         let key_set = key_set.lock();
         let participants = &key_set.participants;
-        let participant =
-            participants.get(signer as usize).ok_or_else(|| no_signer(signer, participants.len()))?;
+        let participant = participants
+            .get(signer as usize)
+            .ok_or_else(|| Failure::no_such("key", signer, participants.len()))?;
         let origin = participant.origin.as_ref().ok_or_else(|| {
             Failure::new(musig_status_code::NO_SUCH_FIELD, "this key has no origin; none was given")
         })?;

@@ -9,7 +9,7 @@ use super::error::musig_error;
 use super::failure::Failure;
 use super::handle::{add_reference, release};
 use super::node::musig_node;
-use super::status::{musig_status, musig_status_code};
+use super::status::musig_status;
 use crate::node::{MetricSample, MetricValue};
 
 /// Metrics of a node. Counters start at zero with the node.
@@ -213,10 +213,8 @@ pub unsafe extern "C" fn musig_metric_samples_get(
 ) -> musig_status {
     fallible!(error, {
         let (samples, out) = (&get!(samples).samples, out!(sized out));
-        let sample = samples.get(index as usize).ok_or_else(|| {
-            let message = format!("there is no sample {index} among {}", samples.len());
-            Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-        })?;
+        let sample =
+            samples.get(index as usize).ok_or_else(|| Failure::no_such("sample", index, samples.len()))?;
         let text = |text: &CString| text.as_ptr();
         out.set(musig_metric_sample {
             struct_size: size_of::<musig_metric_sample>() as u32,

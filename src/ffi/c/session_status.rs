@@ -6,7 +6,7 @@ use super::enums::{Enumeration, musig_evidence, musig_phase};
 use super::error::musig_error;
 use super::failure::Failure;
 use super::session::musig_session;
-use super::status::{musig_status, musig_status_code};
+use super::status::musig_status;
 use crate::protocol::failover::Evidence;
 use crate::protocol::status::{SessionStatus, SignerStatus};
 
@@ -180,10 +180,10 @@ pub unsafe extern "C" fn musig_session_signer_status(
     fallible!(error, {
         let (session, out) = (get!(session), out!(sized out));
         let status = session.session()?.status().wait()?;
-        let found = status.signers.get(signer as usize).ok_or_else(|| {
-            let message = format!("there is no signer {signer} among {}", status.signers.len());
-            Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-        })?;
+        let found = status
+            .signers
+            .get(signer as usize)
+            .ok_or_else(|| Failure::no_such("signer", signer, status.signers.len()))?;
         out.set(musig_signer_status::new(found));
         Ok(())
     })

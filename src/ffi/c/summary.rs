@@ -187,11 +187,6 @@ pub struct musig_warning {
     pub session: [u8; 32],
 }
 
-fn no_index(what: &str, index: u32, count: usize) -> Failure {
-    let message = format!("there is no {what} {index} among {count}");
-    Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-}
-
 /// The kind of a lock, and its number.
 fn lock_of(lock: Lock) -> (i32, u32) {
     let (kind, value) = match lock {
@@ -314,7 +309,7 @@ pub unsafe extern "C" fn musig_summary_message(
     fallible!(error, {
         let (messages, out) = (&get!(summary).summary.messages, out!(sized out));
         let message =
-            messages.get(index as usize).ok_or_else(|| no_index("message", index, messages.len()))?;
+            messages.get(index as usize).ok_or_else(|| Failure::no_such("message", index, messages.len()))?;
         out.set(musig_message_summary {
             struct_size: size_of::<musig_message_summary>() as u32,
             has_input: message.input.is_some().into(),
@@ -347,7 +342,8 @@ pub unsafe extern "C" fn musig_summary_input(
     fallible!(error, {
         let (summary, out) = (get!(summary), out!(sized out));
         let inputs = &summary.transaction()?.inputs;
-        let input = inputs.get(index as usize).ok_or_else(|| no_index("input", index, inputs.len()))?;
+        let input =
+            inputs.get(index as usize).ok_or_else(|| Failure::no_such("input", index, inputs.len()))?;
         let (lock, lock_value) = lock_of(input.lock);
         let kind = match input.kind {
             InputKind::Session => musig_input_kind::SESSION,
@@ -390,7 +386,8 @@ pub unsafe extern "C" fn musig_summary_output(
     fallible!(error, {
         let (summary, out) = (get!(summary), out!(sized out));
         let outputs = &summary.transaction()?.outputs;
-        let output = outputs.get(index as usize).ok_or_else(|| no_index("output", index, outputs.len()))?;
+        let output =
+            outputs.get(index as usize).ok_or_else(|| Failure::no_such("output", index, outputs.len()))?;
         out.set(musig_output_summary {
             struct_size: size_of::<musig_output_summary>() as u32,
             own: output.own.into(),
@@ -421,7 +418,7 @@ pub unsafe extern "C" fn musig_summary_warning(
         use musig_warning_kind::*;
         let (warnings, out) = (&get!(summary).summary.warnings, out!(sized out));
         let warning =
-            warnings.get(index as usize).ok_or_else(|| no_index("warning", index, warnings.len()))?;
+            warnings.get(index as usize).ok_or_else(|| Failure::no_such("warning", index, warnings.len()))?;
         let (kind, index, session) = match *warning {
             Warning::HighFee { .. } => (HIGH_FEE, 0, None),
             Warning::HighFeeRate { .. } => (HIGH_FEE_RATE, 0, None),

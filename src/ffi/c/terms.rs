@@ -80,11 +80,6 @@ pub struct musig_message {
     pub derivation: musig_derivation,
 }
 
-fn no_index(what: &str, index: u32, count: usize) -> Failure {
-    let message = format!("there is no {what} {index} among {count}");
-    Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-}
-
 /// Decodes and validates encoded terms.
 ///
 /// Needs no node.
@@ -210,7 +205,8 @@ pub unsafe extern "C" fn musig_terms_spent_output(
     fallible!(error, {
         let (terms, out) = (get!(terms), out!(out));
         let spent = terms.proposal.transaction.as_ref().map_or(&[][..], |transaction| &transaction.spent);
-        let output = spent.get(index as usize).ok_or_else(|| no_index("spent output", index, spent.len()))?;
+        let output =
+            spent.get(index as usize).ok_or_else(|| Failure::no_such("spent output", index, spent.len()))?;
         out.set(musig_spent_output {
             value: output.value,
             script: output.script.as_ptr(),
@@ -238,7 +234,7 @@ pub unsafe extern "C" fn musig_terms_message(
         let (terms, out) = (get!(terms), out!(sized out));
         let messages = &terms.proposal.messages;
         let message =
-            messages.get(index as usize).ok_or_else(|| no_index("message", index, messages.len()))?;
+            messages.get(index as usize).ok_or_else(|| Failure::no_such("message", index, messages.len()))?;
         out.set(musig_message {
             struct_size: size_of::<musig_message>() as u32,
             digest: message.digest,
@@ -269,7 +265,7 @@ pub unsafe extern "C" fn musig_terms_key_set(
         let (terms, out) = (get!(terms), out!(out));
         let key_sets = &terms.proposal.key_sets;
         let key_set =
-            key_sets.get(index as usize).ok_or_else(|| no_index("key set", index, key_sets.len()))?;
+            key_sets.get(index as usize).ok_or_else(|| Failure::no_such("key set", index, key_sets.len()))?;
         out.give(musig_key_set::new(key_set.clone()));
         Ok(())
     })

@@ -4,7 +4,7 @@ use super::descriptor::musig_descriptor;
 use super::error::musig_error;
 use super::failure::Failure;
 use super::node::musig_node;
-use super::status::{musig_status, musig_status_code};
+use super::status::musig_status;
 use crate::chain::wallet::OwnDescriptor;
 
 /// Adds a descriptor to the own wallet of a node's application, which is stored.
@@ -75,10 +75,7 @@ pub unsafe extern "C" fn musig_node_descriptor(
         let (node, out) = (get!(node), out!(out));
         let (next_index, gap_limit) = (out!(next_index), out!(gap_limit));
         let all = node.node()?.descriptors().wait()?;
-        let own = all.get(index as usize).ok_or_else(|| {
-            let message = format!("there is no descriptor {index} among {}", all.len());
-            Failure::new(musig_status_code::INDEX_OUT_OF_RANGE, message)
-        })?;
+        let own = all.get(index as usize).ok_or_else(|| Failure::no_such("descriptor", index, all.len()))?;
         next_index.set(own.next_index);
         gap_limit.set(own.gap_limit);
         out.give(musig_descriptor::new(own.descriptor.clone()));
