@@ -281,6 +281,17 @@ macro_rules! array {
     };
 }
 
+/// Reads the origin of a key: a fingerprint, and perhaps child numbers.
+macro_rules! origin {
+    ($fingerprint:ident, $path:ident, $count:ident) => {{
+        let fingerprint = crate::ffi::c::boundary::fixed(array!($fingerprint, 4));
+        let most = crate::protocol::limits::ORIGIN;
+        let count = crate::ffi::c::boundary::total($count, 1, most, stringify!($count))?;
+        let path = array!(optional $path, count).to_vec();
+        crate::protocol::crypto::key_set::KeyOrigin { fingerprint, path }
+    }};
+}
+
 /// Borrows a text from C.
 macro_rules! text {
     ($pointer:ident) => {

@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::boundary::{choice, fixed, flag, total};
+use super::boundary::{choice, flag, total};
 use super::bytes::musig_bytes;
 use super::descriptor::musig_descriptor;
 use super::enums::musig_network;
@@ -16,7 +16,6 @@ use super::signer::musig_signer;
 use super::status::{musig_status, musig_status_code};
 use crate::chain::group::{CARD_ADDRESSES, Group, GroupError, SignerCard};
 use crate::node::SessionRequest;
-use crate::protocol::crypto::key_set::KeyOrigin;
 use crate::protocol::limits;
 
 /// The card of a signer, which it gives to the others so that they make a wallet together: its identity key and extended
@@ -70,9 +69,7 @@ pub unsafe extern "C" fn musig_signer_card_new(
 ) -> musig_status {
     fallible!(error, {
         let (out, signer, xpub) = (out!(out), get!(signer), text!(xpub));
-        let fingerprint = fixed(array!(fingerprint, 4));
-        let count = total(path_count, 1, limits::ORIGIN, "path_count")?;
-        let origin = KeyOrigin { fingerprint, path: array!(optional path, count).to_vec() };
+        let origin = origin!(fingerprint, path, path_count);
         let name = if name.is_null() { None } else { Some(text!(name)) };
         let count = total(addresses_count, 1, CARD_ADDRESSES, "addresses_count")?;
         let texts = array!(optional addresses, count);

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::boundary::{choice, fixed, signer_keys, total};
+use super::boundary::{choice, signer_keys, total};
 use super::bytes::musig_bytes;
 use super::enums::{musig_key_order, musig_network, musig_taproot};
 use super::error::musig_error;
@@ -11,7 +11,7 @@ use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 use super::version::MUSIG_MAX_CHILD_NUMBERS;
 use crate::ffi::c::enums::Enumeration;
-use crate::protocol::crypto::key_set::{Derivation, KeyOrigin, KeySet, Taproot};
+use crate::protocol::crypto::key_set::{Derivation, KeySet, Taproot};
 use crate::protocol::limits;
 
 /// A key set: the participant keys that are aggregated to sign, one for each signer, and their order.
@@ -141,14 +141,12 @@ pub unsafe extern "C" fn musig_key_set_set_origin(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (key_set, fingerprint) = (get!(key_set), fixed(array!(fingerprint, 4)));
-        let count = total(path_count, 1, limits::ORIGIN, "path_count")?;
-        let path = array!(optional path, count).to_vec();
+        let (key_set, origin) = (get!(key_set), origin!(fingerprint, path, path_count));
         let participants = &mut key_set.lock().participants;
         let keys = participants.len();
         let participant =
             participants.get_mut(signer as usize).ok_or_else(|| Failure::no_such("key", signer, keys))?;
-        participant.origin = Some(KeyOrigin { fingerprint, path });
+        participant.origin = Some(origin);
         Ok(())
     })
 }

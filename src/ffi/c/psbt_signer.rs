@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::boundary::{fixed, flag, session_id, signer_keys, total};
+use super::boundary::{flag, session_id, signer_keys};
 use super::bytes::musig_bytes;
 use super::callback::{UserData, musig_destroy};
 use super::config::musig_config;
@@ -12,8 +12,6 @@ use super::failure::{Failure, Outcome};
 use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
 use crate::chain::psbt::{DeviceError, Psbt, PsbtDevice, PsbtFolder, PsbtRequest, PsbtSigner};
-use crate::protocol::crypto::key_set::KeyOrigin;
-use crate::protocol::limits;
 
 /// A signer whose participant keys are in a device, or another wallet, that signs PSBTs by BIP-373; for one node.
 pub struct musig_psbt_signer(Mutex<Arc<PsbtSigner>>);
@@ -288,9 +286,7 @@ pub unsafe extern "C" fn musig_psbt_signer_add_xpub(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (signer, xpub, fingerprint) = (get!(signer), text!(xpub), fixed(array!(fingerprint, 4)));
-        let count = total(path_count, 1, limits::ORIGIN, "path_count")?;
-        let origin = KeyOrigin { fingerprint, path: array!(optional path, count).to_vec() };
+        let (signer, xpub, origin) = (get!(signer), text!(xpub), origin!(fingerprint, path, path_count));
         signer.change(|signer| Ok(signer.add_xpub(xpub, origin)?))
     })
 }

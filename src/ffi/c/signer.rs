@@ -355,10 +355,8 @@ pub unsafe extern "C" fn musig_signer_add_xprv(
     error: *mut *mut musig_error,
 ) -> musig_status {
     fallible!(error, {
-        let (signer, xprv, fingerprint) = (get!(signer), text!(xprv), fixed(array!(fingerprint, 4)));
-        let count = total(path_count, 1, limits::ORIGIN, "path_count")?;
-        let path = array!(optional path, count).to_vec();
-        Ok(signer.local()?.add_xprv(xprv, KeyOrigin { fingerprint, path })?)
+        let (signer, xprv, origin) = (get!(signer), text!(xprv), origin!(fingerprint, path, path_count));
+        Ok(signer.local()?.add_xprv(xprv, origin)?)
     })
 }
 
