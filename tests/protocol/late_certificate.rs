@@ -14,7 +14,7 @@ use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
 use libmusig::types::{SessionId, Txid};
 
-use test_support::cluster::{Cluster, Consent, Duty, EPOCH, Fate, Options};
+use test_support::cluster::{Cluster, Consent, DiskFault, Duty, EPOCH, Fate, Options};
 use test_support::party::policy;
 
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -311,6 +311,30 @@ fn own_abort_stands_and_the_certificate_is_kept_and_passed_on() {
         assert_eq!(cluster.submitters(), [0], "its application has another word");
         assert_eq!(cluster.status(0, &session).phase, Phase::Watching);
     }
+}
+
+#[test]
+fn own_abort_stands_though_a_crash_undid_it_here() {
+    let (mut cluster, session) = finished_alone(|_| {});
+    cluster.disk(0, Some(DiskFault::Full));
+    let result = cluster.ask(0, |engine, request, now| engine.abort(&session, "enough".into(), request, now));
+    assert_eq!(result, Ok(()));
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.status(1, &session).phase, Phase::Aborted, "the abort left at once");
+    cluster.crash(0);
+    cluster.disk(0, None);
+    cluster.start(0);
+    cluster.run_for(Duration::from_secs(5));
+    assert_eq!(cluster.status(0, &session).phase, Phase::Aborted, "it came back from another signer");
+    assert_eq!(cluster.count(0, &session, "SessionAborted"), 1);
+    cluster.nodes[1].application.duty = Duty::Ignores;
+    cluster.nodes[1].settings.broadcaster = false;
+    cluster.cut_off(2, false);
+    cluster.run_for(Duration::from_secs(5));
+    cluster.crash(2);
+    cluster.run_for(TIMEOUT * 5);
+    assert_eq!(told_of_the_end(&cluster, 0, &session), [true]);
+    assert_eq!(cluster.count(0, &session, "ShouldBroadcast"), 0, "it takes no turn");
 }
 
 #[test]

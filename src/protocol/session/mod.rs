@@ -402,7 +402,8 @@ impl Session {
     }
 
     /// An envelope of the own key that is not here. A partial signature is not synced when it is sent, nor is what cannot
-    /// harm, so after a restart they may come back; everything else was on disk before it left.
+    /// harm, so after a restart they may come back; everything else was on disk before it left. An abort or a decline that
+    /// comes back stands, as if a crash had not undone it.
     fn own_envelope_returned(&mut self, envelope: &Envelope, context: &Context<'_>) {
         let own = self.agreement.own;
         let own_partial_lost = match envelope.place() {
@@ -418,6 +419,11 @@ impl Session {
                 self.stored.use_attempt(attempt);
                 // Whoever made them may have sent what followed.
                 self.stored.partial_sent = true;
+            }
+            None if self.broadcast.is_none()
+                && matches!(envelope.content(), Content::Abort { .. } | Content::Decline { .. }) =>
+            {
+                self.give_up(context.now);
             }
             None => {}
         }
