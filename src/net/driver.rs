@@ -228,7 +228,12 @@ impl Driver {
         for connection in expired.close {
             self.swarm.close_connection(connection);
         }
+        let (silent, ask_due) = self.peers.ask(now);
+        for (key, silence) in silent {
+            self.emit(NetEvent::SignerSilent { key, silence });
+        }
         let due = [
+            ask_due,
             self.listeners.next_due(),
             self.observed.next_due(),
             self.dialler.next_due(),
@@ -288,6 +293,7 @@ impl Driver {
                 self.peers.contact(|peer| self.contacts(peer));
                 self.show_all();
             }
+            NetCommand::Ask(keys) => self.peers.set_asked(keys.into_iter().collect()),
             NetCommand::Disconnect(key) => self.disconnect(self.peers.of_signer(&key)),
             NetCommand::Violation(key) => {
                 for peer in self.peers.of_signer(&key) {
@@ -593,11 +599,12 @@ impl Driver {
         match self.peers.inbound(peer, connection) {
             Inbound::Gone => {}
             Inbound::TooMany => self.violation(peer, Some(connection), "too many streams"),
-            Inbound::Read { delivered, activity, paces } => {
+            Inbound::Read { delivered, outbox, activity, paces } => {
                 let reader = Reader {
                     peer,
                     connection,
                     delivered,
+                    outbox,
                     activity,
                     paces,
                     shared: self.shared.clone(),

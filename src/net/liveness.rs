@@ -1,4 +1,4 @@
-//! Liveness of connections: pings, and the time of the last activity.
+//! Liveness of connections: pings, the time of the last activity, and signs of life that are asked for.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,9 @@ use super::config::NetworkConfig;
 
 /// The shortest interval of `NetEvent::Heard` for one connection.
 const HEARD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Questions in a row that stay without a sign of life before a peer counts as silent.
+const UNANSWERED: u8 = 3;
 
 /// The settings of the ping behaviour. Its own result is not used (it lets the first failure pass, and a large
 /// frame on a slow line delays it): [`Activity`] decides.
@@ -69,5 +72,119 @@ impl Activity {
     /// The time since the last activity.
     pub(super) fn idle(&self) -> Duration {
         Duration::from_millis(self.now().saturating_sub(self.moved.load(Ordering::Relaxed)))
+    }
+}
+
+/// Questions to a peer for signs of life.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    /// In a row, and when the first of them was asked.
+    unanswered: u8,
+    since: Option<Instant>,
+    /// When to look again.
+    due: Option<Instant>,
+    silent: bool,
+}
+
+impl Questions {
+    /// Asks by `ask` if nothing came from the peer, for `idle`, within an interval; whatever came is an answer. `ask` says
+    /// whether the question is on its way: one that still waits behind a slow frame is not left unanswered. True once the
+    /// peer is silent.
+    pub(super) fn poll(
+        &mut self,
+        now: Instant,
+        idle: Duration,
+        interval: Duration,
+        ask: impl FnOnce() -> bool,
+    ) -> bool {
+        if self.due.is_some_and(|due| now < due) {
+            return false;
+        }
+        if idle < interval {
+            *self = Self { due: Some(now + (interval - idle)), ..Self::default() };
+            return false;
+        }
+        self.due = Some(now + interval);
+        // Before the first question nothing had come for an interval. If something did since, that is shorter.
+        if self.since.is_some_and(|since| idle < now.saturating_duration_since(since) + interval / 2) {
+            *self = Self { due: self.due, ..Self::default() };
+        }
+        let falls_silent = self.unanswered >= UNANSWERED && !self.silent;
+        self.silent |= falls_silent;
+        if ask() {
+            self.unanswered = self.unanswered.saturating_add(1);
+            self.since.get_or_insert(now);
+        }
+        falls_silent
+    }
+
+    /// Whether the peer is silent.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// When to call [`Questions::poll`] next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Polls each half second. When the peer fell silent, and how often it was asked.
+    fn asked_for(seconds: u32, idle: impl Fn(Duration) -> Duration, taken: bool) -> (Vec<Duration>, u32) {
+        let (mut questions, begin) = (Questions::default(), Instant::now());
+        let (mut silent, mut asked) = (Vec::new(), 0);
+        for half in 0..2 * seconds {
+            let at = half * SECOND / 2;
+            let ask = || {
+                asked += 1;
+                taken
+            };
+            if questions.poll(begin + at, idle(at), SECOND, ask) {
+                silent.push(at);
+            }
+        }
+        assert_eq!(questions.is_silent(), !silent.is_empty());
+        (silent, asked)
+    }
+
+    #[test]
+    fn a_peer_that_is_heard_is_not_asked() {
+        let (silent, asked) = asked_for(60, |_| SECOND / 2, true);
+        assert_eq!((silent, asked), (vec![], 0));
+    }
+
+    #[test]
+    fn a_peer_that_answers_each_question_is_not_silent() {
+        // Each question is answered at once, or late.
+        for idle in [SECOND, 5 * SECOND / 4] {
+            assert_eq!(asked_for(60, |_| idle, true), (vec![], 60), "{idle:?}");
+        }
+    }
+
+    #[test]
+    fn three_questions_without_a_sign_of_life_make_silent_once() {
+        let (silent, asked) = asked_for(60, |at| at + SECOND, true);
+        assert_eq!((silent, asked), (vec![3 * SECOND], 60), "and it is asked on and on");
+    }
+
+    #[test]
+    fn a_question_that_waits_behind_a_slow_frame_is_not_left_unanswered() {
+        assert_eq!(asked_for(60, |at| at + SECOND, false).0, []);
+    }
+
+    #[test]
+    fn after_any_sign_of_life_it_begins_anew() {
+        let (mut questions, begin) = (Questions::default(), Instant::now());
+        let mut poll = |second: u32, idle| questions.poll(begin + second * SECOND, idle, SECOND, || true);
+        assert!(!poll(0, SECOND) && !poll(1, 2 * SECOND) && !poll(2, 3 * SECOND));
+        assert!(!poll(3, SECOND / 10), "it is heard just in time");
+        assert!(!poll(4, SECOND) && !poll(5, 2 * SECOND) && !poll(6, 3 * SECOND));
+        assert!(poll(7, 4 * SECOND));
     }
 }

@@ -26,6 +26,10 @@ pub enum NetCommand {
     AddPeer(Multiaddr),
     /// Finds these signers and stays connected with them. Replaces the ones before.
     Seek(Vec<SignerKey>),
+    /// Asks these signers for signs of life while they are connected, each
+    /// [`NetworkConfig::ask_interval`](super::NetworkConfig::ask_interval) in which nothing comes from them. Replaces the ones
+    /// before.
+    Ask(Vec<SignerKey>),
     /// Closes the connections of this signer. If it is sought, it is dialled again.
     Disconnect(SignerKey),
     /// Counts a violation of the protocol by this signer's peers, as if it were one of the stream's own rules.
@@ -63,6 +67,14 @@ pub enum NetEvent {
     Heard {
         /// The signer.
         key: SignerKey,
+    },
+    /// A connected signer was asked for signs of life three times, and nothing came from any of its peers. Once, until it
+    /// is [heard](Self::Heard) or disconnected.
+    SignerSilent {
+        /// The signer.
+        key: SignerKey,
+        /// For how long nothing has come.
+        silence: Duration,
     },
     /// A session frame.
     Frame {

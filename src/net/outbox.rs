@@ -28,6 +28,10 @@ struct Waiting {
     writer: u64,
     /// Writers that have not ended.
     writing: usize,
+    /// A sign of life is to be asked for.
+    question: bool,
+    /// One is to be given. However many were asked for: they are all alike.
+    answer: bool,
     closed: bool,
 }
 
@@ -37,6 +41,10 @@ pub(super) enum Next {
     Contact(Arc<[u8]>),
     /// Writes a presence.
     Presence(Arc<[u8]>),
+    /// Asks for a sign of life.
+    Question,
+    /// Gives one.
+    Answer,
     /// Writes a session frame.
     Frame(Arc<[u8]>),
     /// Waits for [`Outbox::changed`].
@@ -77,6 +85,19 @@ impl Outbox {
     /// Sends this presence next, in place of one that still waits.
     pub(super) fn present(&self, presence: Arc<[u8]>) {
         self.lock().presence = Some(presence);
+        self.changed.notify_one();
+    }
+
+    /// Asks next for a sign of life. False if the question before still waits for a writer.
+    pub(super) fn ask(&self) -> bool {
+        let waits = std::mem::replace(&mut self.lock().question, true);
+        self.changed.notify_one();
+        !waits
+    }
+
+    /// Gives a sign of life next.
+    pub(super) fn answer(&self) {
+        self.lock().answer = true;
         self.changed.notify_one();
     }
 
@@ -133,7 +154,7 @@ impl Outbox {
         self.changed.notified()
     }
 
-    /// What a writer does next; session frames come only once it has `presented` this node's signer.
+    /// What a writer does next; session frames and signs of life come only once it has `presented` this node's signer.
     pub(super) fn next(&self, writer: u64, presented: bool) -> Next {
         let mut waiting = self.lock();
         if waiting.writer != writer {
@@ -144,6 +165,12 @@ impl Outbox {
         }
         if let Some(presence) = waiting.presence.take() {
             return Next::Presence(presence);
+        }
+        if presented && std::mem::take(&mut waiting.answer) {
+            return Next::Answer;
+        }
+        if presented && std::mem::take(&mut waiting.question) {
+            return Next::Question;
         }
         if presented && let Some(frame) = waiting.frames.pop_front() {
             waiting.bytes -= frame.len() + OVERHEAD;
@@ -174,6 +201,21 @@ mod tests {
         assert!(matches!(outbox.next(writer, true), Next::Frame(bytes) if bytes[0] == 1));
         assert!(matches!(outbox.next(writer, true), Next::Frame(bytes) if bytes[0] == 2));
         assert!(matches!(outbox.next(writer, true), Next::Wait));
+    }
+
+    #[test]
+    fn signs_of_life_overtake_frames_and_do_not_pile_up() {
+        let outbox = Outbox::new(1000);
+        outbox.take_over(1);
+        assert!(outbox.push(frame(1)));
+        assert!(outbox.ask() && !outbox.ask(), "the first one still waits");
+        (0..1000).for_each(|_| outbox.answer());
+        assert!(matches!(outbox.next(1, false), Next::Wait));
+        assert!(matches!(outbox.next(1, true), Next::Answer));
+        assert!(matches!(outbox.next(1, true), Next::Question));
+        assert!(matches!(outbox.next(1, true), Next::Frame(_)));
+        assert!(matches!(outbox.next(1, true), Next::Wait));
+        assert!(outbox.ask(), "the first one was taken");
     }
 
     #[test]

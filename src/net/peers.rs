@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::address::{LOCAL, reach, relay_of};
 use super::config::{DhtMode, NetworkConfig};
 use super::contact::{Contact, Seek, Sought, seek};
-use super::liveness::Activity;
+use super::liveness::{Activity, Questions};
 use super::outbox::Outbox;
 use super::rate::Paces;
 use super::routes::Routes;
@@ -69,7 +69,12 @@ pub(super) enum Inbound {
     /// Punish the peer: it has too many.
     TooMany,
     /// Read from it.
-    Read { delivered: Arc<watch::Sender<u64>>, activity: Arc<Activity>, paces: Arc<Paces> },
+    Read {
+        delivered: Arc<watch::Sender<u64>>,
+        outbox: Arc<Outbox>,
+        activity: Arc<Activity>,
+        paces: Arc<Paces>,
+    },
 }
 
 /// What a message of identify means.
@@ -122,6 +127,9 @@ pub(super) struct Peers {
     tick: Duration,
     peers: HashMap<PeerId, Peer>,
     signers: HashMap<SignerKey, Vec<PeerId>>,
+    /// Signers that are asked for signs of life.
+    asked: HashSet<SignerKey>,
+    ask_interval: Duration,
     routes: Arc<Routes>,
     /// Writers that were numbered.
     writers: u64,
@@ -138,6 +146,7 @@ struct Peer {
     /// When it is left, for it speaks another version.
     leaves: Option<Instant>,
     outbox: Arc<Outbox>,
+    questions: Questions,
     delivered: Arc<watch::Sender<u64>>,
     connections: HashMap<ConnectionId, Connection>,
     /// The connection on which frames are sent.
@@ -186,6 +195,8 @@ impl Peers {
             tick: config.ping_interval.max(TICK),
             peers: HashMap::new(),
             signers: HashMap::new(),
+            asked: HashSet::new(),
+            ask_interval: config.ask_interval,
             routes,
             writers: 0,
         }
@@ -388,7 +399,7 @@ impl Peers {
         }
         there.unused = None;
         let (activity, paces) = (there.activity.clone(), there.paces.clone());
-        Inbound::Read { delivered: peer.delivered.clone(), activity, paces }
+        Inbound::Read { delivered: peer.delivered.clone(), outbox: peer.outbox.clone(), activity, paces }
     }
 
     /// A stream of the other side ended.
@@ -459,6 +470,40 @@ impl Peers {
         peer.signer.filter(|_| reports)
     }
 
+    /// Sets the signers that are asked for signs of life.
+    pub(super) fn set_asked(&mut self, asked: HashSet<SignerKey>) {
+        let ends = |peer: &&mut Peer| peer.signer.is_none_or(|key| !asked.contains(&key));
+        self.peers.values_mut().filter(ends).for_each(|peer| peer.questions = Questions::default());
+        self.asked = asked;
+    }
+
+    /// Asks those from whom nothing came for a while, each peer once for all that its signer is asked for. Returns the
+    /// signers that fell silent, all of their peers, for how long, and when to ask again.
+    pub(super) fn ask(&mut self, now: Instant) -> (Vec<(SignerKey, Duration)>, Option<Instant>) {
+        let (mut silent, mut next) = (Vec::new(), None::<Instant>);
+        for key in &self.asked {
+            let Some(ids) = self.signers.get(key) else { continue };
+            let (mut fell, mut all, mut silence) = (false, true, Duration::MAX);
+            for id in ids {
+                let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.chosen.is_some()) else {
+                    all = false;
+                    continue;
+                };
+                let idle =
+                    peer.connections.values().map(|there| there.activity.idle()).min().unwrap_or_default();
+                let Peer { questions, outbox, .. } = peer;
+                fell |= questions.poll(now, idle, self.ask_interval, || outbox.ask());
+                all &= questions.is_silent();
+                silence = silence.min(idle);
+                next = next.into_iter().chain(questions.due()).min();
+            }
+            if fell && all {
+                silent.push((*key, silence));
+            }
+        }
+        (silent, next)
+    }
+
     /// A direct connection replaces one through a relay: it is there to stay.
     #[cfg(feature = "nat")]
     pub(super) fn keep(&mut self, id: &PeerId, connection: ConnectionId) {
@@ -522,6 +567,7 @@ impl Peer {
             seeks: Sought::default(),
             leaves: None,
             outbox: Arc::new(Outbox::new(most_waiting)),
+            questions: Questions::default(),
             delivered: Arc::new(watch::Sender::new(0)),
             connections: HashMap::new(),
             chosen: None,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 /// Presences a second that are read of a connection: each is a signature to verify.
 const PRESENCES: u32 = 4;
+/// Signs of life a second, asked for and given, that are read of a connection.
+const SIGNS_OF_LIFE: u32 = 32;
 /// Bytes that count as much as a frame does, of a stranger.
 const KIB: f64 = 1024.0;
 /// The cost of a first contact among them: a hash, and a hundred comparisons.
@@ -48,6 +50,8 @@ pub(super) enum Came {
     Frame(usize),
     Presence,
     Contact,
+    /// A question for one, or an answer.
+    SignOfLife,
 }
 
 /// How fast is read what comes on a connection, on all of its streams together.
@@ -58,6 +62,7 @@ pub(super) struct Paces {
     frames: Mutex<Pace>,
     strangers_frames: Mutex<Pace>,
     presences: Mutex<Pace>,
+    signs_of_life: Mutex<Pace>,
 }
 
 impl Paces {
@@ -69,6 +74,7 @@ impl Paces {
             // Who is thrown out comes again, with as many at once as before.
             strangers_frames: Mutex::new(Pace::with_bursts(strangers_frames, 1)),
             presences: Mutex::new(Pace::with_bursts(PRESENCES, 2)),
+            signs_of_life: Mutex::new(Pace::new(SIGNS_OF_LIFE)),
         }
     }
 
@@ -83,6 +89,7 @@ impl Paces {
             Came::Frame(bytes) => (&self.strangers_frames, 1.0 + bytes as f64 / KIB),
             Came::Presence => (&self.presences, 1.0),
             Came::Contact => (&self.presences, CONTACT_COST),
+            Came::SignOfLife => (&self.signs_of_life, 1.0),
         };
         pace.lock().unwrap_or_else(PoisonError::into_inner).spend(cost, now)
     }

@@ -1,7 +1,7 @@
 //! The protocol `/musig/1`: frames on one long-lived stream for each direction.
 //!
-//! A frame is a 4-byte big-endian length of the payload, one byte of kind (0 presence, 1 session frame), and the
-//! payload. Each side opens one stream on each connection. It begins with 8 bytes, big-endian: the number of session
+//! A frame is a 4-byte big-endian length of the payload, one byte of kind, and the payload: 0 presence, 1 session frame,
+//! 2 first contact; empty ones, 3 asks for a sign of life and 4 gives it. Each side opens one stream on each connection. It begins with 8 bytes, big-endian: the number of session
 //! frames that it sent to this peer before, on other streams. Then comes the first contact (kind 2), its presence once it
 //! shows itself, and session frames only after that. With several connections each side writes on one at a time, and ends
 //! the old stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
@@ -29,6 +29,8 @@ use crate::types::SignerKey;
 const PRESENCE: u8 = 0;
 const SESSION: u8 = 1;
 const CONTACT: u8 = 2;
+const QUESTION: u8 = 3;
+const ANSWER: u8 = 4;
 const HEADER: usize = 5;
 /// Memory for a frame grows by this much, as its bytes arrive.
 const CHUNK: usize = 64 << 10;
@@ -126,6 +128,8 @@ impl Writer {
                         batch.clear();
                     }
                 }
+                Next::Question => append(&mut batch, QUESTION, &[]),
+                Next::Answer => append(&mut batch, ANSWER, &[]),
                 Next::Wait | Next::End => {
                     self.put(stream, &batch).await?;
                     batch.clear();
@@ -179,6 +183,8 @@ pub(super) struct Reader {
     pub(super) connection: ConnectionId,
     /// Session frames of this peer that were delivered, on all streams.
     pub(super) delivered: Arc<watch::Sender<u64>>,
+    /// Where what the peer asks for is answered.
+    pub(super) outbox: Arc<Outbox>,
     pub(super) activity: Arc<Activity>,
     pub(super) paces: Arc<Paces>,
     pub(super) shared: Arc<Shared>,
@@ -230,6 +236,7 @@ impl Reader {
             let came = match kind {
                 SESSION => Came::Frame(received.len()),
                 PRESENCE => Came::Presence,
+                QUESTION | ANSWER => Came::SignOfLife,
                 _ => Came::Contact,
             };
             let wait = self.paces.spend(came, Instant::now());
@@ -247,6 +254,9 @@ impl Reader {
                         return self.ignore(stream).await;
                     }
                 }
+                // That it came is all that it says.
+                (ANSWER, _) => {}
+                (QUESTION, _) => self.outbox.answer(),
                 (PRESENCE, None) if first && received.is_empty() => {}
                 (PRESENCE, _) => accepted = Some(self.accept(received.into_vec()).await?),
                 (_, Some(record)) => {
@@ -308,6 +318,7 @@ impl Reader {
         let most = match (kind, signer) {
             (PRESENCE | CONTACT, _) | (SESSION, None) => limits::PRESENCE,
             (SESSION, Some(_)) => limits::FRAME,
+            (QUESTION | ANSWER, Some(_)) => 0,
             _ => return Err(Ended::Violation("a frame of unknown kind")),
         };
         if length > most {

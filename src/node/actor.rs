@@ -312,6 +312,10 @@ impl Actor {
                 self.notice(Event::PeerDisconnected { peer, signer: Some(key) });
             }
             NetEvent::Heard { key } => self.engine.heard(key, now),
+            NetEvent::SignerSilent { key, silence } => {
+                tracing::debug!(target: log::NET, signer = %key, ?silence, "a signer does not answer");
+                self.engine.silent(key, silence, now);
+            }
             NetEvent::Frame { from, frame } => {
                 let result = self.engine.frame(from, &frame, now);
                 // What it leads to leaves at once: nothing piles up here under a peer's control.
@@ -379,9 +383,12 @@ impl Actor {
         drop(self.commands.send(Command::Presence { record, result }));
     }
 
-    /// Keeps looking for the signers of open sessions.
+    /// Keeps looking for the signers of open sessions, and asks those for signs of life in whose sessions a turn approaches.
     async fn seek(&mut self) {
         let Some(network) = &self.network else { return };
+        if let Some(asked) = self.engine.asked_signers_if_changed() {
+            network.command(NetCommand::Ask(asked.into_iter().collect())).await;
+        }
         if let Some(wanted) = self.engine.wanted_signers_if_changed() {
             network.command(NetCommand::Seek(wanted.into_iter().collect())).await;
         }

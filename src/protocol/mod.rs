@@ -292,7 +292,9 @@ pub struct Settings {
 /// who opens one early asks the observer before it submits. A NACK always counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EarlyTurns {
-    /// A coordinator is gone: its last connection was lost for a second, and nothing of it came through others.
+    /// A coordinator is gone: its last connection was lost for a second, or answers no more, and nothing of it came through
+    /// others. While a turn approaches, connected signers are asked each second for a sign of life; three that stay without
+    /// an answer count as a lost connection.
     pub gone: bool,
     /// A coordinator is connected and has not said within 5 s that it holds the signatures.
     pub hold: bool,

@@ -58,6 +58,10 @@ pub enum Mutation {
     GoneWithoutGrace,
     /// V11: a signer that was never connected is gone.
     StarIsGone,
+    /// V11: of a connected signer that does not answer nothing follows.
+    SilenceIsIgnored,
+    /// V11: signers are asked for signs of life also when no turn approaches.
+    AsksForEver,
     /// V10: a refused proposal is reported each time that it comes.
     ReportedAgain,
     /// counters: a durable event that comes again after a restart is counted again.

@@ -47,8 +47,12 @@ async fn a_frame_above_the_limit_is_a_violation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_frame_are_a_violation() {
     is_refused(|_| b"GET / HTTP/1.1\r\n\r\n".to_vec()).await;
-    is_refused(|outsider| [presence(outsider), raw_frame(3, b"unknown kind")].concat()).await;
+    is_refused(|outsider| [presence(outsider), raw_frame(5, b"unknown kind")].concat()).await;
     is_refused(|_| raw_frame(1, b"before the presence")).await;
+    for sign_of_life in [3, 4] {
+        is_refused(|_| raw_frame(sign_of_life, b"")).await;
+        is_refused(|outsider| [presence(outsider), raw_frame(sign_of_life, b"is not empty")].concat()).await;
+    }
     is_refused(|_| raw_frame(2, &[0, 0, 0, 1, 5])).await;
     is_refused(|_| [raw_frame(0, b""), raw_frame(1, b"after an empty presence")].concat()).await;
     is_refused(|_| [raw_frame(0, b""), raw_frame(0, b"")].concat()).await;

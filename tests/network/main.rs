@@ -22,6 +22,7 @@ mod proxy;
 mod reconnect;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod relay;
+mod signs_of_life;
 mod support;
 mod unreachable;
 

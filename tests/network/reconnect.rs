@@ -143,14 +143,21 @@ async fn freezable(
     (address, switch)
 }
 
-/// Two nodes that notice soon when nothing moves, the first connected with the second through what can be frozen.
+/// Two nodes that notice soon when nothing moves.
 async fn freezable_pair() -> (Node, Node, Arc<std::sync::Mutex<Arc<AtomicBool>>>) {
-    let alert = || NetworkConfig {
+    let alert = NetworkConfig {
         ping_interval: Duration::from_millis(250),
         dead_after: Duration::from_secs(2),
         ..config()
     };
-    let (mut a, mut b) = (Node::new(alert()).await, Node::new(alert()).await);
+    freezable_pair_with(alert).await
+}
+
+/// Two nodes, the first connected with the second through what can be frozen.
+pub async fn freezable_pair_with(
+    config: NetworkConfig,
+) -> (Node, Node, Arc<std::sync::Mutex<Arc<AtomicBool>>>) {
+    let (mut a, mut b) = (Node::new(config.clone()).await, Node::new(config).await);
     let port = b.address.to_string().rsplit('/').next().unwrap().parse().unwrap();
     let (address, switch) = freezable(std::net::SocketAddr::from(([127, 0, 0, 1], port))).await;
     let through = format!("/ip4/127.0.0.1/tcp/{}", address.port()).parse().unwrap();
@@ -161,7 +168,7 @@ async fn freezable_pair() -> (Node, Node, Arc<std::sync::Mutex<Arc<AtomicBool>>>
 }
 
 /// Freezes the connections that there are; later ones are alive.
-fn freeze(switch: &std::sync::Mutex<Arc<AtomicBool>>) {
+pub fn freeze(switch: &std::sync::Mutex<Arc<AtomicBool>>) {
     let old = std::mem::replace(&mut *switch.lock().unwrap(), Arc::new(AtomicBool::new(false)));
     old.store(true, Ordering::SeqCst);
 }

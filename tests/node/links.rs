@@ -2,7 +2,7 @@
 //! finish all the same.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libmusig::protocol::election::ElectionMethod;
 use serde_json::json;
@@ -113,4 +113,32 @@ fn addresses_that_change() {
     });
     cluster.order(late, &json!({ "order": "join" }));
     finish(&mut cluster, "after two moved");
+}
+
+#[test]
+fn a_pulled_cable_costs_seconds_and_not_the_timeout() {
+    if !possible("links::a_pulled_cable_costs_seconds_and_not_the_timeout") {
+        return;
+    }
+    let list = lexicographic(N);
+    let settings = |signer| json!({ "open": signer != list[0] });
+    let mut cluster = Cluster::start_in(Network::new(Link::default()), N, settings, |_| N - 1);
+    cluster.turn = Duration::from_secs(300);
+    cluster.propose(list[1], ElectionMethod::Lexicographic);
+    cluster.wait_all("SessionComplete", 0..N);
+    cluster.wait_all("about to submit", [list[0]]);
+    cluster.network.as_ref().expect("is there").cut_off(list[0], N);
+    let pulled = Instant::now();
+    cluster.wait_all("submitted", [list[1]]);
+    let submitted = cluster.log.iter().find(|said| said.is("submitted")).expect("was waited for");
+    let took = submitted.at - pulled;
+    println!("the next one submitted {took:?} after the cable was pulled");
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    // Three questions stayed without an answer. Before that nobody is gone.
+    assert!(took > Duration::from_secs(2), "{took:?}");
+    assert!(cluster.said(list[1], "disconnected").is_empty(), "the connection itself was still there");
+    cluster.network.as_ref().expect("is there").heal();
+    let rest: Vec<usize> = list[1..].to_vec();
+    cluster.wait_all("BroadcastConfirmed", rest);
+    assert_eq!(cluster.log.iter().filter(|said| said.is("submitted")).count(), 1);
 }

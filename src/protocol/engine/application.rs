@@ -420,4 +420,13 @@ impl Engine {
         wanted.remove(&self.own);
         Some(wanted)
     }
+
+    /// All signers that are to be asked for signs of life, while they are connected, if they changed since the last call:
+    /// those of sessions in which a turn approaches. None with [`EarlyTurns::gone`](crate::protocol::EarlyTurns::gone) off. Of
+    /// those that do not answer [`Engine::silent`] is to be told.
+    pub fn asked_signers_if_changed(&mut self) -> Option<HashSet<SignerKey>> {
+        let mut asked = self.index.asked_if_changed()?;
+        asked.remove(&self.own);
+        Some(asked)
+    }
 }

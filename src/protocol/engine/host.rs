@@ -22,6 +22,8 @@ pub struct Host {
     pub heard: HashMap<SignerKey, Duration>,
     /// Since when each signer is connected, or is not after it was, by the monotonic clock.
     pub changed: HashMap<SignerKey, Duration>,
+    /// Connected signers that do not answer.
+    pub silent: HashSet<SignerKey>,
     pub outputs: VecDeque<Output>,
     pub counters: Counters,
     tickets: Ticket,
@@ -37,6 +39,7 @@ impl Host {
             connected: HashSet::new(),
             heard: HashMap::new(),
             changed: HashMap::new(),
+            silent: HashSet::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             tickets: 0,
@@ -54,6 +57,7 @@ impl Host {
             heard: &self.heard,
             changed: &self.changed,
             connected: &self.connected,
+            silent: &self.silent,
             tickets: &mut self.tickets,
             counters: &mut self.counters,
             outputs: &mut self.outputs,

@@ -225,7 +225,8 @@ impl Engine {
         let says = session.as_replacement(now).filter(|_| purgeable.is_none());
         let older = session.proposal().replaces.filter(|_| kind(says) != said_before);
         if purgeable.is_none() {
-            self.index.note(session, deadline);
+            let asks = context.settings.early_turns.gone && session.asks();
+            self.index.note(session, deadline, asks);
         }
         for key in self.host.take_relayed() {
             self.note_heard(key, now);

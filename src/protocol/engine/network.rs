@@ -33,6 +33,7 @@ impl Engine {
     pub fn connected(&mut self, signer: SignerKey, now: Time) {
         self.note_heard(signer, now);
         self.host.connected.insert(signer);
+        self.host.silent.remove(&signer);
         self.note_change(signer, now);
         let speaks = |session: &Slot| !session.closed() || session.kept() && session.certified();
         for id in self.shared_with(&signer, speaks) {
@@ -46,7 +47,10 @@ impl Engine {
     /// A signer is gone.
     pub fn disconnected(&mut self, signer: &SignerKey, now: Time) {
         self.host.connected.remove(signer);
-        self.note_change(*signer, now);
+        // Since it was silent it has been as good as gone.
+        if !self.host.silent.remove(signer) {
+            self.note_change(*signer, now);
+        }
         // Those that are packed have nothing to tell of it, but a turn may open sooner.
         let concerned = |session: &Slot| session.packed().is_none_or(|packed| packed.summary.turn_ahead);
         for id in self.shared_with(signer, concerned) {
@@ -57,6 +61,37 @@ impl Engine {
     /// A sign of life from a connected signer.
     pub fn heard(&mut self, signer: SignerKey, now: Time) {
         self.note_heard(signer, now);
+        self.note_answer(signer, now);
+    }
+
+    /// A connected signer was asked for signs of life, and nothing came of it for so long. Until something does, its turns
+    /// are those of a signer whose connection was lost then. Nothing else follows.
+    pub fn silent(&mut self, signer: SignerKey, silence: Duration, now: Time) {
+        let known = self.host.connected.contains(&signer) && self.index.wants(&signer);
+        if known && self.host.silent.insert(signer) {
+            let lost = now.monotonic.saturating_sub(silence);
+            self.host.changed.insert(signer, lost);
+            self.look_at_turns(&signer, now);
+        }
+    }
+
+    /// Whoever was silent answers.
+    fn note_answer(&mut self, signer: SignerKey, now: Time) {
+        if self.host.silent.remove(&signer) {
+            self.note_change(signer, now);
+            self.look_at_turns(&signer, now);
+        }
+    }
+
+    /// Turns may open sooner, or later, than it seemed.
+    fn look_at_turns(&mut self, signer: &SignerKey, now: Time) {
+        let ahead = |session: &Slot| match session {
+            Slot::Ready(session) => session.asks(),
+            Slot::Packed(packed) => packed.summary.turn_ahead,
+        };
+        for id in self.shared_with(signer, ahead) {
+            self.with_session(&id, now, |_, _| ());
+        }
     }
 
     /// Only of signers with whom something is left to do: else every key that ever connected would stay in memory.
@@ -67,6 +102,7 @@ impl Engine {
         if self.host.heard.len() >= HEARD_SPARE + 2 * self.index.wanted() {
             self.host.heard.retain(|signer, _| self.index.wants(signer));
             self.host.changed.retain(|signer, _| self.index.wants(signer));
+            self.host.silent.retain(|signer| self.index.wants(signer));
         }
         self.host.heard.insert(signer, now.monotonic);
     }
@@ -89,7 +125,7 @@ impl Engine {
     /// A frame from a connected signer. Bad parts are counted and dropped; good ones are kept. It ends at the first part
     /// that no honest node sends; then its error is a violation.
     pub fn frame(&mut self, from: SignerKey, bytes: &[u8], now: Time) -> Result<(), WireError> {
-        self.note_heard(from, now);
+        self.heard(from, now);
         let frame: pb::Frame = match wire::decode_within(bytes, "the frame", limits::FRAME) {
             Ok(frame) => frame,
             Err(error) => {

@@ -28,6 +28,8 @@ struct Entry {
     /// Its key sets sign for coins.
     wallet: bool,
     wants_peers: bool,
+    /// Its signers are asked for signs of life.
+    asks: bool,
 }
 
 impl Entry {
@@ -143,11 +145,14 @@ pub(super) struct SessionIndex {
     /// How many sessions want each signer connected.
     wanted: HashMap<SignerKey, u32>,
     wanted_changed: bool,
+    /// How many sessions want each signer asked for signs of life.
+    asked: HashMap<SignerKey, u32>,
+    asked_changed: bool,
 }
 
 impl SessionIndex {
     /// Takes note of how a session is now.
-    pub fn note(&mut self, session: &Session, deadline: Option<Duration>) {
+    pub fn note(&mut self, session: &Session, deadline: Option<Duration>, asks: bool) {
         let (kept, joined) = (session.is_kept(), session.joined());
         let (unanswered, answered) = (session.is_unanswered(), session.is_answered());
         let entry = Entry {
@@ -160,6 +165,7 @@ impl SessionIndex {
             joined,
             wallet: joined && (!session.closed() || kept) && session.proposal().transaction.is_some(),
             wants_peers: session.wants_peers(),
+            asks,
         };
         self.replace(session.proposal(), Some(entry));
     }
@@ -206,6 +212,11 @@ impl SessionIndex {
         if before.wants_peers != after.wants_peers {
             for signer in &proposal.signers {
                 self.wanted_changed |= count(&mut self.wanted, *signer, after.wants_peers);
+            }
+        }
+        if before.asks != after.asks {
+            for signer in &proposal.signers {
+                self.asked_changed |= count(&mut self.asked, *signer, after.asks);
             }
         }
     }
@@ -290,6 +301,11 @@ impl SessionIndex {
     /// All signers of sessions in which something is left to say, if they changed since the last call.
     pub fn wanted_if_changed(&mut self) -> Option<HashSet<SignerKey>> {
         std::mem::take(&mut self.wanted_changed).then(|| self.wanted.keys().copied().collect())
+    }
+
+    /// All signers that are asked for signs of life, if they changed since the last call.
+    pub fn asked_if_changed(&mut self) -> Option<HashSet<SignerKey>> {
+        std::mem::take(&mut self.asked_changed).then(|| self.asked.keys().copied().collect())
     }
 }
 

@@ -416,6 +416,11 @@ impl Watch {
         !self.waits() && self.opened < self.turns.count()
     }
 
+    /// Whether the time of such a turn runs, so that it matters who answers.
+    pub fn turn_approaches(&self) -> bool {
+        self.turn_ahead() && !self.lock.waits()
+    }
+
     fn waits(&self) -> bool {
         self.ended || self.idle || self.replaced || self.evidence.pauses()
     }

@@ -210,7 +210,7 @@ impl Broadcast {
             final_depth: settings.final_depth.max(1),
             wait: &wait,
             nacked: &|signer: usize| nack(signer).is_some(),
-            alone: !agreement.others().any(|signer| context.connected.contains(key(signer))),
+            alone: !agreement.others().any(|signer| context.reaches(key(signer))),
         };
         self.watch.as_mut().map(|watch| act(watch, &surroundings)).unwrap_or_default()
     }
@@ -252,8 +252,8 @@ fn unpack_certificate(signatures: &[u8], session: crate::types::SessionId) -> Ce
     Certificate { session, signatures: signatures.chunks(64).filter_map(Signature::from_slice).collect() }
 }
 
-/// When a signer counts as gone if nothing more is heard of it. `None`: it is connected, or was not since shortly before
-/// this node had the signatures: who was never connected may be reached by others.
+/// When a signer counts as gone if nothing more is heard of it. `None`: it is connected and answers, or was not connected
+/// since shortly before this node had the signatures: who was never connected may be reached by others.
 fn gone_at(
     holder_since: Duration,
     signer: usize,
@@ -262,7 +262,7 @@ fn gone_at(
 ) -> Option<Duration> {
     let key = &agreement.proposal.signers[signer];
     let changed = context.changed.get(key).copied();
-    let mut lost = changed.filter(|_| !context.connected.contains(key));
+    let mut lost = changed.filter(|_| !context.reaches(key));
     if mutation::on(Mutation::StarIsGone) && signer != agreement.own && !context.connected.contains(key) {
         lost = lost.or(Some(holder_since));
     }

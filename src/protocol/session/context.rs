@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::contacts::Contacts;
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
+use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Settings, Ticket};
 use crate::types::{SignerKey, Time};
@@ -21,6 +22,8 @@ pub struct Context<'a> {
     /// Since when each signer is connected, or is not after it was, by the monotonic clock.
     pub changed: &'a HashMap<SignerKey, Duration>,
     pub connected: &'a HashSet<SignerKey>,
+    /// Connected signers that do not answer.
+    pub silent: &'a HashSet<SignerKey>,
     pub tickets: &'a mut Ticket,
     pub counters: &'a mut Counters,
     pub outputs: &'a mut VecDeque<Output>,
@@ -29,6 +32,12 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Whether a signer is connected, and answers as far as it is asked.
+    pub fn reaches(&self, signer: &SignerKey) -> bool {
+        let silent = self.silent.contains(signer) && !mutation::on(Mutation::SilenceIsIgnored);
+        self.connected.contains(signer) && !silent
+    }
+
     /// The node's connections.
     pub fn contacts(&self) -> Contacts<'_> {
         Contacts { now: self.now, connected: self.connected, heard: self.heard }

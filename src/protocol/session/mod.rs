@@ -1331,6 +1331,12 @@ impl Session {
         ]);
     }
 
+    /// Whether its signers are asked for signs of life: a turn of its watch approaches.
+    pub fn asks(&self) -> bool {
+        let approaches = |watch: &Watch| watch.turn_approaches() || mutation::on(Mutation::AsksForEver);
+        self.watches() && self.watch().is_some_and(approaches)
+    }
+
     /// Whether it looks at the chain: a closed one does if it must be kept until the chain settles its coins.
     fn watches(&self) -> bool {
         !self.stored.closed || self.stored.given_up

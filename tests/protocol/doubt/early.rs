@@ -5,6 +5,7 @@ use std::time::Duration;
 use libmusig::EarlyTurns;
 use libmusig::protocol::envelope::{Content, Envelope};
 use libmusig::protocol::event::{Event, FailureCause};
+use libmusig::protocol::wire::{self, pb};
 use libmusig::types::SessionId;
 
 use super::{TIMEOUT, all_broadcasters, held, submissions};
@@ -181,4 +182,93 @@ fn switched_off_nothing_opens_early() {
     cluster.run_for(2 * MOMENT);
     assert_eq!(cluster.submitters(), [1]);
     assert_eq!(failures(&cluster, 1, &session), [(0, FailureCause::Timeout)]);
+}
+
+#[test]
+fn gone_is_whose_cable_is_pulled_although_its_connection_stays() {
+    let (mut cluster, session) = held(3, |cluster| cluster.nodes[0].broadcaster = Broadcaster::Hangs);
+    cluster.run_for(SECOND);
+    cluster.pull(0, true);
+    cluster.run_for(4 * SECOND - MOMENT);
+    assert_eq!(submissions(&cluster, &session), [], "three questions may stay without an answer");
+    cluster.run_for(2 * MOMENT);
+    assert_eq!(cluster.submitters(), [1]);
+    assert_eq!(failures(&cluster, 1, &session), [(0, FailureCause::Gone)]);
+    assert_eq!(failures(&cluster, 2, &session), [(0, FailureCause::Gone)]);
+    assert_eq!(cluster.count(1, &session, "NobodyCanBroadcast"), 0);
+}
+
+#[test]
+fn gone_is_nobody_who_answers_again_in_time() {
+    let (mut cluster, session) = held(3, |cluster| all_broadcasters(cluster, &Broadcaster::Hangs));
+    for _ in 0..2 {
+        cluster.pull(0, true);
+        cluster.run_for(3 * SECOND);
+        cluster.pull(0, false);
+        cluster.run_for(SECOND);
+    }
+    assert_eq!(cluster.count(1, &session, "CoordinatorFailed"), 0);
+    cluster.run_for(TIMEOUT);
+    assert_eq!(failures(&cluster, 1, &session), [(0, FailureCause::Timeout)]);
+}
+
+#[test]
+fn gone_is_nobody_who_is_silent_while_nobody_is_asked() {
+    // Sign of life or not: with the switch off it counts for nothing.
+    let (mut cluster, _) = held(3, |cluster| {
+        switch(cluster, EarlyTurns { gone: false, ..EarlyTurns::default() });
+        cluster.nodes[0].broadcaster = Broadcaster::Hangs;
+    });
+    assert!(cluster.nodes.iter().all(|node| node.asked.is_empty()));
+    cluster.pull(0, true);
+    cluster.run_for(TIMEOUT - MOMENT);
+    assert!(cluster.submitters().is_empty());
+    cluster.run_for(2 * MOMENT);
+    assert_eq!(cluster.submitters(), [1]);
+}
+
+#[test]
+fn signers_are_asked_for_signs_of_life_while_a_turn_approaches_and_no_longer() {
+    let asked =
+        |cluster: &Cluster| -> Vec<usize> { (0..3).map(|node| cluster.nodes[node].asked.len()).collect() };
+    // The transaction is seen at once, or no turn is left, or the own application wants no more of it.
+    let (mut cluster, session) = held(3, |cluster| {
+        cluster.nodes[0].broadcaster = Broadcaster::Hangs;
+        cluster.run_for(SECOND);
+        assert_eq!(asked(cluster), [0, 0, 0], "idle nodes");
+    });
+    assert_eq!(asked(&cluster), [2, 2, 2]);
+    // Another session with the same signers asks nobody twice, and neither ends it for the other one.
+    let other = cluster.create(1, |terms| policy(terms).broadcast_timeout = 2 * TIMEOUT);
+    cluster.complete(&other);
+    assert_eq!(asked(&cluster), [2, 2, 2]);
+    cluster.run_for(TIMEOUT + SECOND);
+    assert_eq!(cluster.submitters(), [1], "of the first session");
+    assert_eq!(asked(&cluster), [2, 2, 2], "of the second one");
+    cluster.run_for(2 * TIMEOUT);
+    assert_eq!(cluster.chain.submissions.len(), 2);
+    assert_eq!(asked(&cluster), [0, 0, 0], "both are seen");
+    assert_eq!(cluster.count(1, &session, "BroadcastSeen"), 1);
+
+    let (mut cluster, _) = held(3, |cluster| all_broadcasters(cluster, &Broadcaster::Hangs));
+    cluster.run_for(2 * TIMEOUT - MOMENT);
+    assert_eq!(asked(&cluster), [2, 2, 2]);
+    cluster.run_for(2 * MOMENT);
+    assert_eq!(asked(&cluster), [0, 0, 0], "the last turn is open");
+}
+
+#[test]
+fn who_is_cut_off_itself_takes_nobody_for_unable() {
+    // All others are silent: then it is this node's own cable, and that it reaches no backend says nothing of others.
+    let (mut cluster, session) = held(3, |cluster| {
+        cluster.nodes[0].broadcaster = Broadcaster::Hangs;
+        cluster.nodes[1].broadcaster = Broadcaster::Unreachable;
+    });
+    cluster.pull(1, true);
+    cluster.run_for(TIMEOUT - SECOND);
+    assert_eq!(cluster.count(1, &session, "ShouldBroadcast"), 1, "its turn came early");
+    let export = cluster.engine(1).export(&session).expect("it is known");
+    let frame: pb::Frame = wire::decode(&export, "an export").expect("it is one");
+    let said = frame.envelopes.iter().map(|bytes| Envelope::decode(bytes).expect("it was made"));
+    assert!(!said.into_iter().any(|envelope| matches!(envelope.content(), Content::Nack { .. })));
 }

@@ -225,6 +225,10 @@ pub struct Node {
     pub drift: i64,
     pub asleep: bool,
     pub cut_off: bool,
+    /// Since when its cable is pulled: nothing arrives, and no connection ends for it at first.
+    pub pulled: Option<Duration>,
+    /// Whom its host asks for signs of life.
+    pub asked: HashSet<SignerKey>,
     /// What it told its application, and when, in simulated time.
     pub events: EventLog,
     pub done: Vec<(RequestId, Result<(), Error>)>,

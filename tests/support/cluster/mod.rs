@@ -23,6 +23,7 @@ use libmusig::types::{
     ChainQuery, ChainStatus, EnvelopeId, OutPoint, SessionId, SignerKey, SubmitOutcome, Txid, UnixMillis,
 };
 
+use self::network::{ASKED_EVERY, UNANSWERED};
 use super::auditor::{Findings, audit};
 use super::chain::Chain;
 use super::disk::Disk;
@@ -202,6 +203,8 @@ pub struct Cluster {
     pub on_frame: Option<FrameHook>,
     /// When each node was connected with a key, or lost its last connection with it; with its own: when it died.
     pub contacts: Vec<(Duration, usize, SignerKey, bool)>,
+    /// Since when a connected key did not answer a node, or did again.
+    pub silences: Vec<(Duration, usize, SignerKey, bool)>,
     /// What the doubles' nonces were used for.
     pub nonces: Arc<Mutex<NonceLog>>,
     /// Sessions of raw messages whose applications say that they sign blind.
@@ -250,6 +253,8 @@ pub struct Cluster {
     now: Duration,
     agenda: Agenda,
     links: Vec<Vec<Link>>,
+    /// Frames that wait for a cable: from, to, on which connection.
+    stalled: Vec<(usize, usize, u64, Arc<[u8]>)>,
     connections: u64,
     requests: RequestId,
 }
@@ -296,6 +301,8 @@ impl Cluster {
                 drift: 0,
                 asleep: false,
                 cut_off: false,
+                pulled: None,
+                asked: HashSet::new(),
                 events: EventLog::default(),
                 done: Vec::new(),
                 up: Vec::new(),
@@ -321,6 +328,8 @@ impl Cluster {
             on_envelope: None,
             on_frame: None,
             contacts: Vec::new(),
+            silences: Vec::new(),
+            stalled: Vec::new(),
             nonces: Arc::default(),
             blind: HashSet::new(),
             consented: HashSet::new(),
@@ -549,6 +558,11 @@ impl Cluster {
                 return;
             }
         }
+        let asked = self.nodes[node].engine.as_mut().and_then(Engine::asked_signers_if_changed);
+        if let Some(asked) = asked {
+            self.nodes[node].asked = asked;
+            self.expect_answers(node, UNANSWERED);
+        }
         let state = &self.nodes[node];
         let Some(engine) = &state.engine else { return };
         let at = engine.next_timeout().map(|at| (at.saturating_sub(state.base) + state.boot).max(self.now));
@@ -748,6 +762,7 @@ impl Cluster {
             self.past.push((node, engine.counters().clone(), std::mem::take(&mut state.ledger)));
         }
         state.engine = None;
+        state.asked.clear();
         state.held.clear();
         state.disk_failed = false;
         state.frozen.clear();
@@ -776,6 +791,7 @@ impl Cluster {
             self.push(Duration::ZERO, what);
         }
         self.drive(node, |engine, now| engine.woke(now));
+        self.expect_answers(node, ASKED_EVERY + UNANSWERED);
         self.refresh();
     }
 

@@ -2,12 +2,91 @@
 
 use super::*;
 
+/// How often a host asks for signs of life.
+pub(super) const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// How long after the first question without an answer a signer is silent.
+pub(super) const UNANSWERED: Duration = Duration::from_secs(3);
+/// How long after anything came a host closes a connection.
+const DEAD_AFTER: Duration = Duration::from_secs(15);
+
 impl Cluster {
     /// Cuts the link between two nodes, or heals it.
     pub fn cut(&mut self, one: usize, other: usize, cut: bool) {
         self.links[one][other].cut = cut;
         self.links[other][one].cut = cut;
         self.refresh();
+    }
+
+    /// Pulls the cable of a node, or plugs it in again. Its connections stay, and nothing arrives on them; after a while
+    /// both ends close them.
+    pub fn pull(&mut self, node: usize, pulled: bool) {
+        if pulled == self.nodes[node].pulled.is_some() {
+            return;
+        }
+        self.nodes[node].pulled = pulled.then_some(self.now);
+        self.refresh();
+        if pulled {
+            (0..self.nodes.len()).for_each(|other| self.expect_answers(other, ASKED_EVERY + UNANSWERED));
+            return self.push(DEAD_AFTER, What::Call(Box::new(Self::refresh)));
+        }
+        for (from, to, connection, frame) in std::mem::take(&mut self.stalled) {
+            let there = self.links[from][to].connection == connection;
+            if self.stalls(from, to) {
+                self.stalled.push((from, to, connection, frame));
+            } else if there {
+                self.push(self.options.delay, What::Frame { from, to, connection, frame });
+            }
+        }
+        for other in 0..self.nodes.len() {
+            if self.links[node][other].connection == 0 || self.stalls(node, other) {
+                continue;
+            }
+            for (one, key) in [(node, self.nodes[other].key), (other, self.nodes[node].key)] {
+                let answered = move |cluster: &mut Self| {
+                    cluster.silences.push((cluster.now, one, key, false));
+                    cluster.drive(one, |engine, now| engine.heard(key, now));
+                };
+                self.push(self.options.delay * 2, What::Call(Box::new(answered)));
+            }
+        }
+    }
+
+    /// Whether nothing arrives between two nodes, whatever connection they have.
+    fn stalls(&self, one: usize, other: usize) -> bool {
+        self.nodes[one].pulled.is_some() || self.nodes[other].pulled.is_some()
+    }
+
+    /// After so long a node knows who does not answer.
+    pub(super) fn expect_answers(&mut self, node: usize, after: Duration) {
+        let asked = self.nodes.iter().any(|other| other.pulled.is_some());
+        if asked {
+            self.push(after, What::Call(Box::new(move |cluster| cluster.miss_answers(node))));
+        }
+    }
+
+    fn miss_answers(&mut self, node: usize) {
+        if !self.nodes[node].awake() {
+            return;
+        }
+        let mut asked: Vec<SignerKey> = self.nodes[node].asked.iter().copied().collect();
+        asked.sort_unstable();
+        for key in asked {
+            let there = (0..self.nodes.len())
+                .filter(|peer| self.nodes[*peer].key == key && self.links[node][*peer].connection != 0);
+            // Nothing comes from any of its nodes since the first of both cables was pulled.
+            let pulled = there.map(|peer| {
+                let cables = [self.nodes[node].pulled, self.nodes[peer].pulled];
+                cables.into_iter().flatten().min()
+            });
+            let Some(since) = pulled.max_by_key(|since| since.unwrap_or(Duration::MAX)).flatten() else {
+                continue;
+            };
+            let silence = self.now - since;
+            if silence >= UNANSWERED {
+                self.silences.push((since, node, key, true));
+                self.drive(node, |engine, now| engine.silent(key, silence, now));
+            }
+        }
     }
 
     /// Loses this many of a thousand frames in one direction.
@@ -23,8 +102,11 @@ impl Cluster {
     pub(super) fn refresh(&mut self) {
         let able = |node: &Node| node.awake() && !node.cut_off;
         let now = self.now;
+        // Nobody is reached by a new connection without a cable, and after a while by none.
+        let dead =
+            |node: &Node, there: bool| node.pulled.is_some_and(|since| !there || now >= since + DEAD_AFTER);
         for node in &mut self.nodes {
-            let is = able(node);
+            let is = able(node) && node.pulled.is_none();
             if node.up.last().map(|(_, was)| *was) != Some(is) {
                 node.up.push((now, is));
             }
@@ -32,8 +114,9 @@ impl Cluster {
         for one in 0..self.nodes.len() {
             for other in one + 1..self.nodes.len() {
                 let (a, b) = (&self.nodes[one], &self.nodes[other]);
-                let wanted = able(a) && able(b) && !self.links[one][other].cut && a.key != b.key;
                 let there = self.links[one][other].connection != 0;
+                let dead = dead(a, there) || dead(b, there);
+                let wanted = able(a) && able(b) && !self.links[one][other].cut && a.key != b.key && !dead;
                 if wanted == there {
                     continue;
                 }
@@ -167,6 +250,9 @@ impl Cluster {
         if twice {
             let again = at - self.now + self.random.duration(self.options.delay * 3);
             self.push(again, What::Frame { from, to, connection, frame: frame.clone() });
+        }
+        if self.stalls(from, to) {
+            return self.stalled.push((from, to, connection, frame));
         }
         self.push(at - self.now, What::Frame { from, to, connection, frame });
     }
