@@ -147,3 +147,24 @@ fn lock_time_that_only_a_backend_knows_of_makes_whoever_is_told_accuse_nobody() 
     assert_eq!(cluster.count(0, &id, "BroadcastSeen"), 1);
     assert_eq!(cluster.count(0, &id, "FailoverExhausted"), 0);
 }
+
+#[test]
+fn lock_time_met_while_the_transaction_is_lost_does_not_begin_the_wait_for_it_anew() {
+    let (mut cluster, id) = holders(|_| ());
+    cluster.run_for(TURN);
+    // Node 1 hears nothing of the chain until a reorganisation put the transaction before its height again.
+    cluster.nodes[1].observer_lag = None;
+    mine(&mut cluster, HEIGHT as usize);
+    cluster.run_for(TURN / 2);
+    assert_eq!(cluster.submitters(), [0]);
+    cluster.chain.reorganise(1);
+    cluster.nodes[1].observer_lag = Some(Duration::ZERO);
+    cluster.run_for(TURN);
+    assert_eq!(cluster.count(1, &id, "BroadcastSeen"), 1);
+    let txid = cluster.chain.txid_of(&id).expect("it has a transaction");
+    cluster.chain.evict(&txid);
+    cluster.run_for(TURN * 3 / 5);
+    mine(&mut cluster, 1);
+    cluster.run_for(TURN * 4 / 5);
+    assert_eq!(cluster.count(1, &id, "BroadcastLost"), 1, "one timeout after it was lost");
+}

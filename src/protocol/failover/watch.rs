@@ -733,7 +733,7 @@ impl Watch {
         let mut actions = Vec::new();
         let mut elapsed = self.stopwatch.elapsed(now);
         let accepted = answer == Ok(SubmitOutcome::Accepted);
-        if accepted && !self.lock.known_final() && self.own_turn_open() {
+        if accepted && !self.lock.known_final() && self.own_turn_open() && !self.evidence.pauses() {
             // It could not be broadcast before, so the turns begin now.
             (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
             (elapsed, self.observe_at, self.lost_since) = (Duration::ZERO, Duration::ZERO, None);
@@ -800,7 +800,9 @@ impl Watch {
         surroundings: &Surroundings<'_>,
     ) -> Vec<Action> {
         let elapsed = self.stopwatch.elapsed(now);
-        if self.lock.answered(met, elapsed, observation_interval(self.turns.timeout)) {
+        let met_now = self.lock.answered(met, elapsed, observation_interval(self.turns.timeout));
+        // What was seen and is lost again is counted from when it was lost, and begins a watch of its own.
+        if met_now && !self.evidence.pauses() {
             (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
             (self.own_turn, self.returned) = (OwnTurn::Waiting, false);
             (self.observe_at, self.lost_since) = (Duration::ZERO, None);

@@ -47,7 +47,9 @@ impl Checker {
         if !run.always_stores(first) {
             return;
         }
-        let steady = |node: usize| run.up(node).iter().any(|(since, until)| *since <= from && by < *until);
+        let last = |node: usize| if run.always_stores(node) { by } else { by + UNSTORED_AFTER };
+        let steady =
+            |node: usize| run.up(node).iter().any(|(since, until)| *since <= from && last(node) < *until);
         for other in honest.into_iter().filter(|other| *other != first && !run.odd_clocks.contains(other)) {
             let knew =
                 when(other, &|event| matches!(event, Event::SessionProposed { .. } | Event::SessionCreated));
@@ -67,7 +69,7 @@ impl Checker {
             if proven_attempt(run, begun, first).is_some_and(|proven| attempts[other] > proven + 1) {
                 continue;
             }
-            let by = if run.always_stores(other) { by } else { by + UNSTORED_AFTER };
+            let by = last(other);
             // That it ended the session itself it is told when that is stored.
             if over.is_none() && !run.always_stores(other) {
                 continue;
