@@ -2701,6 +2701,30 @@ typedef struct musig_metric_sample {
   uint32_t buckets_count;
 } musig_metric_sample;
 
+/**
+ * Record of a signer as a coordinator, as a node saw it itself. Each verdict counts half after 30 days.
+ */
+typedef struct musig_reputation {
+  /**
+   * sizeof(musig_reputation); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * Sessions in which its turn sufficed: the transaction was seen before the next turn opened.
+   */
+  double successes;
+  /**
+   * Sessions in which the whole broadcast timeout of its turn passed without the transaction, which was broadcast by
+   * somebody else after that.
+   */
+  double failures;
+  /**
+   * Expected share of successes, from 0 to 1: (4 + successes) / (5 + successes + failures), so 0.8 for a signer of whom
+   * nothing is known.
+   */
+  double reliability;
+} musig_reputation;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -5708,6 +5732,39 @@ struct musig_metric_samples *musig_metric_samples_ref(struct musig_metric_sample
  * In:      samples: the samples; NULL is ignored.
  */
 void musig_metric_samples_free(struct musig_metric_samples *samples);
+
+/**
+ * Gets the record of a signer as a coordinator: what a node's own observer showed of it, and nothing that others say.
+ *
+ * It is for a person to read: no turn and no election depends on it. Who was passed over early did not fail. At most 256
+ * signers are remembered.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INVALID_KEY; statuses of the node.
+ * In:      node: the node.
+ * Out:     out: the record. Set its struct_size before the call.
+ * In:      signer: the 33 bytes of the signer's compressed public key.
+ * Blocks:  until the node has answered, without I/O.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_reputation(const struct musig_node *node,
+                                   struct musig_reputation *out,
+                                   const uint8_t *signer,
+                                   struct musig_error **error);
+
+/**
+ * Forgets the record of a signer as a coordinator.
+ *
+ * Nothing happens if there is none. It leaves the disk with the next commit.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_KEY; statuses of the node.
+ * In:      node: the node.
+ *          signer: the 33 bytes of the signer's compressed public key.
+ * Blocks:  until the node has answered, without I/O.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_forget_signer(const struct musig_node *node,
+                                      const uint8_t *signer,
+                                      struct musig_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

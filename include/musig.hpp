@@ -1398,6 +1398,14 @@ public:
         detail::call(musig_node_metrics, get(), &metrics);
         return metrics;
     }
+    /// The record of a signer as a coordinator, as this node saw it itself.
+    musig_reputation reputation(const PublicKey &signer) const {
+        musig_reputation reputation{};
+        reputation.struct_size = sizeof reputation;
+        detail::call(musig_node_reputation, get(), &reputation, signer.data());
+        return reputation;
+    }
+    void forget_signer(const PublicKey &signer) const { detail::call(musig_node_forget_signer, get(), signer.data()); }
     /// Samples of all metrics, for any monitoring system.
     std::vector<MetricSample> metric_samples() const {
         musig_metric_samples *owned = nullptr;

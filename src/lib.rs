@@ -77,6 +77,7 @@ pub use self::protocol::proposal::{
     Broadcast, Derivation, FailoverPolicy, KeyOrder, KeyOrigin, KeySet, Message, Participant, Proposal,
     SighashType, SpentOutput, Taproot, Terms, Tiers, TransactionTerms,
 };
+pub use self::protocol::reputation::Reputation;
 pub use self::protocol::status::{FailoverStatus, Phase, SessionStatus};
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 #[cfg(feature = "node")]

@@ -589,6 +589,10 @@ impl Actor {
                 }
             }
         }
+        // With what led to them, and without a sync of their own.
+        for (signer, record) in self.engine.take_changed_reputations() {
+            self.disk.put(schema::change_reputation(signer, record));
+        }
     }
 
     /// What became of the disk.

@@ -420,6 +420,11 @@ impl NodeBuilder {
                 tracing::warn!(target: "libmusig::store", session = %id, %error, "what is kept of an answered proposal cannot be decoded");
             }
         }
+        for (signer, record) in &contents.reputations {
+            if let Err(error) = engine.load_reputation(*signer, record) {
+                tracing::warn!(target: "libmusig::store", %signer, %error, "what is known of how a signer broadcasts cannot be decoded, and begins anew");
+            }
+        }
         #[cfg(feature = "bitcoin")]
         let wallet = crate::chain::wallet::Wallet::load(contents.descriptors);
         #[cfg(feature = "bitcoin")]

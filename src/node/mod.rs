@@ -49,6 +49,7 @@ use crate::net::{NetCommand, Purpose, check_through, parse_through};
 use crate::platform::{self, ForkGuard};
 use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::engine::Engine;
+use crate::protocol::reputation::Reputation;
 use crate::protocol::status::SessionStatus;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{RequestId, Time};
@@ -343,6 +344,25 @@ impl Node {
     pub fn set_accepted_proposers(&self, proposers: AcceptedProposers) -> Reply<()> {
         self.ask(|actor, reply| {
             actor.engine.set_accepted_proposers(proposers);
+            drop(reply.send(Ok(())));
+        })
+    }
+
+    /// Record of a signer as a coordinator: what this node's own observer showed of it, and nothing that others say. Who was
+    /// passed over early (gone, without the signatures, slower than usual) did not fail. It is for a person to read: no turn
+    /// and no election depends on it. At most 256 signers are remembered.
+    pub fn reputation(&self, signer: &SignerKey) -> Reply<Reputation> {
+        let signer = *signer;
+        self.question(move |engine, now| Ok(engine.reputation(&signer, now)))
+    }
+
+    /// Forgets the record of a signer as a coordinator. Nothing happens if there is none. It leaves the disk with the next
+    /// commit.
+    pub fn forget_signer(&self, signer: &SignerKey) -> Reply<()> {
+        let signer = *signer;
+        self.ask(move |actor, reply| {
+            actor.engine.forget_signer(&signer);
+            actor.carry_out_and_commit();
             drop(reply.send(Ok(())));
         })
     }

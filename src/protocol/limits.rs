@@ -117,6 +117,8 @@ pub const KEPT_BYTES: usize = 256 << 20;
 pub const KEY_CHECKS: usize = 64;
 /// Bytes of these.
 pub const KEY_CHECKS_BYTES: usize = 16 << 20;
+/// Signers of whom a node remembers how they broadcast.
+pub const REPUTATIONS: usize = 256;
 /// Sessions of a node that are not closed.
 pub const SESSIONS: usize = 4096;
 /// Sessions that ended and were forgotten, of which it is still known exactly which they were: those that expire last.

@@ -46,6 +46,8 @@ mod packing;
 /// **For implementers.**
 pub mod presence;
 pub mod proposal;
+/// **For implementers.**
+pub mod reputation;
 mod session;
 pub mod signer;
 pub mod status;

@@ -66,6 +66,8 @@ pub enum Mutation {
     ReportedAgain,
     /// counters: a durable event that comes again after a restart is counted again.
     CountsAgain,
+    /// counters: whoever claims to have broadcast gets a better record.
+    ReputationFromClaims,
     /// V1: each turn lasts twice as long as the one before.
     LongerTurns,
     /// V2: nobody looks at the chain before all turns are over.

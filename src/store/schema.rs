@@ -13,6 +13,7 @@
 //! | `s` ‖ session id (32) ‖ `e` ‖ envelope id (32) | an envelope |
 //! | `s` ‖ session id (32) ‖ `x` | expiry of a purged session: milliseconds, 8 bytes, big endian |
 //! | `s` ‖ session id (32) ‖ `a` | what is kept of another signer's proposal that was answered, and never joined |
+//! | `reputation/` ‖ signer key (33) | how the signer broadcast: successes and failures, 20 binary places each, and the wall clock's milliseconds when they counted so much; three numbers of 8 bytes, big endian |
 //! | `psbt/` ‖ session id (32) | what a PSBT signer must not forget of a session |
 //! | `nonce/` ‖ half of a hash (16) | empty: this public nonce of a device is known |
 //!
@@ -33,6 +34,7 @@ const OWNER: &[u8] = b"owner";
 const PRESENCE: &[u8] = b"presence/";
 const PARTNER: &[u8] = b"partner/";
 const SEQUENCE: &[u8] = b"sequence";
+const REPUTATION: &[u8] = b"reputation/";
 const PSBT: &[u8] = b"psbt/";
 const NONCE: &[u8] = b"nonce/";
 const DESCRIPTOR: &[u8] = b"descriptor/";
@@ -73,6 +75,8 @@ pub enum Key {
     Presence(SignerKey),
     /// That a signer is a partner, with whom this node had a session.
     Partner(SignerKey),
+    /// How a signer broadcast, as this node saw it.
+    Reputation(SignerKey),
     /// A record that a session has once.
     Session {
         /// The session.
@@ -108,6 +112,7 @@ impl Key {
             Self::Sequence => SEQUENCE.to_vec(),
             Self::Partner(signer) => [PARTNER, signer.as_bytes()].concat(),
             Self::Presence(signer) => [PRESENCE, signer.as_bytes()].concat(),
+            Self::Reputation(signer) => [REPUTATION, signer.as_bytes()].concat(),
             Self::Session { id, part } => [&session_prefix(id)[..], &[part.byte()]].concat(),
             Self::Envelope { session, id } => {
                 [&session_prefix(session)[..], &[ENVELOPE], id.as_bytes()].concat()
@@ -136,6 +141,9 @@ impl Key {
         }
         if let Some(signer) = bytes.strip_prefix(PRESENCE) {
             return SignerKey::from_bytes(signer).ok().map(Self::Presence);
+        }
+        if let Some(signer) = bytes.strip_prefix(REPUTATION) {
+            return SignerKey::from_bytes(signer).ok().map(Self::Reputation);
         }
         if let Some(session) = bytes.strip_prefix(PSBT) {
             return SessionId::from_slice(session).map(Self::Psbt);
@@ -175,6 +183,7 @@ impl Key {
             | Self::Sequence
             | Self::Presence(_)
             | Self::Partner(_)
+            | Self::Reputation(_)
             | Self::Nonce(_)
             | Self::Descriptor(_) => None,
         }
@@ -216,6 +225,15 @@ pub fn put_partner(signer: SignerKey) -> Change {
 /// The change that removes that.
 pub fn drop_partner(signer: SignerKey) -> Change {
     Change::Delete(Key::Partner(signer).encode())
+}
+
+/// The change that stores how a signer broadcast, or removes that.
+pub fn change_reputation(signer: SignerKey, record: Option<Vec<u8>>) -> Change {
+    let key = Key::Reputation(signer).encode();
+    match record {
+        Some(record) => Change::Put(key, record),
+        None => Change::Delete(key),
+    }
 }
 
 /// The change that stores what a PSBT signer must not forget of a session.
@@ -283,6 +301,8 @@ pub struct Contents {
     pub ended: Vec<(SessionId, UnixMillis)>,
     /// For [`Engine::load_answered`](crate::protocol::engine::Engine::load_answered).
     pub answered: Vec<(SessionId, Vec<u8>)>,
+    /// For [`Engine::load_reputation`](crate::protocol::engine::Engine::load_reputation).
+    pub reputations: Vec<(SignerKey, Vec<u8>)>,
     /// What a PSBT signer must not forget of sessions.
     pub psbts: Vec<(SessionId, Vec<u8>)>,
     /// The public nonces of devices, by half of their hashes.
@@ -315,6 +335,7 @@ impl Contents {
                     }
                 },
                 Some(Key::Answered(id)) => contents.answered.push((id, value)),
+                Some(Key::Reputation(signer)) => contents.reputations.push((signer, value)),
                 Some(Key::Psbt(id)) => contents.psbts.push((id, value)),
                 Some(Key::Nonce(half)) => contents.nonces.push(half),
                 Some(Key::Descriptor(_)) => contents.descriptors.push(value),

@@ -665,6 +665,7 @@ static void samples(const musig_node *node) {
 static void nodes(const musig_signer *signer) {
     musig_node *node = start_alone(signer);
     musig_metrics metrics;
+    musig_reputation reputation;
     musig_bytes *bytes;
     uint8_t key[33];
     int32_t descriptor = -1;
@@ -695,8 +696,16 @@ static void nodes(const musig_signer *signer) {
     OK(musig_node_set_accepted_proposers(node, NULL, 0, NULL));
     IS(MUSIG_STATUS_NULL_ARGUMENT, musig_node_set_accepted_proposers(node, NULL, 1, NULL));
     OK(musig_node_accept_all_proposers(node, NULL));
+    memset(&reputation, 0, sizeof reputation);
+    IS(MUSIG_STATUS_STRUCT_SIZE, musig_node_reputation(node, &reputation, key, NULL));
+    reputation.struct_size = sizeof reputation;
+    OK(musig_node_reputation(node, &reputation, key, NULL));
+    REQUIRE(reputation.successes == 0.0 && reputation.failures == 0.0 && reputation.reliability == 0.8);
+    OK(musig_node_forget_signer(node, key, NULL));
     key[0] = 9;
     IS(MUSIG_STATUS_INVALID_KEY, musig_node_set_accepted_proposers(node, key, 1, NULL));
+    IS(MUSIG_STATUS_INVALID_KEY, musig_node_reputation(node, &reputation, key, NULL));
+    IS(MUSIG_STATUS_INVALID_KEY, musig_node_forget_signer(node, key, NULL));
     OK(musig_node_suspend(node, NULL));
     IS(MUSIG_STATUS_SUSPENDED, musig_node_network_changed(node, NULL));
     OK(musig_node_resume(node, NULL));

@@ -132,7 +132,7 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 19] = [
+const SIZED: [&str; 20] = [
     "musig_psbt_device",
     "musig_source_options",
     "musig_summary_options",
@@ -144,6 +144,7 @@ const SIZED: [&str; 19] = [
     "musig_message",
     "musig_metrics",
     "musig_metric_sample",
+    "musig_reputation",
     "musig_terms_info",
     "musig_session_status",
     "musig_signer_status",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The files of `src/ffi/c`, in the order in which their parts stand in the header.
-const FILES: [&str; 29] = [
+const FILES: [&str; 30] = [
     "version",
     "status",
     "error",
@@ -35,6 +35,7 @@ const FILES: [&str; 29] = [
     "wallet",
     "delivery",
     "metrics",
+    "reputation",
 ];
 
 pub fn root() -> PathBuf {

@@ -152,6 +152,9 @@ void sessions() {
     node.set_accepted_proposers(keys);
     node.set_accepted_proposers({});
     throws<musig::CallError>([&] { node.set_accepted_proposers({musig::PublicKey{}}); }, MUSIG_STATUS_INVALID_KEY);
+    REQUIRE(node.reputation(signer.public_key()).reliability == 0.8);
+    node.forget_signer(signer.public_key());
+    throws<musig::CallError>([&] { node.forget_signer(musig::PublicKey{}); }, MUSIG_STATUS_INVALID_KEY);
     std::string words = "rent";
     auto proposal = musig::Proposal::messages(keys, {secret(3)})
                         .message(secret(4), 0, musig::key_path({7}))

@@ -33,6 +33,7 @@ mod psbt_signer;
 mod recovery;
 #[cfg(all(feature = "discovery", feature = "nat"))]
 mod remote;
+mod reputation;
 mod signing;
 mod stored;
 mod unreachable;

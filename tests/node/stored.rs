@@ -74,6 +74,7 @@ fn check(entries: &[Entry], phase: &str) {
             | Key::Sequence
             | Key::Presence(_)
             | Key::Partner(_)
+            | Key::Reputation(_)
             | Key::Answered(_)
             | Key::Psbt(_)
             | Key::Nonce(_)
@@ -134,6 +135,7 @@ fn kinds(store: &MemoryStore) -> Vec<&'static str> {
         Key::Descriptor(_) => "descriptor",
         Key::Sequence => "sequence",
         Key::Partner(_) => "partner",
+        Key::Reputation(_) => "reputation",
     };
     store.clone().load().expect("memory").into_iter().map(kind).collect()
 }

@@ -358,6 +358,9 @@ def test_accepted_proposers() -> None:
             await until("it is refused", refused)
             assert await b.sessions() == []
             await b.set_accepted_proposers(None)
+            nobody = await b.reputation(key(0))
+            assert (nobody.successes, nobody.failures, nobody.reliability) == (0, 0, 0.8)
+            await b.forget_signer(key(0))
             await wait_event(b, events.SessionProposed)
             with pytest.raises(errors.InvalidArgument):
                 await b.set_accepted_proposers(["00"])
@@ -392,6 +395,8 @@ def test_failover_with_a_dead_coordinator() -> None:
                 _, seen = await wait_event(node, events.BroadcastSeen)
                 assert seen.txid == turn.transaction.txid
             assert fake.by("backup") == 1 and fake.by("last") == 0
+            # Who was passed over early did not fail.
+            assert (await last.reputation(key(first))).failures == 0
             fake.mine(2)
             _, confirmed = await wait_event(last, events.BroadcastConfirmed)
             assert confirmed.txid == turn.transaction.txid and confirmed.depth is not None

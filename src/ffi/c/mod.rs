@@ -34,6 +34,7 @@ pub mod psbt;
 #[cfg(feature = "bitcoin")]
 pub mod psbt_signer;
 mod reaper;
+pub mod reputation;
 pub mod session;
 pub mod session_status;
 mod settings;

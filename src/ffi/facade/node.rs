@@ -24,6 +24,7 @@ use crate::node::{self as core, NodeBuilder, Reply};
 pub use crate::node::{DhtMode, MetricKind, MetricsFormat, RuntimeProfile};
 use crate::protocol::EarlyTurns;
 use crate::protocol::consent::AcceptedProposers;
+use crate::protocol::reputation::Reputation;
 use crate::store::memory::MemoryStore;
 use crate::types::{SessionId, SignerKey};
 
@@ -319,6 +320,19 @@ impl From<core::MetricSample> for MetricSample {
     }
 }
 
+/// Record of a signer as a coordinator, as a node saw it itself. Each verdict counts half after 30 days.
+#[uniffi::remote(Record)]
+pub struct Reputation {
+    /// Sessions in which its turn sufficed: the transaction was seen before the next turn opened.
+    pub successes: f64,
+    /// Sessions in which the whole broadcast timeout of its turn passed without the transaction, which was broadcast by
+    /// somebody else after that.
+    pub failures: f64,
+    /// Expected share of successes, from 0 to 1: `(4 + successes) / (5 + successes + failures)`, so 0.8 for a signer of whom
+    /// nothing is known.
+    pub reliability: f64,
+}
+
 /// Descriptor of the application's own wallet.
 #[derive(Clone, Debug, uniffi::Record)]
 pub struct OwnDescriptor {
@@ -536,6 +550,17 @@ impl Node {
     /// are given. It is not stored. A suspended node takes it too.
     pub async fn set_accepted_proposers(&self, keys: Option<Vec<SignerKey>>) -> Result<(), MusigError> {
         Ok(self.node.set_accepted_proposers(proposers(keys)).await?)
+    }
+
+    /// The record of a signer as a coordinator: what this node's own observer showed of it, and nothing that others say. It is
+    /// for a person to read: no turn and no election depends on it. At most 256 signers are remembered.
+    pub async fn reputation(&self, signer: SignerKey) -> Result<Reputation, MusigError> {
+        Ok(self.node.reputation(&signer).await?)
+    }
+
+    /// Forgets the record of a signer as a coordinator. Nothing happens if there is none.
+    pub async fn forget_signer(&self, signer: SignerKey) -> Result<(), MusigError> {
+        Ok(self.node.forget_signer(&signer).await?)
     }
 
     /// Adds a descriptor to the application's own wallet, which is stored: summaries call own what pays to its outputs within

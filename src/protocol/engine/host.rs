@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
+use crate::protocol::reputation::Reputations;
 use crate::protocol::session::context::Context;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Settings, Ticket};
@@ -26,6 +27,8 @@ pub struct Host {
     pub silent: HashSet<SignerKey>,
     pub outputs: VecDeque<Output>,
     pub counters: Counters,
+    /// How other signers broadcast, as this node saw it.
+    pub reputations: Reputations,
     tickets: Ticket,
     relayed: Vec<SignerKey>,
 }
@@ -42,6 +45,7 @@ impl Host {
             silent: HashSet::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            reputations: Reputations::default(),
             tickets: 0,
             relayed: Vec::new(),
         }
@@ -60,6 +64,7 @@ impl Host {
             silent: &self.silent,
             tickets: &mut self.tickets,
             counters: &mut self.counters,
+            reputations: &mut self.reputations,
             outputs: &mut self.outputs,
             relayed: &mut self.relayed,
         }

@@ -34,6 +34,7 @@ use crate::protocol::event::{Event, SessionEvent};
 use crate::protocol::failover::Replacement;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
+use crate::protocol::reputation::Reputation;
 use crate::protocol::session::Session;
 use crate::protocol::session::context::Context;
 use crate::protocol::signer::{HeldKeys, KeyCheck};
@@ -164,6 +165,32 @@ impl Engine {
     /// What its sessions did so far.
     pub fn counters(&self) -> &Counters {
         &self.host.counters
+    }
+
+    /// What this node saw itself of how a signer broadcasts.
+    pub fn reputation(&self, signer: &SignerKey, now: Time) -> Reputation {
+        self.host.reputations.of(signer, now.wall)
+    }
+
+    /// Signers whose reputation is more than what is assumed of everybody.
+    pub fn judged_signers(&self) -> impl Iterator<Item = &SignerKey> {
+        self.host.reputations.signers()
+    }
+
+    /// Forgets how a signer broadcast. Answers whether anything was known.
+    pub fn forget_signer(&mut self, signer: &SignerKey) -> bool {
+        self.host.reputations.forget(signer)
+    }
+
+    /// Reads what was stored of a signer.
+    pub fn load_reputation(&mut self, signer: SignerKey, record: &[u8]) -> Result<(), WireError> {
+        self.host.reputations.load(signer, record)
+    }
+
+    /// What is to be stored of signers, and (`None`) of whom nothing is, since the last call. It is written with whatever is
+    /// committed next, and nothing waits for it.
+    pub fn take_changed_reputations(&mut self) -> Vec<(SignerKey, Option<Vec<u8>>)> {
+        self.host.reputations.take_changed()
     }
 
     /// What it keeps in memory now.

@@ -4,6 +4,7 @@
 //! Only what this node's own observer saw, or its application said, makes it wait.
 
 mod evidence;
+mod judgement;
 mod lock;
 mod stopwatch;
 mod turns;

@@ -93,6 +93,11 @@ impl Turns {
         self.timeout
     }
 
+    /// How long before a turn the chain is looked at, so that nobody submits what is there already.
+    pub(super) fn look_ahead(&self) -> Duration {
+        (self.timeout / 10).min(Duration::from_secs(2))
+    }
+
     /// How long after a turn opened the next one does at the latest.
     pub(super) fn longest(&self) -> Duration {
         if mutation::on(Mutation::LongerTurns) { Duration::MAX } else { self.timeout }

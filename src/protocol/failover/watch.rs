@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::evidence::Evidence;
+use super::judgement::{Judgement, Verdict};
 use super::lock::LockWait;
 use super::stopwatch::Stopwatch;
 use super::turns::{FailureCause, Turns};
@@ -77,6 +78,13 @@ pub enum Action {
     Lost,
     /// Report E2.
     Seen,
+    /// Remember how other signers did, by their indices.
+    Judge {
+        /// The timeout of their turn passed, and the transaction came after that.
+        failed: Vec<usize>,
+        /// It came in their turn.
+        sufficed: Vec<usize>,
+    },
     /// Report E3, or the application's word without an observer.
     Confirmed,
     /// Report E4.
@@ -168,6 +176,7 @@ pub struct Watch {
     /// It opens no turn, and raises no alarm: this node's application wants no more of it. Its session stores that.
     idle: bool,
     // Not stored:
+    judgement: Judgement,
     own_turn: OwnTurn,
     returned: bool,
     /// The replacement made it wait when it was looked at last.
@@ -221,6 +230,9 @@ pub struct PackedWatch {
     /// Bits: asking, known to be final.
     #[prost(uint32, tag = "16")]
     lock_flags: u32,
+    /// See [`Judgement::pack`].
+    #[prost(uint64, optional, tag = "17")]
+    absent: Option<u64>,
 }
 
 impl Watch {
@@ -251,6 +263,7 @@ impl Watch {
             replacement: None,
             lock: LockWait::new(false),
             idle: false,
+            judgement: Judgement::new(),
             own_turn: OwnTurn::Waiting,
             returned: false,
             replaced: false,
@@ -312,6 +325,7 @@ impl Watch {
         }
         self.idle = idle;
         if idle {
+            self.judgement.end();
             self.own_turn = OwnTurn::Waiting;
         }
     }
@@ -584,6 +598,7 @@ impl Watch {
             ..Self::new(self.turns.clone(), usize::MAX, now)
         };
         *self = own;
+        self.judgement.end();
     }
 
     /// `seen_for`: how long ago it was seen first.
@@ -602,8 +617,7 @@ impl Watch {
                 _ => interval,
             };
         // Look once more shortly before the next turn opens, so that nobody submits what is there already.
-        let lead = (timeout / 10).min(Duration::from_secs(2));
-        let look = self.turns.start(self.opened).saturating_sub(lead);
+        let look = self.turns.start(self.opened).saturating_sub(self.turns.look_ahead());
         if self.opened < self.turns.count() && look > elapsed { next.min(look) } else { next }
     }
 
@@ -672,6 +686,9 @@ impl Watch {
                 if self.evidence.pauses() && noticed {
                     self.lost_since = Some(elapsed);
                 }
+                if self.lock.known_final() {
+                    self.judgement.absent(elapsed);
+                }
                 self.evidence
             }
             Some(ChainStatus::Seen) => Evidence::Seen,
@@ -687,6 +704,7 @@ impl Watch {
             self.lock.shown_final();
             if !self.evidence.pauses() && !matches!(evidence, Evidence::Conflict { .. }) {
                 actions.push(Action::Seen);
+                actions.extend(self.judge());
                 self.observe_at = self.observe_at.min(elapsed + Duration::from_secs(1));
             }
             if !matches!(evidence, Evidence::Conflict { .. }) {
@@ -699,6 +717,14 @@ impl Watch {
         }
         actions.extend(self.poll(now, surroundings));
         actions
+    }
+
+    /// What the first sight of the transaction says of other signers.
+    fn judge(&mut self) -> Option<Action> {
+        let others = self.evidence == Evidence::None;
+        let verdict = self.judgement.seen(&self.turns, self.opened, self.turn_opened, others);
+        let Verdict { failed, sufficed } = verdict;
+        (!failed.is_empty() || !sufficed.is_empty()).then_some(Action::Judge { failed, sufficed })
     }
 
     fn report_depth(&mut self, final_depth: u32, actions: &mut Vec<Action>) {
@@ -736,6 +762,7 @@ impl Watch {
         if accepted && !self.lock.known_final() && self.own_turn_open() && !self.evidence.pauses() {
             // It could not be broadcast before, so the turns begin now.
             (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
+            self.judgement = Judgement::new();
             (elapsed, self.observe_at, self.lost_since) = (Duration::ZERO, Duration::ZERO, None);
             let later = self.turns.timeout;
             self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
@@ -804,6 +831,7 @@ impl Watch {
         // What was seen and is lost again is counted from when it was lost, and begins a watch of its own.
         if met_now && !self.evidence.pauses() {
             (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
+            self.judgement = Judgement::new();
             (self.own_turn, self.returned) = (OwnTurn::Waiting, false);
             (self.observe_at, self.lost_since) = (Duration::ZERO, None);
         }
@@ -904,6 +932,9 @@ impl Watch {
         self.replacement = if before == notified { notified } else { replacement };
         let waited = self.replaced;
         self.replaced = self.replacement.is_some_and(|replacement| replacement.pauses(now));
+        if self.replaced {
+            self.judgement.end();
+        }
         if mutation::on(Mutation::ReplacementEnds) && matches!(replacement, Some(Replacement::Confirmed)) {
             self.ended = true;
             return true;
@@ -965,6 +996,7 @@ impl Watch {
             lock_until: nanoseconds(lock_until),
             lock_ask_at: nanoseconds(lock_ask_at),
             lock_flags: bits(lock_flags),
+            absent: self.judgement.pack().map(nanoseconds),
         }
     }
 
@@ -1001,6 +1033,7 @@ impl Watch {
                 Duration::from_nanos(packed.lock_ask_at),
                 flags(packed.lock_flags),
             ),
+            judgement: Judgement::unpack(packed.absent.map(Duration::from_nanos)),
             returned,
             replaced,
             lost_since: packed.lost_since.map(Duration::from_nanos),

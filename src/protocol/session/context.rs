@@ -7,6 +7,7 @@ use super::contacts::Contacts;
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::mutation::{self, Mutation};
+use crate::protocol::reputation::Reputations;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Settings, Ticket};
 use crate::types::{SignerKey, Time};
@@ -26,6 +27,7 @@ pub struct Context<'a> {
     pub silent: &'a HashSet<SignerKey>,
     pub tickets: &'a mut Ticket,
     pub counters: &'a mut Counters,
+    pub reputations: &'a mut Reputations,
     pub outputs: &'a mut VecDeque<Output>,
     /// Signers of whom something new came through others.
     pub relayed: &'a mut Vec<SignerKey>,

@@ -465,6 +465,9 @@ impl Session {
             Content::Restart { .. } => context.counters.restarts += 1,
             Content::Claim { .. } if self.joined() && self.set.fact(Fact::Claim, signer).is_none() => {
                 context.counters.broadcast(&signers[signer]);
+                if mutation::on(Mutation::ReputationFromClaims) {
+                    self.judge(signer, true, context);
+                }
             }
             _ => {}
         }
@@ -1425,7 +1428,8 @@ impl Session {
     fn carry_out(&mut self, actions: Vec<Action>, context: &mut Context<'_>) {
         for action in actions {
             // Asking changes nothing that is stored; the answer does.
-            self.outbox.state_changes(!matches!(action, Action::Observe | Action::AskTip));
+            let asks = matches!(action, Action::Observe | Action::AskTip | Action::Judge { .. });
+            self.outbox.state_changes(!asks);
             // Of what it gave up its application is told nothing more than what becomes of the coins, and closed not that.
             if self.stored.given_up && action == Action::Lost
                 || self.stored.closed && action != Action::Observe
@@ -1462,6 +1466,14 @@ impl Session {
                         self.outbox.emit(Event::BroadcastSeen { txid });
                     }
                 }
+                Action::Judge { failed, sufficed } => {
+                    for signer in failed {
+                        self.judge(signer, false, context);
+                    }
+                    for signer in sufficed {
+                        self.judge(signer, true, context);
+                    }
+                }
                 Action::Confirmed => {
                     self.withdraw(&[DurableKind::ShouldBroadcast, DurableKind::NobodyCanBroadcast]);
                     self.raise(DurableKind::Confirmed);
@@ -1493,6 +1505,14 @@ impl Session {
             let cause = longest.filter(|_| !watch.is_due(turn)).unwrap_or(timeout);
             context.counters.turn(cause);
             context.counters.own_turns += u64::from(turns.signers(turn).contains(&self.agreement.own));
+        }
+    }
+
+    /// A verdict of the watch on how a signer broadcast. None is needed on this node itself.
+    fn judge(&self, signer: usize, sufficed: bool, context: &mut Context<'_>) {
+        if signer != self.agreement.own {
+            let key = &self.agreement.proposal.signers[signer];
+            context.reputations.judge(key, sufficed, context.now.wall);
         }
     }
 

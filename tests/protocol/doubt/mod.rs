@@ -7,6 +7,7 @@ mod early;
 mod nacks;
 mod notify;
 mod replacement;
+mod reputation;
 mod sleep;
 
 use std::time::Duration;

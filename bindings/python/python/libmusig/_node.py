@@ -28,6 +28,7 @@ from ._ffi import (
     Metrics,
     MetricsFormat,
     OwnDescriptor,
+    Reputation,
     RuntimeProfile,
     Session,
     SessionStatus,
@@ -412,6 +413,17 @@ class Node:
     async def descriptors(self) -> list[OwnDescriptor]:
         """The descriptors of the own wallet."""
         return await self._node.descriptors()
+
+    async def reputation(self, signer: str) -> Reputation:
+        """The record of a signer as a coordinator: what this node's own observer showed of it, and nothing that others say.
+
+        It is for a person to read: no turn and no election depends on it. At most 256 signers are remembered.
+        """
+        return await self._node.reputation(signer)
+
+    async def forget_signer(self, signer: str) -> None:
+        """Forgets the record of a signer as a coordinator."""
+        await self._node.forget_signer(signer)
 
     async def network_changed(self) -> None:
         """Replaces all connections and dials again at once, after the device changed its network."""

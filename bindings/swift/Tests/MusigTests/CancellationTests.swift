@@ -119,6 +119,8 @@ final class CancellationTests: MusigTestCase {
             try await node.announce()
             try await node.networkChanged()
             try await node.setAcceptedProposers(keys: nil)
+            _ = try await node.reputation(signer: signers[1])
+            try await node.forgetSigner(signer: signers[1])
             try await session.reportBroadcastFailed(reason: "test")
             try await session.notifyBroadcastComplete(txid: nil)
         }

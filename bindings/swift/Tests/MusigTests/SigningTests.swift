@@ -262,6 +262,9 @@ final class SigningTests: MusigTestCase {
         try await waitUntil("it is refused") { try await nodes[1].metrics().refused > 0 }
         XCTAssertFalse(watcher.seen.contains { $0.session == session.id() })
         try await nodes[1].setAcceptedProposers(keys: nil)
+        let nobody = try await nodes[1].reputation(signer: nodes[0].signerKey())
+        XCTAssertEqual([nobody.successes, nobody.failures, nobody.reliability], [0, 0, 0.8])
+        try await nodes[1].forgetSigner(signer: nodes[0].signerKey())
         try await waitUntil("it is proposed") { watcher.seen.contains { $0.session == session.id() } }
     }
 

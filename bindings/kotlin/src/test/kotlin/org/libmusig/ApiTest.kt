@@ -185,6 +185,10 @@ class ApiTest {
         eventually("it is refused") { nodes[1].metrics().refused > 0uL }
         assertEquals(0uL, nodes[1].metrics().sessions)
         nodes[1].setAcceptedProposers(null)
+        val nobody = nodes[1].reputation(nodes[0].signerKey())
+        assertEquals(Triple(0.0, 0.0, 0.8), Triple(nobody.successes, nobody.failures, nobody.reliability))
+        nodes[1].forgetSigner(nodes[0].signerKey())
+        thrown<MusigException.InvalidArgument> { nodes[1].reputation("00") }
         nodes[1].await { it.event is Event.SessionProposed }
         thrown<MusigException.InvalidArgument> { nodes[1].setAcceptedProposers(listOf("00")) }
         closeAll(nodes)

@@ -195,6 +195,8 @@ class EventsTest {
             "metrics" to { node.metrics(); Unit },
             "networkChanged" to { node.networkChanged() },
             "redeliver" to { node.redeliver() },
+            "reputation" to { node.reputation(keys(2)[1]); Unit },
+            "forgetSigner" to { node.forgetSigner(keys(2)[1]) },
             "setAcceptedProposers" to { node.setAcceptedProposers(null) },
             "sessions" to { node.sessions(); Unit },
             "waitForEvent" to { node.waitForEvent() },
