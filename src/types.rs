@@ -1,5 +1,8 @@
 //! Small value types that the whole library shares.
 
+#[cfg(any(feature = "node", feature = "http"))]
+pub(crate) mod proxy;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;

@@ -12,6 +12,7 @@ use bitcoin::relative;
 use bitcoin::{Address, Network, ScriptBuf, Sequence, Witness};
 
 use super::transaction::Funded;
+use super::wallet::Scripts;
 use super::witness;
 use crate::error::ProposalError;
 use crate::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, KeyTree, Taproot};
@@ -308,14 +309,15 @@ impl fmt::Display for Warning {
 ///
 /// Errors: its keys cannot be aggregated; [`ProposalError::Transaction`].
 pub fn summarize(proposal: &Proposal, options: &SummaryOptions) -> Result<Summary, ProposalError> {
-    summarize_beside(proposal, options, &[])
+    summarize_beside(proposal, options, &[], &[])
 }
 
-/// The same, with warnings of what other sessions do: their proposals, each with whether this node still takes part in
-/// it.
+/// The same, with the scripts of the node's own wallet, and with warnings of what other sessions do: their proposals, each
+/// with whether this node still takes part in it.
 pub(crate) fn summarize_beside(
     proposal: &Proposal,
     options: &SummaryOptions,
+    wallet: &[Scripts],
     others: &[(Proposal, bool)],
 ) -> Result<Summary, ProposalError> {
     let keys = final_keys(proposal)?;
@@ -342,14 +344,15 @@ pub(crate) fn summarize_beside(
         true => None,
         false => {
             let funded = Funded::of(proposal)?;
-            let summary = transaction_summary(proposal, &funded, options);
+            let summary = transaction_summary(proposal, &funded, options, wallet);
             transaction_warnings(proposal, &summary, options, &mut warnings);
             let unknown = |output: &OutputSummary| {
                 let key = output.script.strip_prefix(&[0x51, 0x20]);
                 !output.own && messages.iter().any(|message| key == Some(&message.final_key[..]))
             };
             // Without a wallet nothing is known, and everything unknown.
-            let outputs = summary.outputs.iter().zip(0..).filter(|_| !options.own_scripts.is_empty());
+            let known = !options.own_scripts.is_empty() || wallet.iter().any(|scripts| !scripts.is_empty());
+            let outputs = summary.outputs.iter().zip(0..).filter(|_| known);
             for (_, output) in outputs.filter(|(output, _)| unknown(output)) {
                 warnings.push(Warning::UnknownArrangement { output });
             }
@@ -385,13 +388,21 @@ fn final_keys(proposal: &Proposal) -> Result<Vec<[u8; 32]>, ProposalError> {
     proposal.messages.iter().map(key).collect()
 }
 
-fn transaction_summary(proposal: &Proposal, funded: &Funded, options: &SummaryOptions) -> TransactionSummary {
+fn transaction_summary(
+    proposal: &Proposal,
+    funded: &Funded,
+    options: &SummaryOptions,
+    wallet: &[Scripts],
+) -> TransactionSummary {
     let Funded { transaction, spent, fee } = funded;
     let address = |script: &ScriptBuf| {
         Address::from_script(script, options.network).ok().map(|address| address.to_string())
     };
     let own: HashSet<&[u8]> = options.own_scripts.iter().map(Vec::as_slice).collect();
-    let own = |script: &ScriptBuf| own.contains(script.as_bytes());
+    let own = |script: &ScriptBuf| {
+        let script = script.as_bytes();
+        own.contains(script) || wallet.iter().any(|scripts| scripts.contains(script))
+    };
     // As long as the finished one: a signature has 64 bytes, and one more with a hash type.
     let mut finished = transaction.clone();
     for message in &proposal.messages {
@@ -525,7 +536,7 @@ fn compare(
         let spends: HashSet<_> = funded.transaction.input.iter().map(super::transaction::outpoint).collect();
         let shared = || transaction.inputs.iter().zip(0..).filter(|(input, _)| spends.contains(&input.coin));
         if proposal.replaces == Some(session) && shared().next().is_some() {
-            let replaced = transaction_summary(other, &funded, options).fee_rate;
+            let replaced = transaction_summary(other, &funded, options, &[]).fee_rate;
             if transaction.fee_rate <= replaced {
                 warnings.push(Warning::LowerFeeRate { fee_rate: transaction.fee_rate, replaced, session });
             }

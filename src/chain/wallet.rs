@@ -1,6 +1,7 @@
 //! Descriptors of the application's own wallet, by which a node knows what is its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::descriptor::Descriptor;
 use crate::error::Error;
@@ -65,10 +66,13 @@ impl OwnDescriptor {
     }
 }
 
+/// Scripts of the outputs of one descriptor, shared by all who look them up.
+pub(crate) type Scripts = Arc<HashSet<Vec<u8>>>;
+
 /// A descriptor, and what it makes.
 pub(crate) struct Known {
     own: OwnDescriptor,
-    scripts: Vec<Vec<u8>>,
+    scripts: Scripts,
     key_sets: Vec<KeySet>,
 }
 
@@ -87,7 +91,7 @@ impl Known {
             let hint = "lower next_index or gap_limit";
             return Err(Error::Limit { what: "keys of a descriptor's outputs", limit: KEYS, hint });
         }
-        let (mut scripts, mut key_sets) = (Vec::new(), Vec::new());
+        let (mut scripts, mut key_sets) = (HashSet::new(), Vec::new());
         let mut last: Option<(KeySet, KeyTree)> = None;
         for branch in 0..descriptor.branches() {
             for index in 0..u32::try_from(indices).unwrap_or(u32::MAX) {
@@ -99,11 +103,11 @@ impl Known {
                 }
                 let Some((_, tree)) = &mut last else { continue };
                 if let Ok(key) = tree.derive(&derivation) {
-                    scripts.push(super::keys::output_script(&key.key()));
+                    scripts.insert(super::keys::output_script(&key.key()));
                 }
             }
         }
-        Ok(Self { own, scripts, key_sets })
+        Ok(Self { own, scripts: Arc::new(scripts), key_sets })
     }
 }
 
@@ -112,7 +116,8 @@ impl Known {
 pub(crate) struct Wallet(BTreeMap<DescriptorId, Known>);
 
 impl Wallet {
-    /// What a store has. Records that cannot be read are passed over, with a warning.
+    /// What a store has, derived again: up to seconds of work for each descriptor. Records that cannot be read are passed
+    /// over, with a warning.
     pub fn load(records: Vec<Vec<u8>>) -> Self {
         let mut wallet = Self::default();
         for record in records {
@@ -146,9 +151,9 @@ impl Wallet {
         self.0.values().map(|known| known.own.clone()).collect()
     }
 
-    /// The scripts of all outputs.
-    pub fn scripts(&self) -> Vec<Vec<u8>> {
-        self.0.values().flat_map(|known| known.scripts.iter().cloned()).collect()
+    /// The scripts of all outputs, by descriptor.
+    pub fn scripts(&self) -> Vec<Scripts> {
+        self.0.values().map(|known| known.scripts.clone()).collect()
     }
 
     pub fn key_sets(&self) -> impl Iterator<Item = &KeySet> {

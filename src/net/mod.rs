@@ -67,7 +67,7 @@ pub use self::message::{NetCommand, NetEvent, Received};
 pub use self::names::Resolving;
 pub use self::network::Network;
 pub use self::presence::PresenceRecord;
-pub(crate) use self::proxy::{Proxy, check as check_proxy};
+pub(crate) use self::proxy::check as check_proxy;
 #[cfg(feature = "discovery")]
 pub use self::records::{Offered, PresenceStore, presence_key};
 pub use crate::protocol::presence::{digest as presence_digest, seal as seal_presence};

@@ -2,7 +2,7 @@
 //! among them, so nothing of this node goes beside it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,54 +16,20 @@ use tokio::net::TcpStream;
 
 use super::address::{Purpose, check_through, is_onion};
 use super::config::{DhtMode, NetworkConfig};
+use crate::types::proxy::ProxyAddress;
 
 /// The shortest time limit of dials: a circuit of Tor is built in it.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A proxy, as it is configured.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Proxy {
-    address: SocketAddr,
-    login: Option<(String, String)>,
-}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Proxy(ProxyAddress);
 
 impl Proxy {
-    /// Reads `socks5h://[user:password@]ip:port`. Errors say what to write; they do not repeat a password.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let how = "write the proxy like socks5h://127.0.0.1:9050, or socks5h://user:password@127.0.0.1:9050";
-        let Some(rest) = text.trim().strip_prefix("socks5h://") else {
-            return Err(format!("the proxy must resolve names, which socks5h does; {how}"));
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (login, host) = match rest.rsplit_once('@') {
-            Some((login, host)) => (Some(login), host),
-            None => (None, rest),
-        };
-        // The name of the proxy itself would be looked up beside it.
-        let host =
-            host.strip_prefix("localhost:").map_or(host.to_owned(), |port| format!("127.0.0.1:{port}"));
-        let address: SocketAddr =
-            host.parse().map_err(|_| format!("the proxy needs an IP address and a port; {how}"))?;
-        if address.port() == 0 {
-            return Err(format!("port 0 is no proxy's; {how}"));
-        }
-        let login = match login.map(|login| login.split_once(':').ok_or(login)) {
-            None => None,
-            Some(Ok((user, password))) => Some((user.to_owned(), password.to_owned())),
-            Some(Err(_)) => return Err(format!("the proxy's login needs a user and a password; {how}")),
-        };
-        if let Some((user, password)) = &login
-            && [user, password].iter().any(|part| part.is_empty() || part.len() > 255)
-        {
-            return Err(format!("user and password of the proxy have 1 to 255 bytes each; {how}"));
-        }
-        Ok(Self { address, login })
-    }
-
     /// Opens a connection to a host by the proxy.
     async fn connect(self, host: Host, port: u16) -> io::Result<TcpStream> {
-        let failed = |error: io::Error| io::Error::other(format!("the proxy {}: {error}", self.address));
-        let mut stream = TcpStream::connect(self.address).await.map_err(failed)?;
+        let failed = |error: io::Error| io::Error::other(format!("the proxy {}: {error}", self.0.address));
+        let mut stream = TcpStream::connect(self.0.address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         self.log_in(&mut stream).await.map_err(failed)?;
         let mut request = vec![5, 1, 0];
@@ -88,11 +54,11 @@ impl Proxy {
     }
 
     async fn log_in(&self, stream: &mut TcpStream) -> io::Result<()> {
-        let greeting: &[u8] = if self.login.is_some() { &[5, 2, 0, 2] } else { &[5, 1, 0] };
+        let greeting: &[u8] = if self.0.login.is_some() { &[5, 2, 0, 2] } else { &[5, 1, 0] };
         stream.write_all(greeting).await?;
         let mut chosen = [0; 2];
         stream.read_exact(&mut chosen).await?;
-        match (chosen, &self.login) {
+        match (chosen, &self.0.login) {
             ([5, 0], _) => Ok(()),
             ([5, 2], Some((user, password))) => {
                 let mut message = vec![1, user.len() as u8];
@@ -110,13 +76,6 @@ impl Proxy {
             ([5, _], _) => Err(io::Error::other("it wants another way to log in")),
             _ => Err(io::Error::other("it does not speak SOCKS 5; check its address")),
         }
-    }
-}
-
-/// Without the password.
-impl std::fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Proxy({})", self.address)
     }
 }
 
@@ -241,7 +200,7 @@ pub(crate) fn check(config: &NetworkConfig) -> Result<(), String> {
     let Some(proxy) = &config.proxy else {
         return dialled.try_for_each(|address| check_through(address, Purpose::Dial, false));
     };
-    Proxy::parse(proxy)?;
+    ProxyAddress::parse(proxy)?;
     for address in dialled {
         check_through(address, Purpose::Dial, true)?;
     }
@@ -277,14 +236,14 @@ pub(crate) fn check(config: &NetworkConfig) -> Result<(), String> {
 /// The proxy of the settings, and the settings with what follows from it. Errors: as [`check`].
 pub(super) fn behind(mut config: NetworkConfig) -> Result<(Option<Proxy>, NetworkConfig), String> {
     check(&config)?;
-    let Some(proxy) = config.proxy.as_deref().map(Proxy::parse).transpose()? else {
+    let Some(proxy) = config.proxy.as_deref().map(ProxyAddress::parse).transpose()? else {
         return Ok((None, config));
     };
     if config.listen == NetworkConfig::default().listen {
         config.listen.clear();
     }
     config.dial_timeout = config.dial_timeout.max(DIAL_TIMEOUT);
-    Ok((Some(proxy), config))
+    Ok((Some(Proxy(proxy)), config))
 }
 
 #[cfg(test)]
@@ -295,30 +254,6 @@ mod tests {
 
     fn address(text: &str) -> Multiaddr {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn through_proxy_takes_a_proxy_that_resolves_names_and_whose_own_needs_none() {
-        let plain = Proxy::parse(" socks5h://127.0.0.1:9050/ ").unwrap();
-        assert_eq!(plain, Proxy { address: "127.0.0.1:9050".parse().unwrap(), login: None });
-        assert_eq!(Proxy::parse("socks5h://localhost:9050").unwrap(), plain);
-        let login = Proxy::parse("socks5h://me:p@ss:word@[::1]:9050").unwrap();
-        assert_eq!(login.login, Some(("me".into(), "p@ss:word".into())));
-        assert!(!format!("{login:?}").contains("word"));
-        for text in [
-            "",
-            "127.0.0.1:9050",
-            "socks5://127.0.0.1:9050",
-            "http://127.0.0.1:9050",
-            "socks5h://tor.example:9050",
-            "socks5h://127.0.0.1",
-            "socks5h://127.0.0.1:0",
-            "socks5h://secret@127.0.0.1:9050",
-            "socks5h://secret:@127.0.0.1:9050",
-        ] {
-            let error = Proxy::parse(text).expect_err(text);
-            assert!(error.contains("socks5h://127.0.0.1:9050") && !error.contains("secret"), "{error}");
-        }
     }
 
     #[test]

@@ -87,6 +87,12 @@ pub(crate) struct Actor {
     /// The application's own.
     #[cfg(feature = "bitcoin")]
     pub wallet: Wallet,
+    /// Its records, until they are derived.
+    #[cfg(feature = "bitcoin")]
+    stored_wallet: Vec<Vec<u8>>,
+    /// While they are.
+    #[cfg(feature = "bitcoin")]
+    wallet_waits: Option<wallet::Waiting>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -128,8 +134,9 @@ pub(crate) struct Parts {
     pub signer_lane: Option<Arc<Lane>>,
     /// The foreign signer, if it is one that is waited for.
     pub device: Option<Device>,
+    /// The records of the own wallet's descriptors.
     #[cfg(feature = "bitcoin")]
-    pub wallet: Wallet,
+    pub stored_wallet: Vec<Vec<u8>>,
     pub broadcaster: Option<Foreign<dyn Broadcaster>>,
     pub observer: Option<Foreign<dyn ChainObserver>>,
     pub delivery: Arc<Delivery>,
@@ -149,7 +156,7 @@ impl Actor {
             signer_lane,
             device,
             #[cfg(feature = "bitcoin")]
-            wallet,
+            stored_wallet,
             broadcaster,
             observer,
             delivery,
@@ -168,7 +175,11 @@ impl Actor {
             signer_lane,
             device,
             #[cfg(feature = "bitcoin")]
-            wallet,
+            wallet: Wallet::default(),
+            #[cfg(feature = "bitcoin")]
+            stored_wallet,
+            #[cfg(feature = "bitcoin")]
+            wallet_waits: None,
             broadcaster,
             observer,
             delivery,
@@ -198,6 +209,8 @@ impl Actor {
     ) {
         // Dropped before the inbox: whoever finds that closed can tell a fault from a stop.
         let _failure = self.failure.clone();
+        #[cfg(feature = "bitcoin")]
+        self.load_wallet();
         self.seek().await;
         self.carry_out_and_commit();
         let mut network_open = self.network.is_some();

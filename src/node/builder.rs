@@ -21,8 +21,8 @@ use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
 use crate::net::{
-    DhtMode, NetCommand, Network, NetworkConfig, Proxy, Purpose, check_proxy, check_through,
-    generate_identity, parse_through, peer_id,
+    DhtMode, NetCommand, Network, NetworkConfig, Purpose, check_proxy, check_through, generate_identity,
+    parse_through, peer_id,
 };
 use crate::platform::{self, ForkGuard};
 use crate::protocol::consent::AcceptedProposers;
@@ -37,6 +37,7 @@ use crate::store::schema::{self, Contents};
 use crate::store::thread::{SYNC_AFTER, StoreThread};
 use crate::store::{Durability, Store};
 use crate::types::SignerKey;
+use crate::types::proxy::ProxyAddress;
 
 /// Upper bound of configured durations, so that they can be added to any time.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -183,7 +184,7 @@ impl NodeBuilder {
     /// with a login (`socks5h://user:password@…`). Nothing is dialled, looked up, listened for or announced beside it; see
     /// [`NetworkConfig::proxy`].
     pub fn proxy(mut self, address: &str) -> Self {
-        match Proxy::parse(address) {
+        match ProxyAddress::parse(address) {
             Ok(_) => {
                 self.network.get_or_insert_with(NetworkConfig::default).proxy = Some(address.to_owned());
             }
@@ -425,10 +426,6 @@ impl NodeBuilder {
                 tracing::warn!(target: "libmusig::store", %signer, %error, "what is known of how a signer broadcasts cannot be decoded, and begins anew");
             }
         }
-        #[cfg(feature = "bitcoin")]
-        let wallet = crate::chain::wallet::Wallet::load(contents.descriptors);
-        #[cfg(feature = "bitcoin")]
-        engine.set_own_key_sets(wallet.key_sets());
         let mut unreadable = Vec::new();
         for (id, stored) in &contents.sessions {
             // One that is stored under another session's id would be written under its own.
@@ -530,7 +527,7 @@ impl NodeBuilder {
             signer_lane,
             device: self.device.clone(),
             #[cfg(feature = "bitcoin")]
-            wallet,
+            stored_wallet: contents.descriptors,
             broadcaster,
             observer,
             delivery: delivery.clone(),

@@ -48,7 +48,7 @@ impl Session {
     /// itself.
     pub fn join_with(&self, options: JoinOptions) -> Reply<()> {
         let id = self.id;
-        self.node.request(move |engine, request, now| engine.join_with(&id, options, request, now))
+        self.node.consent(move |engine, request, now| engine.join_with(&id, options, request, now))
     }
 
     /// Declines the proposal, which ends the session for all signers. `reason` has at most 256 bytes.
@@ -104,16 +104,14 @@ impl Session {
     #[cfg(feature = "bitcoin")]
     pub fn summary(&self, options: SummaryOptions) -> Reply<Summary> {
         let id = self.id;
-        self.node.ask(move |actor, reply| {
+        self.node.ask_beside_wallet(move |actor, reply| {
             let Some(proposal) = actor.engine.proposal(&id) else {
                 return drop(reply.send(Err(Error::UnknownSession(id))));
             };
-            let others = actor.engine.pending_transactions(&id);
-            let mut options = options;
-            options.own_scripts.extend(actor.wallet.scripts());
+            let (others, wallet) = (actor.engine.pending_transactions(&id), actor.wallet.scripts());
             // Thousands of transactions take long to read, and turns do not wait for that.
             drop(tokio::task::spawn_blocking(move || {
-                let summary = summarize_beside(&proposal, &options, &others);
+                let summary = summarize_beside(&proposal, &options, &wallet, &others);
                 drop(reply.send(summary.map_err(Error::Proposal)));
             }));
         })

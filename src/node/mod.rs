@@ -159,6 +159,26 @@ impl Node {
         self.ask(|actor, reply| actor.request(true, reply, begin))
     }
 
+    /// Request to the engine by which this node consents: what the own wallet is must be known by then.
+    pub(crate) fn consent<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(&mut Engine, RequestId, Time) -> Result<T, Error> + Send + 'static,
+    ) -> Reply<T> {
+        #[cfg(feature = "bitcoin")]
+        return self.ask_beside_wallet(|actor, reply| actor.request(true, reply, begin));
+        #[cfg(not(feature = "bitcoin"))]
+        self.request(begin)
+    }
+
+    /// Calls the actor once the own wallet's stored descriptors are derived, which is soon after the start.
+    #[cfg(feature = "bitcoin")]
+    pub(crate) fn ask_beside_wallet<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Actor, oneshot::Sender<Result<T, Error>>) + Send + 'static,
+    ) -> Reply<T> {
+        self.ask(|actor, reply| actor.beside_wallet(move |actor| call(actor, reply)))
+    }
+
     /// Request to the engine that takes effect whatever the disk does.
     pub(crate) fn act<T: Send + 'static>(
         &self,
@@ -174,7 +194,7 @@ impl Node {
     /// [`Session::join`].
     pub fn create_session(&self, request: SessionRequest) -> Reply<Session> {
         let (node, key) = (self.clone(), self.0.key);
-        self.request(move |engine, id, now| {
+        self.consent(move |engine, id, now| {
             let options = request.consent;
             let proposal = request.into_proposal(&key, now.wall)?;
             let session = engine.create_with(proposal, options, id, now)?;
@@ -376,7 +396,7 @@ impl Node {
     #[cfg(feature = "bitcoin")]
     pub fn add_descriptor(&self, descriptor: impl Into<OwnDescriptor>) -> Reply<()> {
         let own = descriptor.into();
-        self.ask(|actor, reply| actor.add_descriptor(own, reply))
+        self.ask_beside_wallet(|actor, reply| actor.add_descriptor(own, reply))
     }
 
     /// Removes a descriptor of the own wallet. Nothing happens if it is not there.
@@ -385,13 +405,13 @@ impl Node {
     #[cfg(feature = "bitcoin")]
     pub fn remove_descriptor(&self, descriptor: &Descriptor) -> Reply<()> {
         let descriptor = descriptor.clone();
-        self.ask(move |actor, reply| actor.remove_descriptor(&descriptor, reply))
+        self.ask_beside_wallet(move |actor, reply| actor.remove_descriptor(&descriptor, reply))
     }
 
     /// The descriptors of the own wallet.
     #[cfg(feature = "bitcoin")]
     pub fn descriptors(&self) -> Reply<Vec<OwnDescriptor>> {
-        self.ask(|actor, reply| drop(reply.send(Ok(actor.wallet.descriptors()))))
+        self.ask_beside_wallet(|actor, reply| drop(reply.send(Ok(actor.wallet.descriptors()))))
     }
 
     /// A few counters of the node; [`Node::metric_samples`] has all.

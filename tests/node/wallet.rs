@@ -1,6 +1,8 @@
 //! The own wallet: what pays to its descriptors is its own, within the gap limit, and nothing signs raw messages with its
 //! keys unasked.
 
+use std::time::Instant;
+
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
 use bitcoin::secp256k1::Secp256k1;
@@ -137,6 +139,31 @@ fn descriptor_of_the_own_wallet_keeps_its_keys_from_raw_messages() {
         node.create_session(raw(&made.key_set, 4)).wait().expect("it is nobody's again");
         node.stop().expect("stops");
     }
+}
+
+/// A large wallet does not hold up the start, and nothing is signed before it is known again.
+#[test]
+fn descriptor_of_the_own_wallet_is_derived_beside_the_start_and_before_a_consent() {
+    let (_, key) = signer();
+    let [_, descriptor] = descriptors(&key);
+    let store = MemoryStore::new();
+    let node = start(&store);
+    let far = OwnDescriptor { descriptor: descriptor.clone(), next_index: 4_000, gap_limit: 0 };
+    node.add_descriptor(far).wait().expect("is stored");
+    node.stop().expect("stops");
+
+    let last = descriptor.keys(1, 3_999).expect("exists").key_set;
+    let begun = Instant::now();
+    let node = start(&store);
+    node.sessions().wait().expect("runs");
+    let started = begun.elapsed();
+    let raw = SessionRequest::messages(keys(1), [Message::with([1; 32], 1, Default::default())]);
+    let refused = node.create_session(raw.key_set(last).sign_only()).wait().err();
+    let derived = begun.elapsed();
+    let blind = ConsentError::BlindMessage { message: 0, session: None };
+    assert_eq!(refused, Some(Error::Consent(blind)));
+    assert!(started * 2 < derived, "{started:?}, {derived:?}");
+    node.stop().expect("stops");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How backends are reached: limits, proxy, certificates.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
@@ -8,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use ureq::{Proxy, ProxyProtocol};
 
 use super::outcome::shown;
+use crate::types::proxy::ProxyAddress;
 
 /// The longest time that one submission or one look takes by default. A node gives its backend 30 s.
 pub const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -42,21 +44,17 @@ pub enum SourceError {
     },
 }
 
-/// The proxy of a node, `socks5h://[user:password@]ip:port`, with the login as it is. One that cannot be read is one that nobody
-/// serves: nothing may go beside it.
+/// The proxy of a node, with the login as it is. One that cannot be read is one that nobody serves: nothing may go beside it.
 pub(super) fn proxy_of_node(text: &str) -> Proxy {
     let read = || {
-        let rest = text.trim().strip_prefix("socks5h://")?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (login, address) =
-            rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
-        let (host, port) = address.rsplit_once(':')?;
-        let proxy = Proxy::builder(ProxyProtocol::Socks5h).host(host).port(port.parse().ok()?);
-        let proxy = match login {
-            Some(login) => {
-                let (user, password) = login.split_once(':')?;
-                proxy.username(user).password(password)
-            }
+        let ProxyAddress { address, login } = ProxyAddress::parse(text).ok()?;
+        let host = match address {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        };
+        let proxy = Proxy::builder(ProxyProtocol::Socks5h).host(&host).port(address.port());
+        let proxy = match &login {
+            Some((user, password)) => proxy.username(user).password(password),
             None => proxy,
         };
         proxy.build().ok()
@@ -237,7 +235,7 @@ mod tests {
         assert_eq!(read("socks5h://127.0.0.1:9050"), ("127.0.0.1:9050".into(), None));
         assert_eq!(read(" socks5h://[::1]:9050/ "), ("[::1]:9050".into(), None));
         let login = Some("me s%41:é/@ 1".to_owned());
-        assert_eq!(read("socks5h://me:s%41:é/@ 1@localhost:1"), ("localhost:1".into(), login));
+        assert_eq!(read("socks5h://me:s%41:é/@ 1@localhost:1"), ("127.0.0.1:1".into(), login));
         // Nobody is there.
         assert_eq!(read("nonsense").0, "0.0.0.0:1");
     }

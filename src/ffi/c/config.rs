@@ -16,8 +16,9 @@ use super::log::musig_log_sink;
 use super::settings::{Settings, Store};
 use super::signer::{Kind, musig_signer};
 use super::status::{musig_status, musig_status_code};
-use crate::net::{Proxy, Purpose, parse_through};
+use crate::net::{Purpose, parse_through};
 use crate::protocol::consent::AcceptedProposers;
+use crate::types::proxy::ProxyAddress;
 
 /// The configuration of a node. Any thread may fill it; starting a node consumes it.
 pub struct musig_config(Mutex<Option<Settings>>);
@@ -285,7 +286,7 @@ pub unsafe extern "C" fn musig_config_set_proxy(
 ) -> musig_status {
     fallible!(error, {
         let (config, proxy) = (get!(config), text!(proxy));
-        Proxy::parse(proxy).map_err(Failure::invalid)?;
+        ProxyAddress::parse(proxy).map_err(Failure::invalid)?;
         let proxy = proxy.to_owned();
         config.change(|settings| settings.proxy.replace(proxy))
     })
