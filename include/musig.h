@@ -3390,6 +3390,27 @@ musig_status musig_source_new_electrum(struct musig_source **out,
                                        struct musig_error **error);
 
 /**
+ * Creates a source of several, as one.
+ *
+ * A transaction is submitted to all of them at once, and the first that takes it answers for all. Only those that are
+ * trusted are asked for the state of the chain. Where they disagree, the weaker answer counts.
+ *
+ * Returns: MUSIG_STATUS_OK.
+ * Out:     out: the source, which keeps a reference of each; release it with musig_source_free.
+ * In:      trusted: the sources whose view of the chain counts, such as one's own node; may be NULL for none.
+ *          trusted_count: number of trusted sources.
+ *          submit_to: the sources that transactions are only submitted to; may be NULL for none.
+ *          submit_to_count: number of the other sources.
+ */
+MUSIG_MUST_USE
+musig_status musig_source_new_combined(struct musig_source **out,
+                                       const struct musig_source *const *trusted,
+                                       size_t trusted_count,
+                                       const struct musig_source *const *submit_to,
+                                       size_t submit_to_count,
+                                       struct musig_error **error);
+
+/**
  * Gets the kind of backend of a source and its address, for people, without a password.
  *
  * Returns: MUSIG_STATUS_OK.
@@ -4092,6 +4113,28 @@ musig_status musig_psbt_add_signatures(struct musig_bytes **out,
                                        const uint8_t *signatures,
                                        size_t signatures_count,
                                        struct musig_error **error);
+
+/**
+ * Adds what a descriptor knows of its own inputs and outputs to a PSBT, so that it can be signed: the participants
+ * (BIP-373), the internal key, and the derivations.
+ *
+ * They are found by their scripts. The PSBT says what its inputs spend, and may be of a wallet without MuSig2.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a malformed PSBT, for more than 100,000 keys to derive, for a descriptor
+ *          that no session signs with, and where something else is there already.
+ * Out:     out: the bytes of the PSBT with what was added; release it with musig_bytes_free.
+ * In:      psbt: the bytes of the PSBT.
+ *          psbt_length: length of the PSBT in bytes.
+ *          descriptor: the descriptor of the signers' wallet.
+ *          indices: the first indices of each branch that are looked at, such as 1000.
+ */
+MUSIG_MUST_USE
+musig_status musig_psbt_update(struct musig_bytes **out,
+                               const uint8_t *psbt,
+                               size_t psbt_length,
+                               const struct musig_descriptor *descriptor,
+                               uint32_t indices,
+                               struct musig_error **error);
 
 /**
  * Combines two PSBTs of one transaction: the first one with the fields of the other, which may have another version.

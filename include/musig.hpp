@@ -681,6 +681,13 @@ inline std::vector<std::uint8_t> add_signatures(Bytes psbt, const std::vector<Si
     return detail::bytes(bytes);
 }
 
+/// See musig_psbt_update.
+inline std::vector<std::uint8_t> update_psbt(Bytes psbt, const Descriptor &descriptor, std::uint32_t indices = 1000) {
+    musig_bytes *bytes = nullptr;
+    detail::call(musig_psbt_update, &bytes, psbt.data(), psbt.size(), descriptor.get(), indices);
+    return detail::bytes(bytes);
+}
+
 /// See musig_psbt_combine.
 inline std::vector<std::uint8_t> combine_psbts(Bytes psbt, Bytes other) {
     musig_bytes *bytes = nullptr;
@@ -729,6 +736,16 @@ public:
     static Source electrum(const std::string &address, const musig_source_options *options = nullptr) {
         musig_source *source = nullptr;
         detail::call(musig_source_new_electrum, &source, address.c_str(), options);
+        return Source(source);
+    }
+    /// Several as one. See musig_source_new_combined.
+    static Source combined(const std::vector<Source> &trusted, const std::vector<Source> &submit_to = {}) {
+        musig_source *source = nullptr;
+        std::vector<const musig_source *> looks, only;
+        for (const auto &one : trusted) looks.push_back(one.get());
+        for (const auto &one : submit_to) only.push_back(one.get());
+        detail::call(musig_source_new_combined, &source, static_cast<const musig_source *const *>(looks.data()),
+                     looks.size(), static_cast<const musig_source *const *>(only.data()), only.size());
         return Source(source);
     }
     std::string name() const { return detail::text(detail::take(musig_source_name, get())); }

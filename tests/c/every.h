@@ -935,6 +935,20 @@ static void groups(const musig_signer *signer) {
     given[0] = cards[0];
     OK(musig_group_new(&group, given, 1, NULL));
     OK(musig_proposal_new_group(&proposal, group, GROUP_PSBT, sizeof GROUP_PSBT, NULL));
+    {
+        /* What its descriptor knows of the change. */
+        musig_descriptor *descriptor;
+        musig_bytes *again;
+        OK(musig_group_descriptor(group, &descriptor, NULL));
+        OK(musig_psbt_update(&bytes, GROUP_PSBT, sizeof GROUP_PSBT, descriptor, 1000, NULL));
+        REQUIRE(musig_bytes_length(bytes) > sizeof GROUP_PSBT);
+        OK(musig_psbt_update(&again, musig_bytes_data(bytes), musig_bytes_length(bytes), descriptor, 6, NULL));
+        REQUIRE(musig_bytes_length(bytes) == musig_bytes_length(again));
+        musig_bytes_free(again);
+        musig_bytes_free(bytes);
+        IS(MUSIG_STATUS_WIRE, musig_psbt_update(&bytes, GROUP_PSBT, sizeof GROUP_PSBT, descriptor, 50001, NULL));
+        musig_descriptor_free(descriptor);
+    }
     OK(musig_signer_add_xprv(signer, ACCOUNT_XPRV, ACCOUNT_FINGERPRINT[0], ACCOUNT_PATH, 3, NULL));
     node = start_alone(signer);
     OK(musig_node_create_session(node, &session, proposal, NULL));
@@ -1173,6 +1187,7 @@ static void psbt_signers(const musig_signer *identity) {
 static void sources(const musig_signer *signer) {
     musig_source_options options = {sizeof options, 0, 5000, "socks5h://127.0.0.1:9", NULL};
     musig_source *source = NULL;
+    const musig_source *members[2] = {NULL, NULL};
     musig_config *config;
     musig_node *node;
     musig_bytes *bytes;
@@ -1191,6 +1206,22 @@ static void sources(const musig_signer *signer) {
     OK(musig_source_name(source, &bytes, NULL));
     REQUIRE(strstr((const char *)musig_bytes_data(bytes), "127.0.0.1:9"));
     REQUIRE(!strstr((const char *)musig_bytes_data(bytes), "secret"));
+    musig_bytes_free(bytes);
+    /* Several as one, which keeps each of them. */
+    IS(MUSIG_STATUS_NULL_ARGUMENT, musig_source_new_combined(&source, members, 2, NULL, 0, NULL));
+    IS(MUSIG_STATUS_NULL_ARGUMENT, musig_source_new_combined(&source, NULL, 1, NULL, 0, NULL));
+    {
+        musig_source *own = source, *other;
+        OK(musig_source_new_electrum(&other, "tcp://127.0.0.1:8", NULL, NULL));
+        members[0] = own;
+        members[1] = other;
+        OK(musig_source_new_combined(&source, members, 1, members + 1, 1, NULL));
+        musig_source_free(own);
+        musig_source_free(other);
+    }
+    OK(musig_source_name(source, &bytes, NULL));
+    REQUIRE(strstr((const char *)musig_bytes_data(bytes), "127.0.0.1:9"));
+    REQUIRE(strstr((const char *)musig_bytes_data(bytes), "127.0.0.1:8"));
     musig_bytes_free(bytes);
     OK(musig_config_new(&config, NULL));
     OK(musig_config_set_signer(config, signer, NULL));

@@ -491,6 +491,8 @@ void descriptors_and_sources() {
     REQUIRE(musig::Source::electrum("tcp://127.0.0.1:9").name().find("127.0.0.1:9") != std::string::npos);
     throws<musig::CallError>([&] { musig::Source::esplora("ftp://127.0.0.1"); }, MUSIG_STATUS_CONFIG);
     auto source = musig::Source::core("http://127.0.0.1:9", "/nowhere/.cookie");
+    auto both = musig::Source::combined({source}, {musig::Source::esplora("http://127.0.0.1:8")}).name();
+    REQUIRE(both.find("127.0.0.1:9") != std::string::npos && both.find("127.0.0.1:8") != std::string::npos);
     musig::Signer signer(secret(1));
     musig::Node node(alone(signer).source(musig::Source::core("http://127.0.0.1:9", "user", "secret")));
     node.add_descriptor(descriptor, 5);
@@ -527,6 +529,9 @@ void groups() {
     REQUIRE(group.signers().size() == 2 && group.card(1).identity() == group.signers()[1]);
     musig::Bytes psbt(GROUP_PSBT, sizeof GROUP_PSBT);
     throws<musig::ProtocolError>([&] { musig::Proposal::group(group, psbt); }, MUSIG_STATUS_WIRE);
+    auto updated = musig::update_psbt(psbt, musig::Group({first}).descriptor());
+    REQUIRE(updated.size() > psbt.size());
+    REQUIRE(musig::update_psbt(musig::Bytes(updated.data(), updated.size()), musig::Group({first}).descriptor(), 6) == updated);
     alice.add_xprv(ACCOUNT_XPRV, origin(0));
     musig::Node node(alone(alice).without_observer());
     auto session = node.create_session(musig::Proposal::group(musig::Group({first}), psbt));

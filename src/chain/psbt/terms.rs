@@ -13,7 +13,7 @@ use crate::protocol::crypto::key_set::{KeyOrigin, KeySet, Participant, Taproot};
 use crate::protocol::proposal::{Message, Proposal, SighashType};
 
 /// The fields of one map, by their keys.
-type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl Psbt {
     /// A PSBT of a transaction proposal, of version 0 or 2: the spent outputs, for each message the participants, their
@@ -137,7 +137,7 @@ fn input_fields(unsigned: &Transaction, index: usize, version: u32) -> Fields {
 }
 
 /// What a device needs to sign a message: the participants of the aggregate key, and the way from it to the output key.
-fn add_message(fields: &mut Fields, message: &Message, key_set: &KeySet) -> Result<(), PsbtError> {
+pub(super) fn add_message(fields: &mut Fields, message: &Message, key_set: &KeySet) -> Result<(), PsbtError> {
     let input = message.input as usize;
     let unrelated = |_| PsbtError::Unrelated { input };
     let plain = key_set.aggregate().map_err(unrelated)?;

@@ -120,6 +120,36 @@ pub unsafe extern "C" fn musig_psbt_add_signatures(
     })
 }
 
+/// Adds what a descriptor knows of its own inputs and outputs to a PSBT, so that it can be signed: the participants
+/// (BIP-373), the internal key, and the derivations.
+///
+/// They are found by their scripts. The PSBT says what its inputs spend, and may be of a wallet without MuSig2.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a malformed PSBT, for more than 100,000 keys to derive, for a descriptor
+///          that no session signs with, and where something else is there already.
+/// Out:     out: the bytes of the PSBT with what was added; release it with musig_bytes_free.
+/// In:      psbt: the bytes of the PSBT.
+///          psbt_length: length of the PSBT in bytes.
+///          descriptor: the descriptor of the signers' wallet.
+///          indices: the first indices of each branch that are looked at, such as 1000.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_psbt_update(
+    out: *mut *mut musig_bytes,
+    psbt: *const u8,
+    psbt_length: usize,
+    descriptor: *const musig_descriptor,
+    indices: u32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let out = out!(out);
+        let (psbt, descriptor) = (psbt!(psbt, psbt_length), get!(descriptor));
+        out.give(changed(psbt, |psbt| psbt.update(descriptor.descriptor(), indices).map(drop))?);
+        Ok(())
+    })
+}
+
 /// Combines two PSBTs of one transaction: the first one with the fields of the other, which may have another version.
 ///
 /// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_WIRE for a malformed PSBT, for different transactions, and where both have a field

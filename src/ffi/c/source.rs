@@ -11,7 +11,9 @@ use super::error::musig_error;
 use super::failure::{Failure, Outcome};
 use super::handle::{add_reference, release};
 use super::status::{musig_status, musig_status_code};
-use crate::chain::sources::{BitcoinCore, CoreAuth, Electrum, Esplora, Source, SourceError, SourceOptions};
+use crate::chain::sources::{
+    BitcoinCore, CoreAuth, Electrum, Esplora, Source, SourceError, SourceOptions, Sources,
+};
 
 /// A ready-made way to a Bitcoin backend: it submits transactions, and it observes the chain.
 pub struct musig_source(Arc<dyn Source>);
@@ -143,6 +145,43 @@ pub unsafe extern "C" fn musig_source_new_electrum(
     fallible!(error, {
         let (out, address, options) = (out!(out), text!(address), options!(options));
         out.give(musig_source(Arc::new(Electrum::with_options(address, &options)?)));
+        Ok(())
+    })
+}
+
+/// Creates a source of several, as one.
+///
+/// A transaction is submitted to all of them at once, and the first that takes it answers for all. Only those that are
+/// trusted are asked for the state of the chain. Where they disagree, the weaker answer counts.
+///
+/// Returns: MUSIG_STATUS_OK.
+/// Out:     out: the source, which keeps a reference of each; release it with musig_source_free.
+/// In:      trusted: the sources whose view of the chain counts, such as one's own node; may be NULL for none.
+///          trusted_count: number of trusted sources.
+///          submit_to: the sources that transactions are only submitted to; may be NULL for none.
+///          submit_to_count: number of the other sources.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_source_new_combined(
+    out: *mut *mut musig_source,
+    trusted: *const *const musig_source,
+    trusted_count: usize,
+    submit_to: *const *const musig_source,
+    submit_to_count: usize,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let out = out!(out);
+        let mut all = Sources::new();
+        for trusted in array!(optional trusted, trusted_count) {
+            let trusted = *trusted;
+            all = all.add(get!(trusted).0.clone(), true);
+        }
+        for submit_to in array!(optional submit_to, submit_to_count) {
+            let submit_to = *submit_to;
+            all = all.add(get!(submit_to).0.clone(), false);
+        }
+        out.give(musig_source(Arc::new(all)));
         Ok(())
     })
 }

@@ -147,6 +147,14 @@ impl Psbt {
         self.changed(|psbt| psbt.add_signatures(&signatures))
     }
 
+    /// The PSBT with what a descriptor knows of its own inputs and outputs, so that it can be signed: participants (BIP-373),
+    /// internal keys, derivations. They are found by their scripts, among the first `indices` of each branch. The PSBT has to
+    /// say what its inputs spend, and may be of a wallet without MuSig2.
+    #[uniffi::method(default(indices = 1000))]
+    pub fn updated(&self, descriptor: Arc<Descriptor>, indices: u32) -> Result<Arc<Self>, MusigError> {
+        self.changed(|psbt| psbt.update(&descriptor.descriptor, indices).map(drop))
+    }
+
     /// The PSBT with the fields of another PSBT of the same transaction. It fails where both have a field with different
     /// values.
     pub fn combined(&self, other: Arc<Psbt>) -> Result<Arc<Self>, MusigError> {

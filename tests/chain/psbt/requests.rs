@@ -140,3 +140,73 @@ fn descriptor_finds_the_key_sets_of_psbt_v0_and_psbt_v2() {
     }
     assert!(found > 10, "{found}");
 }
+
+/// Its maps, sorted, without derivations of no step: no leaf, and a fingerprint.
+fn with_steps(psbt: &Psbt) -> Vec<u8> {
+    let mut maps = pairs(&psbt.to_bytes());
+    let (inputs, outputs) = maps[1..].split_at_mut(psbt.inputs());
+    inputs.iter_mut().for_each(|map| map.retain(|(key, value)| key[0] != 0x16 || value.len() > 5));
+    outputs.iter_mut().for_each(|map| map.retain(|(key, value)| key[0] != 0x07 || value.len() > 5));
+    // Core writes the fields of version 2 last.
+    maps.iter_mut().for_each(|map| map.sort());
+    join(&maps)
+}
+
+/// What Core's updater added is added again to its PSBTs without it: but for derivations without a step, which
+/// lead nowhere.
+#[test]
+fn psbt_v0_and_psbt_v2_are_updated_by_a_descriptor_as_by_core() {
+    let Some(core) = vectors("psbt_update", "bitcoin/bip373-core.json") else { return };
+    let mut updated = 0;
+    for case in list(&core["cases"]) {
+        let name = text(&case["case"]);
+        if name.contains("script") {
+            continue;
+        }
+        let descriptor = Descriptor::from_str(text(&case["descriptor"])).expect(name);
+        let whole = read(&list(&case["steps"])[0]["psbt"]);
+        let mut maps = pairs(&whole.to_bytes());
+        let (inputs, outputs) = maps[1..].split_at_mut(whole.inputs());
+        inputs.iter_mut().for_each(|map| map.retain(|(key, _)| ![0x16, 0x17, 0x1a].contains(&key[0])));
+        outputs.iter_mut().for_each(|map| map.retain(|(key, _)| ![0x05, 0x07, 0x08].contains(&key[0])));
+        let bare = Psbt::from_bytes(&join(&maps)).expect("good");
+        assert!(bare.participants(0).is_empty(), "{name}");
+        let mut other = bare.clone();
+        let index = case["index"].as_u64().expect("a number") as u32;
+        if descriptor.is_ranged() {
+            assert_eq!(other.update(&descriptor, index), Ok(0), "{name}: it is not looked at that far");
+            assert_eq!(other, bare, "{name}");
+        }
+        assert_eq!(other.update(&descriptor, 20), Ok(whole.inputs()), "{name}");
+        assert_eq!(with_steps(&other), with_steps(&whole), "{name}");
+        let once = other.clone();
+        assert_eq!(other.update(&descriptor, 20), Ok(whole.inputs()), "{name}");
+        assert_eq!(other, once, "{name}: once more changes nothing");
+        updated += 1;
+    }
+    assert!(updated > 10, "{updated}");
+}
+
+#[test]
+fn psbt_v0_is_updated_within_limits() {
+    let descriptor = "tr(musig(02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5,\
+        02f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9))";
+    let descriptor = Descriptor::from_str(descriptor).expect("two keys");
+    let own = coin(1, descriptor.keys(0, 0).expect("exists").key_set, Derivation::key_path([]));
+    let whole = pay(std::slice::from_ref(&own));
+    let mut bare = change(&whole, |maps| maps[1].retain(|(key, _)| ![0x16, 0x17, 0x1a].contains(&key[0])));
+    // Without a wildcard there is one index.
+    assert_eq!(bare.update(&descriptor, u32::MAX), Ok(1));
+    assert_eq!(bare, whole);
+    // Somebody said something else of the input.
+    let mut other = change(&whole, |maps| {
+        maps[1].retain(|(key, _)| key[0] != 0x17);
+        maps[1].push((vec![0x17], key_of(5).x_only().to_vec()));
+    });
+    let before = other.clone();
+    assert!(matches!(other.update(&descriptor, 1), Err(PsbtError::Conflict { .. })));
+    assert_eq!(other, before);
+    let ranged = "tr(musig(xpub661MyMwAqRbcFtXgS5sYJABqqG9YLmC4Q1Rdap9gSE8NqtwybGhePY2gZ29ESFjqJoCu1Rupje8YtGqsefD265TMg7usUDFdp6W1EGMcet8)/<0;1>/*)";
+    let ranged = Descriptor::from_str(ranged).expect("a key");
+    assert!(matches!(other.update(&ranged, 50_001), Err(PsbtError::TooLarge { .. })));
+}
