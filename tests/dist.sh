@@ -63,12 +63,14 @@ c_example() {
 	local unpacked=$work/c/libmusig-$version-$system
 	mkdir -p "$work/c" && tar -C "$work/c" -xzf "$dist/libmusig-$version-$system.tar.gz" || return 1
 	export PKG_CONFIG_PATH=$unpacked/lib/pkgconfig
+	cargo build --quiet --example chain || return 1
+	local chain=$target/debug/examples/chain
 	# shellcheck disable=SC2046
 	cc "$root/examples/c/failover.c" -o "$work/c/shared" $(pkg-config --cflags --libs musig) -Wl,-rpath,"$unpacked/lib" &&
-		timeout 60 "$work/c/shared" || return 1
+		timeout 60 "$chain" "$work/c/shared" || return 1
 	# shellcheck disable=SC2046
 	cc "$root/examples/c/failover.c" -o "$work/c/static" $(pkg-config --cflags musig) "$unpacked/lib/libmusig.a" \
-		$(pkg-config --libs-only-l --static musig | sed 's/-lmusig//') -lgcc_s && timeout 60 "$work/c/static"
+		$(pkg-config --libs-only-l --static musig | sed 's/-lmusig//') -lgcc_s && timeout 60 "$chain" "$work/c/static"
 }
 
 python_quick_start() { # file to install

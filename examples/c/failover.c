@@ -1,10 +1,11 @@
-/* The main job: several signers sign a message, the elected one does not broadcast, and the next one takes over.
+/* The main job: several signers spend their coin, the elected one does not broadcast, and the next one takes over.
  *
- *   failover                            three nodes in this process
- *   failover --key HEX --store FILE --listen ADDRESS --signers HEX,HEX,... [--peer ADDRESS]...
- *            [--propose HEX] [--timeout MILLISECONDS] [--silent] [--stay]
- *                                       one node; --propose (a 32-byte message) at exactly one of them. A --silent one
- *                                       does not broadcast when it should. One that is to --stay runs until it is
+ *   failover URL                        three nodes in this process. URL is an Esplora server on regtest:
+ *                                       cargo run --example chain -- ./failover   gives that of a small chain
+ *   failover --key HEX --store FILE --listen ADDRESS --signers HEX,HEX,... [--peer ADDRESS]... [--source URL]
+ *            [--propose TXID:VOUT] [--timeout MILLISECONDS] [--stay]
+ *                                       one node; --propose (the coin that is spent) at exactly one of them. One without
+ *                                       --source does not broadcast when it should. One that is to --stay runs until it is
  *                                       killed, as a wallet would, and tells those that come back what happened.
  *
  * cc failover.c $(pkg-config --cflags --libs musig) -o failover
@@ -16,6 +17,9 @@
 #include <string.h>
 
 #define MOST 16
+/* Satoshis of the coin, and of what its spending costs. */
+#define VALUE 100000
+#define FEE 1000
 
 struct app {
     musig_node *node;
@@ -55,7 +59,8 @@ static void read_hex(uint8_t *bytes, size_t length, const char *text) {
     }
 }
 
-static musig_node *start(musig_signer *signer, const char *store, const char *listen, char **peers, int peer_count) {
+static musig_node *start(musig_signer *signer, const char *store, const char *listen, char **peers, int peer_count,
+                         const char *url) {
     musig_error *error;
     musig_config *config;
     musig_node *node;
@@ -65,8 +70,15 @@ static musig_node *start(musig_signer *signer, const char *store, const char *li
     else check(musig_config_set_store_memory(config, &error), error);
     check(musig_config_add_listen_address(config, listen, &error), error);
     for (int i = 0; i < peer_count; i++) check(musig_config_add_peer_address(config, peers[i], &error), error);
-    /* This program looks at the chain itself: a real one would pass callbacks to its Bitcoin node. */
-    check(musig_config_set_without_observer(config, &error), error);
+    if (url) {
+        /* Broadcasts, and looks at the chain. For your own Bitcoin node: musig_source_new_core. */
+        musig_source *source;
+        check(musig_source_new_esplora(&source, url, NULL, &error), error);
+        check(musig_config_set_source(config, source, &error), error);
+        musig_source_free(source);
+    } else {
+        check(musig_config_set_without_observer(config, &error), error);
+    }
     check(musig_node_start(&node, config, &error), error);
     musig_config_free(config);
     return node;
@@ -93,13 +105,59 @@ static char *address(const musig_node *node) {
     }
 }
 
-static void propose(const musig_node *node, const uint8_t *signers, size_t count, const uint8_t *message,
-                    uint64_t timeout) {
+/* The signers' key as an output script, and as an address. */
+static char *place(uint8_t script[34], const uint8_t *signers, size_t count) {
+    musig_error *error;
+    musig_key_set *key_set;
+    musig_bytes *text;
+    musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
+    uint8_t key[33];
+    char *address;
+    check(musig_key_set_new(&key_set, signers, count, MUSIG_KEY_ORDER_SORTED, &error), error);
+    check(musig_key_set_final_key(key_set, key, &derivation, &error), error);
+    check(musig_key_set_address(key_set, &text, &derivation, MUSIG_NETWORK_REGTEST, &error), error);
+    script[0] = 0x51;
+    script[1] = 32;
+    memcpy(script + 2, key + 1, 32);
+    address = malloc(musig_bytes_length(text) + 1);
+    if (!address) exit(1);
+    strcpy(address, (const char *)musig_bytes_data(text));
+    musig_bytes_free(text);
+    musig_key_set_free(key_set);
+    return address;
+}
+
+static void little_endian(uint8_t *bytes, size_t length, uint64_t number) {
+    for (size_t i = 0; i < length; i++) bytes[i] = (uint8_t)(number >> 8 * i);
+}
+
+/* Proposes to spend a coin of the signers, TXID:VOUT, back to them. */
+static void propose(const musig_node *node, const uint8_t *signers, size_t count, const char *coin, uint64_t timeout) {
     musig_error *error;
     musig_proposal *proposal;
     musig_session *session;
-    uint8_t id[32];
-    check(musig_proposal_new_messages(&proposal, signers, count, message, 1, &error), error);
+    musig_spent_output spent;
+    uint8_t id[32], txid[32], script[34], transaction[94] = {2, 0, 0, 0, 1};
+    free(place(script, signers, count));
+    /* One input: the transaction, whose id is written backwards, the output, no script, the sequence. */
+    read_hex(txid, 32, coin);
+    if (coin[64] != ':') {
+        fprintf(stderr, "%s: TXID:VOUT is needed\n", coin);
+        exit(2);
+    }
+    for (int i = 0; i < 32; i++) transaction[5 + i] = txid[31 - i];
+    little_endian(transaction + 37, 4, strtoul(coin + 65, NULL, 10));
+    little_endian(transaction + 42, 4, 0xfffffffd);
+    /* One output: its value, its script. Then the lock time, 0. */
+    transaction[46] = 1;
+    little_endian(transaction + 47, 8, VALUE - FEE);
+    transaction[55] = sizeof script;
+    memcpy(transaction + 56, script, sizeof script);
+    spent.value = VALUE;
+    spent.script = script;
+    spent.script_length = sizeof script;
+    check(musig_proposal_new_transaction(&proposal, signers, count, transaction, sizeof transaction, &spent, 1, &error),
+          error);
     check(musig_proposal_set_failover(proposal, timeout, MUSIG_TIERS_SINGLE, 0, &error), error);
     check(musig_node_create_session(node, &session, proposal, &error), error);
     check(musig_session_id(session, id, &error), error);
@@ -127,21 +185,12 @@ static void act(struct app *app, const musig_event *event) {
         check(musig_event_bytes(event, &bytes, &length, MUSIG_EVENT_BYTES_SIGNATURES, &error), error);
         print_hex("complete", bytes, length);
         break;
-    case MUSIG_EVENT_SHOULD_BROADCAST: {
-        musig_terms *terms;
+    case MUSIG_EVENT_SHOULD_BROADCAST:
+        /* A node with a source broadcasts itself. This one lets the others down. */
         check(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_TURN, &error), error);
-        printf("should-broadcast turn %u%s\n", (unsigned)number, app->silent ? " (silent)" : "");
-        fflush(stdout);
-        if (app->silent) break;
-        /* Here a real program broadcasts. The message stands for the transaction's id. */
-        check(musig_session_terms(session, &terms, &error), error);
-        check(musig_terms_bytes(terms, &bytes, &length, MUSIG_TERMS_DIGESTS, &error), error);
-        check(musig_session_notify_broadcast_complete(session, bytes, &error), error);
-        musig_terms_free(terms);
-        printf("broadcast\n");
+        printf("should-broadcast turn %u (silent)\n", (unsigned)number);
         fflush(stdout);
         break;
-    }
     case MUSIG_EVENT_COORDINATOR_FAILED: {
         const uint32_t *list;
         check(musig_event_list(event, &list, &length, MUSIG_EVENT_LIST_FAILED, &error), error);
@@ -150,7 +199,8 @@ static void act(struct app *app, const musig_event *event) {
         break;
     }
     case MUSIG_EVENT_BROADCAST_CLAIMED:
-        /* A real program asks its Bitcoin node first. */
+        /* A node with a source looks itself. This one believes the others; a real program asks its Bitcoin node first. */
+        if (!app->silent) break;
         check(musig_event_bytes(event, &bytes, &length, MUSIG_EVENT_BYTES_TXID, &error), error);
         check(musig_session_notify_broadcast_complete(session, bytes, &error), error);
         break;
@@ -192,18 +242,26 @@ static void run(struct app *apps, int count) {
     }
 }
 
-static int several(void) {
+static int several(const char *url) {
     struct app apps[3] = {{0}};
-    uint8_t signers[3 * 33], message[32], id[32] = {0};
+    uint8_t signers[3 * 33], script[34], id[32] = {0};
     musig_error *error;
+    musig_signer *own[3];
     musig_election *election;
-    char *first = NULL;
+    char *first = NULL, *ours, coin[128];
     for (int i = 0; i < 3; i++) {
-        musig_signer *signer;
-        check(musig_signer_generate(&signer, &error), error);
-        check(musig_signer_public_key(signer, signers + 33 * i, &error), error);
-        apps[i].node = start(signer, NULL, "/ip4/127.0.0.1/tcp/0", &first, first != NULL);
-        musig_signer_free(signer);
+        check(musig_signer_generate(&own[i], &error), error);
+        check(musig_signer_public_key(own[i], signers + 33 * i, &error), error);
+    }
+    /* The election needs no node: everybody computes the same one. The winner has no source here, and keeps silent. */
+    check(musig_election_new(&election, signers, 3, MUSIG_ELECTION_LEXICOGRAPHIC, id, &error), error);
+    apps[musig_election_coordinator(election)].silent = 1;
+    printf("signer %u is elected, and will keep silent\n", (unsigned)musig_election_coordinator(election));
+    musig_election_free(election);
+    for (int i = 0; i < 3; i++) {
+        const char *source = apps[i].silent ? NULL : url;
+        apps[i].node = start(own[i], NULL, "/ip4/127.0.0.1/tcp/0", &first, first != NULL, source);
+        musig_signer_free(own[i]);
         if (!first) first = address(apps[i].node);
         else {
             char *own = address(apps[i].node);
@@ -212,13 +270,12 @@ static int several(void) {
         }
     }
     free(first);
-    /* The election needs no node: everybody computes the same one. The winner keeps silent here. */
-    check(musig_election_new(&election, signers, 3, MUSIG_ELECTION_LEXICOGRAPHIC, id, &error), error);
-    apps[musig_election_coordinator(election)].silent = 1;
-    printf("signer %u is elected, and will keep silent\n", (unsigned)musig_election_coordinator(election));
-    musig_election_free(election);
-    memset(message, 0x42, sizeof message);
-    propose(apps[0].node, signers, 3, message, 1000);
+    ours = place(script, signers, 3);
+    printf("pay %d %s\n", VALUE, ours);
+    fflush(stdout);
+    free(ours);
+    if (!fgets(coin, sizeof coin, stdin)) return 1;
+    propose(apps[0].node, signers, 3, coin, 1000);
     run(apps, 3);
     for (int i = 0; i < 3; i++) {
         check(musig_node_stop(apps[i].node, &error), error);
@@ -228,23 +285,19 @@ static int several(void) {
 }
 
 int main(int argc, char **argv) {
-    uint8_t secret[32], signers[MOST * 33], message[32];
+    uint8_t secret[32], signers[MOST * 33];
     size_t count = 0;
-    const char *store = NULL, *listen = "/ip4/127.0.0.1/tcp/0", *proposed = NULL;
+    const char *store = NULL, *listen = "/ip4/127.0.0.1/tcp/0", *proposed = NULL, *url = NULL;
     char *peers[MOST], *own;
     int peer_count = 0, has_key = 0;
     uint64_t timeout = 2000;
     struct app app = {0};
     musig_error *error;
     musig_signer *signer;
-    if (argc == 1) return several();
+    if (argc == 2 && argv[1][0] != '-') return several(argv[1]);
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
         char *value;
-        if (!strcmp(name, "--silent")) {
-            app.silent = 1;
-            continue;
-        }
         if (!strcmp(name, "--stay")) {
             app.stay = 1;
             continue;
@@ -259,6 +312,7 @@ int main(int argc, char **argv) {
             has_key = 1;
         } else if (!strcmp(name, "--store")) store = value;
         else if (!strcmp(name, "--listen")) listen = value;
+        else if (!strcmp(name, "--source")) url = value;
         else if (!strcmp(name, "--peer") && peer_count < MOST) peers[peer_count++] = value;
         else if (!strcmp(name, "--timeout")) timeout = strtoull(value, NULL, 10);
         else if (!strcmp(name, "--propose")) proposed = value;
@@ -271,20 +325,18 @@ int main(int argc, char **argv) {
         }
     }
     if (!has_key || !count) {
-        fprintf(stderr, "--key and --signers are needed\n");
+        fprintf(stderr, "the address of an Esplora server, or --key and --signers, are needed\n");
         return 2;
     }
     check(musig_signer_new(&signer, secret, &error), error);
     memset(secret, 0, sizeof secret);
-    app.node = start(signer, store, listen, peers, peer_count);
+    app.silent = !url;
+    app.node = start(signer, store, listen, peers, peer_count, url);
     own = address(app.node);
     printf("listening %s\n", own);
     fflush(stdout);
     free(own);
-    if (proposed) {
-        read_hex(message, 32, proposed);
-        propose(app.node, signers, count, message, timeout);
-    }
+    if (proposed) propose(app.node, signers, count, proposed, timeout);
     run(&app, 1);
     /* What is on its way to the others, such as the claim, is sent before the node stops. */
     {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::header::root;
-use crate::programs::{archive, finish, run, scratch, start};
+use crate::programs::{archive, finish, run, scratch, spends, start};
 
 /// Installs below a folder of its own, as a package is made: with DESTDIR.
 fn install(folder: &Path, prefix: &str) {
@@ -13,7 +13,7 @@ fn install(folder: &Path, prefix: &str) {
 }
 
 fn works(program: &Path) {
-    let output = finish(start(program, &[]), &program.display().to_string());
+    let output = spends(program);
     assert_eq!(output.matches("confirmed").count(), 3, "{output}");
 }
 

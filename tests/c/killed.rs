@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use libmusig::protocol::election::{ElectionMethod, priority_list};
-use libmusig::types::{SessionId, to_hex};
+use libmusig::types::{OutPoint, SessionId, to_hex};
 
 use crate::header::root;
 use crate::programs::{compile, start};
+use test_support::backend::payer::Payer;
 use test_support::nodes::{keys, secret};
 
 /// How long anything may take before the test gives up on it.
@@ -88,6 +89,8 @@ fn killed_signers_lose_nothing_and_the_next_one_broadcasts() {
     let all: Vec<String> = keys(5).iter().map(ToString::to_string).collect();
     let order =
         priority_list(&keys(5), ElectionMethod::Lexicographic, &SessionId([0; 32])).expect("has signers");
+    let payer = Payer::start().expect("listens");
+    let (url, coin) = (payer.url(), payer.coin(&keys(5)));
     let arguments = |rank: usize, more: &[&str], peers: &[String]| -> Vec<String> {
         let store = folder.path().join(rank.to_string()).to_string_lossy().into_owned();
         let key = to_hex(&secret(order[rank]));
@@ -106,12 +109,12 @@ fn killed_signers_lose_nothing_and_the_next_one_broadcasts() {
         addresses.push(signer.wait("listening "));
         signer
     };
-    let message = "42".repeat(32);
-    let mut coordinator = begin(0, &["--silent"]);
-    let mut backup = begin(1, &["--silent"]);
-    let mut fourth = begin(3, &[]);
-    let mut fifth = begin(4, &[]);
-    let mut third = begin(2, &["--propose", &message]);
+    // The first two have no source.
+    let mut coordinator = begin(0, &[]);
+    let mut backup = begin(1, &[]);
+    let mut fourth = begin(3, &["--source", &url]);
+    let mut fifth = begin(4, &["--source", &url]);
+    let mut third = begin(2, &["--source", &url, "--propose", &coin]);
 
     fifth.wait("joined ");
     fifth.kill();
@@ -129,11 +132,12 @@ fn killed_signers_lose_nothing_and_the_next_one_broadcasts() {
     coordinator.kill();
     backup.wait("should-broadcast turn 1 (silent)");
     backup.kill();
-    third.wait("should-broadcast turn 2");
-    third.wait("broadcast");
     for one in [&mut third, &mut fourth, &mut fifth] {
         one.wait("confirmed");
     }
+    let (txid, place) = coin.split_once(':').expect("an outpoint");
+    let spent = OutPoint { txid: txid.parse().expect("an id"), vout: place.parse().expect("a number") };
+    assert!(payer.chain.spend(&spent).is_some_and(|spend| spend.place.is_some()), "it is in a block");
     // They have the signatures from their stores, and learn from the others that the transaction is out.
     let alive: Vec<String> = [2, 4].map(|index| addresses[index].clone()).into();
     for one in [&mut coordinator, &mut backup] {

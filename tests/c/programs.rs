@@ -1,11 +1,14 @@
 //! Compiles C and C++ programs against the library as it is installed, and runs them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use test_support::backend::payer::Payer;
 
 use crate::header::{functions, read, root};
 
@@ -72,8 +75,14 @@ fn compiler(source: &Path) -> Command {
     command
 }
 
-/// Compiles a program against the shared library.
+/// Compiles a program against the shared library, once: while it is written nobody can run it.
 pub fn compile(source: &Path) -> PathBuf {
+    static COMPILED: Mutex<BTreeMap<PathBuf, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    compiled.entry(source.to_owned()).or_insert_with(|| compile_now(source)).clone()
+}
+
+fn compile_now(source: &Path) -> PathBuf {
     let name = source.file_stem().expect("a file").to_string_lossy();
     let language = source.extension().expect("an extension").to_string_lossy();
     let program = scratch("programs").join(format!("{name}-{language}"));
@@ -131,6 +140,17 @@ pub fn start(program: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+}
+
+/// Runs a program that spends a coin of a small chain, as `examples/chain.rs` does. Answers what it wrote.
+pub fn spends(program: &Path) -> String {
+    let payer = Payer::start().expect("listens");
+    let mut command = Command::new("timeout");
+    command.arg("120").arg(program);
+    let mut output = String::new();
+    let ended = payer.run(command, |line| output += &format!("{line}\n"));
+    assert_eq!(ended, Ok(()), "{}: {output}", program.display());
+    output
 }
 
 /// Compiles and runs a program of the repository.

@@ -79,6 +79,8 @@ run() {
 programs() {
     local kind=$1 flags=$2 archive=$3 path program arguments options store step
     shift 3
+    # The examples spend a coin of a small chain.
+    cargo build --quiet --example chain || bad "$kind: the chain of the examples does not build"
     for path in tests/c/good.c "$sources/null.c" "$sources/nonsense.c" "$sources/aligned.c" tests/c/threads.c tests/c/storm.c tests/c/fork.c \
         tests/c/foreign.c tests/c/network.c tests/c/panic.c tests/c/restart.c tests/cpp/handles.cpp \
         examples/c/failover.c examples/c/epoll.c examples/cpp/failover.cpp; do
@@ -113,6 +115,7 @@ programs() {
             done
             rm -rf "$store"
         else
+            case $path in examples/*/failover.*) options=("$target/debug/examples/chain" "${options[@]}") ;; esac
             run "$kind: $path" "$@" "${options[@]}" "$program" "${arguments[@]}"
         fi
     done

@@ -5,10 +5,11 @@ use std::process::Child;
 
 use libmusig::event::Event;
 use libmusig::node::Node;
-use libmusig::types::{Txid, to_hex};
+use libmusig::types::to_hex;
 
 use crate::header::root;
-use crate::programs::{compile, finish, start};
+use crate::programs::{compile, finish, spends, start};
+use test_support::backend::payer::Payer;
 use test_support::nodes::{address, builder, connect, join_next, keys, secret, wait_complete, wait_for};
 
 /// A process that says where it listens, with what it writes from then on.
@@ -31,10 +32,11 @@ fn signers(count: usize) -> String {
 fn nodes_in_one_process_sign_and_broadcast() {
     for example in ["examples/c/failover.c", "examples/cpp/failover.cpp"] {
         let program = compile(&root().join(example));
-        let output = finish(start(&program, &[]), example);
+        let output = spends(&program);
         assert_eq!(output.matches("confirmed").count(), 3, "{output}");
         assert!(output.contains("coordinator-failed"), "{output}");
-        assert!(output.contains("should-broadcast turn 1\n"), "{output}");
+        assert!(output.contains("should-broadcast turn 0 (silent)\n"), "{output}");
+        assert!(output.ends_with(", submitted 1 times\n"), "{output}");
     }
 }
 
@@ -48,18 +50,21 @@ fn an_event_loop_takes_events_by_the_descriptor() {
 fn processes_in_c_and_cpp_sign_and_broadcast() {
     let c = compile(&root().join("examples/c/failover.c"));
     let cpp = compile(&root().join("examples/cpp/failover.cpp"));
-    let (all, message) = (signers(3), "42".repeat(32));
+    let payer = Payer::start().expect("listens");
+    let (all, url, coin) = (signers(3), payer.url(), payer.coin(&keys(3)));
     let hex: Vec<String> = (0..3).map(|index| to_hex(&secret(index))).collect();
     let folder = tempfile::tempdir().expect("a folder");
     let store = |index: usize| folder.path().join(index.to_string()).to_string_lossy().into_owned();
     let stores: Vec<String> = (0..3).map(store).collect();
-    let base = |index: usize| vec!["--key", &hex[index], "--store", &stores[index], "--signers", &all];
+    let base = |index: usize| {
+        vec!["--key", &hex[index], "--store", &stores[index], "--signers", &all, "--source", &url]
+    };
     let (first, one) = listening(start(&c, &base(0)));
     let mut arguments = base(1);
     arguments.extend(["--peer", &first]);
     let (second, two) = listening(start(&cpp, &arguments));
     let mut arguments = base(2);
-    arguments.extend(["--peer", &first, "--peer", &second, "--propose", &message, "--timeout", "1000"]);
+    arguments.extend(["--peer", &first, "--peer", &second, "--propose", &coin, "--timeout", "1000"]);
     let three = start(&c, &arguments);
     for (name, child) in [("one", one), ("two", two), ("three", three)] {
         let output = finish(child, name);
@@ -72,7 +77,8 @@ fn nodes_in_c_and_in_rust_sign_together() {
     let program = compile(&root().join("examples/c/failover.c"));
     let rust: Vec<Node> = (0..2).map(|index| builder(secret(index)).start().expect("starts")).collect();
     connect(&rust);
-    let (key, all, message) = (to_hex(&secret(2)), signers(3), "07".repeat(32));
+    // No chain: nobody has a source.
+    let (key, all, coin) = (to_hex(&secret(2)), signers(3), format!("{}:0", "07".repeat(32)));
     let peers: Vec<String> = rust.iter().map(address).collect();
     let arguments = [
         "--key",
@@ -84,10 +90,9 @@ fn nodes_in_c_and_in_rust_sign_together() {
         "--peer",
         &peers[1],
         "--propose",
-        &message,
+        &coin,
         "--timeout",
         "1000",
-        "--silent",
     ];
     let child = start(&program, &arguments);
     let sessions: Vec<_> = rust.iter().map(join_next).collect();
@@ -103,8 +108,8 @@ fn nodes_in_c_and_in_rust_sign_together() {
                     wait_for(node, "its turn, or a claim", |event| match &event.event {
                         Event::ShouldBroadcast { .. } | Event::BroadcastClaimed { .. } => {
                             let session = node.session(event.session.expect("is of a session"));
-                            let told = session.notify_broadcast_complete(Some(Txid([7; 32]))).wait();
-                            Some(told.is_ok())
+                            let sent = session.final_transaction().wait().expect("runs").expect("is signed");
+                            Some(session.notify_broadcast_complete(Some(sent.txid)).wait().is_ok())
                         }
                         _ => None,
                     })
