@@ -32,6 +32,11 @@ impl Judgement {
         self.absent = None;
     }
 
+    /// The turns begin only now.
+    pub fn restart(&mut self) {
+        self.absent = self.absent.map(|_| Duration::ZERO);
+    }
+
     /// The observer says that it is not there.
     pub fn absent(&mut self, elapsed: Duration) {
         self.absent = self.absent.map(|before| before.max(elapsed));

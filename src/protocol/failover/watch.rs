@@ -762,7 +762,7 @@ impl Watch {
         if accepted && !self.lock.known_final() && self.own_turn_open() && !self.evidence.pauses() {
             // It could not be broadcast before, so the turns begin now.
             (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
-            self.judgement = Judgement::new();
+            self.judgement.restart();
             (elapsed, self.observe_at, self.lost_since) = (Duration::ZERO, Duration::ZERO, None);
             let later = self.turns.timeout;
             self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
@@ -831,7 +831,7 @@ impl Watch {
         // What was seen and is lost again is counted from when it was lost, and begins a watch of its own.
         if met_now && !self.evidence.pauses() {
             (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
-            self.judgement = Judgement::new();
+            self.judgement.restart();
             (self.own_turn, self.returned) = (OwnTurn::Waiting, false);
             (self.observe_at, self.lost_since) = (Duration::ZERO, None);
         }
