@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 45] = [
+const MUTATIONS: [(Mutation, &str); 46] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -57,6 +57,7 @@ const MUTATIONS: [(Mutation, &str); 45] = [
     (Mutation::GoneWithoutGrace, "V11"),
     (Mutation::StarIsGone, "V11"),
     (Mutation::CountsAgain, "counters"),
+    (Mutation::ReputationFromClaims, "counters"),
 ];
 
 /// Those that take the algebra of real keys (`REAL=1`), which the double has not.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use libmusig::protocol::counters::Counters;
+use libmusig::protocol::engine::Engine;
 use test_support::cluster::Ledger;
 
-use super::Checker;
+use super::{Checker, pauses};
 use crate::run::Run;
 
 impl Checker {
@@ -18,10 +19,24 @@ impl Checker {
         for (node, state) in cluster.nodes.iter().enumerate() {
             let Some(engine) = &state.engine else { continue };
             self.life(node, engine.counters(), &state.ledger);
+            self.records(run, node, engine);
             let (turns, early) = (engine.counters().turns, state.settings.early_turns);
             let (gone, lacks) = (turns.gone == 0 || early.gone, turns.not_holding == 0 || early.hold);
             self.check("counters", gone && lacks, || {
                 format!("node {node} counts {turns:?}, and opens turns early for {early:?}")
+            });
+        }
+    }
+
+    /// What a node remembers of others follows from what its own observer saw, once for each session.
+    fn records(&mut self, run: &Run, node: usize, engine: &Engine) {
+        let answers = run.cluster.answers.iter().filter(|((of, _), _)| *of == node);
+        let seen = answers.filter(|(_, answers)| answers.iter().any(|(_, answer)| pauses(*answer))).count();
+        for signer in engine.judged_signers() {
+            let record = engine.reputation(signer, run.cluster.time(node));
+            let verdicts = record.successes + record.failures;
+            self.check("counters", verdicts <= seen as f64, || {
+                format!("node {node} judged {signer} {verdicts} times, and saw {seen} transactions")
             });
         }
     }
