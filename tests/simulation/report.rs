@@ -4,14 +4,17 @@
 
 mod chart;
 mod failover;
+mod models;
 mod page;
 mod uptime;
 
-use std::fs::write;
+use std::fs::{read_to_string, write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use failover::{Case, Fault, Measured, TIERS};
+
+const PAGE: &str = "docs/simulation-report.md";
 
 /// One line of the table: the worst wait and the most duplicates of several runs.
 pub struct Row {
@@ -99,7 +102,7 @@ pub fn check(threads: usize) -> bool {
     match measure(&[5, 20], few, threads) {
         Ok(rows) => {
             println!("report: the formula of V1 held in {} cases", rows.len());
-            let notices = notices();
+            let notices = notices() && committed_models();
             if !notices {
                 println!("report: turns that last too long are not noticed");
             }
@@ -130,6 +133,24 @@ fn notices() -> bool {
     true
 }
 
+/// Whether the models give what the committed page says.
+fn committed_models() -> bool {
+    let page = read_to_string(PAGE).unwrap_or_default();
+    let good = models::text().is_ok_and(|section| models::replaced(&page, &section) == page);
+    if !good {
+        println!("report: {PAGE} does not say what the models give; run REPORT=models");
+    }
+    good
+}
+
+/// Runs the models, and writes their section alone.
+pub fn make_models() -> bool {
+    let section = models::text().map_err(|wrong| println!("the text of the models is wrong: {wrong}"));
+    let page = read_to_string(PAGE).map_err(|error| println!("the report cannot be read: {error}"));
+    let (Ok(section), Ok(page)) = (section, page) else { return false };
+    write(PAGE, models::replaced(&page, &section)).is_ok()
+}
+
 /// Measures everything and writes the two files. Answers whether V1's formula held.
 pub fn make(threads: usize) -> bool {
     let rows = match measure(&[5, 20, 100], plan, threads) {
@@ -140,9 +161,16 @@ pub fn make(threads: usize) -> bool {
         }
     };
     println!("{} cases of failover measured", rows.len());
+    let models = match models::text() {
+        Ok(models) => models,
+        Err(wrong) => {
+            println!("the text of the models is wrong, nothing is written: {wrong}");
+            return false;
+        }
+    };
     let uptime = uptime::measure(threads);
     let written = write("docs/simulation-report.svg", chart::draw(&rows))
-        .and_then(|()| write("docs/simulation-report.md", page::text(&rows, &uptime)));
+        .and_then(|()| write(PAGE, models::replaced(&page::text(&rows, &uptime), &models)));
     match written {
         Ok(()) => println!("docs/simulation-report.md and docs/simulation-report.svg are written"),
         Err(error) => println!("the report cannot be written: {error}"),

@@ -33,7 +33,7 @@ fn counted(share: &Share) -> String {
 pub fn text(rows: &[Row], uptime: &Uptime) -> String {
     let mut page = String::from(
         "# What failover costs, simulated\n\n\
-         Written by `make sim-report`; do not edit. Every figure was measured in the simulator, which runs the real protocol \
+         Written by `make sim-report`; do not edit. Every figure but those of the last section was measured in the simulator, which runs the real protocol \
          code with simulated time, network, disks and chain; all of it is decided by seeds, so the same code writes the same \
          page.\n\n\
          ![From completion to submission, by faulty coordinators](simulation-report.svg)\n\n",
