@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use super::device::Device;
 use super::disk::{Disk, News};
@@ -436,20 +437,23 @@ impl Actor {
     }
 
     fn sign(&mut self, session: SessionId, ticket: Ticket, task: SignTask) {
+        let span = log::sign(&session, &task);
         if self.signer.does_alone(&task) {
-            let result = task.run(self.signer.identity(), &self.signer);
+            let result = span.in_scope(|| task.run(self.signer.identity(), &self.signer));
             self.engine.signed(&session, ticket, result, platform::now());
             return;
         }
         let commands = self.commands.clone();
+        let within = span.clone();
         let done = move |result| {
+            drop(span);
             let answer = move |engine: &mut Engine, now| engine.signed(&session, ticket, result, now);
             drop(commands.send(Command::Answered(Box::new(answer))));
         };
         if self.device.is_some() {
-            return self.await_device(task, done);
+            return self.await_device(task, within, done);
         }
-        self.on_signer_lane(move |signer| task.run(signer.identity(), signer), done);
+        self.on_signer_lane(move |signer| within.in_scope(|| task.run(signer.identity(), signer)), done);
     }
 
     /// Runs what needs the device on a thread of its own: it may take until the session expires, and nobody else waits
@@ -457,11 +461,14 @@ impl Actor {
     fn await_device(
         &self,
         task: SignTask,
+        span: Span,
         done: impl FnOnce(Result<Envelope, SignerError>) + Send + Clone + 'static,
     ) {
         let (signer, answer) = (self.signer.clone(), done.clone());
         let work = move || {
-            let run = catch_unwind(AssertUnwindSafe(|| task.run(signer.identity(), &signer)));
+            let run = || span.in_scope(|| task.run(signer.identity(), &signer));
+            let run = catch_unwind(AssertUnwindSafe(run));
+            drop(span);
             answer(run.unwrap_or_else(|_| Err(SignerError::Other("it panicked".into()))));
         };
         if let Err(error) = std::thread::Builder::new().name("musig-device".into()).spawn(work) {
@@ -651,10 +658,13 @@ impl Actor {
                 let (object, commands) = (object.clone(), self.commands.clone());
                 let (timings, begun) = (self.timings.clone(), Instant::now());
                 self.timings().submits(&session, begun);
+                let span = log::submit(&session);
+                let within = span.clone();
                 lane.call(
                     Some(CHAIN_LIMIT),
-                    move || object.submit(&transaction),
+                    move || within.in_scope(|| object.submit(&transaction)),
                     move |outcome| {
+                        drop(span);
                         lock(&timings).submitted(begun.elapsed());
                         answer(&commands, move |actor| actor.submitted(session, outcome));
                     },
@@ -663,8 +673,11 @@ impl Actor {
             Output::Observe { session, query } => {
                 let Some(Foreign { object, lane }) = &self.observer else { return };
                 let (object, commands) = (object.clone(), self.commands.clone());
-                let question = move || object.status(&query);
+                let span = log::observe(&session, "transaction");
+                let within = span.clone();
+                let question = move || within.in_scope(|| object.status(&query));
                 lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
+                    drop(span);
                     answer(&commands, move |actor| {
                         let status = actor.heard(Asked::Observer, session, outcome).ok();
                         tracing::debug!(target: log::CHAIN, %session, ?status, "the observer answered");
@@ -675,9 +688,14 @@ impl Actor {
             Output::Coins { session, request, coins } => {
                 let Some(Foreign { object, lane }) = &self.observer else { return };
                 let (object, commands) = (object.clone(), self.commands.clone());
-                let question =
-                    move || coins.iter().map(|coin| object.coin(coin)).collect::<Result<Vec<_>, _>>();
+                let span = log::observe(&session, "coins");
+                let within = span.clone();
+                let question = move || {
+                    let each = || coins.iter().map(|coin| object.coin(coin)).collect::<Result<Vec<_>, _>>();
+                    within.in_scope(each)
+                };
                 lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
+                    drop(span);
                     answer(&commands, move |actor| {
                         let coins = actor.heard(Asked::Observer, session, outcome);
                         tracing::debug!(target: log::CHAIN, %session, ?coins, "the observer answered");
@@ -688,12 +706,16 @@ impl Actor {
             Output::Tip { session, coins } => {
                 let Some(Foreign { object, lane }) = &self.observer else { return };
                 let (object, commands) = (object.clone(), self.commands.clone());
+                let span = log::observe(&session, "tip");
+                let within = span.clone();
                 let question = move || {
+                    let _within = within.entered();
                     let Some(tip) = object.tip()? else { return Ok(None) };
                     let coins: Result<Vec<_>, _> = coins.iter().map(|coin| object.coin(coin)).collect();
                     Ok(Some((tip, coins?)))
                 };
                 lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
+                    drop(span);
                     answer(&commands, move |actor| {
                         let tip = actor.heard(Asked::Observer, session, outcome).ok().flatten();
                         tracing::debug!(target: log::CHAIN, %session, ?tip, "the observer answered");

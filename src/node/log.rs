@@ -1,8 +1,13 @@
-//! The log: one line for each event of the protocol, under targets that do not change with the files.
+//! The log: one line for each event of the protocol, under targets that do not change with the files; and short spans of what
+//! takes time. None lasts as long as a session: a watch may take a month.
 
 use std::sync::OnceLock;
 
+use tracing::Span;
+
 use crate::protocol::event::{Event, SessionEvent};
+use crate::signer::SignTask;
+use crate::types::SessionId;
 
 /// Target of what happens to sessions.
 pub(crate) const SESSION: &str = "libmusig::session";
@@ -10,6 +15,31 @@ pub(crate) const SESSION: &str = "libmusig::session";
 pub(crate) const NET: &str = "libmusig::net";
 /// Target of submissions and observations.
 pub(crate) const CHAIN: &str = "libmusig::chain";
+
+/// Span of a task of the signer, from the request to the answer.
+pub(crate) fn sign(session: &SessionId, task: &SignTask) -> Span {
+    let task = match task {
+        SignTask::Envelope(_) => "envelope",
+        SignTask::Nonces(_) => "nonces",
+        SignTask::Partial { .. } => "partial",
+    };
+    tracing::info_span!(target: SESSION, "sign", %session, task)
+}
+
+/// Span of the opening of a turn, in which its event is logged.
+fn turn(session: Option<&SessionId>, turn: usize) -> Span {
+    tracing::info_span!(target: SESSION, "turn", session = session.map(tracing::field::display), turn)
+}
+
+/// Span of a submission, from the request to the broadcaster's answer.
+pub(crate) fn submit(session: &SessionId) -> Span {
+    tracing::info_span!(target: CHAIN, "submit", %session)
+}
+
+/// Span of a question to the observer, until its answer.
+pub(crate) fn observe(session: &SessionId, question: &'static str) -> Span {
+    tracing::debug_span!(target: CHAIN, "observe", %session, question)
+}
 
 /// Makes sure that the process has two dispatchers. With one alone, `tracing` decides once for each line of code, by the
 /// dispatcher of the thread that comes by first: a node without a log would silence the log of another.
@@ -30,6 +60,12 @@ pub(crate) fn level_for_sinks(metadata: &tracing::Metadata<'_>) -> tracing::Leve
 /// are escaped; messages are our own.
 pub(crate) fn event(event: &SessionEvent) {
     let session = event.session.map(tracing::field::display);
+    let _turn = match &event.event {
+        Event::ShouldBroadcast { turn: number, .. } | Event::CoordinatorFailed { turn: number, .. } => {
+            Some(turn(event.session.as_ref(), *number).entered())
+        }
+        _ => None,
+    };
     macro_rules! line {
         ($level:ident, $($rest:tt)*) => { tracing::$level!(target: SESSION, session, $($rest)*) };
     }

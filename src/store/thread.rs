@@ -269,6 +269,8 @@ impl Worker {
 
     fn commit(&mut self, changes: &[Change], durability: Durability, bytes: usize) -> Result<(), StoreError> {
         let begun = Instant::now();
+        let span = tracing::debug_span!(target: "libmusig::store", "commit", ?durability, changes = changes.len(), bytes);
+        let _within = span.entered();
         self.call(|store| store.commit(changes, durability))?;
         self.commit_times.lock().unwrap_or_else(PoisonError::into_inner).observe(begun.elapsed());
         tracing::trace!(target: "libmusig::store", ?durability, bytes, "committed");

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
 use libmusig::event::Event;
+use libmusig::protocol::election::ElectionMethod;
 use libmusig::signer::LocalSigner;
 use libmusig::store::memory::MemoryStore;
 use tracing::field::{Field, Visit};
@@ -151,5 +152,144 @@ fn log_has_a_line_for_each_event_with_session_signer_and_turn() {
     assert!(strange.is_empty(), "{strange:?}");
     for node in nodes {
         node.stop().expect("stops");
+    }
+}
+
+/// A span: name, target and text; how many refer to it, and how many are inside.
+#[derive(Clone, Debug, Default)]
+struct Spanned {
+    name: &'static str,
+    target: String,
+    text: String,
+    handles: usize,
+    inside: usize,
+}
+
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<Spanned>>>);
+
+impl Spans {
+    fn all(&self) -> Vec<Spanned> {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+
+    fn change(&self, id: &Id, change: impl FnOnce(&mut Spanned)) {
+        change(&mut self.0.lock().expect("nobody panics with it")[id.into_u64() as usize - 1]);
+    }
+}
+
+impl Subscriber for Spans {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_span() && metadata.target().starts_with("libmusig")
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let mut text = Text(String::new());
+        attributes.record(&mut text);
+        let (name, target) = (attributes.metadata().name(), attributes.metadata().target().to_owned());
+        let mut spans = self.0.lock().expect("nobody panics with it");
+        spans.push(Spanned { name, target, text: text.0, handles: 1, inside: 0 });
+        Id::from_u64(spans.len() as u64)
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        self.change(id, |span| span.handles += 1);
+        id.clone()
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        let mut left = 0;
+        self.change(&id, |span| {
+            span.handles -= 1;
+            left = span.handles;
+        });
+        left == 0
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+
+    fn enter(&self, id: &Id) {
+        self.change(id, |span| span.inside += 1);
+    }
+
+    fn exit(&self, id: &Id) {
+        self.change(id, |span| span.inside -= 1);
+    }
+}
+
+/// Notes in which spans it is called.
+struct Within(Direct, Spans, Mutex<Vec<&'static str>>);
+
+impl Broadcaster for Within {
+    fn submit(&self, transaction: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
+        let inside = self.1.all().into_iter().filter(|span| span.inside > 0 && span.target.contains("chain"));
+        self.2.lock().expect("nobody panics with it").extend(inside.map(|span| span.name));
+        self.0.submit(transaction)
+    }
+}
+
+#[test]
+fn spans_are_short_and_name_the_session_so_that_all_signers_make_one_trace() {
+    let chain = Arc::new(Chain::new());
+    let spans = [Spans::default(), Spans::default()];
+    let within = Arc::new(Within(Direct(chain.clone()), spans[0].clone(), Mutex::default()));
+    let broadcasters: [Arc<dyn Broadcaster>; 2] = [within.clone(), Arc::new(Direct(chain.clone()))];
+    let nodes: Vec<_> = broadcasters
+        .into_iter()
+        .zip(&spans)
+        .enumerate()
+        .map(|(index, (broadcaster, spans))| {
+            node_builder()
+                .signer(LocalSigner::new(secret(index)).expect("a key"))
+                .store(MemoryStore::new())
+                .listen("/ip4/127.0.0.1/tcp/0")
+                .broadcaster(broadcaster)
+                .observer(Arc::new(Direct(chain.clone())))
+                .tracing(Dispatch::new(spans.clone()))
+                .start()
+                .expect("starts")
+        })
+        .collect();
+    connect(&nodes);
+    let request = Spend::new(&chain, &keys(2)).request(keys(2)).election_method(ElectionMethod::FirstSigner);
+    let session = nodes[1].create_session(request).wait().expect("is created");
+    join_next(&nodes[0]);
+    for node in &nodes {
+        wait_for(node, "seen", |event| matches!(event.event, Event::BroadcastSeen { .. }).then_some(()));
+    }
+    for node in nodes {
+        node.stop().expect("stops");
+    }
+    assert!(within.2.lock().expect("nobody panics with it").contains(&"submit"), "the application is inside");
+    let about = format!("session={} ", session.id());
+    for (node, spans) in spans.iter().enumerate() {
+        let all = spans.all();
+        let open: Vec<_> = all.iter().filter(|span| span.handles > 0 || span.inside > 0).collect();
+        assert!(open.is_empty(), "each span ends: {open:?}");
+        // It is the first signer's turn, and the other one sees it.
+        let own = [("turn", "libmusig::session"), ("submit", "libmusig::chain")];
+        let both = [("sign", "libmusig::session"), ("observe", "libmusig::chain")];
+        for (name, target) in both.into_iter().chain(own.into_iter().filter(|_| node == 0)) {
+            let named: Vec<_> = all.iter().filter(|span| span.name == name).collect();
+            assert!(!named.is_empty(), "node {node} has no span {name}: {all:?}");
+            for span in named {
+                assert_eq!(span.target, target);
+                assert!(span.text.contains(&about), "{span:?}");
+            }
+        }
+        let commits = all.iter().filter(|span| span.name == "commit");
+        assert!(
+            commits.clone().count() > 0 && commits.into_iter().all(|span| span.target == "libmusig::store")
+        );
+        for task in ["envelope", "nonces", "partial"] {
+            assert!(
+                all.iter().any(|span| span.text.contains(&format!("task=\"{task}\""))),
+                "{task}: {all:?}"
+            );
+        }
     }
 }
