@@ -315,26 +315,36 @@ fn own_abort_stands_and_the_certificate_is_kept_and_passed_on() {
 
 #[test]
 fn own_abort_stands_though_a_crash_undid_it_here() {
-    let (mut cluster, session) = finished_alone(|_| {});
-    cluster.disk(0, Some(DiskFault::Full));
-    let result = cluster.ask(0, |engine, request, now| engine.abort(&session, "enough".into(), request, now));
-    assert_eq!(result, Ok(()));
-    cluster.run_for(Duration::from_secs(1));
-    assert_eq!(cluster.status(1, &session).phase, Phase::Aborted, "the abort left at once");
-    cluster.crash(0);
-    cluster.disk(0, None);
-    cluster.start(0);
-    cluster.run_for(Duration::from_secs(5));
-    assert_eq!(cluster.status(0, &session).phase, Phase::Aborted, "it came back from another signer");
-    assert_eq!(cluster.count(0, &session, "SessionAborted"), 1);
-    cluster.nodes[1].application.duty = Duty::Ignores;
-    cluster.nodes[1].settings.broadcaster = false;
-    cluster.cut_off(2, false);
-    cluster.run_for(Duration::from_secs(5));
-    cluster.crash(2);
-    cluster.run_for(TIMEOUT * 5);
-    assert_eq!(told_of_the_end(&cluster, 0, &session), [true]);
-    assert_eq!(cluster.count(0, &session, "ShouldBroadcast"), 0, "it takes no turn");
+    for certificate_first in [false, true] {
+        let (mut cluster, session) = finished_alone(|_| {});
+        cluster.nodes[1].application.duty = Duty::Ignores;
+        cluster.nodes[1].settings.broadcaster = false;
+        cluster.disk(0, Some(DiskFault::Full));
+        stop(&mut cluster, 0, &session, "abort");
+        cluster.run_for(Duration::from_secs(1));
+        assert_eq!(cluster.status(1, &session).phase, Phase::Aborted, "the abort left at once");
+        cluster.crash(0);
+        cluster.disk(0, None);
+        // What comes back of it comes from node 1, the certificate from node 2.
+        cluster.cut(0, 1, certificate_first);
+        cluster.cut(1, 2, true);
+        cluster.cut_off(2, !certificate_first);
+        cluster.start(0);
+        cluster.run_for(Duration::from_secs(5));
+        assert_eq!(cluster.holds(0, &session), certificate_first);
+        cluster.cut_off(2, false);
+        cluster.cut(0, 1, false);
+        cluster.run_for(Duration::from_secs(5));
+        cluster.crash(2);
+        assert!(cluster.holds(0, &session) && cluster.holds(1, &session));
+        cluster.run_for(TIMEOUT * 5);
+        assert_eq!(cluster.status(0, &session).phase, Phase::Aborted, "{certificate_first}");
+        if !certificate_first {
+            assert!(!cluster.submitters().contains(&0), "it takes no turn");
+            assert_eq!(told_of_the_end(&cluster, 0, &session), [true]);
+            assert_eq!(cluster.count(0, &session, "ShouldBroadcast"), 0);
+        }
+    }
 }
 
 #[test]

@@ -420,12 +420,7 @@ impl Session {
                 // Whoever made them may have sent what followed.
                 self.stored.partial_sent = true;
             }
-            None if self.broadcast.is_none()
-                && matches!(envelope.content(), Content::Abort { .. } | Content::Decline { .. }) =>
-            {
-                self.give_up(context.now);
-            }
-            None => {}
+            None => self.own_word(envelope.content(), context.now),
         }
         self.outbox.state_changes(true);
         if !own_partial_lost && !self.stored.foreign_envelope {
@@ -944,18 +939,7 @@ impl Session {
                 self.stored.consented = true;
                 self.withdraw(&[DurableKind::Proposed]);
             }
-            Purpose::Abort | Purpose::Decline => {
-                self.give_up(context.now);
-                // The certificate may have come while the word was signed, which stands all the same.
-                if self.broadcast.is_some() {
-                    self.stored.ending = Some(match purpose {
-                        Purpose::Decline => Ending::Declined,
-                        _ => Ending::Aborted,
-                    });
-                    self.withdraw(&[DurableKind::ShouldBroadcast]);
-                }
-            }
-            _ => {}
+            _ => self.own_word(envelope.content(), context.now),
         }
         self.outbox.state_changes(true);
         // A partial signature that is lost with the disk comes back from the others, claims and NACKs need not. An ending
@@ -1318,6 +1302,21 @@ impl Session {
         let given_up = self.stored.given_up;
         if let Some(watch) = self.watch_mut() {
             watch.set_idle(given_up, now);
+        }
+    }
+
+    /// An abort or a decline of this node's application stands, also if the certificate came before it did: while it was
+    /// signed, or after a crash that undid it here.
+    fn own_word(&mut self, content: &Content, now: Time) {
+        let ending = match content {
+            Content::Abort { .. } => Ending::Aborted,
+            Content::Decline { .. } => Ending::Declined,
+            _ => return,
+        };
+        self.give_up(now);
+        if self.broadcast.is_some() {
+            self.stored.ending = Some(ending);
+            self.withdraw(&[DurableKind::ShouldBroadcast]);
         }
     }
 
