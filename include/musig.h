@@ -378,6 +378,11 @@ enum musig_option
    * signatures; or 0. Default: 1.
    */
   MUSIG_OPTION_EARLY_HOLD = 14,
+  /**
+   * 1 to open the next turn early if the transaction was not seen within the node's pace: at least 10 seconds, and 3 times
+   * as long and 2 seconds as 99 of 100 of its earlier transactions took, once it knows of 20; or 0. Default: 1.
+   */
+  MUSIG_OPTION_EARLY_PACE = 15,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -874,8 +879,8 @@ typedef int32_t musig_failover_preset;
 #endif // __cplusplus
 
 /**
- * Why a coordinator is waited for no longer: MUSIG_EVENT_LIST_CAUSES of MUSIG_EVENT_COORDINATOR_FAILED. None of them proves
- * anything.
+ * Why a coordinator is waited for no longer: MUSIG_EVENT_LIST_CAUSES of MUSIG_EVENT_COORDINATOR_FAILED. Only the last one is
+ * proved.
  */
 enum musig_failure_cause
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -902,6 +907,14 @@ enum musig_failure_cause
    * It is connected and did not say that it holds the signatures.
    */
   MUSIG_CAUSE_NOT_HOLDING = 5,
+  /**
+   * The transaction was not seen for longer than this node's own experience lets it expect.
+   */
+  MUSIG_CAUSE_PACE = 6,
+  /**
+   * An envelope of it breaks the protocol, which proves its guilt.
+   */
+  MUSIG_CAUSE_GUILTY = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

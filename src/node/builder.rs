@@ -426,6 +426,9 @@ impl NodeBuilder {
                 tracing::warn!(target: "libmusig::store", %signer, %error, "what is known of how a signer broadcasts cannot be decoded, and begins anew");
             }
         }
+        if let Some(Err(error)) = contents.pace.as_deref().map(|record| engine.load_pace(record)) {
+            tracing::warn!(target: "libmusig::store", %error, "the stored pace cannot be decoded, and is measured again");
+        }
         let mut unreadable = Vec::new();
         for (id, stored) in &contents.sessions {
             // One that is stored under another session's id would be written under its own.

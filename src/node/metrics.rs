@@ -236,7 +236,7 @@ families! {
         "Watches in which a turn after the coordinator's opened; after a lost transaction a new watch begins."
         = |it| one(it.protocol.failovers);
     Counter "musig_failover_turns_total" { "cause" }
-        "Turns after the coordinator's that opened: at their time, or early because those before were gone, said that they cannot broadcast, or did not say that they hold the signatures."
+        "Turns after the coordinator's that opened: at their time, or early because those before were gone, said that they cannot broadcast, did not say that they hold the signatures or broke the protocol, or the transaction was not seen within this node's pace."
         = |it| {
             let turns = it.protocol.turns;
             by([
@@ -245,6 +245,8 @@ families! {
                 ("rejected", turns.rejected),
                 ("gone", turns.gone),
                 ("not_holding", turns.not_holding),
+                ("pace", turns.pace),
+                ("guilty", turns.guilty),
             ])
         };
     Counter "musig_failover_own_turns_total"

@@ -76,8 +76,12 @@ pub struct TurnsOpened {
     pub rejected: u64,
     /// their connections were lost,
     pub gone: u64,
-    /// or they did not say that they hold the signatures.
+    /// they did not say that they hold the signatures,
     pub not_holding: u64,
+    /// the transaction was not seen within this node's pace,
+    pub pace: u64,
+    /// or it is proved that they broke the protocol.
+    pub guilty: u64,
 }
 
 /// Answers of the broadcaster.
@@ -171,6 +175,8 @@ impl Counters {
             FailureCause::Rejected => &mut self.turns.rejected,
             FailureCause::Gone => &mut self.turns.gone,
             FailureCause::NotHolding => &mut self.turns.not_holding,
+            FailureCause::Pace => &mut self.turns.pace,
+            FailureCause::Guilty => &mut self.turns.guilty,
             FailureCause::Timeout => &mut self.turns.timeout,
         };
         *counter += 1;

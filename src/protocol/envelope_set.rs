@@ -330,6 +330,12 @@ impl EnvelopeSet {
         two.chain(bad).collect()
     }
 
+    /// Those whom these proofs are against.
+    pub fn accused(&self) -> Vec<usize> {
+        let two = self.places.iter().filter(|(_, held)| held.len() > 1).map(|((_, signer), _)| *signer);
+        two.chain(self.bad.keys().copied()).collect()
+    }
+
     /// All envelopes: the proposal first, then in the order in which a session needs them.
     pub fn in_order(&self) -> Vec<&Envelope> {
         let rank = |envelope: &Envelope| match envelope.content() {

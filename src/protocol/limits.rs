@@ -78,6 +78,12 @@ pub const GONE_AFTER: Duration = Duration::from_secs(1);
 pub const GONE_BEFORE: Duration = Duration::from_secs(60);
 /// How long a connected coordinator has to say that it holds the signatures, before the next turn opens.
 pub const HOLD_AFTER: Duration = Duration::from_secs(5);
+/// The pace is never shorter, unless the timeout is.
+pub const PACE_AT_LEAST: Duration = Duration::from_secs(10);
+/// From how many samples on there is a pace.
+pub const PACE_FROM: usize = 20;
+/// Samples that are kept of each kind.
+pub const PACE_SAMPLES: usize = 128;
 /// How long a commit may take before the store counts as failed.
 pub const COMMIT: Duration = Duration::from_secs(30);
 /// Bytes of proofs in one event, beyond the first proof.

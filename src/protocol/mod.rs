@@ -244,6 +244,8 @@ pub enum SessionChange {
     DropSession,
     /// The session ended, and expires then: for [`Engine::load_ended`](engine::Engine::load_ended).
     Ended(UnixMillis),
+    /// An encoded `PaceRecord`, of the node and not of the session: for [`Engine::load_pace`](engine::Engine::load_pace).
+    Pace(Vec<u8>),
     /// An encoded `AnsweredRecord` of another signer's proposal: for
     /// [`Engine::load_answered`](engine::Engine::load_answered).
     Answered(Vec<u8>),
@@ -300,17 +302,21 @@ pub struct EarlyTurns {
     pub gone: bool,
     /// A coordinator is connected and has not said within 5 s that it holds the signatures.
     pub hold: bool,
+    /// The transaction was not seen within the *pace*: min(T, max(10 s, 3 · q99 + 2 s)) of this node's own times from a
+    /// submission, or from the signatures, until it was seen. T is the `broadcast_timeout`, which counts until there are 20
+    /// such times.
+    pub pace: bool,
 }
 
 impl Default for EarlyTurns {
     fn default() -> Self {
-        Self { gone: true, hold: true }
+        Self { gone: true, hold: true, pace: true }
     }
 }
 
 impl EarlyTurns {
     /// None of them: each turn opens at its regular start, or after NACKs.
-    pub const OFF: Self = Self { gone: false, hold: false };
+    pub const OFF: Self = Self { gone: false, hold: false, pace: false };
 }
 
 impl Default for Settings {

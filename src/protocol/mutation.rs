@@ -56,6 +56,10 @@ pub enum Mutation {
     VerifiedAgain,
     /// V11: a signer is gone as soon as its last connection is lost.
     GoneWithoutGrace,
+    /// V11: a turn that opens early asks for longer than its time.
+    AskFirstTooLong,
+    /// V1: the pace is longer than a turn lasts.
+    PaceBeyondTimeout,
     /// V11: a signer that was never connected is gone.
     StarIsGone,
     /// V11: of a connected signer that does not answer nothing follows.

@@ -5,6 +5,7 @@
 //! | `identity` | the node's libp2p key pair |
 //! | `owner` | the signer key of the node that made the store (33); nodes with another key refuse it |
 //! | `sequence` | the sequence number of the last own presence: 8 bytes, big endian |
+//! | `pace` | how long the node's earlier transactions took to be seen |
 //! | `partner/` ‖ signer key (33) | empty: the signer's presence is one of a partner |
 //! | `presence/` ‖ signer key (33) | a presence record |
 //! | `s` ‖ session id (32) ‖ `p` | the encoded proposal |
@@ -35,6 +36,7 @@ const PRESENCE: &[u8] = b"presence/";
 const PARTNER: &[u8] = b"partner/";
 const SEQUENCE: &[u8] = b"sequence";
 const REPUTATION: &[u8] = b"reputation/";
+const PACE: &[u8] = b"pace";
 const PSBT: &[u8] = b"psbt/";
 const NONCE: &[u8] = b"nonce/";
 const DESCRIPTOR: &[u8] = b"descriptor/";
@@ -71,6 +73,8 @@ pub enum Key {
     Owner,
     /// The sequence number of the last own presence.
     Sequence,
+    /// How long the node's earlier transactions took to be seen.
+    Pace,
     /// The latest presence record of a signer.
     Presence(SignerKey),
     /// That a signer is a partner, with whom this node had a session.
@@ -110,6 +114,7 @@ impl Key {
             Self::Identity => IDENTITY.to_vec(),
             Self::Owner => OWNER.to_vec(),
             Self::Sequence => SEQUENCE.to_vec(),
+            Self::Pace => PACE.to_vec(),
             Self::Partner(signer) => [PARTNER, signer.as_bytes()].concat(),
             Self::Presence(signer) => [PRESENCE, signer.as_bytes()].concat(),
             Self::Reputation(signer) => [REPUTATION, signer.as_bytes()].concat(),
@@ -135,6 +140,9 @@ impl Key {
         }
         if bytes == SEQUENCE {
             return Some(Self::Sequence);
+        }
+        if bytes == PACE {
+            return Some(Self::Pace);
         }
         if let Some(signer) = bytes.strip_prefix(PARTNER) {
             return SignerKey::from_bytes(signer).ok().map(Self::Partner);
@@ -181,6 +189,7 @@ impl Key {
             Self::Identity
             | Self::Owner
             | Self::Sequence
+            | Self::Pace
             | Self::Presence(_)
             | Self::Partner(_)
             | Self::Reputation(_)
@@ -278,6 +287,7 @@ pub fn change(session: SessionId, change: SessionChange) -> Change {
         SessionChange::DropEnvelope(id) => Change::Delete(envelope(id)),
         SessionChange::DropSession => Change::DeletePrefix(session_prefix(&session).to_vec()),
         SessionChange::Ended(at) => Change::Put(Key::Ended(session).encode(), at.0.to_be_bytes().to_vec()),
+        SessionChange::Pace(bytes) => Change::Put(Key::Pace.encode(), bytes),
         SessionChange::Answered(bytes) => Change::Put(Key::Answered(session).encode(), bytes),
     }
 }
@@ -291,6 +301,8 @@ pub struct Contents {
     pub owner: Option<Vec<u8>>,
     /// The sequence number of the last own presence; 0 if there was none.
     pub sequence: u64,
+    /// For [`Engine::load_pace`](crate::protocol::engine::Engine::load_pace).
+    pub pace: Option<Vec<u8>>,
     /// Presence records of other signers.
     pub presences: Vec<Vec<u8>>,
     /// Those of partners.
@@ -328,6 +340,7 @@ impl Contents {
                         tracing::warn!(target: "libmusig::store", "the sequence number of the own presence is not 8 bytes")
                     }
                 },
+                Some(Key::Pace) => contents.pace = Some(value),
                 Some(Key::Ended(id)) => match value.try_into() {
                     Ok(at) => contents.ended.push((id, UnixMillis(u64::from_be_bytes(at)))),
                     Err(_) => {

@@ -211,6 +211,7 @@ static void configs(void) {
     OK(musig_config_set_number(config, MUSIG_OPTION_FINAL_DEPTH, 3, NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_EARLY_GONE, 0, NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_EARLY_HOLD, 0, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_EARLY_PACE, 0, NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_CLAIMS, 1, NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_NACKS, 1, NULL));
     OK(musig_config_set_number(config, MUSIG_OPTION_STALL_AFTER, 5000, NULL));

@@ -72,6 +72,7 @@ fn check(entries: &[Entry], phase: &str) {
             | Key::Identity
             | Key::Owner
             | Key::Sequence
+            | Key::Pace
             | Key::Presence(_)
             | Key::Partner(_)
             | Key::Reputation(_)
@@ -134,6 +135,7 @@ fn kinds(store: &MemoryStore) -> Vec<&'static str> {
         Key::Nonce(_) => "nonce",
         Key::Descriptor(_) => "descriptor",
         Key::Sequence => "sequence",
+        Key::Pace => "pace",
         Key::Partner(_) => "partner",
         Key::Reputation(_) => "reputation",
     };

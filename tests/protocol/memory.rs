@@ -124,7 +124,7 @@ const CLOSED: usize = 1536;
 /// The same, closed before its signatures were finished.
 const CLOSED_UNSIGNED: usize = 1792;
 /// What a session in watch may keep, the same way: 1,600 of it are what the signers said and signed.
-const IN_WATCH: usize = 2560;
+const IN_WATCH: usize = 2576;
 
 /// All that rest are packed at once.
 fn options() -> Options {

@@ -373,7 +373,7 @@ fn part(random: &mut Random, observer: bool, broadcaster: bool, calm: bool) -> P
         early_turns: if calm || random.chance(700) {
             EarlyTurns::default()
         } else {
-            EarlyTurns { gone: random.chance(500), hold: random.chance(500) }
+            EarlyTurns { gone: random.chance(500), hold: random.chance(500), pace: random.chance(500) }
         },
         consent: if calm { Consent::Joins } else { consent(random) },
         duty: if calm { Duty::Submits } else { duty(random) },

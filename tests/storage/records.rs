@@ -447,7 +447,7 @@ fn every_phase_is_stored_as_it_was() {
         }
         text.push('\n');
     }
-    assert_eq!(kinds.len(), 8, "the scenes have a record of each kind");
+    assert_eq!(kinds.len(), 9, "the scenes have a record of each kind");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/records.txt");
     if std::env::var_os("MUSIG_BLESS").is_some() {
         fs::write(&path, &text).expect("can be written");

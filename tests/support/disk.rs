@@ -23,6 +23,7 @@ pub struct Snapshot {
     sessions: BTreeMap<SessionId, Stored>,
     ended: BTreeMap<SessionId, UnixMillis>,
     answered: BTreeMap<SessionId, Vec<u8>>,
+    pace: Option<Vec<u8>>,
 }
 
 impl Snapshot {
@@ -43,6 +44,7 @@ impl Snapshot {
                 SessionChange::DropSession => dropped = true,
                 SessionChange::Ended(at) => ended = Some(at),
                 SessionChange::Answered(record) => answered = Some(record),
+                SessionChange::Pace(record) => self.pace = Some(record),
             }
         }
         if dropped {
@@ -133,6 +135,16 @@ impl Disk {
     /// The sessions that ended.
     pub fn ended(&self) -> Vec<(SessionId, UnixMillis)> {
         self.synced.ended.iter().map(|(session, at)| (*session, *at)).collect()
+    }
+
+    /// How long earlier transactions took.
+    pub fn pace(&self) -> Option<Vec<u8>> {
+        self.synced.pace.clone()
+    }
+
+    /// Lets it hold that they took so long.
+    pub fn set_pace(&mut self, record: Vec<u8>) {
+        self.synced.pace = Some(record);
     }
 
     /// What is kept of the proposals that were answered.

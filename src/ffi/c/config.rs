@@ -485,6 +485,10 @@ pub unsafe extern "C" fn musig_config_set_number(
                 let open = switch()?;
                 config.change(|settings| settings.early_turns.hold = open)
             }
+            EARLY_PACE => {
+                let open = switch()?;
+                config.change(|settings| settings.early_turns.pace = open)
+            }
             CLAIMS => {
                 let send = switch()?;
                 config.change(|settings| settings.claims = Some(send))

@@ -110,6 +110,9 @@ pub enum musig_option {
     /// 1 to open the next turn early if a coordinator is connected and has not said within 5 seconds that it holds the
     /// signatures; or 0. Default: 1.
     EARLY_HOLD = 14,
+    /// 1 to open the next turn early if the transaction was not seen within the node's pace: at least 10 seconds, and 3 times
+    /// as long and 2 seconds as 99 of 100 of its earlier transactions took, once it knows of 20; or 0. Default: 1.
+    EARLY_PACE = 15,
 }
 
 enumeration!(musig_option {
@@ -126,7 +129,8 @@ enumeration!(musig_option {
     HIDES,
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_PER_IP,
-    EARLY_HOLD
+    EARLY_HOLD,
+    EARLY_PACE
 });
 
 /// The role of a node in the distributed hash table in which signers find each other by their keys.
@@ -400,8 +404,8 @@ enumeration!(musig_event_list_field {
     CAUSES
 });
 
-/// Why a coordinator is waited for no longer: MUSIG_EVENT_LIST_CAUSES of MUSIG_EVENT_COORDINATOR_FAILED. None of them proves
-/// anything.
+/// Why a coordinator is waited for no longer: MUSIG_EVENT_LIST_CAUSES of MUSIG_EVENT_COORDINATOR_FAILED. Only the last one is
+/// proved.
 /// cbindgen:rename-all=prefix:MUSIG_CAUSE_
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -416,9 +420,13 @@ pub enum musig_failure_cause {
     GONE = 4,
     /// It is connected and did not say that it holds the signatures.
     NOT_HOLDING = 5,
+    /// The transaction was not seen for longer than this node's own experience lets it expect.
+    PACE = 6,
+    /// An envelope of it breaks the protocol, which proves its guilt.
+    GUILTY = 7,
 }
 
-enumeration!(musig_failure_cause { TIMEOUT, NACK, REJECTED, GONE, NOT_HOLDING });
+enumeration!(musig_failure_cause { TIMEOUT, NACK, REJECTED, GONE, NOT_HOLDING, PACE, GUILTY });
 
 impl From<FailureCause> for musig_failure_cause {
     fn from(cause: FailureCause) -> Self {
@@ -428,6 +436,8 @@ impl From<FailureCause> for musig_failure_cause {
             FailureCause::Rejected => Self::REJECTED,
             FailureCause::Gone => Self::GONE,
             FailureCause::NotHolding => Self::NOT_HOLDING,
+            FailureCause::Pace => Self::PACE,
+            FailureCause::Guilty => Self::GUILTY,
         }
     }
 }

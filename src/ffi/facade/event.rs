@@ -55,9 +55,11 @@ impl From<core::Nack> for Nack {
     }
 }
 
-/// Why a node waits for a coordinator no longer. None of them proves anything.
+/// Why a node waits for a coordinator no longer. Only the first one is proved.
 #[uniffi::remote(Enum)]
 pub enum FailureCause {
+    /// An envelope of it breaks the protocol, which proves its guilt.
+    Guilty,
     /// It said that it cannot reach a Bitcoin backend.
     Nack,
     /// It said that its Bitcoin backend rejects the transaction.
@@ -66,6 +68,8 @@ pub enum FailureCause {
     Gone,
     /// It is connected and did not say that it holds the signatures, without which it cannot broadcast.
     NotHolding,
+    /// The transaction was not seen for longer than this node's own experience lets it expect.
+    Pace,
     /// Its time is over: the broadcast timeout passed since its turn opened.
     Timeout,
 }

@@ -127,6 +127,10 @@ pub struct NodeConfig {
     /// signatures.
     #[uniffi(default = true)]
     pub early_hold: bool,
+    /// Whether the next turn opens early if the transaction was not seen within this node's pace: at least 10 s, and 3 times as
+    /// long and 2 s as 99 of 100 of its earlier transactions took, once it knows of 20.
+    #[uniffi(default = true)]
+    pub early_pace: bool,
     /// Whether to report to the others that this node broadcast (claim).
     #[uniffi(default = true)]
     pub claims: bool,
@@ -202,7 +206,11 @@ impl NodeConfig {
         if let Some(confirmations) = self.final_depth {
             builder = builder.final_depth(confirmations);
         }
-        builder = builder.early_turns(EarlyTurns { gone: self.early_gone, hold: self.early_hold });
+        builder = builder.early_turns(EarlyTurns {
+            gone: self.early_gone,
+            hold: self.early_hold,
+            pace: self.early_pace,
+        });
         if let Some(silence) = self.stall_after {
             builder = builder.stall_after(silence);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
+use crate::protocol::failover::Pace;
 use crate::protocol::reputation::Reputations;
 use crate::protocol::session::context::Context;
 use crate::protocol::transaction::TransactionCodec;
@@ -29,6 +30,7 @@ pub struct Host {
     pub counters: Counters,
     /// How other signers broadcast, as this node saw it.
     pub reputations: Reputations,
+    pub pace: Pace,
     tickets: Ticket,
     relayed: Vec<SignerKey>,
 }
@@ -46,6 +48,7 @@ impl Host {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             reputations: Reputations::default(),
+            pace: Pace::default(),
             tickets: 0,
             relayed: Vec::new(),
         }
@@ -65,6 +68,7 @@ impl Host {
             tickets: &mut self.tickets,
             counters: &mut self.counters,
             reputations: &mut self.reputations,
+            pace: &mut self.pace,
             outputs: &mut self.outputs,
             relayed: &mut self.relayed,
         }

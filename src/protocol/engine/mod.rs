@@ -31,7 +31,7 @@ use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::envelope::Envelope;
 use crate::protocol::event::{Event, SessionEvent};
-use crate::protocol::failover::Replacement;
+use crate::protocol::failover::{Pace, Replacement};
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::reputation::Reputation;
@@ -515,6 +515,12 @@ impl Engine {
         for forgotten in self.answered.keep(id, answer, UnixMillis(0)) {
             self.persist(forgotten, vec![SessionChange::DropSession]);
         }
+        Ok(())
+    }
+
+    /// Reads the pace that was stored before: see [`SessionChange::Pace`].
+    pub fn load_pace(&mut self, record: &[u8]) -> Result<(), WireError> {
+        self.host.pace = Pace::decode(record)?;
         Ok(())
     }
 

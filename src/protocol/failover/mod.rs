@@ -6,11 +6,13 @@
 mod evidence;
 mod judgement;
 mod lock;
+mod pace;
 mod stopwatch;
 mod turns;
 mod watch;
 
 pub use self::evidence::Evidence;
+pub use self::pace::{Pace, SeenBy};
 pub use self::stopwatch::Stopwatch;
 pub use self::turns::{FailureCause, Turns};
 pub(super) use self::watch::PackedWatch;

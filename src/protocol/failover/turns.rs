@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::{Broadcast, FailoverPolicy, Tiers};
 
-/// Why a node waits for a coordinator no longer, in the order of how long it waited. None of them proves anything.
+/// Why a node waits for a coordinator no longer, in the order of how long it waited. Only the first one is proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FailureCause {
+    /// An envelope of it breaks the protocol, which proves its guilt.
+    Guilty,
     /// It said that it cannot reach a Bitcoin backend.
     Nack,
     /// It said that its Bitcoin backend rejects the transaction.
@@ -17,6 +19,8 @@ pub enum FailureCause {
     Gone,
     /// It is connected and did not say that it holds the signatures, without which it cannot broadcast.
     NotHolding,
+    /// The transaction was not seen for longer than this node's own experience lets it expect.
+    Pace,
     /// Its time is over: `broadcast_timeout` passed since its turn opened.
     Timeout,
 }

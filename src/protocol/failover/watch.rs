@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::evidence::Evidence;
 use super::judgement::{Judgement, Verdict};
 use super::lock::LockWait;
+use super::pace::SeenBy;
 use super::stopwatch::Stopwatch;
 use super::turns::{FailureCause, Turns};
 use crate::protocol::envelope::NackKind;
@@ -95,9 +96,11 @@ pub enum Action {
     Nack(NackKind, String),
     /// Tell the others that it is broadcast.
     Claim,
+    /// Note how long it took until the transaction was seen.
+    Sample(SeenBy, Duration),
 }
 
-/// How long a signer is waited for, if not for as long as a turn lasts.
+/// How long a signer is waited for, because of what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// From the start of its turn on, or from the moment on at which it could be heard, if that was later.
@@ -116,7 +119,10 @@ pub struct Surroundings<'a> {
     pub broadcaster: bool,
     /// Confirmations after which the watch ends.
     pub final_depth: u32,
-    /// How long a signer is waited for; `None`: as long as the turns of the session last.
+    /// How long any signer is waited for from the start of its turn on: this node's pace, and at most as long as the turns
+    /// of the session last.
+    pub pace: Duration,
+    /// How long a signer is waited for, if it may be for less than that.
     pub wait: &'a dyn Fn(usize) -> Option<Wait>,
     /// Whether a signer sent a NACK.
     pub nacked: &'a dyn Fn(usize) -> bool,
@@ -177,6 +183,10 @@ pub struct Watch {
     idle: bool,
     // Not stored:
     judgement: Judgement,
+    /// When it began, by the monotonic clock, if it ran ever since: only then the time until it is seen says something.
+    began: Option<Duration>,
+    /// The same of this node's first submission that did not fail.
+    submitted: Option<Duration>,
     own_turn: OwnTurn,
     returned: bool,
     /// The replacement made it wait when it was looked at last.
@@ -233,6 +243,10 @@ pub struct PackedWatch {
     /// See [`Judgement::pack`].
     #[prost(uint64, optional, tag = "17")]
     absent: Option<u64>,
+    #[prost(uint64, optional, tag = "18")]
+    began: Option<u64>,
+    #[prost(uint64, optional, tag = "19")]
+    submitted: Option<u64>,
 }
 
 impl Watch {
@@ -243,7 +257,7 @@ impl Watch {
             observe_at: if mutation::on(Mutation::LooksTooLate) {
                 turns.start(turns.count())
             } else {
-                observation_interval(turns.timeout)
+                first_look(turns.timeout)
             },
             turns,
             number: 0,
@@ -264,6 +278,8 @@ impl Watch {
             lock: LockWait::new(false),
             idle: false,
             judgement: Judgement::new(),
+            began: Some(now.monotonic),
+            submitted: None,
             own_turn: OwnTurn::Waiting,
             returned: false,
             replaced: false,
@@ -276,6 +292,8 @@ impl Watch {
     /// The same for a transaction with a lock: its turns begin when the observer says that it is met.
     pub fn with_lock(mut self) -> Self {
         self.lock = LockWait::new(true);
+        // How long it waits for that is no sample.
+        self.began = None;
         self
     }
 
@@ -313,6 +331,7 @@ impl Watch {
             replacement: record.replaced.then_some(Replacement::Notified),
             replaced: record.replaced,
             lock: LockWait::new(record.locked),
+            began: None,
             observe_at: Duration::ZERO,
             ..fresh
         }
@@ -461,7 +480,7 @@ impl Watch {
                 self.nobody_reported = true;
                 actions.push(Action::NobodyCanBroadcast);
             }
-            self.take_own_turn(elapsed, surroundings, &mut actions);
+            self.take_own_turn(now, elapsed, surroundings, &mut actions);
             let own_turn_came = self.asked || self.own_turn_number.is_none();
             let early = usize::from(mutation::on(Mutation::AlarmTooEarly));
             if !self.exhausted
@@ -476,31 +495,31 @@ impl Watch {
         if surroundings.observer && !self.observing && elapsed >= self.observe_at {
             self.observing = true;
             let seen_for = self.first_seen.as_mut().map_or(Duration::ZERO, |seen| seen.elapsed(now));
-            self.observe_at = self.next_observation(elapsed, seen_for);
+            self.observe_at = self.next_observation(elapsed, seen_for, surroundings);
             actions.push(Action::Observe);
         }
         actions
     }
 
     fn open_turns(&mut self, elapsed: Duration, surroundings: &Surroundings<'_>, actions: &mut Vec<Action>) {
-        let before = self.opened;
+        let (mut failed, mut causes) = (Vec::new(), Vec::new());
         while self.opened < self.turns.count() && elapsed >= self.next_opening(elapsed, surroundings) {
+            let over = elapsed >= self.turns.start(self.opened);
+            let passed = self.opened.checked_sub(1).map_or(&[][..], |turn| self.turns.signers(turn));
+            for signer in passed {
+                failed.push(*signer);
+                causes.push(match self.waited_for(*signer, elapsed, surroundings).1 {
+                    // That nothing was seen or heard of it is no reason any more once its time is over.
+                    FailureCause::NotHolding | FailureCause::Pace if over => FailureCause::Timeout,
+                    cause => cause,
+                });
+            }
             self.turn_opened = elapsed.min(self.turns.start(self.opened));
             self.opened += 1;
         }
         // Who could not broadcast it yet did not fail.
-        if self.opened > before.max(1) && self.lock.known_final() {
+        if !failed.is_empty() && self.lock.known_final() {
             let turn = self.opened - 1;
-            let (first, last) = (self.turns.before(before.max(1) - 1), self.turns.before(turn));
-            let failed = self.turns.order[first..last].to_vec();
-            let cause = |signer: &usize| {
-                let wait = (surroundings.wait)(*signer)?;
-                // That it does not say that it holds the signatures is no reason any more once its time is over.
-                let over =
-                    self.turns.of_signer(*signer).is_some_and(|own| elapsed >= self.turns.start(own + 1));
-                Some(wait.cause).filter(|cause| *cause != FailureCause::NotHolding || !over)
-            };
-            let causes = failed.iter().map(|signer| cause(signer).unwrap_or(FailureCause::Timeout)).collect();
             let next = self.turns.signers(turn).to_vec();
             actions.push(Action::CoordinatorFailed { failed, causes, next, turn });
         }
@@ -511,13 +530,28 @@ impl Watch {
     fn next_opening(&self, elapsed: Duration, surroundings: &Surroundings<'_>) -> Duration {
         let regular = self.turns.start(self.opened);
         let Some(last) = self.opened.checked_sub(1) else { return regular };
-        let latest = self.turn_opened.saturating_add(self.turns.longest());
-        let until = |signer: &usize| match (surroundings.wait)(*signer) {
-            Some(wait) => self.turn_opened.max(elapsed.saturating_sub(wait.heard_for)) + wait.most,
-            None => latest,
+        let until = |signer: &usize| self.waited_for(*signer, elapsed, surroundings).0;
+        let all = self.turns.signers(last).iter().map(until).max().unwrap_or_default();
+        if mutation::on(Mutation::PaceBeyondTimeout) { all } else { regular.min(all) }
+    }
+
+    /// Until when a signer of the last turn that opened is waited for, and why not for longer.
+    fn waited_for(
+        &self,
+        signer: usize,
+        elapsed: Duration,
+        surroundings: &Surroundings<'_>,
+    ) -> (Duration, FailureCause) {
+        let longest = self.turns.longest();
+        let (most, cause) = match surroundings.pace {
+            pace if pace < longest => (pace, FailureCause::Pace),
+            pace if mutation::on(Mutation::PaceBeyondTimeout) => (pace, FailureCause::Pace),
+            _ => (longest, FailureCause::Timeout),
         };
-        let all = self.turns.signers(last).iter().map(until).max();
-        regular.min(latest).min(all.unwrap_or_default())
+        let until = self.turn_opened.saturating_add(most);
+        let Some(wait) = (surroundings.wait)(signer) else { return (until, cause) };
+        let heard = self.turn_opened.max(elapsed.saturating_sub(wait.heard_for)) + wait.most;
+        if heard <= until { (heard, wait.cause) } else { (until, cause) }
     }
 
     /// Whether that is news: every signer that has a turn sent a NACK, and nobody was able to broadcast in spite of it.
@@ -528,6 +562,7 @@ impl Watch {
 
     fn take_own_turn(
         &mut self,
+        now: Time,
         elapsed: Duration,
         surroundings: &Surroundings<'_>,
         actions: &mut Vec<Action>,
@@ -544,7 +579,11 @@ impl Watch {
             self.own_turn = if (past || !early.is_zero()) && surroundings.observer {
                 self.observe_at = elapsed;
                 // Who is early has until the regular start to ask, so that what it believes of others delays nothing.
-                let most = if early.is_zero() { ASK_FIRST } else { ASK_FIRST.min(early) };
+                let most = match early.is_zero() {
+                    _ if mutation::on(Mutation::AskFirstTooLong) => ASK_FIRST * 4,
+                    true => ASK_FIRST,
+                    false => ASK_FIRST.min(early),
+                };
                 OwnTurn::Asking { until: elapsed + most }
             } else {
                 OwnTurn::Open { submit_at: elapsed, ask_at: elapsed, failures: 0 }
@@ -562,9 +601,7 @@ impl Watch {
                 actions.push(Action::ShouldBroadcast);
             }
             if submit {
-                self.submitting = true;
-                self.submissions.made = self.submissions.made.saturating_add(1);
-                actions.push(Action::Submit);
+                self.submit(now, actions);
             }
             let later = elapsed + timeout;
             self.own_turn = OwnTurn::Open {
@@ -573,6 +610,21 @@ impl Watch {
                 failures,
             };
         }
+    }
+
+    fn submit(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.submitting = true;
+        self.submitted.get_or_insert(now.monotonic);
+        self.submissions.made = self.submissions.made.saturating_add(1);
+        actions.push(Action::Submit);
+    }
+
+    /// How long it took until the transaction was seen: since this node submitted it, or since it had the signatures if the
+    /// first turn sufficed. `None`: that says nothing, for it did not watch all the time.
+    fn sample(&self, now: Time) -> Option<Duration> {
+        let began = self.began?;
+        let since = self.submitted.or_else(|| Some(began).filter(|_| self.opened <= 1))?;
+        Some(now.monotonic.saturating_sub(since))
     }
 
     fn lost_for_long(&self, elapsed: Duration) -> bool {
@@ -589,6 +641,7 @@ impl Watch {
             rejection: self.rejection.take(),
             // Somebody could.
             nobody_reported: true,
+            began: None,
             submitting: self.submitting,
             observing: self.observing,
             first_seen: self.first_seen,
@@ -602,7 +655,12 @@ impl Watch {
     }
 
     /// `seen_for`: how long ago it was seen first.
-    fn next_observation(&self, elapsed: Duration, seen_for: Duration) -> Duration {
+    fn next_observation(
+        &self,
+        elapsed: Duration,
+        seen_for: Duration,
+        surroundings: &Surroundings<'_>,
+    ) -> Duration {
         if self.idle {
             return elapsed + IDLE_OBSERVATION;
         }
@@ -614,11 +672,15 @@ impl Watch {
                 Evidence::Submitted => interval.min(Duration::from_secs(1)),
                 // Soon after it was seen it may be in a block soon; later on it has waited for long anyway.
                 Evidence::Seen => interval.min(seen_for.max(Duration::from_secs(1))),
-                _ => interval,
+                // Soon after the signatures are complete it may be there soon.
+                _ => interval.min(elapsed.max(Duration::from_secs(1))),
             };
+        if self.opened >= self.turns.count() {
+            return next;
+        }
         // Look once more shortly before the next turn opens, so that nobody submits what is there already.
-        let look = self.turns.start(self.opened).saturating_sub(self.turns.look_ahead());
-        if self.opened < self.turns.count() && look > elapsed { next.min(look) } else { next }
+        let look = self.next_opening(elapsed, surroundings).saturating_sub(self.turns.look_ahead());
+        if look > elapsed { next.min(look) } else { next }
     }
 
     /// When [`Watch::poll`] is to be called next, as a time of the monotonic clock.
@@ -703,6 +765,8 @@ impl Watch {
             self.lost_since = None;
             self.lock.shown_final();
             if !self.evidence.pauses() && !matches!(evidence, Evidence::Conflict { .. }) {
+                actions.extend(self.sample(now).map(|time| Action::Sample(SeenBy::Observer, time)));
+                self.began = None;
                 actions.push(Action::Seen);
                 actions.extend(self.judge());
                 self.observe_at = self.observe_at.min(elapsed + Duration::from_secs(1));
@@ -764,6 +828,7 @@ impl Watch {
             (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
             self.judgement.restart();
             (elapsed, self.observe_at, self.lost_since) = (Duration::ZERO, Duration::ZERO, None);
+            self.began = None;
             let later = self.turns.timeout;
             self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
         }
@@ -773,6 +838,9 @@ impl Watch {
             }
             Ok(_) => self.lock.shown_final(),
             Err(_) => {}
+        }
+        if !accepted && self.submissions.accepted == 0 {
+            self.submitted = None;
         }
         match answer {
             Ok(SubmitOutcome::Accepted) => {
@@ -852,6 +920,10 @@ impl Watch {
             self.observe_at = elapsed;
             actions.push(Action::Claim);
         } else {
+            // How long it needed to broadcast the transaction itself says nothing of how long others need.
+            if !self.own_turn_open() && !self.asked {
+                actions.extend(self.sample(now).map(|time| Action::Sample(SeenBy::Application, time)));
+            }
             self.evidence = Evidence::Notified;
             self.ended = true;
             self.confirmed_reported = true;
@@ -889,6 +961,7 @@ impl Watch {
     /// After sleep: a turn of its own that opened meanwhile counts as past, and the chain is looked at first.
     pub fn woke(&mut self, now: Time) {
         self.observe_now(now);
+        self.began = None;
         if !matches!(self.own_turn, OwnTurn::Asking { .. }) {
             self.own_turn = OwnTurn::Waiting;
             self.returned = self.own_turn_open();
@@ -909,9 +982,7 @@ impl Watch {
         self.asked = true;
         actions.push(Action::ShouldBroadcast);
         if surroundings.broadcaster && !self.submitting {
-            self.submitting = true;
-            self.submissions.made = self.submissions.made.saturating_add(1);
-            actions.push(Action::Submit);
+            self.submit(now, &mut actions);
         }
         // Its regular turn, if that is still to come, is not put off by this.
         let regular =
@@ -997,6 +1068,8 @@ impl Watch {
             lock_ask_at: nanoseconds(lock_ask_at),
             lock_flags: bits(lock_flags),
             absent: self.judgement.pack().map(nanoseconds),
+            began: self.began.map(nanoseconds),
+            submitted: self.submitted.filter(|_| self.began.is_some()).map(nanoseconds),
         }
     }
 
@@ -1041,9 +1114,16 @@ impl Watch {
             observing,
             submitting,
             idle,
+            began: packed.began.map(Duration::from_nanos),
+            submitted: packed.submitted.map(Duration::from_nanos),
             ..restored
         }
     }
+}
+
+/// When the chain is looked at first: a submission may be seen at once.
+fn first_look(timeout: Duration) -> Duration {
+    observation_interval(timeout).min(Duration::from_secs(1))
 }
 
 /// How often the chain is looked at while nothing is known.

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::sync::AntiEntropy;
 use crate::protocol::envelope::NackKind;
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::failover::{FailureCause, PackedWatch, Surroundings, Wait, Watch};
+use crate::protocol::failover::{FailureCause, PackedWatch, SeenBy, Surroundings, Wait, Watch};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::nanoseconds;
@@ -193,7 +193,9 @@ impl Broadcast {
             context.now.monotonic.saturating_sub(since)
         };
         let none = |cause| Some(Wait { most: Duration::ZERO, heard_for: Duration::MAX, cause });
+        let guilty = set.accused();
         let wait = |signer: usize| match nack(signer) {
+            _ if guilty.contains(&signer) => none(FailureCause::Guilty),
             Some(NackKind::Unreachable) => none(FailureCause::Nack),
             Some(NackKind::Rejected) => none(FailureCause::Rejected),
             None if gone(signer) => none(FailureCause::Gone),
@@ -204,8 +206,12 @@ impl Broadcast {
             }),
             None => None,
         };
+        let observer = settings.observer && known;
+        let timeout = self.watch.as_ref().map(|watch| watch.turns().timeout()).unwrap_or_default();
+        let seen_by = if observer { SeenBy::Observer } else { SeenBy::Application };
         let surroundings = Surroundings {
-            observer: settings.observer && known,
+            observer,
+            pace: if settings.early_turns.pace { context.pace.wait(seen_by, timeout) } else { timeout },
             broadcaster: settings.broadcaster && known,
             final_depth: settings.final_depth.max(1),
             wait: &wait,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::contacts::Contacts;
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
+use crate::protocol::failover::Pace;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::reputation::Reputations;
 use crate::protocol::transaction::TransactionCodec;
@@ -28,6 +29,7 @@ pub struct Context<'a> {
     pub tickets: &'a mut Ticket,
     pub counters: &'a mut Counters,
     pub reputations: &'a mut Reputations,
+    pub pace: &'a mut Pace,
     pub outputs: &'a mut VecDeque<Output>,
     /// Signers of whom something new came through others.
     pub relayed: &'a mut Vec<SignerKey>,

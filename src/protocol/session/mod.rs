@@ -1480,6 +1480,10 @@ impl Session {
                 Action::Conflict(_) => self.raise(DurableKind::Conflict),
                 Action::Rejected => self.raise(DurableKind::Rejected),
                 Action::Nack(kind, reason) => self.send_nack(kind, reason, context),
+                Action::Sample(by, time) => {
+                    context.pace.note(by, time);
+                    self.outbox.write(SessionChange::Pace(context.pace.encode()));
+                }
                 Action::Claim => {
                     self.withdraw(&[DurableKind::NobodyCanBroadcast]);
                     self.send_claim(context);

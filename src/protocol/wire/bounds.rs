@@ -57,6 +57,8 @@ impl Bounded for pb::Presence {}
 impl Bounded for pb::AnsweredRecord {}
 /// Its list is of numbers, which come packed in one field.
 impl Bounded for pb::SessionRecord {}
+/// Its lists too.
+impl Bounded for pb::PaceRecord {}
 
 /// Counts the fields of an encoded message.
 pub(super) fn check<M: Bounded>(bytes: &[u8], what: &'static str) -> Result<(), WireError> {

@@ -381,6 +381,17 @@ pub struct AnsweredRecord {
     #[prost(bool, tag = "4")]
     pub partner: bool,
 }
+/// How long earlier transactions took, from the certificate or the own submission until they were seen. Of the node, and
+/// never sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaceRecord {
+    /// milliseconds until the observer saw it, the oldest first
+    #[prost(uint32, repeated, tag = "1")]
+    pub seen: ::prost::alloc::vec::Vec<u32>,
+    /// milliseconds until the application said so, where no observer is asked
+    #[prost(uint32, repeated, tag = "2")]
+    pub notified: ::prost::alloc::vec::Vec<u32>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRecord {
     #[prost(uint32, tag = "1")]

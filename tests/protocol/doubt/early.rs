@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// Of whom a node was told that they failed, and why.
-fn failures(cluster: &Cluster, node: usize, session: &SessionId) -> Vec<(usize, FailureCause)> {
+pub(super) fn failures(cluster: &Cluster, node: usize, session: &SessionId) -> Vec<(usize, FailureCause)> {
     let told = cluster.events(node, session).filter_map(|(_, event)| match event {
         Event::CoordinatorFailed { failed, causes, .. } => Some((failed.clone(), causes.clone())),
         _ => None,
@@ -28,7 +28,7 @@ fn failures(cluster: &Cluster, node: usize, session: &SessionId) -> Vec<(usize, 
     .collect()
 }
 
-fn switch(cluster: &mut Cluster, early: EarlyTurns) {
+pub(super) fn switch(cluster: &mut Cluster, early: EarlyTurns) {
     for node in 0..cluster.nodes.len() {
         cluster.nodes[node].settings.early_turns = early;
         cluster.crash(node);

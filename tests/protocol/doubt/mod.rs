@@ -6,6 +6,7 @@ mod clocks;
 mod early;
 mod nacks;
 mod notify;
+mod pace;
 mod replacement;
 mod reputation;
 mod sleep;

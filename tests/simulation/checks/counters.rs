@@ -22,7 +22,8 @@ impl Checker {
             self.records(run, node, engine);
             let (turns, early) = (engine.counters().turns, state.settings.early_turns);
             let (gone, lacks) = (turns.gone == 0 || early.gone, turns.not_holding == 0 || early.hold);
-            self.check("counters", gone && lacks, || {
+            let pace = turns.pace == 0 || early.pace;
+            self.check("counters", gone && lacks && pace, || {
                 format!("node {node} counts {turns:?}, and opens turns early for {early:?}")
             });
         }
@@ -71,7 +72,16 @@ fn numbers(counters: &Counters) -> BTreeMap<String, u64> {
         ("stalls", counters.stalls),
         ("restarts", counters.restarts),
         ("failovers", counters.failovers),
-        ("turns", turns.timeout + turns.nack + turns.rejected + turns.gone + turns.not_holding),
+        (
+            "turns",
+            turns.timeout
+                + turns.nack
+                + turns.rejected
+                + turns.gone
+                + turns.not_holding
+                + turns.pace
+                + turns.guilty,
+        ),
         ("own turns", counters.own_turns),
         ("exhaustions", counters.exhaustions),
         ("accepted", submissions.accepted),

@@ -736,6 +736,9 @@ impl Cluster {
         for (session, record) in answered {
             engine.load_answered(session, &record).expect("what was stored can be read");
         }
+        if let Some(record) = self.nodes[node].disk.pace() {
+            engine.load_pace(&record).expect("what was stored can be read");
+        }
         for session in stored {
             engine.load(&session, time).expect("what was stored can be read");
         }

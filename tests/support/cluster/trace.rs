@@ -110,6 +110,7 @@ impl Trace {
             SessionChange::DropSession => self.number(6),
             SessionChange::Ended(at) => self.tagged(7, &at.0.to_le_bytes()),
             SessionChange::Answered(record) => self.tagged(8, record),
+            SessionChange::Pace(record) => self.tagged(9, record),
         }
     }
 
