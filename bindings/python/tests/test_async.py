@@ -142,8 +142,8 @@ def test_cancelling_what_changes_something_does_not_undo_it(tmp_path: Path) -> N
                 a.announce,
                 a.network_changed,
                 lambda: a.set_accepted_proposers(None),
-                lambda: a.reputation(key(1)),
-                lambda: a.forget_signer(key(1)),
+                lambda: a.reputation(keys(2)[1]),
+                lambda: a.forget_signer(keys(2)[1]),
             ):
                 await cancel_early(question())
                 await question()
