@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -65,6 +66,12 @@ def until_now(what: str, condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, f"waited too long until {what}"
         time.sleep(0.002)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 async def address(node: libmusig.Node) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import PATIENCE, REPOSITORY
+from support import PATIENCE, REPOSITORY, free_port
 
 BITCOIN_CLI = '''#!{python}
 """What the walk-through needs of bitcoin-cli, by requests of its own."""
@@ -30,12 +29,6 @@ request.add_header("Authorization", f"Basic {{login}}")
 answer = json.load(urllib.request.urlopen(request))["result"]
 print(answer if isinstance(answer, str) else json.dumps(answer, indent=2))
 '''
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def lines_of_the_readme() -> list[tuple[str, str]]:
