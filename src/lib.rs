@@ -78,7 +78,7 @@ pub use self::protocol::proposal::{
     SighashType, SpentOutput, Taproot, Terms, Tiers, TransactionTerms,
 };
 pub use self::protocol::reputation::Reputation;
-pub use self::protocol::status::{FailoverStatus, Phase, SessionStatus};
+pub use self::protocol::status::{CoordinatorStatus, FailoverStatus, Phase, SessionStatus};
 pub use self::signer::{LocalSigner, NonceRequest, PartialRequest, Signer};
 #[cfg(feature = "node")]
 pub use self::store::{Store, memory::MemoryStore, redb::RedbStore};

@@ -82,6 +82,8 @@ pub const HOLD_AFTER: Duration = Duration::from_secs(5);
 pub const PACE_AT_LEAST: Duration = Duration::from_secs(10);
 /// From how many samples on there is a pace.
 pub const PACE_FROM: usize = 20;
+/// How many times as long it is while the observer says that the chain is congested.
+pub const CONGESTED: u32 = 4;
 /// Samples that are kept of each kind.
 pub const PACE_SAMPLES: usize = 128;
 /// How long a commit may take before the store counts as failed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::failover::Evidence;
+use crate::protocol::failover::{Evidence, FailureCause};
 use crate::types::{SessionId, UnixMillis};
 
 /// Phase of a session.
@@ -89,4 +89,27 @@ pub struct FailoverStatus {
     pub submissions: u32,
     /// Number of earlier watches, each ended by a lost transaction.
     pub watch: u32,
+    /// The signers that have a turn, in the order of their turns, and how long this node waits for each.
+    pub signers: Vec<CoordinatorStatus>,
+}
+
+/// A signer as the coordinator of its turn, as this node sees it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CoordinatorStatus {
+    /// The signer's index.
+    pub signer: usize,
+    /// Its turn, counted from 0.
+    pub turn: usize,
+    /// Whether it is connected. This node itself always is.
+    pub connected: bool,
+    /// Whether it is known to hold the signatures, without which it cannot broadcast. Once no turn is ahead that may be
+    /// forgotten.
+    pub holds: bool,
+    /// How long it is waited for, from the start of its turn on: the broadcast timeout, or less.
+    pub wait: Duration,
+    /// Why not for longer.
+    pub cause: FailureCause,
+    /// When its turn opens, by this node's clock, if nothing more is heard until then; `None` if it is open, or the watch waits.
+    pub opens_at: Option<UnixMillis>,
 }

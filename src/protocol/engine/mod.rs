@@ -555,6 +555,12 @@ impl Engine {
         self.with_session(id, now, |session, context| session.observed(answer, context));
     }
 
+    /// The observer says whether the chain is congested, so that transactions take longer to be seen than they did. It stays
+    /// so until it says otherwise.
+    pub fn congested(&mut self, congested: bool) {
+        self.host.pace.set_congested(congested);
+    }
+
     /// The observer answered an [`Output::Tip`]: the last block, and a state for each output; `None` if it could not, or
     /// cannot tell.
     pub fn tip(&mut self, id: &SessionId, answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>, now: Time) {

@@ -17,5 +17,5 @@ pub use self::stopwatch::Stopwatch;
 pub use self::turns::{FailureCause, Turns};
 pub(super) use self::watch::PackedWatch;
 pub use self::watch::{
-    ASK_FIRST, Action, REPLACEMENT_PAUSE, Replacement, Submissions, Surroundings, Wait, Watch,
+    ASK_FIRST, Action, Outlook, REPLACEMENT_PAUSE, Replacement, Submissions, Surroundings, Wait, Watch,
 };

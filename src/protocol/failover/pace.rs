@@ -43,6 +43,8 @@ impl Samples {
 pub struct Pace {
     seen: Samples,
     notified: Samples,
+    /// The observer says that the chain is congested. Not stored.
+    congested: bool,
 }
 
 /// Who says that the transaction reached the network.
@@ -64,14 +66,21 @@ impl Pace {
         }
     }
 
+    /// The observer says that the chain is congested, so that transactions take longer than they did; or is no more.
+    pub fn set_congested(&mut self, congested: bool) {
+        self.congested = congested;
+    }
+
     /// How long a coordinator is waited for from the start of its turn on: min(T, max(10 s, 3 · q99 + 2 s)), and T until there
-    /// are enough samples.
+    /// are enough samples. While the chain is congested all but T is [`limits::CONGESTED`] times as long.
     pub fn wait(&self, by: SeenBy, timeout: Duration) -> Duration {
         let samples = match by {
             SeenBy::Observer => &self.seen,
             SeenBy::Application => &self.notified,
         };
-        let pace = samples.q99.map(|q99| (q99 * 3 + Duration::from_secs(2)).max(limits::PACE_AT_LEAST));
+        let stretch = if self.congested { limits::CONGESTED } else { 1 };
+        let pace = |q99: Duration| (q99 * 3 + Duration::from_secs(2)).max(limits::PACE_AT_LEAST) * stretch;
+        let pace = samples.q99.map(pace);
         match pace {
             Some(pace) if mutation::on(Mutation::PaceBeyondTimeout) => pace,
             Some(pace) => pace.min(timeout),
@@ -147,6 +156,18 @@ mod tests {
         (0..20).for_each(|_| pace.note(SeenBy::Application, 30 * SECOND));
         assert_eq!(pace.wait(SeenBy::Application, TIMEOUT), 92 * SECOND);
         assert_eq!(pace.wait(SeenBy::Observer, TIMEOUT), 10 * SECOND);
+    }
+
+    #[test]
+    fn a_congested_chain_stretches_the_pace_up_to_the_timeout_and_back() {
+        let mut pace = pace(&[8 * SECOND; 20]);
+        pace.set_congested(true);
+        let wait = |pace: &Pace, timeout| pace.wait(SeenBy::Observer, timeout);
+        assert_eq!(wait(&pace, TIMEOUT), 4 * 26 * SECOND);
+        assert_eq!(wait(&pace, 60 * SECOND), 60 * SECOND);
+        assert_eq!(Pace::decode(&pace.encode()).map(|pace| wait(&pace, TIMEOUT)), Ok(26 * SECOND));
+        pace.set_congested(false);
+        assert_eq!(wait(&pace, TIMEOUT), 26 * SECOND);
     }
 
     #[test]

@@ -111,6 +111,21 @@ pub struct Wait {
     pub cause: FailureCause,
 }
 
+/// How long a signer is waited for, all in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Whose turn it is.
+    pub signer: usize,
+    /// Which one.
+    pub turn: usize,
+    /// From the start of the turn on.
+    pub wait: Duration,
+    /// Why not for longer.
+    pub cause: FailureCause,
+    /// Until the turn opens, as far as is known now. `None`: it is open, or none opens now.
+    pub opens_in: Option<Duration>,
+}
+
 /// What the watch can count on, and who is excused.
 pub struct Surroundings<'a> {
     /// The observer can be asked: there is one, and the transaction is known.
@@ -444,6 +459,31 @@ impl Watch {
             .then(|| self.next_opening(elapsed, surroundings).saturating_sub(elapsed))
     }
 
+    /// How long each signer that has a turn is waited for, and when its turn opens, in the order of the turns.
+    pub fn outlook(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Outlook> {
+        let elapsed = self.stopwatch.elapsed(now);
+        let opens = self.turn_ahead() && !self.lock.waits();
+        let mut outlook = Vec::new();
+        let mut start = Duration::ZERO;
+        for turn in 0..self.turns.count() {
+            if turn + 1 == self.opened {
+                start = self.turn_opened;
+            }
+            let opens_in = (opens && turn >= self.opened).then(|| start.saturating_sub(elapsed));
+            let mut last = Duration::ZERO;
+            for signer in self.turns.signers(turn) {
+                // What is heard before a turn begins counts from its beginning on.
+                let looked = if turn < self.opened { elapsed } else { start };
+                let (until, cause) = self.waited_for(*signer, start, looked, surroundings);
+                let wait = until.saturating_sub(start);
+                outlook.push(Outlook { signer: *signer, turn, wait, cause, opens_in });
+                last = last.max(until);
+            }
+            start = last.min(self.turns.start(turn + 1));
+        }
+        outlook
+    }
+
     /// Whether a turn is ahead that what is heard of others may open.
     pub fn turn_ahead(&self) -> bool {
         !self.waits() && self.opened < self.turns.count()
@@ -508,7 +548,7 @@ impl Watch {
             let passed = self.opened.checked_sub(1).map_or(&[][..], |turn| self.turns.signers(turn));
             for signer in passed {
                 failed.push(*signer);
-                causes.push(match self.waited_for(*signer, elapsed, surroundings).1 {
+                causes.push(match self.waited_for(*signer, self.turn_opened, elapsed, surroundings).1 {
                     // That nothing was seen or heard of it is no reason any more once its time is over.
                     FailureCause::NotHolding | FailureCause::Pace if over => FailureCause::Timeout,
                     cause => cause,
@@ -530,15 +570,16 @@ impl Watch {
     fn next_opening(&self, elapsed: Duration, surroundings: &Surroundings<'_>) -> Duration {
         let regular = self.turns.start(self.opened);
         let Some(last) = self.opened.checked_sub(1) else { return regular };
-        let until = |signer: &usize| self.waited_for(*signer, elapsed, surroundings).0;
+        let until = |signer: &usize| self.waited_for(*signer, self.turn_opened, elapsed, surroundings).0;
         let all = self.turns.signers(last).iter().map(until).max().unwrap_or_default();
         if mutation::on(Mutation::PaceBeyondTimeout) { all } else { regular.min(all) }
     }
 
-    /// Until when a signer of the last turn that opened is waited for, and why not for longer.
+    /// Until when a signer is waited for whose turn opened then, and why not for longer.
     fn waited_for(
         &self,
         signer: usize,
+        opened: Duration,
         elapsed: Duration,
         surroundings: &Surroundings<'_>,
     ) -> (Duration, FailureCause) {
@@ -548,9 +589,9 @@ impl Watch {
             pace if mutation::on(Mutation::PaceBeyondTimeout) => (pace, FailureCause::Pace),
             _ => (longest, FailureCause::Timeout),
         };
-        let until = self.turn_opened.saturating_add(most);
+        let until = opened.saturating_add(most);
         let Some(wait) = (surroundings.wait)(signer) else { return (until, cause) };
-        let heard = self.turn_opened.max(elapsed.saturating_sub(wait.heard_for)) + wait.most;
+        let heard = opened.max(elapsed.saturating_sub(wait.heard_for)) + wait.most;
         if heard <= until { (heard, wait.cause) } else { (until, cause) }
     }
 

@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::agreement::Agreement;
+use super::sync::AntiEntropy;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
-use crate::protocol::status::SignerStatus;
+use crate::protocol::failover::Outlook;
+use crate::protocol::status::{CoordinatorStatus, SignerStatus};
 use crate::types::{SignerKey, Time, UnixMillis};
 
 /// The connections of a node.
@@ -31,6 +33,26 @@ impl Contacts<'_> {
             connected: own || self.connected.contains(key),
             last_seen: heard.map(wall),
             consented: set.fact(Fact::Accept, signer).is_some(),
+        }
+    }
+
+    /// The state of a signer that has a turn.
+    pub fn coordinator(
+        &self,
+        outlook: Outlook,
+        agreement: &Agreement,
+        sync: &AntiEntropy,
+    ) -> CoordinatorStatus {
+        let Outlook { signer, turn, wait, cause, opens_in } = outlook;
+        let own = signer == agreement.own;
+        CoordinatorStatus {
+            signer,
+            turn,
+            connected: own || self.connected.contains(&agreement.proposal.signers[signer]),
+            holds: own || sync.is_known_holder(signer),
+            wait,
+            cause,
+            opens_at: opens_in.map(|after| self.now.wall.saturating_add(after)),
         }
     }
 }

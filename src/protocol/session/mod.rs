@@ -43,7 +43,7 @@ use crate::protocol::election::Election;
 use crate::protocol::envelope::{Body, Content, Envelope, NackKind, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
-use crate::protocol::failover::{Action, Evidence, FailureCause, Replacement, Surroundings, Watch};
+use crate::protocol::failover::{Action, Evidence, FailureCause, Outlook, Replacement, Surroundings, Watch};
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
@@ -366,8 +366,15 @@ impl Session {
 
     pub fn status(&mut self, context: &Context<'_>) -> SessionStatus {
         let until_next_turn = self.until_next_turn(context);
+        let outlook = self.act(context, |watch, around| watch.outlook(context.now, around));
         let (broadcast, contacts) = (self.broadcast.as_ref(), context.contacts());
-        status::status(&self.agreement, &self.set, &self.stored, broadcast, until_next_turn, contacts)
+        let mut status =
+            status::status(&self.agreement, &self.set, &self.stored, broadcast, until_next_turn, contacts);
+        if let Some(failover) = &mut status.failover {
+            let of = |seen: Outlook| contacts.coordinator(seen, &self.agreement, &self.sync);
+            failover.signers = outlook.into_iter().map(of).collect();
+        }
+        status
     }
 
     /// Everything that the session holds, as one frame: the form in which it is exported.

@@ -35,6 +35,7 @@ pub fn status(
         evidence: watch.evidence(),
         submissions: watch.submissions().made,
         watch: watch.number(),
+        signers: Vec::new(),
     });
     SessionStatus {
         session: agreement.id(),

@@ -247,3 +247,63 @@ fn who_is_proved_guilty_is_not_waited_for() {
     assert_eq!(failures(&cluster, 1, &session), [(0, FailureCause::Guilty)]);
     assert_eq!(failures(&cluster, 2, &session), []);
 }
+
+#[test]
+fn the_status_says_how_long_each_signer_is_waited_for_and_when_its_turn_opens() {
+    let mut cluster = cluster(4);
+    experienced(&mut cluster, PACE_FROM, 4 * SECOND);
+    all_broadcasters(&mut cluster, &Broadcaster::Hangs);
+    let session = session(&mut cluster);
+    cluster.run_for(SECOND);
+    cluster.cut(1, 3, true);
+    cluster.cut(2, 3, true);
+    cluster.crash(3);
+    cluster.run_for(2 * SECOND);
+    let now = cluster.time(1).wall;
+    let status = cluster.status(1, &session).failover.expect("a watch");
+    let told: Vec<_> = status.signers.iter().map(|one| (one.signer, one.turn, one.wait, one.cause)).collect();
+    let pace = FailureCause::Pace;
+    let waits = [
+        (0, 0, 14 * SECOND, pace),
+        (1, 1, 14 * SECOND, pace),
+        (2, 2, 14 * SECOND, pace),
+        (3, 3, Duration::ZERO, FailureCause::Gone),
+    ];
+    assert_eq!(told, waits);
+    let connected: Vec<_> = status.signers.iter().map(|one| one.connected).collect();
+    assert_eq!(connected, [true, true, true, false]);
+    assert!(status.signers.iter().all(|one| one.holds));
+    let opens: Vec<_> =
+        status.signers.iter().map(|one| one.opens_at.map(|at| at.saturating_since(now))).collect();
+    let next = status.until_next_turn.expect("a turn is ahead");
+    let about = |actual: Option<Duration>, expected: Duration| {
+        actual.is_some_and(|actual| actual.abs_diff(expected) < Duration::from_millis(2))
+    };
+    assert_eq!(opens[0], None, "it is open");
+    assert!(about(opens[1], next), "{opens:?}");
+    assert!(about(opens[2], next + 14 * SECOND) && about(opens[3], next + 28 * SECOND), "{opens:?}");
+    // The turns open when it says so.
+    cluster.run_for(next + 14 * SECOND + MOMENT);
+    let status = cluster.status(1, &session).failover.expect("a watch");
+    assert_eq!(status.turn, 2);
+    assert_eq!(status.signers.iter().filter(|one| one.opens_at.is_none()).count(), 3);
+    // Once it is seen no turn opens any more.
+    let (txid, at) = (txid(&cluster, &session), cluster.now());
+    cluster.chain.submit(0, txid, at);
+    cluster.run_for(14 * SECOND);
+    let status = cluster.status(1, &session).failover.expect("a watch");
+    assert!(status.signers.iter().all(|one| one.opens_at.is_none()), "{status:?}");
+}
+
+#[test]
+fn a_congested_chain_gives_a_coordinator_more_time_and_never_more_than_the_timeout() {
+    for (congested, expected) in [(false, 10), (true, 40)] {
+        let mut cluster = cluster(2);
+        experienced(&mut cluster, PACE_FROM, SECOND);
+        all_broadcasters(&mut cluster, &Broadcaster::Hangs);
+        cluster.drive(1, |engine, _| engine.congested(congested));
+        let session = session(&mut cluster);
+        let (after, _) = next_turn(&mut cluster, &session);
+        assert!(about(after, expected * SECOND), "after {after:?}");
+    }
+}
