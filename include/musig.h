@@ -383,6 +383,10 @@ enum musig_option
    * as long and 2 seconds as 99 of 100 of its earlier transactions took, once it knows of 20; or 0. Default: 1.
    */
   MUSIG_OPTION_EARLY_PACE = 15,
+   * Milliseconds of difference between a signer's clock and this node's beyond which MUSIG_EVENT_CLOCK_SKEW is reported.
+   * Default: 60000.
+   */
+  MUSIG_OPTION_CLOCK_SKEW = 16,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -477,12 +481,14 @@ enum musig_event_kind
    */
   MUSIG_EVENT_BROADCAST_CLAIMED = 10,
   /**
-   * The observer sees the transaction: TXID.
+   * The observer sees the transaction: TXID; COORDINATORS, whose turn it was; BY, who broadcast it, with SIGNER if another
+   * signer claims that.
    */
   MUSIG_EVENT_BROADCAST_SEEN = 11,
   /**
    * Durable. The transaction is in a block, or the application reported it: HEIGHT and CONFIRMATIONS, both absent in
-   * the latter case; TXID if it is known.
+   * the latter case; TXID if it is known; COORDINATORS, whose turn it was; BY, who broadcast it, with SIGNER if another signer
+   * claims that.
    */
   MUSIG_EVENT_BROADCAST_CONFIRMED = 12,
   /**
@@ -584,6 +590,12 @@ enum musig_event_kind
    * The same words are reported once a minute, others once a second, at most.
    */
   MUSIG_EVENT_OBSERVER_FAILED = 34,
+  /**
+   * A signer's clock and this node's differ by more than is tolerated: SIGNER_KEY, OFFSET, OWN_SUSPECT. Nothing depends on it
+   * but how the times are to be read that the two tell; the longer it lasts the sooner proposals seem expired. Reported once an
+   * hour for each signer.
+   */
+  MUSIG_EVENT_CLOCK_SKEW = 35,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -699,6 +711,19 @@ enum musig_event_number_field
    * Number of failures since this was last reported, at least 1.
    */
   MUSIG_EVENT_NUMBER_FAILURES = 24,
+  /**
+   * Who broadcast the transaction, a musig_broadcast_by.
+   */
+  MUSIG_EVENT_NUMBER_BY = 25,
+  /**
+   * Milliseconds by which a signer's clock is ahead of this node's: convert it to int64_t, for it is negative if that clock is
+   * behind. The median of the last nine that it said.
+   */
+  MUSIG_EVENT_NUMBER_OFFSET = 26,
+  /**
+   * 1 if this node's own clock is the suspect: those of most other signers differ from it in the same direction.
+   */
+  MUSIG_EVENT_NUMBER_OWN_SUSPECT = 27,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -752,6 +777,10 @@ enum musig_event_list_field
    * Why each of FAILED is waited for no longer: a musig_failure_cause each. The only list that is not of signer indices.
    */
   MUSIG_EVENT_LIST_CAUSES = 9,
+  /**
+   * Coordinators of the last turn that opened at this node.
+   */
+  MUSIG_EVENT_LIST_COORDINATORS = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

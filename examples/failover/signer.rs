@@ -195,7 +195,7 @@ fn handle(node: &Node, event: &NodeEvent) -> Result<(), KeepEvent> {
             say(&json!({ "event": "coordinator failed", "failed": failed, "next": next, "turn": turn }));
         }
         Event::BroadcastSeen { .. } => say(&json!({ "event": "seen" })),
-        Event::BroadcastConfirmed { txid, depth } => {
+        Event::BroadcastConfirmed { txid, depth, .. } => {
             let height = depth.map(|depth| depth.height);
             say(
                 &json!({ "event": "confirmed", "txid": txid.map(|txid| txid.to_string()), "height": height }),

@@ -6,4 +6,4 @@ pub mod lane;
 
 pub use delivery::{EventHandler, KeepEvent, NOTICES, NodeEvent};
 
-pub use crate::protocol::event::{Depth, DurableKind, Event, FailureCause, Nack, Submission};
+pub use crate::protocol::event::{BroadcastBy, Depth, DurableKind, Event, FailureCause, Nack, Submission};

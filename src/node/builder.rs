@@ -317,6 +317,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets the difference between a signer's clock and this node's beyond which [`Event::ClockSkew`](crate::event::Event::ClockSkew)
+    /// is reported. Default: one minute.
+    pub fn clock_skew(mut self, tolerated: Duration) -> Self {
+        self.settings.clock_skew = tolerated.min(LONGEST);
+        self
+    }
+
     /// Sets whose proposals are taken. Default: everybody's. [`Node::set_accepted_proposers`] changes it while the node runs.
     pub fn accepted_proposers(mut self, proposers: AcceptedProposers) -> Self {
         self.proposers = proposers;

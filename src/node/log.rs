@@ -115,12 +115,14 @@ pub(crate) fn event(event: &SessionEvent) {
         Event::BroadcastClaimed { txid, by } => {
             line!(info, signer = by, %txid, "a signer claims to have broadcast")
         }
-        Event::BroadcastSeen { txid } => line!(info, %txid, "the transaction was seen"),
-        Event::BroadcastConfirmed { txid, depth } => {
+        Event::BroadcastSeen { txid, coordinators, by } => {
+            line!(info, %txid, ?coordinators, ?by, "the transaction was seen");
+        }
+        Event::BroadcastConfirmed { txid, depth, coordinators, by } => {
             let txid = txid.map(tracing::field::display);
             let (height, confirmations) =
                 (depth.map(|depth| depth.height), depth.map(|depth| depth.confirmations));
-            line!(info, txid, height, confirmations, "the transaction is confirmed");
+            line!(info, txid, height, confirmations, ?coordinators, ?by, "the transaction is confirmed");
         }
         Event::BroadcastConflict { txid } => line!(warn, %txid, "a conflicting transaction is in a block"),
         Event::BroadcastLost { txid } => line!(warn, %txid, "the transaction has disappeared"),
@@ -149,6 +151,9 @@ pub(crate) fn event(event: &SessionEvent) {
         }
         Event::ProposalRefused { proposer, error } => {
             line!(info, signer = %proposer, error = error.to_string(), "a proposal was refused");
+        }
+        Event::ClockSkew { signer, offset, own_suspect } => {
+            line!(warn, %signer, offset_ms = offset, own_suspect, "a clock is wrong, the signer's or this node's");
         }
         Event::ParticipantDisconnected { signer } => line!(info, signer, "a signer disconnected"),
         Event::StoreFailed { error } => line!(warn, error = error.to_string(), "the store failed"),

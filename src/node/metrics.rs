@@ -261,6 +261,9 @@ families! {
     Counter "musig_coordinator_failures_total" { "signer" }
         "Turns that passed a signer over because nothing was broadcast in time, as far as this node saw."
         = |it| by_signer(&it.protocol, |counted| counted.failures);
+    Gauge "musig_clock_offset_seconds" { "signer" }
+        "Difference between a signer's clock and this node's in whole seconds, whichever is ahead."
+        = |it| by_signer(&it.protocol, |counted| counted.clock_offset);
     Counter "musig_submissions_total" { "outcome" }
         "Answers of this node's broadcaster."
         = |it| {

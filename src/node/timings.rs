@@ -106,6 +106,7 @@ impl Timings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::event::BroadcastBy;
     use crate::types::Txid;
 
     fn event(session: u8, event: Event) -> SessionEvent {
@@ -132,8 +133,10 @@ mod tests {
         timings.event(&event(1, complete()), at(3));
         timings.submits(&SessionId([1; 32]), at(7));
         timings.submits(&SessionId([1; 32]), at(8));
-        timings.event(&event(1, Event::BroadcastSeen { txid: Txid([0; 32]) }), at(17));
-        timings.event(&event(1, Event::BroadcastSeen { txid: Txid([0; 32]) }), at(90));
+        let seen =
+            Event::BroadcastSeen { txid: Txid([0; 32]), coordinators: vec![0], by: BroadcastBy::Unknown };
+        timings.event(&event(1, seen.clone()), at(17));
+        timings.event(&event(1, seen.clone()), at(90));
         let sums =
             [&timings.signing, &timings.first_broadcast, &timings.seen].map(|it| (it.count(), it.sum()));
         assert_eq!(sums, [(1, 2.0), (1, 5.0), (1, 10.0)]);

@@ -104,6 +104,8 @@ pub struct SignerCounters {
     pub broadcasts: u64,
     /// Turns that passed it over.
     pub failures: u64,
+    /// Seconds by which its clock differed last, whichever is ahead; of several signers the most.
+    pub clock_offset: u64,
 }
 
 impl Counters {
@@ -185,6 +187,15 @@ impl Counters {
     /// A signer claims, for the first time in its session, to have broadcast.
     pub(super) fn broadcast(&mut self, signer: &SignerKey) {
         self.signer(signer).broadcasts += 1;
+    }
+
+    /// A signer's clock is so many milliseconds ahead.
+    pub(super) fn clock(&mut self, signer: &SignerKey, offset: i64) {
+        let seconds = offset.unsigned_abs() / 1000;
+        match self.signers.get_mut(&Self::name(signer)) {
+            Some(counters) => counters.clock_offset = seconds,
+            None => self.others.clock_offset = self.others.clock_offset.max(seconds),
+        }
     }
 
     /// The broadcaster answered.

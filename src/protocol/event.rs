@@ -140,6 +140,10 @@ pub enum Event {
     BroadcastSeen {
         /// The transaction.
         txid: Txid,
+        /// Coordinators of the last turn that opened at this node: whose turn it was.
+        coordinators: Vec<usize>,
+        /// Who broadcast it, as far as this node knows.
+        by: BroadcastBy,
     },
     /// The transaction is in a block, or the application reported it. Durable.
     BroadcastConfirmed {
@@ -147,6 +151,10 @@ pub enum Event {
         txid: Option<Txid>,
         /// The depth at which the observer sees it; `None` if the application reported it.
         depth: Option<Depth>,
+        /// Coordinators of the last turn that opened at this node: whose turn it was.
+        coordinators: Vec<usize>,
+        /// Who broadcast it, as far as this node knows.
+        by: BroadcastBy,
     },
     /// A conflicting transaction is in a block. Durable.
     BroadcastConflict {
@@ -279,6 +287,17 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// A signer's clock and this node's differ by more than is tolerated. Nothing depends on it but how the times are to be
+    /// read that the two tell; the longer it lasts the sooner proposals seem expired. Reported once an hour for each signer.
+    ClockSkew {
+        /// Identity key of the signer.
+        signer: SignerKey,
+        /// Milliseconds by which the signer's clock is ahead of this node's; negative if it is behind. The median of the
+        /// last nine that it said.
+        offset: i64,
+        /// Whether this node's own clock is the suspect: those of most other signers differ from it in the same direction.
+        own_suspect: bool,
+    },
     /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
     /// and again when the cause changes.
     PeerUnreachable {
@@ -291,6 +310,22 @@ pub enum Event {
         /// When the node tries again, by its clock; `None` if it waits until it learns an address.
         next_try_at: Option<UnixMillis>,
     },
+}
+
+/// Who broadcast a transaction, as far as a node knows. Words of others prove nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BroadcastBy {
+    /// This node: its submission was accepted, or the Bitcoin backend had the transaction already; or its application reported
+    /// the broadcast, and no other signer claims it.
+    Own,
+    /// Another signer, by its own word; if there are several the one whose turn came first.
+    Claimed {
+        /// The signer's index.
+        signer: usize,
+    },
+    /// Nobody says so.
+    Unknown,
 }
 
 /// Answer to a submission of this node's own.

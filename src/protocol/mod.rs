@@ -283,6 +283,8 @@ pub struct Settings {
     pub foreign_signer: bool,
     /// Time without progress after which a session counts as stalled.
     pub stall_after: Duration,
+    /// Difference between a signer's clock and this node's beyond which the application is told of it.
+    pub clock_skew: Duration,
     /// Maximum number of sessions that are not closed.
     pub max_sessions: usize,
     /// Maximum number of unanswered proposals of one proposer.
@@ -330,6 +332,7 @@ impl Default for Settings {
             broadcaster: false,
             foreign_signer: false,
             stall_after: Duration::from_secs(10),
+            clock_skew: Duration::from_secs(60),
             max_sessions: limits::SESSIONS,
             max_proposals_per_signer: limits::PROPOSALS_PER_SIGNER,
             pack_after: limits::PACK_AFTER,

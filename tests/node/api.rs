@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use libmusig::error::{Error, ProposalError, SignerError, StoreError, WireError};
-use libmusig::event::Event;
+use libmusig::event::{BroadcastBy, Event};
 use libmusig::node::{Node, Reply, Session, SessionRequest};
 use libmusig::protocol::consent::AcceptedProposers;
 use libmusig::protocol::proposal::FailoverPolicy;
@@ -330,11 +330,11 @@ fn what_is_said_about_the_broadcast_early_late_and_twice() {
     session.broadcast_now().wait().expect("nothing is left to do");
     let mut confirmed = Vec::new();
     while let Some(event) = node.try_next_event().expect("runs") {
-        if let Event::BroadcastConfirmed { txid, depth } = event.event {
-            confirmed.push((txid, depth));
+        if let Event::BroadcastConfirmed { txid, depth, by, .. } = event.event {
+            confirmed.push((txid, depth, by));
         }
     }
-    assert_eq!(confirmed, [(Some(txid), None)], "it is told once");
+    assert_eq!(confirmed, [(Some(txid), None, BroadcastBy::Own)], "it is told once");
     let status = session.status().wait().expect("known");
     assert_eq!(status.phase, Phase::Final);
     node.stop().expect("stops");

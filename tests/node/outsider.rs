@@ -205,16 +205,15 @@ fn every_kind_of_envelope_from_outside_changes_nothing() {
     outsider.send(&nodes[0], wire::encode(&pb::Frame { certificates: vec![forged], ..pb::Frame::default() }));
     // Questions about the session.
     for answer in [false, true] {
-        let have =
-            vec![pb::Have { session: id.0.to_vec(), envelopes: Vec::new(), certificate: true, answer }];
+        let session = id.0.to_vec();
+        let have = vec![pb::Have { session, certificate: true, answer, ..pb::Have::default() }];
         outsider.send(&nodes[0], wire::encode(&pb::Frame { have, ..pb::Frame::default() }));
     }
     wait_refused(&nodes[0], before, |refused| refused.strangers, sent + 4);
     assert_eq!(lasting_status(&nodes[0].session(id)), status);
 
     // It was told nothing: as if the session did not exist, which is asked about last.
-    let unknown =
-        vec![pb::Have { session: vec![5; 32], envelopes: Vec::new(), certificate: false, answer: false }];
+    let unknown = vec![pb::Have { session: vec![5; 32], ..pb::Have::default() }];
     outsider.send(&nodes[0], wire::encode(&pb::Frame { have: unknown, ..pb::Frame::default() }));
     loop {
         let told = outsider.until(|event| match event {

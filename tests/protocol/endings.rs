@@ -624,12 +624,7 @@ mod arrivals {
     /// All that a node answers to a stranger who speaks of a session: in a question, an envelope, its proposal, and a
     /// certificate.
     fn answers(cluster: &mut Cluster, session: SessionId, proposal: &[u8]) -> Vec<pb::Frame> {
-        let have = |answer| pb::Have {
-            session: session.0.to_vec(),
-            envelopes: Vec::new(),
-            certificate: false,
-            answer,
-        };
+        let have = |answer| pb::Have { session: session.0.to_vec(), answer, ..pb::Have::default() };
         let envelope = |content| cluster.forge(3, session, 1, content).as_bytes().to_vec();
         let (accept, proposal) = (envelope(Content::Accept), envelope(Content::Proposal(proposal.to_vec())));
         let certificate = pb::Certificate { session: session.0.to_vec(), signatures: vec![7; 64] };

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use libmusig::protocol::event::Event;
+use libmusig::protocol::event::{BroadcastBy, Event};
 use libmusig::types::SessionId;
 
-use test_support::cluster::{Cluster, Duty, Options};
+use test_support::cluster::{Broadcaster, Cluster, Duty, Options};
 
 fn run(change: impl FnOnce(&mut Options), raw: bool) -> (Cluster, SessionId) {
     let mut options = Options::new(5);
@@ -156,4 +156,63 @@ fn without_an_observer_and_without_a_word_everybody_is_asked_and_alarmed() {
     }
     let asked: Vec<usize> = (0..3).map(|node| cluster.count(node, &session, "ShouldBroadcast")).collect();
     assert_eq!(asked, [4, 3, 2], "again after each timeout: a turn never closes");
+}
+
+/// Whose turn it was, and who broadcast, as each event of a node says it.
+fn broadcasts(cluster: &Cluster, node: usize, session: &SessionId) -> Vec<(Vec<usize>, BroadcastBy)> {
+    let told = cluster.events(node, session).filter_map(|(_, event)| match event {
+        Event::BroadcastSeen { coordinators, by, .. }
+        | Event::BroadcastConfirmed { coordinators, by, .. } => Some((coordinators.clone(), *by)),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn seen_and_confirmed_say_whose_turn_it_was_and_by_whom() {
+    let claimed = |signer| BroadcastBy::Claimed { signer };
+    let (cluster, session) = run(|_| {}, false);
+    assert_eq!(broadcasts(&cluster, 0, &session), vec![(vec![0], BroadcastBy::Own); 2]);
+    for node in 1..5 {
+        assert_eq!(broadcasts(&cluster, node, &session), vec![(vec![0], claimed(0)); 2], "{node}");
+    }
+    // Without an observer: the one that broadcast reports it, and the others check its claim.
+    let without = |options: &mut Options| {
+        (options.settings.observer, options.settings.broadcaster) = (false, false);
+    };
+    let (cluster, session) = run(without, false);
+    assert_eq!(broadcasts(&cluster, 0, &session), [(vec![0], BroadcastBy::Own)]);
+    assert_eq!(broadcasts(&cluster, 3, &session), [(vec![0], claimed(0))]);
+    // Nobody says anything.
+    let (cluster, session) = run(|options| options.settings.claims = false, false);
+    assert_eq!(broadcasts(&cluster, 0, &session), vec![(vec![0], BroadcastBy::Own); 2]);
+    assert_eq!(broadcasts(&cluster, 4, &session), vec![(vec![0], BroadcastBy::Unknown); 2]);
+}
+
+#[test]
+fn seen_and_confirmed_after_a_failover_name_the_backup() {
+    let mut cluster = Cluster::new(Options::new(3));
+    cluster.nodes[0].broadcaster = Broadcaster::Hangs;
+    cluster.run_for(Duration::from_millis(20));
+    let terms = cluster.terms();
+    let session = cluster.create_with(0, terms);
+    cluster.complete(&session);
+    let timeout = Duration::from_secs(300);
+    cluster.run_for(timeout + Duration::from_secs(60));
+    assert_eq!(cluster.submitters(), [1]);
+    let now = cluster.now();
+    cluster.chain.mine(now);
+    cluster.run_for(Duration::from_secs(120));
+    assert_eq!(broadcasts(&cluster, 1, &session), vec![(vec![1], BroadcastBy::Own); 2]);
+    for node in [0, 2] {
+        let by = BroadcastBy::Claimed { signer: 1 };
+        assert_eq!(broadcasts(&cluster, node, &session), vec![(vec![1], by); 2], "{node}");
+    }
+    // After a restart the durable one says the same.
+    let confirmed = |cluster: &Cluster| {
+        let events = cluster.events(2, &session);
+        events.filter(|(_, event)| matches!(event, Event::BroadcastConfirmed { .. })).count()
+    };
+    cluster.nodes[2].application.acknowledges = false;
+    assert_eq!(confirmed(&cluster), 1);
 }

@@ -64,7 +64,7 @@ func run(_ name: String, _ node: Node) async throws {
             try await node.stop()
         case .coordinatorFailed(let failed, let causes, let next, let turn):
             print("\(name): \(failed) did not broadcast (\(causes)); turn \(turn) is \(next)'s")
-        case .broadcastConfirmed(let txid, let depth):
+        case .broadcastConfirmed(let txid, let depth, _, _):
             print("\(name): \(txid ?? "-") is in block \(depth?.height ?? 0)")
             event.ack()
             return

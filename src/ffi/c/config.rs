@@ -501,6 +501,10 @@ pub unsafe extern "C" fn musig_config_set_number(
                 let silence = Duration::from_millis(within(1)?);
                 config.change(|settings| settings.stall_after = Some(silence))
             }
+            CLOCK_SKEW => {
+                let tolerated = Duration::from_millis(within(1)?);
+                config.change(|settings| settings.clock_skew = Some(tolerated))
+            }
             MAX_SESSIONS => {
                 let sessions = within(1)? as usize;
                 config.change(|settings| settings.max_sessions = Some(sessions))

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use crate::event::{FailureCause, Submission};
+use crate::event::{BroadcastBy, FailureCause, Submission};
 use crate::net::DhtMode;
 use crate::node::{FailoverPreset, MetricKind, MetricsFormat};
 use crate::protocol::consent::JoinOptions;
@@ -113,6 +113,9 @@ pub enum musig_option {
     /// 1 to open the next turn early if the transaction was not seen within the node's pace: at least 10 seconds, and 3 times
     /// as long and 2 seconds as 99 of 100 of its earlier transactions took, once it knows of 20; or 0. Default: 1.
     EARLY_PACE = 15,
+    /// Milliseconds of difference between a signer's clock and this node's beyond which MUSIG_EVENT_CLOCK_SKEW is reported.
+    /// Default: 60000.
+    CLOCK_SKEW = 16,
 }
 
 enumeration!(musig_option {
@@ -130,7 +133,8 @@ enumeration!(musig_option {
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_PER_IP,
     EARLY_HOLD,
-    EARLY_PACE
+    EARLY_PACE,
+    CLOCK_SKEW
 });
 
 /// The role of a node in the distributed hash table in which signers find each other by their keys.
@@ -184,10 +188,12 @@ pub enum musig_event_kind {
     /// Durable if there is no observer. A signer claims to have broadcast the transaction: SIGNER, TXID. Without an
     /// observer verify that, then call musig_session_notify_broadcast_complete.
     BROADCAST_CLAIMED = 10,
-    /// The observer sees the transaction: TXID.
+    /// The observer sees the transaction: TXID; COORDINATORS, whose turn it was; BY, who broadcast it, with SIGNER if another
+    /// signer claims that.
     BROADCAST_SEEN = 11,
     /// Durable. The transaction is in a block, or the application reported it: HEIGHT and CONFIRMATIONS, both absent in
-    /// the latter case; TXID if it is known.
+    /// the latter case; TXID if it is known; COORDINATORS, whose turn it was; BY, who broadcast it, with SIGNER if another signer
+    /// claims that.
     BROADCAST_CONFIRMED = 12,
     /// Durable. A conflicting transaction is in a block: TXID is its id.
     BROADCAST_CONFLICT = 13,
@@ -244,6 +250,10 @@ pub enum musig_event_kind {
     /// The chain observer failed, or answered too late: REASON, FAILURES. The node takes that for no answer, and asks again.
     /// The same words are reported once a minute, others once a second, at most.
     OBSERVER_FAILED = 34,
+    /// A signer's clock and this node's differ by more than is tolerated: SIGNER_KEY, OFFSET, OWN_SUSPECT. Nothing depends on it
+    /// but how the times are to be read that the two tell; the longer it lasts the sooner proposals seem expired. Reported once an
+    /// hour for each signer.
+    CLOCK_SKEW = 35,
 }
 
 enumeration!(musig_event_kind {
@@ -280,7 +290,8 @@ enumeration!(musig_event_kind {
     SIGNER_WAITING,
     SUBMITTED,
     BROADCASTER_FAILED,
-    OBSERVER_FAILED
+    OBSERVER_FAILED,
+    CLOCK_SKEW
 });
 
 /// Numeric fields of an event.
@@ -338,6 +349,13 @@ pub enum musig_event_number_field {
     OUTCOME = 23,
     /// Number of failures since this was last reported, at least 1.
     FAILURES = 24,
+    /// Who broadcast the transaction, a musig_broadcast_by.
+    BY = 25,
+    /// Milliseconds by which a signer's clock is ahead of this node's: convert it to int64_t, for it is negative if that clock is
+    /// behind. The median of the last nine that it said.
+    OFFSET = 26,
+    /// 1 if this node's own clock is the suspect: those of most other signers differ from it in the same direction.
+    OWN_SUSPECT = 27,
 }
 
 enumeration!(musig_event_number_field {
@@ -364,7 +382,10 @@ enumeration!(musig_event_number_field {
     UNREACHABLE,
     ROUND,
     OUTCOME,
-    FAILURES
+    FAILURES,
+    BY,
+    OFFSET,
+    OWN_SUSPECT
 });
 
 /// Fields of an event that are lists of signer indices.
@@ -390,6 +411,8 @@ pub enum musig_event_list_field {
     NACKS_REJECTED = 8,
     /// Why each of FAILED is waited for no longer: a musig_failure_cause each. The only list that is not of signer indices.
     CAUSES = 9,
+    /// Coordinators of the last turn that opened at this node.
+    COORDINATORS = 10,
 }
 
 enumeration!(musig_event_list_field {
@@ -401,8 +424,36 @@ enumeration!(musig_event_list_field {
     CLAIMS,
     NACKS_UNREACHABLE,
     NACKS_REJECTED,
-    CAUSES
+    CAUSES,
+    COORDINATORS
 });
+
+/// Who broadcast a transaction, as far as a node knows: MUSIG_EVENT_NUMBER_BY of MUSIG_EVENT_BROADCAST_SEEN and
+/// MUSIG_EVENT_BROADCAST_CONFIRMED. Words of others prove nothing.
+/// cbindgen:rename-all=prefix:MUSIG_BROADCAST_BY_
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum musig_broadcast_by {
+    /// Nobody says so.
+    UNKNOWN = 0,
+    /// This node: its submission was accepted, or the Bitcoin backend had the transaction already; or its application reported
+    /// the broadcast, and no other signer claims it.
+    OWN = 1,
+    /// Another signer, by its own word; if there are several the one whose turn came first.
+    CLAIMED = 2,
+}
+
+enumeration!(musig_broadcast_by { UNKNOWN, OWN, CLAIMED });
+
+impl From<BroadcastBy> for musig_broadcast_by {
+    fn from(by: BroadcastBy) -> Self {
+        match by {
+            BroadcastBy::Own => Self::OWN,
+            BroadcastBy::Claimed { .. } => Self::CLAIMED,
+            BroadcastBy::Unknown => Self::UNKNOWN,
+        }
+    }
+}
 
 /// Why a coordinator is waited for no longer: MUSIG_EVENT_LIST_CAUSES of MUSIG_EVENT_COORDINATOR_FAILED. Only the last one is
 /// proved.

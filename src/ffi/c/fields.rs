@@ -1,11 +1,11 @@
 //! The fields of an event, as numbers, lists and bytes.
 
 use super::enums::{
-    Enumeration, musig_event_bytes_field as Bytes, musig_event_kind as Kind, musig_event_list_field as List,
-    musig_event_number_field as Number, musig_failure_cause, musig_submit,
+    Enumeration, musig_broadcast_by, musig_event_bytes_field as Bytes, musig_event_kind as Kind,
+    musig_event_list_field as List, musig_event_number_field as Number, musig_failure_cause, musig_submit,
 };
 use super::failure::Failure;
-use crate::event::{Event, Nack};
+use crate::event::{BroadcastBy, Event, Nack};
 use crate::protocol::envelope::NackKind;
 use crate::protocol::proposal::Proposal;
 use crate::protocol::status::SignerStatus;
@@ -86,6 +86,16 @@ impl Fields {
 
     fn txid(self, txid: Txid) -> Self {
         self.with_bytes(Bytes::TXID, txid.0.to_vec())
+    }
+
+    fn broadcast(self, coordinators: Vec<usize>, by: BroadcastBy) -> Self {
+        let claimed = match by {
+            BroadcastBy::Claimed { signer } => Some(signer),
+            BroadcastBy::Own | BroadcastBy::Unknown => None,
+        };
+        self.with(Number::BY, musig_broadcast_by::from(by).number())
+            .with_some(claimed, |fields, signer| fields.with(Number::SIGNER, signer))
+            .with_list(List::COORDINATORS, coordinators)
     }
 
     fn transaction(self, transaction: Option<SignedTransaction>) -> Self {
@@ -189,12 +199,19 @@ impl Fields {
             Event::BroadcastClaimed { txid, by } => {
                 Self::new(Kind::BROADCAST_CLAIMED).with(Number::SIGNER, by).txid(txid)
             }
-            Event::BroadcastSeen { txid } => Self::new(Kind::BROADCAST_SEEN).txid(txid),
-            Event::BroadcastConfirmed { txid, depth } => Self::new(Kind::BROADCAST_CONFIRMED)
-                .with_some(txid, Self::txid)
-                .with_some(depth, |fields, depth| {
-                    fields.with(Number::HEIGHT, depth.height).with(Number::CONFIRMATIONS, depth.confirmations)
-                }),
+            Event::BroadcastSeen { txid, coordinators, by } => {
+                Self::new(Kind::BROADCAST_SEEN).txid(txid).broadcast(coordinators, by)
+            }
+            Event::BroadcastConfirmed { txid, depth, coordinators, by } => {
+                Self::new(Kind::BROADCAST_CONFIRMED)
+                    .broadcast(coordinators, by)
+                    .with_some(txid, Self::txid)
+                    .with_some(depth, |fields, depth| {
+                        fields
+                            .with(Number::HEIGHT, depth.height)
+                            .with(Number::CONFIRMATIONS, depth.confirmations)
+                    })
+            }
             Event::BroadcastConflict { txid } => Self::new(Kind::BROADCAST_CONFLICT).txid(txid),
             Event::BroadcastLost { txid } => Self::new(Kind::BROADCAST_LOST).txid(txid),
             Event::BroadcastRejected { reason } => {
@@ -255,6 +272,11 @@ impl Fields {
             Event::ProposalRefused { proposer, error } => Self::new(Kind::PROPOSAL_REFUSED)
                 .signer_key(proposer)
                 .with_text(Bytes::REASON, Failure::from(error).message),
+            Event::ClockSkew { signer, offset, own_suspect } => Self::new(Kind::CLOCK_SKEW)
+                .signer_key(signer)
+                // The caller converts it back.
+                .with(Number::OFFSET, offset as u64)
+                .with(Number::OWN_SUSPECT, own_suspect),
             Event::PeerUnreachable { address, signer, cause, next_try_at } => {
                 Self::new(Kind::PEER_UNREACHABLE)
                     .with_text(Bytes::REASON, cause)
@@ -294,6 +316,7 @@ mod tests {
         let words = || "words".to_owned();
         let signatures = || vec![Signature([3; 64])];
         let signer = || full.then(|| proposal().signers[0]);
+        let by = || if full { BroadcastBy::Claimed { signer: 0 } } else { BroadcastBy::Unknown };
         vec![
             Event::SessionProposed { proposal: proposal(), proposer: 0, expires_at: UnixMillis(9) },
             Event::SessionCreated,
@@ -345,10 +368,12 @@ mod tests {
                 transaction: transaction(),
             },
             Event::BroadcastClaimed { txid, by: 0 },
-            Event::BroadcastSeen { txid },
+            Event::BroadcastSeen { txid, coordinators: vec![0], by: by() },
             Event::BroadcastConfirmed {
                 txid: full.then_some(txid),
                 depth: full.then_some(Depth { height: 1, confirmations: 1 }),
+                coordinators: vec![0],
+                by: by(),
             },
             Event::BroadcastConflict { txid },
             Event::BroadcastLost { txid },
@@ -379,6 +404,7 @@ mod tests {
             Event::StoreFailed { error: StoreError::Suspended },
             Event::NetworkDegraded { reason: words() },
             Event::ProposalRefused { proposer: proposal().signers[0], error: SignerError::Locked.into() },
+            Event::ClockSkew { signer: proposal().signers[0], offset: -1, own_suspect: true },
             Event::PeerUnreachable {
                 address: full.then(words),
                 signer: signer(),

@@ -55,6 +55,7 @@ pub(super) struct Settings {
     pub claims: Option<bool>,
     pub nacks: Option<bool>,
     pub stall_after: Option<Duration>,
+    pub clock_skew: Option<Duration>,
     pub max_sessions: Option<usize>,
     pub accepted_proposers: AcceptedProposers,
     pub small_runtime: bool,

@@ -131,6 +131,7 @@ fn start_with(settings: &Settings, slot: &Slot) -> Outcome<Started> {
     builder = set(builder, settings.claims, NodeBuilder::claims);
     builder = set(builder, settings.nacks, NodeBuilder::nacks);
     builder = set(builder, settings.stall_after, NodeBuilder::stall_after);
+    builder = set(builder, settings.clock_skew, NodeBuilder::clock_skew);
     builder = builder.accepted_proposers(settings.accepted_proposers.clone());
     builder = set(builder, settings.max_sessions, NodeBuilder::max_sessions);
     let profile = if settings.small_runtime { RuntimeProfile::Small } else { RuntimeProfile::Default };

@@ -55,6 +55,31 @@ impl From<core::Nack> for Nack {
     }
 }
 
+/// Who broadcast a transaction, as far as a node knows. Words of others prove nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+pub enum BroadcastBy {
+    /// This node: its submission was accepted, or the Bitcoin backend had the transaction already; or its application reported
+    /// the broadcast, and no other signer claims it.
+    Own,
+    /// Another signer, by its own word; if there are several the one whose turn came first.
+    Claimed {
+        /// The signer's index.
+        signer: SignerIndex,
+    },
+    /// Nobody says so.
+    Unknown,
+}
+
+impl From<core::BroadcastBy> for BroadcastBy {
+    fn from(by: core::BroadcastBy) -> Self {
+        match by {
+            core::BroadcastBy::Own => Self::Own,
+            core::BroadcastBy::Claimed { signer } => Self::Claimed { signer: signer.into() },
+            core::BroadcastBy::Unknown => Self::Unknown,
+        }
+    }
+}
+
 /// Why a node waits for a coordinator no longer. Only the first one is proved.
 #[uniffi::remote(Enum)]
 pub enum FailureCause {
@@ -223,6 +248,10 @@ pub enum Event {
     BroadcastSeen {
         /// The transaction's id.
         txid: Txid,
+        /// Coordinators of the last turn that opened at this node: whose turn it was.
+        coordinators: Vec<SignerIndex>,
+        /// Who broadcast it, as far as this node knows.
+        by: BroadcastBy,
     },
     /// The transaction is in a block, or the application reported it. Durable.
     BroadcastConfirmed {
@@ -230,6 +259,10 @@ pub enum Event {
         txid: Option<Txid>,
         /// The depth at which the observer sees it; none if the application reported it.
         depth: Option<Depth>,
+        /// Coordinators of the last turn that opened at this node: whose turn it was.
+        coordinators: Vec<SignerIndex>,
+        /// Who broadcast it, as far as this node knows.
+        by: BroadcastBy,
     },
     /// A conflicting transaction is in a block. Durable.
     BroadcastConflict {
@@ -366,6 +399,17 @@ pub enum Event {
         /// Message for people.
         reason: String,
     },
+    /// A signer's clock and this node's differ by more than is tolerated. Nothing depends on it but how the times are to be
+    /// read that the two tell; the longer it lasts the sooner proposals seem expired. Reported once an hour for each signer.
+    ClockSkew {
+        /// Identity key of the signer.
+        signer: SignerKey,
+        /// Milliseconds by which the signer's clock is ahead of this node's; negative if it is behind. The median of the
+        /// last nine that it said.
+        offset_ms: i64,
+        /// Whether this node's own clock is the suspect: those of most other signers differ from it in the same direction.
+        own_suspect: bool,
+    },
     /// A configured peer, or a signer of an open session, cannot be reached; the node keeps trying. Reported once for each,
     /// and again when the cause changes.
     PeerUnreachable {
@@ -472,8 +516,12 @@ impl From<event::Event> for Event {
                 transaction,
             },
             E::BroadcastClaimed { txid, by } => Self::BroadcastClaimed { txid, by: by.into() },
-            E::BroadcastSeen { txid } => Self::BroadcastSeen { txid },
-            E::BroadcastConfirmed { txid, depth } => Self::BroadcastConfirmed { txid, depth },
+            E::BroadcastSeen { txid, coordinators, by } => {
+                Self::BroadcastSeen { txid, coordinators: indices(coordinators), by: by.into() }
+            }
+            E::BroadcastConfirmed { txid, depth, coordinators, by } => {
+                Self::BroadcastConfirmed { txid, depth, coordinators: indices(coordinators), by: by.into() }
+            }
             E::BroadcastConflict { txid } => Self::BroadcastConflict { txid },
             E::BroadcastLost { txid } => Self::BroadcastLost { txid },
             E::BroadcastRejected { reason } => Self::BroadcastRejected { reason },
@@ -507,6 +555,9 @@ impl From<event::Event> for Event {
             E::NetworkDegraded { reason } => Self::NetworkDegraded { reason },
             E::ProposalRefused { proposer, error } => {
                 Self::ProposalRefused { proposer, reason: error.to_string() }
+            }
+            E::ClockSkew { signer, offset, own_suspect } => {
+                Self::ClockSkew { signer, offset_ms: offset, own_suspect }
             }
             E::PeerUnreachable { address, signer, cause, next_try_at } => {
                 Self::PeerUnreachable { address, signer, cause, next_try_at: next_try_at.map(moment) }

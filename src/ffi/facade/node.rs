@@ -140,6 +140,9 @@ pub struct NodeConfig {
     /// Time without progress after which a session is reported as stalled. Default 10 s.
     #[uniffi(default = None)]
     pub stall_after: Option<Duration>,
+    /// Difference between a signer's clock and this node's beyond which it is reported. Default one minute.
+    #[uniffi(default = None)]
+    pub clock_skew: Option<Duration>,
     /// How many sessions may be open at once. Default 4096.
     #[uniffi(default = None)]
     pub max_sessions: Option<u32>,
@@ -213,6 +216,9 @@ impl NodeConfig {
         });
         if let Some(silence) = self.stall_after {
             builder = builder.stall_after(silence);
+        }
+        if let Some(tolerated) = self.clock_skew {
+            builder = builder.clock_skew(tolerated);
         }
         if let Some(sessions) = self.max_sessions {
             builder = builder.max_sessions(sessions as usize);

@@ -3,6 +3,7 @@
 mod admission;
 mod answered;
 mod application;
+mod clocks;
 mod consents;
 mod debt;
 mod host;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use self::admission::{Admission, Proposer};
 use self::answered::{Answer, Answered};
+use self::clocks::Clocks;
 use self::consents::Consents;
 use self::host::Host;
 use self::key_checks::{KeyChecks, Waiting};
@@ -106,6 +108,7 @@ pub struct Engine {
     refused: Refused,
     reported: LatestIds<{ limits::REPORTED }>,
     verification: Verification,
+    clocks: Clocks,
 }
 
 impl Engine {
@@ -133,6 +136,7 @@ impl Engine {
             refused: Refused::default(),
             reported: LatestIds::default(),
             verification: Verification::default(),
+            clocks: Clocks::default(),
         }
     }
 

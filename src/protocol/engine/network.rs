@@ -17,7 +17,7 @@ use crate::protocol::session::{Session, frames};
 use crate::protocol::signer::KeyCheck;
 use crate::protocol::wire::{self, Certificate, pb};
 use crate::protocol::{Output, Waits, limits};
-use crate::types::{SessionId, SignerKey, Time};
+use crate::types::{SessionId, SignerKey, Time, UnixMillis};
 
 /// How often a peer is told that a session it speaks of is unknown here.
 const ASK_UNKNOWN_EVERY: Duration = Duration::from_secs(1);
@@ -141,6 +141,7 @@ impl Engine {
         if let Some(error) = ended {
             return Err(error);
         }
+        self.note_clock(from, &frame, now);
         let mut compared = HashSet::new();
         for have in &frame.have {
             // A comparison may be answered with a whole session, so a frame asks for one of each at most.
@@ -182,6 +183,24 @@ impl Engine {
             }
         }
         first_error
+    }
+
+    /// Takes the time that a signer says. Nothing follows of it but what the application is told.
+    fn note_clock(&mut self, from: SignerKey, frame: &pb::Frame, now: Time) {
+        let Some(said) = frame.have.iter().map(|have| have.time).find(|time| *time != 0) else { return };
+        // Strangers have clocks too, and these are nobody's business.
+        if !self.index.partner(&from) {
+            return;
+        }
+        let tolerated = self.host.settings.clock_skew;
+        let wanted = |signer: &SignerKey| self.host.connected.contains(signer) && self.index.partner(signer);
+        let Some(shown) = self.clocks.note(from, said, tolerated, now, wanted) else { return };
+        self.host.counters.clock(&from, shown.offset);
+        if let Some(own_suspect) = shown.own_suspect {
+            let event = Event::ClockSkew { signer: from, offset: shown.offset, own_suspect };
+            let event = SessionEvent { session: None, event, durable: None };
+            self.host.outputs.push_back(Output::Event { event });
+        }
     }
 
     /// Takes what [`Engine::export`] made, from whatever way it came. Answers the sessions in it.
@@ -615,7 +634,7 @@ impl Engine {
     /// Tells a peer that nothing is here of a session it speaks of, so that it sends all.
     fn ask_for(&mut self, id: SessionId, from: SignerKey, now: Time) {
         if self.speaks_of(id, from, now) {
-            let frame = frames::comparison(id, std::iter::empty(), false, true);
+            let frame = frames::comparison(id, std::iter::empty(), false, true, UnixMillis(0));
             self.host.outputs.push_back(Output::Send { session: id, to: from, frame, waits: Waits::Never });
         }
     }

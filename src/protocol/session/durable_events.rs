@@ -8,8 +8,8 @@ use super::rounds::Rounds;
 use super::stored::{Ending, Stored};
 use crate::protocol::envelope::Content;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
-use crate::protocol::event::{Depth, DurableKind, Event, Nack};
-use crate::protocol::failover::{Evidence, Submissions};
+use crate::protocol::event::{BroadcastBy, Depth, DurableKind, Event, Nack};
+use crate::protocol::failover::{Evidence, Submissions, Watch};
 use crate::protocol::limits;
 use crate::types::{Time, Txid};
 
@@ -85,13 +85,18 @@ pub fn durable_event(
             let Content::Claim { txid } = claim.content() else { return None };
             Event::BroadcastClaimed { txid: *txid, by: claim.body().signer }
         }
-        DurableKind::Confirmed => Event::BroadcastConfirmed {
-            txid: broadcast.as_ref()?.txid(agreement),
-            depth: match broadcast?.watch()?.evidence() {
-                Evidence::Confirmed { height, confirmations } => Some(Depth { height, confirmations }),
-                _ => None,
-            },
-        },
+        DurableKind::Confirmed => {
+            let watch = broadcast?.watch()?;
+            Event::BroadcastConfirmed {
+                txid: broadcast?.txid(agreement),
+                depth: match watch.evidence() {
+                    Evidence::Confirmed { height, confirmations } => Some(Depth { height, confirmations }),
+                    _ => None,
+                },
+                coordinators: watch.turns().signers(watch.turn()).to_vec(),
+                by: broadcast_by(agreement, set, watch),
+            }
+        }
         DurableKind::Conflict => match broadcast?.watch()?.evidence() {
             Evidence::Conflict { txid, .. } => Event::BroadcastConflict { txid },
             _ => return None,
@@ -138,4 +143,19 @@ fn nacks(set: &EnvelopeSet) -> Vec<Nack> {
 
 fn claims(set: &EnvelopeSet) -> Vec<usize> {
     set.by_all(Fact::Claim).map(|envelope| envelope.body().signer).collect()
+}
+
+/// Who broadcast the transaction, as far as is known here.
+pub fn broadcast_by(agreement: &Agreement, set: &EnvelopeSet, watch: &Watch) -> BroadcastBy {
+    if watch.submissions().accepted > 0 {
+        return BroadcastBy::Own;
+    }
+    let claims = claims(set);
+    let list = &agreement.election.priority_list;
+    match list.iter().find(|signer| **signer != agreement.own && claims.contains(signer)) {
+        Some(signer) => BroadcastBy::Claimed { signer: *signer },
+        // Its application said so.
+        None if claims.contains(&agreement.own) || watch.evidence() == Evidence::Notified => BroadcastBy::Own,
+        None => BroadcastBy::Unknown,
+    }
 }

@@ -6,7 +6,7 @@ use crate::error::WireError;
 use crate::protocol::envelope_set::EnvelopeSet;
 use crate::protocol::limits;
 use crate::protocol::wire::{self, Certificate, pb};
-use crate::types::{EnvelopeId, SessionId};
+use crate::types::{EnvelopeId, SessionId, UnixMillis};
 
 /// Checks that a comparison is well formed.
 pub fn check_comparison(have: &pb::Have) -> Result<(), WireError> {
@@ -17,15 +17,16 @@ pub fn check_comparison(have: &pb::Have) -> Result<(), WireError> {
     Ok(())
 }
 
-/// A comparison: what is here of a session. An `answer` is not answered.
+/// A comparison: what is here of a session. An `answer` is not answered. `time`: what it is here; 0 says nothing of that.
 pub fn comparison<'a>(
     session: SessionId,
     envelopes: impl Iterator<Item = &'a EnvelopeId>,
     certificate: bool,
     answer: bool,
+    time: UnixMillis,
 ) -> Arc<[u8]> {
     let envelopes = envelopes.flat_map(|id| id.0).collect();
-    let have = vec![pb::Have { session: session.0.to_vec(), envelopes, certificate, answer }];
+    let have = vec![pb::Have { session: session.0.to_vec(), envelopes, certificate, answer, time: time.0 }];
     wire::encode(&pb::Frame { have, ..pb::Frame::default() }).into()
 }
 

@@ -30,7 +30,7 @@ use self::agreement::Agreement;
 use self::broadcast::Broadcast;
 use self::compact::{Packed, Parts, Summary};
 use self::context::Context;
-use self::durable_events::durable_event;
+use self::durable_events::{broadcast_by, durable_event};
 use self::keeping::Keeping;
 use self::outbox::Outbox;
 use self::rounds::{Conditions, RoundAction, Rounds};
@@ -531,7 +531,7 @@ impl Session {
     /// Says to a signer that the certificate is here, on the disk.
     fn confirm_to(&mut self, from: usize, context: &Context<'_>) {
         if self.sync.admit(from, context.now.monotonic) {
-            self.send_comparison(self.agreement.proposal.signers[from], true);
+            self.send_comparison(self.agreement.proposal.signers[from], true, context);
         }
     }
 
@@ -619,18 +619,19 @@ impl Session {
         let another = index.is_some_and(|index| index != self.agreement.own);
         let speaks = !self.stored.closed || self.broadcast.is_some() && self.is_kept();
         if speaks && !self.set.is_empty() && another {
-            self.send_comparison(*signer, false);
+            self.send_comparison(*signer, false, context);
         }
     }
 
     fn compare_all(&mut self, context: &Context<'_>) {
         for (_, key) in self.agreement.connected_others(context.connected) {
-            self.send_comparison(key, false);
+            self.send_comparison(key, false, context);
         }
     }
 
-    fn send_comparison(&mut self, to: SignerKey, answer: bool) {
-        let frame = frames::comparison(self.id(), self.set.ids(), self.broadcast.is_some(), answer);
+    fn send_comparison(&mut self, to: SignerKey, answer: bool, context: &Context<'_>) {
+        let (certificate, time) = (self.broadcast.is_some(), context.now.wall);
+        let frame = frames::comparison(self.id(), self.set.ids(), certificate, answer, time);
         self.outbox.send(to, frame, Waits::Barrier);
     }
 
@@ -650,7 +651,7 @@ impl Session {
         }
         let key = self.agreement.proposal.signers[from];
         if self.stored.closed {
-            self.compare_closed(have, from, key);
+            self.compare_closed(have, from, key, context);
             return Ok(());
         }
         for frame in frames::envelopes(self.id(), self.lacked_by(have, from), &[]) {
@@ -663,7 +664,7 @@ impl Session {
         if have.answer {
             self.sync.answered(from);
         } else {
-            self.send_comparison(key, true);
+            self.send_comparison(key, true, context);
         }
         self.advance_rounds(context);
         Ok(())
@@ -677,14 +678,16 @@ impl Session {
     }
 
     /// A closed session takes a certificate and passes one on, and has nothing else to say.
-    fn compare_closed(&mut self, have: &pb::Have, from: usize, key: SignerKey) {
+    fn compare_closed(&mut self, have: &pb::Have, from: usize, key: SignerKey, context: &Context<'_>) {
         let certificate = self.certificate().map(frames::certificate);
         match certificate {
             Some(frame) if self.is_kept() && !have.certificate => {
                 self.note_sent_to(from);
                 self.outbox.send(key, frame, Waits::Never);
             }
-            None if self.is_kept() && have.certificate && !have.answer => self.send_comparison(key, true),
+            None if self.is_kept() && have.certificate && !have.answer => {
+                self.send_comparison(key, true, context)
+            }
             _ => {}
         }
     }
@@ -720,7 +723,7 @@ impl Session {
             let mut connected = self.agreement.connected_others(context.connected);
             connected.retain(|(signer, _)| !self.only_signed() || !self.sync.is_holder(*signer));
             for key in self.sync.next_peers(connected) {
-                self.send_comparison(key, false);
+                self.send_comparison(key, false, context);
             }
         }
         if self.stored.over() || self.broadcast.is_some() || !self.joined() {
@@ -1468,8 +1471,10 @@ impl Session {
                 }
                 Action::Seen => {
                     self.withdraw(&[DurableKind::NobodyCanBroadcast]);
-                    if let Some(txid) = self.agreement.txid() {
-                        self.outbox.emit(Event::BroadcastSeen { txid });
+                    if let (Some(txid), Some(watch)) = (self.agreement.txid(), self.watch()) {
+                        let coordinators = watch.turns().signers(watch.turn()).to_vec();
+                        let by = broadcast_by(&self.agreement, &self.set, watch);
+                        self.outbox.emit(Event::BroadcastSeen { txid, coordinators, by });
                     }
                 }
                 Action::Judge { failed, sufficed } => {

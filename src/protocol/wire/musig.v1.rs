@@ -227,6 +227,9 @@ pub struct Have {
     /// this answers another Have and asks for none
     #[prost(bool, tag = "4")]
     pub answer: bool,
+    /// Unix milliseconds by the sender's clock; 0: not said
+    #[prost(uint64, tag = "5")]
+    pub time: u64,
 }
 /// One message on a stream, and the form of an exported session.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -448,6 +448,8 @@ impl<'a> Script<'a> {
             envelopes,
             certificate: kind & 64 != 0,
             answer: kind & 128 != 0,
+            // Of all times, and none.
+            time: u64::from_be_bytes([kind; 8]) >> (kind & 63),
         };
         let unknown = pb::Have { session: vec![kind; 32], ..pb::Have::default() };
         let have = vec![have.clone(), have, unknown];

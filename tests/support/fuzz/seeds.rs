@@ -189,6 +189,7 @@ fn frames(session: &Session) -> Vec<(&'static str, Vec<u8>)> {
         envelopes,
         certificate,
         answer,
+        time: 0,
     };
     let id = fixed_proposal().id();
     let ids = session.nonces.iter().flat_map(|envelope| envelope.id().0).collect();

@@ -7,6 +7,7 @@ Keys, session ids and transaction ids are hexadecimal text; signatures, digests 
 from . import chain, errors, events, group, keys, psbt, signer
 from ._ffi import (
     Broadcast,
+    BroadcastBy,
     ConsentProblem,
     Culprit,
     Depth,
@@ -120,6 +121,7 @@ __version__ = library_version()
 __all__ = [
     "Accepted",
     "Broadcast",
+    "BroadcastBy",
     "Broadcaster",
     "ChainObserver",
     "ChainQuery",

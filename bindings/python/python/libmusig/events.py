@@ -44,6 +44,7 @@ StoreFailed = _Event.STORE_FAILED
 NetworkDegraded = _Event.NETWORK_DEGRADED
 PeerUnreachable = _Event.PEER_UNREACHABLE
 ProposalRefused = _Event.PROPOSAL_REFUSED
+ClockSkew = _Event.CLOCK_SKEW
 
 EventData = Union[
     SessionProposed,
@@ -80,6 +81,7 @@ EventData = Union[
     NetworkDegraded,
     PeerUnreachable,
     ProposalRefused,
+    ClockSkew,
 ]
 """Any event."""
 

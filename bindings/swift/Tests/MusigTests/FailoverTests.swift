@@ -42,7 +42,7 @@ final class FailoverTests: MusigTestCase {
         chain.mine(chain.submissions[0], depth: 1)
         for backup in backups {
             _ = try await backup.wait("BroadcastConfirmed") {
-                if case .broadcastConfirmed(let txid, _) = $0 { txid } else { nil }
+                if case .broadcastConfirmed(let txid, _, _, _) = $0 { txid } else { nil }
             }
         }
         XCTAssertEqual(Set(chain.submissions).count, 1)
@@ -92,7 +92,7 @@ final class FailoverTests: MusigTestCase {
                 signers: keys(2), content: transaction(keys(2), seed: 9), electionMethod: .firstSigner,
                 broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 3600, tiers: .single))))
         for watcher in watchers {
-            _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
+            _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid, _, _) = $0 { txid } else { nil } }
         }
         for node in nodes {
             let own = try node.session(id: session.id())

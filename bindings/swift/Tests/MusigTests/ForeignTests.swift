@@ -220,11 +220,11 @@ final class ForeignChainTests: MusigTestCase {
     func testNormal() async throws {
         let chain = Chain()
         let (session, watchers) = try await pair(chain, chain, seed: 1)
-        _ = try await watchers[0].wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
+        _ = try await watchers[0].wait("BroadcastSeen") { if case .broadcastSeen(let txid, _, _) = $0 { txid } else { nil } }
         let txid = try XCTUnwrap(chain.submissions.first)
         chain.mine(txid, depth: 1)
         let depth = try await watchers[0].wait("BroadcastConfirmed") {
-            if case .broadcastConfirmed(txid, let depth) = $0 { depth } else { nil }
+            if case .broadcastConfirmed(txid, let depth, _, _) = $0 { depth } else { nil }
         }
         XCTAssertEqual(depth, Depth(height: 100, confirmations: 1))
         let status = try await session.status()
@@ -271,7 +271,7 @@ final class ForeignChainTests: MusigTestCase {
         try await waitUntil("it asked often") { chain.state.now.tips > 8 }
         XCTAssertEqual(chain.state.now.called, 0)
         chain.state.with { $0.tip = ChainTip(height: 101, medianTime: 6024) }
-        _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid) = $0 { txid } else { nil } }
+        _ = try await watcher.wait("BroadcastSeen") { if case .broadcastSeen(let txid, _, _) = $0 { txid } else { nil } }
         XCTAssertEqual(chain.submissions.count, 1)
         XCTAssertFalse(watcher.seen.contains { if case .broadcastRejected = $0.event { true } else { false } })
     }
@@ -440,7 +440,7 @@ final class ForeignChainTests: MusigTestCase {
             }
             for _ in 0..<100 { observer.release.signal() }
             _ = try await watchers[0].wait("BroadcastConfirmed") {
-                if case .broadcastConfirmed(let txid, _) = $0 { txid } else { nil }
+                if case .broadcastConfirmed(let txid, _, _, _) = $0 { txid } else { nil }
             }
             for node in release() { try await node.stop() }
         }
