@@ -309,6 +309,10 @@ impl BitcoinCore {
             Ok(header) => header,
             // A node that was set up anew knows fewer blocks.
             Err(Failure::Rpc { code: -5, .. }) => return Ok(None),
+            // btcd does not give the header of a block that was reorganised away.
+            Err(Failure::Rpc { message, .. }) if message.contains("is not in the main chain") => {
+                return Ok(None);
+            }
             Err(failure) => return Err(failure),
         };
         Ok(header.confirmations.map(|confirmations| match found.spender == query.txid {
