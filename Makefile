@@ -49,8 +49,8 @@ test-platforms: ## other linkers and other systems: GNU ld, type-checks for phon
 fixtures: ## what this version stores, and its binary interface, for tests of later versions (tests/fixtures/VERSION)
 	@tests/fixtures/make.sh
 
-test-full: test ## every test, and what takes long: ThreadSanitizer, long runs
-	@SIM_FULL=1 tests/run.sh sim
+test-full: test ## every test, and what takes long: ThreadSanitizer, long runs, btcd in place of Bitcoin Knots
+	@SIM_FULL=1 tests/run.sh sim btcd
 	@cargo test --test node --test network -- --ignored --skip all_attackers_at_once
 	@cargo test --profile bench --test node -- --ignored all_attackers_at_once
 	@tests/repeat.sh

@@ -33,7 +33,8 @@ pub fn fund(node: &Regtest, script: &[u8], coins: u32) -> Vec<Coin> {
         .map(|height| {
             let hash = node.call("getblockhash", json!([height]));
             let block = node.call("getblock", json!([hash, 2]));
-            let coinbase = &block["tx"][0];
+            // btcd has the whole ones under another name.
+            let coinbase = if block["rawtx"].is_array() { &block["rawtx"][0] } else { &block["tx"][0] };
             let value = coinbase["vout"][0]["value"].as_f64().expect("an amount");
             Coin {
                 at: OutPoint { txid: text(&coinbase["txid"]).parse().expect("an id"), vout: 0 },

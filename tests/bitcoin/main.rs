@@ -2,7 +2,6 @@
 //!
 //! What became of a transaction is read by the tests' own requests to the node, never through the sources under test.
 
-mod btcd;
 mod child;
 mod coins;
 mod demo;

@@ -1,4 +1,6 @@
 //! A Bitcoin node on regtest, and requests to it that share nothing with the library.
+//!
+//! It is Bitcoin Knots; where `MUSIG_BTCD` is the path of btcd, it is that. What btcd cannot do is listed in [`NOT_BTCD`].
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -6,8 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bitcoin::block::Header;
+use bitcoin::hashes::Hash;
+use bitcoin::script::Builder;
+use bitcoin::{Amount, Block, CompactTarget, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use libmusig::chain::sources::{BitcoinCore, CoreAuth, SourceOptions};
 use libmusig::types::{Txid, to_hex};
 use serde_json::{Value, json};
@@ -19,9 +25,55 @@ const REQUEST: Duration = Duration::from_secs(30);
 /// Depth from which a coinbase can be spent.
 pub const MATURITY: u32 = 100;
 
+/// Login at btcd, which writes no cookie file.
+const BTCD_LOGIN: [&str; 2] = ["me", "s3cret"];
+
+const RESTART: &str = "btcd removes its regtest chain when it starts";
+
+/// Tests that need what btcd does not have, and what that is.
+const NOT_BTCD: &[(&str, &str)] = &[
+    ("regtest_node_that_is_starting_says_so", "btcd answers nothing before it is ready"),
+    ("regtest_credentials_and_what_is_said_of_them", "btcd has neither cookie files nor rpcauth"),
+    ("regtest_coins_and_the_tip", "btcd does not say what the mempool spends"),
+    ("regtest_every_kind_of_answer_to_a_submission", "btcd takes by RPC what pays no fee"),
+    ("regtest_fee_that_is_too_low_is_told_in_the_nodes_words", "btcd takes by RPC what pays no fee"),
+    (
+        "regtest_fee_that_is_too_low_is_bumped_by_a_session_that_replaces_it",
+        "btcd takes by RPC what pays no fee",
+    ),
+    ("regtest_backend_that_is_down_first_and_comes_back_later", RESTART),
+    ("regtest_evicted_transaction_is_submitted_again", RESTART),
+    ("regtest_bump_that_is_reorganised_away_is_submitted_again_or_gives_way_to_what_it_replaced", RESTART),
+    ("regtest_lock_time_by_the_clock_is_waited_for_by_all", "btcd has no setmocktime"),
+    ("regtest_electrumx_submits_and_observes", "ElectrumX is set up for Bitcoin Core here"),
+    ("regtest_signers_spend_a_coin_through_electrumx", "ElectrumX is set up for Bitcoin Core here"),
+    ("regtest_demo", "the demo is of Bitcoin Knots"),
+];
+
+/// btcd's program, if it takes the place of Knots.
+fn btcd() -> Option<&'static Path> {
+    static BTCD: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BTCD.get_or_init(|| std::env::var_os("MUSIG_BTCD").map(PathBuf::from)).as_deref()
+}
+
+/// Whether the node is btcd.
+pub fn is_btcd() -> bool {
+    btcd().is_some()
+}
+
 /// Where the node's program is; `None` after a line that says why there is none.
 fn program(test: &str) -> Option<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    if let Some(btcd) = btcd() {
+        let lacking = NOT_BTCD.iter().find(|(name, _)| *name == test);
+        return match lacking {
+            Some((_, why)) => {
+                skip(test, why);
+                None
+            }
+            None => Some(btcd),
+        };
+    }
     let found = PROGRAM.get_or_init(|| {
         if let Some(path) = std::env::var_os("MUSIG_BITCOIND") {
             return Ok(path.into());
@@ -70,19 +122,43 @@ impl Regtest {
     /// Starts it without waiting until it is ready.
     pub fn launch(&mut self, options: &[&str]) {
         assert!(self.child.is_none(), "it runs");
-        let child = Command::new(self.program)
+        let mut command = if is_btcd() { self.btcd(options) } else { self.core(options) };
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+        self.child = Some(child);
+    }
+
+    fn core(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(self.program);
+        command
             .arg("-regtest")
             .arg(format!("-datadir={}", self.directory.path().display()))
             .arg(format!("-rpcport={}", self.port))
             .args(["-server", "-listen=0", "-dnsseed=0", "-fixedseeds=0", "-connect=0", "-disablewallet"])
             .args(["-printtoconsole=0", "-rpcthreads=8", "-rpcworkqueue=256", "-dbcache=16", "-par=1"])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starts");
-        self.child = Some(child);
+            .args(options);
+        command
+    }
+
+    fn btcd(&self, options: &[&str]) -> Command {
+        let [user, password] = BTCD_LOGIN;
+        std::fs::create_dir_all(self.directory.path().join("regtest")).expect("a directory");
+        std::fs::write(self.cookie(), format!("{user}:{password}")).expect("is written");
+        let at = |name: &str| self.directory.path().join(name).display().to_string();
+        let mut command = Command::new(self.program);
+        command
+            .args(["--regtest", "--notls", "--nolisten", "--nobanning"])
+            .args([format!("--rpcuser={user}"), format!("--rpcpass={password}")])
+            .arg(format!("--rpclisten=127.0.0.1:{}", self.port))
+            .args([format!("--datadir={}", at("data")), format!("--logdir={}", at("log"))])
+            .arg(format!("--configfile={}", at("none")));
+        for option in options {
+            match *option {
+                "-txindex=1" => drop(command.arg("--txindex")),
+                other => panic!("{other} is not known for btcd"),
+            }
+        }
+        command
     }
 
     /// Starts it and waits until it is ready.
@@ -97,8 +173,8 @@ impl Regtest {
 
     /// The end of what it wrote to its log.
     fn log(&self) -> String {
-        let text =
-            std::fs::read_to_string(self.directory.path().join("regtest/debug.log")).unwrap_or_default();
+        let file = if is_btcd() { "log/regtest/btcd.log" } else { "regtest/debug.log" };
+        let text = std::fs::read_to_string(self.directory.path().join(file)).unwrap_or_default();
         text.lines().rev().take(20).collect::<Vec<_>>().join("\n")
     }
 
@@ -157,6 +233,9 @@ impl Regtest {
 
     /// Mines blocks whose coinbases pay to a script.
     pub fn mine_to(&self, blocks: u32, script: &[u8]) {
+        if is_btcd() {
+            return (0..blocks).for_each(|_| self.mine_block(script, self.mempool()));
+        }
         self.call("generatetodescriptor", json!([blocks, format!("raw({})", to_hex(script))]));
     }
 
@@ -167,8 +246,85 @@ impl Regtest {
 
     /// Mines a block with these transactions alone.
     pub fn mine_only(&self, transactions: &[&[u8]]) {
+        if is_btcd() {
+            let decode = |raw: &&[u8]| bitcoin::consensus::deserialize(raw).expect("a transaction");
+            return self.mine_block(&unspendable(), transactions.iter().map(decode).collect());
+        }
         let raw: Vec<_> = transactions.iter().map(|raw| to_hex(raw)).collect();
         self.call("generateblock", json!([format!("raw({})", to_hex(&unspendable())), raw]));
+    }
+
+    /// What waits in the mempool, parents first.
+    fn mempool(&self) -> Vec<Transaction> {
+        let ids = self.call("getrawmempool", json!([]));
+        let ids = ids.as_array().cloned().unwrap_or_default();
+        let mut waiting: Vec<Transaction> = ids
+            .iter()
+            .map(|id| {
+                let raw = bytes(&text(&self.call("getrawtransaction", json!([id, 0]))));
+                bitcoin::consensus::deserialize(&raw).expect("a transaction")
+            })
+            .collect();
+        let mut ordered: Vec<Transaction> = Vec::new();
+        while !waiting.is_empty() {
+            let unmet: Vec<_> = waiting.iter().map(Transaction::compute_txid).collect();
+            let (ready, rest) = waiting.into_iter().partition(|transaction: &Transaction| {
+                !transaction.input.iter().any(|input| unmet.contains(&input.previous_output.txid))
+            });
+            ordered.extend::<Vec<_>>(ready);
+            waiting = rest;
+        }
+        ordered
+    }
+
+    /// A block of our own making, whose coinbase pays to a script and takes no fees.
+    fn mine_block(&self, script: &[u8], transactions: Vec<Transaction>) {
+        let info = self.call("getblockchaininfo", json!([]));
+        let height = number(&info["blocks"]) + 1;
+        let previous = text(&info["bestblockhash"]);
+        let median = number(&info["mediantime"]);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as u32;
+        let coinbase = Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: bitcoin::OutPoint::null(),
+                script_sig: Builder::new()
+                    .push_int(height.into())
+                    .push_slice(EXTRA.fetch_add(1, Ordering::Relaxed).to_be_bytes())
+                    .into_script(),
+                sequence: Sequence::MAX,
+                witness: Witness::from_slice(&[[0; 32]]),
+            }],
+            output: vec![TxOut {
+                value: Amount::from_sat(5_000_000_000 >> (height / 150)),
+                script_pubkey: ScriptBuf::from_bytes(script.to_vec()),
+            }],
+        };
+        let mut block = Block {
+            header: Header {
+                version: bitcoin::block::Version::from_consensus(0x2000_0000),
+                prev_blockhash: previous.parse().expect("an id"),
+                merkle_root: bitcoin::TxMerkleNode::all_zeros(),
+                time: now.max(median + 1),
+                bits: CompactTarget::from_consensus(0x207f_ffff),
+                nonce: 0,
+            },
+            txdata: [vec![coinbase], transactions].concat(),
+        };
+        let root = block.witness_root().expect("has transactions");
+        let commitment = Block::compute_witness_commitment(&root, &[0; 32]);
+        let mut script = vec![0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
+        script.extend(commitment.to_byte_array());
+        let output = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::from_bytes(script) };
+        block.txdata[0].output.push(output);
+        block.header.merkle_root = block.compute_merkle_root().expect("has transactions");
+        while !block.header.target().is_met_by(block.header.block_hash()) {
+            block.header.nonce += 1;
+        }
+        let raw = to_hex(&bitcoin::consensus::serialize(&block));
+        let answer = self.call("submitblock", json!([raw]));
+        assert!(answer.is_null(), "{answer}");
     }
 
     /// Submits by hand.
@@ -240,6 +396,14 @@ pub fn exchange(
         Value::Null => Ok(response["result"].clone()),
         error => Err(error.clone()),
     })
+}
+
+/// In the coinbases of blocks of our own, so that no two of them are the same.
+static EXTRA: AtomicU32 = AtomicU32::new(1);
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("digits"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
 }
 
 /// Another one each time, so that no block is one that was taken back.

@@ -3,16 +3,26 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{Xpriv, Xpub};
+use bitcoin::secp256k1::Secp256k1;
 use libmusig::JoinOptions;
-use libmusig::node::Node;
+use libmusig::chain::descriptor::Descriptor;
+use libmusig::chain::{
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+};
+use libmusig::node::{Node, SessionRequest};
+use libmusig::protocol::crypto::key_set::KeyOrigin;
 use libmusig::protocol::election::{ElectionMethod, elect};
+use libmusig::signer::LocalSigner;
 use libmusig::types::SessionId;
 
 use crate::child::Process;
 use crate::coins::fund;
 use crate::regtest::{Regtest, eventually};
-use crate::signers::{Counted, complete, confirmed, script_of, seen, sign, signer, spend};
+use crate::signers::{Counted, complete, confirmed, script_of, seen, sign, signer, signer_builder, spend};
 use test_support::nodes::*;
+use test_support::psbt::{MusigCoin, psbt};
 
 /// n signers spend this many coins in one transaction.
 fn spend_and_mine(node: &Regtest, n: usize, inputs: u32) {
@@ -91,6 +101,88 @@ fn regtest_killed_coordinator_is_replaced_by_the_next_signer() {
     }
     assert_eq!(counts[list[1]].load(Ordering::SeqCst), 1, "the next one submits");
     assert_eq!(counts[list[2]].load(Ordering::SeqCst), 0, "the last one does not");
+    node.mine(1);
+    for signer in &nodes {
+        assert_eq!(confirmed(signer, &signer.session(session.id())), (node.height(), 1));
+    }
+}
+
+/// Says that it submitted, and that everybody can see it.
+struct Lying;
+
+impl Broadcaster for Lying {
+    fn submit(&self, _: &SignedTransaction) -> Result<SubmitOutcome, ChainError> {
+        Ok(SubmitOutcome::Accepted)
+    }
+}
+
+impl ChainObserver for Lying {
+    fn status(&self, _: &ChainQuery) -> Result<ChainStatus, ChainError> {
+        Ok(ChainStatus::Confirmed { height: 1, confirmations: 100 })
+    }
+}
+
+#[test]
+fn regtest_lying_coordinator_is_not_believed_and_the_next_signer_submits() {
+    let test = "regtest_lying_coordinator_is_not_believed_and_the_next_signer_submits";
+    let Some(node) = Regtest::start(test, &[]) else { return };
+    let coins = fund(&node, &script_of(&keys(3)), 1);
+    let elected = elect(&keys(3), ElectionMethod::Lexicographic, &SessionId([0; 32])).expect("signers");
+    let start = |index| match index == elected.coordinator {
+        true => signer(index, Lying),
+        false => signer(index, node.source()),
+    };
+    let nodes: Vec<Node> = (0..3).map(start).collect();
+    connect(&nodes);
+    let (request, txid) = spend(3, &coins, 5_000);
+    let session = sign(&nodes, request);
+    let liar = &nodes[elected.coordinator];
+    confirmed(liar, &liar.session(session.id()));
+    eventually("it is in the mempool", || node.in_mempool(&txid).then_some(()));
+    node.mine(1);
+    for other in nodes.iter().filter(|other| other.signer_key() != liar.signer_key()) {
+        assert_eq!(confirmed(other, &other.session(session.id())), (node.height(), 1));
+    }
+    assert_eq!(node.height_of(&txid), Some(node.height()));
+}
+
+/// One transaction that spends what is derived after the aggregation and what is derived before it.
+#[test]
+fn regtest_both_kinds_of_derivation_are_signed_in_one_session_and_mined() {
+    let test = "regtest_both_kinds_of_derivation_are_signed_in_one_session_and_mined";
+    let Some(node) = Regtest::start(test, &[]) else { return };
+    let secp = Secp256k1::new();
+    let accounts =
+        [7, 8].map(|seed| Xpriv::new_master(NetworkKind::Test, &[seed; 32]).expect("a master key"));
+    let [one, other] = accounts.map(|account| Xpub::from_priv(&secp, &account));
+    let descriptors =
+        [format!("tr(musig({one},{other})/<0;1>/*)"), format!("tr(musig({one}/<0;1>/*,{other}/<0;1>/*))")]
+            .map(|text| text.parse::<Descriptor>().expect("a descriptor"));
+    let mut coins = Vec::new();
+    for descriptor in &descriptors {
+        let keys = descriptor.keys(0, 3).expect("exists");
+        let coin = fund(&node, &descriptor.output_script(0, 3).expect("exists"), 1).remove(0);
+        let (key_set, derivation) = (keys.key_set, keys.derivation);
+        coins.push(MusigCoin { at: coin.at, value: coin.value, key_set, derivation });
+    }
+    let change = descriptors[0].output_script(1, 0).expect("exists");
+    let total: u64 = coins.iter().map(|coin| coin.value).sum();
+    let psbt = psbt(&coins, &[(total - 5_000, change)]);
+    let key_sets = descriptors.iter().flat_map(|descriptor| descriptor.key_sets(&psbt).expect("finds them"));
+    let request = SessionRequest::from_psbt(keys(2), &psbt, &key_sets.collect::<Vec<_>>()).expect("its own");
+    let nodes: Vec<Node> = (0..2)
+        .map(|index| {
+            let own = LocalSigner::new(secret(index)).expect("a secret key");
+            let fingerprint = accounts[index].fingerprint(&secp).to_bytes();
+            let origin = KeyOrigin { fingerprint, path: Vec::new() };
+            own.add_xprv(&accounts[index].to_string(), origin).expect("an account");
+            signer_builder(index, Arc::new(node.source())).identity(own).start().expect("starts")
+        })
+        .collect();
+    connect(&nodes);
+    let session = sign(&nodes, request);
+    let txid = complete(&nodes[0], &session).txid;
+    eventually("it is in the mempool", || node.in_mempool(&txid).then_some(()));
     node.mine(1);
     for signer in &nodes {
         assert_eq!(confirmed(signer, &signer.session(session.id())), (node.height(), 1));
