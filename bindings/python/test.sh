@@ -27,8 +27,11 @@ rm -rf "$work/wheel" "$work/venv"
     -m libmusig -m libmusig._logging -m libmusig._node -m libmusig._exit -m libmusig.chain -p libmusig.cli \
     -m libmusig.events -m libmusig.group -m libmusig.keys -m libmusig.psbt -m libmusig.signer
 
+# The chain of the example.
+cargo build --quiet --example chain --target-dir "$target"
+
 # From elsewhere, so that nothing but the installed package can be imported.
-export MUSIG_REPOSITORY=$PWD
+export MUSIG_REPOSITORY=$PWD MUSIG_CHAIN=$target/debug/examples/chain
 report=$work/report.txt
 status=0
 (cd "$work" && venv/bin/python -m pytest -p no:cacheprovider --rootdir "$MUSIG_REPOSITORY/bindings/python" \

@@ -1,44 +1,28 @@
-"""Three signers; the elected coordinator stops before it broadcasts; the next one does, by a Broadcaster in Python.
+"""Three signers spend their coin; the elected coordinator stops before it broadcasts; the next one does.
 
     pip install ./bindings/python        # from a checkout: nothing is published yet
-    python examples/python/failover.py
+    cargo run --example chain -- python examples/python/failover.py
+
+The argument is the address of an Esplora server on regtest, here of a small chain that also pays the coin.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
+import sys
 
 import libmusig
-from libmusig import chain, events
+from libmusig import Derivation, KeyPath, Network, events
 
-VALUE = 10_000
-
-
-class Mempool(libmusig.Broadcaster, libmusig.ChainObserver):
-    """Stands for a Bitcoin node. In an application these two methods ask a real one."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.transactions: set[str] = set()
-
-    def submit(self, transaction: libmusig.SignedTransaction) -> libmusig.SubmitOutcome:
-        with self.lock:
-            self.transactions.add(transaction.txid)
-        print(f"submitted   {transaction.txid}", flush=True)
-        return libmusig.Accepted()
-
-    def status(self, query: libmusig.ChainQuery) -> libmusig.ChainStatus:
-        with self.lock:
-            if query.txid not in self.transactions:
-                return chain.Unknown()
-            return chain.Confirmed(height=1, confirmations=6)
+VALUE = 100_000
+FEE = 1_000
 
 
-def unsigned_transaction(script: bytes) -> bytes:
-    """One input that the signers own, one output back to them."""
-    outpoint = bytes([1] * 32) + bytes(4)
-    output = (VALUE - 500).to_bytes(8, "little") + bytes([len(script)]) + script
+def unsigned_transaction(coin: str, script: bytes) -> bytes:
+    """One input, which is the signers' coin, and one output back to them."""
+    txid, vout = coin.split(":")
+    outpoint = bytes.fromhex(txid)[::-1] + int(vout).to_bytes(4, "little")
+    output = (VALUE - FEE).to_bytes(8, "little") + bytes([len(script)]) + script
     return b"\x02\0\0\0" + b"\x01" + outpoint + b"\0" + b"\xfd\xff\xff\xff" + b"\x01" + output + bytes(4)
 
 
@@ -55,7 +39,7 @@ async def join_everything(node: libmusig.Node, complete: asyncio.Event, confirme
         match event.data:
             case events.SessionProposed(proposal=proposal):
                 session = node.session(proposal.session)
-                options = libmusig.SummaryOptions(network=libmusig.Network.REGTEST)
+                options = libmusig.SummaryOptions(network=Network.REGTEST)
                 print((await session.summary(options)).text, flush=True)
                 await session.join()
             case events.SessionComplete():
@@ -69,29 +53,29 @@ async def join_everything(node: libmusig.Node, complete: asyncio.Event, confirme
     await node.run(handle)
 
 
-async def main() -> None:
-    mempool = Mempool()
+async def main(backend: str) -> None:
+    # Your own Bitcoin node: libmusig.bitcoin_core("http://127.0.0.1:8332", cookie_file="…/.cookie").
+    source = libmusig.ChainSource.esplora(backend)
     signers = [libmusig.LocalSigner.generate() for _ in range(3)]
     keys = [signer.public_key() for signer in signers]
+    coordinator = libmusig.elect(keys, libmusig.ElectionMethod.LEXICOGRAPHIC).priority_list[0]
     nodes = [
-        libmusig.Node(
-            signer=signer,
-            store=":memory:",
-            listen=["/ip4/127.0.0.1/tcp/0"],
-            broadcaster=mempool,
-            observer=mempool,
-        )
-        for signer in signers
+        # The coordinator has no source in this example, so that it certainly does not broadcast.
+        libmusig.Node(signer=signer, store=":memory:", listen=["/ip4/127.0.0.1/tcp/0"], without_observer=True)
+        if index == coordinator
+        else libmusig.Node(signer=signer, store=":memory:", listen=["/ip4/127.0.0.1/tcp/0"], source=source)
+        for index, signer in enumerate(signers)
     ]
-    order = libmusig.elect(keys, libmusig.ElectionMethod.LEXICOGRAPHIC).priority_list
-    # The coordinator has no Broadcaster in this example, so that it certainly does not broadcast.
-    nodes[order[0]] = libmusig.Node(
-        signer=signers[order[0]], store=":memory:", listen=["/ip4/127.0.0.1/tcp/0"], without_observer=True
-    )
     for node in nodes:
         await node.start()
         for other in nodes[: nodes.index(node)]:
             await node.add_peer(await address(other))
+
+    # The coin: an output of the key of all three.
+    ours, derivation = libmusig.key_set(keys), Derivation(taproot=KeyPath())
+    script = bytes.fromhex("5120" + libmusig.final_key(ours, derivation)[2:])
+    print(f"pay {VALUE} {libmusig.address(ours, derivation, Network.REGTEST)}", flush=True)
+    coin = sys.stdin.readline()
 
     complete = [asyncio.Event() for _ in nodes]
     confirmed = [asyncio.Event() for _ in nodes]
@@ -99,18 +83,16 @@ async def main() -> None:
         asyncio.create_task(join_everything(node, *flags))
         for node, flags in zip(nodes, zip(complete, confirmed))
     ]
-    output = libmusig.Derivation(taproot=libmusig.KeyPath())
-    script = bytes.fromhex("5120" + libmusig.final_key(libmusig.key_set(keys), output)[2:])
     await nodes[0].create_session(
         keys,
-        transaction=unsigned_transaction(script),
+        transaction=unsigned_transaction(coin, script),
         spent=[libmusig.SpentOutput(value=VALUE, script=script)],
         broadcast_timeout=1,
     )
     await asyncio.gather(*(flag.wait() for flag in complete))
-    print(f"signed by all; signer {order[0]} is the coordinator, and stops now", flush=True)
-    await nodes[order[0]].stop()
-    await asyncio.gather(*(confirmed[index].wait() for index in order[1:]))
+    print(f"signed by all; signer {coordinator} is the coordinator, and stops now", flush=True)
+    await nodes[coordinator].stop()
+    await asyncio.gather(*(flag.wait() for index, flag in enumerate(confirmed) if index != coordinator))
     for node in nodes:
         await node.stop()
     await asyncio.gather(*tasks)
@@ -118,4 +100,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if len(sys.argv) != 2:
+        sys.exit("usage: failover.py ESPLORA_URL")
+    asyncio.run(main(sys.argv[1]))

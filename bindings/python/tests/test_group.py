@@ -80,6 +80,10 @@ def test_group_signs_a_psbt_that_spends_its_coins() -> None:
             await second.add_descriptor(group.descriptor(), next_index=6)
             [own] = await second.descriptors()
             assert own.descriptor.text() == group.descriptor().text() and (own.next_index, own.gap_limit) == (6, 20)
+            # What the descriptor knows of the change.
+            updated = psbt.updated(group.descriptor())
+            assert len(updated.to_bytes()) > len(psbt.to_bytes())
+            assert updated.updated(group.descriptor(), 6).to_base64() == updated.to_base64()
             assert group.request(psbt).signers == group.signers()
             await first.create_session(group, psbt=psbt, sign_only=True)
             proposed = await join_next(second)

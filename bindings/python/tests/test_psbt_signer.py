@@ -12,7 +12,8 @@ import pytest
 from libmusig import Derivation, DeviceAccount, KeyOrigin, KeyPath, Psbt, PsbtAnswer, PsbtDevice, PsbtRequest, PsbtSigner
 from libmusig import Network, SpentOutput, events, final_key, key_set
 from libmusig.errors import InvalidArgument, SignerFailed
-from support import PATIENCE, covered, key, make, wait_event
+from device import Wallet
+from support import PATIENCE, connect, covered, join_next, key, make, output_script, secret, wait_event
 from wallet import ACCOUNTS
 
 DEVICE = key(20)
@@ -106,6 +107,38 @@ def test_psbt_signer_hands_its_device_what_it_is_to_sign() -> None:
             assert device.handed[3] == (session.id(), 3, 0)
         # The node waited for the call.
         assert device.cancelled.is_set()
+
+    asyncio.run(run())
+
+
+class SigningDevice(PsbtDevice):
+    """One that signs."""
+
+    def __init__(self) -> None:
+        self.wallet = Wallet(secret(20))
+
+    def add_nonces(self, request: PsbtRequest) -> PsbtAnswer:
+        return PsbtAnswer.SIGNED(Psbt.from_bytes(self.wallet.with_nonces(request.psbt().to_bytes())))
+
+    def add_partials(self, request: PsbtRequest) -> PsbtAnswer:
+        return PsbtAnswer.SIGNED(Psbt.from_bytes(self.wallet.with_partials(request.psbt().to_bytes())))
+
+
+def test_psbt_signer_signs_a_whole_session_with_its_device() -> None:
+    async def run() -> None:
+        both = key_set([DEVICE, key(1)])
+        coin = SpentOutput(value=60_000, script=output_script(both, Derivation(taproot=KeyPath())))
+        async with make(0, psbt_signer=PsbtSigner(SigningDevice(), [DEVICE])) as first, make(1) as second:
+            await connect(first, second)
+            terms = {"transaction": UNSIGNED, "spent": [coin], "key_sets": [both], "sign_only": True}
+            await first.create_session([key(0), key(1)], **terms)
+            await join_next(second)
+            signed = []
+            for node in (first, second):
+                _, complete = await wait_event(node, events.SessionComplete)
+                assert complete.transaction is not None
+                signed.append(complete.transaction.bytes)
+            assert signed[0] == signed[1]
 
     asyncio.run(run())
 

@@ -1,4 +1,4 @@
-"""The walk-through of the README: two people in two terminals, and a real Bitcoin node on regtest."""
+"""The walk-throughs of the documents: two people in two terminals, and a real Bitcoin node on regtest."""
 
 from __future__ import annotations
 
@@ -31,19 +31,23 @@ print(answer if isinstance(answer, str) else json.dumps(answer, indent=2))
 '''
 
 
-def lines_of_the_readme() -> list[tuple[str, str]]:
+SHOP = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+"""Somebody else's address, of BIP-173's example."""
+
+
+def lines_of(document: str) -> list[tuple[str, str]]:
     """Who types what."""
-    block = re.search(r"```text\n(alice\$ .*?)```", (REPOSITORY / "README.md").read_text(), re.S)
-    assert block is not None, "the README has a walk-through"
+    block = re.search(r"```text\n(alice\$ .*?)```", (REPOSITORY / document).read_text(), re.S)
+    assert block is not None, f"{document} has a walk-through"
     joined = re.sub(r"\\\n\s+", "", block[1])
     typed = [re.fullmatch(r"(alice|bob|node)\$ +(.*)", line) for line in joined.splitlines()]
     assert all(typed), joined
     return [(match[1], match[2]) for match in typed if match]
 
 
-def script() -> str:
+def script(document: str) -> str:
     """One that does all of it: the long commands beside each other, the last line once the transaction is in the mempool."""
-    *lines, last = lines_of_the_readme()
+    *lines, last = lines_of(document)
     assert last[0] == "node" and "generatetoaddress 6" in last[1]
     made, running = ["set -eu"], []
     for who, command in lines:
@@ -59,7 +63,18 @@ def script() -> str:
 
 
 def test_two_people_in_two_terminals_spend_a_coin_of_a_real_node(tmp_path: Path) -> None:
-    name = "test_two_people_in_two_terminals_spend_a_coin_of_a_real_node"
+    bob = walk_through(tmp_path, "README.md")
+    assert "your own" not in bob
+
+
+def test_two_people_make_a_group_and_spend_its_coin_by_psbt(tmp_path: Path) -> None:
+    bob = walk_through(tmp_path, "docs/bitcoin.md")
+    # His wallet knows the coin, and the change.
+    assert bob.count(", your own") == 1 and bob.count(", back to yourself") == 1 and SHOP in bob, bob
+
+
+def walk_through(tmp_path: Path, name: str) -> str:
+    """Runs a document's lines. Answers what Bob was shown."""
     fetched = subprocess.run([REPOSITORY / "tests/bitcoin/fetch.sh"], capture_output=True, text=True)
     if fetched.returncode != 0:
         if os.environ.get("MUSIG_REQUIRE_ALL") == "1":
@@ -81,12 +96,13 @@ def test_two_people_in_two_terminals_spend_a_coin_of_a_real_node(tmp_path: Path)
     )
     try:
         path = os.pathsep.join([str(cli.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path, "NODE": node, "COOKIE": str(cookie), "HOME": str(tmp_path)}
+        own = {"PATH": path, "NODE": node, "COOKIE": str(cookie), "SHOP": SHOP, "HOME": str(tmp_path)}
+        environment = {**os.environ, **own}
         until = time.monotonic() + PATIENCE
         while subprocess.run(["bitcoin-cli", "getblockcount"], env=environment, capture_output=True).returncode != 0:
             assert bitcoind.poll() is None and time.monotonic() < until
             time.sleep(0.1)
-        text = script().replace("tcp/4001", f"tcp/{free_port()}")
+        text = script(name).replace("tcp/4001", f"tcp/{free_port()}")
         done = subprocess.run(
             ["bash", "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE
         )
@@ -98,6 +114,7 @@ def test_two_people_in_two_terminals_spend_a_coin_of_a_real_node(tmp_path: Path)
         assert subprocess.run(ask, env=environment, capture_output=True, text=True).stdout.strip() == "[]"
         for out in (outputs["alice.out"], outputs["bob.out"]):
             assert "broadcast-confirmed" in out, out
+        return outputs["bob.out"]
     finally:
         bitcoind.kill()
         bitcoind.wait()

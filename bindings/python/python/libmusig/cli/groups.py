@@ -1,9 +1,10 @@
-"""The commands ``musig card`` and ``musig group``."""
+"""The commands ``musig account``, ``musig card`` and ``musig group``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,15 @@ from typing import Any
 from ..errors import MusigError
 from ..group import Group, SignerCard
 from ..psbt import Descriptor
-from .extended import extended_key, origin_text, public_of
+from .extended import account_of, extended_key, origin_text, public_of
 from .output import Output
-from .secret import read_secret
-from .tools import NETWORKS
+from .secret import read_secret, write_private
+from .tools import NETWORKS, read_group
 
 
 def read_card(text: str) -> SignerCard:
     """A card, or a file with one."""
     return SignerCard.parse(text if text.lower().startswith("musig1") else Path(text).read_text())
-
-
-def read_group(path: str) -> Group:
-    """A file that ``musig group create`` wrote."""
-    return Group.from_json(Path(path).read_text())
 
 
 def wallet_of(text: str) -> Descriptor:
@@ -44,6 +40,15 @@ def shown_card(card: SignerCard) -> dict[str, Any]:
         "name": None if name is None else ascii(name)[1:-1],
         "addresses": card.addresses(),
     }
+
+
+def account(arguments: argparse.Namespace) -> int:
+    """Makes an extended private key for a wallet of groups (BIP-86's account 0 of a new seed), and writes it to a file that
+    only its owner may read."""
+    private, public = account_of(secrets.token_bytes(32), arguments.network == "mainnet")
+    write_private(arguments.out, private)
+    arguments.output.say(public, {"xpub": public, "file": arguments.out})
+    return 0
 
 
 def card(arguments: argparse.Namespace) -> int:
@@ -101,7 +106,10 @@ def group_address(arguments: argparse.Namespace) -> int:
 def add_commands(
     commands: Any, command: Callable[..., argparse.ArgumentParser], common: Callable[[argparse.ArgumentParser], None]
 ) -> None:
-    """The two commands and their options."""
+    """The three commands and their options."""
+    wallet = command("account", account)
+    wallet.add_argument("--out", required=True, metavar="FILE", help="the file to make, for --xprv; must not exist. Keep a copy")
+    wallet.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="that its coins are on")
     made = command("card", card)
     made.add_argument("--key", metavar="FILE", help="the identity key, which signs the card, or its name in musig.toml")
     made.add_argument("--xpub", metavar="TEXT", help="the wallet's extended public key with its origin, as [a1b2c3d4/86h/0h/0h]xpub…")

@@ -183,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
     command("broadcast", requests.broadcast, "store", "chain").add_argument("session", metavar="ID")
     command("metrics", requests.metrics, "store")
     command("top", requests.top, "store")
-    steps = commands.add_parser("psbt", help="PSBTs: show, combine, finalize").add_subparsers(required=True, metavar="step")
+    steps = commands.add_parser("psbt", help="PSBTs: show, update, combine, finalize").add_subparsers(required=True, metavar="step")
 
     def step(name: str, run: Any) -> argparse.ArgumentParser:
         added = steps.add_parser(name, help=run.__doc__, description=run.__doc__)
@@ -194,6 +194,11 @@ def parser() -> argparse.ArgumentParser:
     show = step("show", tools.psbt_show)
     show.add_argument("file", metavar="FILE")
     show.add_argument("--network", choices=list(NETWORKS), default="mainnet", help="of the addresses shown")
+    fill = step("update", tools.psbt_update)
+    fill.add_argument("file", metavar="FILE")
+    fill.add_argument("--group", metavar="FILE", help="of the wallet that it spends from")
+    fill.add_argument("--descriptor", metavar="TEXT", help="of the wallet, in place of the group")
+    fill.add_argument("--indices", type=int, default=1000, metavar="N", help="look at that many addresses of each branch")
     step("combine", tools.psbt_combine).add_argument("files", nargs="+", metavar="FILE")
     final = step("finalize", tools.psbt_finalize)
     final.add_argument("file", metavar="FILE")

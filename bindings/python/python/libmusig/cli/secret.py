@@ -59,6 +59,13 @@ def ask_passphrase(path: str, new: bool = False) -> str:
     return words
 
 
+def write_private(path: str, line: str) -> None:
+    """Makes a file of one line, which only its owner may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(line + "\n")
+
+
 def write_secret(path: str, secret: bytes, sealed: bool) -> None:
     """Makes the file, which only its owner may read."""
     text = secret.hex()
@@ -67,9 +74,7 @@ def write_secret(path: str, secret: bytes, sealed: bool) -> None:
         if not words:
             raise ValueError("--passphrase: an empty one protects nothing")
         text = seal(secret, words, os.urandom(16))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
+    write_private(path, text)
 
 
 def read_secret(arguments: argparse.Namespace) -> LocalSigner:

@@ -14,7 +14,7 @@ from .calls import Caller, Own, running_node
 from .host import Host, running
 from .output import Output
 from .questions import ask
-from .groups import read_group
+from .tools import read_group
 from .tools import read_psbt
 from .until import wait_until
 

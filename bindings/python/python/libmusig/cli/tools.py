@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .._ffi import ElectionMethod, LocalSigner, Network, elect
 from ..errors import MusigError
+from ..group import Group
 from ..keys import Derivation, KeyOrder, KeyPath, address, aggregate_key, final_key, key_set, synthetic_xpub
 from ..psbt import Descriptor, Psbt
 from .output import Output, plain
@@ -24,6 +25,11 @@ def read_psbt(path: str) -> Psbt:
         return Psbt.from_bytes(data) if data.startswith(b"psbt\xff") else Psbt.from_base64(data.decode("ascii", "replace"))
     except MusigError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def read_group(path: str) -> Group:
+    """A file that ``musig group create`` wrote."""
+    return Group.from_json(Path(path).read_text())
 
 
 def keygen(arguments: argparse.Namespace) -> int:
@@ -112,6 +118,21 @@ def psbt_show(arguments: argparse.Namespace) -> int:
         lines.append(f"fee        {sum(spent) - sum(output.value for output in outputs)} sat")
     record = {"version": shown.version(), "txid": shown.txid(), "inputs": inputs, "outputs": outputs}
     arguments.output.say("\n".join(lines), record)
+    return 0
+
+
+def psbt_update(arguments: argparse.Namespace) -> int:
+    """A PSBT with what a wallet knows of its inputs and outputs, so that it can be signed: participants and derivations."""
+    if (arguments.group is None) == (arguments.descriptor is None):
+        raise ValueError("a PSBT is updated by --group or --descriptor")
+    own = Descriptor(arguments.descriptor) if arguments.group is None else read_group(arguments.group).descriptor()
+    updated = read_psbt(arguments.file).updated(own, arguments.indices)
+    if not any(each.to_sign for each in updated.inputs(Network.MAINNET)):
+        raise ValueError(
+            f"{arguments.file}: the wallet owns none of its inputs, or it does not say what they spend"
+            " (`bitcoin-cli utxoupdatepsbt` adds that); with --indices more addresses are looked at"
+        )
+    arguments.output.say(updated.to_base64(), {"psbt": updated.to_base64()})
     return 0
 
 
