@@ -383,6 +383,7 @@ enum musig_option
    * as long and 2 seconds as 99 of 100 of its earlier transactions took, once it knows of 20; or 0. Default: 1.
    */
   MUSIG_OPTION_EARLY_PACE = 15,
+  /**
    * Milliseconds of difference between a signer's clock and this node's beyond which MUSIG_EVENT_CLOCK_SKEW is reported.
    * Default: 60000.
    */
