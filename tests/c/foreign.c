@@ -753,6 +753,133 @@ static void *hang_submit(void *none) {
     return none;
 }
 
+/* The same device, which is handed PSBTs. What it signs it reads in the session's terms. */
+struct psbt_signing {
+    struct device device;
+    musig_terms *terms;
+    uint8_t slot[66], public_nonce[66];
+    secp_nonce secret;
+};
+
+/* Answers the PSBT with a field of its first input, about the device's key and the output key. */
+static void answer_with(struct psbt_signing *signing, const musig_psbt_request *request, uint8_t kind, const uint8_t *value,
+                        uint8_t length, musig_bytes **answer) {
+    uint8_t psbt[4096];
+    size_t at = 5;
+    /* After the global map. Everything in it is shorter than 253 bytes. */
+    while (request->psbt[at] != 0) {
+        at += 1u + request->psbt[at];
+        at += 1u + request->psbt[at];
+    }
+    at++;
+    REQUIRE(request->psbt_length + 70u + length <= sizeof psbt);
+    memcpy(psbt, request->psbt, at);
+    psbt[at] = 67, psbt[at + 1] = kind;
+    memcpy(psbt + at + 2, signing->slot, 66);
+    psbt[at + 68] = length;
+    memcpy(psbt + at + 69, value, length);
+    memcpy(psbt + at + 69 + length, request->psbt + at, request->psbt_length - at);
+    OK(musig_bytes_new(answer, psbt, request->psbt_length + 69u + length, NULL));
+}
+
+/* Waits until the test has said what is signed. */
+static void signing_enter(struct psbt_signing *signing) {
+    pthread_mutex_lock(&signing->device.lock);
+    while (!signing->terms) pthread_cond_wait(&signing->device.changed, &signing->device.lock);
+}
+
+static musig_status psbt_nonces(void *user_data, const musig_psbt_request *request, musig_bytes **answer) {
+    struct psbt_signing *signing = user_data;
+    uint8_t random[32];
+    secp_nonce nonce;
+    FILE *source = fopen("/dev/urandom", "rb");
+    signing_enter(signing);
+    REQUIRE(request->number == 1 && source && fread(random, 32, 1, source) == 1);
+    fclose(source);
+    REQUIRE(SECP(musig_nonce_gen)(signing->device.context, &signing->secret, &nonce, random, NULL, &signing->device.point,
+                                  NULL, NULL, NULL));
+    REQUIRE(SECP(musig_pubnonce_serialize)(signing->device.context, signing->public_nonce, &nonce));
+    answer_with(signing, request, 0x1b, signing->public_nonce, 66, answer);
+    pthread_mutex_unlock(&signing->device.lock);
+    return MUSIG_STATUS_OK;
+}
+
+/* It signs alone, so that its own nonce is the aggregate one. */
+static musig_status psbt_partials(void *user_data, const musig_psbt_request *request, musig_bytes **answer) {
+    struct psbt_signing *signing = user_data;
+    struct device *device = &signing->device;
+    musig_message message;
+    secp_cache cache;
+    secp_nonce aggregate;
+    secp_session session;
+    secp_partial partial;
+    uint8_t bytes[32];
+    signing_enter(signing);
+    message.struct_size = sizeof message;
+    OK(musig_terms_message(signing->terms, &message, 0, NULL));
+    cache = device_cache(device, signing->terms, 0);
+    REQUIRE(request->number == 2);
+    REQUIRE(SECP(musig_aggnonce_parse)(device->context, &aggregate, signing->public_nonce));
+    REQUIRE(SECP(musig_nonce_process)(device->context, &session, &aggregate, message.digest, &cache));
+    REQUIRE(SECP(musig_partial_sign)(device->context, &partial, &signing->secret, &device->pair, &cache, &session));
+    REQUIRE(SECP(musig_partial_sig_serialize)(device->context, bytes, &partial));
+    answer_with(signing, request, 0x1c, bytes, 32, answer);
+    pthread_mutex_unlock(&device->lock);
+    return MUSIG_STATUS_OK;
+}
+
+static void psbt_whole_session(void) {
+    struct psbt_signing signing;
+    musig_psbt_device table = {sizeof table, 0, psbt_nonces, psbt_partials};
+    musig_derivation derivation = {sizeof derivation, MUSIG_TAPROOT_KEY_PATH, 0, {0}, {0}};
+    musig_signer *identity = signer_of(0);
+    musig_psbt_signer *signer;
+    musig_key_set *key_set;
+    musig_config *config;
+    musig_node *node;
+    musig_session *session;
+    musig_terms *terms;
+    musig_event *event;
+    const uint8_t *bytes;
+    size_t length;
+    uint8_t own[33];
+    memset(&signing, 0, sizeof signing);
+    device_init(&signing.device, 0);
+    OK(musig_signer_public_key(identity, own, NULL));
+    OK(musig_key_set_new(&key_set, signing.device.key, 1, MUSIG_KEY_ORDER_SORTED, NULL));
+    memcpy(signing.slot, signing.device.key, 33);
+    OK(musig_key_set_final_key(key_set, signing.slot + 33, &derivation, NULL));
+    musig_key_set_free(key_set);
+    OK(musig_psbt_signer_new(&signer, &table, 0, &signing, device_destroyed, NULL));
+    OK(musig_psbt_signer_add_key(signer, signing.device.key, NULL));
+    config = config_of(identity);
+    OK(musig_config_set_psbt_signer(config, signer, NULL));
+    musig_psbt_signer_free(signer);
+    OK(musig_node_start(&node, config, NULL));
+    musig_config_free(config);
+    {
+        musig_proposal *proposal = transaction_with(own, signing.device.key, 1, 7);
+        OK(musig_proposal_set_sign_only(proposal, NULL));
+        OK(musig_node_create_session(node, &session, proposal, NULL));
+        musig_proposal_free(proposal);
+    }
+    OK(musig_session_terms(session, &terms, NULL));
+    pthread_mutex_lock(&signing.device.lock);
+    signing.terms = terms;
+    pthread_cond_broadcast(&signing.device.changed);
+    pthread_mutex_unlock(&signing.device.lock);
+    event = wait_event(node, MUSIG_EVENT_SESSION_COMPLETE);
+    OK(musig_event_bytes(event, &bytes, &length, MUSIG_EVENT_BYTES_SIGNATURES, NULL));
+    REQUIRE(length == 64);
+    musig_event_free(event);
+    musig_session_free(session);
+    OK(musig_node_stop(node, NULL));
+    musig_node_free(node);
+    musig_signer_free(identity);
+    device_free(&signing.device);
+    musig_terms_free(terms);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "hang")) {
         void *(*work[3])(void *) = {hang_nonces, hang_partials, hang_submit};
@@ -762,6 +889,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     whole_session();
+    psbt_whole_session();
     no_proposal();
     signer_answers(FAULT_NONCES_FAIL, "-7", 0);
     signer_answers(FAULT_NONCES_LOCKED, "locked", 0);
