@@ -26,6 +26,7 @@ static musig_key_set *g_key_set;
 static const musig_key_set *g_key_sets[1];
 static musig_descriptor *g_descriptor;
 static musig_source *g_source;
+static const musig_source *g_sources[1];
 static musig_signer_card *g_signer_card;
 static const musig_signer_card *g_signer_cards[1];
 static musig_group *g_group;
@@ -100,6 +101,7 @@ static void setup(void) {
     OK(musig_descriptor_new(&g_descriptor, DESCRIPTOR, NULL));
     OK(musig_source_new_electrum(&g_source, "tcp://127.0.0.1:1", NULL, NULL));
     OK(musig_signer_card_parse(&g_signer_card, CARD, NULL));
+    g_sources[0] = g_source;
     g_signer_cards[0] = g_signer_card;
     OK(musig_group_new(&g_group, g_signer_cards, 1, NULL));
     OK(musig_psbt_signer_new(&g_psbt_signer, &g_device, 0, NULL, NULL, NULL));
@@ -223,6 +225,7 @@ fn good(function: &Function, parameter: &Parameter) -> String {
         "const uint8_t*" if ["psbt", "other"].contains(&parameter.name.as_str()) => "PSBT".into(),
         "const uint8_t*" => "g_data".into(),
         "const musig_key_set*const*" => "g_key_sets".into(),
+        "const musig_source*const*" => "g_sources".into(),
         "const musig_signer_card*const*" => "g_signer_cards".into(),
         "const char*const*" => "g_texts".into(),
         "const uint32_t*" => "g_list".into(),
