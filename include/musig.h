@@ -3438,7 +3438,7 @@ musig_status musig_source_new_electrum(struct musig_source **out,
  * A transaction is submitted to all of them at once, and the first that takes it answers for all. Only those that are
  * trusted are asked for the state of the chain. Where they disagree, the weaker answer counts.
  *
- * Returns: MUSIG_STATUS_OK.
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for more than 64 sources of a kind.
  * Out:     out: the source, which keeps a reference of each; release it with musig_source_free.
  * In:      trusted: the sources whose view of the chain counts, such as one's own node; may be NULL for none.
  *          trusted_count: number of trusted sources.

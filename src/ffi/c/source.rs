@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::flag;
+use super::boundary::{flag, total};
 use super::bytes::musig_bytes;
 use super::config::musig_config;
 use super::error::musig_error;
@@ -149,12 +149,15 @@ pub unsafe extern "C" fn musig_source_new_electrum(
     })
 }
 
+/// Sources of a kind in a combined one.
+const MOST_SOURCES: usize = 64;
+
 /// Creates a source of several, as one.
 ///
 /// A transaction is submitted to all of them at once, and the first that takes it answers for all. Only those that are
 /// trusted are asked for the state of the chain. Where they disagree, the weaker answer counts.
 ///
-/// Returns: MUSIG_STATUS_OK.
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_INVALID_ARGUMENT for more than 64 sources of a kind.
 /// Out:     out: the source, which keeps a reference of each; release it with musig_source_free.
 /// In:      trusted: the sources whose view of the chain counts, such as one's own node; may be NULL for none.
 ///          trusted_count: number of trusted sources.
@@ -173,6 +176,8 @@ pub unsafe extern "C" fn musig_source_new_combined(
     fallible!(error, {
         let out = out!(out);
         let mut all = Sources::new();
+        let trusted_count = total(trusted_count, 1, MOST_SOURCES, "trusted_count")?;
+        let submit_to_count = total(submit_to_count, 1, MOST_SOURCES, "submit_to_count")?;
         for trusted in array!(optional trusted, trusted_count) {
             let trusted = *trusted;
             all = all.add(get!(trusted).0.clone(), true);
