@@ -2635,6 +2635,46 @@ typedef struct musig_signer_status {
 } musig_signer_status;
 
 /**
+ * A signer as the coordinator of its turn, as its node sees it now.
+ */
+typedef struct musig_coordinator_status {
+  /**
+   * sizeof(musig_coordinator_status); the caller sets it.
+   */
+  uint32_t struct_size;
+  /**
+   * The signer's index.
+   */
+  uint32_t signer;
+  /**
+   * Its turn, counted from 0.
+   */
+  uint32_t turn;
+  /**
+   * 1 if it is connected, or 0. This node itself always is.
+   */
+  int32_t connected;
+  /**
+   * 1 if it is known to hold the signatures, without which it cannot broadcast, or 0. Once no turn is ahead that may be
+   * forgotten.
+   */
+  int32_t holds;
+  /**
+   * A musig_failure_cause: why it is not waited for any longer.
+   */
+  int32_t cause;
+  /**
+   * Milliseconds that it is waited for, from the start of its turn on: the broadcast timeout, or less.
+   */
+  uint64_t wait;
+  /**
+   * When its turn opens if nothing more is heard until then, in milliseconds since 1970-01-01 00:00 UTC; 0 if it is open, or
+   * the watch waits.
+   */
+  uint64_t opens_at;
+} musig_coordinator_status;
+
+/**
  * Metrics of a node. Counters start at zero with the node.
  */
 typedef struct musig_metrics {
@@ -5194,6 +5234,22 @@ musig_status musig_session_signer_status(const struct musig_session *session,
                                          struct musig_signer_status *out,
                                          uint32_t signer,
                                          struct musig_error **error);
+
+/**
+ * Gets how long a session waits for a signer that is to broadcast, why, and when its turn opens.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the signer has no turn, or the
+ *          signatures are not complete; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+ * In:      session: the session.
+ * Out:     out: the state. Set its struct_size before the call.
+ * In:      signer: a signer index.
+ * Blocks:  until the node has answered, without I/O.
+ */
+MUSIG_MUST_USE
+musig_status musig_session_coordinator_status(const struct musig_session *session,
+                                              struct musig_coordinator_status *out,
+                                              uint32_t signer,
+                                              struct musig_error **error);
 
 /**
  * Names a phase of a session, for logs.

@@ -1041,6 +1041,13 @@ public:
         detail::call(musig_session_signer_status, get(), &status, signer);
         return status;
     }
+    /// How long a signer that is to broadcast is waited for, why, and when its turn opens.
+    musig_coordinator_status coordinator_status(std::uint32_t signer) const {
+        musig_coordinator_status status{};
+        status.struct_size = sizeof status;
+        detail::call(musig_session_coordinator_status, get(), &status, signer);
+        return status;
+    }
     musig_session_status status() const {
         musig_session_status status{};
         status.struct_size = sizeof status;

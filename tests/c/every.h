@@ -433,6 +433,7 @@ static void sessions(const musig_node *node) {
     musig_session *session = propose_alone(node, 7), *same;
     musig_session_status status;
     musig_signer_status state = {0};
+    musig_coordinator_status coordinator = {0};
     musig_event *event = wait_event(node, MUSIG_EVENT_SESSION_COMPLETE), *turn;
     musig_bytes *bytes;
     musig_election *election;
@@ -484,6 +485,12 @@ static void sessions(const musig_node *node) {
     OK(musig_session_signer_status(session, &state, 0, NULL));
     REQUIRE(state.connected == 1 && state.consented == 1 && state.last_seen > 0);
     IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_session_signer_status(session, &state, 1, NULL));
+    IS(MUSIG_STATUS_STRUCT_SIZE, musig_session_coordinator_status(session, &coordinator, 0, NULL));
+    coordinator.struct_size = sizeof coordinator;
+    OK(musig_session_coordinator_status(session, &coordinator, 0, NULL));
+    REQUIRE(coordinator.signer == 0 && coordinator.turn == 0 && coordinator.connected == 1 && coordinator.holds == 1);
+    REQUIRE(coordinator.cause == MUSIG_CAUSE_TIMEOUT && coordinator.wait > 0 && coordinator.opens_at == 0);
+    IS(MUSIG_STATUS_INDEX_OUT_OF_RANGE, musig_session_coordinator_status(session, &coordinator, 1, NULL));
     OK(musig_session_final_signatures(session, &bytes, NULL));
     REQUIRE(musig_bytes_length(bytes) == 64 && musig_bytes_data(bytes));
     REQUIRE(musig_bytes_ref(bytes) == bytes);

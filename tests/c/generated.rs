@@ -134,7 +134,7 @@ static void teardown(void) {
 }
 "#;
 
-const SIZED: [&str; 20] = [
+const SIZED: [&str; 21] = [
     "musig_psbt_device",
     "musig_source_options",
     "musig_summary_options",
@@ -150,6 +150,7 @@ const SIZED: [&str; 20] = [
     "musig_terms_info",
     "musig_session_status",
     "musig_signer_status",
+    "musig_coordinator_status",
     "musig_broadcaster",
     "musig_chain_observer",
     "musig_log_sink",

@@ -143,6 +143,8 @@ void close_while_watching(const musig::Session &session) {
     REQUIRE(session.status().phase == MUSIG_PHASE_CLOSED);
     session.broadcast_now();
     REQUIRE(session.status().phase == MUSIG_PHASE_WATCHING);
+    REQUIRE(session.coordinator_status(0).turn == 0 && session.coordinator_status(0).connected == 1);
+    throws<musig::CallError>([&] { session.coordinator_status(9); }, MUSIG_STATUS_INDEX_OUT_OF_RANGE);
 }
 
 void sessions() {

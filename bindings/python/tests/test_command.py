@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
-from libmusig import Evidence, StoreProblem, errors, events
+from libmusig import Evidence, FailureCause, StoreProblem, errors, events
 from libmusig._ffi import musig as generated
 from libmusig.cli.operations import OPERATIONS
 from libmusig.cli.output import event_record, plain, words_of
-from libmusig.cli.progress import countdown, progress
+from libmusig.cli.progress import WHY, countdown, progress, turns_ahead
 from libmusig.cli.secret import seal, unseal
 from support import PATIENCE, key, keys, ranked, spend, until_now
 from terminal import MUSIG, Program, Signer, Terminal, run, signers
@@ -159,7 +159,10 @@ def test_control_socket_speaks_to_a_running_node(tmp_path: Path) -> None:
             assert run("broadcast", *backup_at, session).split() == ["accepted"]
             assert sent.read_text() == made
             assert " final " in run("status", *backup_at, session)
-            assert "watching" in run("status", *first_at)
+            shown = run("status", *first_at)
+            assert "watching" in shown
+            # The next turn is ahead, and why.
+            assert re.search(r"turn 1, \S+, in 59:\d\d, when this signer has had its whole time", shown), shown
             assert " final " in run("notify", *first_at, session)
             assert "musig_sessions_completed_total 1" in run("metrics", *first_at)
             file = tmp_path / "session"
@@ -291,6 +294,19 @@ def test_progress_of_rounds_names_who_is_waited_for() -> None:
     status |= {"phase": "watching", "missing": [], "failover": watch}
     assert progress(status, names) == "turn 1: this signer and carol to broadcast, submitted 2 times from here"
     assert countdown(status) == ", next turn in 4:32"
+    # Of the turns that are ahead: when each opens, and why then.
+    now = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
+    turns = [(0, 0, 14.0, "pace", None), (1, 0, 0.0, "gone", None), (2, 1, 300.0, "timeout", 9)]
+    watch["signers"] = [
+        {"signer": signer, "turn": turn, "connected": True, "holds": True, "wait": wait, "cause": cause}
+        | {"opens_at": opens and (now + timedelta(seconds=opens)).isoformat()}
+        for signer, turn, wait, cause, opens in turns
+    ]
+    [line] = turns_ahead(status, names, now)
+    assert line == "turn 1, carol, in 0:09, when this signer takes longer than a broadcast takes here"
+    watch["signers"][0] |= {"wait": 0.0, "cause": "nack"}
+    assert turns_ahead(status, names, now)[0].endswith(", when this signer cannot reach its Bitcoin backend")
+    assert set(WHY) == {words_of(cause.name) for cause in FailureCause}
     watch["evidence"] = {"kind": "confirmed", "height": 7, "confirmations": 2}
     assert progress(status, names) == "the transaction has 2 confirmations" and countdown(status) == ""
     assert progress(status | {"phase": "final"}, names) is None

@@ -389,6 +389,11 @@ def test_failover_with_a_dead_coordinator() -> None:
             reported.set()
             assert (failed.failed, failed.next, failed.turn) == ([first], [second], 1)
             assert failed.causes == [libmusig.FailureCause.GONE]
+            watch = (await last.session(session).status()).failover
+            assert watch is not None and [one.turn for one in watch.signers] == [0, 1, 2]
+            gone = watch.signers[0]
+            assert (gone.signer, gone.connected, gone.cause, gone.opens_at) == (first, False, libmusig.FailureCause.GONE, None)
+            assert gone.wait < watch.signers[1].wait
             _, turn = await wait_event(backup, events.ShouldBroadcast)
             assert (turn.signer, turn.turn) == (second, 1) and turn.transaction is not None and turn.stored is True
             for node in (backup, last):

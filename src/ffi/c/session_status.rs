@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::enums::{Enumeration, musig_evidence, musig_phase};
+use super::enums::{Enumeration, musig_evidence, musig_failure_cause, musig_phase};
 use super::error::musig_error;
 use super::failure::Failure;
 use super::session::musig_session;
@@ -68,6 +68,29 @@ pub struct musig_signer_status {
     /// When this node last heard of it, directly or through other signers, in milliseconds since 1970-01-01 00:00 UTC;
     /// 0 if it did not since it started, or had no session with it then.
     pub last_seen: u64,
+}
+
+/// A signer as the coordinator of its turn, as its node sees it now.
+#[repr(C)]
+pub struct musig_coordinator_status {
+    /// sizeof(musig_coordinator_status); the caller sets it.
+    pub struct_size: u32,
+    /// The signer's index.
+    pub signer: u32,
+    /// Its turn, counted from 0.
+    pub turn: u32,
+    /// 1 if it is connected, or 0. This node itself always is.
+    pub connected: i32,
+    /// 1 if it is known to hold the signatures, without which it cannot broadcast, or 0. Once no turn is ahead that may be
+    /// forgotten.
+    pub holds: i32,
+    /// A musig_failure_cause: why it is not waited for any longer.
+    pub cause: i32,
+    /// Milliseconds that it is waited for, from the start of its turn on: the broadcast timeout, or less.
+    pub wait: u64,
+    /// When its turn opens if nothing more is heard until then, in milliseconds since 1970-01-01 00:00 UTC; 0 if it is open, or
+    /// the watch waits.
+    pub opens_at: u64,
 }
 
 impl musig_signer_status {
@@ -185,6 +208,42 @@ pub unsafe extern "C" fn musig_session_signer_status(
             .get(signer as usize)
             .ok_or_else(|| Failure::no_such("signer", signer, status.signers.len()))?;
         out.set(musig_signer_status::new(found));
+        Ok(())
+    })
+}
+
+/// Gets how long a session waits for a signer that is to broadcast, why, and when its turn opens.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_STRUCT_SIZE; MUSIG_STATUS_INDEX_OUT_OF_RANGE if the signer has no turn, or the
+///          signatures are not complete; MUSIG_STATUS_UNKNOWN_SESSION; statuses of the node.
+/// In:      session: the session.
+/// Out:     out: the state. Set its struct_size before the call.
+/// In:      signer: a signer index.
+/// Blocks:  until the node has answered, without I/O.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_session_coordinator_status(
+    session: *const musig_session,
+    out: *mut musig_coordinator_status,
+    signer: u32,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (session, out) = (get!(session), out!(sized out));
+        let signers = session.session()?.status().wait()?.failover.map(|failover| failover.signers);
+        let signers = signers.unwrap_or_default();
+        let found = signers.iter().find(|one| one.signer == signer as usize);
+        let found = found.ok_or_else(|| Failure::no_such("coordinator", signer, signers.len()))?;
+        out.set(musig_coordinator_status {
+            struct_size: size_of::<musig_coordinator_status>() as u32,
+            signer,
+            turn: found.turn as u32,
+            connected: found.connected.into(),
+            holds: found.holds.into(),
+            cause: musig_failure_cause::from(found.cause).number(),
+            wait: found.wait.as_millis() as u64,
+            opens_at: found.opens_at.map_or(0, |at| at.0),
+        });
         Ok(())
     })
 }

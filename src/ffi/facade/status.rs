@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::values::{SignerIndex, indices, moment, number};
-pub use crate::protocol::failover::Evidence;
+pub use crate::protocol::failover::{Evidence, FailureCause};
 use crate::protocol::status as core;
 pub use crate::protocol::status::Phase;
 use crate::types::{SessionId, Txid};
@@ -90,6 +90,28 @@ pub struct FailoverStatus {
     pub submissions: u32,
     /// The number of watches before this one, each ended by an eviction or a reorganisation.
     pub watch: u32,
+    /// The signers that have a turn, in the order of their turns, and how long this node waits for each.
+    pub signers: Vec<CoordinatorStatus>,
+}
+
+/// A signer as the coordinator of its turn, as this node sees it now.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct CoordinatorStatus {
+    /// The signer's index.
+    pub signer: SignerIndex,
+    /// Its turn, counted from 0.
+    pub turn: u32,
+    /// Whether it is connected. This node itself always is.
+    pub connected: bool,
+    /// Whether it is known to hold the signatures, without which it cannot broadcast. Once no turn is ahead that may be
+    /// forgotten.
+    pub holds: bool,
+    /// How long it is waited for, from the start of its turn on: the broadcast timeout, or less.
+    pub wait: Duration,
+    /// Why not for longer.
+    pub cause: FailureCause,
+    /// When its turn opens, by this node's clock, if nothing more is heard until then. None: it is open, or the watch waits.
+    pub opens_at: Option<SystemTime>,
 }
 
 /// Evidence that a transaction was broadcast.
@@ -130,6 +152,21 @@ impl From<core::FailoverStatus> for FailoverStatus {
             evidence: status.evidence,
             submissions: status.submissions,
             watch: status.watch,
+            signers: status.signers.into_iter().map(CoordinatorStatus::from).collect(),
+        }
+    }
+}
+
+impl From<core::CoordinatorStatus> for CoordinatorStatus {
+    fn from(status: core::CoordinatorStatus) -> Self {
+        Self {
+            signer: status.signer.into(),
+            turn: number(status.turn),
+            connected: status.connected,
+            holds: status.holds,
+            wait: status.wait,
+            cause: status.cause,
+            opens_at: status.opens_at.map(moment),
         }
     }
 }

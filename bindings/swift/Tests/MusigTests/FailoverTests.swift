@@ -37,6 +37,10 @@ final class FailoverTests: MusigTestCase {
         XCTAssertEqual(causes, [.gone])
         try await waitUntil("the backup broadcasts") { !chain.submissions.isEmpty }
         let own = try nodes[1].session(id: session.id())
+        let waits = try await own.status().failover?.signers ?? []
+        XCTAssertEqual(waits.map(\.turn), [0, 1, 2])
+        XCTAssertTrue(waits[0].cause == .gone && !waits[0].connected && waits[0].opensAt == nil)
+        XCTAssertLessThan(waits[0].wait, waits[1].wait)
         let transaction = try await own.finalTransaction()
         XCTAssertEqual(chain.submissions.first, transaction?.txid)
         chain.mine(chain.submissions[0], depth: 1)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 from .config import Config
 from .output import duration, listed
 
 Names = Callable[[int], str]
+
+WHY = {
+    "guilty": "is proved to break the protocol",
+    "nack": "cannot reach its Bitcoin backend",
+    "rejected": "has a backend that rejects the transaction",
+    "gone": "is gone",
+    "not-holding": "does not hold the signatures",
+    "pace": "takes longer than a broadcast takes here",
+    "timeout": "has had its whole time",
+}
+"""Why the next turn does not wait for a signer any longer."""
 
 
 def names_of(status: dict[str, Any], config: Config) -> Names:
@@ -60,3 +72,24 @@ def countdown(status: dict[str, Any]) -> str:
     if watch["evidence"]["kind"] not in ("nothing", "submitted"):
         return ""
     return f", next turn in {duration(watch['until_next_turn'])}"
+
+
+def turns_ahead(status: dict[str, Any], name: Names, now: datetime | None = None) -> list[str]:
+    """When each turn that is ahead opens, and why then, as far as is known now."""
+    watch = status["failover"]
+    if status["phase"] != "watching" or watch is None:
+        return []
+    turns: dict[int, list[dict[str, Any]]] = {}
+    for signer in watch["signers"]:
+        turns.setdefault(signer["turn"], []).append(signer)
+    lines = []
+    for turn, signers in sorted(turns.items()):
+        opens, before = signers[0]["opens_at"], turns.get(turn - 1, [])
+        if opens is None or not before:
+            continue
+        left = datetime.fromisoformat(opens) - (now or datetime.now(timezone.utc))
+        # The turn waits for that one longest.
+        last = max(before, key=lambda signer: float(signer["wait"]))
+        who = listed(name(signer["signer"]) for signer in signers)
+        lines.append(f"turn {turn}, {who}, in {duration(left.total_seconds())}, when {name(last['signer'])} {WHY[last['cause']]}")
+    return lines

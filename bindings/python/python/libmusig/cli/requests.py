@@ -10,19 +10,28 @@ from typing import Any
 
 from .calls import Caller, caller_of
 from .output import Output, warn
+from .progress import names_of, turns_ahead
 from .sessions import consent
 
 
 async def status(arguments: argparse.Namespace) -> int:
     """The sessions of a node."""
-    output: Output = arguments.output
     async with caller_of(arguments) as caller:
         if arguments.session is not None:
-            output.status(await caller.call("status", session=arguments.session))
+            show(arguments, await caller.call("status", session=arguments.session))
             return 0
         for each in await caller.call("sessions"):
-            output.status(each)
+            show(arguments, each)
     return 0
+
+
+def show(arguments: argparse.Namespace, status: dict[str, Any]) -> None:
+    """A session, and for people when its next turns open."""
+    output: Output = arguments.output
+    output.status(status)
+    if not output.as_json:
+        for line in turns_ahead(status, names_of(status, arguments.config)):
+            output.line(f"    {line}")
 
 
 async def say(caller: Caller, method: str, arguments: argparse.Namespace, **words: Any) -> None:

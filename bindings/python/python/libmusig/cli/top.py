@@ -25,7 +25,7 @@ from .calls import Caller, Other, caller_of
 from .config import Config
 from .control import connecting
 from .output import tone_of
-from .progress import countdown, names_of, progress
+from .progress import countdown, names_of, progress, turns_ahead
 from .until import ENDED
 
 LAST = 12
@@ -70,7 +70,8 @@ class View:
         table.add_column("waits for", ratio=1)
         table.add_column("next turn", justify="right", no_wrap=True)
         for status in sorted(self.sessions, key=lambda status: status["phase"] in ENDED):
-            waits = Text(progress(status, names_of(status, self.config)) or "")
+            names = names_of(status, self.config)
+            waits = Text("\n".join([progress(status, names) or "", *turns_ahead(status, names)]))
             left = Text(countdown(status).removeprefix(", next turn in "), "yellow")
             phase = Text(status["phase"], TONES.get(status["phase"], "red"))
             table.add_row(Text(status["session"][:12]), phase, self.signers(status), waits, left)

@@ -41,6 +41,10 @@ class FailoverTest {
         assertEquals(listOf(elected[0].toUInt()), failed.failed)
         assertEquals(listOf(FailureCause.GONE), failed.causes)
         assertEquals(listOf(elected[1].toUInt()), failed.next)
+        val waits = sessions[elected[1]].status().failover!!.signers
+        assertEquals(elected.map { it.toUInt() }, waits.map { it.signer })
+        assertEquals(FailureCause.GONE, waits[0].cause)
+        assertTrue(!waits[0].connected && waits[0].wait < waits[1].wait && waits[0].opensAt == null)
         val turn = backup.await<Event.ShouldBroadcast>()
         assertTrue(turn.stored)
         backup.await<Event.BroadcastSeen>()
