@@ -13,6 +13,8 @@ use crate::scenario::{Attack, Byzantine, Fault, Mode, Part, Plan, Scenario, Wort
 use test_support::cluster::{Broadcaster, Consent, DiskFault, Duty, Random};
 
 const DAY: i64 = 86_400_000;
+/// So much longer an observer takes that is slow to answer: longer than anybody asks before an early submission.
+const SLOW_OBSERVER: Duration = Duration::from_secs(12);
 
 impl Scenario {
     pub fn new(seed: u64) -> Self {
@@ -73,11 +75,44 @@ impl Scenario {
             scenario.lock();
             scenario.star(n);
         }
+        scenario.pace(n);
         scenario.vary_keys();
         scenario.aim(n);
         scenario.expire();
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
+    }
+
+    /// Nodes that know how long transactions take, turns that last longer than their pace, and observers that are slow to
+    /// answer. Drawn apart.
+    fn pace(&mut self, n: usize) {
+        let mut random = Random::new(self.seed ^ 0x9ace);
+        if !random.chance(300) {
+            return;
+        }
+        for part in &mut self.parts {
+            part.pace = match random.below(10) {
+                0 => None,
+                1 | 2 => Some(random.duration(Duration::from_secs(60))),
+                _ => Some(random.duration(Duration::from_secs(3))),
+            };
+        }
+        if n <= 5 && self.faults.len() < 100 && random.chance(500) {
+            let timeout = Duration::from_secs(15 + random.below(45));
+            for (_, fault) in &mut self.faults {
+                if let Fault::Create(plan) = fault
+                    && plan.mode == Mode::Failover
+                {
+                    plan.timeout = plan.timeout.max(timeout);
+                }
+            }
+        }
+        if !self.calm && random.chance(500) {
+            for node in (0..n).filter(|_| random.chance(500)) {
+                self.faults.push((Duration::ZERO, Fault::Takes(node, SLOW_OBSERVER)));
+                self.faults.push((self.heals_at * 3 / 4, Fault::Takes(node, Duration::ZERO)));
+            }
+        }
     }
 
     /// In some runs all signers but one are connected with that one alone, as behind address translation.
@@ -375,6 +410,7 @@ fn part(random: &mut Random, observer: bool, broadcaster: bool, calm: bool) -> P
         } else {
             EarlyTurns { gone: random.chance(500), hold: random.chance(500), pace: random.chance(500) }
         },
+        pace: None,
         consent: if calm { Consent::Joins } else { consent(random) },
         duty: if calm { Duty::Submits } else { duty(random) },
         reaction: Duration::from_millis(if calm { 0 } else { random.below(200) }),

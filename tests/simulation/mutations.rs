@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 46] = [
+const MUTATIONS: [(Mutation, &str); 48] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -41,7 +41,9 @@ const MUTATIONS: [(Mutation, &str); 46] = [
     (Mutation::ReplacementEnds, "S13"),
     (Mutation::VerifiedAgain, "S14"),
     (Mutation::LongerTurns, "V1"),
+    (Mutation::PaceBeyondTimeout, "V1"),
     (Mutation::LooksTooLate, "V2"),
+    (Mutation::AskFirstTooLong, "V11"),
     (Mutation::ReturnMissesTurn, "V3"),
     (Mutation::ClaimStartsClock, "V4"),
     (Mutation::LossUnnoticed, "V5"),

@@ -11,6 +11,7 @@ use libmusig::protocol::crypto::key_set::{KeyOrder, KeySet, sort_keys};
 use libmusig::protocol::crypto::musig2::Musig2;
 use libmusig::protocol::engine::Engine;
 use libmusig::protocol::envelope::{Content, NackKind};
+use libmusig::protocol::failover::{Pace, SeenBy};
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::{Settings, Time, limits};
 use libmusig::types::{OutPoint, SessionId, Txid, UnixMillis};
@@ -128,6 +129,12 @@ impl Run {
             node.application.delay = part.reaction;
             node.skew = part.skew;
             node.drift = part.drift;
+            if let Some(time) = part.pace {
+                let mut pace = Pace::default();
+                (0..limits::PACE_FROM).for_each(|_| pace.note(SeenBy::Observer, time));
+                (0..limits::PACE_FROM).for_each(|_| pace.note(SeenBy::Application, time));
+                node.disk.set_pace(pace.encode());
+            }
         }
         cluster.watched = true;
         cluster.duplicates = scenario.duplicates;
@@ -253,6 +260,7 @@ impl Run {
         for node in 0..n {
             self.apply(Fault::Broadcaster(node, Broadcaster::Works));
             self.apply(Fault::Lag(node, Some(Duration::ZERO)));
+            self.apply(Fault::Takes(node, Duration::ZERO));
             self.apply(Fault::Flap(node, false));
             self.apply(Fault::Disk(node, None));
             // A twin is behind all that have a part of their own.
@@ -399,6 +407,10 @@ impl Run {
             Fault::Lag(node, lag) => {
                 self.observes[node].set(now, lag == Some(Duration::ZERO));
                 cluster.nodes[node].observer_lag = lag;
+            }
+            Fault::Takes(node, longer) => {
+                self.observes[node].set(now, longer.is_zero());
+                cluster.nodes[node].observer_takes = longer;
             }
             Fault::Flap(node, flaps) => {
                 self.observes[node].set(now, !flaps);

@@ -85,6 +85,8 @@ pub struct Part {
     pub claims: bool,
     pub nacks: bool,
     pub early_turns: EarlyTurns,
+    /// What it knows from before: so long each of many transactions took until it was seen.
+    pub pace: Option<Duration>,
     pub consent: Consent,
     pub duty: Duty,
     pub reaction: Duration,
@@ -175,6 +177,8 @@ pub enum Fault {
     Skew(usize, i64),
     Broadcaster(usize, Broadcaster),
     Lag(usize, Option<Duration>),
+    /// Its observer takes so much longer to answer.
+    Takes(usize, Duration),
     Flap(usize, bool),
     Disk(usize, Option<DiskFault>),
     Mine,

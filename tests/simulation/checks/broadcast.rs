@@ -23,7 +23,7 @@ struct Due {
 }
 
 /// The time that a node needs from its turn's start to the chain.
-fn slack(run: &Run, node: usize) -> Duration {
+pub(super) fn slack(run: &Run, node: usize) -> Duration {
     let scenario = &run.scenario;
     let part = &scenario.parts[node];
     scenario.chain * 3
@@ -52,7 +52,16 @@ fn due(run: &Run, begun: &Begun, node: usize) -> Option<Due> {
         let from = start.max(since);
         let returned = run.returns.contains(&(node, since));
         let trouble = since > Duration::ZERO && !returned;
-        let extra = if since > Duration::ZERO { ASK_FIRST } else { Duration::ZERO };
+        // Who had ended the session before the signatures came asks first too, however slow its observer is.
+        let mut events = run.cluster.events(node, &begun.id);
+        let late = events.any(|(at, event)| {
+            let ended = matches!(
+                event,
+                Event::SessionFailed { .. } | Event::SessionAborted { .. } | Event::SessionExpired { .. }
+            );
+            ended && at <= holder
+        });
+        let extra = if since > Duration::ZERO || late { ASK_FIRST } else { Duration::ZERO };
         // Nobody tells it that its way to the chain is open again: it tries after each timeout.
         let again = if trouble || !run.broadcasts[node].holds(Duration::ZERO, from) {
             begun.plan.timeout
@@ -67,7 +76,7 @@ fn due(run: &Run, begun: &Begun, node: usize) -> Option<Due> {
     None
 }
 
-fn served(run: &Run, begun: &Begun, node: usize, from: Duration, by: Duration) -> bool {
+pub(super) fn served(run: &Run, begun: &Begun, node: usize, from: Duration, by: Duration) -> bool {
     let submissions = &run.cluster.chain.submissions;
     let within = |at: Duration| from <= at && at <= by;
     submissions.iter().any(|one| one.node == node && one.txid == begun.txid && within(one.at))

@@ -16,14 +16,14 @@ use test_support::cluster::{Consent, Duty, Random};
 const MESSAGES: usize = 2;
 
 /// A scenario in which only messages and what befalls the nodes make a difference: one session that all want, the chain
-/// as it should be, and claims and NACKs that nobody can check. Nobody opens a turn early for what it does not hear: there a
-/// message takes back what silence would have opened.
+/// as it should be, and claims and NACKs that nobody can check. Nobody opens a turn early for what it does not hear of
+/// others: there a message takes back what silence would have opened.
 fn tame(scenario: &Scenario, random: &mut Random) -> Scenario {
     let mut tame = scenario.clone();
     (tame.jitter, tame.duplicates, tame.reorders, tame.twin) = (Duration::ZERO, 0, false, None);
     for part in &mut tame.parts {
         part.byzantine = None;
-        part.early_turns = EarlyTurns::OFF;
+        part.early_turns = EarlyTurns { pace: part.early_turns.pace, ..EarlyTurns::OFF };
         // How fast a clock that drifts is depends on when it is read.
         part.drift = 0;
         part.consent = Consent::Joins;

@@ -3,21 +3,28 @@
 use std::time::Duration;
 
 use libmusig::protocol::event::{Event, FailureCause};
-use libmusig::protocol::limits::{GONE_AFTER, GONE_BEFORE, HOLD_AFTER, UNSTORED_AFTER};
+use libmusig::protocol::failover::ASK_FIRST;
+use libmusig::protocol::limits::{GONE_AFTER, GONE_BEFORE, HOLD_AFTER, PACE_AT_LEAST, UNSTORED_AFTER};
 use libmusig::types::SignerKey;
 use test_support::cluster::key;
 
-use super::Checker;
+use super::broadcast::{served, slack};
+use super::{Checker, does, left_alone, turns_of};
 use crate::run::{Begun, Run};
+use crate::timeline::both;
 
 impl Checker {
     /// V11: who is said to be gone was connected not long before the signatures were complete, and lost its last
-    /// connection at least a second before; who is said not to hold them had five seconds to say so.
+    /// connection at least a second before; who is said not to hold them had five seconds to say so, and
+    /// who is passed over at the pace had ten; nobody is said to be guilty who is honest.
     pub(super) fn early_turns(&mut self, run: &Run, begun: &Begun) {
         for node in (0..run.scenario.signers()).filter(|node| run.honest(*node)) {
             let Some(holder) = run.cluster.became_holder(node, &begun.id) else { continue };
             for (at, event) in run.cluster.events(node, &begun.id) {
-                let Event::CoordinatorFailed { failed, causes, .. } = event else { continue };
+                let Event::CoordinatorFailed { failed, causes, next, .. } = event else { continue };
+                if next.contains(&node) {
+                    self.asks_first(run, begun, node, holder, at);
+                }
                 self.check("V11", failed.len() == causes.len(), || format!("node {node}: {event:?}"));
                 for (signer, cause) in failed.iter().zip(causes) {
                     // What the application is told at a time happened up to a second before.
@@ -28,6 +35,12 @@ impl Checker {
                             // A clock that was set tells nothing of the time that passed.
                             late || run.odd_clocks.contains(&node)
                         }
+                        FailureCause::Pace => {
+                            let early = run.scenario.parts[node].early_turns.pace;
+                            let late = at + UNSTORED_AFTER >= holder + PACE_AT_LEAST.min(begun.plan.timeout);
+                            early && (late || run.odd_clocks.contains(&node))
+                        }
+                        FailureCause::Guilty => !run.sound(*signer),
                         _ => true,
                     };
                     self.check("V11", told, || {
@@ -36,6 +49,25 @@ impl Checker {
                 }
             }
         }
+    }
+}
+
+impl Checker {
+    /// V11: whose turn opened early asks its observer for five seconds at most, and not beyond the regular start.
+    fn asks_first(&mut self, run: &Run, begun: &Begun, node: usize, holder: Duration, at: Duration) {
+        let Some(turn) = turns_of(run, begun).and_then(|turns| turns.of_signer(node)) else { return };
+        let regular = holder + begun.plan.timeout * turn as u32;
+        let by = regular.min(at + ASK_FIRST) + slack(run, node);
+        let able = does(run, begun, node) && left_alone(run, begun, node) && begun.plan.lock == 0;
+        let runs = both(&run.up(node), &run.broadcasts[node].spans(run.cluster.now()));
+        let runs = runs.iter().any(|(from, until)| *from <= at && by < *until);
+        // What is at its regular start is for V1 and V3, and this node's clock began a little before it said so.
+        if at + slack(run, node) >= regular || !able || !runs || run.odd_clocks.contains(&node) {
+            return;
+        }
+        self.check("V11", served(run, begun, node, Duration::ZERO, by), || {
+            format!("node {node} opened turn {turn} of {} at {at:?} and did nothing by {by:?}", begun.id)
+        });
     }
 }
 

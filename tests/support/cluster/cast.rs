@@ -213,6 +213,8 @@ pub struct Node {
     pub observer_lag: Option<Duration>,
     /// Its observer never comes back.
     pub observer_hangs: bool,
+    /// How much longer its observer takes to answer.
+    pub observer_takes: Duration,
     /// Its observer cannot be asked about coins.
     pub coins_unknown: bool,
     /// How often its observer was asked.

@@ -294,6 +294,7 @@ impl Cluster {
                 broadcaster: Broadcaster::Works,
                 observer_lag: Some(Duration::ZERO),
                 observer_hangs: false,
+                observer_takes: Duration::ZERO,
                 coins_unknown: false,
                 observations: 0,
                 observer_flaps: false,
@@ -641,7 +642,8 @@ impl Cluster {
                 self.push(self.options.chain, What::Submit { node, life, session, txid: transaction.txid });
             }
             Output::Observe { session, query } => {
-                self.push(self.options.chain, What::Observe { node, life, session, query });
+                let takes = self.options.chain + self.nodes[node].observer_takes;
+                self.push(takes, What::Observe { node, life, session, query });
             }
             Output::Coins { request, coins, .. } => {
                 self.push(Duration::ZERO, What::Coins { node, life, request, coins });
