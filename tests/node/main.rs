@@ -27,6 +27,7 @@ mod log;
 mod metrics;
 mod migrating;
 mod outsider;
+mod pace;
 mod process;
 mod psbt;
 mod psbt_signer;
