@@ -66,6 +66,8 @@ pub enum Mutation {
     SilenceIsIgnored,
     /// V11: signers are asked for signs of life also when no turn approaches.
     AsksForEver,
+    /// clocks: any difference of clocks is told.
+    SkewOfNothing,
     /// V10: a refused proposal is reported each time that it comes.
     ReportedAgain,
     /// counters: a durable event that comes again after a restart is counted again.
