@@ -955,6 +955,37 @@ typedef int32_t musig_failure_cause;
 #endif // __cplusplus
 
 /**
+ * Who broadcast a transaction, as far as a node knows: MUSIG_EVENT_NUMBER_BY of MUSIG_EVENT_BROADCAST_SEEN and
+ * MUSIG_EVENT_BROADCAST_CONFIRMED. Words of others prove nothing.
+ */
+enum musig_broadcast_by
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Nobody says so.
+   */
+  MUSIG_BROADCAST_BY_UNKNOWN = 0,
+  /**
+   * This node: its submission was accepted, or the Bitcoin backend had the transaction already; or its application reported
+   * the broadcast, and no other signer claims it.
+   */
+  MUSIG_BROADCAST_BY_OWN = 1,
+  /**
+   * Another signer, by its own word; if there are several the one whose turn came first.
+   */
+  MUSIG_BROADCAST_BY_CLAIMED = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum musig_broadcast_by musig_broadcast_by;
+#else
+typedef int32_t musig_broadcast_by;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * The state of a transaction on the chain.
  */
 enum musig_chain_state

@@ -319,6 +319,15 @@ static void whole_session(void) {
         uint64_t height;
         OK(musig_event_number(event, &height, MUSIG_EVENT_NUMBER_HEIGHT, NULL));
         REQUIRE(height == 100);
+        {
+            const uint32_t *coordinators;
+            uint64_t by;
+            size_t count;
+            OK(musig_event_list(event, &coordinators, &count, MUSIG_EVENT_LIST_COORDINATORS, NULL));
+            OK(musig_event_number(event, &by, MUSIG_EVENT_NUMBER_BY, NULL));
+            REQUIRE(count == 1 && by == MUSIG_BROADCAST_BY_OWN);
+            IS(MUSIG_STATUS_NO_SUCH_FIELD, musig_event_number(event, &by, MUSIG_EVENT_NUMBER_SIGNER, NULL));
+        }
         musig_event_free(event);
     }
     do {

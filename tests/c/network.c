@@ -1,6 +1,13 @@
 /* Two signers find each other by their keys: they know a third node, which keeps the hash table, and no address of each
  * other. One is set up as on a phone, and listens nowhere. */
+#define _POSIX_C_SOURCE 200809L
 #include "prelude.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
 static musig_config *connected(int index) {
     musig_signer *signer = signer_of(index);
@@ -180,6 +187,126 @@ static void first_contact(void) {
     musig_node_free(open);
 }
 
+/* A line that takes a tenth of a second for everything that is sent, either way. */
+struct line {
+    int listener, port;
+};
+
+struct pump {
+    int from, into;
+};
+
+static void *pumps(void *arg) {
+    struct pump *pump = arg;
+    const struct timespec delay = {0, 100 * 1000 * 1000};
+    char buffer[4096];
+    ssize_t count;
+    while ((count = read(pump->from, buffer, sizeof buffer)) > 0) {
+        nanosleep(&delay, NULL);
+        for (ssize_t done = 0, more; done < count; done += more) {
+            more = send(pump->into, buffer + done, (size_t)(count - done), MSG_NOSIGNAL);
+            if (more <= 0) goto end;
+        }
+    }
+end:
+    shutdown(pump->into, SHUT_RDWR);
+    free(pump);
+    return NULL;
+}
+
+static void pump(int from, int into) {
+    struct pump *ends = malloc(sizeof *ends);
+    pthread_t thread;
+    REQUIRE(ends);
+    ends->from = from;
+    ends->into = into;
+    REQUIRE(pthread_create(&thread, NULL, pumps, ends) == 0);
+    REQUIRE(pthread_detach(thread) == 0);
+}
+
+static void *line_runs(void *arg) {
+    struct line *line = arg;
+    int near;
+    while ((near = accept(line->listener, NULL, NULL)) >= 0) {
+        struct sockaddr_in to;
+        int far = socket(AF_INET, SOCK_STREAM, 0);
+        memset(&to, 0, sizeof to);
+        to.sin_family = AF_INET;
+        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        to.sin_port = htons((uint16_t)line->port);
+        REQUIRE(far >= 0 && connect(far, (struct sockaddr *)&to, sizeof to) == 0);
+        pump(near, far);
+        pump(far, near);
+    }
+    return NULL;
+}
+
+/* A clock that differs is told. Nobody's clock can be set here, but what takes long on its way looks like one that is late. */
+static void clock_skew(void) {
+    musig_config *config = connected(3);
+    struct line line;
+    struct sockaddr_in at;
+    socklen_t length = sizeof at;
+    pthread_t thread;
+    musig_node *node, *other;
+    musig_event *event;
+    char *address, through[64];
+    const uint8_t *signer;
+    uint8_t keys[66];
+    uint64_t number = 0;
+    size_t size;
+
+    OK(musig_config_add_listen_address(config, "/ip4/127.0.0.1/tcp/0", NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_HIDES, 0, NULL));
+    other = start(config);
+    address = address_of(other);
+    line.port = atoi(strstr(address, "/tcp/") + 5);
+    line.listener = socket(AF_INET, SOCK_STREAM, 0);
+    memset(&at, 0, sizeof at);
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    REQUIRE(line.listener >= 0 && bind(line.listener, (struct sockaddr *)&at, sizeof at) == 0);
+    REQUIRE(listen(line.listener, 8) == 0 && getsockname(line.listener, (struct sockaddr *)&at, &length) == 0);
+    REQUIRE(pthread_create(&thread, NULL, line_runs, &line) == 0);
+    sprintf(through, "/ip4/127.0.0.1/tcp/%d", ntohs(at.sin_port));
+
+    config = connected(4);
+    OK(musig_config_add_peer_address(config, through, NULL));
+    IS(MUSIG_STATUS_INVALID_ARGUMENT, musig_config_set_number(config, MUSIG_OPTION_CLOCK_SKEW, 0, NULL));
+    OK(musig_config_set_number(config, MUSIG_OPTION_CLOCK_SKEW, 50, NULL));
+    node = start(config);
+    OK(musig_node_signer_key(node, keys, NULL));
+    OK(musig_node_signer_key(other, keys + 33, NULL));
+    for (uint8_t i = 0; i < 3; i++) {
+        musig_proposal *proposal;
+        musig_session *session;
+        uint8_t digest[32] = {9};
+        digest[1] = i;
+        OK(musig_proposal_new_messages(&proposal, keys, 2, digest, 1, NULL));
+        OK(musig_node_create_session(node, &session, proposal, NULL));
+        musig_session_free(session);
+        musig_proposal_free(proposal);
+    }
+    event = wait_event(node, MUSIG_EVENT_CLOCK_SKEW);
+    OK(musig_event_bytes(event, &signer, &size, MUSIG_EVENT_BYTES_SIGNER_KEY, NULL));
+    REQUIRE(size == 33 && memcmp(signer, keys + 33, 33) == 0);
+    OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_OFFSET, NULL));
+    REQUIRE((int64_t)number <= -100 && (int64_t)number > -60000);
+    /* Of two clocks nobody can say which one is wrong. */
+    OK(musig_event_number(event, &number, MUSIG_EVENT_NUMBER_OWN_SUSPECT, NULL));
+    REQUIRE(number == 0);
+    musig_event_free(event);
+
+    OK(musig_node_stop(node, NULL));
+    OK(musig_node_stop(other, NULL));
+    musig_node_free(node);
+    musig_node_free(other);
+    free(address);
+    shutdown(line.listener, SHUT_RDWR);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    close(line.listener);
+}
+
 int main(void) {
     musig_config *config = connected(2);
     musig_node *server, *alice, *bob;
@@ -234,6 +361,7 @@ int main(void) {
     unreachable();
     through_proxy();
     first_contact();
+    clock_skew();
     printf("found by their keys\n");
     return 0;
 }
