@@ -74,6 +74,7 @@ impl Scenario {
             scenario.late(n);
             scenario.lock();
             scenario.star(n);
+            scenario.cables(n);
         }
         scenario.pace(n);
         scenario.vary_keys();
@@ -127,6 +128,27 @@ impl Scenario {
                 self.faults.push((Duration::ZERO, Fault::Cut(one, other, true)));
             }
         }
+    }
+
+    /// Cables that are pulled soon after a proposal, with turns that are long enough for it to matter. Drawn apart.
+    fn cables(&mut self, n: usize) {
+        let mut random = Random::new(self.seed ^ 0xcab1);
+        if n < 2 || !random.chance(100) {
+            return;
+        }
+        let mut pulled = Vec::new();
+        for (at, fault) in &mut self.faults {
+            if let Fault::Create(plan) = fault {
+                plan.timeout += Duration::from_secs(15);
+                let node = random.below(n as u64) as usize;
+                let at = (*at + random.duration(Duration::from_secs(3))).min(self.heals_at);
+                let later = (at + random.duration(Duration::from_secs(40))).min(self.heals_at);
+                pulled.extend([(at, Fault::Pull(node, true)), (later, Fault::Pull(node, false))]);
+            }
+        }
+        // Not of crowds.
+        pulled.truncate(6);
+        self.faults.extend(pulled);
     }
 
     fn trouble(&mut self, random: &mut Random, n: usize) {

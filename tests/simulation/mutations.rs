@@ -11,7 +11,7 @@ use crate::scenario::Scenario;
 const SEEDS: u64 = 1000;
 
 /// What is broken, and whose it is to find.
-const MUTATIONS: [(Mutation, &str); 48] = [
+const MUTATIONS: [(Mutation, &str); 51] = [
     (Mutation::RandomnessRepeats, "S1"),
     (Mutation::SameAttemptAgain, "S2"),
     (Mutation::CertificateUnverified, "S3"),
@@ -58,6 +58,9 @@ const MUTATIONS: [(Mutation, &str); 48] = [
     (Mutation::ReportedAgain, "V10"),
     (Mutation::GoneWithoutGrace, "V11"),
     (Mutation::StarIsGone, "V11"),
+    (Mutation::SilenceIsIgnored, "V11"),
+    (Mutation::AsksForEver, "V11"),
+    (Mutation::SkewOfNothing, "clocks"),
     (Mutation::CountsAgain, "counters"),
     (Mutation::ReputationFromClaims, "counters"),
 ];

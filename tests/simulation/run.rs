@@ -62,6 +62,8 @@ pub struct Run {
     pub links: Vec<Vec<Track>>,
     /// Whether the network is whole.
     pub whole: Track,
+    /// Cables that were pulled: whose, and from when to when.
+    pub pulls: Vec<(usize, Duration, Option<Duration>)>,
     /// Nodes that were started or woken, and when.
     pub returns: Vec<(usize, Duration)>,
     /// Nodes whose calendar was stepped or runs wrong.
@@ -159,6 +161,7 @@ impl Run {
             disks: vec![Track::default(); n],
             links: vec![vec![Track::default(); n]; n],
             whole: Track::default(),
+            pulls: Vec::new(),
             returns: Vec::new(),
             odd_clocks: (0..n).filter(odd).collect(),
             liars: BTreeSet::new(),
@@ -287,6 +290,7 @@ impl Run {
                 self.apply(Fault::HoldBack(node, false));
             }
             self.apply(Fault::CutOff(node, false));
+            self.apply(Fault::Pull(node, false));
             self.apply(Fault::Start(node));
             self.apply(Fault::Wake(node));
         }
@@ -340,6 +344,19 @@ impl Run {
                 self.mark(from, to, false);
             }
             Fault::CutOff(node, off) => cluster.cut_off(node, off),
+            Fault::Pull(node, pulled) => {
+                let was = cluster.nodes[node].pulled.is_some();
+                cluster.pull(node, pulled);
+                for other in (0..cluster.nodes.len()).filter(|other| *other != node && was != pulled) {
+                    self.mark(node, other, !pulled);
+                }
+                let last = self.pulls.iter_mut().rfind(|(of, ..)| *of == node);
+                match last {
+                    _ if was == pulled => {}
+                    Some((_, _, until)) if !pulled => *until = Some(now),
+                    _ => self.pulls.push((node, now, None)),
+                }
+            }
             Fault::HoldBack(node, on) => {
                 if on {
                     cluster.held_back.insert(node)

@@ -157,6 +157,8 @@ pub enum Fault {
     Lose(usize, usize, u64),
     Slow(usize, usize, Duration),
     CutOff(usize, bool),
+    /// Its cable is pulled, or plugged in: nothing arrives, and no connection is reset.
+    Pull(usize, bool),
     /// Its partial signatures and certificates are lost: it finishes alone.
     HoldBack(usize, bool),
     /// The network, the Bitcoin network too, falls into parts: the side of each node. Empty: it is whole again.

@@ -73,7 +73,10 @@ impl Checker {
 
 /// Whether a node had lost its last connection with a key by then, and for long enough.
 fn lost(run: &Run, node: usize, key: &SignerKey, holder: Duration, by: Duration) -> bool {
-    let contacts = || run.cluster.contacts.iter().filter(|(_, of, with, _)| *of == node && with == key);
+    // A connection on which nothing comes is as good as none.
+    let silences = run.cluster.silences.iter().map(|(at, of, with, silent)| (*at, *of, *with, !silent));
+    let all: Vec<_> = run.cluster.contacts.iter().copied().chain(silences).collect();
+    let contacts = || all.iter().filter(|(_, of, with, _)| *of == node && with == key);
     // A new life knows nothing of the connections of the one before.
     let own = &run.cluster.nodes[node].key;
     let deaths =

@@ -13,6 +13,7 @@ use crate::run::{Begun, Run};
 use crate::scenario::Mode;
 use test_support::cluster::{Duty, key};
 
+mod asked;
 mod broadcast;
 mod counters;
 mod doubt;
@@ -67,11 +68,14 @@ impl Checker {
         self.work(run);
         self.counters(run);
         self.keys(run);
+        self.clocks(run);
+        self.questions(run);
         for begun in run.sessions.clone() {
             self.beliefs(run, &begun);
             self.any_order(run, &begun);
             self.modes(run, &begun);
             self.early_turns(run, &begun);
+            self.cables(run, &begun);
             self.turns(run, &begun);
             self.watches(run, &begun);
             self.proofs_spread(run, &begun);
