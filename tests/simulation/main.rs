@@ -106,6 +106,7 @@ fn main() -> ExitCode {
         let good = match report.to_str() {
             Some("check") => report::check(threads()),
             Some("models") => report::make_models(),
+            Some("early") => report::make_early(),
             _ => report::make(threads()),
         };
         return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -3,6 +3,7 @@
 //! again.
 
 mod chart;
+mod early;
 mod failover;
 mod models;
 mod page;
@@ -102,7 +103,7 @@ pub fn check(threads: usize) -> bool {
     match measure(&[5, 20], few, threads) {
         Ok(rows) => {
             println!("report: the formula of V1 held in {} cases", rows.len());
-            let notices = notices() && committed_models();
+            let notices = notices() && committed_models() && committed_early();
             if !notices {
                 println!("report: turns that last too long are not noticed");
             }
@@ -143,6 +144,30 @@ fn committed_models() -> bool {
     good
 }
 
+/// Whether early turns give what the committed page says.
+fn committed_early() -> bool {
+    let page = read_to_string(PAGE).unwrap_or_default();
+    match early::text() {
+        Ok(section) if early::replaced(&page, &section, models::TITLE) == page => true,
+        Ok(_) => {
+            println!("report: {PAGE} does not say what early turns give; run REPORT=early");
+            false
+        }
+        Err(wrong) => {
+            println!("report: an early turn costs too much: {wrong}");
+            false
+        }
+    }
+}
+
+/// Measures early turns, and writes their section alone.
+pub fn make_early() -> bool {
+    let section = early::text().map_err(|wrong| println!("an early turn costs too much: {wrong}"));
+    let page = read_to_string(PAGE).map_err(|error| println!("the report cannot be read: {error}"));
+    let (Ok(section), Ok(page)) = (section, page) else { return false };
+    write(PAGE, early::replaced(&page, &section, models::TITLE)).is_ok()
+}
+
 /// Runs the models, and writes their section alone.
 pub fn make_models() -> bool {
     let section = models::text().map_err(|wrong| println!("the text of the models is wrong: {wrong}"));
@@ -168,9 +193,17 @@ pub fn make(threads: usize) -> bool {
             return false;
         }
     };
+    let early = match early::text() {
+        Ok(early) => early,
+        Err(wrong) => {
+            println!("an early turn costs too much, nothing is written: {wrong}");
+            return false;
+        }
+    };
     let uptime = uptime::measure(threads);
+    let text = early::replaced(&page::text(&rows, &uptime), &early, models::TITLE);
     let written = write("docs/simulation-report.svg", chart::draw(&rows))
-        .and_then(|()| write(PAGE, models::replaced(&page::text(&rows, &uptime), &models)));
+        .and_then(|()| write(PAGE, models::replaced(&text, &models)));
     match written {
         Ok(()) => println!("docs/simulation-report.md and docs/simulation-report.svg are written"),
         Err(error) => println!("the report cannot be written: {error}"),

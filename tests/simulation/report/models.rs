@@ -15,7 +15,7 @@ const PACE: f64 = 3.0 * (SEEN.0 + 0.99 * (SEEN.1 - SEEN.0)) + 2.0;
 /// Sessions for each figure.
 const SESSIONS: u64 = 4000;
 /// Where the section begins in the page.
-const TITLE: &str = "## Two ideas that were not built";
+pub const TITLE: &str = "## Two ideas that were not built";
 
 /// From 0 to 1.
 fn unit(random: &mut Random) -> f64 {
