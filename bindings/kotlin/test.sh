@@ -110,6 +110,8 @@ if command -v readelf >/dev/null && [ "$system" = linux ]; then
 	check "alignment" bindings/kotlin/android.sh check "$target/bindings/libmusig_uniffi.so"
 fi
 check "consumer" timeout 60 java -cp "$classes" org.example.consumer.ConsumerKt
-check "example" timeout 90 java -cp "$classes" org.example.failover.FailoverKt
+# Spends a coin of a small chain.
+check "the chain of the examples is built" cargo build --quiet --example chain
+check "example" timeout 90 "$target/debug/examples/chain" java -cp "$classes" org.example.failover.FailoverKt
 check "quick start" timeout 60 java -cp "$classes" QuickStartKt
 finish

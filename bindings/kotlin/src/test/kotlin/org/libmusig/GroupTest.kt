@@ -108,6 +108,11 @@ class GroupTest {
         node.addDescriptor(descriptor, nextIndex = 6u)
         val kept = node.descriptors().single()
         assertEquals(Triple(descriptor.text(), 6u, 20u), Triple(kept.descriptor.text(), kept.nextIndex, kept.gapLimit))
+        // What the descriptor knows of the change.
+        psbt.updated(descriptor).use { updated ->
+            assertTrue(updated.toBytes().size > psbt.toBytes().size)
+            updated.updated(descriptor, 6u).use { assertEquals(updated.toBase64(), it.toBase64()) }
+        }
         val session = node.createSession(group.request(psbt))
         val transaction = session.summary(SummaryOptions(Network.REGTEST)).transaction!!
         assertEquals(listOf(true, true), transaction.inputs.map { it.own })

@@ -1,6 +1,7 @@
 package org.libmusig
 
 import java.nio.file.Files
+import java.security.MessageDigest
 import java.time.Instant
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.atomic.AtomicBoolean
@@ -46,7 +47,10 @@ class PsbtSignerTest {
     }
 
     /** The PSBT with a public nonce of the device, by its field of BIP-373: two points that somebody else may know. */
-    private fun withNonce(psbt: ByteArray): ByteArray {
+    private fun withNonce(psbt: ByteArray) = with(psbt, ("431b" + key + output + "42" + key + key).bytes)
+
+    /** The PSBT with a field of its input. */
+    private fun with(psbt: ByteArray, field: ByteArray): ByteArray {
         // The map of the first input is after the global map. Everything in it is shorter than 253 bytes.
         var at = 5
         while (psbt[at] != 0.toByte()) {
@@ -54,7 +58,6 @@ class PsbtSignerTest {
             at += 1 + psbt[at].toUByte().toInt()
         }
         at += 1
-        val field = ("431b" + key + output + "42" + key + key).bytes
         return psbt.copyOfRange(0, at) + field + psbt.copyOfRange(at, psbt.size)
     }
 
@@ -85,6 +88,43 @@ class PsbtSignerTest {
             note(request)
             error("out of paper")
         }
+    }
+
+    /** One that signs. */
+    private inner class SigningDevice : PsbtDevice {
+        private val wallet = Schnorr.Alone(secret(20))
+
+        private fun answer(request: PsbtRequest, kind: Byte, value: (ByteArray) -> ByteArray): PsbtAnswer {
+            val psbt = request.psbt().use { it.toBytes() }
+            val made = value(psbt)
+            return PsbtAnswer.Signed(Psbt.fromBytes(with(psbt, byteArrayOf(0x43, kind) + wallet.slot + made.size.toByte() + made)))
+        }
+
+        override fun addNonces(request: PsbtRequest) = answer(request, 0x1b) { wallet.publicNonces }
+
+        // It knows what it signs.
+        override fun addPartials(request: PsbtRequest) = answer(request, 0x1c) { wallet.partial(sighash()) }
+    }
+
+    /** What the signature of the transaction's input signs (BIP-341). */
+    private fun sighash(): ByteArray {
+        val hash = { bytes: ByteArray -> MessageDigest.getInstance("SHA-256").digest(bytes) }
+        val spent = listOf("60ea000000000000", "225120" + output.drop(2)).map { hash(it.bytes) }
+        val ours = { from: Int, to: Int -> hash(unsigned.copyOfRange(from, to)) }
+        val hashes = ours(5, 41) + spent[0] + spent[1] + ours(42, 46) + ours(47, unsigned.size - 4)
+        return Schnorr.tagged("TapSighash", ByteArray(2) + unsigned.copyOf(4) + ByteArray(4) + hashes + ByteArray(5))
+    }
+
+    @Test
+    fun `psbt_signer signs a whole session with its device`() = runBlocking {
+        val psbtSigner = PsbtSigner(SigningDevice(), listOf(key))
+        val node = MusigNode.start(config(offline = true), signer(0), psbtSigner = psbtSigner)
+        val session = node.createSession(request())
+        val signature = node.await<Event.SessionComplete>().signatures.single()
+        assertTrue(Schnorr.verifies(output.drop(2).bytes, sighash(), signature))
+        session.close()
+        closeAll(listOf(node))
+        psbtSigner.close()
     }
 
     private suspend fun MusigNode.failure(words: String) =

@@ -2,6 +2,7 @@ package org.libmusig
 
 import java.math.BigInteger
 import java.security.MessageDigest
+import java.security.SecureRandom
 
 /** BIP-340 verification, slow and by the book: what the tests believe in, rather than the library. */
 object Schnorr {
@@ -46,10 +47,46 @@ object Schnorr {
         return Point(x, if (y.testBit(0)) p - y else y)
     }
 
-    private fun tagged(tag: String, data: ByteArray): ByteArray {
+    fun tagged(tag: String, data: ByteArray): ByteArray {
         val hash = { bytes: ByteArray -> MessageDigest.getInstance("SHA-256").digest(bytes) }
         val prefix = hash(tag.toByteArray())
         return hash(prefix + prefix + data)
+    }
+
+    private fun number(bytes: ByteArray) = BigInteger(1, bytes)
+
+    private fun bytes(number: BigInteger) = number.toByteArray().let { ByteArray(32 + it.size) + it }.takeLast(32).toByteArray()
+
+    private fun compressed(point: Point) = byteArrayOf(if (point.y.testBit(0)) 3 else 2) + bytes(point.x)
+
+    private fun negated(point: Point) = Point(point.x, p - point.y)
+
+    /** The only participant of an output: MuSig2 (BIP-327) with one key, by the key path (BIP-341). */
+    class Alone(secret: ByteArray) {
+        private val secret = number(secret)
+        private val public = compressed(multiply(generator, this.secret)!!)
+        private val coefficient = number(tagged("KeyAgg coefficient", tagged("KeyAgg list", public) + public)).mod(n)
+        private val aggregate = multiply(generator, this.secret * coefficient % n)!!
+        private val tweak = number(tagged("TapTweak", bytes(aggregate.x)))
+        private val even = if (aggregate.y.testBit(0)) negated(aggregate) else aggregate
+        private val output = add(even, multiply(generator, tweak))!!
+        private val nonces = List(2) { BigInteger(250, SecureRandom()) + BigInteger.ONE }
+
+        /** What its fields of BIP-373 are about: the participant key, and the output key. */
+        val slot = public + compressed(output)
+
+        val publicNonces = nonces.map { compressed(multiply(generator, it)!!) }.reduce { one, other -> one + other }
+
+        /** The partial signature of a message, for which its nonces are used up. */
+        fun partial(message: ByteArray): ByteArray {
+            val binding = number(tagged("MuSig/noncecoef", publicNonces + bytes(output.x) + message)).mod(n)
+            val nonce = (nonces[0] + binding * nonces[1]).mod(n)
+            val point = multiply(generator, nonce)!!
+            val challenge = number(tagged("BIP0340/challenge", bytes(point.x) + bytes(output.x) + message))
+            val signs = aggregate.y.testBit(0) != output.y.testBit(0)
+            val signed = challenge * coefficient * if (signs) n - secret else secret
+            return bytes((signed + if (point.y.testBit(0)) n - nonce else nonce).mod(n))
+        }
     }
 
     /** Whether a signature of 64 bytes over a message is of an x-only key. */
