@@ -32,11 +32,14 @@ struct Blocks {
     read: Vec<usize>,
     /// Names spenders of outputs in blocks, as Core 31 with an index does.
     names_spenders: bool,
+    /// Has only headers of blocks in the main chain, as btcd.
+    only_main: bool,
 }
 
 impl Blocks {
     fn new(height: usize) -> Self {
-        let mut chain = Self { blocks: Vec::new(), pruned_below: 0, read: Vec::new(), names_spenders: false };
+        let (blocks, read) = (Vec::new(), Vec::new());
+        let mut chain = Self { blocks, pruned_below: 0, read, names_spenders: false, only_main: false };
         (0..=height).for_each(|_| chain.push(Vec::new(), 0));
         chain
     }
@@ -95,7 +98,11 @@ impl Blocks {
                 Ok(json!(to_hex(&serialize(&self.blocks[height]))))
             }
             "getblockheader" => {
-                let height = self.height_of(text()).ok_or_else(|| error(-5, "Block not found"))?;
+                let gone = || match self.only_main {
+                    true => error(-32_603, &format!("block {} is not in the main chain", text())),
+                    false => error(-5, "Block not found"),
+                };
+                let height = self.height_of(text()).ok_or_else(gone)?;
                 Ok(json!({ "height": height, "confirmations": self.blocks.len() - height }))
             }
             _ => Err(error(-32_601, "Method not found")),
@@ -150,6 +157,19 @@ fn core_reads_each_block_once_to_find_a_spender() {
     chain.lock().expect("no panic").push(vec![rival.clone()], 2);
     let conflict = ChainStatus::Conflict { txid: txid(&rival), confirmations: 1 };
     assert_eq!(node.status(&query), Ok(conflict));
+}
+
+#[test]
+fn core_that_has_no_header_of_a_reorganised_block_has_lost_it() {
+    let chain = Arc::new(Mutex::new(Blocks::new(3)));
+    let server = serve(&chain);
+    let (transaction, query) = own();
+    chain.lock().expect("no panic").push(vec![transaction], 0);
+    chain.lock().expect("no panic").only_main = true;
+    let node = core(&server);
+    assert_eq!(node.status(&query), Ok(ChainStatus::Confirmed { height: 4, confirmations: 1 }));
+    chain.lock().expect("no panic").blocks.truncate(4);
+    assert_eq!(node.status(&query), Ok(ChainStatus::Unknown));
 }
 
 #[test]
