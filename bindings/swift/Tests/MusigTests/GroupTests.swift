@@ -98,6 +98,11 @@ final class GroupTests: MusigTestCase {
         let kept = try await node.descriptors()
         XCTAssertEqual(kept.map { $0.descriptor.text() }, [group.descriptor().text()])
         XCTAssertEqual(kept.map { [$0.nextIndex, $0.gapLimit] }, [[6, 20]])
+        // What the descriptor knows of the change.
+        let updated = try psbt.updated(descriptor: group.descriptor())
+        XCTAssertGreaterThan(updated.toBytes().count, psbt.toBytes().count)
+        XCTAssertEqual(
+            try updated.updated(descriptor: group.descriptor(), indices: 6).toBase64(), updated.toBase64())
         let session = try await node.createSession(request: group.request(psbt: psbt))
         let summary = try await session.summary(options: SummaryOptions(network: .regtest))
         XCTAssertEqual(summary.transaction?.inputs.map(\.own), [true, true])
