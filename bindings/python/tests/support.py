@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any, Awaitable, Callable, TypeVar
+from typing import Any, AsyncIterator, Awaitable, Callable, TypeVar
 
 import libmusig
 from libmusig import _ffi, chain, events
@@ -98,6 +99,34 @@ async def connect(*nodes: libmusig.Node) -> None:
             return len(await node.connected_signers()) == len(nodes) - 1
 
         await until("all are connected", connected)
+
+
+@contextlib.asynccontextmanager
+async def slow_line(to: str, delay: float) -> AsyncIterator[str]:
+    """An address that leads to another one, and takes so many seconds for everything that is sent, either way."""
+    host, port = to.split("/")[2], int(to.split("/")[4])
+    pumps: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(delay)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, port)
+        pumps.update(asyncio.ensure_future(each) for each in (pump(reader, back), pump(there, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"/ip4/127.0.0.1/tcp/{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for each in pumps:
+            each.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
 
 
 async def wait_event(

@@ -29,6 +29,7 @@ from support import (
     ranked,
     secret,
     sign,
+    slow_line,
     spend,
     spend_script,
     taproot_script,
@@ -86,6 +87,24 @@ def test_unreachable_peer_and_what_is_known_of_missing_signers() -> None:
             own, other = (await session.status()).signers
             assert own.connected and own.consented and own.last_seen is not None
             assert not other.connected and not other.consented and other.last_seen is None
+
+    asyncio.run(main())
+
+
+def test_clock_skew_is_told_beyond_what_is_tolerated() -> None:
+    async def main() -> None:
+        # What takes long on its way looks like a clock that is late: nobody's clock can be set here.
+        async with make(0, hides=False) as other, slow_line(await address(other), 0.1) as through:
+            async with make(1, peers=[through], clock_skew=timedelta(milliseconds=50)) as node:
+                for number in range(3):
+                    await node.create_session(keys(2), messages=[bytes([number]) * 32])
+                event, skew = await wait_event(node, events.ClockSkew)
+                assert (event.session, event.durable) == (None, False)
+                assert skew.signer == key(0) and -60_000 < skew.offset_ms <= -100
+                # Of two clocks nobody can say which one is wrong.
+                assert skew.own_suspect is False
+                series = [each for each in await node.metric_samples() if each.name == "musig_clock_offset_seconds"]
+                assert {each.labels["signer"] for each in series} >= {key(0)[:8], "other"}
 
     asyncio.run(main())
 
@@ -398,13 +417,16 @@ def test_failover_with_a_dead_coordinator() -> None:
             assert (turn.signer, turn.turn) == (second, 1) and turn.transaction is not None and turn.stored is True
             for node in (backup, last):
                 _, seen = await wait_event(node, events.BroadcastSeen)
-                assert seen.txid == turn.transaction.txid
+                assert seen.txid == turn.transaction.txid and seen.coordinators == [second]
+                assert node is last or isinstance(seen.by, libmusig.BroadcastBy.OWN)
             assert fake.by("backup") == 1 and fake.by("last") == 0
             # Who was passed over early did not fail.
             assert (await last.reputation(key(first))).failures == 0
             fake.mine(2)
             _, confirmed = await wait_event(last, events.BroadcastConfirmed)
             assert confirmed.txid == turn.transaction.txid and confirmed.depth is not None
+            assert confirmed.coordinators == [second]
+            assert isinstance(confirmed.by, libmusig.BroadcastBy.CLAIMED) and confirmed.by.signer == second
 
             async def final() -> bool:
                 return (await last.session(session).status()).phase is Phase.FINAL
