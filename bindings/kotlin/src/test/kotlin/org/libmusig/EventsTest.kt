@@ -17,10 +17,15 @@ import org.junit.jupiter.api.Test
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.MusigException
 import org.libmusig.ffi.Session
+import java.io.IOException
+import java.net.InetAddress
+import java.net.ServerSocket
+import java.net.Socket
 import java.time.Duration
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.atomic.AtomicInteger
+import kotlin.concurrent.thread
 
 class EventsTest {
     private suspend fun offline() = MusigNode.start(config(offline = true), signer(0))
@@ -48,6 +53,56 @@ class EventsTest {
         node.stop()
         consumer.join()
         node.close()
+    }
+
+    /** An address that leads to another one, and takes so many milliseconds for everything that is sent, either way. */
+    private fun slowLine(to: String, delay: Long): Pair<ServerSocket, String> {
+        val server = ServerSocket(0, 50, InetAddress.getLoopbackAddress())
+        fun pump(from: Socket, into: Socket) = thread(isDaemon = true) {
+            try {
+                val buffer = ByteArray(65536)
+                while (true) {
+                    val count = from.getInputStream().read(buffer)
+                    if (count < 0) break
+                    Thread.sleep(delay)
+                    into.getOutputStream().write(buffer, 0, count)
+                }
+                into.close()
+            } catch (_: IOException) {
+            }
+        }
+        thread(isDaemon = true) {
+            try {
+                while (true) {
+                    val near = server.accept()
+                    val far = Socket(to.split("/")[2], to.split("/")[4].toInt())
+                    pump(near, far)
+                    pump(far, near)
+                }
+            } catch (_: IOException) {
+            }
+        }
+        return server to "/ip4/127.0.0.1/tcp/${server.localPort}"
+    }
+
+    @Test
+    fun `clock_skew is told beyond what is tolerated`() = runBlocking {
+        // What takes long on its way looks like a clock that is late: nobody's clock can be set here.
+        val other = MusigNode.start(config().copy(hides = false), signer(0))
+        eventually("it listens") { other.listenAddresses().isNotEmpty() }
+        val (line, through) = slowLine(other.listenAddresses().first(), 100)
+        val node = MusigNode.start(
+            config().copy(peers = listOf(through), clockSkew = Duration.ofMillis(50)), signer(1),
+        )
+        for (number in 0 until 3) node.createSession(messageRequest(keys(2), number)).close()
+        val received = node.await { it.event is Event.ClockSkew }
+        val skew = received.event as Event.ClockSkew
+        assertEquals(null to keys(1).first(), received.session to skew.signer)
+        assertTrue(skew.offsetMs in -60_000..-100, "${skew.offsetMs}")
+        // Of two clocks nobody can say which one is wrong.
+        assertFalse(skew.ownSuspect)
+        closeAll(listOf(node, other))
+        line.close()
     }
 
     @Test

@@ -9,6 +9,7 @@ import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.libmusig.ffi.Broadcast
+import org.libmusig.ffi.BroadcastBy
 import org.libmusig.ffi.Event
 import org.libmusig.ffi.FailureCause
 import org.libmusig.ffi.MetricKind
@@ -47,14 +48,18 @@ class FailoverTest {
         assertTrue(!waits[0].connected && waits[0].wait < waits[1].wait && waits[0].opensAt == null)
         val turn = backup.await<Event.ShouldBroadcast>()
         assertTrue(turn.stored)
-        backup.await<Event.BroadcastSeen>()
+        val seen = backup.await<Event.BroadcastSeen>()
+        assertEquals(listOf(elected[1].toUInt()) to BroadcastBy.Own, seen.coordinators to seen.by)
         val (by, transaction) = chain.submissions.first()
         assertEquals("signer ${elected[1]}", by)
         assertEquals(turn.transaction!!.txid, transaction.txid)
         assertArrayEquals(turn.transaction?.bytes, transaction.bytes)
 
         chain.confirmations = 2u
-        backup.await<Event.BroadcastConfirmed>()
+        val confirmed = backup.await<Event.BroadcastConfirmed>()
+        assertEquals(listOf(elected[1].toUInt()) to BroadcastBy.Own, confirmed.coordinators to confirmed.by)
+        val told = nodes[elected[2]].await<Event.BroadcastConfirmed>()
+        assertEquals(BroadcastBy.Claimed(elected[1].toUInt()), told.by)
         eventually("the watch ends") { sessions[elected[1]].status().phase == Phase.FINAL }
         sessions.forEach { it.close() }
         closeAll(nodes)
