@@ -63,9 +63,12 @@ python3 bindings/swift/coverage.py "$generated/CMusigFFI/CMusigFFI.h" "$generate
 	"$(find .build/ -path '*/debug/codecov/libmusig.json' | head -n 1)"
 check "every function of the facade is used" $?
 
-timeout 60 "${inside[@]}" .build/debug/Failover 2>&1 | tee "$log"
+# Spends a coin of a small chain.
+cargo build --quiet --example chain
+check "the chain of the examples is built" $?
+timeout 60 "${CARGO_TARGET_DIR:-target}/debug/examples/chain" "${inside[@]}" .build/debug/Failover 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
-for line in '^coordinator: stopped' '^backup: broadcast ' '^third: .* is in block 101' '^The backup broadcast'; do
+for line in '^coordinator: stopped' '^third: .* is in block 101' '^A backup broadcast' '^mined [0-9a-f]*, submitted 1 times'; do
 	grep -q "$line" "$log" || status=1
 done
 check "examples/swift/Failover: the backup broadcasts for a coordinator that stopped" "$status"

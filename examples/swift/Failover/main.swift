@@ -1,51 +1,47 @@
-// The main job: three signers sign a transaction, the elected coordinator stops before it broadcasts, and the first
-// backup's Broadcaster, which is written in Swift, broadcasts.
+// The main job: three signers spend their coin, the elected coordinator stops before it broadcasts, and the first backup does.
 //
-// The nodes of this program talk by TCP on loopback, as they would between phones. The chain is a dictionary.
+//     cargo run --example chain -- .build/debug/Failover
+//
+// The argument is the address of an Esplora server on regtest, here of a small chain that also pays the coin. The nodes of this
+// program talk by TCP on loopback, as they would between phones.
 
 import Foundation
 import Musig
 
-/// Stands for the application's Bitcoin backend: its own node, or an API.
-final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
-    private let lock = NSLock()
-    private var blocks: [Txid: UInt32] = [:]
-
-    func submit(transaction: SignedTransaction) throws -> SubmitOutcome {
-        lock.withLock { blocks[transaction.txid] = 101 }
-        print("backup: broadcast \(transaction.txid), \(transaction.bytes.count) bytes")
-        return .accepted
-    }
-
-    func status(query: ChainQuery) throws -> ChainStatus {
-        guard let height = lock.withLock({ blocks[query.txid] }) else { return .unknown }
-        return .confirmed(height: height, confirmations: 1)
-    }
+/// What the coin has, and what its spending costs, in satoshis.
+enum Amount {
+    static let coin: UInt64 = 100_000
+    static let fee: UInt64 = 1_000
 }
 
-func startSigner(_ name: String, chain: Chain?) async throws -> Node {
+func startSigner(_ name: String, source: ChainSource?) async throws -> Node {
     let node = try await Node.start(
-        config: NodeConfig(
-            store: .memory, listen: ["/ip4/127.0.0.1/tcp/0"], withoutObserver: chain == nil, finalDepth: 1),
-        signer: LocalSigner.generate(), broadcaster: chain, observer: chain)
+        config: NodeConfig(store: .memory, listen: ["/ip4/127.0.0.1/tcp/0"], withoutObserver: source == nil, finalDepth: 1),
+        signer: LocalSigner.generate(), broadcaster: source?.broadcaster(), observer: source?.observer())
     print("\(name): signer \(node.signerKey())")
     return node
 }
 
-/// An output of 100,000 satoshis that belongs to all signers together, and an unsigned transaction that spends it.
-func payment(_ signers: [SignerKey]) throws -> SessionContent {
+func bytes(_ hex: Substring) -> Data {
+    let digits = Array(hex.utf8)
+    return Data(
+        stride(from: 0, to: digits.count, by: 2).map {
+            UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)!
+        })
+}
+
+/// An unsigned transaction that spends the coin of all signers together, back to them.
+func payment(_ signers: [SignerKey], coin: String) throws -> SessionContent {
     let key = try finalKey(keySet: keySet(keys: signers), derivation: Derivation(taproot: .keyPath))
-    let bytes = Array(key.utf8)
-    let xOnly = stride(from: 2, to: bytes.count, by: 2).map {
-        UInt8(String(decoding: bytes[$0...$0 + 1], as: UTF8.self), radix: 16)!
-    }
-    let script = Data([0x51, 0x20] + xOnly)
-    var unsigned = Data([2, 0, 0, 0, 1]) + Data(repeating: 0xaa, count: 32)  // version, one input: its transaction,
-    unsigned += [0, 0, 0, 0, 0, 0xfd, 0xff, 0xff, 0xff]  // output 0, no script, sequence
-    unsigned += withUnsafeBytes(of: UInt64(99_000).littleEndian) { Data([1]) + $0 }  // one output: its value,
-    unsigned += Data([UInt8(script.count)]) + script + [0, 0, 0, 0]  // its script; lock time
+    let script = Data([0x51, 0x20]) + bytes(key.dropFirst(2))
+    let parts = coin.split(separator: ":")
+    func number<T: FixedWidthInteger>(_ number: T) -> Data { withUnsafeBytes(of: number.littleEndian) { Data($0) } }
+    var unsigned = number(UInt32(2)) + Data([1]) + Data(bytes(parts[0]).reversed())  // version, one input: its transaction,
+    unsigned += number(UInt32(parts[1])!) + Data([0]) + number(0xffff_fffd as UInt32)  // output, no script, sequence
+    unsigned += Data([1]) + number(Amount.coin - Amount.fee)  // one output: its value,
+    unsigned += Data([UInt8(script.count)]) + script + number(UInt32(0))  // its script; lock time
     return .transaction(
-        unsigned: unsigned, spent: [SpentOutput(value: 100_000, script: script)], sighashType: .default)
+        unsigned: unsigned, spent: [SpentOutput(value: Amount.coin, script: script)], sighashType: .default)
 }
 
 /// What an application does with its events. Returns when the node stops, or at the end of the session.
@@ -76,10 +72,12 @@ func run(_ name: String, _ node: Node) async throws {
     print("\(name): stopped")
 }
 
-let chain = Chain()
-let coordinator = try await startSigner("coordinator", chain: nil)
-let backup = try await startSigner("backup", chain: chain)
-let third = try await startSigner("third", chain: chain)
+guard CommandLine.arguments.count == 2 else { fatalError("usage: Failover ESPLORA_URL") }
+// Your own Bitcoin node: ChainSource.bitcoinCore(address: "http://127.0.0.1:8332", auth: .cookieFile(path: "…/.cookie")).
+let source = try ChainSource.esplora(address: CommandLine.arguments[1])
+let coordinator = try await startSigner("coordinator", source: nil)
+let backup = try await startSigner("backup", source: source)
+let third = try await startSigner("third", source: source)
 let nodes = [("coordinator", coordinator), ("backup", backup), ("third", third)]
 
 var addresses: [String] = []
@@ -89,8 +87,14 @@ for (_, node) in nodes {
     addresses.append(try await node.listenAddresses()[0])
 }
 
+let signers = nodes.map { $0.1.signerKey() }
+let place = try address(
+    keySet: keySet(keys: signers), derivation: Derivation(taproot: .keyPath), network: .regtest)
+// Not by print(), which keeps it for later when this is a pipe.
+FileHandle.standardOutput.write(Data("pay \(Amount.coin) \(place)\n".utf8))
+guard let coin = readLine() else { fatalError("a line TXID:VOUT is needed") }
 let request = SessionRequest(
-    signers: nodes.map { $0.1.signerKey() }, content: try payment(nodes.map { $0.1.signerKey() }),
+    signers: signers, content: try payment(signers, coin: coin),
     electionMethod: .firstSigner, broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 2)))
 _ = try await coordinator.createSession(request: request)
 try await withThrowingTaskGroup(of: Void.self) { group in
@@ -98,4 +102,4 @@ try await withThrowingTaskGroup(of: Void.self) { group in
     try await group.waitForAll()
 }
 for (_, node) in nodes { try await node.stop() }
-print("The backup broadcast what the coordinator did not.")
+print("A backup broadcast what the coordinator did not.")
