@@ -234,13 +234,14 @@ class ApiTest {
             node.createSession(messageRequest(keys(2) + keys(1)))
         }
         assertEquals(ProposalProblem.DuplicateKey(0u, 2u), twice.problem)
+        assertEquals(twice.reason, twice.message)
         val stranger = thrown<MusigException.ProposalRefused> { node.createSession(messageRequest(keys(3).drop(1))) }
         assertEquals(ProposalProblem.NotASigner, stranger.problem)
         thrown<MusigException.InputRefused> { node.importSessions(ByteArray(5)) }
         thrown<MusigException> { node.addPeer("nowhere") }
         thrown<MusigException.InvalidConfig> { MusigNode.start(config(withoutObserver = false), signer(0)) }
         closeAll(listOf(node))
-        thrown<IllegalStateException> { node.metrics() }
+        thrown<MusigException.NodeStopped> { node.metrics() }
         assertFalse(node.eventHandled(1uL))
         node.stop()
         node.requestStop()
