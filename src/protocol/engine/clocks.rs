@@ -9,6 +9,8 @@ use crate::types::{SignerKey, Time};
 const KEPT: usize = 9;
 /// How many there must be.
 const LEAST: usize = 3;
+/// What comes within this time counts once, by what was least late: frames that waited for a disk or a line come together.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// Signers of whom they are kept.
 const SIGNERS: usize = 256;
 /// How long nothing more is told of a signer.
@@ -21,10 +23,25 @@ const LATEST: u64 = 253_402_300_799_999;
 struct Clock {
     /// By how many milliseconds it was ahead, at the last occasions.
     offsets: VecDeque<i64>,
+    /// When the last of them came, or began to come.
+    last_at: Duration,
     told_at: Option<Duration>,
 }
 
 impl Clock {
+    fn push(&mut self, offset: i64, now: Duration) {
+        match self.offsets.back_mut() {
+            Some(last) if now < self.last_at.saturating_add(TOGETHER) => *last = offset.max(*last),
+            _ => {
+                self.offsets.push_back(offset);
+                self.last_at = now;
+                if self.offsets.len() > KEPT {
+                    self.offsets.pop_front();
+                }
+            }
+        }
+    }
+
     fn median(&self) -> Option<i64> {
         let mut offsets: Vec<i64> = self.offsets.iter().copied().collect();
         offsets.sort_unstable();
@@ -66,10 +83,7 @@ impl Clocks {
         }
         let clock = self.0.entry(signer).or_default();
         let offset = i128::from(said) - i128::from(now.wall.0);
-        clock.offsets.push_back(offset.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
-        if clock.offsets.len() > KEPT {
-            clock.offsets.pop_front();
-        }
+        clock.push(offset.clamp(i64::MIN.into(), i64::MAX.into()) as i64, now.monotonic);
         let offset = clock.median()?;
         let tolerated = u64::try_from(tolerated.as_millis()).unwrap_or(u64::MAX);
         let recently = clock.told_at.is_some_and(|at| now.monotonic < at.saturating_add(TOLD_EVERY));
@@ -106,10 +120,21 @@ mod tests {
         Time { wall: UnixMillis(NOW + seconds * 1000), monotonic: Duration::from_secs(seconds) }
     }
 
-    /// Takes what a signer says now as many times.
+    thread_local! {
+        static SECONDS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    /// A second later than the last time.
+    fn next() -> Time {
+        at(SECONDS.replace(SECONDS.get() + 1))
+    }
+
+    /// Takes what a signer says, once in each of so many seconds.
     fn say(clocks: &mut Clocks, signer: u16, ahead: i64, times: usize) -> Option<Shown> {
-        let said = NOW.saturating_add_signed(ahead);
-        (0..times).map(|_| clocks.note(key(signer), said, MINUTE, at(0), |_| true)).last().flatten()
+        let mut note = |now: Time| {
+            clocks.note(key(signer), now.wall.0.saturating_add_signed(ahead), MINUTE, now, |_| true)
+        };
+        (0..times).map(|_| note(next())).last().flatten()
     }
 
     #[test]
@@ -125,7 +150,7 @@ mod tests {
                 key(2),
                 NOW.saturating_add_signed(sign * 60_001),
                 MINUTE,
-                Time { monotonic: TOLD_EVERY, ..at(0) },
+                Time { monotonic: TOLD_EVERY * 2, ..at(0) },
                 |_| true,
             );
             assert_eq!(later, shown(sign * 60_001, Some(false)), "an hour later it is told again");
@@ -160,6 +185,15 @@ mod tests {
     }
 
     #[test]
+    fn clock_skew_is_not_made_of_frames_that_come_late_together() {
+        let mut clocks = Clocks::default();
+        for late in (0..600).rev().map(|seconds| seconds * 1000) {
+            assert_eq!(clocks.note(key(1), NOW - late, MINUTE, at(0), |_| true), None);
+        }
+        assert_eq!(clocks.0[&key(1)].offsets, [0], "the last was not late");
+    }
+
+    #[test]
     fn clock_skew_is_not_made_of_what_is_no_time() {
         let mut clocks = Clocks::default();
         for said in [0, u64::MAX, LATEST + 1] {
@@ -167,8 +201,8 @@ mod tests {
         }
         assert!(clocks.0.is_empty());
         for (said, wall) in [(LATEST, 0), (1, u64::MAX)] {
-            let now = Time { wall: UnixMillis(wall), ..at(0) };
-            let shown = (0..3).map(|_| clocks.note(key(1), said, Duration::MAX, now, |_| true)).last();
+            let now = || Time { wall: UnixMillis(wall), ..next() };
+            let shown = (0..3).map(|_| clocks.note(key(1), said, Duration::MAX, now(), |_| true)).last();
             assert!(shown.flatten().is_some_and(|shown| shown.own_suspect.is_none()));
             clocks.0.clear();
         }
@@ -179,7 +213,7 @@ mod tests {
         let mut clocks = Clocks::default();
         let note = |clocks: &mut Clocks, signer, wanted: bool| {
             for _ in 0..20 {
-                clocks.note(key(signer), NOW, MINUTE, at(0), |_| wanted);
+                clocks.note(key(signer), NOW, MINUTE, next(), |_| wanted);
             }
         };
         (0..300).for_each(|signer| note(&mut clocks, signer, true));
