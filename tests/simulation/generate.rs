@@ -92,6 +92,7 @@ impl Scenario {
             return;
         }
         for part in &mut self.parts {
+            part.early_turns.pace = self.calm || random.chance(800);
             part.pace = match random.below(10) {
                 0 => None,
                 1 | 2 => Some(random.duration(Duration::from_secs(60))),
@@ -430,7 +431,7 @@ fn part(random: &mut Random, observer: bool, broadcaster: bool, calm: bool) -> P
         early_turns: if calm || random.chance(700) {
             EarlyTurns::default()
         } else {
-            EarlyTurns { gone: random.chance(500), hold: random.chance(500), pace: random.chance(500) }
+            EarlyTurns { gone: random.chance(500), hold: random.chance(500), pace: true }
         },
         pace: None,
         consent: if calm { Consent::Joins } else { consent(random) },
