@@ -52,7 +52,8 @@ fn due(run: &Run, begun: &Begun, node: usize) -> Option<Due> {
         let from = start.max(since);
         let returned = run.returns.contains(&(node, since));
         let trouble = since > Duration::ZERO && !returned;
-        // Who had ended the session before the signatures came asks first too, however slow its observer is.
+        // Who had ended the session before the signatures came asks first too, however slow its observer is; and so does
+        // whoever takes a step of its clock for sleep.
         let mut events = run.cluster.events(node, &begun.id);
         let late = events.any(|(at, event)| {
             let ended = matches!(
@@ -61,7 +62,7 @@ fn due(run: &Run, begun: &Begun, node: usize) -> Option<Due> {
             );
             ended && at <= holder
         });
-        let extra = if since > Duration::ZERO || late { ASK_FIRST } else { Duration::ZERO };
+        let extra = if since > Duration::ZERO || late || odd { ASK_FIRST } else { Duration::ZERO };
         // Nobody tells it that its way to the chain is open again: it tries after each timeout.
         let again = if trouble || !run.broadcasts[node].holds(Duration::ZERO, from) {
             begun.plan.timeout
