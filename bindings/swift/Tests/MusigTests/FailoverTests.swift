@@ -44,11 +44,15 @@ final class FailoverTests: MusigTestCase {
         let transaction = try await own.finalTransaction()
         XCTAssertEqual(chain.submissions.first, transaction?.txid)
         chain.mine(chain.submissions[0], depth: 1)
+        var told: [BroadcastBy] = []
         for backup in backups {
-            _ = try await backup.wait("BroadcastConfirmed") {
-                if case .broadcastConfirmed(let txid, _, _, _) = $0 { txid } else { nil }
+            let (coordinators, by) = try await backup.wait("BroadcastConfirmed") {
+                if case .broadcastConfirmed(_, _, let coordinators, let by) = $0 { (coordinators, by) } else { nil }
             }
+            XCTAssertEqual(coordinators, [1])
+            told.append(by)
         }
+        XCTAssertEqual(told, [.own, .claimed(signer: 1)])
         XCTAssertEqual(Set(chain.submissions).count, 1)
         try await waitUntil("the watch ends") { try await own.status().phase == .final }
     }

@@ -126,6 +126,16 @@ final class SigningTests: MusigTestCase {
         XCTAssertTrue(!signers[1].connected && !signers[1].consented && signers[1].lastSeen == nil)
     }
 
+    func test_clock_skew_is_an_event_with_a_direction_and_can_be_set() async throws {
+        // Nobody's clock can be set here: that it is told is shown in Rust, C, Python and Kotlin.
+        let node = try await start(0, offline: true) { $0.clockSkew = 0.05 }
+        let samples = try await node.metricSamples().filter { $0.name == "musig_clock_offset_seconds" }
+        XCTAssertTrue(!samples.isEmpty && samples.allSatisfy { $0.value == 0 }, "\(samples)")
+        let event = Event.clockSkew(signer: try keys(1)[0], offsetMs: -90_000, ownSuspect: true)
+        guard case .clockSkew(_, let offset, let own) = event else { return XCTFail("\(event)") }
+        XCTAssertTrue(offset == -90_000 && own)
+    }
+
     func testFirstContactByAnAddressAloneShowsTheSignerIfItIsToldTo() async throws {
         let open = try await start(0) {
             $0.hides = false
