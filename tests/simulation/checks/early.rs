@@ -26,19 +26,21 @@ impl Checker {
                     self.asks_first(run, begun, node, holder, at);
                 }
                 self.check("V11", failed.len() == causes.len(), || format!("node {node}: {event:?}"));
+                // A crash may have kept from it that it held them before, and a clock that was set tells nothing of the
+                // time that passed.
+                let unsure =
+                    run.odd_clocks.contains(&node) || run.up(node).iter().any(|(_, until)| *until < holder);
                 for (signer, cause) in failed.iter().zip(causes) {
                     // What the application is told at a time happened up to a second before.
                     let told = match cause {
                         FailureCause::Gone => lost(run, node, &key(*signer), holder, at),
                         FailureCause::NotHolding => {
-                            let late = at + UNSTORED_AFTER >= holder + HOLD_AFTER.min(begun.plan.timeout);
-                            // A clock that was set tells nothing of the time that passed.
-                            late || run.odd_clocks.contains(&node)
+                            unsure || at + UNSTORED_AFTER >= holder + HOLD_AFTER.min(begun.plan.timeout)
                         }
                         FailureCause::Pace => {
                             let early = run.scenario.parts[node].early_turns.pace;
                             let late = at + UNSTORED_AFTER >= holder + PACE_AT_LEAST.min(begun.plan.timeout);
-                            early && (late || run.odd_clocks.contains(&node))
+                            early && (unsure || late)
                         }
                         FailureCause::Guilty => !run.sound(*signer),
                         _ => true,
