@@ -14,7 +14,8 @@ pub mod sources;
 pub mod summary;
 #[cfg(feature = "bitcoin")]
 pub mod transaction;
-#[cfg(all(feature = "bitcoin", feature = "node"))]
+#[cfg(feature = "bitcoin")]
+#[cfg_attr(not(feature = "node"), allow(dead_code))]
 pub mod wallet;
 #[cfg(feature = "bitcoin")]
 mod witness;

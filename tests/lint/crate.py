@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-LIMIT = 3_000_000
+LIMIT = 3_500_000
 NEEDED = [
     "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "bindings/c/install.sh", "bindings/c/valgrind.supp",
     "bindings/uniffi-bindgen.rs", "build.rs", "docs/c-api.md", "docs/errors.md", "include/musig.h", "include/musig.hpp",

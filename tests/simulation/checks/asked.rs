@@ -57,9 +57,8 @@ impl Checker {
                 let pauses =
                     answers(run, begun, other).iter().any(|(at, answer)| *at <= by && pauses(*answer));
                 let key = key(coordinator);
-                let contacts = run.cluster.contacts.iter();
-                let last =
-                    contacts.filter(|(at, of, with, _)| *of == other && *with == key && at <= from).last();
+                let mut contacts = run.cluster.contacts.iter().rev();
+                let last = contacts.find(|(at, of, with, _)| *of == other && *with == key && at <= from);
                 let connected = last.is_some_and(|(.., connected)| *connected);
                 if !waits || !watches || pauses || !connected {
                     continue;

@@ -121,7 +121,8 @@ fn likelihood(page: &mut String, uptime: &Uptime) {
          Twenty signers hold the signatures; at that moment each is suspended with a probability of 10 %, by itself, and \
          does not come back. *Success* is a submission that reaches the network. It needs one holder that is there, whoever \
          it is, so with time it fails only if all n are away: `0.1^n`. By the end of turn k it is `1 - 0.1^a`, where a is the \
-         number of signers in the turns up to k. Applications and Bitcoin nodes do their part.\n\n\
+         number of signers in the turns up to k, and all turns are regular: early turns are switched off here, and only make it \
+         sooner. Applications and Bitcoin nodes do their part.\n\n\
          | tiers | watches | first turn | second turn | third turn |\n|---|---|---|---|---|\n",
     );
     for (name, shares) in &uptime.broadcast {

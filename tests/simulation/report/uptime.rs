@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use libmusig::EarlyTurns;
 use libmusig::protocol::proposal::{Broadcast, FailoverPolicy, Tiers};
 
 use super::all;
@@ -163,7 +164,9 @@ fn expected_signing(signers: usize, limit: u32) -> (f64, f64) {
 /// In which turn the transaction is submitted, if each signer is away with this probability from the moment on at which
 /// the signatures are complete; `None`: in none.
 fn turns_to_submit(tiers: Tiers, seed: u64) -> Option<u32> {
-    let options = Options { seed, chain: SUBMISSION, ..Options::new(WATCHERS) };
+    let mut options = Options { seed, chain: SUBMISSION, ..Options::new(WATCHERS) };
+    // The regular turns are what is counted.
+    options.settings.early_turns = EarlyTurns::OFF;
     let mut cluster = Cluster::new(options);
     let mut random = Random::new(seed ^ 0xb407);
     cluster.run_for(Duration::from_secs(1));
