@@ -200,7 +200,8 @@ impl Checker {
         // stronger than the proof, and reach everybody as a certificate.
         let complete = |at: usize| {
             let finished = |phase| matches!(phase, Phase::Watching | Phase::Final);
-            beliefs[at].as_ref().is_some_and(|status| finished(status.phase))
+            // Whose own application ended it holds them all the same.
+            beliefs[at].as_ref().is_some_and(|status| finished(status.phase) || status.failover.is_some())
         };
         if two && complete(0) != complete(1) {
             return;
