@@ -145,7 +145,8 @@ fn regtest_node_that_is_starting_says_so() {
             assert!(Instant::now() < end, "it neither starts nor says that it does");
         };
         if let Some(words) = words {
-            assert!(words.contains("Verifying blocks") || words.contains("Loading"), "{words}");
+            let stages = ["RPC server started", "Loading", "Verifying blocks"];
+            assert!(stages.iter().any(|stage| words.contains(stage)), "{words}");
             eventually("it is taken", || source.broadcast(&signed(&payment)).is_success().then_some(()));
             assert!(node.in_mempool(&txid(&payment)));
             return;

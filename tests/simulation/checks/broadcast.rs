@@ -269,7 +269,10 @@ impl Checker {
         if !run.scenario.parts[node].broadcaster {
             return;
         }
+        // What it was answered before it held the signatures is no evidence.
+        let Some(holder) = run.cluster.became_holder(node, &begun.id) else { return };
         let answers = answers(run, begun, node);
+        let answers = &answers[answers.partition_point(|(at, _)| *at < holder)..];
         let up = run.up(node);
         let mine =
             run.cluster.chain.submissions.iter().filter(|one| one.node == node && one.txid == begun.txid);
@@ -325,6 +328,8 @@ impl Checker {
             match event {
                 Event::SessionComplete { .. } => since = since.or(Some(at)),
                 Event::BroadcastLost { .. } => (alarm, asked, since) = (None, false, Some(at)),
+                // Who takes it up again after it was abandoned is told anew.
+                Event::SessionClosed => alarm = None,
                 Event::ShouldBroadcast { .. } => asked = true,
                 Event::FailoverExhausted { .. } => {
                     // What was not acknowledged before a crash comes again after it.
