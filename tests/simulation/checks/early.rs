@@ -1,5 +1,6 @@
 //! V11: why turns open before their regular start.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use libmusig::protocol::event::{Event, FailureCause};
@@ -76,7 +77,13 @@ impl Checker {
 /// Whether a node had lost its last connection with a key by then, and for long enough.
 fn lost(run: &Run, node: usize, key: &SignerKey, holder: Duration, by: Duration) -> bool {
     // A connection on which nothing comes is as good as none.
-    let silences = run.cluster.silences.iter().map(|(at, of, with, silent)| (*at, *of, *with, !silent));
+    let mut silent = BTreeSet::new();
+    let silences = run.cluster.silences.iter().filter(|(_, of, with, falls)| match falls {
+        true => silent.insert((*of, *with)) || *falls,
+        // What was under way when the cable was pulled ends no silence.
+        false => silent.remove(&(*of, *with)),
+    });
+    let silences = silences.map(|(at, of, with, falls)| (*at, *of, *with, !falls));
     let all: Vec<_> = run.cluster.contacts.iter().copied().chain(silences).collect();
     let contacts = || all.iter().filter(|(_, of, with, _)| *of == node && with == key);
     // A new life knows nothing of the connections of the one before.
