@@ -110,12 +110,6 @@ if command -v readelf >/dev/null && [ "$system" = linux ]; then
 	check "alignment" bindings/kotlin/android.sh check "$target/bindings/libmusig_uniffi.so"
 fi
 check "consumer" timeout 60 java -cp "$classes" org.example.consumer.ConsumerKt
-daemon_threads() { # it ends, and by the exception that it throws
-	local said
-	said=$(timeout 60 java -cp "$classes" org.example.daemonthreads.DaemonThreadsKt 2>&1)
-	[ $? -eq 1 ] && grep "as planned, beside libmusig-callback" <<<"$said" || { echo "$said" && return 1; }
-}
-check daemon_threads daemon_threads
 # Spends a coin of a small chain.
 check "the chain of the examples is built" cargo build --quiet --example chain
 check "example" timeout 90 "$target/debug/examples/chain" java -cp "$classes" org.example.failover.FailoverKt

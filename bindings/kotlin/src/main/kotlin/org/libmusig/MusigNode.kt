@@ -74,24 +74,34 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             }
         } catch (_: MusigException.NodeStopped) {
             return null
+        } catch (failure: IllegalStateException) {
+            // What a closed object says.
+            if (node.uniffiIsDestroyed) return null
+            throw failure
         }
     }
 
-    /** As [NodeInterface.eventHandled]; false once the node stopped. */
-    override fun eventHandled(id: ULong): Boolean = try {
-        node.eventHandled(id)
-    } catch (_: MusigException.NodeStopped) {
-        false
+    /** As [NodeInterface.eventHandled]; false once the node is closed. */
+    override fun eventHandled(id: ULong): Boolean = !node.uniffiIsDestroyed && node.eventHandled(id)
+
+    /** As [NodeInterface.requestStop]; nothing happens once the node is closed. */
+    override fun requestStop() {
+        if (!node.uniffiIsDestroyed) node.requestStop()
+    }
+
+    /** As [NodeInterface.stop]; nothing happens once the node is closed. */
+    override suspend fun stop() {
+        if (!node.uniffiIsDestroyed) node.stop()
     }
 
     /**
-     * Stops the node and waits until the store is closed; blocks for as long. A coroutine calls [stop] first, so that
-     * this does not wait. Never inside a foreign object of this node: call [requestStop] there. From then on its calls
-     * throw [MusigException.NodeStopped].
+     * Stops the node, waits until the store is closed, and frees it; blocks for as long. A coroutine calls [stop]
+     * first, so that this does not wait. Never inside a foreign object of this node: call [requestStop] there.
      */
     override fun close() {
-        // What is left of it is small, and freed with this object: a call on it says that it stopped.
+        if (node.uniffiIsDestroyed) return
         runBlocking { node.stop() }
+        node.close()
     }
 
     public companion object {
@@ -111,9 +121,16 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             logSink: LogSink? = null,
             foreignSigner: Signer? = null,
             psbtSigner: PsbtSigner? = null,
-        ): MusigNode {
-            CallbackThreads.prepare()
-            return MusigNode(Node.start(config, signer, foreignSigner, broadcaster, observer, logSink, psbtSigner))
-        }
+        ): MusigNode = MusigNode(
+            Node.start(
+                config,
+                signer,
+                foreignSigner?.attached(),
+                broadcaster?.attached(),
+                observer?.attached(),
+                logSink?.attached(),
+                psbtSigner,
+            ),
+        )
     }
 }

@@ -241,7 +241,7 @@ class ApiTest {
         thrown<MusigException> { node.addPeer("nowhere") }
         thrown<MusigException.InvalidConfig> { MusigNode.start(config(withoutObserver = false), signer(0)) }
         closeAll(listOf(node))
-        thrown<MusigException.NodeStopped> { node.metrics() }
+        thrown<IllegalStateException> { node.metrics() }
         assertFalse(node.eventHandled(1uL))
         node.stop()
         node.requestStop()
