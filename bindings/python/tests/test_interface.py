@@ -79,7 +79,7 @@ def test_every_function_that_parses_an_argument_can_raise() -> None:
 
 INDICES = {
     *("coordinator", "priority_list", "proposer", "own_index", "accepted", "missing", "current", "failed", "next"),
-    *("culprits", "by", "first", "second"),
+    *("coordinators", "culprits", "by", "first", "second"),
 }
 NUMBERS = {"rank", "turn", "turns", "attempt", "key_set", "input", "joined", "signers", "watch"}
 
@@ -98,6 +98,9 @@ def test_signer_indices_have_a_type_of_their_own_and_other_numbers_have_not() ->
             # No session, so its proposer has a key and no index.
             if node.name == "PROPOSAL_REFUSED":
                 indices = indices - {"proposer"}
+            # By nobody that is known, or by this node, or by a signer.
+            if node.name in ("BROADCAST_SEEN", "BROADCAST_CONFIRMED"):
+                indices = indices - {"by"}
             for argument in made.args.args + made.args.kwonlyargs:
                 if argument.annotation is not None and argument.arg in INDICES | NUMBERS:
                     typed = "SignerIndex" in names(argument.annotation)
