@@ -14,6 +14,9 @@ use super::{Checker, does, left_alone, turns_of};
 use crate::run::{Begun, Run};
 use crate::timeline::both;
 
+/// What is not stored is told after [`UNSTORED_AFTER`], and a moment.
+const TOLD_AFTER: Duration = Duration::from_millis(UNSTORED_AFTER.as_millis() as u64 + 50);
+
 impl Checker {
     /// V11: who is said to be gone was connected not long before the signatures were complete, and lost its last
     /// connection at least a second before; who is said not to hold them had five seconds to say so, and
@@ -36,11 +39,11 @@ impl Checker {
                     let told = match cause {
                         FailureCause::Gone => lost(run, node, &key(*signer), holder, at),
                         FailureCause::NotHolding => {
-                            unsure || at + UNSTORED_AFTER >= holder + HOLD_AFTER.min(begun.plan.timeout)
+                            unsure || at + TOLD_AFTER >= holder + HOLD_AFTER.min(begun.plan.timeout)
                         }
                         FailureCause::Pace => {
                             let early = run.scenario.parts[node].early_turns.pace;
-                            let late = at + UNSTORED_AFTER >= holder + PACE_AT_LEAST.min(begun.plan.timeout);
+                            let late = at + TOLD_AFTER >= holder + PACE_AT_LEAST.min(begun.plan.timeout);
                             early && (unsure || late)
                         }
                         FailureCause::Guilty => !run.sound(*signer),
