@@ -71,7 +71,8 @@ impl Checker {
             }
             let by = last(other);
             // That it ended the session itself it is told when that is stored.
-            if over.is_none() && !run.always_stores(other) {
+            let closed = when(other, &|event| matches!(event, Event::SessionClosed));
+            if !run.always_stores(other) && (over.is_none() || over == closed) {
                 continue;
             }
             self.check("V7", over.is_some_and(|over| over <= by), || {
