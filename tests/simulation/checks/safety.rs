@@ -193,6 +193,13 @@ impl Checker {
                 if let Some(failover) = status.as_mut().and_then(|status| status.failover.as_mut()) {
                     failover.until_next_turn = None;
                 }
+                // Once its own application ended it, it counts no turns: how many had opened is no belief.
+                if let Some(status) = &mut status
+                    && matches!(status.phase, Phase::Aborted | Phase::Declined)
+                    && let Some(failover) = &mut status.failover
+                {
+                    (failover.turn, failover.current) = (0, Vec::new());
+                }
                 status
             })
             .collect();
