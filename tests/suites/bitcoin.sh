@@ -17,10 +17,4 @@ else
 	echo "SKIPPED no Bitcoin node: see above"
 	exit 77
 fi
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-status=0
-cargo test --quiet --test bitcoin 2>&1 | tee "$log"
-[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
-count_cargo bitcoin "$log" "$status"
-exit "$status"
+run_cargo bitcoin --test bitcoin

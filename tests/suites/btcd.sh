@@ -8,10 +8,4 @@ if ! MUSIG_BTCD=${MUSIG_BTCD:-$(tests/bitcoin/fetch-btcd.sh)}; then
 	exit 77
 fi
 export MUSIG_BTCD
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-status=0
-cargo test --quiet --test bitcoin 2>&1 | tee "$log"
-[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
-count_cargo btcd "$log" "$status"
-exit "$status"
+run_cargo btcd --test bitcoin

@@ -1,5 +1,15 @@
 # For the suites: sums up the closing lines of cargo's test binaries in a log. A test that cannot run here passes, and
 # says `SKIPPED name: why`.
+run_cargo() { # name, arguments of cargo test
+	local name=$1 log status=0
+	shift
+	log=$(mktemp)
+	cargo test --quiet "$@" 2>&1 | tee "$log"
+	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+	count_cargo "$name" "$log" "$status"
+	rm -f "$log"
+	return "$status"
+}
 count_cargo() { # name log status
 	awk -v name="$1" -v status="$3" '
 		/^test result:/ { for (i = 1; i < NF; i++) { if ($(i+1) ~ /^passed/) p += $i; if ($(i+1) ~ /^failed/) f += $i } }
