@@ -423,6 +423,19 @@ pub(crate) fn beginning(text: &str, most: usize) -> &str {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::SignerKey;
+
+    /// A signer's key, another one for each number.
+    pub fn key(number: u32) -> SignerKey {
+        let mut secret = [1; 32];
+        secret[..4].copy_from_slice(&number.to_be_bytes());
+        let secret = secp256k1::SecretKey::from_secret_bytes(secret).expect("a small number");
+        secp256k1::PublicKey::from_secret_key(&secret).into()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -212,13 +212,7 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(number: u32) -> SignerKey {
-        let mut secret = [1; 32];
-        secret[..4].copy_from_slice(&number.to_be_bytes());
-        let secret = secp256k1::SecretKey::from_secret_bytes(secret).expect("a small number");
-        secp256k1::PublicKey::from_secret_key(&secret).into()
-    }
+    use crate::types::testing::key;
 
     #[test]
     fn a_signer_is_counted_by_its_name_and_those_beyond_the_limit_together() {

@@ -106,8 +106,8 @@ impl Reputations {
 
     /// A verdict on a signer: its turn sufficed, or it failed.
     pub fn judge(&mut self, signer: &SignerKey, sufficed: bool, now: UnixMillis) {
-        let mut record = self.records.get(signer).copied().unwrap_or_default().at(now);
-        record.at = if self.records.contains_key(signer) { record.at } else { now };
+        let known = self.records.get(signer).map(|record| record.at(now));
+        let mut record = known.unwrap_or(Record { at: now, ..Record::default() });
         let count = if sufficed { &mut record.successes } else { &mut record.failures };
         *count = count.saturating_add(ONE);
         self.put(*signer, record);
@@ -136,11 +136,12 @@ impl Reputations {
 
     /// Reads a stored record. Of a signer whose record cannot be read nothing is known.
     pub fn load(&mut self, signer: SignerKey, bytes: &[u8]) -> Result<(), WireError> {
-        match Record::decode(bytes) {
-            Some(record) => self.put(signer, record),
-            None => drop(self.changed.insert(signer)),
-        }
-        Record::decode(bytes).map(drop).ok_or(WireError::Malformed("the record of a signer"))
+        let Some(record) = Record::decode(bytes) else {
+            self.changed.insert(signer);
+            return Err(WireError::Malformed("the record of a signer"));
+        };
+        self.put(signer, record);
+        Ok(())
     }
 
     /// The records that are to be stored, and those to be removed, since the last call.
@@ -153,16 +154,10 @@ impl Reputations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::testing::key;
 
     const DAY: u64 = 24 * HOUR;
     const NOW: UnixMillis = UnixMillis(20_000 * DAY);
-
-    fn key(number: u32) -> SignerKey {
-        let mut secret = [1; 32];
-        secret[..4].copy_from_slice(&number.to_be_bytes());
-        let secret = secp256k1::SecretKey::from_secret_bytes(secret).expect("a small number");
-        secp256k1::PublicKey::from_secret_key(&secret).into()
-    }
 
     fn later(days: u64) -> UnixMillis {
         UnixMillis(NOW.0 + days * DAY)

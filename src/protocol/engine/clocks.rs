@@ -105,16 +105,10 @@ impl Clocks {
 mod tests {
     use super::*;
     use crate::types::UnixMillis;
+    use crate::types::testing::key;
 
     const MINUTE: Duration = Duration::from_secs(60);
     const NOW: u64 = 1_800_000_000_000;
-
-    fn key(number: u16) -> SignerKey {
-        let mut secret = [1; 32];
-        secret[..2].copy_from_slice(&number.to_be_bytes());
-        let secret = secp256k1::SecretKey::from_secret_bytes(secret).expect("a small number");
-        secp256k1::PublicKey::from_secret_key(&secret).into()
-    }
 
     fn at(seconds: u64) -> Time {
         Time { wall: UnixMillis(NOW + seconds * 1000), monotonic: Duration::from_secs(seconds) }
@@ -130,7 +124,7 @@ mod tests {
     }
 
     /// Takes what a signer says, once in each of so many seconds.
-    fn say(clocks: &mut Clocks, signer: u16, ahead: i64, times: usize) -> Option<Shown> {
+    fn say(clocks: &mut Clocks, signer: u32, ahead: i64, times: usize) -> Option<Shown> {
         let mut note = |now: Time| {
             clocks.note(key(signer), now.wall.0.saturating_add_signed(ahead), MINUTE, now, |_| true)
         };
@@ -162,7 +156,7 @@ mod tests {
         let told = |others: &[i64]| {
             let mut clocks = Clocks::default();
             for (signer, ahead) in others.iter().enumerate() {
-                say(&mut clocks, signer as u16 + 10, *ahead, 3);
+                say(&mut clocks, signer as u32 + 10, *ahead, 3);
             }
             say(&mut clocks, 1, 3_600_000, 3).and_then(|shown| shown.own_suspect)
         };

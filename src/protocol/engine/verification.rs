@@ -131,13 +131,7 @@ pub(super) fn checking(proposal: &Proposal) -> Duration {
 mod tests {
     use super::super::debt;
     use super::*;
-
-    fn key(number: usize) -> SignerKey {
-        let mut secret = [1; 32];
-        secret[..8].copy_from_slice(&(number as u64).to_be_bytes());
-        let secret = secp256k1::SecretKey::from_secret_bytes(secret).expect("a scalar");
-        secp256k1::Keypair::from_secret_key(&secret).public_key().into()
-    }
+    use crate::types::testing::key;
 
     /// How much a signer may have checked until it is refused.
     fn spent(work: &mut Verification, signer: SignerKey, partner: bool, now: Duration) -> Duration {
@@ -166,9 +160,9 @@ mod tests {
     #[test]
     fn what_is_remembered_is_limited() {
         let (mut work, now) = (Verification::default(), Duration::from_secs(100));
-        let id = |number: usize| {
+        let id = |number: u32| {
             let mut id = [0; 32];
-            id[..8].copy_from_slice(&number.to_be_bytes());
+            id[..4].copy_from_slice(&number.to_be_bytes());
             SessionId(id)
         };
         for number in 0..3000 {
