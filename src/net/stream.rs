@@ -1,10 +1,11 @@
 //! The protocol `/musig/1`: frames on one long-lived stream for each direction.
 //!
 //! A frame is a 4-byte big-endian length of the payload, one byte of kind, and the payload: 0 presence, 1 session frame,
-//! 2 first contact; empty ones, 3 asks for a sign of life and 4 gives it. Each side opens one stream on each connection. It begins with 8 bytes, big-endian: the number of session
-//! frames that it sent to this peer before, on other streams. Then comes the first contact (kind 2), its presence once it
-//! shows itself, and session frames only after that. With several connections each side writes on one at a time, and ends
-//! the old stream before it goes on with another; by the number the reader knows what to wait for, and the order holds.
+//! 2 first contact; empty ones, 3 asks for a sign of life and 4 gives it. Each side opens one stream on each connection.
+//! It begins with 8 bytes, big-endian: the number of session frames that it sent to this peer before, on other streams. Then
+//! comes the first contact (kind 2), its presence once it shows itself, and session frames only after that. With several
+//! connections each side writes on one at a time, and ends the old stream before it goes on with another; by the number the
+//! reader knows what to wait for, and the order holds.
 
 use std::pin::Pin;
 use std::sync::Arc;

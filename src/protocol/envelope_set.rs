@@ -330,10 +330,10 @@ impl EnvelopeSet {
         two.chain(bad).collect()
     }
 
-    /// Those whom these proofs are against.
-    pub fn accused(&self) -> Vec<usize> {
-        let two = self.places.iter().filter(|(_, held)| held.len() > 1).map(|((_, signer), _)| *signer);
-        two.chain(self.bad.keys().copied()).collect()
+    /// Whether one of these proofs is against a signer.
+    pub fn accuses(&self, signer: usize) -> bool {
+        let two = || self.places.iter().any(|((_, of), held)| *of == signer && held.len() > 1);
+        self.bad.contains_key(&signer) || two()
     }
 
     /// All envelopes: the proposal first, then in the order in which a session needs them.

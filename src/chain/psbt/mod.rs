@@ -5,10 +5,10 @@
 //! added. Whatever it holds was checked when it was read, within the [`limits`]: lengths, points of the curve, that the
 //! participants aggregate to the key they are said to.
 //!
-//! [`Psbt::update`] adds what a wallet's descriptor knows. [`Psbt::musig2_spends`] finds what signs each input, [`Psbt::spend_plan`] what a session can sign,
-//! [`SessionRequest::from_psbt`](crate::node::SessionRequest::from_psbt) proposes it, [`Psbt::add_signatures`] puts the
-//! session's signatures in, [`Psbt::finalize`] and [`Psbt::extract`] make the final transaction. [`PsbtSigner`] signs a
-//! session's transaction with a device or another wallet that reads and writes PSBTs.
+//! [`Psbt::update`] adds what a wallet's descriptor knows. [`Psbt::musig2_spends`] finds what signs each input,
+//! [`Psbt::spend_plan`] what a session can sign, [`SessionRequest::from_psbt`](crate::node::SessionRequest::from_psbt)
+//! proposes it, [`Psbt::add_signatures`] puts the session's signatures in, [`Psbt::finalize`] and [`Psbt::extract`] make the
+//! final transaction. [`PsbtSigner`] signs a session's transaction with a device or another wallet that reads and writes PSBTs.
 
 mod base64;
 mod error;

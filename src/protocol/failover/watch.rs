@@ -437,6 +437,11 @@ impl Watch {
         self.opened.saturating_sub(1)
     }
 
+    /// Whose turn that is.
+    pub fn coordinators(&self) -> &[usize] {
+        self.turns.signers(self.turn())
+    }
+
     /// The turns.
     pub fn turns(&self) -> &Turns {
         &self.turns
@@ -462,7 +467,7 @@ impl Watch {
     /// How long each signer that has a turn is waited for, and when its turn opens, in the order of the turns.
     pub fn outlook(&mut self, now: Time, surroundings: &Surroundings<'_>) -> Vec<Outlook> {
         let elapsed = self.stopwatch.elapsed(now);
-        let opens = self.turn_ahead() && !self.lock.waits();
+        let opens = self.turn_approaches();
         let mut outlook = Vec::new();
         let mut start = Duration::ZERO;
         for turn in 0..self.turns.count() {
@@ -668,6 +673,13 @@ impl Watch {
         Some(now.monotonic.saturating_sub(since))
     }
 
+    /// The turns begin now and not when the signatures were complete: the transaction could not be broadcast before.
+    fn begin_turns(&mut self, now: Time) {
+        (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
+        (self.observe_at, self.lost_since, self.began) = (Duration::ZERO, None, None);
+        self.judgement.restart();
+    }
+
     fn lost_for_long(&self, elapsed: Duration) -> bool {
         // One broadcast timeout of grace, so that a flapping observer begins at most one watch in each.
         let grace = if mutation::on(Mutation::LostAtOnce) { Duration::ZERO } else { self.turns.timeout };
@@ -865,11 +877,8 @@ impl Watch {
         let mut elapsed = self.stopwatch.elapsed(now);
         let accepted = answer == Ok(SubmitOutcome::Accepted);
         if accepted && !self.lock.known_final() && self.own_turn_open() && !self.evidence.pauses() {
-            // It could not be broadcast before, so the turns begin now.
-            (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
-            self.judgement.restart();
-            (elapsed, self.observe_at, self.lost_since) = (Duration::ZERO, Duration::ZERO, None);
-            self.began = None;
+            self.begin_turns(now);
+            elapsed = Duration::ZERO;
             let later = self.turns.timeout;
             self.own_turn = OwnTurn::Open { submit_at: later, ask_at: later, failures: 0 };
         }
@@ -939,10 +948,8 @@ impl Watch {
         let met_now = self.lock.answered(met, elapsed, observation_interval(self.turns.timeout));
         // What was seen and is lost again is counted from when it was lost, and begins a watch of its own.
         if met_now && !self.evidence.pauses() {
-            (self.stopwatch, self.turn_opened) = (Stopwatch::start(now), Duration::ZERO);
-            self.judgement.restart();
+            self.begin_turns(now);
             (self.own_turn, self.returned) = (OwnTurn::Waiting, false);
-            (self.observe_at, self.lost_since) = (Duration::ZERO, None);
         }
         self.poll(now, surroundings)
     }

@@ -193,9 +193,8 @@ impl Broadcast {
             context.now.monotonic.saturating_sub(since)
         };
         let none = |cause| Some(Wait { most: Duration::ZERO, heard_for: Duration::MAX, cause });
-        let guilty = set.accused();
         let wait = |signer: usize| match nack(signer) {
-            _ if guilty.contains(&signer) => none(FailureCause::Guilty),
+            _ if set.accuses(signer) => none(FailureCause::Guilty),
             Some(NackKind::Unreachable) => none(FailureCause::Nack),
             Some(NackKind::Rejected) => none(FailureCause::Rejected),
             None if gone(signer) => none(FailureCause::Gone),

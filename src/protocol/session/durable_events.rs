@@ -93,7 +93,7 @@ pub fn durable_event(
                     Evidence::Confirmed { height, confirmations } => Some(Depth { height, confirmations }),
                     _ => None,
                 },
-                coordinators: watch.turns().signers(watch.turn()).to_vec(),
+                coordinators: watch.coordinators().to_vec(),
                 by: broadcast_by(agreement, set, watch),
             }
         }

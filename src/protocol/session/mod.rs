@@ -1472,7 +1472,7 @@ impl Session {
                 Action::Seen => {
                     self.withdraw(&[DurableKind::NobodyCanBroadcast]);
                     if let (Some(txid), Some(watch)) = (self.agreement.txid(), self.watch()) {
-                        let coordinators = watch.turns().signers(watch.turn()).to_vec();
+                        let coordinators = watch.coordinators().to_vec();
                         let by = broadcast_by(&self.agreement, &self.set, watch);
                         self.outbox.emit(Event::BroadcastSeen { txid, coordinators, by });
                     }

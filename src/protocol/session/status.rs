@@ -29,7 +29,7 @@ pub fn status(
     };
     let failover = broadcast.and_then(Broadcast::watch).map(|watch| FailoverStatus {
         coordinator: agreement.election.coordinator,
-        current: watch.turns().signers(watch.turn()).to_vec(),
+        current: watch.coordinators().to_vec(),
         turn: watch.turn(),
         until_next_turn,
         evidence: watch.evidence(),
