@@ -319,9 +319,10 @@ impl Run {
         }));
     }
 
-    fn mark(&mut self, one: usize, other: usize, well: bool) {
-        let now = self.cluster.now();
-        self.links[one.min(other)][one.max(other)].set(now, well);
+    /// One fault may end while another is still there.
+    fn mark(&mut self, one: usize, other: usize) {
+        let (now, whole) = (self.cluster.now(), self.cluster.whole(one, other));
+        self.links[one.min(other)][one.max(other)].set(now, whole);
     }
 
     fn apply(&mut self, fault: Fault) {
@@ -332,23 +333,22 @@ impl Run {
             Fault::Create(plan) => self.create(plan),
             Fault::Cut(one, other, cut) => {
                 cluster.cut(one, other, cut);
-                self.mark(one, other, !cut);
+                self.mark(one, other);
             }
             Fault::Lose(from, to, per_mille) => {
                 cluster.lose(from, to, per_mille);
-                // When it ends, the other direction may still lose: good until then is not claimed.
-                self.mark(from, to, false);
+                self.mark(from, to);
             }
             Fault::Slow(from, to, by) => {
                 cluster.slow(from, to, by);
-                self.mark(from, to, false);
+                self.mark(from, to);
             }
             Fault::CutOff(node, off) => cluster.cut_off(node, off),
             Fault::Pull(node, pulled) => {
                 let was = cluster.nodes[node].pulled.is_some();
                 cluster.pull(node, pulled);
                 for other in (0..cluster.nodes.len()).filter(|other| *other != node && was != pulled) {
-                    self.mark(node, other, !pulled);
+                    self.mark(node, other);
                 }
                 let last = self.pulls.iter_mut().rfind(|(of, ..)| *of == node);
                 match last {
@@ -364,7 +364,7 @@ impl Run {
                     cluster.held_back.remove(&node)
                 };
                 for other in (0..cluster.nodes.len()).filter(|other| *other != node) {
-                    self.mark(node, other, !on);
+                    self.mark(node, other);
                 }
             }
             Fault::Partition(sides) => {

@@ -158,7 +158,12 @@ impl Checker {
         let wanted = run.all_consent() && !run.stopped && !run.attacked && run.scenario.twin.is_none();
         // Nobody consents to spend what is spent, be it by the session that replaces this one.
         let replaced = run.sessions.iter().any(|other| other.replaces == Some(begun.id));
-        let wanted = wanted && !run.conflict && !replaced;
+        // Nor does who forgot an expired one in between know that its own transaction is what this one replaces.
+        let before = |id| run.sessions.iter().find(|other| other.id == id);
+        let mut chain =
+            std::iter::successors(begun.replaces.and_then(before), |one| one.replaces.and_then(before));
+        let forgotten = chain.any(|one| one.plan.expires != EXPIRY);
+        let wanted = wanted && !run.conflict && !replaced && !forgotten;
         if undisturbed && long && wanted && statuses.iter().all(Option::is_some) {
             self.check("completes", holders.len() == n, || format!("only {holders:?}: {statuses:?}"));
         }

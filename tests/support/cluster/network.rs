@@ -94,6 +94,16 @@ impl Cluster {
         self.links[from][to].loss = per_mille;
     }
 
+    /// Whether no fault lies between two nodes: nothing cut, pulled, held back, lost or slowed.
+    pub fn whole(&self, one: usize, other: usize) -> bool {
+        let end = |node: usize| self.nodes[node].pulled.is_none() && !self.held_back.contains(&node);
+        let way = |from: usize, to: usize| {
+            let link = &self.links[from][to];
+            !link.cut && link.loss == 0 && link.slower.is_zero()
+        };
+        end(one) && end(other) && way(one, other) && way(other, one)
+    }
+
     /// Makes one direction slower.
     pub fn slow(&mut self, from: usize, to: usize, by: Duration) {
         self.links[from][to].slower = by;
