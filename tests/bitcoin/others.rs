@@ -7,13 +7,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use libmusig::chain::psbt::{DeviceError, Psbt, PsbtDevice, PsbtRequest, PsbtSigner};
+use libmusig::chain::psbt::{DeviceError, Psbt, PsbtDevice, PsbtFolder, PsbtRequest, PsbtSigner};
 use libmusig::event::Event;
-use libmusig::node::{Node, SessionRequest};
+use libmusig::node::{Node, Session, SessionRequest};
 use libmusig::protocol::crypto::key_set::{Derivation, KeySet};
 use libmusig::protocol::election::{ElectionMethod, elect};
 use libmusig::protocol::proposal::{FailoverPolicy, SpentOutput};
 use libmusig::signer::LocalSigner;
+use libmusig::store::redb::RedbStore;
 use libmusig::types::{SessionId, SignerKey, Txid, to_hex};
 
 use crate::child::Process;
@@ -38,6 +39,8 @@ struct Other {
     child: Mutex<(Child, ChildStdin, BufReader<ChildStdout>)>,
     secret: [u8; 32],
     asked: [AtomicUsize; 2],
+    /// The PSBTs that it was handed as a device.
+    handed: Mutex<Vec<Psbt>>,
     withholds: AtomicBool,
     wrong: AtomicBool,
 }
@@ -66,6 +69,7 @@ impl Other {
             child: Mutex::new((child, input, BufReader::new(output))),
             secret,
             asked: Default::default(),
+            handed: Mutex::default(),
             withholds: AtomicBool::new(false),
             wrong: AtomicBool::new(false),
         })
@@ -88,6 +92,20 @@ impl Other {
         self.asked.each_ref().map(|count| count.load(Ordering::SeqCst))
     }
 
+    /// How many PSBTs it was handed; none of them twice.
+    fn handed_once(&self) -> usize {
+        let handed = self.handed.lock().expect("no panic");
+        for (index, psbt) in handed.iter().enumerate() {
+            assert!(!handed[..index].contains(psbt), "PSBT {index} went out before");
+        }
+        handed.len()
+    }
+
+    fn hand_over(&self, round: usize, request: &PsbtRequest) {
+        self.asked[round].fetch_add(1, Ordering::SeqCst);
+        self.handed.lock().expect("no panic").push(request.psbt.clone());
+    }
+
     fn ask(&self, command: &str, psbt: &Psbt) -> Result<Psbt, DeviceError> {
         let mut child = self.child.lock().expect("no panic");
         let (_, input, output) = &mut *child;
@@ -100,12 +118,12 @@ impl Other {
 
 impl PsbtDevice for Other {
     fn add_nonces(&self, request: &PsbtRequest) -> Result<Psbt, DeviceError> {
-        self.asked[0].fetch_add(1, Ordering::SeqCst);
+        self.hand_over(0, request);
         self.ask("nonces", &request.psbt)
     }
 
     fn add_partials(&self, request: &PsbtRequest) -> Result<Psbt, DeviceError> {
-        self.asked[1].fetch_add(1, Ordering::SeqCst);
+        self.hand_over(1, request);
         while self.withholds.load(Ordering::SeqCst) {
             if request.is_cancelled() {
                 return Err(DeviceError::Cancelled);
@@ -147,9 +165,33 @@ fn request(signers: usize, key_set: &KeySet, coins: &[Coin]) -> (SessionRequest,
 }
 
 fn with_device(index: usize, node: &Regtest, device: &Arc<Other>, version: u32) -> (Node, Arc<PsbtSigner>) {
-    let signer = Arc::new(PsbtSigner::new([device.key()], device.clone()).psbt_version(version));
+    with_psbts(index, node, PsbtSigner::new([device.key()], device.clone()).psbt_version(version))
+}
+
+fn with_psbts(index: usize, node: &Regtest, signer: PsbtSigner) -> (Node, Arc<PsbtSigner>) {
+    let signer = Arc::new(signer);
     let node = signer_builder(index, Arc::new(node.source())).psbt_signer(signer.clone()).start();
     (node.expect("starts"), signer)
+}
+
+fn failure(node: &Node) -> String {
+    wait_for(node, "a failure", |event| match &event.event {
+        Event::SignerFailed { error } => Some(error.to_string()),
+        _ => None,
+    })
+}
+
+/// Waits until all have the transaction, mines it, and waits until all know.
+fn is_mined(node: &Regtest, nodes: &[Node], session: &Session, txid: Txid) {
+    for one in nodes {
+        assert_eq!(complete(one, &one.session(session.id())).txid, txid);
+    }
+    eventually("it is in the mempool", || node.in_mempool(&txid).then_some(()));
+    node.mine(1);
+    assert_eq!(node.height_of(&txid), Some(node.height()));
+    for one in nodes {
+        assert_eq!(confirmed(one, &one.session(session.id())), (node.height(), 1));
+    }
 }
 
 #[test]
@@ -225,10 +267,7 @@ fn regtest_psbt_signer_that_withholds_or_answers_a_wrong_partial_signature_spend
     join_next(&nodes[0]);
     join_next(&nodes[1]);
     // The wrong one is noticed where it was made, and nobody hears of it.
-    let words = wait_for(&nodes[1], "a failure", |event| match &event.event {
-        Event::SignerFailed { error } => Some(error.to_string()),
-        _ => None,
-    });
+    let words = failure(&nodes[1]);
     assert!(words.contains("does not verify"), "{words}");
     wait_until("who withholds is asked", || scure.asked() == [1, 1]);
     // Both are missing; neither is guilty.
@@ -239,15 +278,127 @@ fn regtest_psbt_signer_that_withholds_or_answers_a_wrong_partial_signature_spend
     // has given nothing of its own.
     wait_until("it waits for the word", || at_btclib.ask_again(&session.id()));
     scure.withholds.store(false, Ordering::SeqCst);
-    for one in &nodes {
-        assert_eq!(complete(one, &one.session(session.id())).txid, txid);
-    }
+    is_mined(&node, &nodes, &session, txid);
     assert_eq!(btclib.asked(), [2, 2]);
     assert_eq!(scure.asked(), [2, 2], "what it signed in the first attempt is used up");
-    eventually("it is in the mempool", || node.in_mempool(&txid).then_some(()));
-    node.mine(1);
-    assert_eq!(node.height_of(&txid), Some(node.height()));
-    for one in &nodes {
-        assert_eq!(confirmed(one, &one.session(session.id())), (node.height(), 1));
+}
+
+#[test]
+fn regtest_one_second_round_of_others_signers_though_a_co_signer_restarts_three_times() {
+    let test = "regtest_one_second_round_of_others_signers_though_a_co_signer_restarts_three_times";
+    let Some(node) = Regtest::start(test, &[]) else { return };
+    let Some(folder) = programs(test) else { return };
+    let (scure, btclib) = (Other::scure(&folder, 30), Other::btclib(&folder, 31));
+    let key_set = KeySet::new(&[scure.key(), btclib.key(), key(2), key(3)]);
+    let coins = coins(&node, &key_set);
+    let store = tempfile::tempdir().expect("a folder");
+    // Its secret nonces are in memory alone.
+    let restarting = || {
+        let store = RedbStore::open(store.path().join("store")).expect("opens");
+        signer_builder(2, Arc::new(node.source())).store(store).start().expect("starts")
+    };
+    let mut nodes = [
+        with_device(0, &node, &scure, 2).0,
+        with_device(1, &node, &btclib, 0).0,
+        restarting(),
+        signer(3, node.source()),
+    ];
+    connect(&nodes);
+    let (request, txid) = request(4, &key_set, &coins);
+    let session = nodes[0].create_session(request).wait().expect("is created");
+    join_next(&nodes[1]);
+    join_next(&nodes[2]);
+    let waits_for_the_last = |nodes: &[Node], attempt: u32| {
+        wait_until(&format!("all but the last gave nonces in attempt {attempt}"), || {
+            let status = nodes[3].session(session.id()).status().wait();
+            status.is_ok_and(|status| status.attempt == attempt && status.missing == [3])
+        });
+    };
+    waits_for_the_last(&nodes, 0);
+    for attempt in 1..=3 {
+        nodes[2].stop().expect("stops");
+        nodes[2] = restarting();
+        connect(&nodes);
+        waits_for_the_last(&nodes, attempt);
     }
+    assert_eq!((scure.asked(), btclib.asked()), ([1, 0], [1, 0]), "their nonces are announced again");
+    join_next(&nodes[3]);
+    is_mined(&node, &nodes, &session, txid);
+    assert_eq!((scure.asked(), btclib.asked()), ([1, 1], [1, 1]));
+    assert_eq!((scure.handed_once(), btclib.handed_once()), (2, 2));
+}
+
+#[test]
+fn regtest_psbt_signer_reads_no_answer_of_an_aborted_session_that_lies_in_its_folder() {
+    let test = "regtest_psbt_signer_reads_no_answer_of_an_aborted_session_that_lies_in_its_folder";
+    let Some(node) = Regtest::start(test, &[]) else { return };
+    let Some(programs) = programs(test) else { return };
+    let (scure, btclib) = (Other::scure(&programs, 30), Other::btclib(&programs, 31));
+    let key_set = KeySet::new(&[scure.key(), btclib.key(), key(2)]);
+    let coins = coins(&node, &key_set);
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = Arc::new(PsbtFolder::new(folder.path()).expect("is there"));
+    let (first, by_folder) = with_psbts(0, &node, PsbtSigner::new([scure.key()], device).psbt_version(2));
+    let (second, _) = with_device(1, &node, &btclib, 0);
+    let nodes = [first, second, signer(2, node.source())];
+    connect(&nodes);
+
+    let propose = || {
+        let (request, txid) = request(3, &key_set, &coins);
+        let session = nodes[2].create_session(request).wait().expect("is created");
+        join_next(&nodes[0]);
+        join_next(&nodes[1]);
+        (session, txid)
+    };
+    let file = |session: &Session, name: String| folder.path().join(format!("{}.{name}.psbt", session.id()));
+    let asked = |session: &Session, number: u32| {
+        let path = file(session, number.to_string());
+        wait_until(&format!("{} is there", path.display()), || path.exists());
+        Psbt::from_bytes(&std::fs::read(path).expect("is read")).expect("written at once")
+    };
+    let answered = |session: &Session, number: u32, psbt: &Psbt| {
+        // Whoever reads it early finds no PSBT yet.
+        std::fs::write(file(session, format!("{number}.answer")), psbt.to_bytes()).expect("is written");
+    };
+    let sign = |session: &Session, number: u32| {
+        let command = if number % 2 == 1 { "nonces" } else { "partials" };
+        let answer = scure.ask(command, &asked(session, number)).expect("it signs");
+        answered(session, number, &answer);
+        answer
+    };
+
+    // The second answer comes when nobody waits for it any more.
+    let (aborted, txid) = propose();
+    let nonces = sign(&aborted, 1);
+    asked(&aborted, 2);
+    aborted.abort("another time").wait().expect("is open");
+    for one in &nodes {
+        wait_for(one, "the end", |event| {
+            (event.session == Some(aborted.id()) && matches!(event.event, Event::SessionAborted { .. }))
+                .then_some(())
+        });
+    }
+    let partials = sign(&aborted, 2);
+
+    // The same transaction again: the first PSBT is the same, and what was answered to it lies there.
+    let (session, same) = propose();
+    assert_eq!((same, asked(&session, 1)), (txid, asked(&aborted, 1)));
+    wait_until("the folder's nonces are missing alone", || {
+        nodes[2].session(session.id()).status().wait().expect("known").missing == [0]
+    });
+    // Somebody hands in the old answers as if they were new ones.
+    answered(&session, 1, &nonces);
+    let words = failure(&nodes[0]);
+    assert!(words.contains("used before"), "{words}");
+    wait_until("it waits for the word", || by_folder.ask_again(&session.id()));
+    sign(&session, 3);
+    asked(&session, 4);
+    answered(&session, 4, &partials);
+    let words = failure(&nodes[0]);
+    assert!(words.contains("does not verify"), "{words}");
+    assert!(!node.in_mempool(&txid));
+    wait_until("it waits for the word", || by_folder.ask_again(&session.id()));
+    sign(&session, 5);
+    sign(&session, 6);
+    is_mined(&node, &nodes, &session, txid);
 }
