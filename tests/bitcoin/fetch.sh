@@ -3,20 +3,15 @@
 #
 # Nothing is installed: the packages are downloaded by apt with a state of its own, from the mirror that this machine is
 # set up with, checked by apt against Debian's signatures and here by checksum, and unpacked into a folder of
-# ${LIBMUSIG_CACHE:-~/.cache/libmusig}. Once the suite has moved on to another version, that one is taken, by Debian's
-# signatures alone, and it says so; MUSIG_BITCOIN_EXACT=1 forbids it. Exits with 77, and says why, where there is none.
+# its own (cache.bash). Once the suite has moved on to another version, that one is taken, by Debian's signatures alone, and
+# it says so; MUSIG_BITCOIN_EXACT=1 forbids it.
 set -euo pipefail
+program=bitcoin
+. "$(dirname "$0")/cache.bash"
 
 version=29.4.knots20260508.3-1
 package_sha256=33649ca0ff563b2276b0c13cf11e8b1f87b2a977bb3f91d86fdee569d8568cc1
 binary_sha256=441c94a053f42d98678d2cdc2e0447dad8be4969623a73521dee86d2fda20813
-
-cache=${LIBMUSIG_CACHE:-${HOME:-/nonexistent}/.cache/libmusig}
-
-skip() {
-	echo "SKIPPED bitcoin: $1" >&2
-	exit 77
-}
 
 is() { # file checksum
 	[ "$(sha256sum "$1" | cut -d ' ' -f 1)" = "$2" ]
@@ -44,16 +39,12 @@ if fetched; then
 	exit 0
 fi
 
-for tool in apt-get apt-cache dpkg dpkg-deb flock sha256sum; do
-	command -v "$tool" >/dev/null || skip "no node in $cache, and no $tool to fetch one with"
-done
+needs apt-get apt-cache dpkg dpkg-deb sha256sum
 [ "$(dpkg --print-architecture)" = amd64 ] || skip "a node is fetched on amd64 alone"
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || skip "no node in $cache, and no keys of Debian's archive (debian-archive-keyring) to fetch one with"
 
-mkdir -p "$cache"
-exec 9>"$cache/.lock"
-flock 9
+lock
 if fetched; then
 	exit 0
 fi
