@@ -1,6 +1,7 @@
 //! The store in its file, the thread that calls it, lanes, and what the operating system gives.
 
 mod crash;
+mod fixtures;
 mod group;
 mod lane;
 mod platform;

@@ -16,7 +16,7 @@ use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::DurableKind;
 use libmusig::protocol::proposal::{Broadcast, Terms};
 use libmusig::protocol::status::{Phase, SessionStatus};
-use libmusig::protocol::{Output, SessionChange, Settings, limits};
+use libmusig::protocol::{Output, SessionChange, Settings, Time, limits};
 use libmusig::store::memory::MemoryStore;
 use libmusig::store::schema::{self, Contents};
 use libmusig::store::{Change, Entry, Store};
@@ -28,23 +28,23 @@ use test_support::records;
 
 /// What all calendars say when a script begins: in the year 2100, so that a node of today takes none of the sessions
 /// for an expired one.
-const START: UnixMillis = UnixMillis(4_102_444_800_000);
+pub(crate) const START: UnixMillis = UnixMillis(4_102_444_800_000);
 
 const SIGNERS: usize = 3;
 
 /// A scripted session, up to the moment at which a node's store is looked at.
-struct Scene {
+pub(crate) struct Scene {
     /// Its phase, and what is special about it.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// The node whose store is looked at. Node 0 proposes.
-    node: usize,
-    phase: Option<Phase>,
+    pub(crate) node: usize,
+    pub(crate) phase: Option<Phase>,
     /// The durable events that were not acknowledged.
     waiting: &'static [DurableKind],
     play: fn(&mut Cluster, usize) -> SessionId,
 }
 
-const SCENES: [Scene; 19] = [
+pub(crate) const SCENES: [Scene; 19] = [
     Scene {
         name: "proposed",
         node: 1,
@@ -394,15 +394,16 @@ fn answered(cluster: &mut Cluster, node: usize) -> SessionId {
 }
 
 /// A played scene: what its node wrote, the session, and how it stands.
-struct Played {
+pub(crate) struct Played {
     entries: Vec<Entry>,
     session: SessionId,
     status: Option<SessionStatus>,
+    pub(crate) export: Option<Vec<u8>>,
     /// Every record of every node.
     records: Vec<SessionChange>,
 }
 
-fn play(scene: &Scene) -> Played {
+pub(crate) fn play(scene: &Scene) -> Played {
     let settings = Settings { observer: true, broadcaster: true, ..Settings::default() };
     let mut cluster = Cluster::idle(Options { settings, ..Options::new(SIGNERS) });
     for node in &mut cluster.nodes {
@@ -429,9 +430,26 @@ fn play(scene: &Scene) -> Played {
     let engine = cluster.nodes[scene.node].engine.as_mut().expect("it runs");
     let status = engine.status(&session, now);
     assert_eq!(status.as_ref().map(|status| status.phase), scene.phase, "{}", scene.name);
+    let export = engine.export(&session);
     let entries = stores[scene.node].clone().load().expect("memory");
     let records = all.take();
-    Played { entries, session, status, records }
+    Played { entries, session, status, export, records }
+}
+
+/// An engine of this signer that began after the stored sessions.
+pub(crate) fn engine_over(node: usize, entries: Vec<Entry>) -> (Engine, Time, Contents) {
+    let settings = Settings { observer: true, broadcaster: true, ..Settings::default() };
+    let mut engine = Engine::new(key(node), settings, Arc::new(Double), Arc::new(DoubleCodec));
+    let now = Time { wall: START, monotonic: Duration::from_secs(1) };
+    let contents = Contents::read(entries);
+    contents.ended.iter().for_each(|(id, at)| engine.load_ended(*id, *at));
+    for (id, record) in &contents.answered {
+        assert_eq!(engine.load_answered(*id, record), Ok(()));
+    }
+    for (id, stored) in &contents.sessions {
+        assert_eq!(engine.load(stored, now), Ok(*id));
+    }
+    (engine, now, contents)
 }
 
 #[test]
@@ -471,18 +489,9 @@ fn every_phase_is_read_back() {
     for scene in &SCENES {
         let name = scene.name;
         let Played { session, status: before, .. } = play(scene);
-        let settings = Settings { observer: true, broadcaster: true, ..Settings::default() };
-        let mut engine = Engine::new(key(scene.node), settings, Arc::new(Double), Arc::new(DoubleCodec));
-        let now = libmusig::protocol::Time { wall: START, monotonic: Duration::from_secs(1) };
-        let Contents { sessions, ended, answered, .. } =
-            Contents::read(scenes.remove(name).unwrap_or_default());
-        ended.iter().for_each(|(id, at)| engine.load_ended(*id, *at));
-        for (id, record) in &answered {
-            assert_eq!(engine.load_answered(*id, record), Ok(()), "{name}");
-        }
-        for stored in sessions.values() {
-            assert_eq!(engine.load(stored, now), Ok(session), "{name}");
-        }
+        let entries = scenes.remove(name).unwrap_or_default();
+        let (mut engine, now, Contents { sessions, ended, answered, .. }) = engine_over(scene.node, entries);
+        assert!(sessions.keys().all(|id| *id == session), "{name}");
         let after = engine.status(&session, now);
         assert_eq!(after.is_some(), before.is_some(), "{name}");
         let mut events = Vec::new();
