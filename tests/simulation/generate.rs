@@ -77,6 +77,7 @@ impl Scenario {
             scenario.cables(n);
         }
         scenario.pace(n);
+        scenario.silence(n);
         scenario.vary_keys();
         scenario.aim(n);
         scenario.expire();
@@ -150,6 +151,38 @@ impl Scenario {
         // Not of crowds.
         pulled.truncate(6);
         self.faults.extend(pulled);
+    }
+
+    /// In few runs the coordinator has the signatures, does not submit them, and then its cable is pulled, and nothing else
+    /// goes wrong: nothing but missing signs of life tells the others. Drawn apart.
+    fn silence(&mut self, n: usize) {
+        let mut random = Random::new(self.seed ^ 0x0051_1e7c);
+        if self.calm || !(2..=7).contains(&n) || !random.chance(40) {
+            return;
+        }
+        let created = self.faults.iter().find(|(_, fault)| matches!(fault, Fault::Create(_))).cloned();
+        let Some((created, Fault::Create(mut plan))) = created else { return };
+        plan.method =
+            if random.chance(500) { ElectionMethod::FirstSigner } else { ElectionMethod::LastSigner };
+        let coordinator = if plan.method == ElectionMethod::FirstSigner { 0 } else { n - 1 };
+        (plan.mode, plan.tiers) = (Mode::Failover, Tiers::Single);
+        (plan.expires, plan.lock) = (EXPIRY, 0);
+        plan.timeout = Duration::from_secs(25 + random.below(60));
+        for part in &mut self.parts {
+            (part.byzantine, part.pace, part.drift) = (None, None, 0);
+            (part.consent, part.early_turns) = (Consent::Joins, EarlyTurns::default());
+        }
+        self.parts[coordinator].broadcaster = false;
+        self.parts[coordinator].duty = Duty::Ignores;
+        self.twin = None;
+        let pulled = created + Duration::from_secs(2) + random.duration(Duration::from_secs(8));
+        let back = pulled + Duration::from_secs(13) + random.duration(Duration::from_secs(20));
+        self.heals_at = self.heals_at.max(back);
+        self.faults = vec![
+            (created, Fault::Create(plan)),
+            (pulled, Fault::Pull(coordinator, true)),
+            (back, Fault::Pull(coordinator, false)),
+        ];
     }
 
     fn trouble(&mut self, random: &mut Random, n: usize) {
