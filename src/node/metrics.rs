@@ -259,7 +259,7 @@ families! {
         "Sessions in which a signer, this one included, claimed to have broadcast."
         = |it| by_signer(&it.protocol, |counted| counted.broadcasts);
     Counter "musig_coordinator_failures_total" { "signer" }
-        "Turns that passed a signer over because nothing was broadcast in time, as far as this node saw."
+        "Sessions in which the whole broadcast timeout of another signer's turn passed, and this node's observer saw the transaction after that. A turn that was passed over early is not counted."
         = |it| by_signer(&it.protocol, |counted| counted.failures);
     Gauge "musig_clock_offset_seconds" { "signer" }
         "Difference between a signer's clock and this node's in whole seconds, whichever is ahead."

@@ -102,7 +102,8 @@ pub struct Submissions {
 pub struct SignerCounters {
     /// Sessions in which it claimed to have broadcast.
     pub broadcasts: u64,
-    /// Turns that passed it over.
+    /// Sessions in which the whole broadcast timeout of its turn passed and the transaction was seen after that. None of
+    /// this node itself.
     pub failures: u64,
     /// Seconds by which its clock differed last, whichever is ahead; of several signers the most.
     pub clock_offset: u64,
@@ -140,17 +141,12 @@ impl Counters {
     }
 
     /// An event leaves for the first time.
-    pub(super) fn event(&mut self, event: &Event, signers: &[SignerKey]) {
+    pub(super) fn event(&mut self, event: &Event) {
         match event {
             Event::SessionCreated => self.proposed += 1,
             Event::SessionProposed { .. } => self.received += 1,
             Event::SessionComplete { .. } => self.completed += 1,
             Event::SessionStalled { .. } => self.stalls += 1,
-            Event::CoordinatorFailed { failed, .. } => {
-                for signer in failed.iter().filter_map(|signer| signers.get(*signer)) {
-                    self.signer(signer).failures += 1;
-                }
-            }
             Event::FailoverExhausted { .. } => self.exhaustions += 1,
             Event::SessionFailed { .. } => self.ended.failed += 1,
             Event::SessionAborted { declined: true, .. } => self.ended.declined += 1,
@@ -189,6 +185,11 @@ impl Counters {
         self.signer(signer).broadcasts += 1;
     }
 
+    /// A signer let the whole broadcast timeout of its turn pass.
+    pub(super) fn failed(&mut self, signer: &SignerKey) {
+        self.signer(signer).failures += 1;
+    }
+
     /// A signer's clock is so many milliseconds ahead.
     pub(super) fn clock(&mut self, signer: &SignerKey, offset: i64) {
         let seconds = offset.unsigned_abs() / 1000;
@@ -222,18 +223,11 @@ mod tests {
         assert_eq!(counters.signers().count(), SIGNERS);
         assert!(counters.signers().all(|(_, counted)| counted == SignerCounters::default()));
         keys.iter().for_each(|key| counters.broadcast(key));
-        counters.event(
-            &Event::CoordinatorFailed { failed: vec![0, 299, 300], causes: vec![], next: vec![1], turn: 1 },
-            &keys,
-        );
+        [0, 299].iter().for_each(|index: &usize| counters.failed(&keys[*index]));
         let total =
             |of: fn(SignerCounters) -> u64| counters.signers().map(|(_, counted)| of(counted)).sum::<u64>();
         assert_eq!(total(|counted| counted.broadcasts) + counters.others().broadcasts, 300);
-        assert_eq!(
-            (total(|counted| counted.failures), counters.others().failures),
-            (1, 1),
-            "300 is no signer"
-        );
+        assert_eq!((total(|counted| counted.failures), counters.others().failures), (1, 1));
         let first = counters.signers().find(|(name, _)| *name == Counters::name(&keys[0]));
         assert_eq!(first.map(|(_, counted)| counted.failures), Some(1));
     }

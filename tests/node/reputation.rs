@@ -6,7 +6,7 @@ use std::time::Duration;
 use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
 use libmusig::error::StoreError;
 use libmusig::event::Event;
-use libmusig::node::Node;
+use libmusig::node::{MetricValue, Node};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::proposal::FailoverPolicy;
 use libmusig::signer::LocalSigner;
@@ -78,6 +78,16 @@ fn verdicts(node: &Node, signer: usize) -> (u32, u32) {
     (reputation.successes.round() as u32, reputation.failures.round() as u32)
 }
 
+/// What the metric says of a signer.
+fn failures(node: &Node, signer: usize) -> u64 {
+    let name = key(signer).to_string()[..8].to_owned();
+    let samples = node.metric_samples().wait().expect("runs");
+    let mut failures = samples.iter().filter(|sample| sample.name == "musig_coordinator_failures_total");
+    let of = failures.find(|sample| sample.labels.iter().any(|(_, value)| *value == name));
+    let Some(MetricValue::Counter(number)) = of.map(|sample| &sample.value) else { panic!("{of:?}") };
+    *number
+}
+
 #[test]
 fn reputation_is_written_with_the_session_survives_a_restart_and_is_forgotten_on_demand() {
     let chain = Arc::new(Chain::new());
@@ -100,6 +110,7 @@ fn reputation_is_written_with_the_session_survives_a_restart_and_is_forgotten_on
     }
     assert_eq!((verdicts(&nodes[2], 0), verdicts(&nodes[2], 1)), ((0, 1), (1, 0)));
     assert_eq!(verdicts(&nodes[1], 0), (0, 1));
+    assert_eq!((failures(&nodes[2], 0), failures(&nodes[2], 1)), (1, 0));
     for node in nodes {
         node.stop().expect("stops");
     }

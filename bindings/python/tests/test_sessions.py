@@ -476,7 +476,6 @@ def test_metrics_match_a_scripted_failover() -> None:
                     "musig_failover_sessions_total": 1,
                     "musig_failover_turns_total,nack": 1,
                     "musig_failover_own_turns_total": int(index == second),
-                    "musig_coordinator_failures_total," + names[first]: 1,
                     "musig_broadcasts_total," + names[second]: 1,
                     "musig_submissions_total,unreachable": cut.calls if index == first else 0,
                     "musig_submissions_total,accepted": fake.by("second") if index == second else 0,

@@ -345,6 +345,7 @@ impl Watch {
             }),
             replacement: record.replaced.then_some(Replacement::Notified),
             replaced: record.replaced,
+            judgement: Judgement::unpack((record.number == 0).then_some(Duration::ZERO)),
             lock: LockWait::new(record.locked),
             began: None,
             observe_at: Duration::ZERO,

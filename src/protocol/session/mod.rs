@@ -1528,6 +1528,9 @@ impl Session {
         if signer != self.agreement.own {
             let key = &self.agreement.proposal.signers[signer];
             context.reputations.judge(key, sufficed, context.now.wall);
+            if !sufficed {
+                context.counters.failed(key);
+            }
         }
     }
 
@@ -1624,9 +1627,8 @@ impl Session {
                 now,
             )
         };
-        let signers = &self.agreement.proposal.signers;
         let counters = &mut *context.counters;
-        let count = |event: &Event| counters.event(event, signers);
+        let count = |event: &Event| counters.event(event);
         let obsolete = self.outbox.flush(store, content, count, context.outputs);
         self.withdraw(&obsolete);
     }

@@ -1,12 +1,15 @@
 //! Counters: what each engine counted is what its node did, number by number, in each of its lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use libmusig::protocol::counters::Counters;
 use libmusig::protocol::engine::Engine;
-use test_support::cluster::Ledger;
+use libmusig::types::ChainStatus;
+use test_support::cluster::{Ledger, key};
 
-use super::{Checker, pauses};
+use super::broadcast::slack;
+use super::{Checker, answers, left_alone, pauses, turns_of};
 use crate::run::Run;
 
 impl Checker {
@@ -17,6 +20,7 @@ impl Checker {
             self.life(*node, counters, ledger);
         }
         for (node, state) in cluster.nodes.iter().enumerate() {
+            self.failures(run, node);
             let Some(engine) = &state.engine else { continue };
             self.life(node, engine.counters(), &state.ledger);
             self.records(run, node, engine);
@@ -38,6 +42,48 @@ impl Checker {
             let verdicts = record.successes + record.failures;
             self.check("counters", verdicts <= seen as f64, || {
                 format!("node {node} judged {signer} {verdicts} times, and saw {seen} transactions")
+            });
+        }
+    }
+
+    /// Who counts as failed let its whole timeout pass before the node's own observer saw the transaction, once for each
+    /// session, whatever the node does between; and where nothing disturbed its watch, all who did that count.
+    fn failures(&mut self, run: &Run, node: usize) {
+        let past = run.cluster.past.iter().filter(|(of, ..)| *of == node).map(|(_, counters, _)| counters);
+        let lives: Vec<_> =
+            past.chain(run.cluster.nodes[node].engine.as_ref().map(Engine::counters)).collect();
+        let mut bounds = vec![(0, 0); run.scenario.signers()];
+        for begun in &run.sessions {
+            let (Some(turns), answers) = (turns_of(run, begun), answers(run, begun, node)) else { continue };
+            let there = |answer| matches!(answer, Some(ChainStatus::Seen | ChainStatus::Confirmed { .. }));
+            let Some(first) = answers.iter().position(|(_, answer)| there(*answer)) else { continue };
+            let (seen, holder) = (answers[first].0, run.cluster.became_holder(node, &begun.id));
+            let absent = answers[..first].iter().rfind(|(_, answer)| *answer == Some(ChainStatus::Unknown));
+            let undisturbed = holder.is_some_and(|holder| {
+                run.sound(node)
+                    && left_alone(run, begun, node)
+                    && begun.plan.lock == 0
+                    && run.up(node).iter().any(|(from, until)| *from <= holder && seen <= *until)
+            });
+            let odd = run.odd_clocks.contains(&node);
+            // The last look at the chain is a little before the end of a turn.
+            let early = slack(run, node) + (turns.timeout() / 10).min(Duration::from_secs(2));
+            for turn in 0..turns.count() {
+                let over = holder.map(|holder| holder + turns.start(turn + 1));
+                let surely = absent.zip(over).is_some_and(|((absent, _), over)| *absent >= over);
+                for signer in turns.signers(turn).iter().filter(|signer| **signer != node) {
+                    let (least, most) = &mut bounds[*signer];
+                    *least += u64::from(undisturbed && !odd && surely);
+                    *most += u64::from(odd || over.is_none_or(|over| seen + early >= over));
+                }
+            }
+        }
+        for (signer, (least, most)) in bounds.into_iter().enumerate() {
+            let name = Counters::name(&key(signer));
+            let of = |counters: &&Counters| counters.signers().find(|(other, _)| *other == name);
+            let counted = lives.iter().filter_map(of).map(|(_, counted)| counted.failures).sum::<u64>();
+            self.check("counters", (least..=most).contains(&counted), || {
+                format!("node {node} counts {counted} failures of {signer}, and saw {least} to {most}")
             });
         }
     }
@@ -95,7 +141,6 @@ fn numbers(counters: &Counters) -> BTreeMap<String, u64> {
     for (signer, counted) in counters.signers() {
         let name: String = signer.iter().map(|byte| format!("{byte:02x}")).collect();
         numbers.insert(format!("broadcasts of {name}"), counted.broadcasts);
-        numbers.insert(format!("failures of {name}"), counted.failures);
     }
     numbers
 }

@@ -181,9 +181,6 @@ impl Ledger {
             "own turns",
             u64::from(turns.of_signer(own).is_some_and(|turn| turn > first && turn <= last)),
         );
-        for signer in failed {
-            self.add(format!("failures of {}", signer_name(&proposal.signers[*signer])), 1);
-        }
     }
 
     /// The numbers that the node's counters are to say. Those that are missing are zero.

@@ -114,7 +114,6 @@ final class FailoverTests: MusigTestCase {
                 "musig_sessions_ended_total,confirmed": 1,
                 "musig_failover_sessions_total": 1,
                 "musig_failover_turns_total,nack": 1,
-                "musig_coordinator_failures_total,\(names[0])": 1,
                 "musig_broadcasts_total,\(names[1])": 1,
             ]
             if index == 0 {

@@ -118,7 +118,6 @@ class FailoverTest {
                 "musig_failover_sessions_total" to 1uL,
                 "musig_failover_turns_total,nack" to 1uL,
                 "musig_failover_own_turns_total" to if (index == second) 1uL else 0uL,
-                "musig_coordinator_failures_total,${names[first]}" to 1uL,
                 "musig_broadcasts_total,${names[second]}" to 1uL,
                 "musig_submissions_total,unreachable" to if (index == first) calls.get().toULong() else 0uL,
                 "musig_submissions_total,accepted" to if (index == second) chain.submissions.size.toULong() else 0uL,
