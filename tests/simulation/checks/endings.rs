@@ -8,6 +8,7 @@ use libmusig::protocol::event::Event;
 use libmusig::protocol::limits::{self, UNSTORED_AFTER};
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::wire::{self, pb};
+use libmusig::types::SessionId;
 
 use super::Checker;
 use super::late::ended;
@@ -158,12 +159,24 @@ impl Checker {
         let wanted = run.all_consent() && !run.stopped && !run.attacked && run.scenario.twin.is_none();
         // Nobody consents to spend what is spent, be it by the session that replaces this one.
         let replaced = run.sessions.iter().any(|other| other.replaces == Some(begun.id));
-        // Nor does who forgot an expired one in between know that its own transaction is what this one replaces.
+        // Nor does who does not know one in between, or forgot it when it expired, know that its own transaction is what
+        // this one replaces.
         let before = |id| run.sessions.iter().find(|other| other.id == id);
-        let mut chain =
-            std::iter::successors(begun.replaces.and_then(before), |one| one.replaces.and_then(before));
-        let forgotten = chain.any(|one| one.plan.expires != EXPIRY);
-        let wanted = wanted && !run.conflict && !replaced && !forgotten;
+        let between =
+            std::iter::successors(begun.replaces.and_then(before), |one| one.replaces.and_then(before))
+                .filter(|one| one.replaces.is_some());
+        let learnt = |node: usize, id: &SessionId| {
+            let told = |event: &Event| matches!(event, Event::SessionProposed { .. } | Event::SessionCreated);
+            run.cluster.events(node, id).find(|(_, event)| told(event)).map(|(at, _)| at)
+        };
+        let strange = |one: &Begun| {
+            let late = |node: usize| {
+                learnt(node, &one.id).is_none_or(|at| learnt(node, &begun.id).is_some_and(|then| then < at))
+            };
+            one.plan.expires != EXPIRY || (0..n).any(late)
+        };
+        let unknown = between.into_iter().any(strange);
+        let wanted = wanted && !run.conflict && !replaced && !unknown;
         if undisturbed && long && wanted && statuses.iter().all(Option::is_some) {
             self.check("completes", holders.len() == n, || format!("only {holders:?}: {statuses:?}"));
         }
