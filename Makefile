@@ -6,7 +6,7 @@ ARGS ?=
 BACKEND ?= embedded
 
 .PHONY: help fixtures demo sim sim-mutations sim-report security-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
-	test-sim test-bitcoin test-interop test-platforms test-full test-dist bench size dist \
+	test-sim test-bitcoin test-interop test-platforms test-full test-dist bench bench-compare bench-report size dist \
 	bindings fmt lint doc clean
 
 help: ## this list
@@ -78,8 +78,14 @@ miri: ## the protocol under Miri, on the seeds of the fuzz targets, where the ni
 security-report: ## measures attacks, and writes the figures into docs/security.md
 	@tests/security_report.py
 
-bench: ## the benchmarks, against their targets
-	@$(CARGO) bench --quiet --bench targets
+bench: ## what is promised of speed, memory and disk, beside its limits and peers: target/bench.json (a quarter of an hour; QUICK=1: three minutes; TOPICS=load,turns)
+	@$(CARGO) bench --quiet --bench table
+
+bench-compare: ## what changed since another run: OLD=file, of target/bench.json
+	@benches/compare.py $(OLD)
+
+bench-report: ## target/bench.json as docs/performance.md and .svg
+	@benches/report.py
 
 size: ## the size of the shared library in release (many minutes)
 	@tests/size.sh

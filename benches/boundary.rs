@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use libmusig::ffi::c::config::{
@@ -27,12 +27,14 @@ use libmusig::ffi::c::signer::{musig_signer_free, musig_signer_new};
 use libmusig::ffi::c::start::musig_node_start;
 use libmusig::types::SessionId;
 
-use crate::{median, report};
 use test_support::nodes::{builder, keys, secret};
 
-pub fn run() {
-    getters();
-    events();
+use crate::disk;
+use crate::harness::{Table, Target, clock, median, micros};
+
+pub fn run(table: &mut Table) {
+    getters(table);
+    events(table);
 }
 
 macro_rules! ok {
@@ -71,17 +73,17 @@ fn start(store: Option<&std::path::Path>, events: bool) -> *mut musig_node {
 
 const CALLS: u32 = 2000;
 
-/// The nanoseconds of a call, in the median of many runs.
-fn nanos(runs: &mut Vec<Duration>, mut call: impl FnMut()) {
+/// Adds the nanoseconds of a call.
+fn nanos(runs: &mut Vec<f64>, mut call: impl FnMut()) {
     let start = Instant::now();
     for _ in 0..CALLS {
         call();
     }
-    runs.push(start.elapsed() / CALLS);
+    runs.push(start.elapsed().as_nanos() as f64 / f64::from(CALLS));
 }
 
 /// By the functions' addresses, as a C program calls them, against the methods, alternating in one run.
-fn getters() {
+fn getters(table: &mut Table) {
     type Getter<T> = unsafe extern "C" fn(*const T, *mut u8, *mut *mut musig_error) -> i32;
     let node = start(None, false);
     let own = builder(secret(1)).offline().start().expect("starts");
@@ -92,21 +94,18 @@ fn getters() {
     let session_id: Getter<_> = black_box(musig_session_id);
     let (mut c, mut rust) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     let mut out = [0; 33];
-    for _ in 0..400 {
+    for _ in 0..table.size.pick(1, 100, 400) {
         nanos(&mut c[0], || ok!(signer_key(black_box(node), black_box(out.as_mut_ptr()), null_mut())));
         nanos(&mut rust[0], || out.copy_from_slice(black_box(black_box(&own).signer_key().as_bytes())));
         nanos(&mut c[1], || ok!(session_id(black_box(handle), black_box(out.as_mut_ptr()), null_mut())));
         nanos(&mut rust[1], || out[..32].copy_from_slice(black_box(&black_box(&session).id().0)));
     }
-    for (what, c, rust) in ["musig_node_signer_key", "musig_session_id"]
-        .into_iter()
-        .zip(c)
-        .zip(rust)
-        .map(|((what, c), rust)| (what, median(c), median(rust)))
+    for ((name, mut c), mut rust) in
+        ["musig_node_signer_key", "musig_session_id"].into_iter().zip(c).zip(rust)
     {
-        let more = c.saturating_sub(rust).as_nanos();
-        let what = format!("{what} over the Rust call");
-        report(&what, format!("{more} ns"), "50 ns", more <= 50);
+        let (c, rust) = (median(&mut c), median(&mut rust));
+        let what = format!("{name} beyond the call in Rust ({rust:.1} ns)");
+        table.row(&format!("c_{name}"), &what, (c - rust).max(0.0), "ns", Target::AtMost(50.0));
     }
     // SAFETY: given up once, and not used any more.
     unsafe { musig_session_free(handle) };
@@ -120,24 +119,12 @@ fn stop(node: *mut musig_node) {
     unsafe { musig_node_free(node) };
 }
 
-static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-/// When the last commit was on the disk, and when the store called it committed, in nanoseconds since [`BEGAN`].
-static SYNCED: AtomicU64 = AtomicU64::new(0);
+/// When the store called its last commit committed, in nanoseconds of [`clock`].
 static COMMITTED: AtomicU64 = AtomicU64::new(0);
 static ENTERED: OnceLock<Mutex<Sender<[Duration; 2]>>> = OnceLock::new();
 
-fn clock() -> u64 {
-    BEGAN.elapsed().as_nanos() as u64
-}
-
-/// The call by which the store makes sure that a commit is on the disk. The program's own stands before the system's.
-#[cfg(target_os = "linux")]
-#[unsafe(no_mangle)]
-pub extern "C" fn fdatasync(descriptor: i32) -> i32 {
-    // SAFETY: takes no pointers.
-    let result = unsafe { libc::syscall(libc::SYS_fdatasync, descriptor) };
-    SYNCED.store(clock(), Ordering::SeqCst);
-    result as i32
+fn nanoseconds() -> u64 {
+    clock().as_nanos() as u64
 }
 
 /// Takes the time of what the store's thread says right after a commit, and nothing else.
@@ -145,11 +132,11 @@ struct Committed;
 
 impl tracing::Subscriber for Committed {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "libmusig::store::thread" && *metadata.level() == tracing::Level::TRACE
+        metadata.target() == "libmusig::store" && *metadata.level() == tracing::Level::TRACE
     }
 
     fn event(&self, _: &tracing::Event<'_>) {
-        COMMITTED.store(clock(), Ordering::SeqCst);
+        COMMITTED.store(nanoseconds(), Ordering::SeqCst);
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
@@ -163,15 +150,14 @@ impl tracing::Subscriber for Committed {
 }
 
 unsafe extern "C" fn handle(_: *mut c_void, _: *mut musig_node, event: *mut musig_event) -> i32 {
-    let now = clock();
+    let now = nanoseconds();
     // SAFETY: the event lives for the call.
     let kind = unsafe { musig_event_kind_of(event) };
     if kind == musig_event_kind::SESSION_CREATED as i32
         && let Some(sender) = ENTERED.get()
     {
-        let since =
-            |begin: &AtomicU64| Duration::from_nanos(now.saturating_sub(begin.load(Ordering::SeqCst)));
-        let elapsed = [since(&COMMITTED), since(&SYNCED)];
+        let since = |begin: u64| Duration::from_nanos(now.saturating_sub(begin));
+        let elapsed = [since(COMMITTED.load(Ordering::SeqCst)), since(disk::synced_at())];
         let _ = sender.lock().unwrap_or_else(PoisonError::into_inner).send(elapsed);
     }
     0
@@ -179,11 +165,10 @@ unsafe extern "C" fn handle(_: *mut c_void, _: *mut musig_node, event: *mut musi
 
 /// The first event of a session's commit, from the moment that the store calls it committed to the handler's first
 /// instruction; the events behind it in the same commit wait for the handler.
-fn events() {
+fn events(table: &mut Table) {
     if !cfg!(target_os = "linux") {
         return;
     }
-    LazyLock::force(&BEGAN);
     let (sender, entered): (_, Receiver<[Duration; 2]>) = channel();
     assert!(ENTERED.set(Mutex::new(sender)).is_ok(), "runs once");
     let directory = tempfile::tempdir().expect("a directory");
@@ -191,7 +176,7 @@ fn events() {
         tracing::subscriber::with_default(Committed, || start(Some(&directory.path().join("store")), true));
     let key = keys(1)[0];
     let (mut from_commit, mut from_sync) = (Vec::new(), Vec::new());
-    for number in 0..500u32 {
+    for number in 0..table.size.pick(2u32, 200, 500) {
         let mut digest = [5; 32];
         digest[..4].copy_from_slice(&number.to_be_bytes());
         let (mut proposal, mut session) = (null_mut(), null_mut());
@@ -199,22 +184,21 @@ fn events() {
         ok!(musig_proposal_new_messages(&mut proposal, key, 1, digest.as_ptr(), 1, null_mut()));
         ok!(musig_node_create_session(node, &mut session, proposal, null_mut()));
         let [commit, sync] = entered.recv_timeout(Duration::from_secs(30)).expect("it is created");
-        from_commit.push(commit);
-        from_sync.push(sync);
+        from_commit.push(micros(commit));
+        from_sync.push(micros(sync));
         // SAFETY: each is given up once.
         unsafe {
             musig_session_free(session);
             musig_proposal_free(proposal);
         }
     }
-    let read = |when: &AtomicU64| when.load(Ordering::SeqCst);
     assert!(
-        read(&SYNCED) > 0 && read(&COMMITTED) > 0,
+        disk::synced_at() > 0 && COMMITTED.load(Ordering::SeqCst) > 0,
         "the store syncs by fdatasync, and says when it committed"
     );
     stop(node);
-    let [commit, sync] = [from_commit, from_sync].map(|samples| median(samples).as_secs_f64() * 1e6);
-    println!("  from the end of fdatasync: {sync:.1} µs");
-    let what = "commit of an event to the C handler, median";
-    report(what, format!("{commit:.1} µs"), "20 µs", commit <= 20.0);
+    let what = "commit of an event to the first instruction of a handler in C, median";
+    table.row("commit_to_c_us", what, median(&mut from_commit), "µs", Target::AtMost(20.0));
+    let what = "the same from the end of fdatasync";
+    table.row("sync_to_c_us", what, median(&mut from_sync), "µs", Target::None);
 }

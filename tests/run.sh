@@ -43,6 +43,9 @@ for suite in "$@"; do
 	total=$((total + seconds)) allowed=$((allowed + limit))
 	over=""
 	[ "$limit" -eq 0 ] || [ "$seconds" -le "$limit" ] || over=", over its budget"
+	# For the table of make bench.
+	{ grep -v "^$suite " target/test-seconds.txt 2>/dev/null; echo "$suite $seconds"; } >target/test-seconds.new
+	mv target/test-seconds.new target/test-seconds.txt
 	table+=$(printf '%-9s %5s s of %4s  %5s passed  %3s failed  %3s skipped  %s' \
 		"$suite" "$seconds" "$limit" "$p" "$f" "$s" "$result$over")$'\n'
 done

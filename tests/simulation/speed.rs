@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use crate::number;
+use libmusig::protocol::event::Event;
+use libmusig::protocol::{Output, Time, limits};
 use test_support::cluster::{Broadcaster, Cluster, EPOCH, Options};
 use test_support::memory::in_use;
+use test_support::party::policy;
+
+use crate::number;
 
 /// How long after its proposal a session expires, and is forgotten.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -38,24 +42,57 @@ pub fn measure() {
     assert_eq!(cluster.chain.submissions.len() as u64, sessions, "each was submitted once");
     drop(cluster);
     let speed = sessions as f64 / (core_time() - start).as_secs_f64();
-    let bytes = bytes_of_a_watch(signers as usize);
+    let watches = number("WATCHES", 100);
+    let (bytes, turn) = watch(signers as usize, watches);
     println!(
-        "{{\"signers\":{signers},\"sessions\":{sessions},\"sessions_per_second_of_a_core\":{speed:.0},\
-         \"bytes_of_a_session_in_watch\":{bytes}}}"
+        "{{\"signers\":{signers},\"sessions\":{sessions},\"sessions_per_second_of_a_core\":{speed:.0},\"watches\":{watches},\
+         \"bytes_of_a_session_in_watch\":{bytes},\"microseconds_of_a_turn\":{turn:.2}}}"
     );
 }
 
-/// Bytes that a node asked for and holds for each of its sessions in watch, tables and all.
-fn bytes_of_a_watch(signers: usize) -> usize {
-    const SESSIONS: usize = 100;
-    let mut cluster = Cluster::new(Options::new(signers));
+/// Bytes that a node asked for and holds for each of its sessions in watch, tables and all, once it packed them; and the
+/// microseconds of a core for each turn that opens in them, all that happens meanwhile included.
+fn watch(signers: usize, watches: u64) -> (usize, f64) {
+    const AT_ONCE: u64 = 100;
+    const TURN: Duration = Duration::from_secs(24 * 3600);
+    let mut options = Options { counts_work: false, ..Options::new(signers) };
+    options.settings.max_sessions = watches as usize + 1;
+    let mut cluster = Cluster::new(options);
     cluster.nodes.iter_mut().for_each(|node| node.broadcaster = Broadcaster::Hangs);
     cluster.run_for(Duration::from_secs(1));
-    let sessions: Vec<_> = (0..SESSIONS).map(|_| cluster.create(0, |_| {})).collect();
-    cluster.run_for(Duration::from_secs(1));
-    assert!(sessions.iter().all(|session| cluster.all_hold(session)), "all are in watch");
+    for first in (0..watches).step_by(AT_ONCE as usize) {
+        let some = first..watches.min(first + AT_ONCE);
+        let sessions: Vec<_> = some
+            .map(|number| {
+                let proposer = (number % signers as u64) as usize;
+                cluster.create(proposer, |terms| policy(terms).broadcast_timeout = TURN)
+            })
+            .collect();
+        cluster.run_for(Duration::from_secs(1));
+        assert!(sessions.iter().all(|session| cluster.all_hold(session)), "all are in watch");
+        cluster.nodes.iter_mut().for_each(|node| node.events.clear());
+    }
+    cluster.run_for(limits::PACK_AFTER + Duration::from_secs(1));
     cluster.nodes.iter_mut().for_each(|node| node.events.clear());
+
+    let (start, last) = (cluster.time(signers - 1), signers - 1);
     let before = in_use();
-    cluster.nodes[signers - 1].engine = None;
-    (before - in_use()) as usize / SESSIONS
+    let mut engine = cluster.nodes[last].engine.take().expect("it runs");
+    let (begun, mut turns) = (core_time(), 0);
+    let end = start.monotonic + TURN;
+    while let Some(at) = engine.next_timeout().filter(|at| *at <= end) {
+        let at = at.max(start.monotonic);
+        engine.tick(Time { wall: start.wall.saturating_add(at - start.monotonic), monotonic: at });
+        while let Some(output) = engine.poll_output() {
+            let Output::Event { event } = output else { continue };
+            turns += u64::from(matches!(
+                event.event,
+                Event::CoordinatorFailed { .. } | Event::ShouldBroadcast { .. }
+            ));
+        }
+    }
+    let turn = (core_time() - begun).as_secs_f64() * 1e6 / turns.max(1) as f64;
+    assert!(turns >= watches / 2, "{turns} turns opened");
+    drop(engine);
+    ((before - in_use()) as usize / watches as usize, turn)
 }

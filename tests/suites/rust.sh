@@ -12,6 +12,9 @@ cargo test --quiet --no-fail-fast --lib --test protocol --test storage --test ne
 [ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 cargo test --quiet --doc 2>&1 | tee -a "$log"
 [ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+# Each row of make bench once, with the smallest input: whether it runs, not how fast.
+cargo test --quiet --bench table 2>&1 | tee -a "$log"
+[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 # The demo checks itself, and says so by its exit status.
 if make --no-print-directory demo; then
 	echo "test result: ok. 1 passed; 0 failed (the demo)" >>"$log"
