@@ -7,6 +7,7 @@ mod attack;
 #[cfg(target_os = "linux")]
 mod attackers;
 mod auditor;
+mod background;
 mod broadcaster_failed;
 mod consent;
 mod defects;
