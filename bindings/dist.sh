@@ -4,9 +4,10 @@
 #   bindings/dist.sh              everything: crate c wheel sdist jar licences
 #   bindings/dist.sh NAME...      only these
 #
-# The same commit gives the same shared library and the same wheel in any folder: paths are remapped, times are the
-# commit's. The builds are optimised across all crates: many minutes. They have a target directory of their own, because
-# another RUSTFLAGS would rebuild the development's.
+# The same commit and the same tools (BUILT-WITH.txt) give the same shared library and the same wheel in any folder: paths
+# are remapped, times are the commit's. The builds are optimised across all crates: many minutes. They have a target
+# directory of their own, because another RUSTFLAGS would rebuild the development's. DIST_PROFILE=dev builds without
+# optimisation, to try these scripts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -15,6 +16,9 @@ out=${DIST:-$target/dist}
 build=$target/dist-build
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 python=${PYTHON:-python3}
+profile=${DIST_PROFILE:-release}
+case $profile in dev) folder=debug ;; *) folder=$profile ;; esac
+maturin=maturin==1.16.0 zig=ziglang==0.17.1
 system=$(uname -s | tr '[:upper:]' '[:lower:]')-$(uname -m)
 [ "$(uname -s)" = Linux ] || { echo "make dist builds on Linux; docs/releasing.md says how the other systems are built" >&2; exit 1; }
 
@@ -47,26 +51,36 @@ crate() {
 c() {
 	local name=libmusig-$version-$system stage=$build/c
 	rm -rf "$stage"
-	cargo rustc --quiet --locked --lib --release --crate-type staticlib
+	cargo rustc --quiet --locked --lib --profile "$profile" --crate-type staticlib
 	# Relocatable: the pkg-config file and the CMake package find what lies beside them.
-	DESTDIR=$stage PREFIX=/$name STRIP=${STRIP:-strip} bindings/c/install.sh "$build/release/liblibmusig.a"
+	DESTDIR=$stage PREFIX=/$name STRIP=${STRIP:-strip} bindings/c/install.sh "$build/$folder/liblibmusig.a"
 	strip --strip-debug --enable-deterministic-archives "$stage/$name/lib/libmusig.a"
 	sed -i 's|^prefix=.*|prefix=${pcfiledir}/../..|; s|/'"$name"'/|${prefix}/|g' "$stage/$name/lib/pkgconfig/musig.pc"
 	cp "$out/LICENSES.md" "$stage/$name/share/doc/musig/"
 	archive "$out/$name.tar.gz" "$stage" "$name"
 }
 
-# manylinux_2_17: zig brings the symbols of an old glibc, so that the wheel runs on systems older than the one it is built on.
+# manylinux_2_17: zig brings the symbols of an old glibc, so that the wheel runs on systems older than the one it is built
+# on. The generators of the other languages read the library's names, so it is stripped after them.
 wheel() {
-	tools 'maturin>=1.16,<2' 'ziglang>=0.14'
-	rm -rf "$build/wheel"
-	(cd bindings/python && PATH="$build/tools/bin:$PATH" maturin build --quiet --release --locked --strip --zig \
-		--compatibility manylinux2014 --target-dir "$build" --out "$build/wheel")
-	cp "$build"/wheel/libmusig-"$version"-*.whl "$out/"
+	local work=$build/wheel triple bare
+	triple=$(uname -m | tr '[:lower:]' '[:upper:]')_UNKNOWN_LINUX_GNU
+	tools "$maturin" "$zig" wheel==0.45.1
+	rm -rf "$work"
+	(cd bindings/python && PATH="$build/tools/bin:$PATH" PYTHON=$build/tools/bin/python ZIG_TARGET=$(uname -m)-linux-gnu.2.17 \
+		env "CARGO_TARGET_${triple}_LINKER=$root/bindings/python/manylinux-cc.sh" \
+		maturin build --quiet --profile "$profile" --locked --target "$(uname -m)-unknown-linux-gnu" \
+		--compatibility manylinux2014 --target-dir "$build" --out "$work/named")
+	"$build/tools/bin/wheel" unpack --dest "$work/unpacked" "$work"/named/*.whl >/dev/null
+	bare=$(find "$work/unpacked" -name 'lib*.so')
+	cp "$bare" "$work/named/"
+	strip --strip-unneeded "$bare"
+	"$build/tools/bin/wheel" pack --dest-dir "$work" "$work"/unpacked/* >/dev/null
+	cp "$work"/libmusig-"$version"-*.whl "$out/"
 }
 
 sdist() {
-	tools 'maturin>=1.16,<2'
+	tools "$maturin"
 	rm -rf "$build/sdist"
 	(cd bindings/python && "$build/tools/bin/maturin" sdist --out "$build/sdist")
 	cp "$build/sdist/libmusig-$version.tar.gz" "$out/"
@@ -74,20 +88,18 @@ sdist() {
 
 # The wheel's library is UniFFI's, for glibc 2.17 on; the jar carries the same one.
 jar() {
-	local machine library generated=$target/bindings/kotlin
+	local machine library
 	case $(uname -m) in x86_64) machine=linux-x86-64 ;; *) machine=linux-$(uname -m) ;; esac
-	[ -n "$(find "$build/wheel" -name '*.whl' 2>/dev/null)" ] || wheel
-	rm -rf "$build/natives" "$build/unpacked" "$build/jar"
-	mkdir -p "$build/natives/$machine" "$build/unpacked"
-	"$python" -m zipfile -e "$build"/wheel/libmusig-"$version"-*.whl "$build/unpacked"
-	library=$(find "$build/unpacked" -name 'lib*.so' | head -n 1)
-	cp "$library" "$build/natives/$machine/libmusig_uniffi.so"
+	[ -d "$build/wheel/named" ] || wheel
+	rm -rf "$build/natives" "$build/generated" "$build/jar"
+	mkdir -p "$build/natives/$machine"
+	library=$(find "$build/wheel/named" -name 'lib*.so')
+	strip --strip-unneeded -o "$build/natives/$machine/libmusig_uniffi.so" "$library"
 	# The generator reads the same library, so that both agree.
-	rm -rf "$build/generated"
 	env -u RUSTFLAGS -u CFLAGS CARGO_TARGET_DIR="$target" cargo build --quiet --locked --bin uniffi-bindgen \
 		--features bindgen,test-hooks
 	"$target/debug/uniffi-bindgen" generate --language kotlin --no-format --config bindings/uniffi.toml \
-		--out-dir "$build/generated" "$build/natives/$machine/libmusig_uniffi.so"
+		--out-dir "$build/generated" "$library"
 	sed -i -f bindings/kotlin/messages.sed "$build/generated/org/libmusig/ffi/musig.kt"
 	mvn --batch-mode --quiet -Dstyle.color=never -Dkotlin.compiler.daemon=false -f bindings/kotlin/pom.xml \
 		-Dmaven.repo.local="${MAVEN_REPOSITORY:-$target/kotlin/repository}" -Dmusig.build="$build/jar" \
@@ -110,5 +122,11 @@ for name in "$@"; do
 		*) echo "unknown: $name (crate c wheel sdist jar licences)" >&2 && exit 2 ;;
 	esac
 done
+{
+	rustc --version
+	cc --version | head -n 1
+	ldd --version | head -n 1
+	echo "$maturin $zig"
+} >"$out/BUILT-WITH.txt"
 (cd "$out" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%f\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
 (cd "$out" && ls -l && cat SHA256SUMS)
