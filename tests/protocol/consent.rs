@@ -169,6 +169,27 @@ fn unbroadcast_parent_is_not_looked_for_by_an_observer_that_fails() {
 }
 
 #[test]
+fn own_abort_stands_against_a_consent_that_waits_for_the_chain() {
+    for how in ["decline", "abort", "abandon", "close"] {
+        let mut cluster = waiting(2);
+        let proposal = mixed(&mut cluster, Foreign::Valid, true);
+        let id = propose(&mut cluster, &proposal);
+        cluster.ask(1, |engine, request, now| engine.join(&id, request, now)).expect("the chain is asked");
+        let stopped = cluster.ask(1, |engine, request, now| match how {
+            "decline" => engine.decline(&id, "no".into(), request, now),
+            "abort" => engine.abort(&id, "enough".into(), request, now),
+            "abandon" => engine.abandon(&id, request, now),
+            _ => engine.close(&id, request, now),
+        });
+        assert_eq!(stopped, Ok(()), "{how}");
+        cluster.run_for(SECOND);
+        assert!(!cluster.agreed.contains(&(1, id)), "{how}: nothing was signed");
+        let refused = |(_, result): &&(_, Result<(), Error>)| matches!(result, Err(Error::WrongState { .. }));
+        assert_eq!(cluster.nodes[1].done.iter().filter(refused).count(), 1, "{how}: it is said to who asked");
+    }
+}
+
+#[test]
 fn spent_coin_is_refused_unless_the_session_replaces_what_spends_it() {
     let mut cluster = Cluster::new(Options::new(2));
     cluster.run_for(SECOND);

@@ -236,7 +236,18 @@ impl Engine {
         request: RequestId,
         now: Time,
     ) -> Result<(), Error> {
-        self.known(id, now, |session, context| session.decline(reason, request, context))
+        self.known(id, now, |session, context| session.decline(reason, request, context))?;
+        self.withdraw_consents(id);
+        Ok(())
+    }
+
+    /// The application's later word stands: a consent that waits for the chain observer is given no more.
+    fn withdraw_consents(&mut self, id: &SessionId) {
+        for request in self.consents.withdraw(id) {
+            let (state, hint) = ("given up by a later request", "join it again if it is wanted after all");
+            let result = Err(Error::WrongState { session: *id, state, hint });
+            self.host.outputs.push_back(Output::Done { session: *id, request, result, waits: Waits::Never });
+        }
     }
 
     /// Stops taking part. A partial signature that is out already is not taken back by that.
@@ -247,7 +258,9 @@ impl Engine {
         request: RequestId,
         now: Time,
     ) -> Result<(), Error> {
-        self.known(id, now, |session, context| session.abort(reason, request, context))
+        self.known(id, now, |session, context| session.abort(reason, request, context))?;
+        self.withdraw_consents(id);
+        Ok(())
     }
 
     /// Forgets a session but for a tombstone, which stays until the expiry. Refused while that would give up a transaction
@@ -258,7 +271,9 @@ impl Engine {
             self.host.outputs.push_back(Output::Done { session, request, result, waits });
             return Ok(());
         }
-        self.known(id, now, |session, _| session.close(request))
+        self.known(id, now, |session, _| session.close(request))?;
+        self.withdraw_consents(id);
+        Ok(())
     }
 
     /// Gives a session's transaction up for this node, and forgets the session. A certificate that comes later is taken, kept,
@@ -267,7 +282,9 @@ impl Engine {
         self.known(id, now, |session, context| {
             session.abandon(request, context);
             Ok(())
-        })
+        })?;
+        self.withdraw_consents(id);
+        Ok(())
     }
 
     /// The application broadcast the transaction, or saw it.

@@ -39,6 +39,15 @@ impl Consents {
         self.0.insert(request, waiting);
     }
 
+    /// Takes out all consents to this session that wait.
+    pub fn withdraw(&mut self, session: &SessionId) -> Vec<RequestId> {
+        let of = |(_, waiting): &(&RequestId, &Waiting)| waiting.session == *session;
+        let mut requests: Vec<_> = self.0.iter().filter(of).map(|(request, _)| *request).collect();
+        requests.sort_unstable();
+        requests.iter().for_each(|request| drop(self.take(*request)));
+        requests
+    }
+
     pub fn take(&mut self, request: RequestId) -> Option<Waiting> {
         let waiting = self.0.remove(&request);
         // Nearly always none waits, so the room for many is not kept.
