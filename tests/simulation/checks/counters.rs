@@ -20,7 +20,10 @@ impl Checker {
             self.life(*node, counters, ledger);
         }
         for (node, state) in cluster.nodes.iter().enumerate() {
-            self.failures(run, node);
+            // A twin has no part of its own in the scenario.
+            if node < run.scenario.signers() {
+                self.failures(run, node);
+            }
             let Some(engine) = &state.engine else { continue };
             self.life(node, engine.counters(), &state.ledger);
             self.records(run, node, engine);
