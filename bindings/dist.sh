@@ -100,7 +100,7 @@ jar() {
 		--features bindgen,test-hooks
 	"$target/debug/uniffi-bindgen" generate --language kotlin --no-format --config bindings/uniffi.toml \
 		--out-dir "$build/generated" "$library"
-	sed -i -f bindings/kotlin/messages.sed "$build/generated/org/libmusig/ffi/musig.kt"
+	sed -E -i -f bindings/kotlin/generated.sed "$build/generated/org/libmusig/ffi/musig.kt"
 	mvn --batch-mode --quiet -Dstyle.color=never -Dkotlin.compiler.daemon=false -f bindings/kotlin/pom.xml \
 		-Dmaven.repo.local="${MAVEN_REPOSITORY:-$target/kotlin/repository}" -Dmusig.build="$build/jar" \
 		-Dmusig.generated="$build/generated" -Dmusig.natives="$build/natives" \

@@ -45,7 +45,7 @@ for language in python kotlin swift; do
         --config bindings/uniffi.toml --out-dir "$out/$language" \
         "$out/${prefix}musig_uniffi.$suffix"
 done
-# An exception's message is its sentence, not a list of its fields.
-sed -i.generated -f bindings/kotlin/messages.sed "$out/kotlin/org/libmusig/ffi/musig.kt"
+# What UniFFI's Kotlin is to say and do otherwise.
+sed -E -i.generated -f bindings/kotlin/generated.sed "$out/kotlin/org/libmusig/ffi/musig.kt"
 rm "$out/kotlin/org/libmusig/ffi/musig.kt.generated"
 find "$out" -type f | sort

@@ -110,6 +110,14 @@ if command -v readelf >/dev/null && [ "$system" = linux ]; then
 	check "alignment" bindings/kotlin/android.sh check "$target/bindings/libmusig_uniffi.so"
 fi
 check "consumer" timeout 60 java -cp "$classes" org.example.consumer.ConsumerKt
+# A program whose main function throws ends, though its node has threads that called it.
+daemon_threads() {
+	local status=0 said
+	said=$(timeout 60 java -cp "$classes" org.example.consumer.Throws 2>&1) || status=$?
+	echo "$said"
+	[ "$status" -eq 1 ] && [[ $said == *IllegalArgumentException:\ as\ it\ should\ be* ]]
+}
+check "daemon_threads" daemon_threads
 # Spends a coin of a small chain.
 check "the chain of the examples is built" cargo build --quiet --example chain
 check "example" timeout 90 "$target/debug/examples/chain" java -cp "$classes" org.example.failover.FailoverKt

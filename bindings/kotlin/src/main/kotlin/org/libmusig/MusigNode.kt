@@ -125,10 +125,10 @@ public class MusigNode private constructor(private val node: Node) : NodeInterfa
             Node.start(
                 config,
                 signer,
-                foreignSigner?.attached(),
-                broadcaster?.attached(),
-                observer?.attached(),
-                logSink?.attached(),
+                foreignSigner,
+                broadcaster,
+                observer,
+                logSink,
                 psbtSigner,
             ),
         )
