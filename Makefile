@@ -69,7 +69,7 @@ sim-mutations: ## break the protocol in each way that a checker is for, and dema
 fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
 
-sim-report: ## measure failover in the simulator and write docs/simulation-report.md and .svg (some minutes)
+sim-report: ## measure failover in the simulator and write docs/simulation-report.md and its charts (some minutes)
 	@REPORT=write $(SIMULATOR)
 
 miri: ## the protocol under Miri, on the seeds of the fuzz targets, where the nightly toolchain has it (many minutes)

@@ -106,7 +106,7 @@ fn main() -> ExitCode {
         let good = match report.to_str() {
             Some("check") => report::check(threads()),
             Some("models") => report::make_models(),
-            Some("early") => report::make_early(),
+            Some("early") => report::make_early(threads()),
             _ => report::make(threads()),
         };
         return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -1,9 +1,10 @@
 //! `make sim-report`: how failover behaves, measured, against the formula of V1; and what can be expected of signers that
-//! are not always there. Writes docs/simulation-report.md and .svg. Each run is decided by its seed, so it writes the same
+//! are not always there. Writes docs/simulation-report.md, its charts, and the figures of early turns. Each run is decided by its seed, so it writes the same
 //! again.
 
 mod chart;
 mod early;
+mod early_chart;
 mod failover;
 mod models;
 mod page;
@@ -103,11 +104,11 @@ pub fn check(threads: usize) -> bool {
     match measure(&[5, 20], few, threads) {
         Ok(rows) => {
             println!("report: the formula of V1 held in {} cases", rows.len());
-            let notices = notices() && committed_models() && committed_early();
+            let notices = notices();
             if !notices {
                 println!("report: turns that last too long are not noticed");
             }
-            notices
+            notices && committed_models() && committed_early(threads)
         }
         Err(broken) => {
             println!("report: V1 does not hold: {broken}");
@@ -144,11 +145,11 @@ fn committed_models() -> bool {
     good
 }
 
-/// Whether early turns give what the committed page says.
-fn committed_early() -> bool {
+/// Whether early turns give what the committed page, chart and figures say.
+fn committed_early(threads: usize) -> bool {
     let page = read_to_string(PAGE).unwrap_or_default();
-    match early::text() {
-        Ok(section) if early::replaced(&page, &section, models::TITLE) == page => true,
+    match early::Report::measure(threads) {
+        Ok(report) if report.replaced(&page, models::TITLE) == page && report.is_committed() => true,
         Ok(_) => {
             println!("report: {PAGE} does not say what early turns give; run REPORT=early");
             false
@@ -160,12 +161,13 @@ fn committed_early() -> bool {
     }
 }
 
-/// Measures early turns, and writes their section alone.
-pub fn make_early() -> bool {
-    let section = early::text().map_err(|wrong| println!("an early turn costs too much: {wrong}"));
+/// Measures early turns, and writes their section, chart and figures alone.
+pub fn make_early(threads: usize) -> bool {
+    let report =
+        early::Report::measure(threads).map_err(|wrong| println!("an early turn costs too much: {wrong}"));
     let page = read_to_string(PAGE).map_err(|error| println!("the report cannot be read: {error}"));
-    let (Ok(section), Ok(page)) = (section, page) else { return false };
-    write(PAGE, early::replaced(&page, &section, models::TITLE)).is_ok()
+    let (Ok(report), Ok(page)) = (report, page) else { return false };
+    report.write().and_then(|()| write(PAGE, report.replaced(&page, models::TITLE))).is_ok()
 }
 
 /// Runs the models, and writes their section alone.
@@ -193,7 +195,7 @@ pub fn make(threads: usize) -> bool {
             return false;
         }
     };
-    let early = match early::text() {
+    let early = match early::Report::measure(threads) {
         Ok(early) => early,
         Err(wrong) => {
             println!("an early turn costs too much, nothing is written: {wrong}");
@@ -201,8 +203,9 @@ pub fn make(threads: usize) -> bool {
         }
     };
     let uptime = uptime::measure(threads);
-    let text = early::replaced(&page::text(&rows, &uptime), &early, models::TITLE);
+    let text = early.replaced(&page::text(&rows, &uptime), models::TITLE);
     let written = write("docs/simulation-report.svg", chart::draw(&rows))
+        .and_then(|()| early.write())
         .and_then(|()| write(PAGE, models::replaced(&text, &models)));
     match written {
         Ok(()) => println!("docs/simulation-report.md and docs/simulation-report.svg are written"),

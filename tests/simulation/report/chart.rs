@@ -15,7 +15,7 @@ const STEP: (f64, f64) = (340.0, 262.0);
 const FAULTS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 const GROUPS: [&str; 3] = ["#0072b2", "#d55e00", "#009e73"];
 
-const STYLE: &str = "
+pub const STYLE: &str = "
   .ground { fill: #ffffff } .frame { fill: none; stroke: #8a8a8a } .grid { stroke: #e2e2e2 }
   text { fill: #222222; font: 13px sans-serif } .title { font: bold 15px sans-serif } .small { font-size: 11.5px }
   .formula { fill: none; stroke: #777777; stroke-width: 1.5; stroke-dasharray: 5 4 }
@@ -79,7 +79,7 @@ fn ticks(most: f64) -> impl Iterator<Item = f64> {
 }
 
 /// A mark of its own shape for each series, so that those that coincide can be told apart.
-fn mark(svg: &mut String, series: usize, colour: &str, (x, y): (f64, f64)) {
+pub fn mark(svg: &mut String, series: usize, colour: &str, (x, y): (f64, f64)) {
     let style = format!(r#"fill="none" stroke="{colour}" stroke-width="1.8""#);
     let _ = match series {
         0 => writeln!(svg, r#"<circle cx="{x:.1}" cy="{y:.1}" r="5.5" {style}/>"#),
