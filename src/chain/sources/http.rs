@@ -58,7 +58,8 @@ impl HttpClient {
             let owned = options.authorities.iter().map(|der| Certificate::from_der(der).to_owned());
             RootCerts::Specific(Arc::new(owned.collect()))
         };
-        let tls = TlsConfig::builder().root_certs(roots).build();
+        let provider = super::tls::provider();
+        let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
         let proxy = proxy(options)?;
         let name = match host.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => name,

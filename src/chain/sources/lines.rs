@@ -214,8 +214,7 @@ fn tls_config(options: &SourceOptions) -> Result<Arc<ClientConfig>, SourceError>
     for authority in &options.authorities {
         roots.add(authority.clone()).map_err(refused)?;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(super::tls::provider())
         .with_safe_default_protocol_versions()
         .map_err(refused)?;
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))

@@ -14,6 +14,7 @@ mod lines;
 mod options;
 mod outcome;
 mod source;
+mod tls;
 
 pub use self::combined::Sources;
 pub use self::core::{BitcoinCore, CoreAuth};
