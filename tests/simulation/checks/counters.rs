@@ -59,8 +59,12 @@ impl Checker {
         for begun in &run.sessions {
             let (Some(turns), answers) = (turns_of(run, begun), answers(run, begun, node)) else { continue };
             let there = |answer| matches!(answer, Some(ChainStatus::Seen | ChainStatus::Confirmed { .. }));
-            let Some(first) = answers.iter().position(|(_, answer)| there(*answer)) else { continue };
-            let (seen, holder) = (answers[first].0, run.cluster.became_holder(node, &begun.id));
+            // Who ended the session looked at the chain before it had the certificate too.
+            let holder = run.cluster.became_holder(node, &begun.id);
+            let watched = |at: Duration| holder.is_none_or(|holder| holder <= at);
+            let first = answers.iter().position(|(at, answer)| there(*answer) && watched(*at));
+            let Some(first) = first else { continue };
+            let seen = answers[first].0;
             let absent = answers[..first].iter().rfind(|(_, answer)| *answer == Some(ChainStatus::Unknown));
             let undisturbed = holder.is_some_and(|holder| {
                 run.sound(node)

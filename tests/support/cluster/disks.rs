@@ -12,7 +12,19 @@ impl Cluster {
                 self.disk_failed(node);
                 self.pump(node);
             }
-            Some(DiskFault::Hangs) => self.push(limits::COMMIT, What::Hung { node, life, since: now }),
+            Some(DiskFault::Hangs) => {
+                self.push(limits::COMMIT, What::Hung { node, life, since: now });
+                // What was written when it began to hang waits as long as what comes after that.
+                let held = self.nodes[node].held.iter();
+                let until = held.flat_map(|(session, one)| {
+                    one.outputs.iter().filter_map(|held| Some((held.until?, *session)))
+                });
+                let mut until: Vec<(Duration, SessionId)> = until.collect();
+                until.sort_unstable();
+                for (until, session) in until {
+                    self.push(until.saturating_sub(now), What::Waited { node, life, session });
+                }
+            }
             None => {
                 self.nodes[node].disk_failed = false;
                 let mut pending: Vec<(u64, SessionId)> =
