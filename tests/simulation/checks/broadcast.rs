@@ -232,7 +232,9 @@ impl Checker {
         }
         let mut seen = None;
         let mut gone: Option<Duration> = None;
-        for (at, answer) in answers(run, begun, node) {
+        // Who ended the session and has no certificate looks too, and has nothing to watch.
+        let Some(holder) = run.cluster.became_holder(node, &begun.id) else { return };
+        for (at, answer) in answers(run, begun, node).iter().filter(|(at, _)| holder <= *at) {
             match answer {
                 None => {}
                 Some(ChainStatus::Unknown) => {
