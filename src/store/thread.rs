@@ -20,6 +20,10 @@ const SYNC_RETRY: Duration = Duration::from_secs(60);
 const GROUP: usize = 8 << 20;
 /// Commits after which a group takes no more.
 const GROUP_COMMITS: usize = 1024;
+/// Changes of a group after which more are expected soon: the next group waits for them. One session alone has fewer.
+const BUSY: usize = 32;
+/// How long it waits. A commit costs pages and a sync however little it changes.
+const LINGER: Duration = Duration::from_millis(8);
 
 /// Callback with the outcome of a request, called once. Runs on the store's thread: it must be short and must not
 /// block (a channel's send).
@@ -109,6 +113,7 @@ impl StoreThread {
             sync_after,
             pause: sync_after,
             sync_at: None,
+            busy: false,
         };
         let log = tracing::dispatcher::get_default(Clone::clone);
         let work = move || tracing::dispatcher::with_default(&log, || worker.run(&receiver));
@@ -194,6 +199,8 @@ struct Worker {
     pause: Duration,
     /// When to sync what was committed eventually.
     sync_at: Option<Instant>,
+    /// The last group had [`BUSY`] changes.
+    busy: bool,
 }
 
 impl Worker {
@@ -243,20 +250,25 @@ impl Worker {
         }
     }
 
-    /// Commits this and all commits that wait behind it. Returns the request that ended the group, if one
-    /// did.
+    /// Commits this and all commits that wait behind it, or come soon if much came before. Returns the request that ended
+    /// the group, if one did.
     fn group(&mut self, first: Request, requests: &Receiver<Request>) -> Option<Request> {
         let (mut group, mut replies) = (Vec::new(), Vec::new());
         let (mut highest, mut total) = (Durability::Eventual, 0);
+        let lingers_until = self.busy.then(|| Instant::now() + LINGER);
         let mut next = Some(first);
         while let Some(Request::Commit { changes: more, durability, reply }) = next {
             group.push(more);
             highest = highest.max(durability);
             total += reply.bytes;
             replies.push(reply);
-            next =
-                if total < GROUP && replies.len() < GROUP_COMMITS { requests.try_recv().ok() } else { None };
+            next = match lingers_until {
+                _ if total >= GROUP || replies.len() >= GROUP_COMMITS => None,
+                Some(until) => requests.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
+                None => requests.try_recv().ok(),
+            };
         }
+        self.busy = group.iter().map(|changes| changes.len()).sum::<usize>() >= BUSY;
         let result = match &group[..] {
             [alone] => self.commit(alone, highest, total),
             all => self.commit(&all.concat(), highest, total),

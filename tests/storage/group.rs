@@ -126,6 +126,25 @@ fn waiting_commits_become_one() {
 }
 
 #[test]
+fn after_a_large_group_the_next_one_waits_for_more() {
+    let Setup { thread, commits, .. } = setup(false, NEVER);
+    let (done, answers) = completions();
+    let large: Vec<Change> = (0..32u8).map(|number| put([number], "")).collect();
+    // On a busy machine this thread may come too late, but not each time.
+    let waited = (0..100).any(|_| {
+        thread.commit(large.clone(), Durability::Synced, done(0));
+        let _ = next(&answers);
+        let before = commits.lock().expect("no panic").len();
+        thread.commit(vec![put("a", "")], Durability::Eventual, done(1));
+        std::thread::sleep(Duration::from_millis(1));
+        thread.commit(vec![put("b", "")], Durability::Synced, done(2));
+        assert_eq!([next(&answers), next(&answers)], [(1, Ok(())), (2, Ok(()))]);
+        commits.lock().expect("no panic")[before..] == [(2, Durability::Synced)]
+    });
+    assert!(waited);
+}
+
+#[test]
 fn eventual_groups_are_not_synced() {
     let Setup { thread, contents, open, entered, commits, .. } = setup(true, NEVER);
     let (done, answers) = completions();
