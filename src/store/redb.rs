@@ -13,6 +13,11 @@
 //! [`StoreThread`](super::thread::StoreThread) syncs soon after an eventual commit, and that also bounds the
 //! pages that wait to be freed. A store that is dropped or suspended syncs.
 //!
+//! # Size
+//!
+//! A file that is longer than 1 MiB and of which less than a quarter is in use is made smaller when it is opened. redb
+//! uses freed pages again, and never gives them back while it runs.
+//!
 //! # Damage
 //!
 //! Each opening verifies every page's checksum and rebuilds the allocator's state
@@ -52,6 +57,8 @@ const CACHE: usize = 1 << 20;
 const PAGE: usize = 4096;
 /// Bytes of redb's magic number, which it writes last when it makes a file.
 const MAGIC: usize = 9;
+/// A longer file is made smaller when it is opened, if less than a quarter of it is in use.
+const LARGE: u64 = 1 << 20;
 /// A file that was not finished is not longer (redb starts with 72 KiB, and with 1 MiB before 4.6).
 const UNFINISHED: u64 = 2 << 20;
 
@@ -245,6 +252,33 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn open_database(path: &Path, create: bool) -> Result<Database, Failure> {
+    let mut database = open_file(path, create)?;
+    match guarded(path, || shrink(path, &mut database)) {
+        Ok(()) => Ok(database),
+        // It is of no use only if it cannot be opened as it is.
+        Err(failure) => {
+            tracing::warn!(target: "libmusig::store", error = %failure.error, "the store's file could not be made smaller");
+            drop(database);
+            open_file(path, false)
+        }
+    }
+}
+
+fn shrink(path: &Path, database: &mut Database) -> Result<(), Error> {
+    let length = std::fs::metadata(path)?.len();
+    if length <= LARGE {
+        return Ok(());
+    }
+    let transaction = database.begin_write()?;
+    let used = transaction.stats()?.allocated_pages() * PAGE as u64;
+    transaction.abort()?;
+    if used < length / 4 {
+        database.compact()?;
+    }
+    Ok(())
+}
+
+fn open_file(path: &Path, create: bool) -> Result<Database, Failure> {
     let outside = |source: io::Error| Failure::new(path, source.into());
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(create);

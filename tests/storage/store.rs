@@ -301,3 +301,31 @@ fn file_stays_small() {
     assert!(sizes[100] <= 2 << 20, "100 sessions of 3 kB each need {} bytes", sizes[100]);
     assert_eq!(store.load().expect("loads").len(), 1000);
 }
+
+#[test]
+fn file_of_which_little_is_in_use_is_made_smaller_when_it_is_opened() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store");
+    let length = || fs::metadata(&path).expect("is there").len();
+    let mut store = RedbStore::open(&path).expect("opens");
+    let keys: Vec<String> = (0..4000).map(|number| format!("{number:04}")).collect();
+    let all: Vec<Change> = keys.iter().map(|key| put(key, "v".repeat(1000))).collect();
+    store.commit(&all, Durability::Synced).expect("commits");
+    drop(store);
+    let large = length();
+    assert_eq!(RedbStore::open(&path).expect("opens").load().expect("loads").len(), 4000);
+    assert_eq!(length(), large, "it is in use");
+
+    let mut store = RedbStore::open(&path).expect("opens");
+    let most: Vec<Change> = keys[..3990].iter().map(|key| Change::Delete(key.as_bytes().to_vec())).collect();
+    store.commit(&most, Durability::Synced).expect("commits");
+    drop(store);
+    assert!(length() > 3 << 20, "redb makes it smaller itself now: {}", length());
+    let mut store = RedbStore::open(&path).expect("opens");
+    let left: Vec<Entry> = keys[3990..].iter().map(|key| entry(key, "v".repeat(1000))).collect();
+    assert_eq!(store.load().expect("loads"), left);
+    store.commit(&[put("more", "")], Durability::Synced).expect("commits");
+    drop(store);
+    assert!(length() <= 1 << 20, "{}", length());
+    assert_eq!(RedbStore::open(&path).expect("opens").load().expect("loads").len(), 11);
+}
