@@ -108,6 +108,8 @@ pub fn short(number: f64) -> String {
 #[derive(Debug)]
 pub struct Table {
     pub size: Size,
+    /// How busy the machine was before: the mean number of threads that ran or waited for a core.
+    load: f64,
     rows: Vec<Row>,
     topics: Vec<Value>,
 }
@@ -118,7 +120,9 @@ impl Table {
             "{:<26} {:>10} {:<6} {:>10} {:>8} {:>12} {:<4}",
             "", "value", "", "reference", "ratio", "target", "pass"
         );
-        Self { size, rows: Vec::new(), topics: Vec::new() }
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_default();
+        Self { size, load, rows: Vec::new(), topics: Vec::new() }
     }
 
     /// Measures a topic, and notes what that took: on the clock, and of the cores, children that ended included.
@@ -182,7 +186,7 @@ impl Table {
     pub fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        json!({ "size": format!("{:?}", self.size), "cores": cores, "topics": self.topics, "rows": rows })
+        json!({ "size": format!("{:?}", self.size), "cores": cores, "load_before": self.load, "topics": self.topics, "rows": rows })
     }
 }
 

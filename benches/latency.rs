@@ -100,6 +100,13 @@ fn loopback(table: &mut Table, fsync: f64, crypto: f64) {
         "syncs",
         Target::AtMost(2.0),
     );
+    table.row(
+        "commits_alone",
+        "commits of its store in a session alone",
+        each.commits,
+        "commits",
+        Target::None,
+    );
     table.row("cpu_alone", "CPU time of one node in a session alone", each.cpu_micros, "µs", Target::None);
 }
 

@@ -33,6 +33,7 @@ pub fn run(table: &mut Table) {
         "syncs",
         Target::AtMost(0.3),
     );
+    table.row("commits_under_load", "commits of its store for each", each.commits, "commits", Target::None);
     let what = "bytes that one node writes to its disk for each session, under load";
     table.row("store_bytes", what, each.bytes, "bytes", Target::AtMost(8192.0));
     table.row("store_pages", "pages that it writes for each", each.pages, "pages", Target::None);

@@ -106,7 +106,8 @@ fn settled(table: &mut Table) {
     forgotten(&node, 2 * life + PATIENCE);
     node.stop().expect("stops");
     let (bytes, file) = sizes(&store);
-    let what = format!("the store's file when these {sessions} have expired ({bytes} bytes of records)");
+    let what =
+        format!("the store's file, opened again after these {sessions} expired ({bytes} bytes of records)");
     table.row("store_after_mib", &what, file / 1048576.0, "MiB", Target::AtMost(1.0));
 }
 

@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libmusig::protocol::crypto::Scheme;
@@ -99,36 +100,32 @@ fn our_session(n: usize, digests: &[[u8; 32]], round: u32) -> Duration {
     });
     let proposal = proposal.expect("valid terms");
     let shared = Musig2.aggregate_keys(&proposal).expect("valid keys");
-    let nonces = |signer: usize, keys: &_| {
-        let request = NonceRequest::new(proposal.clone(), 0, signer, std::sync::Arc::clone(keys));
-        signers[signer].make_nonces(&request).expect("makes nonces").concat()
-    };
-    let others: Vec<Vec<u8>> = (1..n).map(|signer| nonces(signer, &shared)).collect();
-    let all = |own: &'_ [u8], others: &'_ [Vec<u8>]| -> Vec<Vec<u8>> {
-        std::iter::once(own.to_vec()).chain(others.iter().cloned()).collect()
-    };
+    let nonce_request =
+        |signer: usize, keys: &_| NonceRequest::new(proposal.clone(), 0, signer, Arc::clone(keys));
+    let others: Vec<Vec<u8>> = (1..n)
+        .map(|i| signers[i].make_nonces(&nonce_request(i, &shared)).expect("makes nonces").concat())
+        .collect();
 
     let mut watch = Watch::default();
-    let (keys, nonces, begun) = watch.run(|| {
-        let keys = Musig2.aggregate_keys(&proposal).expect("valid keys");
-        let nonces = all(&nonces(0, &keys), &others);
-        let slices: Vec<&[u8]> = nonces.iter().map(Vec::as_slice).collect();
-        let begun = keys.begin_round(&slices).expect("valid nonces");
-        (keys, nonces, begun)
+    let keys = watch.run(|| Musig2.aggregate_keys(&proposal).expect("valid keys"));
+    let request = nonce_request(0, &keys);
+    let begun = watch.run(|| {
+        let own = signers[0].make_nonces(&request).expect("makes nonces").concat();
+        let all: Vec<&[u8]> = std::iter::once(&own).chain(&others).map(Vec::as_slice).collect();
+        keys.begin_round(&all).expect("valid nonces")
     });
-    drop(nonces);
-    let partials = |signer: usize, keys: &_| {
-        let request =
-            PartialRequest::new(proposal.clone(), 0, signer, std::sync::Arc::clone(keys), begun.clone());
-        signers[signer].make_partials(&request).expect("signs").concat()
+    let partial_request = |signer: usize, keys: &_| {
+        PartialRequest::new(proposal.clone(), 0, signer, Arc::clone(keys), Arc::clone(&begun))
     };
-    let others: Vec<Vec<u8>> = (1..n).map(|signer| partials(signer, &shared)).collect();
+    let others: Vec<Vec<u8>> = (1..n)
+        .map(|i| signers[i].make_partials(&partial_request(i, &shared)).expect("signs").concat())
+        .collect();
+    let request = partial_request(0, &keys);
     watch.run(|| {
-        let own = partials(0, &keys);
+        let own = signers[0].make_partials(&request).expect("signs").concat();
         assert!(begun.verify_partials(0, &own));
-        let partials = all(&own, &others);
-        let slices: Vec<&[u8]> = partials.iter().map(Vec::as_slice).collect();
-        black_box::<Option<Vec<Signature>>>(begun.aggregate(&slices)).expect("adds up");
+        let all: Vec<&[u8]> = std::iter::once(&own).chain(&others).map(Vec::as_slice).collect();
+        black_box::<Option<Vec<Signature>>>(begun.aggregate(&all)).expect("adds up");
     });
     watch.0
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use libmusig::event::{Event, NodeEvent};
 use libmusig::node::{Node, SessionRequest};
 use libmusig::protocol::proposal::Message;
-use libmusig::types::SessionId;
+use libmusig::types::{SessionId, SignerKey};
 use test_support::nodes::{address, builder, keys, secret};
 
 use crate::delay::Proxy;
@@ -36,6 +36,7 @@ pub struct Usage {
     pub sync_micros: f64,
     pub bytes: f64,
     pub pages: f64,
+    pub commits: f64,
     pub sent: f64,
     pub frames: f64,
 }
@@ -87,10 +88,10 @@ impl Process {
     pub fn usage(&mut self) -> Usage {
         self.order("usage");
         let said: Vec<f64> = self.answer("usage").iter().map(|word| number(word)).collect();
-        let [cpu_micros, resident, syncs, sync_micros, bytes, pages, sent, frames] = said[..] else {
+        let [cpu_micros, resident, syncs, sync_micros, bytes, pages, commits, sent, frames] = said[..] else {
             panic!("{said:?}")
         };
-        Usage { cpu_micros, resident, syncs, sync_micros, bytes, pages, sent, frames }
+        Usage { cpu_micros, resident, syncs, sync_micros, bytes, pages, commits, sent, frames }
     }
 }
 
@@ -198,6 +199,7 @@ pub fn used(before: &[Usage], after: &[Usage], sessions: usize) -> Usage {
         sync_micros: mean(|usage| usage.sync_micros),
         bytes: mean(|usage| usage.bytes),
         pages: mean(|usage| usage.pages),
+        commits: mean(|usage| usage.commits),
         sent: mean(|usage| usage.sent),
         frames: mean(|usage| usage.frames),
     }
@@ -225,7 +227,7 @@ struct Load {
 
 /// One signer, in its process.
 struct Signer {
-    n: usize,
+    keys: Vec<SignerKey>,
     node: OnceLock<Node>,
     progress: Mutex<Progress>,
 }
@@ -245,7 +247,7 @@ pub fn arguments(mut arguments: impl Iterator<Item = String>) -> (usize, usize, 
 /// Serves, until its orders end.
 pub fn run(rest: impl Iterator<Item = String>) {
     let (index, n, store) = arguments(rest);
-    let signer = Arc::new(Signer { n, node: OnceLock::new(), progress: Mutex::default() });
+    let signer = Arc::new(Signer { keys: keys(n), node: OnceLock::new(), progress: Mutex::default() });
     let handler = signer.clone();
     let start = clock();
     let node = builder(secret(index))
@@ -282,14 +284,14 @@ impl Signer {
             }
             ["create", number_of_it, messages] => {
                 let start = clock();
-                let request = request(self.n, number(number_of_it), number(messages));
+                let request = request(&self.keys, number(number_of_it), number(messages));
                 let session = node.create_session(request).wait().expect("is created");
                 say(&format!("created {} {}", session.id(), start.as_nanos()));
             }
             // Sessions whose other signers are not there.
             ["open", count] => {
                 for number in 0..number(count) {
-                    node.create_session(request(self.n, number, 1)).wait().expect("is created");
+                    node.create_session(request(&self.keys, number, 1)).wait().expect("is created");
                 }
                 say("opened");
             }
@@ -312,7 +314,7 @@ impl Signer {
     /// Proposes the next session of the load.
     fn propose(&self, progress: &mut Progress) {
         if let Some(number) = progress.load.as_mut().and_then(|load| load.left.next()) {
-            drop(self.node.wait().create_session(request(self.n, number, 1)));
+            drop(self.node.wait().create_session(request(&self.keys, number, 1)));
         }
     }
 
@@ -351,20 +353,21 @@ impl Signer {
     }
 
     fn usage(&self, node: &Node) {
-        let (written, network) = (disk::written(), node.metrics().wait().expect("runs").network);
+        let metrics = node.metrics().wait().expect("runs");
+        let (written, network, commits) = (disk::written(), metrics.network, metrics.store.commits);
         let (cpu, sync) = (cpu().as_micros(), written.sync_nanos / 1000);
         let disk::Written { syncs, bytes, pages, .. } = written;
         let (resident, sent, frames) = (resident(), network.bytes_out, network.frames_out);
-        say(&format!("usage {cpu} {resident} {syncs} {sync} {bytes} {pages} {sent} {frames}"));
+        say(&format!("usage {cpu} {resident} {syncs} {sync} {bytes} {pages} {commits} {sent} {frames}"));
     }
 }
 
-fn request(n: usize, number: usize, messages: usize) -> SessionRequest {
+fn request(keys: &[SignerKey], number: usize, messages: usize) -> SessionRequest {
     let digests = (0..messages).map(|index| {
         let mut digest = [3; 32];
         digest[..8].copy_from_slice(&(number as u64).to_be_bytes());
         digest[8..16].copy_from_slice(&(index as u64).to_be_bytes());
         digest
     });
-    SessionRequest::messages(keys(n), digests.map(Message::raw).collect::<Vec<_>>())
+    SessionRequest::messages(keys.to_vec(), digests.map(Message::raw).collect::<Vec<_>>())
 }

@@ -38,7 +38,7 @@ fn simulate(settings: &[(&str, u64)]) -> Result<(Value, f64), String> {
 }
 
 pub fn run(table: &mut Table) {
-    let (sessions, watches, seeds) = table.size.pick((5, 5, 1), (1000, 2_000, 100), (5000, 100_000, 500));
+    let (sessions, watches, seeds) = table.size.pick((5, 5, 1), (1000, 1_000, 100), (5000, 10_000, 500));
     match simulate(&[("SPEED", 1), ("SESSIONS", sessions), ("WATCHES", watches)]) {
         Ok((said, _)) => {
             let number = |name: &str| said[name].as_f64().unwrap_or_else(|| panic!("{name} in {said}"));
@@ -55,7 +55,7 @@ pub fn run(table: &mut Table) {
                 "bytes",
                 Target::AtMost(2560.0),
             );
-            let what = "CPU time of a turn that opens among these";
+            let what = "opening a turn in one of these, median";
             table.row("watch_turn_us", what, number("microseconds_of_a_turn"), "µs", Target::AtMost(10.0));
         }
         Err(why) => ["simulator_per_core", "watch_bytes", "watch_turn_us"]
