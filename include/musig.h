@@ -5475,7 +5475,7 @@ musig_status musig_node_start(struct musig_node **out,
  *          musig_node_request_stop there; statuses of the store if the last commit failed, with the node stopped.
  * In:      node: the node.
  * Threads: any, except inside callbacks of this node.
- * Blocks:  until running callbacks have returned and the store is closed.
+ * Blocks:  until running callbacks have returned and the store is closed; for a disk that hangs 30 s.
  */
 MUSIG_MUST_USE
 musig_status musig_node_stop(const struct musig_node *node,

@@ -16,7 +16,7 @@ mod sequence;
 mod timings;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -52,7 +52,7 @@ use crate::protocol::engine::Engine;
 use crate::protocol::reputation::Reputation;
 use crate::protocol::status::SessionStatus;
 use crate::protocol::transaction::TransactionCodec;
-use crate::protocol::{RequestId, Time};
+use crate::protocol::{RequestId, Time, limits};
 use crate::store::thread::StoreThread;
 use crate::types::{SessionId, SignerKey};
 
@@ -437,7 +437,8 @@ impl Node {
     /// [`Error::Suspended`]. For phones, before the system suspends the application.
     ///
     /// Errors: [`Error::Store`] if a commit failed. The store is closed all the same, and [`Node::resume`] commits the
-    /// rest.
+    /// rest. If the disk hangs ([`StoreError::Hangs`](crate::error::StoreError::Hangs), after 30 s) it is closed when the
+    /// disk answers.
     pub fn suspend(&self) -> Reply<()> {
         self.ask(|actor, reply| actor.suspend(reply))
     }
@@ -459,10 +460,11 @@ impl Node {
         }
     }
 
-    /// Stops the node, and waits until the store is closed and no callback runs or will run.
+    /// Stops the node, and waits until the store is closed and no callback runs or will run. A disk that hangs is waited
+    /// for 30 s; then the node is stopped, and the store is closed and its lock released when the disk answers.
     ///
     /// Errors: [`Error::WouldDeadlock`] in a callback of this node, where [`Node::request_stop`] is for;
-    /// [`Error::Store`] if the last sync failed.
+    /// [`Error::Store`] if the last sync failed, or the disk hangs ([`StoreError::Hangs`](crate::error::StoreError::Hangs)).
     pub fn stop(&self) -> Result<(), Error> {
         self.check_process()?;
         let inside_lane = || self.0.lanes.iter().any(|lane| lane.is_current_thread());
@@ -470,6 +472,7 @@ impl Node {
         if self.0.delivery.inside_handler() || inside_lane() || inside_device() {
             return Err(Error::WouldDeadlock);
         }
+        let until = Instant::now() + limits::COMMIT;
         self.request_stop();
         // Held while waiting, so that a second caller waits too.
         let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -484,6 +487,7 @@ impl Node {
             device.detach();
             device.join();
         }
-        self.0.store.join().map_err(Error::Store)
+        let left = until.saturating_duration_since(Instant::now());
+        self.0.store.join_within(left).map_err(Error::Store)
     }
 }

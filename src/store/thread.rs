@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::{Change, Durability, Store};
 use crate::error::StoreError;
 use crate::platform::histogram::{FAST, Histogram};
+use crate::protocol::limits;
 
 /// Delay from an eventual commit to the store's sync, if nothing else syncs it.
 pub const SYNC_AFTER: Duration = Duration::from_secs(1);
@@ -148,13 +149,27 @@ impl StoreThread {
     ///
     /// Errors: the last sync failed. Must not be called by a completion.
     pub fn join(&self) -> Result<(), StoreError> {
+        self.join_within(Duration::MAX)
+    }
+
+    /// The same, and waits no longer than this for a disk that hangs. The thread closes the file when the disk answers.
+    ///
+    /// Errors: also [`StoreError::Hangs`]; a later call waits again.
+    pub(crate) fn join_within(&self, limit: Duration) -> Result<(), StoreError> {
         // Held while waiting, so that a second caller waits too.
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(thread) = thread.take() else { return Ok(()) };
+        let mut held = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = held.take() else { return Ok(()) };
         let (sender, outcome) = mpsc::channel();
         self.stop(Box::new(move |result| drop(sender.send(result))));
+        let outcome = match outcome.recv_timeout(limit) {
+            Err(RecvTimeoutError::Timeout) => {
+                *held = Some(thread);
+                return Err(StoreError::Hangs { seconds: limits::COMMIT.as_secs() });
+            }
+            outcome => outcome,
+        };
         let _ = thread.join();
-        match outcome.recv() {
+        match outcome {
             // Stopped before, by `stop`, who got the outcome.
             Ok(Err(StoreError::Suspended)) | Err(_) => Ok(()),
             Ok(outcome) => outcome,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libmusig::error::{Error, StoreError};
 use libmusig::event::Event;
@@ -305,6 +305,30 @@ fn hanging_disk_delays_no_ending_and_no_nack() {
         disk.refuse(Refuses::Nothing);
         nodes.iter().for_each(|node| node.stop().expect("stops"));
     }
+}
+
+#[test]
+fn hanging_disk_delays_a_stop_and_a_suspension_for_half_a_minute_at_most() {
+    let hanging = || {
+        let disk = Failing::new();
+        let node = builder(secret(0)).store(disk.clone()).offline().start().expect("starts");
+        disk.refuse(Refuses::Answers);
+        drop(node.create_session(raw(2)));
+        (node, disk)
+    };
+    let hangs = |answer: Result<(), Error>| {
+        assert!(matches!(answer, Err(Error::Store(StoreError::Hangs { seconds: 30 }))), "{answer:?}");
+    };
+    let (suspended, stopped) = (hanging(), hanging());
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| hangs(suspended.0.suspend().wait()));
+        scope.spawn(|| hangs(stopped.0.stop()));
+    });
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    [&suspended, &stopped].into_iter().for_each(|(_, disk)| disk.refuse(Refuses::Nothing));
+    suspended.0.resume().wait().expect("the disk answers");
+    [suspended, stopped].iter().for_each(|(node, _)| node.stop().expect("the store is closed now"));
 }
 
 #[test]

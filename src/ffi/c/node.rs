@@ -96,7 +96,7 @@ impl Drop for musig_node {
 ///          musig_node_request_stop there; statuses of the store if the last commit failed, with the node stopped.
 /// In:      node: the node.
 /// Threads: any, except inside callbacks of this node.
-/// Blocks:  until running callbacks have returned and the store is closed.
+/// Blocks:  until running callbacks have returned and the store is closed; for a disk that hangs 30 s.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn musig_node_stop(

@@ -9,9 +9,15 @@ use crate::error::{Error, StoreError};
 use crate::net::{NetCommand, Network};
 use crate::node::metrics::{Metrics, PHASES, Snapshot};
 use crate::platform;
+use crate::protocol::limits;
 
 /// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
 const SLEPT: Duration = Duration::from_secs(2);
+
+/// The disk answers nothing for as long as a commit may take.
+fn hangs() -> StoreError {
+    StoreError::Hangs { seconds: limits::COMMIT.as_secs() }
+}
 
 impl Actor {
     /// Notices that the device slept: one clock counts that, the other does not.
@@ -34,14 +40,23 @@ impl Actor {
         self.suspended = true;
         self.suspensions += 1;
         let commands = self.commands.clone();
+        let (answer, answered) = oneshot::channel();
         self.store.suspend(Box::new(move |result| {
             // By way of the actor, which by then knows what became of the commits before.
             let call = move |actor: &mut Actor| {
                 let committed = actor.disk.error().cloned().map_or(Ok(()), Err);
-                drop(reply.send(result.and(committed).map_err(Error::Store)));
+                drop(answer.send(result.and(committed)));
             };
             drop(commands.send(Command::Call(Box::new(call))));
         }));
+        tokio::spawn(async move {
+            match tokio::time::timeout(limits::COMMIT, answered).await {
+                Ok(Ok(result)) => drop(reply.send(result.map_err(Error::Store))),
+                // The node is stopped.
+                Ok(Err(_)) => {}
+                Err(_) => drop(reply.send(Err(Error::Store(hangs())))),
+            }
+        });
     }
 
     pub(crate) fn resume(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
@@ -158,7 +173,9 @@ impl Actor {
         }
         let (done, synced) = oneshot::channel();
         self.store.stop(Box::new(move |result| drop(done.send(result))));
-        if let Ok(Err(error)) = synced.await {
+        // Whoever waits for the node's end waits no longer for a disk that hangs.
+        let synced = tokio::time::timeout(limits::COMMIT, synced).await;
+        if let Err(error) = synced.map_or_else(|_| Err(hangs()), |result| result.unwrap_or(Ok(()))) {
             tracing::warn!(target: "libmusig::store", %error, "the last commit of the store failed");
         }
         // What was asked for before the stop, and is on the disk, was done: a handler may have stopped the node when it
