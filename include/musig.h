@@ -2018,6 +2018,14 @@ typedef struct musig_chain_observer {
    */
   int32_t (*tip)(void *user_data,
                  struct musig_chain_tip *tip);
+  /**
+   * Sets congested, which is 0, to 1 if the chain is congested, so that transactions take longer than they did, and
+   * returns 0, or returns another value if the Bitcoin backend cannot be reached. A coordinator is then given a longer
+   * pace, though never more than the broadcast timeout. Called with a look at a transaction, once a minute at most.
+   * NULL: the observer cannot tell.
+   */
+  int32_t (*congested)(void *user_data,
+                       int32_t *congested);
 } musig_chain_observer;
 
 /**

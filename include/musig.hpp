@@ -1131,6 +1131,9 @@ using CoinObserver = std::function<void(const musig_outpoint &, musig_coin_answe
 /// Looks the last block up; throws if the Bitcoin backend cannot be reached.
 using TipObserver = std::function<void(musig_chain_tip &)>;
 
+/// Says whether the chain is congested; throws if the Bitcoin backend cannot be reached.
+using CongestionObserver = std::function<bool()>;
+
 /// Logs a line.
 using LogSink = std::function<void(musig_log_level, std::string_view target, std::string_view message)>;
 
@@ -1244,12 +1247,14 @@ public:
                          destroy);
         });
     }
-    /// An empty function of coin or tip: the observer cannot tell.
-    Config &observer(ChainObserver status, CoinObserver coin = {}, TipObserver tip = {}) {
+    /// An empty function of coin, tip or congested: the observer cannot tell.
+    Config &observer(ChainObserver status, CoinObserver coin = {}, TipObserver tip = {},
+                     CongestionObserver congested = {}) {
         struct Observer {
             ChainObserver status;
             CoinObserver coin;
             TipObserver tip;
+            CongestionObserver congested;
         };
         musig_chain_observer table{};
         table.struct_size = sizeof table;
@@ -1264,7 +1269,11 @@ public:
             table.tip = [](void *data, musig_chain_tip *answer) -> std::int32_t {
                 return answered([&] { static_cast<Observer *>(data)->tip(*answer); });
             };
-        Observer observer{std::move(status), std::move(coin), std::move(tip)};
+        if (congested)
+            table.congested = [](void *data, std::int32_t *answer) -> std::int32_t {
+                return answered([&] { *answer = static_cast<Observer *>(data)->congested(); });
+            };
+        Observer observer{std::move(status), std::move(coin), std::move(tip), std::move(congested)};
         return with(std::move(observer), [&](void *data, musig_destroy destroy) {
             detail::call(musig_config_set_observer, get(), static_cast<const musig_chain_observer *>(&table), data,
                          destroy);

@@ -62,6 +62,15 @@ pub trait ChainObserver: Send + Sync {
         Ok(None)
     }
 
+    /// Whether the chain is congested, so that transactions take longer than they did: a node then gives a coordinator a
+    /// longer pace, though never more than the broadcast timeout. Asked with a look at a transaction, once a minute at
+    /// most. `None`: this observer cannot tell, as by default.
+    ///
+    /// Errors: the backend cannot be reached. It is as if the observer could not tell.
+    fn congested(&self) -> Result<Option<bool>, ChainError> {
+        Ok(None)
+    }
+
     /// The node that this belongs to opens every connection through a SOCKS 5 proxy (`socks5h://…`), so this is to do so too.
     /// Called while a node with a proxy starts; it must not block. By default nothing happens.
     fn follow_proxy(&self, proxy: &str) {

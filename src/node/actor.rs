@@ -42,6 +42,8 @@ use crate::types::{ChainError, SessionId, SignerKey, SubmitOutcome, beginning};
 /// Time limits of calls of foreign code, after which the node continues without an answer.
 pub(crate) const SIGNER_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const CHAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long the observer is not asked again whether the chain is congested.
+const CONGESTION_EVERY: Duration = Duration::from_secs(60);
 /// Longest time for which frames are processed before the engine's timers are.
 const BURST: Duration = Duration::from_millis(5);
 /// Longest sleep, so that a device's sleep is noticed.
@@ -115,6 +117,9 @@ pub(crate) struct Actor {
     timings: Arc<Mutex<Timings>>,
     broadcaster_failures: Failures,
     observer_failures: Failures,
+    /// When the observer was asked last whether the chain is congested, and what it said.
+    congestion_asked: Option<Instant>,
+    congested: bool,
 }
 
 /// Foreign object that is asked about the chain.
@@ -199,6 +204,8 @@ impl Actor {
             timings: Arc::new(Mutex::new(Timings::new())),
             broadcaster_failures: Failures::default(),
             observer_failures: Failures::default(),
+            congestion_asked: None,
+            congested: false,
         }
     }
 
@@ -579,6 +586,29 @@ impl Actor {
         answer
     }
 
+    /// Asks the observer whether the chain is congested, after a look at it. What it does not know, or does not answer,
+    /// stretches no pace.
+    fn ask_congestion(&mut self, session: SessionId) {
+        let (now, Some(Foreign { object, lane })) = (Instant::now(), &self.observer) else { return };
+        if self.congestion_asked.is_some_and(|at| now.saturating_duration_since(at) < CONGESTION_EVERY) {
+            return;
+        }
+        self.congestion_asked = Some(now);
+        let (object, commands) = (object.clone(), self.commands.clone());
+        let span = log::observe(&session, "congestion");
+        let within = span.clone();
+        let question = move || within.in_scope(|| object.congested());
+        lane.call(Some(CHAIN_LIMIT), question, move |outcome| {
+            drop(span);
+            answer(&commands, move |actor| {
+                let congested = actor.heard(Asked::Observer, session, outcome).ok().flatten();
+                tracing::debug!(target: log::CHAIN, ?congested, "the observer answered");
+                actor.congested = congested == Some(true);
+                actor.engine.congested(actor.congested);
+            });
+        });
+    }
+
     // ---- Carrying out ----
 
     /// Carries out all outputs of the engine, and hands the changes to the store as one batch.
@@ -684,6 +714,7 @@ impl Actor {
                         actor.engine.observed(&session, status, platform::now());
                     });
                 });
+                self.ask_congestion(session);
             }
             Output::Coins { session, request, coins } => {
                 let Some(Foreign { object, lane }) = &self.observer else { return };

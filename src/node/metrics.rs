@@ -134,6 +134,7 @@ pub(crate) struct Snapshot {
     /// Sessions in each phase, in the order of [`PHASES`].
     pub phases: [u64; PHASES.len()],
     pub peers: u64,
+    pub congested: bool,
     pub store_bytes: u64,
     pub signing: Histogram,
     pub first_broadcast: Histogram,
@@ -275,6 +276,9 @@ families! {
                 ("unreachable", answers.unreachable),
             ])
         };
+    Gauge "musig_chain_congested"
+        "1 while the observer says that the chain is congested, so that the pace is stretched; else 0."
+        = |it| one(it.congested.into());
     Counter "musig_refused_total" { "reason" }
         "Input of others that was refused."
         = |it| {

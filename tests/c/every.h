@@ -162,7 +162,7 @@ static void configs(void) {
     musig_signer *signer = signer_of(0);
     musig_config *config;
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
-    musig_chain_observer observer = {sizeof observer, look, NULL, NULL};
+    musig_chain_observer observer = {sizeof observer, look, NULL, NULL, NULL};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, log_line};
     musig_signer_callbacks table = {sizeof table, holds, round_of, round_of, NULL};
     musig_signer *foreign;

@@ -25,6 +25,9 @@ struct chain {
     uint32_t coin_time, median_time;
     int32_t tip_result;
     int tips;
+    /* What it says of congestion, and how often it was asked. */
+    int32_t congested, congestion_result;
+    int congestions;
     int hang_submit, hang_look, hang_log, released;
     /* What is true. */
     int submitted;
@@ -135,6 +138,19 @@ static int32_t look_for_tip(void *user_data, musig_chain_tip *tip) {
     return result;
 }
 
+static int32_t look_for_congestion(void *user_data, int32_t *congested) {
+    struct chain *chain = user_data;
+    int32_t result;
+    pthread_mutex_lock(&chain->lock);
+    chain->congestions++;
+    REQUIRE(*congested == 0);
+    *congested = chain->congested;
+    result = chain->congestion_result;
+    pthread_cond_broadcast(&chain->changed);
+    pthread_mutex_unlock(&chain->lock);
+    return result;
+}
+
 static void line(void *user_data, int32_t level, const char *target, const char *message) {
     struct chain *chain = user_data;
     pthread_mutex_lock(&chain->lock);
@@ -172,7 +188,7 @@ static void release(struct chain *chain) {
 /* A node without a network, with a device and a chain of callbacks if there are any. */
 static musig_node *node_with(const musig_signer *signer, struct device *device, struct chain *chain) {
     musig_broadcaster broadcaster = {sizeof broadcaster, submit};
-    musig_chain_observer observer = {sizeof observer, look, look_for_coin, look_for_tip};
+    musig_chain_observer observer = {sizeof observer, look, look_for_coin, look_for_tip, look_for_congestion};
     musig_log_sink sink = {sizeof sink, MUSIG_LOG_TRACE, line};
     musig_config *config;
     musig_node *node;
@@ -613,11 +629,15 @@ static void lock_time(int told) {
     musig_node *node;
     musig_session *session;
     musig_proposal *proposal;
+    musig_bytes *text;
     uint8_t key[33];
     chain_init(&chain);
     chain.coin_time = 5000;
     chain.median_time = told ? 6023 : 0;
     if (!told) chain.answer = MUSIG_SUBMIT_NOT_YET_FINAL, chain.answers = 4;
+    /* An answer that comes with a failure is none. */
+    chain.congested = 1;
+    chain.congestion_result = told ? 0 : MUSIG_STATUS_CHAIN;
     OK(musig_signer_public_key(signer, key, NULL));
     node = node_of(signer, &chain);
     musig_signer_free(signer);
@@ -628,7 +648,7 @@ static void lock_time(int told) {
     if (told) {
         until(&chain, &chain.tips, 8);
         pthread_mutex_lock(&chain.lock);
-        REQUIRE(chain.submissions == 0);
+        REQUIRE(chain.submissions == 0 && chain.congestions == 1);
         chain.median_time = 6024;
         pthread_mutex_unlock(&chain.lock);
     }
@@ -641,7 +661,10 @@ static void lock_time(int told) {
         REQUIRE(kind != MUSIG_EVENT_BROADCAST_REJECTED && kind != MUSIG_EVENT_FAILOVER_EXHAUSTED);
         if (kind == MUSIG_EVENT_BROADCAST_SEEN) break;
     }
-    REQUIRE(chain.submissions == (told ? 1 : 5));
+    REQUIRE(chain.submissions == (told ? 1 : 5) && chain.congestions == 1);
+    OK(musig_node_metrics_text(node, &text, MUSIG_METRICS_FORMAT_PROMETHEUS, NULL));
+    REQUIRE(strstr((const char *)musig_bytes_data(text), told ? "\nmusig_chain_congested 1\n" : "\nmusig_chain_congested 0\n"));
+    musig_bytes_free(text);
     end(node, session, &chain);
 }
 

@@ -46,7 +46,7 @@ static musig_status g_holds(void *u, int32_t *o, const uint8_t *k, const uint8_t
 static musig_status g_round(void *u, const musig_signing_request *r, uint8_t *o) { (void)u, (void)r, (void)o; return 1; }
 
 static musig_broadcaster g_broadcaster = {sizeof(musig_broadcaster), g_submit};
-static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, NULL, NULL};
+static musig_chain_observer g_observer = {sizeof(musig_chain_observer), g_look, NULL, NULL, NULL};
 static musig_summary_options g_options = {sizeof(musig_summary_options), 0, NULL, 0, 0, 0};
 static musig_source_options g_source_options = {sizeof(musig_source_options), 0, 0, NULL, NULL};
 static musig_log_sink g_sink = {sizeof(musig_log_sink), 3, g_line};

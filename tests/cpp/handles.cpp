@@ -406,7 +406,7 @@ void lock_time() {
     musig::Signer signer(secret(1));
     auto keys = std::vector<musig::PublicKey>{signer.public_key()};
     std::atomic<std::uint32_t> median_time{6023};
-    std::atomic<int> asked{0}, submitted{0}, told{0};
+    std::atomic<int> asked{0}, submitted{0}, told{0}, congestions{0};
     auto config = alone(signer);
     config.observer(
         [&](const musig_chain_query &, musig_chain_answer &answer) {
@@ -420,6 +420,10 @@ void lock_time() {
             if (asked++ == 3) throw std::runtime_error("no route");
             tip.height = 100;
             tip.median_time = median_time;
+        },
+        [&] {
+            congestions++;
+            return true;
         });
     config.broadcaster([&](musig::Bytes, musig::Bytes, std::string &) {
         if (told++ == 0) return MUSIG_SUBMIT_NOT_YET_FINAL;
@@ -438,7 +442,8 @@ void lock_time() {
         if (event->is_durable()) node.event_handled(*event);
         if (event->kind() == MUSIG_EVENT_BROADCAST_SEEN) break;
     }
-    REQUIRE(submitted == 1 && told == 2);
+    REQUIRE(submitted == 1 && told == 2 && congestions == 1);
+    REQUIRE(node.metrics_text().find("\nmusig_chain_congested 1\n") != std::string::npos);
     node.stop();
 }
 

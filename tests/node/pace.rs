@@ -1,11 +1,14 @@
 //! A coordinator that is connected, holds the signatures and does nothing, among nodes that know how long transactions take.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
+use libmusig::chain::{
+    Broadcaster, ChainError, ChainObserver, ChainQuery, ChainStatus, SignedTransaction, SubmitOutcome,
+};
 use libmusig::event::{Event, FailureCause};
-use libmusig::node::Node;
+use libmusig::node::{MetricValue, Node};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::failover::{Pace, SeenBy};
 use libmusig::protocol::limits::{PACE_AT_LEAST, PACE_FROM};
@@ -112,6 +115,84 @@ fn within_the_pace_a_slow_coordinator_submits_alone() {
     let (submitted, failed) = run(Some(Duration::from_secs(5)));
     assert_eq!(failed, None);
     assert_eq!(submitted, [0]);
+}
+
+/// Sees nothing, and says of the chain what it is told to say.
+struct Observer {
+    says: Mutex<Result<Option<bool>, ChainError>>,
+    asked: Mutex<Vec<Instant>>,
+    looks: AtomicUsize,
+}
+
+impl ChainObserver for Observer {
+    fn status(&self, _: &ChainQuery) -> Result<ChainStatus, ChainError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        Ok(ChainStatus::Unknown)
+    }
+
+    fn congested(&self) -> Result<Option<bool>, ChainError> {
+        self.asked.lock().expect("nobody panics").push(Instant::now());
+        self.says.lock().expect("nobody panics").clone()
+    }
+}
+
+#[test]
+fn on_a_congested_chain_a_coordinator_has_more_time_as_long_as_the_observer_says_so() {
+    let broken = ChainError { reason: "no route".into() };
+    let says = [Ok(Some(true)), Ok(Some(false)), Ok(None), Err(broken.clone())];
+    let observers = says.map(|says| {
+        let (says, asked) = (Mutex::new(says), Mutex::default());
+        Arc::new(Observer { says, asked, looks: AtomicUsize::new(0) })
+    });
+    let nodes: Vec<Node> = (0..4)
+        .map(|node| {
+            let built = node_builder()
+                .signer(LocalSigner::new(secret(node)).expect("a key"))
+                .store(experienced())
+                .listen("/ip4/127.0.0.1/tcp/0")
+                .observer(observers[node].clone());
+            built.start().expect("starts")
+        })
+        .collect();
+    connect(&nodes);
+    let request = Spend::new(&Chain::new(), &keys(4)).request(keys(4));
+    let session = nodes[0].create_session(request).wait().expect("is created").id();
+    nodes[1..].iter().for_each(|node| drop(join_next(node)));
+    nodes.iter().for_each(|node| wait_complete(node, session));
+    let wait = |node: usize| -> Duration {
+        let status = nodes[node].session(session).status().wait().expect("is known");
+        status.failover.expect("a watch").signers[0].wait
+    };
+    let congested = |node: usize| {
+        let samples = nodes[node].metric_samples().wait().expect("runs");
+        let sample = samples.into_iter().find(|sample| sample.name == "musig_chain_congested");
+        sample.expect("is there").value
+    };
+    wait_until("it is told", || wait(0) == 4 * PACE_AT_LEAST);
+    assert_eq!(congested(0), MetricValue::Gauge(1));
+    for (node, observer) in observers.iter().enumerate().skip(1) {
+        wait_until("it was asked", || observer.looks.load(Ordering::SeqCst) > 3);
+        assert_eq!((wait(node), congested(node)), (PACE_AT_LEAST, MetricValue::Gauge(0)));
+    }
+    wait_for(&nodes[3], "what the observer said", |event| match &event.event {
+        Event::ObserverFailed { reason, .. } => Some(assert_eq!(*reason, broken.reason)),
+        _ => None,
+    });
+    // From then on once a minute, however often it looks.
+    *observers[0].says.lock().expect("nobody panics") = Ok(None);
+    assert_eq!(wait(0), 4 * PACE_AT_LEAST);
+    let begun = Instant::now();
+    while wait(0) != PACE_AT_LEAST {
+        assert!(begun.elapsed() < Duration::from_secs(100), "it is not asked again");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(congested(0), MetricValue::Gauge(0));
+    nodes.iter().for_each(|node| node.stop().expect("stops"));
+    for observer in observers {
+        let asked = observer.asked.lock().expect("nobody panics").clone();
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_secs(59)), "{asked:?}");
+        assert!(observer.looks.load(Ordering::SeqCst) > 2 * asked.len());
+    }
 }
 
 #[test]

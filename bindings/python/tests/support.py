@@ -241,6 +241,8 @@ class FakeObserver(libmusig.ChainObserver):
         self.seen_coin: chain.CoinStatus | None = chain.CoinUnspent(confirmations=7)
         self.last_block: chain.ChainTip | None = None
         self.tips = 0
+        self.full: bool | None = None
+        self.congestions = 0
 
     def status(self, query: libmusig.ChainQuery) -> libmusig.ChainStatus:
         covered("chainobserver_status")
@@ -264,6 +266,11 @@ class FakeObserver(libmusig.ChainObserver):
         covered("chainobserver_tip")
         self.tips += 1
         return self.last_block
+
+    def congested(self) -> bool | None:
+        covered("chainobserver_congested")
+        self.congestions += 1
+        return self.full
 
 
 FINGERPRINT = bytes.fromhex("3442193e")

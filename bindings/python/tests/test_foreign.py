@@ -143,6 +143,36 @@ def test_lock_time_is_waited_for_as_long_as_the_observer_says() -> None:
     assert_nothing_lives()
 
 
+@pytest.mark.parametrize("congested", [True, False, None, Exception("no route")])
+def test_observer_says_whether_the_chain_is_congested(congested: bool | Exception | None) -> None:
+    class Congestion(FakeObserver):
+        def congested(self) -> bool | None:
+            self.full = True
+            super().congested()
+            if isinstance(congested, Exception):
+                raise congested
+            return congested
+
+    async def main() -> None:
+        observer = Congestion(FakeChain())
+        async with offline(0, observer=observer) as node:
+            await node.create_session(keys(1), broadcast_timeout=1, **spend(keys(1)))
+            if isinstance(congested, Exception):
+                failed = await wait_event(node, events.ObserverFailed)
+                assert "no route" in failed.reason
+            await asyncio.to_thread(until_now, "it looked often", lambda: observer.calls > 3)
+            assert observer.congestions == 1
+            [said] = [
+                sample.value
+                for sample in await node.metric_samples()
+                if sample.name == "musig_chain_congested"
+            ]
+            assert said == int(congested is True)
+
+    asyncio.run(main())
+    assert_nothing_lives()
+
+
 def test_lock_time_that_a_broadcaster_answers_is_neither_a_refusal_nor_an_alarm() -> None:
     async def main() -> None:
         fake = FakeChain()

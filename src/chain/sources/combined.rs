@@ -253,6 +253,12 @@ impl ChainObserver for Sources {
         let answers = self.agreed(|source| source.tip())?;
         Ok(answers.into_iter().flatten().max_by_key(|tip| (tip.height, tip.median_time)))
     }
+
+    /// Whether any of the trusted backends says so.
+    fn congested(&self) -> Result<Option<bool>, ChainError> {
+        let answers = self.agreed(|source| source.congested())?;
+        Ok(answers.into_iter().flatten().max())
+    }
 }
 
 /// What all these views of the chain agree on.

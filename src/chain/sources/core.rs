@@ -16,7 +16,9 @@ use zeroize::Zeroizing;
 use super::http::{HttpAnswer, HttpClient, base64};
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{Backend, bytes_of_hex, decode, number, outpoint, said, submit, txid, unspent_coin};
+use super::source::{
+    Backend, PATIENT, bytes_of_hex, decode, fee_rate, number, outpoint, said, submit, txid, unspent_coin,
+};
 use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
@@ -569,6 +571,11 @@ impl Backend for BitcoinCore {
             (Some(height), Some(median_time)) => Ok(ChainTip { height, median_time }),
             _ => Err(Failure::nonsense(question, "it has no height or median time")),
         }
+    }
+
+    fn ask_fee_rate(&self, deadline: &Deadline) -> Result<Option<f64>, Failure> {
+        let estimate = self.call("estimatesmartfee", json!([PATIENT, "economical"]), deadline)?;
+        Ok(fee_rate(&estimate["feerate"]))
     }
 }
 

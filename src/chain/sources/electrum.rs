@@ -12,7 +12,8 @@ use super::lines::{Lines, Route};
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
 use super::source::{
-    Backend, bytes_of_hex, confirmations, decode, number, outpoint, submit, txid, unspent_coin,
+    Backend, PATIENT, bytes_of_hex, confirmations, decode, fee_rate, number, outpoint, submit, txid,
+    unspent_coin,
 };
 use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
@@ -325,6 +326,11 @@ impl Backend for Electrum {
         let mut times: Vec<_> = headers.chunks_exact(HEADER).map(time).collect();
         times.sort_unstable();
         Ok(ChainTip { height, median_time: times[times.len() / 2] })
+    }
+
+    fn ask_fee_rate(&self, deadline: &Deadline) -> Result<Option<f64>, Failure> {
+        // -1: there is none.
+        Ok(fee_rate(&self.call("blockchain.estimatefee", json!([PATIENT]), deadline)?))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::http::HttpClient;
 use super::options::{Deadline, Failure, SourceError, SourceOptions};
 use super::outcome::BroadcastAnswer;
-use super::source::{Backend, confirmations, number, said, submit, unspent_coin};
+use super::source::{Backend, PATIENT, confirmations, number, said, submit, unspent_coin};
 use crate::chain::{ChainQuery, ChainStatus, ChainTip, CoinStatus, SignedTransaction};
 use crate::types::{OutPoint, Txid, to_hex};
 
@@ -167,6 +167,12 @@ impl Backend for Esplora {
             (Some(height), Some(median_time)) => Ok(ChainTip { height, median_time }),
             _ => Err(Failure::nonsense(&path, "it has no height or median time")),
         }
+    }
+
+    fn ask_fee_rate(&self, deadline: &Deadline) -> Result<Option<f64>, Failure> {
+        // In satoshis for each virtual byte, by numbers of blocks.
+        let estimates = self.get_json("/fee-estimates", deadline)?;
+        Ok(estimates.and_then(|estimates| estimates[PATIENT.to_string()].as_f64()))
     }
 }
 

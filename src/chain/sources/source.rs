@@ -14,7 +14,18 @@ use crate::chain::{
 };
 use crate::types::{OutPoint, Txid};
 
+/// A fee rate is asked for with which a transaction is in a block within so many blocks: a day.
+pub(super) const PATIENT: u16 = 144;
+/// Above this estimate, in satoshis for each virtual byte, the chain is congested: twice what was long the least that nodes
+/// pass on.
+const CONGESTED: f64 = 2.0;
+
 /// A backend: it submits, and it looks at the chain.
+///
+/// The chain counts as [congested](ChainObserver::congested) while the backend's own estimate is that a transaction which is
+/// to be in a block within a day (144 blocks) has to pay more than 2 satoshis for each virtual byte: more waits than a day
+/// has room for. Bitcoin Core (`estimatesmartfee`), Esplora (`/fee-estimates`) and Electrum (`blockchain.estimatefee`) are
+/// asked for the same estimate. A backend without one (btcd, regtest) cannot tell.
 ///
 /// Every call blocks for at most the time limit of the backend's [`SourceOptions`](super::SourceOptions). Its
 /// [`coin`](ChainObserver::coin) and [`tip`](ChainObserver::tip) always answer.
@@ -43,6 +54,9 @@ pub(super) trait Backend: Send + Sync {
     fn ask_coin(&self, outpoint: &OutPoint, deadline: &Deadline) -> Result<CoinStatus, Failure>;
 
     fn ask_tip(&self, deadline: &Deadline) -> Result<ChainTip, Failure>;
+
+    /// The estimated fee rate for [`PATIENT`] blocks, in satoshis for each virtual byte; `None`: there is no estimate.
+    fn ask_fee_rate(&self, deadline: &Deadline) -> Result<Option<f64>, Failure>;
 
     /// Goes through a node's proxy from now on, unless it was told another way.
     fn follow(&self, proxy: &str);
@@ -88,6 +102,15 @@ impl<B: Backend> ChainObserver for B {
 
     fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
         within(self, |deadline| self.ask_tip(deadline).map(Some))
+    }
+
+    fn congested(&self) -> Result<Option<bool>, ChainError> {
+        let congested = |rate: Option<f64>| rate.map(|rate| rate > CONGESTED);
+        within(self, |deadline| match self.ask_fee_rate(deadline) {
+            // It does not know the question, or this user may not ask it.
+            Err(Failure::Rpc { .. }) => Ok(None),
+            rate => rate.map(congested),
+        })
     }
 
     fn follow_proxy(&self, proxy: &str) {
@@ -213,6 +236,11 @@ pub(super) fn txid(transaction: &Transaction) -> Txid {
 pub(super) fn confirmations(tip: u32, height: u32, question: &str) -> Result<u32, Failure> {
     let above = tip.checked_sub(height).and_then(|above| above.checked_add(1));
     above.ok_or_else(|| Failure::nonsense(question, "a block is above the tip"))
+}
+
+/// An estimate in bitcoins for 1,000 virtual bytes, in satoshis for each. One that is none is below 0, or is not there.
+pub(super) fn fee_rate(bitcoins: &serde_json::Value) -> Option<f64> {
+    bitcoins.as_f64().filter(|rate| *rate >= 0.0).map(|rate| rate * 1e5)
 }
 
 /// A whole number up to 2^32 - 1.

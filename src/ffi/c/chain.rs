@@ -126,6 +126,11 @@ pub struct musig_chain_observer {
     /// Fills tip with the last block, if a transaction has a lock, and returns 0, or returns another value if the Bitcoin
     /// backend cannot be reached. NULL: the observer cannot tell.
     pub tip: Option<unsafe extern "C" fn(user_data: *mut c_void, tip: *mut musig_chain_tip) -> i32>,
+    /// Sets congested, which is 0, to 1 if the chain is congested, so that transactions take longer than they did, and
+    /// returns 0, or returns another value if the Bitcoin backend cannot be reached. A coordinator is then given a longer
+    /// pace, though never more than the broadcast timeout. Called with a look at a transaction, once a minute at most.
+    /// NULL: the observer cannot tell.
+    pub congested: Option<unsafe extern "C" fn(user_data: *mut c_void, congested: *mut i32) -> i32>,
 }
 
 pub(super) struct ForeignBroadcaster {
@@ -251,5 +256,16 @@ impl ChainObserver for ForeignObserver {
         }
         let musig_chain_tip { height, median_time, .. } = answer;
         Ok((median_time > 0).then_some(ChainTip { height, median_time }))
+    }
+
+    fn congested(&self) -> Result<Option<bool>, ChainError> {
+        let Some(congested) = self.table.congested else { return Ok(None) };
+        let mut answer = 0;
+        // SAFETY: the number is valid for the call.
+        let result = unsafe { congested(self.data.pointer(), &mut answer) };
+        if result != 0 {
+            return Err(unreachable(format!("the callback returned {result}")));
+        }
+        Ok(Some(answer != 0))
     }
 }

@@ -31,6 +31,11 @@ pub trait ChainObserver: Send + Sync {
     /// Looks the last block up, if a transaction has a lock. None: this observer cannot tell. Any error means that the
     /// Bitcoin backend cannot be reached.
     fn tip(&self) -> Result<Option<ChainTip>, MusigError>;
+
+    /// Whether the chain is congested, so that transactions take longer than they did: a coordinator is then given a longer
+    /// pace, though never more than the broadcast timeout. Asked with a look at a transaction, once a minute at most.
+    /// None: this observer cannot tell. Any error counts as that.
+    fn congested(&self) -> Result<Option<bool>, MusigError>;
 }
 
 /// Outcome of a submission.
@@ -166,5 +171,9 @@ impl chain::ChainObserver for ForeignObserver {
 
     fn tip(&self) -> Result<Option<ChainTip>, ChainError> {
         self.object.tip().map_err(unreachable)
+    }
+
+    fn congested(&self) -> Result<Option<bool>, ChainError> {
+        self.object.congested().map_err(unreachable)
     }
 }

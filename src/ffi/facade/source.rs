@@ -173,4 +173,8 @@ impl ChainObserver for Ready {
     fn tip(&self) -> Result<Option<ChainTip>, MusigError> {
         chain::ChainObserver::tip(&*self.0).map_err(unreachable)
     }
+
+    fn congested(&self) -> Result<Option<bool>, MusigError> {
+        chain::ChainObserver::congested(&*self.0).map_err(unreachable)
+    }
 }

@@ -301,3 +301,41 @@ fn sources_answer_with_the_best_and_name_the_others() {
     assert!(matches!(sources.broadcast(&transaction), BroadcastAnswer::NotYetFinal { .. }));
     assert_eq!(sources.submit(&transaction), Ok(SubmitOutcome::NotYetFinal));
 }
+
+/// A node that estimates so many bitcoins for 1,000 virtual bytes, or says that.
+fn estimating(answer: Result<Value, Value>) -> Scripted {
+    Scripted::rpc(move |method, params| {
+        assert_eq!((method, params), ("estimatesmartfee", &json!([144, "economical"])));
+        answer.clone()
+    })
+}
+
+#[test]
+fn core_is_congested_if_a_patient_transaction_pays_more_than_two_satoshis() {
+    for (answer, congested) in [
+        (Ok(json!({ "feerate": 0.00002001, "blocks": 144 })), Some(true)),
+        (Ok(json!({ "feerate": 0.00002, "blocks": 144 })), Some(false)),
+        (Ok(json!({ "feerate": 0.000001, "blocks": 144 })), Some(false)),
+        (Ok(json!({ "errors": ["Insufficient data or no feerate found"], "blocks": 0 })), None),
+        (Ok(json!({ "feerate": -1, "blocks": 144 })), None),
+        (Err(error(-32601, "Method not found")), None),
+    ] {
+        let server = estimating(answer.clone());
+        assert_eq!(core(&server).congested(), Ok(congested), "{answer:?}");
+    }
+    let starting = estimating(Err(error(-28, "Loading block index")));
+    assert!(core(&starting).congested().expect_err("it is starting").reason.contains("Loading"));
+}
+
+#[test]
+fn sources_are_congested_if_any_trusted_one_says_so() {
+    let high = || core(&estimating(Ok(json!({ "feerate": 0.0003 }))));
+    let low = || core(&estimating(Ok(json!({ "feerate": 0.00001 }))));
+    let (unknown, down) = (core(&estimating(Ok(json!({})))), core(&estimating(Err(error(-28, "x")))));
+    assert_eq!(Sources::new().trusted(low()).trusted(high()).congested(), Ok(Some(true)));
+    assert_eq!(Sources::new().trusted(low()).submit_to(high()).congested(), Ok(Some(false)));
+    let mixed = Sources::new().trusted(unknown).trusted(down);
+    assert_eq!(mixed.congested(), Ok(None));
+    assert_eq!(mixed.trusted(low()).congested(), Ok(Some(false)));
+    assert!(Sources::new().submit_to(high()).congested().is_err(), "nobody is trusted");
+}

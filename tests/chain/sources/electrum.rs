@@ -252,6 +252,27 @@ fn electrum_coins_and_the_tip() {
 }
 
 #[test]
+fn electrum_is_congested_if_a_patient_transaction_pays_more_than_two_satoshis() {
+    for (answer, congested) in [
+        (Ok(json!(0.000021)), Some(true)),
+        (Ok(json!(0.00002)), Some(false)),
+        (Ok(json!(-1)), None),
+        (Err(error("unknown method")), None),
+    ] {
+        let said = answer.clone();
+        let server = Scripted::lines(move |method, params| match method {
+            "server.version" => Ok(json!(["it", "1.4"])),
+            _ => {
+                assert_eq!((method, params), ("blockchain.estimatefee", &json!([144])));
+                said.clone()
+            }
+        });
+        let electrum = Electrum::new(&server.tcp()).expect("an address");
+        assert_eq!(electrum.congested(), Ok(congested), "{answer:?}");
+    }
+}
+
+#[test]
 fn electrum_connection_that_was_closed_is_made_again() {
     use std::io::{BufRead, BufReader, Write};
     // One answer on each connection, beside that to the greeting.

@@ -317,6 +317,23 @@ fn coins_and_the_tip() {
 }
 
 #[test]
+fn congestion_is_what_a_patient_transaction_pays() {
+    for (answer, congested) in [
+        (http(200, r#"{"1":87.882,"144":2.5,"1008":1.0}"#), Ok(Some(true))),
+        (http(200, r#"{"1":87.882,"144":2,"1008":1.0}"#), Ok(Some(false))),
+        (http(200, "{}"), Ok(None)),
+        (http(404, "not here"), Ok(None)),
+        (http(200, "no JSON"), Err(())),
+    ] {
+        let esplora = canned(move |line| match line {
+            "GET /fee-estimates" => answer.clone(),
+            line => panic!("{line}"),
+        });
+        assert_eq!(esplora.congested().map_err(|_| ()), congested);
+    }
+}
+
+#[test]
 fn ambiguous_refusal_is_looked_into() {
     // Mined with all outputs spent: the server's node says the same as of inputs that never were.
     let nowhere = OutPoint { txid: Txid([2; 32]), vout: 3 };

@@ -126,6 +126,10 @@ class ChainObserver(_ChainObserver, ABC):
         """Looks the last block up, if a transaction has a lock. None: it cannot tell."""
         return None
 
+    def congested(self) -> bool | None:
+        """Whether the chain is congested, so that coordinators are given a longer pace. None: it cannot tell."""
+        return None
+
 
 _auth: Any = _ffi.CoreAuth
 

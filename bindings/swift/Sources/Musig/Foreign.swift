@@ -6,4 +6,7 @@ extension ChainObserver {
 
     /// An observer that does not say otherwise cannot tell of the last block.
     public func tip() throws -> ChainTip? { nil }
+
+    /// An observer that does not say otherwise cannot tell whether the chain is congested.
+    public func congested() throws -> Bool? { nil }
 }

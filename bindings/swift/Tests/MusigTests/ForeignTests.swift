@@ -276,6 +276,23 @@ final class ForeignChainTests: MusigTestCase {
         XCTAssertFalse(watcher.seen.contains { if case .broadcastRejected = $0.event { true } else { false } })
     }
 
+    func test_observer_says_whether_the_chain_is_congested() async throws {
+        for congested in [true, false, nil] {
+            let chain = Chain()
+            chain.state.with { $0.congested = congested }
+            let node = try await start(0, offline: true, observer: chain)
+            let content = try transaction(try keys(1), seed: 11)
+            _ = try await node.createSession(
+                request: SessionRequest(
+                    signers: keys(1), content: content,
+                    broadcast: .failover(policy: FailoverPolicy(broadcastTimeout: 1))))
+            try await waitUntil("it looked often") { chain.state.now.queries > 3 }
+            XCTAssertEqual(chain.state.now.congestions, 1)
+            let said = try await node.metricSamples().filter { $0.name == "musig_chain_congested" }.map(\.value)
+            XCTAssertEqual(said, [congested == true ? 1 : 0])
+        }
+    }
+
     func test_raw_message_over_a_wallet_key_needs_the_word_of_the_application() async throws {
         let node = try await start(0, offline: true)
         let blind = JoinOptions(signBlind: true)

@@ -125,6 +125,8 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
         var coin: CoinStatus? = .unspent(confirmations: 7)
         var tip: ChainTip? = nil
         var tips = 0
+        var congested: Bool? = nil
+        var congestions = 0
         /// What is submitted is in a block at once.
         var minesAtOnce = false
         /// So many submissions come too early.
@@ -189,6 +191,13 @@ final class Chain: Broadcaster, ChainObserver, @unchecked Sendable {
         state.with { state in
             state.tips += 1
             return state.tip
+        }
+    }
+
+    func congested() throws -> Bool? {
+        state.with { state in
+            state.congestions += 1
+            return state.congested
         }
     }
 

@@ -17,20 +17,23 @@ public fun broadcaster(action: (SignedTransaction) -> SubmitOutcome): Broadcaste
     override fun submit(transaction: SignedTransaction): SubmitOutcome = action(transaction)
 }
 
-/** A [ChainObserver] that looks transactions up, and cannot tell of outputs and of the last block unless it says so. */
+/** A [ChainObserver] that looks transactions up, and cannot tell of anything else unless it says so. */
 public abstract class TransactionObserver : ChainObserver {
     override fun coin(outpoint: OutPoint): CoinStatus? = null
 
     override fun tip(): ChainTip? = null
+
+    override fun congested(): Boolean? = null
 }
 
 /**
- * A [ChainObserver] of functions; without [coin] it cannot tell of outputs, without [tip] not of the last block. Any
- * exception means that the Bitcoin backend cannot be reached.
+ * A [ChainObserver] of functions; without [coin] it cannot tell of outputs, without [tip] not of the last block, without
+ * [congested] not whether the chain is congested. Any exception means that the Bitcoin backend cannot be reached.
  */
 public fun chainObserver(
     coin: (OutPoint) -> CoinStatus? = { null },
     tip: () -> ChainTip? = { null },
+    congested: () -> Boolean? = { null },
     status: (ChainQuery) -> ChainStatus,
 ): ChainObserver = object : ChainObserver {
     override fun status(query: ChainQuery): ChainStatus = status.invoke(query)
@@ -38,6 +41,8 @@ public fun chainObserver(
     override fun coin(outpoint: OutPoint): CoinStatus? = coin.invoke(outpoint)
 
     override fun tip(): ChainTip? = tip.invoke()
+
+    override fun congested(): Boolean? = congested.invoke()
 }
 
 /** A [LogSink] of one function. Its exceptions are ignored. */

@@ -162,6 +162,27 @@ class ForeignTest {
     }
 
     @Test
+    fun `observer says whether the chain is congested`() = runBlocking {
+        for (says in listOf(true, false, null)) {
+            val (asked, looks) = List(2) { AtomicInteger() }
+            val observer = chainObserver(congested = {
+                asked.incrementAndGet()
+                says
+            }) {
+                looks.incrementAndGet()
+                ChainStatus.Unknown
+            }
+            val node = MusigNode.start(config(offline = true, withoutObserver = false), signer(0), null, observer)
+            node.createSession(spendRequest(keys(1))).close()
+            withTimeout(60_000) { while (looks.get() < 4) delay(10) }
+            assertEquals(1, asked.get())
+            val sample = node.metricSamples().single { it.name == "musig_chain_congested" }
+            assertEquals(if (says == true) 1uL else 0uL, sample.value)
+            closeAll(listOf(node))
+        }
+    }
+
+    @Test
     fun `raw_message_over_a_wallet_key needs the word of the application`() = runBlocking {
         val node = MusigNode.start(config(offline = true), signer(0))
         val blind = JoinOptions(signBlind = true)
