@@ -90,6 +90,7 @@ fn regtest_electrumx_submits_and_observes() {
     let info = node.call("getblockchaininfo", json!([]));
     let tip = source.tip().expect("an answer").expect("it can tell");
     assert_eq!((tip.height, tip.median_time), (node.height(), number(&info["mediantime"])));
+    assert_eq!(source.congested(), Ok(None), "too few transactions for an estimate");
     assert_eq!(source.status(&asked), Ok(ChainStatus::Unknown));
     assert_eq!(
         source.coin(&coins[0].at),

@@ -145,6 +145,9 @@ fn regtest_coins_and_the_tip() {
         let info = node.call("getblockchaininfo", json!([]));
         let tip = source.tip().expect("an answer").expect("it can tell");
         assert_eq!((tip.height, tip.median_time), (height, number(&info["mediantime"])));
+        let estimate = node.call("estimatesmartfee", json!([144, "economical"]));
+        assert!(estimate["feerate"].is_null() && estimate["errors"].is_array(), "{estimate}");
+        assert_eq!(source.congested(), Ok(None), "too few transactions for an estimate");
 
         assert_eq!(
             source.coin(&coins[0].at),

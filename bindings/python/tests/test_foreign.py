@@ -158,7 +158,7 @@ def test_observer_says_whether_the_chain_is_congested(congested: bool | Exceptio
         async with offline(0, observer=observer) as node:
             await node.create_session(keys(1), broadcast_timeout=1, **spend(keys(1)))
             if isinstance(congested, Exception):
-                failed = await wait_event(node, events.ObserverFailed)
+                _, failed = await wait_event(node, events.ObserverFailed)
                 assert "no route" in failed.reason
             await asyncio.to_thread(until_now, "it looked often", lambda: observer.calls > 3)
             assert observer.congestions == 1

@@ -68,6 +68,7 @@ def test_sources_are_set_up_and_answer() -> None:
         all_of_them = ChainSource.combined([ChainSource.esplora(address)], [node])
         tip = all_of_them.observer().tip()
         assert tip is not None and (tip.height, tip.median_time) == (100, 1_700_000_000)
+        assert all_of_them.observer().congested() is True
         transaction = libmusig.SignedTransaction(txid=TXID, bytes=b"\x02")
         assert isinstance(all_of_them.broadcaster().submit(transaction), libmusig.Accepted)
         assert submitted == [b"02"]

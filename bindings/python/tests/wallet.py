@@ -88,6 +88,8 @@ class Esplora(BaseHTTPRequestHandler):
                 self.answer("ab" * 32, text=True)
             case ["block", _]:
                 self.answer({"height": 99 + max(depth, 1), "mediantime": 1_700_000_000})
+            case ["fee-estimates"]:
+                self.answer({"144": 2.5})
             case _:
                 self.send_error(404)
 

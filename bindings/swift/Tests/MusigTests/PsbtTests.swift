@@ -97,6 +97,9 @@ final class PsbtTests: MusigTestCase {
         await assertThrows({ if case .ChainUnreachable = $0 { true } else { false } }) {
             _ = try source.observer().tip()
         }
+        await assertThrows({ if case .ChainUnreachable = $0 { true } else { false } }) {
+            _ = try source.observer().congested()
+        }
         await assertThrows({ _ in true }) {
             _ = try source.broadcaster().submit(transaction: SignedTransaction(txid: txid, bytes: Data([1])))
         }

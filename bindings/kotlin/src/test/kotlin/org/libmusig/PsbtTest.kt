@@ -105,6 +105,7 @@ class PsbtTest {
         assertTrue(core.name().contains("127.0.0.1:9"))
         assertFalse(core.name().contains("secret"))
         fails<MusigException.ChainUnreachable>("127.0.0.1:9") { core.observer().tip() }
+        fails<MusigException.ChainUnreachable>("127.0.0.1:9") { core.observer().congested() }
         val source = ChainSource.combined(listOf(core), listOf(ChainSource.esplora("http://127.0.0.1:9")))
         val node = MusigNode.start(
             config(offline = true, withoutObserver = false),
