@@ -46,11 +46,14 @@ test-interop: ## one session among a node of each language, the coordinator kill
 test-platforms: ## other linkers and other systems: GNU ld, type-checks for phones, macOS, Windows, 32 bits
 	@PLATFORMS_FULL=1 tests/run.sh platforms
 
+test-docs: ## make docs, and every link of every page
+	@tests/run.sh docs
+
 fixtures: ## what this version stores, and its binary interface, for tests of later versions (tests/fixtures/VERSION)
 	@tests/fixtures/make.sh
 
 test-full: test ## every test, and what takes long: ThreadSanitizer, long runs, btcd in place of Bitcoin Knots
-	@SIM_FULL=1 tests/run.sh sim btcd
+	@SIM_FULL=1 tests/run.sh sim btcd docs
 	@cargo test --test node --test network -- --ignored --skip all_attackers_at_once
 	@cargo test --profile bench --test node -- --ignored all_attackers_at_once
 	@tests/repeat.sh
@@ -105,7 +108,10 @@ test-dist: ## target/dist twice, in two folders: equal bytes; each artifact inst
 bindings: ## what UniFFI generates for Python, Kotlin and Swift, in target/bindings
 	@bindings/generate.sh
 
-doc: ## the documentation, in target/doc
+docs: ## the documentation as a site: guides, and the references of Rust, C, Python, Kotlin, in target/docs
+	@docs/site/make.sh
+
+doc: ## the reference of Rust, in target/doc
 	@$(CARGO) doc --no-deps
 
 clean: ## remove everything that was built

@@ -63,7 +63,7 @@ c() {
 # manylinux_2_17: zig brings the symbols of an old glibc, so that the wheel runs on systems older than the one it is built
 # on. The generators of the other languages read the library's names, so it is stripped after them.
 wheel() {
-	local work=$build/wheel triple bare
+	local work=$build/wheel triple bare info
 	triple=$(uname -m | tr '[:lower:]' '[:upper:]')_UNKNOWN_LINUX_GNU
 	tools "$maturin" "$zig" wheel==0.45.1
 	rm -rf "$work"
@@ -75,6 +75,11 @@ wheel() {
 	bare=$(find "$work/unpacked" -name 'lib*.so')
 	cp "$bare" "$work/named/"
 	strip --strip-unneeded "$bare"
+	info=$(echo "$work"/unpacked/*/*.dist-info)
+	sed -i "s|file://$root|file:///libmusig|g" "$info"/sboms/*.json
+	mkdir "$info/licenses"
+	cp LICENSE-MIT LICENSE-APACHE "$out/LICENSES.md" "$info/licenses/"
+	sed -i '/^License-Expression:/a License-File: LICENSE-MIT\nLicense-File: LICENSE-APACHE\nLicense-File: LICENSES.md' "$info/METADATA"
 	"$build/tools/bin/wheel" pack --dest-dir "$work" "$work"/unpacked/* >/dev/null
 	cp "$work"/libmusig-"$version"-*.whl "$out/"
 }
@@ -92,7 +97,8 @@ jar() {
 	case $(uname -m) in x86_64) machine=linux-x86-64 ;; *) machine=linux-$(uname -m) ;; esac
 	[ -d "$build/wheel/named" ] || wheel
 	rm -rf "$build/natives" "$build/generated" "$build/jar"
-	mkdir -p "$build/natives/$machine"
+	mkdir -p "$build/natives/$machine" "$build/natives/META-INF"
+	cp LICENSE-MIT LICENSE-APACHE "$out/LICENSES.md" "$build/natives/META-INF/"
 	library=$(find "$build/wheel/named" -name 'lib*.so')
 	strip --strip-unneeded -o "$build/natives/$machine/libmusig_uniffi.so" "$library"
 	# The generator reads the same library, so that both agree.

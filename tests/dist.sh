@@ -91,7 +91,8 @@ wheel_quick_start() {
 	wheel=$(echo "$dist"/libmusig-"$version"-py3-none-manylinux*.whl)
 	[[ $wheel == *manylinux_2_17* || $wheel == *manylinux2014* ]] && python_quick_start wheel "$wheel"
 }
-sdist_builds() { python_quick_start sdist "$dist/libmusig-$version.tar.gz"; }
+# Without optimisation: what is tested is that it builds.
+sdist_builds() { MATURIN_PEP517_ARGS="--profile dev" python_quick_start sdist "$dist/libmusig-$version.tar.gz"; }
 
 jar_quick_start() {
 	local repository=$work/repository

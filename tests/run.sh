@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 mkdir -p target
 # Minutes that a suite may take on two cores after a build. One that takes longer is marked, and fails nothing.
 declare -A budget=(
-	[lint]=2 [rust]=10 [sim]=3 [c]=4 [python]=3 [kotlin]=3 [swift]=4 [interop]=2 [bitcoin]=7 [btcd]=7 [platforms]=5
+	[lint]=2 [rust]=10 [sim]=3 [c]=4 [python]=3 [kotlin]=3 [swift]=4 [interop]=2 [bitcoin]=7 [btcd]=7 [platforms]=5 [docs]=5
 )
 passed=0 failed=0 skipped=0 table="" total=0 allowed=0
 for suite in "$@"; do
