@@ -10,6 +10,7 @@ use libmusig::protocol::envelope::Envelope;
 use libmusig::protocol::limits;
 use libmusig::protocol::proposal::Proposal;
 use libmusig::protocol::wire::{self, pb};
+use libmusig::store::Entry;
 use libmusig::types::to_hex;
 
 use test_support::fuzz::seeds::seeds;
@@ -39,7 +40,7 @@ fn write(folder: &Path) {
     }
 }
 
-fn read(folder: &Path, name: &str) -> BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> {
+fn read(folder: &Path, name: &str) -> BTreeMap<String, Vec<Entry>> {
     let path = folder.join(name).with_extension("txt");
     parse(&fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}")))
 }
