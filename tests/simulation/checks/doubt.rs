@@ -133,6 +133,16 @@ pub fn without_a_message(scenario: &Scenario, checker: &mut Checker) {
             }
             // What it is told may be stored before it acts, and the next tick is a millisecond away.
             let by = without_it + scenario.sync * 3 + Duration::from_millis(5);
+            // A turn that opens early asks first: a look that was under way by chance answers sooner.
+            let failed = |(at, event): (Duration, &Event)| {
+                (matches!(event, Event::CoordinatorFailed { .. }) && at <= without_it).then_some(at)
+            };
+            let opened = without.cluster.events(node, &begun.id).filter_map(failed).last();
+            let sooner = opened.is_some_and(|opened| {
+                let soon = opened..opened + scenario.chain;
+                answers(&without, &begun, node).iter().any(|(at, _)| soon.contains(at))
+            });
+            let by = if sooner { by + scenario.chain } else { by };
             // While its way to the chain is closed it tries in vain, once in each timeout from its turn on.
             let open = with.broadcasts[node].holds(Duration::ZERO, by);
             let by = if open { by } else { by + begun.plan.timeout };
