@@ -40,8 +40,18 @@ private final class Device: PsbtDevice, Sendable {
     }
 }
 
+/// The output's key, of which the device's is the only participant.
+private func output(_ key: SignerKey) throws -> SignerKey {
+    try finalKey(keySet: keySet(keys: [key]), derivation: keyPath())
+}
+
 /// The PSBT with a public nonce of the key, by its field of BIP-373: two points that somebody else may know.
 private func withNonce(_ psbt: Data, of key: SignerKey) throws -> Data {
+    try with(psbt, kind: 0x1b, of: key, data(key + key))
+}
+
+/// The PSBT with a field of BIP-373 of its input.
+private func with(_ psbt: Data, kind: UInt8, of key: SignerKey, _ value: Data) throws -> Data {
     // The map of the first input is after the global map. Everything in it is shorter than 253 bytes.
     let bytes = [UInt8](psbt)
     var at = 5
@@ -50,19 +60,73 @@ private func withNonce(_ psbt: Data, of key: SignerKey) throws -> Data {
         at += 1 + Int(bytes[at])
     }
     at += 1
-    let output = try finalKey(keySet: keySet(keys: [key]), derivation: Derivation(taproot: .keyPath))
-    let field = data("431b" + key + output + "42" + key + key)
+    let field = Data([0x43, kind]) + data(key + (try output(key))) + Data([UInt8(value.count)]) + value
     return Data(bytes[..<at]) + field + Data(bytes[at...])
 }
 
+/// A signer that keeps what it makes.
+private final class Keeping: Signer, Sendable {
+    let local: LocalSigner
+    let nonces = Shared<[Data]>([])
+    let partials = Shared<[Data]>([])
+
+    init(_ local: LocalSigner) { self.local = local }
+
+    func holds(key: SignerKey, origin: KeyOrigin?) throws -> Bool { try local.holds(key: key, origin: origin) }
+
+    func makeNonces(request: NonceRequest) throws -> [Data] {
+        let made = try local.makeNonces(request: request)
+        nonces.with { $0 = made }
+        return made
+    }
+
+    func makePartials(request: PartialRequest) throws -> [Data] {
+        let made = try local.makePartials(request: request)
+        partials.with { $0 = made }
+        return made
+    }
+
+    func forget(session: SessionId, attempt: UInt32) throws { try local.forget(session: session, attempt: attempt) }
+}
+
+/// A device that signs: a node of its own signs the same transaction with its key alone, and what the two rounds of that made
+/// is what it answers.
+private final class SigningDevice: PsbtDevice, Sendable {
+    let key: SignerKey
+    let signer: Keeping
+    /// Signs, and gives the signature.
+    let sign: @Sendable () async throws -> Data
+    let signature = Shared<Data?>(nil)
+
+    init(_ signer: Keeping, key: SignerKey, sign: @escaping @Sendable () async throws -> Data) {
+        self.key = key
+        self.signer = signer
+        self.sign = sign
+    }
+
+    private func answer(_ request: PsbtRequest, kind: UInt8, _ made: Shared<[Data]>) throws -> PsbtAnswer {
+        let psbt = try with(request.psbt().toBytes(), kind: kind, of: key, made.now[0])
+        return .signed(psbt: try Psbt.fromBytes(bytes: psbt))
+    }
+
+    func addNonces(request: PsbtRequest) throws -> PsbtAnswer {
+        let made = try blocking(sign)
+        signature.with { $0 = made }
+        return try answer(request, kind: 0x1b, signer.nonces)
+    }
+
+    func addPartials(request: PsbtRequest) throws -> PsbtAnswer {
+        try answer(request, kind: 0x1c, signer.partials)
+    }
+}
+
 final class PsbtSignerTests: MusigTestCase {
-    private func request(_ key: SignerKey) throws -> SessionRequest {
+    private func request(_ key: SignerKey, of signer: Int = 0) throws -> SessionRequest {
         let unsigned = data("0200000001" + String(repeating: "11", count: 32) + "0000000000fdffffff0150c30000000000000151" + "00000000")
         let keys = try keySet(keys: [key])
-        let output = try finalKey(keySet: keys, derivation: Derivation(taproot: .keyPath))
-        let spent = SpentOutput(value: 60_000, script: data("5120" + output.dropFirst(2)))
+        let spent = SpentOutput(value: 60_000, script: try data("5120" + output(key).dropFirst(2)))
         return try SessionRequest(
-            signers: MusigTests.keys(1), content: .transaction(unsigned: unsigned, spent: [spent], sighashType: .default),
+            signers: [localSigner(signer).publicKey()], content: .transaction(unsigned: unsigned, spent: [spent], sighashType: .default),
             keySets: [keys], broadcast: .signOnly)
     }
 
@@ -90,6 +154,22 @@ final class PsbtSignerTests: MusigTestCase {
         try await node.stop()
         // The node waited for the call.
         XCTAssertTrue(device.cancelled.now)
+    }
+
+    func testPsbtSignerSignsAWholeSessionWithItsDevice() async throws {
+        let signer = Keeping(try localSigner(1))
+        // A foreign signer signs with no identity key.
+        let key = try signer.local.addKey(secret: secret(20))
+        let inside = watch(try await start(1, offline: true, foreignSigner: signer))
+        let request = try [0, 1].map { try self.request(key, of: $0) }
+        let device = SigningDevice(signer, key: key) {
+            try await inside.complete(inside.node.createSession(request: request[1]).id())[0]
+        }
+        let node = try await start(0, offline: true, psbtSigner: PsbtSigner(device: device, keys: [key]))
+        let session = try await node.createSession(request: request[0])
+        let signatures = try await watch(node).complete(session.id())
+        // Nonce, key and message are the same, so the signature is.
+        XCTAssertEqual(signatures, [try XCTUnwrap(device.signature.now)])
     }
 
     func testPsbtSignerOfAFolderWritesWhatIsToBeSigned() async throws {
