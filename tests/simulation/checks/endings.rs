@@ -58,6 +58,11 @@ impl Checker {
             if !close || knew.is_none_or(|knew| knew > at) {
                 continue;
             }
+            // Of what it declined it remembers that alone.
+            let declines = |event: &Event| matches!(event, Event::SessionAborted { by, declined: true, .. } if *by == other);
+            if when(other, &declines).is_some_and(|declined| declined <= at) {
+                continue;
+            }
             let over = when(other, &|event| {
                 matches!(
                     event,
