@@ -163,7 +163,7 @@ impl World {
         assert_eq!(self.phone().import(Vec::new()).wait().map(drop), Err(Error::Suspended));
     }
 
-    fn to_the_foreground(&mut self, way: Way) {
+    fn foreground(&mut self, way: Way) {
         match way {
             Way::Resumed => self.phone().resume().wait().expect("resumes"),
             Way::Ended => {
@@ -209,7 +209,7 @@ fn night(stage: Stage, way: Way) -> u32 {
         world.pass_until(&[1, 2], "the others go on", || true);
         assert!(![1, 2].iter().any(|index| world.is_complete(*index)), "{stage:?}");
     }
-    world.to_the_foreground(way);
+    world.foreground(way);
     assert_eq!(world.phase(0), phase, "{stage:?}, {way:?}");
     if stage == Stage::Proposed {
         // The proposal waits to be shown, whether or not it was before.
@@ -263,7 +263,7 @@ fn suspend_when_the_signatures_are_finished_elsewhere() {
         world.to_the_background();
         world.pass_until(&[1, 2], "the others finish it", || world.is_complete(1));
         wait_until("the backup broadcasts", || world.submitted() == [1]);
-        world.to_the_foreground(way);
+        world.foreground(way);
         world.pass(1, 0);
         let seen = |event: &Event| matches!(event, Event::BroadcastSeen { .. });
         wait_for(world.phone(), "the transaction", |event| seen(&event.event).then_some(()));
@@ -282,7 +282,7 @@ fn suspend_when_the_own_turn_is_open() {
         world.pass(0, 1);
         world.to_the_background();
         wait_until("the backup broadcasts", || world.submitted() == [1]);
-        world.to_the_foreground(way);
+        world.foreground(way);
         let mut failed = Vec::new();
         wait_for(world.phone(), "the transaction", |event| match &event.event {
             Event::CoordinatorFailed { failed: signers, .. } => {
@@ -307,7 +307,7 @@ fn suspend_when_the_turn_of_another_runs_out() {
         world.to_the_background();
         sleep(TURN + TURN / 2);
         assert_eq!(world.submitted(), [0; 0]);
-        world.to_the_foreground(way);
+        world.foreground(way);
         let failed = wait_for(world.phone(), "the turn", |event| match &event.event {
             Event::CoordinatorFailed { failed, .. } => Some(failed.clone()),
             _ => None,
@@ -328,7 +328,7 @@ fn suspend_when_the_session_has_ended() {
         wait_until("it is confirmed", || world.phase(0) == Phase::Final);
         while world.phone().try_next_event().expect("runs").is_some() {}
         world.to_the_background();
-        world.to_the_foreground(way);
+        world.foreground(way);
         assert_eq!((world.phase(0), world.submitted()), (Phase::Final, vec![0]), "{way:?}");
         world.stop();
     }

@@ -175,7 +175,10 @@ fn on_a_congested_chain_a_coordinator_has_more_time_as_long_as_the_observer_says
         assert_eq!((wait(node), congested(node)), (PACE_AT_LEAST, MetricValue::Gauge(0)));
     }
     wait_for(&nodes[3], "what the observer said", |event| match &event.event {
-        Event::ObserverFailed { reason, .. } => Some(assert_eq!(*reason, broken.reason)),
+        Event::ObserverFailed { reason, .. } => {
+            assert_eq!(*reason, broken.reason);
+            Some(())
+        }
         _ => None,
     });
     // From then on once a minute, however often it looks.
