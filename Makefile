@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 BACKEND ?= embedded
 
-.PHONY: help fixtures demo sim sim-mutations sim-report security-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
+.PHONY: help fixtures demo sim sim-mutations mutants sim-report security-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
 	test-sim test-bitcoin test-interop test-platforms test-full test-dist bench bench-compare bench-report size dist \
 	bindings fmt lint doc clean
 
@@ -57,6 +57,7 @@ test-full: test ## every test, and what takes long: ThreadSanitizer, long runs, 
 	@cargo test --test node --test network -- --ignored --skip all_attackers_at_once
 	@cargo test --profile bench --test node -- --ignored all_attackers_at_once
 	@tests/repeat.sh
+	@tests/mutants.sh
 	@cargo test --no-default-features --features node --test network
 	@VALGRIND_FULL=1 tests/c/sanitize.sh thread valgrind
 
@@ -68,6 +69,9 @@ sim: ## simulate SEEDS seeds from SEED on (default 2000 from 1; REAL=1: real cry
 sim-mutations: ## break the protocol in each way that a checker is for, and demand that it finds it (MUTATION=name or rule; S11 runs as with REAL=1)
 	@MUTATIONS=1 $(SIMULATOR)
 	@$(CARGO) test --quiet --profile simulation --no-default-features --features mutations --test protocol mutations_are_found
+
+mutants: ## take away what a test by name is about, and demand that it then fails (ONLY=word: rows with it)
+	@ONLY="$(ONLY)" tests/mutants.sh
 
 fuzz: ## fuzz each target, or TARGET, for SECONDS seconds (default 60); needs the nightly toolchain
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)

@@ -1,6 +1,8 @@
 //! Deliberate breaks of the protocol, one at a time, each for one promise: the simulator has to find them, or it proves
 //! nothing (`make sim-mutations`). Those of what strangers may do, whom the simulator does not have, are for
-//! tests/protocol/strangers.rs.
+//! tests/protocol/strangers.rs. And tests by name have to fail with them (`make mutants`).
+//!
+//! A break is switched on in a thread by `set`, or in a whole process by the variable `LIBMUSIG_MUTATION=Name`.
 //!
 //! Without the feature `mutations` [`on`] is `false` at compile time and nothing of this is left. With it nothing
 //! compiles that is optimised for shipping.
@@ -10,10 +12,24 @@ compile_error!(
     "the feature `mutations` breaks the protocol on demand: it is for the simulator, never for a release build"
 );
 
-/// What is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(feature = "mutations"), allow(dead_code))]
-pub enum Mutation {
+macro_rules! mutations {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What is broken.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[cfg_attr(not(feature = "mutations"), allow(dead_code))]
+        pub enum Mutation {
+            $($(#[$doc])* $name,)*
+        }
+
+        #[cfg(feature = "mutations")]
+        impl Mutation {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+mutations! {
     /// S1: the simulated signer begins with the same random bytes in every process.
     RandomnessRepeats,
     /// S2: a node whose nonces are lost makes new ones for the same attempt.
@@ -96,6 +112,8 @@ pub enum Mutation {
     ExpiryForgets,
     /// S12: who aborted takes its turn with a certificate that comes later.
     AbortTakesTurn,
+    /// S12: a consent that waits for the observer is given although the application gave the session up meanwhile.
+    ConsentOutlivesAbort,
     /// S12: a session that only signs has turns as with failover.
     SignOnlyTakesTurn,
     /// S12: who abandoned a session takes its turn all the same.
@@ -120,6 +138,10 @@ pub enum Mutation {
     AnsweredKeepRoom,
     /// Strangers: a proposal that was answered and forgotten is taken again.
     AnsweredComeAgain,
+    /// Strangers: a proposal that failed at the end of its check is checked again each time that it comes.
+    RefusedComeAgain,
+    /// Strangers: the checks of proposals have no budget of time.
+    CheckedWithoutBudget,
     /// Strangers: proposals have no rate.
     ProposalsWithoutRate,
     /// Strangers: proposals are taken from everybody, whomever the application accepts.
@@ -131,10 +153,19 @@ pub enum Mutation {
 #[cfg(feature = "mutations")]
 mod switch {
     use std::cell::Cell;
+    use std::sync::LazyLock;
 
     use super::Mutation;
 
     thread_local!(static CURRENT: Cell<Option<Mutation>> = const { Cell::new(None) });
+
+    /// What the environment breaks in all threads.
+    static PROCESS: LazyLock<Option<Mutation>> = LazyLock::new(|| {
+        let name = std::env::var("LIBMUSIG_MUTATION").ok()?;
+        let named = |mutation: &&Mutation| format!("{mutation:?}") == name;
+        let found = Mutation::ALL.iter().find(named);
+        Some(*found.unwrap_or_else(|| panic!("LIBMUSIG_MUTATION={name} is none of {:?}", Mutation::ALL)))
+    });
 
     /// Breaks the protocol in this thread, until it is called again.
     pub fn set(mutation: Option<Mutation>) {
@@ -143,7 +174,7 @@ mod switch {
 
     /// Whether this is broken.
     pub fn on(mutation: Mutation) -> bool {
-        CURRENT.get() == Some(mutation)
+        CURRENT.get() == Some(mutation) || *PROCESS == Some(mutation)
     }
 }
 

@@ -243,6 +243,9 @@ impl Engine {
 
     /// The application's later word stands: a consent that waits for the chain observer is given no more.
     fn withdraw_consents(&mut self, id: &SessionId) {
+        if mutation::on(Mutation::ConsentOutlivesAbort) {
+            return;
+        }
         for request in self.consents.withdraw(id) {
             let (state, hint) = ("given up by a later request", "join it again if it is wanted after all");
             let result = Err(Error::WrongState { session: *id, state, hint });

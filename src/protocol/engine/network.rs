@@ -441,7 +441,7 @@ impl Engine {
         if Proposal::id_of(bytes) != id {
             return Err(refuse(refused));
         }
-        if self.verification.was_refused(&id) {
+        if self.verification.was_refused(&id) && !mutation::on(Mutation::RefusedComeAgain) {
             return Err(refuse(WireError::InvalidProposal));
         }
         if self.answered.contains(&id) && !mutation::on(Mutation::AnsweredComeAgain) {
@@ -449,6 +449,7 @@ impl Engine {
         }
         if let Some((from, partner)) = sender
             && !self.verification.allows(&from, partner, now.monotonic)
+            && !mutation::on(Mutation::CheckedWithoutBudget)
         {
             return Err(refuse(refused));
         }
