@@ -5,9 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 BACKEND ?= embedded
 
-.PHONY: help fixtures demo sim sim-mutations mutants sim-report security-report fuzz miri test test-rust test-c test-python test-kotlin test-swift \
-	test-sim test-bitcoin test-interop test-platforms test-full test-dist bench bench-compare bench-report size dist \
-	bindings fmt lint doc clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
