@@ -15,6 +15,7 @@ use crate::protocol::event::DurableKind;
 use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::{Proposal, Taproot};
 use crate::protocol::session::Session;
+use crate::protocol::session::context::Context;
 use crate::protocol::status::{Phase, SessionStatus};
 use crate::protocol::wire::Certificate;
 use crate::protocol::{Output, RequestId, Waits};
@@ -236,21 +237,27 @@ impl Engine {
         request: RequestId,
         now: Time,
     ) -> Result<(), Error> {
-        self.known(id, now, |session, context| session.decline(reason, request, context))?;
-        self.withdraw_consents(id);
-        Ok(())
+        self.take_back(id, now, |session, context| session.decline(reason, request, context))
     }
 
-    /// The application's later word stands: a consent that waits for the chain observer is given no more.
-    fn withdraw_consents(&mut self, id: &SessionId) {
+    /// Does what ends a session for this node. The later word stands: a consent that waits for the chain observer is given
+    /// no more.
+    fn take_back(
+        &mut self,
+        id: &SessionId,
+        now: Time,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.known(id, now, act)?;
         if mutation::on(Mutation::ConsentOutlivesAbort) {
-            return;
+            return Ok(());
         }
         for request in self.consents.withdraw(id) {
             let (state, hint) = ("given up by a later request", "join it again if it is wanted after all");
             let result = Err(Error::WrongState { session: *id, state, hint });
             self.host.outputs.push_back(Output::Done { session: *id, request, result, waits: Waits::Never });
         }
+        Ok(())
     }
 
     /// Stops taking part. A partial signature that is out already is not taken back by that.
@@ -261,9 +268,7 @@ impl Engine {
         request: RequestId,
         now: Time,
     ) -> Result<(), Error> {
-        self.known(id, now, |session, context| session.abort(reason, request, context))?;
-        self.withdraw_consents(id);
-        Ok(())
+        self.take_back(id, now, |session, context| session.abort(reason, request, context))
     }
 
     /// Forgets a session but for a tombstone, which stays until the expiry. Refused while that would give up a transaction
@@ -274,20 +279,16 @@ impl Engine {
             self.host.outputs.push_back(Output::Done { session, request, result, waits });
             return Ok(());
         }
-        self.known(id, now, |session, _| session.close(request))?;
-        self.withdraw_consents(id);
-        Ok(())
+        self.take_back(id, now, |session, _| session.close(request))
     }
 
     /// Gives a session's transaction up for this node, and forgets the session. A certificate that comes later is taken, kept,
     /// passed on and told once; no turn is taken with it before [`Engine::broadcast_now`].
     pub fn abandon(&mut self, id: &SessionId, request: RequestId, now: Time) -> Result<(), Error> {
-        self.known(id, now, |session, context| {
+        self.take_back(id, now, |session, context| {
             session.abandon(request, context);
             Ok(())
-        })?;
-        self.withdraw_consents(id);
-        Ok(())
+        })
     }
 
     /// The application broadcast the transaction, or saw it.
