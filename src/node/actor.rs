@@ -117,9 +117,8 @@ pub(crate) struct Actor {
     timings: Arc<Mutex<Timings>>,
     broadcaster_failures: Failures,
     observer_failures: Failures,
-    /// When the observer was asked last whether the chain is congested, and what it said.
+    /// When the observer was asked last whether the chain is congested.
     congestion_asked: Option<Instant>,
-    congested: bool,
 }
 
 /// Foreign object that is asked about the chain.
@@ -205,7 +204,6 @@ impl Actor {
             broadcaster_failures: Failures::default(),
             observer_failures: Failures::default(),
             congestion_asked: None,
-            congested: false,
         }
     }
 
@@ -603,8 +601,7 @@ impl Actor {
             answer(&commands, move |actor| {
                 let congested = actor.heard(Asked::Observer, session, outcome).ok().flatten();
                 tracing::debug!(target: log::CHAIN, ?congested, "the observer answered");
-                actor.congested = congested == Some(true);
-                actor.engine.congested(actor.congested);
+                actor.engine.congested(congested == Some(true));
             });
         });
     }

@@ -144,7 +144,7 @@ impl Actor {
             protocol: self.engine.counters().clone(),
             phases,
             peers: self.peer_of.len() as u64,
-            congested: self.congested,
+            congested: self.engine.is_congested(),
             store_bytes: store_bytes.map_or(0, |file| file.len()),
             signing: timings.signing.clone(),
             first_broadcast: timings.first_broadcast.clone(),

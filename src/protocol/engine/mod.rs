@@ -565,6 +565,11 @@ impl Engine {
         self.host.pace.set_congested(congested);
     }
 
+    /// Whether the observer said so last.
+    pub fn is_congested(&self) -> bool {
+        self.host.pace.congested()
+    }
+
     /// The observer answered an [`Output::Tip`]: the last block, and a state for each output; `None` if it could not, or
     /// cannot tell.
     pub fn tip(&mut self, id: &SessionId, answer: Option<(ChainTip, Vec<Option<CoinStatus>>)>, now: Time) {

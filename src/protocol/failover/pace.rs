@@ -71,6 +71,11 @@ impl Pace {
         self.congested = congested;
     }
 
+    /// Whether it said so last.
+    pub fn congested(&self) -> bool {
+        self.congested
+    }
+
     /// How long a coordinator is waited for from the start of its turn on: min(T, max(10 s, 3 · q99 + 2 s)), and T until there
     /// are enough samples. While the chain is congested all but T is [`limits::CONGESTED`] times as long.
     pub fn wait(&self, by: SeenBy, timeout: Duration) -> Duration {
