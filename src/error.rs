@@ -387,6 +387,14 @@ pub enum StoreError {
     Suspended,
 }
 
+#[cfg(feature = "node")]
+impl StoreError {
+    /// The disk has answered nothing for this long.
+    pub(crate) fn hangs(limit: Duration) -> Self {
+        Self::Hangs { seconds: limit.as_secs() }
+    }
+}
+
 /// Failure of an operation. Nothing changed, unless the variant says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

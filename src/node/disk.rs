@@ -285,11 +285,11 @@ impl Disk {
     pub(super) fn pass_time(&mut self, now: Instant) -> News {
         let oldest = self.oldest();
         if self.error.is_none() && oldest.is_some_and(|since| since + limits::COMMIT <= now) {
-            return self.fail(StoreError::Hangs { seconds: limits::COMMIT.as_secs() });
+            return self.fail(StoreError::hangs(limits::COMMIT));
         }
         self.gate.release(Some(now));
         let waited = |deferred: &Deferred| deferred.until.is_some_and(|until| until <= now);
-        let slow = StoreError::Hangs { seconds: limits::UNSTORED_AFTER.as_secs() };
+        let slow = StoreError::hangs(limits::UNSTORED_AFTER);
         News { ready: self.take_unstored(waited, &slow), ..News::default() }
     }
 

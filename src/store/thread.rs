@@ -164,7 +164,7 @@ impl StoreThread {
         let outcome = match outcome.recv_timeout(limit) {
             Err(RecvTimeoutError::Timeout) => {
                 *held = Some(thread);
-                return Err(StoreError::Hangs { seconds: limits::COMMIT.as_secs() });
+                return Err(StoreError::hangs(limits::COMMIT));
             }
             outcome => outcome,
         };

@@ -14,11 +14,6 @@ use crate::protocol::limits;
 /// Clocks that count sleep and those that do not may differ by this much before it counts as sleep.
 const SLEPT: Duration = Duration::from_secs(2);
 
-/// The disk answers nothing for as long as a commit may take.
-fn hangs() -> StoreError {
-    StoreError::Hangs { seconds: limits::COMMIT.as_secs() }
-}
-
 impl Actor {
     /// Notices that the device slept: one clock counts that, the other does not.
     pub(super) fn check_clocks(&mut self) {
@@ -54,7 +49,7 @@ impl Actor {
                 Ok(Ok(result)) => drop(reply.send(result.map_err(Error::Store))),
                 // The node is stopped.
                 Ok(Err(_)) => {}
-                Err(_) => drop(reply.send(Err(Error::Store(hangs())))),
+                Err(_) => drop(reply.send(Err(Error::Store(StoreError::hangs(limits::COMMIT))))),
             }
         });
     }
@@ -176,7 +171,9 @@ impl Actor {
         self.store.stop(Box::new(move |result| drop(done.send(result))));
         // Whoever waits for the node's end waits no longer for a disk that hangs.
         let synced = tokio::time::timeout(limits::COMMIT, synced).await;
-        if let Err(error) = synced.map_or_else(|_| Err(hangs()), |result| result.unwrap_or(Ok(()))) {
+        if let Err(error) =
+            synced.map_or_else(|_| Err(StoreError::hangs(limits::COMMIT)), |result| result.unwrap_or(Ok(())))
+        {
             tracing::warn!(target: "libmusig::store", %error, "the last commit of the store failed");
         }
         // What was asked for before the stop, and is on the disk, was done: a handler may have stopped the node when it
