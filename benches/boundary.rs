@@ -30,7 +30,7 @@ use libmusig::types::SessionId;
 use test_support::nodes::{builder, keys, secret};
 
 use crate::disk;
-use crate::harness::{Table, Target, clock, median, micros};
+use crate::harness::{Table, Target, clock, digest, median, micros};
 
 pub fn run(table: &mut Table) {
     getters(table);
@@ -176,9 +176,8 @@ fn events(table: &mut Table) {
         tracing::subscriber::with_default(Committed, || start(Some(&directory.path().join("store")), true));
     let key = keys(1)[0];
     let (mut from_commit, mut from_sync) = (Vec::new(), Vec::new());
-    for number in 0..table.size.pick(2u32, 200, 500) {
-        let mut digest = [5; 32];
-        digest[..4].copy_from_slice(&number.to_be_bytes());
+    for number in 0..table.size.pick(2, 200, 500) {
+        let digest = digest(number);
         let (mut proposal, mut session) = (null_mut(), null_mut());
         let key = key.as_bytes().as_ptr();
         ok!(musig_proposal_new_messages(&mut proposal, key, 1, digest.as_ptr(), 1, null_mut()));

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Table, Target};
+use crate::harness::{Table, Target, cargo};
 
 /// The libraries of `tests/size.sh`, what they are, and how many MiB they may have.
 const LIBRARIES: [(&str, &str, Option<f64>); 8] = [
@@ -44,10 +44,8 @@ fn target() -> PathBuf {
 
 /// Crates of which the shared library is made.
 fn crates(table: &mut Table) {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = cargo()
         .args(["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
     match output {
         Ok(output) if output.status.success() => {

@@ -1,9 +1,11 @@
 //! Rows, how they are measured, printed and written.
 
 use std::fmt::Write;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use test_support::figures::memory_of;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,31 +241,41 @@ fn cpu_of_all() -> Duration {
     cpu() + cpu_of_children()
 }
 
-/// Time that all processes of this machine agree on.
-pub fn clock() -> Duration {
+fn read(clock: libc::clockid_t) -> Duration {
     // SAFETY: the call fills what it is given.
     let now = unsafe {
         let mut now: libc::timespec = std::mem::zeroed();
-        assert_eq!(libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now), 0);
+        assert_eq!(libc::clock_gettime(clock, &mut now), 0);
         now
     };
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Time that all processes of this machine agree on.
+pub fn clock() -> Duration {
+    read(libc::CLOCK_MONOTONIC)
 }
 
 /// CPU time of this thread so far.
 pub fn thread_cpu() -> Duration {
-    // SAFETY: the call fills what it is given.
-    let now = unsafe {
-        let mut now: libc::timespec = std::mem::zeroed();
-        assert_eq!(libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now), 0);
-        now
-    };
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// Resident KiB of this process.
 pub fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
+    memory_of(std::process::id(), "VmRSS").map_or(0.0, |bytes| bytes as f64 / 1024.0)
+}
+
+/// A digest to sign, for each number another one.
+pub fn digest(number: u64) -> [u8; 32] {
+    let mut digest = [9; 32];
+    digest[..8].copy_from_slice(&number.to_be_bytes());
+    digest
+}
+
+/// Cargo, in this folder.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
 }

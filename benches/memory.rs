@@ -12,7 +12,7 @@ use libmusig::store::redb::RedbStore;
 use libmusig::types::SessionId;
 use test_support::nodes::{PATIENCE, builder, keys, secret};
 
-use crate::harness::{Table, Target, millis};
+use crate::harness::{Table, Target, digest, millis};
 use crate::signers::{self, Process};
 
 pub fn run(table: &mut Table) {
@@ -82,11 +82,10 @@ fn settled(table: &mut Table) {
     let (sender, signed) = channel();
     let node = alone(&store, sender.clone());
     for number in 0..sessions {
-        let mut digest = [6; 32];
-        digest[..4].copy_from_slice(&number.to_be_bytes());
         // All expire at about the same time, after the last one is closed.
         let left = life.saturating_sub(start.elapsed()).max(Duration::from_secs(2));
-        let request = SessionRequest::messages(keys(1), vec![Message::raw(digest)]).expires_in(left);
+        let request =
+            SessionRequest::messages(keys(1), vec![Message::raw(digest(number.into()))]).expires_in(left);
         drop(node.create_session(request));
     }
     let closing: Vec<_> = (0..sessions)

@@ -20,14 +20,14 @@ use secp256k1::musig::{
 };
 use test_support::nodes::{keys, secret};
 
-use crate::harness::{Size, Table, Target, median, micros, thread_cpu};
+use crate::harness::{Size, Table, Target, digest, median, micros, thread_cpu};
 
 pub fn run(table: &mut Table) {
     let scure = scure(table.size);
     for (n, messages) in [(2, 1), (5, 1), (20, 1), (100, 1), (5, 100)] {
         let rounds = table.size.pick(1, 2000, 10_000) / (n * messages);
         let (mut ours, mut bare, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-        let digests: Vec<[u8; 32]> = (0..messages).map(digest).collect();
+        let digests: Vec<[u8; 32]> = (0..messages as u64).map(digest).collect();
         for round in 0..rounds.max(1) as u32 {
             ours.push(micros(our_session(n, &digests, round)));
             bare.push(micros(bare_session(n, &digests)));
@@ -57,15 +57,9 @@ pub fn run(table: &mut Table) {
 
 /// What the bare calls of a session cost one signer, in µs of CPU time.
 pub fn bare_micros(n: usize, messages: usize, rounds: usize) -> f64 {
-    let digests: Vec<[u8; 32]> = (0..messages).map(digest).collect();
+    let digests: Vec<[u8; 32]> = (0..messages as u64).map(digest).collect();
     let mut samples: Vec<f64> = (0..rounds).map(|_| micros(bare_session(n, &digests))).collect();
     median(&mut samples)
-}
-
-fn digest(number: usize) -> [u8; 32] {
-    let mut digest = [9; 32];
-    digest[..8].copy_from_slice(&(number as u64).to_be_bytes());
-    digest
 }
 
 /// Takes the CPU time of what it is given, and of nothing else.

@@ -18,7 +18,7 @@ use test_support::nodes::{address, builder, keys, secret};
 
 use crate::delay::Proxy;
 use crate::disk;
-use crate::harness::{clock, cpu, resident};
+use crate::harness::{clock, cpu, digest, resident};
 
 /// The first argument of a signer's process. Then follow its index, the number of signers, and its store's path.
 pub const FLAG: &str = "--signer";
@@ -364,8 +364,7 @@ impl Signer {
 
 fn request(keys: &[SignerKey], number: usize, messages: usize) -> SessionRequest {
     let digests = (0..messages).map(|index| {
-        let mut digest = [3; 32];
-        digest[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let mut digest = digest(number as u64);
         digest[8..16].copy_from_slice(&(index as u64).to_be_bytes());
         digest
     });

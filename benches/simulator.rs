@@ -1,14 +1,12 @@
 //! The simulator, which is a program of its own: how many sessions a core carries out, and what a watch costs a node.
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use crate::harness::{Table, Target, cpu_of_children};
+use crate::harness::{Table, Target, cargo, cpu_of_children};
 
 /// Runs the simulator with these settings, and answers what it said last, and the seconds of CPU time.
 fn simulate(settings: &[(&str, u64)]) -> Result<(Value, f64), String> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
         .args([
             "test",
@@ -20,7 +18,6 @@ fn simulate(settings: &[(&str, u64)]) -> Result<(Value, f64), String> {
             "mutations",
         ])
         .args(["--test", "simulation"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("THREADS", "1");
     // It is built before its time is taken.
     let built = cargo.args(["--", "--nothing"]).envs([("SEEDS", "1"), ("SEED", "1")]).output();

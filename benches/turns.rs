@@ -12,7 +12,7 @@ use libmusig::types::{SessionId, SignerKey};
 use test_support::nodes::{builder, connect, secret};
 
 use crate::flood::Flood;
-use crate::harness::{Table, Target, median, millis};
+use crate::harness::{Table, Target, digest, median, millis};
 
 pub fn run(table: &mut Table) {
     lateness(table);
@@ -39,10 +39,8 @@ fn joining(index: usize, handle: impl Fn(&Node, &NodeEvent) + Send + Sync + 'sta
 }
 
 fn request(signers: &[SignerKey], number: u32, timeout: Duration) -> SessionRequest {
-    let mut digest = [4; 32];
-    digest[..4].copy_from_slice(&number.to_be_bytes());
     let policy = FailoverPolicy { broadcast_timeout: timeout, ..FailoverPolicy::default() };
-    SessionRequest::messages(signers.to_vec(), vec![Message::raw(digest)])
+    SessionRequest::messages(signers.to_vec(), vec![Message::raw(digest(number.into()))])
         .election_method(ElectionMethod::FirstSigner)
         .failover(policy)
 }

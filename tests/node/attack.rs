@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::process::{Cluster, lexicographic};
-use test_support::figures::figure;
+use test_support::figures::{figure, memory_of};
 use test_support::nodes::key;
 use test_support::outsider::{IDENTIFY, IDENTIFY_PUSH, PROTOCOL, identify_message, raw_frame, swarm};
 
@@ -42,9 +42,7 @@ const PER_CONNECTION: usize = 4 * (320 << 10);
 
 /// Bytes of a line of /proc/PID/status.
 pub fn memory(process: u32, line: &str) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let line = status.lines().find_map(|text| text.strip_prefix(line)).expect("it says so");
-    1024 * line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").parse::<usize>().expect("a number")
+    memory_of(process, line).expect("it runs, and says so")
 }
 
 pub struct Target {

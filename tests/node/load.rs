@@ -9,6 +9,7 @@ use libmusig::node::{Node, SessionRequest};
 use libmusig::signer::LocalSigner;
 use libmusig::types::{SessionId, Signature};
 
+use test_support::figures::memory_of;
 use test_support::nodes::*;
 
 const N: usize = 5;
@@ -173,7 +174,5 @@ fn child() {
 
 /// Resident KiB of this process.
 fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it says so");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    memory_of(std::process::id(), "VmRSS").expect("this is Linux") / 1024
 }

@@ -1,4 +1,5 @@
-//! Figures that tests measure under attack, for the table in docs/security.md (`make security-report`).
+//! Figures that tests and benchmarks measure; those under attack for the table in docs/security.md (`make
+//! security-report`).
 
 use std::fmt::Display;
 use std::io::Write;
@@ -10,4 +11,12 @@ pub fn figure(test: &str, attack: &str, what: &str, value: impl Display) {
     let row = format!("| {attack} | {what} | {value} | `{test}` |\n");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
     file.and_then(|mut file| file.write_all(row.as_bytes())).expect("the file of figures can be written");
+}
+
+/// Bytes of a line of /proc/PID/status, `None` where there is none: the process is gone, or the system is not Linux.
+pub fn memory_of(process: u32, line: &str) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
+    let kib: usize = line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").parse().ok()?;
+    Some(1024 * kib)
 }
