@@ -6,12 +6,12 @@
 //! commit costs a second one and guards against somebody who chooses the written data *and* the order in
 //! which pages reach the disk *and* the moment of the crash; peers choose at most the first.
 //!
-//! [`Durability::Eventual`] is redb's `None`: the commit stays in this process's memory (pages beyond the 1
-//! MiB cache are written out, but nothing on the disk refers to them) until the next `Immediate` one makes
-//! both durable, in one atomic step. So a crash, of the process too and not only of the machine, loses all
-//! commits since the last synced one, never one in the middle. redb writes nothing by itself:
-//! [`StoreThread`](super::thread::StoreThread) syncs soon after an eventual commit, and that also bounds the
-//! pages that wait to be freed. A store that is dropped or suspended syncs.
+//! [`Durability::Eventual`] is none of redb's commits: the changes wait in this process's memory until the next synced
+//! commit makes both durable, in one atomic step. So a crash, of the process too and not only of the machine, loses all
+//! commits since the last synced one, never one in the middle. redb's own `None` would promise no more, and costs as
+//! much time as a synced commit but for the `fsync`, and pages that cannot be used again before it.
+//! [`StoreThread`](super::thread::StoreThread) syncs soon after an eventual commit. A store that is dropped or
+//! suspended syncs.
 //!
 //! # Size
 //!
@@ -67,7 +67,8 @@ const UNFINISHED: u64 = 2 << 20;
 pub struct RedbStore {
     path: PathBuf,
     state: State,
-    /// Eventual commits since the last synced one. Bounded by what is committed between two synced commits.
+    /// Eventual commits since the last synced one, which redb does not know yet. Bounded by what is committed between two
+    /// synced commits.
     unsynced: Vec<Change>,
 }
 
@@ -128,14 +129,27 @@ impl RedbStore {
     /// Closes the database after a failure.
     fn fail(&mut self, failure: Failure) -> StoreError {
         let error = failure.error.clone();
-        let _ = self.close(failure.into_state());
+        if let State::Open(database) = std::mem::replace(&mut self.state, failure.into_state()) {
+            let _ = guarded(&self.path, || Ok(database.close()?));
+        }
         error
+    }
+
+    /// Makes the eventual commits durable, and these changes with them.
+    fn sync(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        self.reopen()?;
+        write(&self.path, self.database()?, &self.unsynced, changes).map_err(|failure| self.fail(failure))?;
+        self.unsynced.clear();
+        Ok(())
     }
 
     /// Syncs what is not synced, closes the file and releases its lock, whatever fails.
     fn close(&mut self, next: State) -> Result<(), Failure> {
         match std::mem::replace(&mut self.state, next) {
-            State::Open(database) => guarded(&self.path, || Ok(database.close()?)),
+            State::Open(database) => {
+                let written = write(&self.path, &database, &self.unsynced, &[]);
+                written.and(guarded(&self.path, || Ok(database.close()?)))
+            }
             State::Full(error) | State::Failed(error) if !self.unsynced.is_empty() => {
                 Err(Failure { error, space: false })
             }
@@ -146,7 +160,7 @@ impl RedbStore {
 
 impl Store for RedbStore {
     fn load(&mut self) -> Result<Vec<Entry>, StoreError> {
-        self.reopen()?;
+        self.sync(&[])?;
         let database = self.database()?;
         let entries = guarded(&self.path, || {
             let table = database.begin_read()?.open_table(ENTRIES)?;
@@ -161,16 +175,14 @@ impl Store for RedbStore {
     }
 
     fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), StoreError> {
-        self.reopen()?;
-        if changes.is_empty() && (durability == Durability::Eventual || self.unsynced.is_empty()) {
-            return Ok(());
+        match durability {
+            Durability::Synced => self.sync(changes),
+            Durability::Eventual => {
+                self.reopen()?;
+                self.unsynced.extend_from_slice(changes);
+                Ok(())
+            }
         }
-        match write(&self.path, self.database()?, changes, durability) {
-            Ok(()) if durability == Durability::Synced => self.unsynced.clear(),
-            Ok(()) => self.unsynced.extend_from_slice(changes),
-            Err(failure) => return Err(self.fail(failure)),
-        }
-        Ok(())
     }
 
     /// The lock is released even if this fails; then what was not synced is written by [`Store::resume`].
@@ -201,10 +213,7 @@ impl Drop for RedbStore {
 /// Opens the file that was open before, and makes its lost changes durable.
 fn open_and_repeat(path: &Path, unsynced: &[Change]) -> Result<Database, Failure> {
     let database = open_database(path, false)?;
-    if unsynced.is_empty() {
-        return Ok(database);
-    }
-    match write(path, &database, unsynced, Durability::Synced) {
+    match write(path, &database, unsynced, &[]) {
         Ok(()) => Ok(database),
         Err(failure) => {
             let _ = guarded(path, || Ok(database.close()?));
@@ -213,21 +222,16 @@ fn open_and_repeat(path: &Path, unsynced: &[Change]) -> Result<Database, Failure
     }
 }
 
-/// Makes all changes in one transaction.
-fn write(
-    path: &Path,
-    database: &Database,
-    changes: &[Change],
-    durability: Durability,
-) -> Result<(), Failure> {
+/// Makes all changes in one transaction, if there are any, and syncs.
+fn write(path: &Path, database: &Database, first: &[Change], then: &[Change]) -> Result<(), Failure> {
+    if first.is_empty() && then.is_empty() {
+        return Ok(());
+    }
     guarded(path, || {
         let mut transaction = database.begin_write()?;
-        transaction.set_durability(match durability {
-            Durability::Eventual => ::redb::Durability::None,
-            Durability::Synced => ::redb::Durability::Immediate,
-        })?;
+        transaction.set_durability(::redb::Durability::Immediate)?;
         let mut table = transaction.open_table(ENTRIES)?;
-        for change in changes {
+        for change in first.iter().chain(then) {
             match change {
                 Change::Put(key, value) => drop(table.insert(key.as_slice(), value.as_slice())?),
                 Change::Delete(key) => drop(table.remove(key.as_slice())?),
