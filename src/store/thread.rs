@@ -21,9 +21,9 @@ const SYNC_RETRY: Duration = Duration::from_secs(60);
 const GROUP: usize = 8 << 20;
 /// Commits after which a group takes no more.
 const GROUP_COMMITS: usize = 1024;
-/// Changes of a group after which more are expected soon: the next group waits for them. One session alone has fewer.
+/// Changes between two syncs after which more are expected soon: the next sync waits for them. One session alone has fewer.
 const BUSY: usize = 32;
-/// How long it waits. A commit costs pages and a sync however little it changes.
+/// How long it waits. A sync costs pages however little was changed.
 const LINGER: Duration = Duration::from_millis(8);
 
 /// Callback with the outcome of a request, called once. Runs on the store's thread: it must be short and must not
@@ -114,6 +114,7 @@ impl StoreThread {
             sync_after,
             pause: sync_after,
             sync_at: None,
+            unsynced: 0,
             busy: false,
         };
         let log = tracing::dispatcher::get_default(Clone::clone);
@@ -214,7 +215,9 @@ struct Worker {
     pause: Duration,
     /// When to sync what was committed eventually.
     sync_at: Option<Instant>,
-    /// The last group had [`BUSY`] changes.
+    /// Changes since the last sync.
+    unsynced: usize,
+    /// The last sync had [`BUSY`] changes.
     busy: bool,
 }
 
@@ -265,8 +268,8 @@ impl Worker {
         }
     }
 
-    /// Commits this and all commits that wait behind it, or come soon if much came before. Returns the request that ended
-    /// the group, if one did.
+    /// Commits this and all commits that wait behind it; those that have to be synced also with what comes soon, if much
+    /// came before. Returns the request that ended the group, if one did.
     fn group(&mut self, first: Request, requests: &Receiver<Request>) -> Option<Request> {
         let (mut group, mut replies) = (Vec::new(), Vec::new());
         let (mut highest, mut total) = (Durability::Eventual, 0);
@@ -279,11 +282,16 @@ impl Worker {
             replies.push(reply);
             next = match lingers_until {
                 _ if total >= GROUP || replies.len() >= GROUP_COMMITS => None,
-                Some(until) => requests.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
-                None => requests.try_recv().ok(),
+                Some(until) if highest == Durability::Synced => {
+                    requests.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+                }
+                _ => requests.try_recv().ok(),
             };
         }
-        self.busy = group.iter().map(|changes| changes.len()).sum::<usize>() >= BUSY;
+        self.unsynced += group.iter().map(|changes| changes.len()).sum::<usize>();
+        if highest == Durability::Synced {
+            self.busy = std::mem::take(&mut self.unsynced) >= BUSY;
+        }
         let result = match &group[..] {
             [alone] => self.commit(alone, highest, total),
             all => self.commit(&all.concat(), highest, total),
