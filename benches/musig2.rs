@@ -26,10 +26,12 @@ pub fn run(table: &mut Table) {
     let scure = scure(table.size);
     for (n, messages) in [(2, 1), (5, 1), (20, 1), (100, 1), (5, 100)] {
         let rounds = table.size.pick(1, 2000, 10_000) / (n * messages);
-        let (mut ours, mut bare, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ours, mut again, mut bare, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let digests: Vec<[u8; 32]> = (0..messages as u64).map(digest).collect();
         for round in 0..rounds.max(1) as u32 {
-            ours.push(micros(our_session(n, &digests, round)));
+            let signers = new_signers(n, round);
+            ours.push(micros(our_session(&signers, &digests, 0)));
+            again.push(micros(our_session(&signers, &digests, 1)));
             bare.push(micros(bare_session(n, &digests)));
             theirs.push(micros(session_of_the_crate(n, &digests)));
         }
@@ -39,14 +41,16 @@ pub fn run(table: &mut Table) {
         let what = format!("one signer's MuSig2, n = {n}{inputs}; the bare calls");
         let most = if messages == 1 { 1.05 } else { 0.8 };
         table.against(&format!("{id}_ratio"), &what, (ours, bare), "µs", Target::RatioAtMost(most));
-        let what = format!("the same; the crate `musig2`, n = {n}{inputs}");
+        let what = format!("the same, of keys that signed before, n = {n}{inputs}");
+        table.against(&format!("{id}_again"), &what, (median(&mut again), bare), "µs", Target::None);
+        let what = format!("the same as the first; the crate `musig2`, n = {n}{inputs}");
         table.against(&format!("{id}_crate"), &what, (ours, theirs), "µs", Target::RatioAtMost(1.0));
         if messages == 1 && n <= 20 {
             let id = format!("{id}_scure");
             match &scure {
                 Ok(of) => {
                     let theirs = of.iter().find(|(signers, _)| *signers == n).expect("was asked for").1;
-                    let what = format!("the same; @scure/btc-signer, n = {n}");
+                    let what = format!("the same as the first; @scure/btc-signer, n = {n}");
                     table.against(&id, &what, (ours, theirs), "µs", Target::RatioAtMost(1.0));
                 }
                 Err(why) => table.missing(&id, why),
@@ -75,15 +79,24 @@ impl Watch {
     }
 }
 
-fn our_session(n: usize, digests: &[[u8; 32]], round: u32) -> Duration {
-    let mut entropy = [0; 32];
-    entropy[..4].copy_from_slice(&round.to_be_bytes());
-    let signers: Vec<LocalSigner> = (0..n).map(|i| LocalSigner::new(secret(i)).expect("valid")).collect();
+/// Signers with keys that nobody saw before: libmusig remembers the last aggregates.
+fn new_signers(n: usize, round: u32) -> Vec<LocalSigner> {
+    let secret = |index| {
+        let mut secret = secret(index);
+        secret[..4].copy_from_slice(&round.to_be_bytes());
+        secret
+    };
+    (0..n).map(|index| LocalSigner::new(secret(index)).expect("valid")).collect()
+}
+
+fn our_session(signers: &[LocalSigner], digests: &[[u8; 32]], round: u8) -> Duration {
+    let n = signers.len();
+    let keys: Vec<_> = signers.iter().map(LocalSigner::public_key).collect();
     let proposal = Proposal::new(Terms {
-        entropy,
+        entropy: [round; 32],
         proposer: 0,
-        key_sets: vec![KeySet::new(&keys(n))],
-        signers: keys(n),
+        key_sets: vec![KeySet::new(&keys)],
+        signers: keys,
         messages: digests.iter().copied().map(Message::raw).collect(),
         transaction: None,
         election_method: ElectionMethod::default(),
@@ -93,6 +106,8 @@ fn our_session(n: usize, digests: &[[u8; 32]], round: u32) -> Duration {
         replaces: None,
     });
     let proposal = proposal.expect("valid terms");
+    let mut watch = Watch::default();
+    let keys = watch.run(|| Musig2.aggregate_keys(&proposal).expect("valid keys"));
     let shared = Musig2.aggregate_keys(&proposal).expect("valid keys");
     let nonce_request =
         |signer: usize, keys: &_| NonceRequest::new(proposal.clone(), 0, signer, Arc::clone(keys));
@@ -100,8 +115,6 @@ fn our_session(n: usize, digests: &[[u8; 32]], round: u32) -> Duration {
         .map(|i| signers[i].make_nonces(&nonce_request(i, &shared)).expect("makes nonces").concat())
         .collect();
 
-    let mut watch = Watch::default();
-    let keys = watch.run(|| Musig2.aggregate_keys(&proposal).expect("valid keys"));
     let request = nonce_request(0, &keys);
     let begun = watch.run(|| {
         let own = signers[0].make_nonces(&request).expect("makes nonces").concat();

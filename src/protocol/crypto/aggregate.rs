@@ -7,6 +7,8 @@ use secp256k1::{PublicKey, Scalar, schnorr};
 
 use crate::error::ProposalError;
 use crate::protocol::crypto::bip328::{BIP328_CHAIN_CODE, check_path, child};
+use crate::protocol::crypto::key_set::KeyOrder;
+use crate::protocol::crypto::recent::Recent;
 use crate::protocol::limits;
 use crate::protocol::mutation::{self, Mutation};
 use crate::types::{Signature, SignerKey, tagged_hash};
@@ -50,27 +52,36 @@ pub struct AggregateKey {
     chain_code: [u8; 32],
 }
 
+/// The aggregates that were made lately: a wallet signs with the same ones again and again. Each weighs as many as it has keys.
+static AGGREGATES: Recent<(KeyOrder, Vec<SignerKey>), AggregateKey> = Recent::new(1024);
+
 impl AggregateKey {
     /// Aggregates keys in the order given.
     ///
     /// Errors: [`ProposalError::Limit`] for no keys, or more than a session has signers.
     pub fn new(keys: &[SignerKey]) -> Result<Self, ProposalError> {
-        Self::of(keys, keys)
+        Self::of(keys, KeyOrder::AsGiven)
     }
 
     /// Aggregates sorted keys (BIP-327 `KeySort`, BIP-390). Indices are still positions in `keys`.
     ///
     /// Errors: those of [`new`](Self::new).
     pub fn sorted(keys: &[SignerKey]) -> Result<Self, ProposalError> {
-        Self::of(keys, &sort_keys(keys))
+        Self::of(keys, KeyOrder::Sorted)
     }
 
-    fn of(keys: &[SignerKey], in_order: &[SignerKey]) -> Result<Self, ProposalError> {
+    fn of(keys: &[SignerKey], order: KeyOrder) -> Result<Self, ProposalError> {
         limits::check_signers(keys.len())?;
-        let points = |keys: &[SignerKey]| keys.iter().map(SignerKey::to_public_key).collect::<Vec<_>>();
-        let in_order = points(in_order);
-        let cache = KeyAggCache::new(&in_order.iter().collect::<Vec<_>>());
-        Ok(Self { keys: points(keys).into(), cache, chain_code: BIP328_CHAIN_CODE })
+        let aggregate = |_: &_| {
+            let points: Arc<[PublicKey]> = keys.iter().map(SignerKey::to_public_key).collect();
+            let mut in_order: Vec<_> = keys.iter().zip(&*points).collect();
+            if order == KeyOrder::Sorted {
+                in_order.sort_by_key(|(key, _)| *key);
+            }
+            let cache = KeyAggCache::new(&in_order.iter().map(|(_, point)| *point).collect::<Vec<_>>());
+            Self { keys: points, cache, chain_code: BIP328_CHAIN_CODE }
+        };
+        Ok(AGGREGATES.get_or_make((order, keys.to_vec()), keys.len(), aggregate))
     }
 
     /// The key with its parity, as it is after all derivations.

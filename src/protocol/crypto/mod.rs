@@ -16,6 +16,7 @@ mod bip328;
 pub mod key_set;
 pub mod musig2;
 pub mod nonce;
+mod recent;
 pub(crate) mod session_keys;
 
 /// Signature checks, and the key aggregation of a session.
