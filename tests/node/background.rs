@@ -3,7 +3,6 @@
 //! docs/mobile.md has the table. Nodes are offline: what passes between them passes when the test says so.
 
 use std::sync::{Arc, Mutex};
-use std::thread::sleep;
 use std::time::Duration;
 
 use libmusig::chain::{Broadcaster, ChainError, SignedTransaction, SubmitOutcome};
@@ -305,14 +304,18 @@ fn suspend_when_the_turn_of_another_runs_out() {
         let mut world = World::new(1, &[1], TURN);
         world.reach(Stage::Watching);
         world.to_the_background();
-        sleep(TURN + TURN / 2);
+        let failed = |node: &Node| {
+            wait_for(node, "the turn", |event| match &event.event {
+                Event::CoordinatorFailed { failed, .. } => Some(failed.clone()),
+                _ => None,
+            })
+        };
+        // The other one's turn of 0 began later than the phone's.
+        world.pass_until(&[0, 2], "the other one holds it", || world.is_complete(2));
+        assert_eq!(failed(&world.nodes[2]), [0]);
         assert_eq!(world.submitted(), [0; 0]);
         world.foreground(way);
-        let failed = wait_for(world.phone(), "the turn", |event| match &event.event {
-            Event::CoordinatorFailed { failed, .. } => Some(failed.clone()),
-            _ => None,
-        });
-        assert_eq!(failed, [0], "{way:?}");
+        assert_eq!(failed(world.phone()), [0], "{way:?}");
         wait_until("the phone broadcasts", || world.submitted() == [1]);
         world.stop();
     }

@@ -1,6 +1,6 @@
 //! `make sim-report`: how failover behaves, measured, against the formula of V1; and what can be expected of signers that
-//! are not always there. Writes docs/simulation-report.md, its charts, and the figures of early turns. Each run is decided by its seed, so it writes the same
-//! again.
+//! are not always there. Writes docs/simulation-report.md, its charts, and the figures of early turns. Each run is decided
+//! by its seed, so it writes the same again.
 
 mod chart;
 mod early;

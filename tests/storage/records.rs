@@ -28,7 +28,7 @@ use test_support::records;
 
 /// What all calendars say when a script begins: in the year 2100, so that a node of today takes none of the sessions
 /// for an expired one.
-pub(crate) const START: UnixMillis = UnixMillis(4_102_444_800_000);
+const START: UnixMillis = UnixMillis(4_102_444_800_000);
 
 const SIGNERS: usize = 3;
 
