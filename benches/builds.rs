@@ -75,12 +75,12 @@ fn suites(table: &mut Table, target: &Path) {
 
 fn python(table: &mut Table, target: &Path) {
     let python = target.join("bindings-python/venv/bin/python");
-    let ids = ["python_import_s", "python_sessions", "python_cpu_ms"];
+    let ids = ["python_import_s", "python_sessions", "python_cpu_ms", "sync_to_python_us"];
     if !python.exists() {
         ids.iter().for_each(|id| table.missing(id, "no Python package is built: make test-python"));
         return;
     }
-    let output = Command::new(python)
+    let output = Command::new(&python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/python_nodes.py"))
         .arg(table.size.pick("2", "50", "300"))
         .output()
@@ -100,4 +100,34 @@ fn python(table: &mut Table, target: &Path) {
     table.row("python_sessions", &what, number("sessions_per_second"), "/s", Target::None);
     let what = "Python: CPU time of one node and session";
     table.row("python_cpu_ms", what, number("cpu_ms"), "ms", Target::None);
+    let what = "end of the fdatasync of a commit to the first line of a handler in Python (asyncio), median";
+    match handler(&python, table.size.pick("2", "100", "500")) {
+        Ok(micros) => table.row("sync_to_python_us", what, micros, "µs", Target::None),
+        Err(why) => table.missing("sync_to_python_us", &why),
+    }
+}
+
+/// Microseconds from a commit's sync to a handler in Python, the median of so many. The preloaded library says when it was.
+fn handler(python: &Path, count: &str) -> Result<f64, String> {
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+    let folder = tempfile::tempdir().expect("a directory");
+    let (library, synced) = (folder.path().join("synced.so"), folder.path().join("synced"));
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(peers.join("synced.c"))
+        .status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return Err("cc does not compile benches/peers/synced.c".into());
+    }
+    std::fs::write(&synced, [0; 8]).expect("can be written");
+    let output = Command::new(python)
+        .arg(peers.join("python_handler.py"))
+        .arg(count)
+        .env("LD_PRELOAD", &library)
+        .env("MUSIG_SYNCED", &synced)
+        .output()
+        .expect("it is executable");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())
 }
