@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What the documents name exists: paths in code spans, targets of links, and the test files in tests/README.md.
+"""What the documents name exists: paths in code spans, targets of links, and the test files in tests/README.md. Each is
+part of the site (docs/site/site.py).
 
 A code span is a path if it begins with a folder or file of the repository's root, or ends in a file name's extension or
 in a slash. What is built (target/) and what others have is none.
@@ -57,6 +58,12 @@ def main():
                 checked += 1
                 if not os.path.exists(os.path.join(os.path.dirname(document), path)):
                     problems.append(f"{document} links to {target}, which does not exist")
+    with open("docs/site/site.py", encoding="utf-8") as file:
+        site = file.read()
+    for document in (name for name in files if name.endswith(".md") and os.path.exists(name)):
+        checked += 1
+        if f'("{document}", ' not in site:
+            problems.append(f"{document} is in no list of docs/site/site.py")
     with open("tests/README.md", encoding="utf-8") as file:
         readme = file.read()
     for path in glob.glob("tests/*/*.rs"):
