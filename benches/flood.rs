@@ -5,10 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use libmusig::net::{
-    Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id,
-    presence_digest, seal_presence,
-};
+use libmusig::net::{Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, generate_identity, peer_id};
 use libmusig::node::Node;
 use libmusig::protocol::crypto::key_set::KeySet;
 use libmusig::protocol::election::ElectionMethod;
@@ -18,7 +15,7 @@ use libmusig::protocol::wire::{self, pb};
 use libmusig::signer::{Identity, LocalSigner};
 use libmusig::types::{SessionId, Signature, SignerKey, UnixMillis};
 
-use test_support::nodes::{address, key};
+use test_support::nodes::{address, key, presence};
 
 /// Floods a node while it is switched on, from a thread of its own.
 pub struct Flood {
@@ -95,14 +92,7 @@ fn connect(
     victim: SignerKey,
 ) -> (Network, Arc<AtomicBool>) {
     let identity = generate_identity();
-    let record = PresenceRecord {
-        signer: signer.public_key(),
-        peer: peer_id(&identity).expect("an identity"),
-        addresses: Vec::new(),
-        sequence: 1,
-    };
-    let record = record.encode();
-    let presence = seal_presence(record.clone(), &signer.sign(&presence_digest(&record)).expect("signs"));
+    let presence = presence(signer, peer_id(&identity).expect("an identity"), Vec::new(), 1);
     let config =
         NetworkConfig { listen: Vec::new(), peers: vec![address.clone()], ..NetworkConfig::default() };
     let (network, mut events) =

@@ -6,13 +6,10 @@ use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libmusig::net::{
-    Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id,
-    presence_digest, seal_presence,
-};
-use libmusig::signer::{Identity, LocalSigner};
+use libmusig::net::{Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, generate_identity, peer_id};
+use libmusig::signer::LocalSigner;
 use libmusig::types::SignerKey;
-use test_support::nodes::{key, secret};
+use test_support::nodes::{key, presence, secret};
 use tokio::sync::mpsc;
 
 use crate::harness::clock;
@@ -75,17 +72,10 @@ fn start_node(
 ) -> (Floor, mpsc::Receiver<NetEvent>) {
     let identity = generate_identity();
     let signer = LocalSigner::new(secret(index)).expect("valid");
-    let record = PresenceRecord {
-        signer: signer.public_key(),
-        peer: peer_id(&identity).expect("an identity"),
-        addresses: Vec::new(),
-        sequence: 1,
-    };
-    let record = record.encode();
-    let signature = signer.sign(&presence_digest(&record)).expect("signs");
+    let peer = peer_id(&identity).expect("an identity");
     let listen = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
     let config = NetworkConfig { listen: vec![listen], hides: false, ..NetworkConfig::default() };
-    let presence = seal_presence(record, &signature);
+    let presence = presence(&signer, peer, Vec::new(), 1);
     let (network, events) =
         Network::start(runtime.handle(), config, &identity, Some(presence)).expect("starts");
     let others: Vec<SignerKey> = (0..n).filter(|other| *other != index).map(key).collect();

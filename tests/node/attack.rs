@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::{AsyncWriteExt, StreamExt};
-use libmusig::net::{Multiaddr, PeerId, PresenceRecord, presence_digest, seal_presence};
+use libmusig::net::{Multiaddr, PeerId};
 use libmusig::protocol::election::ElectionMethod;
 use libmusig::protocol::envelope::{Body, Content, Envelope, envelope_id};
 use libmusig::protocol::limits;
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::process::{Cluster, lexicographic};
 use test_support::figures::{figure, memory_of};
-use test_support::nodes::key;
+use test_support::nodes::{key, presence};
 use test_support::outsider::{IDENTIFY, IDENTIFY_PUSH, PROTOCOL, identify_message, raw_frame, swarm};
 
 const N: usize = 3;
@@ -122,15 +122,7 @@ impl Attacker {
 
     /// The frame of the presence with this number.
     pub fn presence_of(&self, sequence: u64) -> Vec<u8> {
-        let record = PresenceRecord {
-            signer: self.signer.public_key(),
-            peer: self.peer,
-            addresses: Vec::new(),
-            sequence,
-        };
-        let record = record.encode();
-        let signature = self.signer.sign(&presence_digest(&record)).expect("signs");
-        raw_frame(0, &seal_presence(record, &signature))
+        raw_frame(0, &presence(&self.signer, self.peer, Vec::new(), sequence))
     }
 
     pub async fn stream(&mut self, target: &Target) -> Option<Stream> {

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use libmusig::event::Event;
 use libmusig::net::{
     Multiaddr, NetCommand, NetEvent, Network, NetworkConfig, PresenceRecord, generate_identity, peer_id,
-    presence_digest, seal_presence,
 };
 use libmusig::node::{Node, Refused, SessionRequest};
 use libmusig::protocol::envelope::{Body, Content, Envelope, NackKind, envelope_id};
@@ -45,15 +44,7 @@ impl Outsider {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let signer = LocalSigner::generate().expect("random bytes");
         let identity = generate_identity();
-        let record = PresenceRecord {
-            signer: signer.public_key(),
-            peer: peer_id(&identity).expect("an identity"),
-            addresses,
-            sequence: 1,
-        };
-        let record = record.encode();
-        let signature = signer.sign(&presence_digest(&record)).expect("signs");
-        let presence = seal_presence(record, &signature);
+        let presence = presence(&signer, peer_id(&identity).expect("an identity"), addresses, 1);
         let config = NetworkConfig { listen: Vec::new(), ..NetworkConfig::default() };
         let (network, events) =
             Network::start(runtime.handle(), config, &identity, Some(presence)).expect("starts");

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use libmusig::event::{Event, NodeEvent};
+use libmusig::net::{Multiaddr, PeerId, PresenceRecord, presence_digest, seal_presence};
 use libmusig::node::{Node, NodeBuilder, RuntimeProfile, Session};
 use libmusig::protocol::consent::JoinOptions;
 use libmusig::protocol::proposal::Message;
 use libmusig::protocol::status::SessionStatus;
-use libmusig::signer::LocalSigner;
+use libmusig::signer::{Identity, LocalSigner};
 use libmusig::store::memory::MemoryStore;
 use libmusig::types::{SessionId, SignerKey};
 
@@ -45,6 +46,13 @@ pub fn key(index: usize) -> SignerKey {
 /// The public keys of n test signers.
 pub fn keys(n: usize) -> Vec<SignerKey> {
     (0..n).map(key).collect()
+}
+
+/// The sealed presence of a signer.
+pub fn presence(signer: &LocalSigner, peer: PeerId, addresses: Vec<Multiaddr>, sequence: u64) -> Vec<u8> {
+    let record = PresenceRecord { signer: signer.public_key(), peer, addresses, sequence }.encode();
+    let signature = signer.sign(&presence_digest(&record)).expect("signs");
+    seal_presence(record, &signature)
 }
 
 /// Connects all with all, and waits until they are, and know each other.
