@@ -26,6 +26,11 @@ pub mod event;
 #[cfg(any(feature = "capi", feature = "uniffi"))]
 #[doc(hidden)]
 pub mod ffi;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub mod mutation;
 #[cfg(feature = "node")]
 #[doc(hidden)]
 pub mod net;

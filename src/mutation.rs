@@ -1,15 +1,16 @@
-//! Deliberate breaks of the protocol, one at a time, each for one promise: the simulator has to find them, or it proves
-//! nothing (`make sim-mutations`). Those of what strangers may do, whom the simulator does not have, are for
+//! Deliberate breaks of the library, one at a time, each for one promise. Those of the protocol the simulator has to find,
+//! or it proves nothing (`make sim-mutations`); those of what strangers may do, whom the simulator does not have, are for
 //! tests/protocol/strangers.rs. And tests by name have to fail with them (`make mutants`).
 //!
-//! A break is switched on in a thread by `set`, or in a whole process by the variable `LIBMUSIG_MUTATION=Name`.
+//! It belongs to the lowest layer, so that every other one can ask. A break is switched on in a thread by `set`, or in a
+//! whole process by the variable `LIBMUSIG_MUTATION=Name`.
 //!
 //! Without the feature `mutations` [`on`] is `false` at compile time and nothing of this is left. With it nothing
 //! compiles that is optimised for shipping.
 
 #[cfg(all(feature = "mutations", not(debug_assertions)))]
 compile_error!(
-    "the feature `mutations` breaks the protocol on demand: it is for the simulator, never for a release build"
+    "the feature `mutations` breaks the library on demand: it is for its own tests, never for a release build"
 );
 
 macro_rules! mutations {
@@ -148,6 +149,94 @@ mutations! {
     EverybodyAccepted,
     /// Strangers: who was named by the application has no more room than others.
     NamedAreStrangers,
+    /// Keys: a final key is given out, whether or not a session signs with it.
+    MakeableUnchecked,
+    /// V11: whoever does not hold the signatures is passed over at once.
+    HoldWithoutGrace,
+    /// The alarm comes without the transaction.
+    AlarmWithoutTransaction,
+    /// Strangers: whoever a proposal names is looked for before the application answers.
+    UnansweredSeek,
+    /// Strangers: a session of others is not asked for as an unknown one is.
+    OthersUnanswered,
+    /// Fork: a process is known by its number.
+    TokenIsNumber,
+    /// Fork: a child has its parent's threads and locks.
+    ParentsValues,
+    /// Fork: a child finds its parent's secret nonces.
+    ForkKeepsNonces,
+    /// Store: it serves any key, whosever it is.
+    OwnerIgnored,
+    /// Store: a session that ended is read as an open one.
+    EndingForgotten,
+    /// Store: a stop waits twice as long for a disk that hangs.
+    StopHangs,
+    /// Network: a peer may send any number of identify messages.
+    IdentifyUncounted,
+    /// Network: what one server of several says of this node's address is announced.
+    OneServerBelieved,
+    /// Network: who connects and says nothing keeps its place.
+    SilentSocketsStay,
+    /// Network: no stranger makes room for another one.
+    StrangersStay,
+    /// Network: limits and bans by address bind those that this node seeks, too.
+    KnownAreStrangers,
+    /// Network: all share one allowance for the verification of records.
+    RecordsWithoutShare,
+    /// Network: a presence from the future is taken.
+    FutureBelieved,
+    /// Network: what others say of a peer counts against what it says itself.
+    HearsayCounts,
+    /// Network: the system is not asked for names.
+    NamesUnresolved,
+    /// Network: a port that somebody else has is listened on.
+    PortsShared,
+    /// Network: a pasted address is taken with the spaces around it.
+    PastedAsTyped,
+    /// Network: why a peer cannot be reached is reported each time that it is dialled.
+    CausesRepeated,
+    /// Network: connections are opened beside the proxy.
+    ProxyPassedBy,
+    /// Network: this node shows its presence to whoever connects.
+    ShownToStrangers,
+    /// Network: connections stay when the network changed.
+    ConnectionsStay,
+    /// Consent: a summary warns of nothing.
+    WarningsUnsaid,
+    /// Consent: what a proposer writes is shown as it came.
+    TextUnescaped,
+    /// PSBT: a field of one version is taken in the other one.
+    PsbtVersionsMixed,
+    /// PSBT: the lock times that inputs require count for nothing.
+    PsbtLocksIgnored,
+    /// PSBT: what is read has no limits.
+    PsbtWithoutLimits,
+    /// PSBT: a key may stand twice in a map.
+    PsbtDuplicatesTaken,
+    /// PSBT: the fields of BIP-373, and unknown ones, are not written back.
+    PsbtFieldsDropped,
+    /// PSBT: partial signatures are not verified.
+    PsbtPartialsBelieved,
+    /// PSBT: a device may answer with a nonce that was used before.
+    OldNoncesTaken,
+    /// PSBT: nonces that were in a second round may be in another one.
+    SecondRoundAgain,
+    /// Descriptors: a checksum need not fit.
+    ChecksumIgnored,
+    /// Descriptors: outputs beyond the gap limit are the wallet's own.
+    GapIgnored,
+    /// Groups: a card's signature is not verified.
+    CardUnverified,
+    /// Backends: an answer's code decides before its words.
+    CodesFirst,
+    /// Backends: a failure is reported each time.
+    FailuresUnbounded,
+    /// Backends: nobody asks whether the chain is congested.
+    CongestionUnasked,
+    /// Metrics: half of them are left out.
+    MetricsUntold,
+    /// Metrics, in C: samples have no labels.
+    SamplesWithoutLabel,
 }
 
 #[cfg(feature = "mutations")]
@@ -167,7 +256,7 @@ mod switch {
         Some(*found.unwrap_or_else(|| panic!("LIBMUSIG_MUTATION={name} is none of {:?}", Mutation::ALL)))
     });
 
-    /// Breaks the protocol in this thread, until it is called again.
+    /// Breaks the library in this thread, until it is called again.
     pub fn set(mutation: Option<Mutation>) {
         CURRENT.set(mutation);
     }

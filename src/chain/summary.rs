@@ -15,6 +15,7 @@ use super::transaction::Funded;
 use super::wallet::Scripts;
 use super::witness;
 use crate::error::ProposalError;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::key_set::{Derivation, KeyOrder, KeySet, KeyTree, Taproot};
 use crate::protocol::election::ElectionMethod;
 use crate::protocol::proposal::{Broadcast, FailoverPolicy, Message, Proposal, SighashType, Tiers};
@@ -371,7 +372,7 @@ pub(crate) fn summarize_beside(
         election_method: proposal.election_method,
         broadcast: proposal.broadcast,
         replaces: proposal.replaces,
-        warnings,
+        warnings: if mutation::on(Mutation::WarningsUnsaid) { Vec::new() } else { warnings },
         metadata: proposal.metadata.clone(),
     })
 }
@@ -782,6 +783,7 @@ fn escaped(character: char) -> String {
     // Letters that nobody sees.
     let invisible = matches!(character, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
     match character {
+        _ if mutation::on(Mutation::TextUnescaped) => character.to_string(),
         '\\' => "\\\\".to_owned(),
         '\n' => "\\n".to_owned(),
         ' ' => " ".to_owned(),

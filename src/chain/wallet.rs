@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::descriptor::Descriptor;
 use crate::error::Error;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::key_set::{KeySet, KeyTree};
 use crate::types::tagged_hash;
 
@@ -83,6 +84,7 @@ impl Known {
     pub fn of(own: OwnDescriptor) -> Result<Self, Error> {
         let descriptor = &own.descriptor;
         let indices = match descriptor.is_ranged() {
+            true if mutation::on(Mutation::GapIgnored) => 1000,
             true => u64::from(own.next_index) + u64::from(own.gap_limit),
             false => 1,
         };

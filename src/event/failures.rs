@@ -1,5 +1,6 @@
 //! [`Failures`]: how often a failing foreign object is reported.
 
+use crate::mutation::{self, Mutation};
 use std::time::{Duration, Instant};
 
 /// Shortest time between two reports about one object.
@@ -21,7 +22,9 @@ impl Failures {
     /// Counts a failure. Answers how many there were since the last report, this one included, if it is to be reported.
     pub(crate) fn failed(&mut self, words: &str, now: Instant) -> Option<u64> {
         self.count += 1;
-        if let Some((at, said)) = &self.last {
+        if let Some((at, said)) = &self.last
+            && !mutation::on(Mutation::FailuresUnbounded)
+        {
             let news = self.recovered || said != words;
             if now.saturating_duration_since(*at) < if news { SHORTEST } else { AGAIN } {
                 return None;

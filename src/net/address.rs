@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::mutation::{self, Mutation};
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
@@ -34,7 +35,7 @@ const TRANSPORTS: &str = if cfg!(feature = "nat") {
 /// Reads an address as a person typed or pasted it; `proxied`: a proxy dials it, onion services too. Errors: it can never be
 /// used for this, why, and what to do.
 pub(crate) fn parse_through(text: &str, purpose: Purpose, proxied: bool) -> Result<Multiaddr, String> {
-    let text = text.trim();
+    let text = if mutation::on(Mutation::PastedAsTyped) { text } else { text.trim() };
     if text.is_empty() {
         return Err("the address is empty; write it like /ip4/192.0.2.1/tcp/4001".into());
     }

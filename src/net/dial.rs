@@ -14,6 +14,7 @@ use super::backoff::backoff;
 use super::cause::{of_dial, one_line};
 use super::config::NetworkConfig;
 use super::presence::PresenceRecord;
+use crate::mutation::{self, Mutation};
 use crate::types::SignerKey;
 
 /// Configured addresses and sought peers together.
@@ -308,7 +309,8 @@ impl Target {
         let mut hasher = DefaultHasher::new();
         cause.hash(&mut hasher);
         let hash = hasher.finish();
-        if self.reported.len() >= CAUSES || self.reported.contains(&hash) {
+        let again = self.reported.len() >= CAUSES || self.reported.contains(&hash);
+        if again && !mutation::on(Mutation::CausesRepeated) {
             return None;
         }
         self.reported.push(hash);

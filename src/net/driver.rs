@@ -47,6 +47,7 @@ use super::shared::Shared;
 use super::stream::{Reader, Report, Writer};
 use super::strikes::Strikes;
 use super::transport::transport;
+use crate::mutation::{self, Mutation};
 use crate::types::SignerKey;
 
 /// The longest time between two checks of what is due.
@@ -302,7 +303,9 @@ impl Driver {
             }
             NetCommand::Reconnect => {
                 let left = self.peers.connected();
-                self.disconnect(left.clone());
+                if !mutation::on(Mutation::ConnectionsStay) {
+                    self.disconnect(left.clone());
+                }
                 self.retry_all();
                 for id in self.listeners.renew(now) {
                     self.swarm.remove_listener(id);
@@ -697,6 +700,7 @@ impl Driver {
             || self.peers.is_server(peer)
             || self.dialler.aims_at(peer)
             || !self.shared.config.hides
+            || mutation::on(Mutation::ShownToStrangers)
             || self
                 .peers
                 .signer_of(peer)
@@ -751,7 +755,7 @@ impl Driver {
     fn listen(&mut self, now: Instant) {
         for (number, address) in self.listeners.take_due(now) {
             let free = match port::fixed(&address) {
-                Some(fixed) if !self.listeners.has(&fixed) => {
+                Some(fixed) if !self.listeners.has(&fixed) && !mutation::on(Mutation::PortsShared) => {
                     port::check(&fixed).map_err(|error| causes(&error))
                 }
                 _ => Ok(()),

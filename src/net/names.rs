@@ -19,6 +19,7 @@ use libp2p::{Multiaddr, Transport};
 use tokio::sync::Semaphore;
 
 use super::cause::of_transport;
+use crate::mutation::{self, Mutation};
 
 /// Look-ups that run at once. The system's cannot be cancelled: each has a thread until it ends.
 const LOOKUPS: usize = 8;
@@ -97,6 +98,9 @@ impl<T> Resolving<T> {
 /// Asks the system for the addresses of a name, each once. The look-up keeps its place among the others until it has
 /// ended, whether or not it is still waited for.
 async fn look_up(lookups: Arc<Semaphore>, name: String) -> io::Result<Vec<IpAddr>> {
+    if mutation::on(Mutation::NamesUnresolved) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let place = lookups.acquire_owned().await.map_err(io::Error::other)?;
     let lookup = tokio::spawn(async move {
         let found = tokio::net::lookup_host((name, 0)).await.map(|found| found.map(|at| at.ip()).collect());

@@ -23,6 +23,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::address::relay_of;
 use super::config::NetworkConfig;
+use crate::mutation::{self, Mutation};
 
 /// Connections whose handshakes are not over.
 const PENDING: usize = 256;
@@ -177,7 +178,7 @@ impl Places {
     fn admit(&mut self, peer: &PeerId, origin: Origin, now: Instant) -> Result<(), Full> {
         self.check_peer(peer)?;
         let inbound = self.established.values().filter(|place| place.origin.is_some());
-        if self.known.contains(peer) {
+        if self.known.contains(peer) && !mutation::on(Mutation::KnownAreStrangers) {
             let taken = inbound.count();
             return if taken < self.most { Ok(()) } else { self.evict(now) };
         }
@@ -209,7 +210,9 @@ impl Places {
         for (_, _, block) in &strangers {
             *sizes.entry(*block).or_default() += 1;
         }
-        let settled = |place: &Place| now.saturating_duration_since(place.since) >= SETTLED;
+        let settled = |place: &Place| {
+            now.saturating_duration_since(place.since) >= SETTLED && !mutation::on(Mutation::StrangersStay)
+        };
         let candidates = strangers.iter().filter(|(_, place, _)| settled(place));
         let (id, place, _) = candidates
             .max_by_key(|(id, place, block)| (sizes[block], std::cmp::Reverse((place.since, *id))))

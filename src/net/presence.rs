@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use libp2p::{Multiaddr, PeerId};
 
 use crate::error::WireError;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::musig2::Musig2;
 use crate::protocol::presence::Presence;
 use crate::types::SignerKey;
@@ -101,7 +102,7 @@ impl AddressBook {
         if known.contains(&record) {
             return false;
         }
-        known.retain(|other| other.peer != record.peer);
+        known.retain(|other| other.peer != record.peer || mutation::on(Mutation::HearsayCounts));
         self.learn(record)
     }
 

@@ -12,6 +12,7 @@ use libp2p::kad::{KBucketKey, ProviderRecord, Record, RecordKey};
 
 use super::presence::PresenceRecord;
 use super::rate::Allowance;
+use crate::mutation::{self, Mutation};
 use crate::protocol::limits;
 use crate::types::{SignerKey, tagged_hash};
 
@@ -27,7 +28,7 @@ const AHEAD: u64 = 60_000;
 /// Whether a presence's sequence number is that of another time: one from the future would be the newest until then.
 pub(super) fn is_ahead(sequence: u64) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    sequence > now.saturating_add(AHEAD)
+    sequence > now.saturating_add(AHEAD) && !mutation::on(Mutation::FutureBelieved)
 }
 
 /// What a store did with a record that a peer wants to have kept.
@@ -92,7 +93,7 @@ impl PresenceStore {
 
     fn may_verify(&mut self, peer: Option<PeerId>) -> bool {
         let now = Instant::now();
-        if let Some(peer) = peer {
+        if let Some(peer) = peer.filter(|_| !mutation::on(Mutation::RecordsWithoutShare)) {
             if self.verified_of.len() >= PEERS {
                 self.verified_of.retain(|_, allowance| !allowance.is_whole(now));
             }

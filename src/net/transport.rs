@@ -14,6 +14,7 @@ use super::cause::causes;
 use super::identity::NetError;
 use super::names::Resolving;
 use super::proxy::{Proxied, Proxy};
+use crate::mutation::{self, Mutation};
 use crate::protocol::limits;
 
 /// Streams of a connection that the other side opened: ours, ping's and identify's in both directions, some lookups,
@@ -54,13 +55,15 @@ pub(super) fn transport(
             #[cfg(not(feature = "nat"))]
             let transport = $transport;
             let upgrade = Arrivals::new(transport).upgrade(Version::V1Lazy).authenticate(noise);
-            let multiplexed = upgrade.multiplex(Multiplexer::new()).timeout(timeout);
-            multiplexed.inbound_timeout(timeout.min(INBOUND)).boxed()
+            let multiplexed = upgrade.multiplex(Multiplexer::new()).outbound_timeout(timeout);
+            let inbound =
+                if mutation::on(Mutation::SilentSocketsStay) { timeout * 100 } else { timeout.min(INBOUND) };
+            multiplexed.inbound_timeout(inbound).boxed()
         }};
     }
     let transport = match proxy {
-        Some(proxy) => secured!(Proxied::new(tcp, proxy)),
-        None => secured!(Resolving::new(tcp)),
+        Some(proxy) if !mutation::on(Mutation::ProxyPassedBy) => secured!(Proxied::new(tcp, proxy)),
+        _ => secured!(Resolving::new(tcp)),
     };
     Ok((transport, traversal))
 }

@@ -20,13 +20,14 @@ use super::log;
 use super::reply::FailureMark;
 use super::sequence::Sequence;
 use super::timings::Timings;
-#[cfg(feature = "bitcoin")]
 use crate::chain::wallet::Wallet;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
 use crate::event::failures::Failures;
 use crate::event::lane::{Lane, LaneOutcome};
+#[cfg(feature = "bitcoin")]
+use crate::mutation::{self, Mutation};
 use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, presence_digest, seal_presence};
 use crate::platform;
 use crate::protocol::engine::Engine;
@@ -587,6 +588,9 @@ impl Actor {
     /// Asks the observer whether the chain is congested, after a look at it. What it does not know, or does not answer,
     /// stretches no pace.
     fn ask_congestion(&mut self, session: SessionId) {
+        if mutation::on(Mutation::CongestionUnasked) {
+            return;
+        }
         let (now, Some(Foreign { object, lane })) = (Instant::now(), &self.observer) else { return };
         if self.congestion_asked.is_some_and(|at| now.saturating_duration_since(at) < CONGESTION_EVERY) {
             return;

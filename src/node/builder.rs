@@ -20,6 +20,7 @@ use crate::error::{Error, ProposalError, StoreError, WireError};
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
 use crate::event::{EventHandler, KeepEvent, NodeEvent};
+use crate::mutation::{self, Mutation};
 use crate::net::{
     DhtMode, NetCommand, Network, NetworkConfig, Purpose, check_proxy, check_through, generate_identity,
     parse_through, peer_id,
@@ -410,7 +411,7 @@ impl NodeBuilder {
         // Before anything is read of it: what is in there was said by its owner.
         match contents.owner.as_deref().map(SignerKey::from_bytes) {
             None => {}
-            Some(Ok(owner)) if owner == key => {}
+            Some(Ok(owner)) if owner == key || mutation::on(Mutation::OwnerIgnored) => {}
             Some(Ok(owner)) => return Err(StoreError::OtherKey { path, owner, signer: key }.into()),
             Some(Err(_)) => {
                 let reason = "its owner is no signer key".into();

@@ -44,6 +44,7 @@ use crate::error::Error;
 use crate::event::NodeEvent;
 use crate::event::delivery::Delivery;
 use crate::event::lane::Lane;
+use crate::mutation::{self, Mutation};
 pub use crate::net::{DhtMode, NetworkConfig};
 use crate::net::{NetCommand, Purpose, check_through, parse_through};
 use crate::platform::{self, ForkGuard};
@@ -472,7 +473,8 @@ impl Node {
         if self.0.delivery.inside_handler() || inside_lane() || inside_device() {
             return Err(Error::WouldDeadlock);
         }
-        let until = Instant::now() + limits::COMMIT;
+        let longer = u32::from(mutation::on(Mutation::StopHangs));
+        let until = Instant::now() + limits::COMMIT * (1 + longer);
         self.request_stop();
         // Held while waiting, so that a second caller waits too.
         let mut ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::mutation::{self, Mutation};
 use zeroize::Zeroize;
 
 /// A secret in a page of its own. The page is locked into memory and left out of core dumps where the system lets
@@ -104,7 +105,9 @@ impl<const SIZE: usize> Vault<SIZE> {
             Some(index) => index,
             None => {
                 let memory = system::allocate(Self::PAGE, 1)?;
-                system::wipe_on_fork(memory, Self::PAGE);
+                if !mutation::on(Mutation::ForkKeepsNonces) {
+                    system::wipe_on_fork(memory, Self::PAGE);
+                }
                 pages.push(Page { memory, taken: 0 });
                 pages.len() - 1
             }

@@ -2,6 +2,7 @@
 //! does not do: a child in a new PID namespace may have its parent's, and numbers are used again.
 #![allow(unsafe_code)]
 
+use crate::mutation::{self, Mutation};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -12,6 +13,9 @@ static CELL: AtomicPtr<AtomicU64> = AtomicPtr::new(null_mut());
 
 /// The token, never zero. Asking costs no system call where memory is wiped.
 pub(super) fn token() -> u64 {
+    if mutation::on(Mutation::TokenIsNumber) {
+        return std::process::id().into();
+    }
     let mut cell = CELL.load(Ordering::Acquire);
     if cell.is_null() {
         cell = publish(system::make().unwrap_or_else(cleared));
@@ -124,7 +128,9 @@ impl<T: Default + Send + Sync + 'static> PerProcess<T> {
             let current = self.0.load(Ordering::Acquire);
             // SAFETY: null, or made by `Box::into_raw` below and never freed once it was published.
             match unsafe { current.as_ref() } {
-                Some(made) if made.token == token => return &made.value,
+                Some(made) if made.token == token || mutation::on(Mutation::ParentsValues) => {
+                    return &made.value;
+                }
                 _ => {}
             }
             let new = Box::into_raw(Box::new(Made { token, value: T::default() }));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::ConsentError;
-use crate::protocol::mutation::{self, Mutation};
+use crate::mutation::{self, Mutation};
 use crate::types::{CoinStatus, OutPoint, SignerKey};
 
 /// Word of the application when it joins, or creates, one session. Without it the node consents to a transaction with

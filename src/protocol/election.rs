@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::error::ElectionError;
-use crate::protocol::mutation::{self, Mutation};
+use crate::mutation::{self, Mutation};
 use crate::types::{SessionId, SignerKey, tagged_hash, to_hex};
 
 /// Election method.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::mutation::{self, Mutation};
 use crate::protocol::envelope::{Content, Envelope, NackKind, Place, Proof, transcript_hash};
 use crate::protocol::limits;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::types::EnvelopeId;
 

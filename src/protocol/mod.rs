@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::event::Event;
-use self::mutation::Mutation;
 use self::signer::{KeyCheck, SignTask};
 use crate::error::Error;
+use crate::mutation::{self, Mutation};
 use crate::types::{ChainQuery, EnvelopeId, OutPoint, SessionId, SignedTransaction, SignerKey, UnixMillis};
 
 pub use crate::types::Time;
@@ -38,10 +38,6 @@ pub mod event;
 pub mod failover;
 /// **For implementers.**
 pub mod limits;
-#[cfg(not(feature = "mutations"))]
-mod mutation;
-#[cfg(feature = "mutations")]
-pub mod mutation;
 mod packing;
 /// **For implementers.**
 pub mod presence;

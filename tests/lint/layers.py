@@ -10,7 +10,7 @@ import re
 import sys
 
 # Layers that are more than one folder or file. Others are src/LAYER/ or src/LAYER.rs.
-SEVERAL = {"types": ["types", "error"]}
+SEVERAL = {"types": ["types", "error", "mutation"]}
 # What is named only in these places of src/.
 ONLY_IN = {
     r"\blibp2p(_\w+)?::": ["net/"],

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libmusig::error::{Error, ProposalError};
+#[cfg(feature = "mutations")]
+use libmusig::mutation::{self, Mutation};
 use libmusig::protocol::consent::AcceptedProposers;
 use libmusig::protocol::envelope::Content;
 use libmusig::protocol::event::Event;
-#[cfg(feature = "mutations")]
-use libmusig::protocol::mutation::{self, Mutation};
 use libmusig::protocol::proposal::Message;
 use libmusig::protocol::status::Phase;
 use libmusig::protocol::{Output, limits};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use libmusig::protocol::mutation::{self, Mutation};
+use libmusig::mutation::{self, Mutation};
 
 use crate::campaign::{METAMORPHIC, Outcome, Total, run};
 use crate::scenario::Scenario;

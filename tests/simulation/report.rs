@@ -120,7 +120,7 @@ pub fn check(threads: usize) -> bool {
 /// Whether this check finds it if turns last longer than they should.
 #[cfg(feature = "mutations")]
 fn notices() -> bool {
-    use libmusig::protocol::mutation::{Mutation, set};
+    use libmusig::mutation::{Mutation, set};
 
     let case = Case { signers: 5, tiers: TIERS[0].0, fault: Fault::Silent, faulty: 2, seed: 1 };
     set(Some(Mutation::LongerTurns));

@@ -236,7 +236,7 @@ impl DoubleSigner {
 /// A break that the simulator has to find: each process begins with the same random bytes.
 fn randomness_repeats() -> bool {
     #[cfg(feature = "mutations")]
-    return libmusig::protocol::mutation::on(libmusig::protocol::mutation::Mutation::RandomnessRepeats);
+    return libmusig::mutation::on(libmusig::mutation::Mutation::RandomnessRepeats);
     #[cfg(not(feature = "mutations"))]
     false
 }
@@ -387,7 +387,7 @@ pub fn witnesses_are_valid(terms: &TransactionTerms) -> bool {
 /// A break that the simulator has to find: witnesses are believed as they come.
 fn witnesses_are_believed() -> bool {
     #[cfg(feature = "mutations")]
-    return libmusig::protocol::mutation::on(libmusig::protocol::mutation::Mutation::ForeignWitnessBelieved);
+    return libmusig::mutation::on(libmusig::mutation::Mutation::ForeignWitnessBelieved);
     #[cfg(not(feature = "mutations"))]
     false
 }

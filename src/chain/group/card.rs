@@ -13,6 +13,7 @@ use super::GroupError;
 use crate::chain::descriptor::convert;
 use crate::chain::keys::fingerprint;
 use crate::error::SignerError;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::aggregate::verify_signature;
 use crate::protocol::crypto::bip32;
 use crate::protocol::crypto::key_set::KeyOrigin;
@@ -236,7 +237,8 @@ impl SignerCard {
             signature: Signature(*signature),
         };
         card.check()?;
-        match verify_signature(card.identity.x_only(), &digest(body), &card.signature) {
+        let verifies = verify_signature(card.identity.x_only(), &digest(body), &card.signature);
+        match verifies || mutation::on(Mutation::CardUnverified) {
             true => Ok(card),
             false => Err(wrong("its signature does not verify under its identity key; ask for it again")),
         }

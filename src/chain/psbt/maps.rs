@@ -9,6 +9,7 @@ use super::PsbtError;
 use super::error::{Field, MapName};
 use super::rules::{self, Budget, global};
 use crate::chain::psbt::limits;
+use crate::mutation::{self, Mutation};
 
 const MAGIC: &[u8; 5] = b"psbt\xff";
 
@@ -125,7 +126,9 @@ impl Maps {
             let map = self.name(index);
             for entry in self.entries(map) {
                 let field = Field { map, key_type: Some(entry.key_type) };
-                rules::check_version(field, self.version)?;
+                if !mutation::on(Mutation::PsbtVersionsMixed) {
+                    rules::check_version(field, self.version)?;
+                }
                 rules::check_shape(field, &entry)?;
                 rules::check_content(field, &entry, &mut budget)?;
             }
@@ -270,6 +273,11 @@ impl Maps {
         for (index, pairs) in self.maps.iter().enumerate() {
             let map = self.name(index);
             for entry in pairs.iter().map(|pair| self.entry(pair)).filter(|entry| fits(map, entry)) {
+                if mutation::on(Mutation::PsbtFieldsDropped)
+                    && entry.key_type >= rules::input::MUSIG2_PARTICIPANT_PUBKEYS
+                {
+                    continue;
+                }
                 write_pair(&mut bytes, entry.key, entry.value);
             }
             bytes.push(0);
@@ -382,7 +390,9 @@ impl Reader<'_> {
 
     fn refuse_duplicates(&self, map: MapName, pairs: &[Pair]) -> Result<(), PsbtError> {
         let key = |pair: &Pair| &self.bytes[pair.key.0 as usize..][..pair.key.1 as usize];
-        if pairs.is_sorted_by(|one, other| key(one) < key(other)) {
+        if pairs.is_sorted_by(|one, other| key(one) < key(other))
+            || mutation::on(Mutation::PsbtDuplicatesTaken)
+        {
             return Ok(());
         }
         let mut keys: Vec<&[u8]> = pairs.iter().map(key).collect();

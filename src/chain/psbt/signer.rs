@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Musig2Nonce, Musig2Partial, Musig2Spend, Psbt};
 use crate::error::SignerError;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::musig2::Musig2Round;
 use crate::protocol::crypto::{NONCE, PARTIAL, bip32};
 use crate::protocol::proposal::{KeyOrigin, Proposal};
@@ -608,7 +609,8 @@ impl Signer for PsbtSigner {
             }
             let step = record.step();
             // These nonces were in a second round, and it was another one.
-            if step != Step::Nonces && record.second != second {
+            let other = step != Step::Nonces && record.second != second;
+            if other && !mutation::on(Mutation::SecondRoundAgain) {
                 return Err(SignerError::NonceGone);
             }
             match (step, &mut entry.failure) {
@@ -748,7 +750,8 @@ impl State {
             Ok(Ok(bytes)) if entry.record.step() == Step::Asked => {
                 let ids: Vec<NonceId> = bytes.chunks_exact(NONCE).map(nonce_id).collect();
                 let mut seen = ids.iter().collect::<HashSet<_>>();
-                if seen.len() < ids.len() || seen.drain().any(|id| self.seen.contains(id)) {
+                let again = seen.len() < ids.len() || seen.drain().any(|id| self.seen.contains(id));
+                if again && !mutation::on(Mutation::OldNoncesTaken) {
                     entry.fail(other(
                         "its answer has a public nonce that was used before, and is refused: is it the answer to an \
                          earlier PSBT? Call ask_again for this session to have it asked for another"

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::mutation::{self, Mutation};
 use crate::types::Txid;
 
 /// Characters of a backend's words that are kept.
@@ -249,6 +250,7 @@ pub fn classify_broadcast_answer(answer: &BackendAnswer<'_>) -> BroadcastAnswer 
         };
     }
     let class = by_words(&stated.words)
+        .filter(|_| code.is_none() || !mutation::on(Mutation::CodesFirst))
         .or_else(|| BY_CODE.iter().find(|(known, _)| Some(*known) == code).map(|(_, class)| *class))
         .unwrap_or_else(|| by_status(http_status, code, &shown));
     let or_status = |words: String| match http_status {

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::handle::{add_reference, release};
 use super::node::musig_node;
 use super::status::musig_status;
+use crate::mutation::{self, Mutation};
 use crate::node::{MetricSample, MetricValue};
 
 /// Metrics of a node. Counters start at zero with the node.
@@ -124,7 +125,8 @@ struct Owned {
 
 fn owned(sample: MetricSample) -> Owned {
     let text = |text: &str| CString::new(text).unwrap_or_default();
-    let label = sample.labels.first().map(|(name, value)| (text(name), text(value)));
+    let labels = sample.labels.first().filter(|_| !mutation::on(Mutation::SamplesWithoutLabel));
+    let label = labels.map(|(name, value)| (text(name), text(value)));
     let (kind, value, sum, buckets) = match sample.value {
         MetricValue::Counter(value) => (musig_metric_kind::COUNTER, value, 0.0, Vec::new()),
         MetricValue::Gauge(value) => (musig_metric_kind::GAUGE, value, 0.0, Vec::new()),

@@ -6,11 +6,11 @@ use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNon
 use secp256k1::{PublicKey, Scalar, schnorr};
 
 use crate::error::ProposalError;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::bip328::{BIP328_CHAIN_CODE, check_path, child};
 use crate::protocol::crypto::key_set::KeyOrder;
 use crate::protocol::crypto::recent::Recent;
 use crate::protocol::limits;
-use crate::protocol::mutation::{self, Mutation};
 use crate::types::{Signature, SignerKey, tagged_hash};
 
 /// Bytes of a public nonce (BIP-327 `pubnonce`) and of an aggregate one.

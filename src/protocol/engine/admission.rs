@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::debt::{Debt, Debts};
+use crate::mutation::{self, Mutation};
 use crate::protocol::consent::AcceptedProposers;
 use crate::protocol::limits;
-use crate::protocol::mutation::{self, Mutation};
 use crate::types::SignerKey;
 
 /// By what the debts of a proposer that is no stranger are divided.

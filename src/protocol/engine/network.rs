@@ -9,9 +9,9 @@ use super::key_checks::{Received, Waiting};
 use super::session_table::Slot;
 use super::verification::{checking, reading};
 use crate::error::{Error, ProposalError, WireError};
+use crate::mutation::{self, Mutation};
 use crate::protocol::envelope::{Content, Envelope};
 use crate::protocol::event::{Event, SessionEvent};
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::session::{Session, frames};
 use crate::protocol::signer::KeyCheck;
@@ -332,7 +332,8 @@ impl Engine {
             && self.is_of_others(&id, &from)
         {
             // As if it were unknown here: then only a proposal leads to no question.
-            if !group.iter().any(|envelope| matches!(envelope.content(), Content::Proposal(_))) {
+            let proposes = group.iter().any(|envelope| matches!(envelope.content(), Content::Proposal(_)));
+            if !proposes && !mutation::on(Mutation::OthersUnanswered) {
                 self.ask_for(id, from, now);
             }
             return Err(WireError::UnknownSession(id));

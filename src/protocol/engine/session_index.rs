@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use crate::mutation::{self, Mutation};
 use crate::protocol::limits;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::{KeySet, Proposal};
 use crate::protocol::session::Session;
 use crate::types::{SessionId, SignerKey, tagged_hash};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::mutation::{self, Mutation};
+use crate::mutation::{self, Mutation};
 
 /// How long the observer's first answer is waited for.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);

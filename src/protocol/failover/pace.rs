@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::WireError;
+use crate::mutation::{self, Mutation};
 use crate::protocol::limits;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::wire::{self, pb};
 
 /// The times of one kind, in milliseconds: the latest [`limits::PACE_SAMPLES`] of them.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::mutation::{self, Mutation};
+use crate::mutation::{self, Mutation};
 use crate::protocol::proposal::{Broadcast, FailoverPolicy, Tiers};
 
 /// Why a node waits for a coordinator no longer, in the order of how long it waited. Only the first one is proved.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::agreement::Agreement;
 use super::context::Context;
 use super::sync::AntiEntropy;
+use crate::mutation::{self, Mutation};
 use crate::protocol::envelope::NackKind;
 use crate::protocol::envelope_set::EnvelopeSet;
 use crate::protocol::failover::{FailureCause, PackedWatch, SeenBy, Surroundings, Wait, Watch};
 use crate::protocol::limits;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::packing::nanoseconds;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::wire::{Certificate, pb};
@@ -199,7 +199,11 @@ impl Broadcast {
             Some(NackKind::Rejected) => none(FailureCause::Rejected),
             None if gone(signer) => none(FailureCause::Gone),
             None if lacks(signer) => Some(Wait {
-                most: limits::HOLD_AFTER,
+                most: if mutation::on(Mutation::HoldWithoutGrace) {
+                    Duration::ZERO
+                } else {
+                    limits::HOLD_AFTER
+                },
                 heard_for: heard_for(signer),
                 cause: FailureCause::NotHolding,
             }),

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::contacts::Contacts;
+use crate::mutation::{self, Mutation};
 use crate::protocol::counters::Counters;
 use crate::protocol::crypto::Scheme;
 use crate::protocol::failover::Pace;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::reputation::Reputations;
 use crate::protocol::transaction::TransactionCodec;
 use crate::protocol::{Output, Settings, Ticket};

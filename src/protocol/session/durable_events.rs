@@ -6,6 +6,7 @@ use super::agreement::Agreement;
 use super::broadcast::Broadcast;
 use super::rounds::Rounds;
 use super::stored::{Ending, Stored};
+use crate::mutation::{self, Mutation};
 use crate::protocol::envelope::Content;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{BroadcastBy, Depth, DurableKind, Event, Nack};
@@ -60,7 +61,7 @@ pub fn durable_event(
                 rejection: watch.rejection().map(str::to_owned),
                 nacks: nacks(set),
                 claims: claims(set),
-                transaction,
+                transaction: transaction.filter(|_| !mutation::on(Mutation::AlarmWithoutTransaction)),
             }
         }
         DurableKind::NobodyCanBroadcast => {

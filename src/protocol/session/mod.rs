@@ -39,13 +39,13 @@ use self::stall::Stall;
 use self::stored::{Ending, Stored};
 use self::sync::AntiEntropy;
 use crate::error::{Error, SignerError, WireError};
+use crate::mutation::{self, Mutation};
 use crate::protocol::election::Election;
 use crate::protocol::envelope::{Body, Content, Envelope, NackKind, Place};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::{DurableKind, Event};
 use crate::protocol::failover::{Action, Evidence, FailureCause, Outlook, Replacement, Surroundings, Watch};
 use crate::protocol::limits;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::proposal::Proposal;
 use crate::protocol::signer::{NonceRequest, PartialRequest, SignTask};
 use crate::protocol::status::{Phase, SessionStatus};
@@ -282,7 +282,8 @@ impl Session {
 
     /// Whether something is left to say to its other signers.
     pub fn wants_peers(&self) -> bool {
-        !self.stored.over() && !self.is_unanswered() || self.is_kept()
+        !self.stored.over() && (!self.is_unanswered() || mutation::on(Mutation::UnansweredSeek))
+            || self.is_kept()
     }
 
     /// Whether this node ended it, and a certificate may still come, or still be needed.

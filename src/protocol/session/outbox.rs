@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::mutation::{self, Mutation};
 use crate::protocol::event::{DurableKind, Event, SessionEvent};
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::{Durability, Output, RequestId, SessionChange, Waits};
 use crate::types::{ChainQuery, EnvelopeId, SessionId, SignedTransaction, SignerKey};
 

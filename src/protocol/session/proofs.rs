@@ -2,9 +2,9 @@
 
 use super::agreement::Agreement;
 use super::verdicts::Verdicts;
+use crate::mutation::{self, Mutation};
 use crate::protocol::envelope::{Content, Envelope, Place, Proof};
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::mutation::{self, Mutation};
 
 /// All proofs: what the set holds by itself, unusable nonces, partial signatures that fail.
 pub fn all(agreement: &Agreement, set: &EnvelopeSet, verdicts: &mut Verdicts) -> Vec<Proof> {

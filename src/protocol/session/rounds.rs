@@ -7,11 +7,11 @@ use super::agreement::Agreement;
 use super::proofs;
 use super::stored::Ending;
 use super::verdicts::Verdicts;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::Round;
 use crate::protocol::envelope::{Place, Proof};
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::event::Event;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::wire::Certificate;
 use crate::types::SignerKey;
 

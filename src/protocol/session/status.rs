@@ -6,10 +6,10 @@ use super::agreement::Agreement;
 use super::broadcast::Broadcast;
 use super::contacts::Contacts;
 use super::stored::{Ending, Stored};
+use crate::mutation::{self, Mutation};
 use crate::protocol::envelope::Place;
 use crate::protocol::envelope_set::{EnvelopeSet, Fact};
 use crate::protocol::failover::Watch;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::status::{FailoverStatus, Phase, SessionStatus};
 
 /// How a session stands.

@@ -1,6 +1,7 @@
 //! What the session's record on the disk holds.
 
 use super::keeping::Keeping;
+use crate::mutation::{self, Mutation};
 use crate::protocol::event::DurableKind;
 use crate::protocol::packing::{bits, flags};
 use crate::protocol::wire::{self, pb};
@@ -131,7 +132,7 @@ impl Stored {
             nonces_unused: record.nonces_unused,
             closed: record.closed,
             given_up: record.given_up,
-            ending: Ending::from_number(record.ending),
+            ending: Ending::from_number(record.ending).filter(|_| !mutation::on(Mutation::EndingForgotten)),
             foreign_envelope: record.foreign_envelope,
             consented: record.consented,
             pending: record

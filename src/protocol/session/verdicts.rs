@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::agreement::Agreement;
+use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::Round;
 use crate::protocol::envelope::{Content, Envelope, Place};
 use crate::protocol::envelope_set::EnvelopeSet;
-use crate::protocol::mutation::{self, Mutation};
 use crate::protocol::wire::Certificate;
 use crate::types::EnvelopeId;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use libmusig::protocol::counters::Counters;
 #[cfg(feature = "mutations")]
-use libmusig::protocol::mutation::{self, Mutation};
+use libmusig::mutation::{self, Mutation};
+use libmusig::protocol::counters::Counters;
 use libmusig::protocol::reputation::Reputation;
 
 use super::{TIMEOUT, all_broadcasters, held};
