@@ -102,10 +102,7 @@ pub fn without_a_message(scenario: &Scenario, checker: &mut Checker) {
     }
     let with = play(&scenario, None);
     let Some(begun) = with.sessions.first().cloned() else { return };
-    let complete = (0..scenario.signers()).filter_map(|node| {
-        let mut events = with.cluster.events(node, &begun.id);
-        events.find(|(_, event)| matches!(event, Event::SessionComplete { .. })).map(|(at, _)| at)
-    });
+    let complete = (0..scenario.signers()).filter_map(|node| with.cluster.became_holder(node, &begun.id));
     let Some(complete) = complete.min() else { return };
     let log = with.cluster.log.as_deref().unwrap_or_default();
     let later = log.iter().filter(|(_, at, _)| *at >= complete);
