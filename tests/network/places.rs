@@ -61,6 +61,7 @@ async fn idle_strangers_do_not_keep_two_signers_apart() {
     let mut late = Outsider::new();
     late.dial(&a);
     late.is_turned_away().await;
+    assert_eq!(a.net.counters().connections_opened, 4, "it was let in, and left later");
     // Whom the node seeks comes in at once, from the same address.
     let b = Node::new(config()).await;
     let presence = b.signer.presence(b.peer(), vec![], 1);
