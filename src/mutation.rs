@@ -53,7 +53,7 @@ mutations! {
     UnverifiedInputsJoined,
     /// S7: what the observer says of the coins that a transaction spends counts for nothing.
     MissingCoinsJoined,
-    /// S7: the simulated transactions' witnesses of others are believed as they come.
+    /// S7: witnesses of others are believed as they come.
     ForeignWitnessBelieved,
     /// S7: raw messages are signed with any key, without a word of the application.
     BlindUnasked,
@@ -177,14 +177,16 @@ mutations! {
     OneServerBelieved,
     /// Network: who connects and says nothing keeps its place.
     SilentSocketsStay,
-    /// Network: no stranger makes room for another one.
-    StrangersStay,
+    /// Network: strangers take the places that are kept for known peers.
+    StrangersTakeAll,
     /// Network: limits and bans by address bind those that this node seeks, too.
     KnownAreStrangers,
     /// Network: all share one allowance for the verification of records.
     RecordsWithoutShare,
     /// Network: a presence from the future is taken.
     FutureBelieved,
+    /// Network: the sequence number of the own presence is forgotten when the node stops.
+    SequenceForgotten,
     /// Network: what others say of a peer counts against what it says itself.
     HearsayCounts,
     /// Network: the system is not asked for names.

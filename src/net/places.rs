@@ -194,7 +194,11 @@ impl Places {
         if origin != Origin::Here && same >= self.of_origin {
             return Err(Full::Origin);
         }
-        if strangers < self.most.div_ceil(2) { Ok(()) } else { self.evict(now) }
+        if strangers < self.most.div_ceil(2) || mutation::on(Mutation::StrangersTakeAll) {
+            Ok(())
+        } else {
+            self.evict(now)
+        }
     }
 
     /// Takes the place of an unknown peer: of the block that has most, the oldest.
@@ -210,9 +214,7 @@ impl Places {
         for (_, _, block) in &strangers {
             *sizes.entry(*block).or_default() += 1;
         }
-        let settled = |place: &Place| {
-            now.saturating_duration_since(place.since) >= SETTLED && !mutation::on(Mutation::StrangersStay)
-        };
+        let settled = |place: &Place| now.saturating_duration_since(place.since) >= SETTLED;
         let candidates = strangers.iter().filter(|(_, place, _)| settled(place));
         let (id, place, _) = candidates
             .max_by_key(|(id, place, block)| (sizes[block], std::cmp::Reverse((place.since, *id))))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mutation::{self, Mutation};
 use crate::types::UnixMillis;
 
 /// Nobody takes a number that is further ahead of its clock.
@@ -21,7 +22,7 @@ pub(crate) struct Sequence {
 impl Sequence {
     /// After a restart.
     pub fn restore(last: u64) -> Self {
-        Self { last, returned: 0 }
+        Self { last: if mutation::on(Mutation::SequenceForgotten) { 0 } else { last }, returned: 0 }
     }
 
     /// The number of the next presence.
