@@ -2,9 +2,9 @@
 # Builds what a release consists of, for the system it runs on (Linux), into target/dist, with SHA256SUMS.
 #
 #   bindings/dist.sh              everything: crate c wheel sdist jar licences
-#   bindings/dist.sh NAME...      only these
+#   bindings/dist.sh NAME...      only these; also wheel_arm64, on x86-64, before jar, which then has that library too
 #
-# The same commit and the same tools (BUILT-WITH.txt) give the same shared library and the same wheel in any folder: paths
+# The same commit and the same tools (BUILT-WITH-*.txt) give the same shared library and the same wheel in any folder: paths
 # are remapped, times are the commit's. The builds are optimised across all crates: many minutes. They have a target
 # directory of their own, because another RUSTFLAGS would rebuild the development's. DIST_PROFILE=dev builds without
 # optimisation, to try these scripts.
@@ -20,6 +20,7 @@ profile=${DIST_PROFILE:-release}
 case $profile in dev) folder=debug ;; *) folder=$profile ;; esac
 maturin=maturin==1.16.0 zig=ziglang==0.17.1
 system=$(uname -s | tr '[:upper:]' '[:lower:]')-$(uname -m)
+triple=$(uname -m)-unknown-linux-gnu
 [ "$(uname -s)" = Linux ] || { echo "make dist builds on Linux; docs/releasing.md says how the other systems are built" >&2; exit 1; }
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
@@ -28,6 +29,11 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 rust=$(rustc --print sysroot)
 export RUSTFLAGS="--remap-path-prefix=$build=/build --remap-path-prefix=$root=/libmusig --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$rust=/rust"
 export CFLAGS="-ffile-prefix-map=$build=/build -ffile-prefix-map=$root=/libmusig -ffile-prefix-map=$cargo_home=/cargo"
+# Static library and wheel are built with the same linker, and so share what they depend on.
+variable=${triple//-/_}
+linker=$root/bindings/python/manylinux-cc.sh
+export "CARGO_TARGET_${variable^^}_LINKER=$linker"
+export PYTHON=$build/tools/bin/python ZIG_TARGET=$(uname -m)-linux-gnu.2.17
 umask 022
 mkdir -p "$out" "$build"
 
@@ -50,10 +56,11 @@ crate() {
 
 c() {
 	local name=libmusig-$version-$system stage=$build/c
+	tools "$zig"
 	rm -rf "$stage"
-	cargo rustc --quiet --locked --lib --profile "$profile" --crate-type staticlib
+	cargo rustc --quiet --locked --lib --profile "$profile" --target "$triple" --crate-type staticlib
 	# Relocatable: the pkg-config file and the CMake package find what lies beside them.
-	DESTDIR=$stage PREFIX=/$name STRIP=${STRIP:-strip} bindings/c/install.sh "$build/$folder/liblibmusig.a"
+	DESTDIR=$stage PREFIX=/$name STRIP=${STRIP:-strip} bindings/c/install.sh "$build/$triple/$folder/liblibmusig.a"
 	strip --strip-debug --enable-deterministic-archives "$stage/$name/lib/libmusig.a"
 	sed -i 's|^prefix=.*|prefix=${pcfiledir}/../..|; s|/'"$name"'/|${prefix}/|g' "$stage/$name/lib/pkgconfig/musig.pc"
 	cp "$out/LICENSES.md" "$stage/$name/share/doc/musig/"
@@ -62,19 +69,19 @@ c() {
 
 # manylinux_2_17: zig brings the symbols of an old glibc, so that the wheel runs on systems older than the one it is built
 # on. The generators of the other languages read the library's names, so it is stripped after them.
-wheel() {
-	local work=$build/wheel triple bare info
-	triple=$(uname -m | tr '[:lower:]' '[:upper:]')_UNKNOWN_LINUX_GNU
+wheel_for() { # target of rustc, strip
+	local work=$build/wheel-${1%%-*} bare info
 	tools "$maturin" "$zig" wheel==0.45.1
 	rm -rf "$work"
-	(cd bindings/python && PATH="$build/tools/bin:$PATH" PYTHON=$build/tools/bin/python ZIG_TARGET=$(uname -m)-linux-gnu.2.17 \
-		env "CARGO_TARGET_${triple}_LINKER=$root/bindings/python/manylinux-cc.sh" \
-		maturin build --quiet --profile "$profile" --locked --target "$(uname -m)-unknown-linux-gnu" \
+	(cd bindings/python && PATH="$build/tools/bin:$PATH" \
+		maturin build --quiet --profile "$profile" --locked --target "$1" \
 		--compatibility manylinux2014 --target-dir "$build" --out "$work/named")
 	"$build/tools/bin/wheel" unpack --dest "$work/unpacked" "$work"/named/*.whl >/dev/null
 	bare=$(find "$work/unpacked" -name 'lib*.so')
 	cp "$bare" "$work/named/"
-	strip --strip-unneeded "$bare"
+	"$2" --strip-unneeded "$bare"
+	mkdir "$work/natives"
+	cp "$bare" "$work/natives/libmusig_uniffi.so"
 	info=$(echo "$work"/unpacked/*/*.dist-info)
 	sed -i "s|file://$root|file:///libmusig|g" "$info"/sboms/*.json
 	mkdir "$info/licenses"
@@ -83,6 +90,18 @@ wheel() {
 	"$build/tools/bin/wheel" pack --dest-dir "$work" "$work"/unpacked/* >/dev/null
 	cp "$work"/libmusig-"$version"-*.whl "$out/"
 }
+wheel() { wheel_for "$triple" strip; }
+
+# On x86-64: zig is the C compiler too, and Debian's Rust has the standard library.
+wheel_arm64() (
+	debian=$(tests/platforms/debian.sh arm64 rustc-web cargo-web libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu \
+		libc6-dev-arm64-cross qemu-user)
+	export LD_LIBRARY_PATH=$debian/usr/lib/$(uname -m)-linux-gnu RUSTC=$debian/usr/bin/rustc
+	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$linker CC_aarch64_unknown_linux_gnu=$linker
+	export AR_aarch64_unknown_linux_gnu=$debian/usr/bin/aarch64-linux-gnu-ar ZIG_TARGET=aarch64-linux-gnu.2.17
+	unset "CARGO_TARGET_${variable^^}_LINKER"
+	wheel_for aarch64-unknown-linux-gnu "$debian/usr/bin/aarch64-linux-gnu-strip"
+)
 
 sdist() {
 	tools "$maturin"
@@ -91,18 +110,25 @@ sdist() {
 	cp "$build/sdist/libmusig-$version.tar.gz" "$out/"
 }
 
-# The wheel's library is UniFFI's, for glibc 2.17 on; the jar carries the same one.
+# The wheel's library is UniFFI's, for glibc 2.17 on; the jar carries the same one, and those of other systems that are in
+# the folder NATIVES, as JNA names them: linux-aarch64/libmusig_uniffi.so, win32-x86-64/musig_uniffi.dll.
 jar() {
-	local machine library
-	case $(uname -m) in x86_64) machine=linux-x86-64 ;; *) machine=linux-$(uname -m) ;; esac
-	[ -d "$build/wheel/named" ] || wheel
+	local folder library
+	library=$build/wheel-$(uname -m)
+	[ -d "$library/named" ] || wheel
+	library=$(find "$library/named" -name 'lib*.so')
 	rm -rf "$build/natives" "$build/generated" "$build/jar"
-	mkdir -p "$build/natives/$machine" "$build/natives/META-INF"
+	mkdir -p "$build/natives/META-INF"
 	cp LICENSE-MIT LICENSE-APACHE "$out/LICENSES.md" "$build/natives/META-INF/"
-	library=$(find "$build/wheel/named" -name 'lib*.so')
-	strip --strip-unneeded -o "$build/natives/$machine/libmusig_uniffi.so" "$library"
+	for folder in "$build"/wheel-*/natives; do
+		case $folder in
+			*/wheel-x86_64/*) cp -r "$folder" "$build/natives/linux-x86-64" ;;
+			*/wheel-aarch64/*) cp -r "$folder" "$build/natives/linux-aarch64" ;;
+		esac
+	done
+	[ -z "${NATIVES:-}" ] || cp -r "$NATIVES/." "$build/natives/"
 	# The generator reads the same library, so that both agree.
-	env -u RUSTFLAGS -u CFLAGS CARGO_TARGET_DIR="$target" cargo build --quiet --locked --bin uniffi-bindgen \
+	env -u RUSTFLAGS -u CFLAGS -u "CARGO_TARGET_${variable^^}_LINKER" CARGO_TARGET_DIR="$target" cargo build --quiet --locked --bin uniffi-bindgen \
 		--features bindgen,test-hooks
 	"$target/debug/uniffi-bindgen" generate --language kotlin --no-format --config bindings/uniffi.toml \
 		--out-dir "$build/generated" "$library"
@@ -124,8 +150,8 @@ licences() {
 [ -f "$out/LICENSES.md" ] || licences
 for name in "$@"; do
 	case $name in
-		crate | c | wheel | sdist | jar | licences) "$name" ;;
-		*) echo "unknown: $name (crate c wheel sdist jar licences)" >&2 && exit 2 ;;
+		crate | c | wheel | wheel_arm64 | sdist | jar | licences) "$name" ;;
+		*) echo "unknown: $name (crate c wheel wheel_arm64 sdist jar licences)" >&2 && exit 2 ;;
 	esac
 done
 {
@@ -133,6 +159,6 @@ done
 	cc --version | head -n 1
 	ldd --version | head -n 1
 	echo "$maturin $zig"
-} >"$out/BUILT-WITH.txt"
+} >"$out/BUILT-WITH-$system.txt"
 (cd "$out" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%f\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
 (cd "$out" && ls -l && cat SHA256SUMS)

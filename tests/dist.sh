@@ -46,7 +46,7 @@ reproducible() {
 	fi
 	git clone --quiet --local "$root" "$elsewhere" &&
 		env -u CARGO_TARGET_DIR DIST="$elsewhere/dist" "$elsewhere/bindings/dist.sh" licences c wheel || return 1
-	for name in "libmusig-$version-$system.tar.gz" "$(cd "$dist" && echo ./*.whl)"; do
+	for name in "libmusig-$version-$system.tar.gz" "$(cd "$dist" && echo ./*_"$(uname -m)".whl)"; do
 		cmp "$dist/$name" "$elsewhere/dist/$name" || return 1
 	done
 }
@@ -61,7 +61,10 @@ checksums() { (cd "$dist" && sha256sum --check --strict SHA256SUMS); }
 # No path of the machine that built it is in what is shipped.
 no_paths() {
 	mkdir -p "$work/paths" && tar -C "$work/paths" -xzf "$dist/libmusig-$version-$system.tar.gz" &&
-		python3 -m zipfile -e "$dist"/libmusig-"$version"-*.whl "$work/paths" || return 1
+		cp "$dist"/libmusig-"$version"-*.whl "$dist/libmusig-$version.jar" "$work/paths/" || return 1
+	for packed in "$work"/paths/*.whl "$work"/paths/*.jar; do
+		python3 -m zipfile -e "$packed" "$packed.unpacked" && rm "$packed" || return 1
+	done
 	! grep -r -l -a -F -e "$root" -e "${CARGO_HOME:-$HOME/.cargo}" "$work/paths"
 }
 
@@ -88,8 +91,20 @@ python_quick_start() { # file to install
 }
 wheel_quick_start() {
 	local wheel
-	wheel=$(echo "$dist"/libmusig-"$version"-py3-none-manylinux*.whl)
+	wheel=$(echo "$dist"/libmusig-"$version"-py3-none-manylinux*_"$(uname -m)".whl)
 	[[ $wheel == *manylinux_2_17* || $wheel == *manylinux2014* ]] && python_quick_start wheel "$wheel"
+}
+# In an arm64 Python under qemu-user.
+arm64_wheel_quick_start() {
+	local place=$work/python-arm64 debian root_of_python
+	debian=$(tests/platforms/debian.sh arm64 rustc-web cargo-web libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu \
+		libc6-dev-arm64-cross qemu-user) &&
+		root_of_python=$(tests/platforms/debian.sh python-arm64 python3.11-minimal:arm64 libpython3.11-stdlib:arm64) &&
+		python3 -m zipfile -e "$dist"/libmusig-"$version"-py3-none-manylinux*_aarch64.whl "$place/site" &&
+		quick_start python "$root/bindings/python/README.md" >"$place/quickstart.py" &&
+		LD_LIBRARY_PATH=$debian/usr/lib/$(uname -m)-linux-gnu timeout 300 "$debian/usr/bin/qemu-aarch64" \
+			-L "$root_of_python" -U LD_LIBRARY_PATH -E PYTHONPATH="$place/site" \
+			"$root_of_python/usr/bin/python3.11" "$place/quickstart.py"
 }
 # Without optimisation: what is tested is that it builds.
 sdist_builds() { MATURIN_PEP517_ARGS="--profile dev" python_quick_start sdist "$dist/libmusig-$version.tar.gz"; }
@@ -118,6 +133,11 @@ check no_paths no_paths
 check licences licences
 check c_example c_example
 check wheel_quick_start wheel_quick_start
+if compgen -G "$dist/*_aarch64.whl" >/dev/null && [ "$(uname -m)" != aarch64 ]; then
+	check arm64_wheel_quick_start arm64_wheel_quick_start
+else
+	echo "SKIPPED arm64_wheel_quick_start: bindings/dist.sh wheel_arm64 was not run"
+fi
 check sdist_builds sdist_builds
 check jar_quick_start jar_quick_start
 check crate_builds crate_builds

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Linker of the wheels: zig's, against the glibc of ZIG_TARGET (x86_64-linux-gnu.2.17), which is older than this machine's.
+# Linker of the wheels, and C compiler of those for another machine: zig's, against the glibc of ZIG_TARGET
+# (x86_64-linux-gnu.2.17), which is older than this machine's.
 # PYTHON has the package ziglang.
 set -euo pipefail
 arguments=()
@@ -7,7 +8,7 @@ for argument; do
 	case $argument in
 	# zig brings LLVM's unwinder, and is its own linker.
 	-lgcc_s) arguments+=(-lunwind) ;;
-	-fuse-ld=* | -B* | -Wl,--no-undefined-version) ;;
+	-fuse-ld=* | --target=* | -B* | -Wl,--no-undefined-version) ;;
 	# It does not know this. What it hides is left out of rustc's list of exported names instead.
 	-Wl,--exclude-libs,*) ;;
 	-Wl,--version-script=*)

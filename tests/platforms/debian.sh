@@ -39,6 +39,8 @@ mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial" "$work/root"
 wanted=$(printf '%s\n' "$@" | sed 's/:.*//' | paste -sd '|')
 awk -v RS= -v ORS='\n\n' -v wanted="^Package: ($wanted|libstd-rust-web.*)\$" '
 	{ split($0, lines, "\n"); if (lines[1] !~ wanted) print }' /var/lib/dpkg/status >"$work/status"
+# What is of other architectures alone needs nothing of this machine.
+printf '%s\n' "$@" | grep -qv : || : >"$work/status"
 options=(
 	-qq
 	-o "Dir::State=$work/state" -o "Dir::State::status=$work/status" -o "Dir::Cache=$work/cache"
