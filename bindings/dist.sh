@@ -69,19 +69,18 @@ c() {
 
 # manylinux_2_17: zig brings the symbols of an old glibc, so that the wheel runs on systems older than the one it is built
 # on. The generators of the other languages read the library's names, so it is stripped after them.
-wheel_for() { # target of rustc, strip
-	local work=$build/wheel-${1%%-*} bare info
+wheel() {
+	local work=$build/wheel bare info
 	tools "$maturin" "$zig" wheel==0.45.1
 	rm -rf "$work"
 	(cd bindings/python && PATH="$build/tools/bin:$PATH" \
-		maturin build --quiet --profile "$profile" --locked --target "$1" \
+		maturin build --quiet --profile "$profile" --locked --target "$triple" \
 		--compatibility manylinux2014 --target-dir "$build" --out "$work/named")
 	"$build/tools/bin/wheel" unpack --dest "$work/unpacked" "$work"/named/*.whl >/dev/null
 	bare=$(find "$work/unpacked" -name 'lib*.so')
 	cp "$bare" "$work/named/"
-	"$2" --strip-unneeded "$bare"
-	mkdir "$work/natives"
-	cp "$bare" "$work/natives/libmusig_uniffi.so"
+	strip --strip-unneeded "$bare"
+	native "$(uname -m)" "$bare"
 	info=$(echo "$work"/unpacked/*/*.dist-info)
 	sed -i "s|file://$root|file:///libmusig|g" "$info"/sboms/*.json
 	mkdir "$info/licenses"
@@ -90,17 +89,41 @@ wheel_for() { # target of rustc, strip
 	"$build/tools/bin/wheel" pack --dest-dir "$work" "$work"/unpacked/* >/dev/null
 	cp "$work"/libmusig-"$version"-*.whl "$out/"
 }
-wheel() { wheel_for "$triple" strip; }
 
-# On x86-64: zig is the C compiler too, and Debian's Rust has the standard library.
+# The library of the wheel and the jar, in the folder in which JNA looks for it.
+native() { # machine, library
+	local folder=$build/natives/linux-${1/x86_64/x86-64}
+	mkdir -p "$folder"
+	cp "$2" "$folder/libmusig_uniffi.so"
+}
+
+# The same wheel with the library of arm64, made on x86-64: zig is the C compiler too, and Debian's Rust has the standard
+# library.
 wheel_arm64() (
+	target=aarch64-unknown-linux-gnu library=$build/arm64/aarch64-unknown-linux-gnu/$folder/liblibmusig.so work=$build/wheel_arm64
 	debian=$(tests/platforms/debian.sh arm64 rustc-web cargo-web libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu \
 		libc6-dev-arm64-cross qemu-user)
-	export LD_LIBRARY_PATH=$debian/usr/lib/$(uname -m)-linux-gnu RUSTC=$debian/usr/bin/rustc
-	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$linker CC_aarch64_unknown_linux_gnu=$linker
-	export AR_aarch64_unknown_linux_gnu=$debian/usr/bin/aarch64-linux-gnu-ar ZIG_TARGET=aarch64-linux-gnu.2.17
-	unset "CARGO_TARGET_${variable^^}_LINKER"
-	wheel_for aarch64-unknown-linux-gnu "$debian/usr/bin/aarch64-linux-gnu-strip"
+	tools "$zig"
+	(
+		export LD_LIBRARY_PATH=$debian/usr/lib/$(uname -m)-linux-gnu RUSTC=$debian/usr/bin/rustc
+		export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$linker CC_aarch64_unknown_linux_gnu=$linker
+		export AR_aarch64_unknown_linux_gnu=$debian/usr/bin/aarch64-linux-gnu-ar ZIG_TARGET=aarch64-linux-gnu.2.17
+		# What zig checks at run time unless it optimises has a library that is not linked.
+		export CFLAGS_aarch64_unknown_linux_gnu="$CFLAGS -fno-sanitize=undefined"
+		unset "CARGO_TARGET_${variable^^}_LINKER"
+		cargo rustc --quiet --locked --lib --profile "$profile" --target $target --crate-type cdylib --features uniffi \
+			--target-dir "$build/arm64"
+		"$debian/usr/bin/aarch64-linux-gnu-strip" --strip-unneeded "$library"
+	)
+	native aarch64 "$library"
+	[ -d "$build/wheel/unpacked" ] || wheel
+	rm -rf "$work"
+	mkdir "$work"
+	cp -r "$build/wheel/unpacked" "$work/"
+	cp "$library" "$(find "$work/unpacked" -name 'lib*.so')"
+	"$build/tools/bin/wheel" pack --dest-dir "$work" "$work"/unpacked/* >/dev/null
+	"$build/tools/bin/wheel" tags --remove --platform-tag manylinux_2_17_aarch64.manylinux2014_aarch64 "$work"/*.whl >/dev/null
+	cp "$work"/*.whl "$out/"
 )
 
 sdist() {
@@ -113,19 +136,12 @@ sdist() {
 # The wheel's library is UniFFI's, for glibc 2.17 on; the jar carries the same one, and those of other systems that are in
 # the folder NATIVES, as JNA names them: linux-aarch64/libmusig_uniffi.so, win32-x86-64/musig_uniffi.dll.
 jar() {
-	local folder library
-	library=$build/wheel-$(uname -m)
-	[ -d "$library/named" ] || wheel
-	library=$(find "$library/named" -name 'lib*.so')
-	rm -rf "$build/natives" "$build/generated" "$build/jar"
+	local library
+	[ -d "$build/wheel/named" ] || wheel
+	library=$(find "$build/wheel/named" -name 'lib*.so')
+	rm -rf "$build/generated" "$build/jar"
 	mkdir -p "$build/natives/META-INF"
 	cp LICENSE-MIT LICENSE-APACHE "$out/LICENSES.md" "$build/natives/META-INF/"
-	for folder in "$build"/wheel-*/natives; do
-		case $folder in
-			*/wheel-x86_64/*) cp -r "$folder" "$build/natives/linux-x86-64" ;;
-			*/wheel-aarch64/*) cp -r "$folder" "$build/natives/linux-aarch64" ;;
-		esac
-	done
 	[ -z "${NATIVES:-}" ] || cp -r "$NATIVES/." "$build/natives/"
 	# The generator reads the same library, so that both agree.
 	env -u RUSTFLAGS -u CFLAGS -u "CARGO_TARGET_${variable^^}_LINKER" CARGO_TARGET_DIR="$target" cargo build --quiet --locked --bin uniffi-bindgen \

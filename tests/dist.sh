@@ -3,6 +3,7 @@
 # (`reproducible`), then each artifact from its file, in a place that knows nothing of this checkout. About an hour on two
 # cores.
 #
+#   tests/dist.sh NAME…  only these checks, of target/dist as it is
 #   DIST_ONCE=1       takes target/dist as it is, and builds nothing
 #   DIST_PROFILE=dev  builds without optimisation, to try these scripts
 #   DIST=FOLDER       in place of target/dist
@@ -16,9 +17,12 @@ work=$target/dist-test
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 system=$(uname -s | tr '[:upper:]' '[:lower:]')-$(uname -m)
 passed=0 failed=0
+only=("$@")
+[ $# -eq 0 ] || DIST_ONCE=1
 check() { # name command…
 	local name=$1 log=$work/$1.log
 	shift
+	[ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" $name "* ]] || return 0
 	if "$@" >"$log" 2>&1 </dev/null; then
 		passed=$((passed + 1))
 		echo "ok      $name"
@@ -28,7 +32,7 @@ check() { # name command…
 		tail -n 30 "$log"
 	fi
 }
-rm -rf "$work"
+[ $# -gt 0 ] || rm -rf "$work"
 mkdir -p "$work"
 
 # The first program of a document in this language.
@@ -79,7 +83,9 @@ c_example() {
 		timeout 60 "$chain" "$work/c/shared" || return 1
 	# shellcheck disable=SC2046
 	cc "$root/examples/c/failover.c" -o "$work/c/static" $(pkg-config --cflags musig) "$unpacked/lib/libmusig.a" \
-		$(pkg-config --libs-only-l --static musig | sed 's/-lmusig//') -lgcc_s && timeout 60 "$chain" "$work/c/static"
+		$(pkg-config --libs-only-l --static musig | sed 's/-lmusig//') -lgcc_s && timeout 60 "$chain" "$work/c/static" || return 1
+	cmake -S "$root/tests/c/cmake" -B "$work/c/cmake" -DCMAKE_PREFIX_PATH="$unpacked" -DEXAMPLES="$root/examples" &&
+		cmake --build "$work/c/cmake" && timeout 60 "$chain" "$work/c/cmake/failover-cpp"
 }
 
 python_quick_start() { # file to install
@@ -120,10 +126,25 @@ jar_quick_start() {
 		timeout 60 java -cp "$work/quickstart/kotlin/consumer/classes:$(cat "$work/quickstart/kotlin/consumer/classpath")" QuickStartKt
 }
 
-# What a registry would build from it.
+# The jar has the library of each wheel.
+jar_natives() {
+	python3 - "$dist/libmusig-$version.jar" "$dist"/libmusig-"$version"-*.whl <<-'PROGRAM'
+		import sys, zipfile
+		jar = zipfile.ZipFile(sys.argv[1])
+		for wheel in map(zipfile.ZipFile, sys.argv[2:]):
+		    [library] = [name for name in wheel.namelist() if name.endswith(".so")]
+		    machine = "linux-aarch64" if "aarch64" in wheel.filename else "linux-x86-64"
+		    assert jar.read(f"{machine}/libmusig_uniffi.so") == wheel.read(library), machine
+	PROGRAM
+}
+
+# What a registry would build from it; below this checkout it would be part of its workspace.
 crate_builds() {
-	mkdir -p "$work/crate" && tar -C "$work/crate" -xzf "$dist/libmusig-$version.crate" &&
-		cargo check --quiet --manifest-path "$work/crate/libmusig-$version/Cargo.toml" --target-dir "$work/crate/target"
+	local place status=0
+	place=$(mktemp -d) && tar -C "$place" -xzf "$dist/libmusig-$version.crate" &&
+		cargo check --quiet --locked --manifest-path "$place/libmusig-$version/Cargo.toml" --target-dir "$work/crate" || status=$?
+	rm -rf "$place"
+	return "$status"
 }
 
 licences() { grep -q '| bitcoin ' "$dist/LICENSES.md" && grep -q '| secp256k1 ' "$dist/LICENSES.md"; }
@@ -135,10 +156,11 @@ check c_example c_example
 check wheel_quick_start wheel_quick_start
 if compgen -G "$dist/*_aarch64.whl" >/dev/null && [ "$(uname -m)" != aarch64 ]; then
 	check arm64_wheel_quick_start arm64_wheel_quick_start
-else
+elif [ $# -eq 0 ]; then
 	echo "SKIPPED arm64_wheel_quick_start: bindings/dist.sh wheel_arm64 was not run"
 fi
 check sdist_builds sdist_builds
+check jar_natives jar_natives
 check jar_quick_start jar_quick_start
 check crate_builds crate_builds
 echo "dist: $passed passed, $failed failed"

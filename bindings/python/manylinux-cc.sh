@@ -9,6 +9,8 @@ for argument; do
 	# zig brings LLVM's unwinder, and is its own linker.
 	-lgcc_s) arguments+=(-lunwind) ;;
 	-fuse-ld=* | --target=* | -B* | -Wl,--no-undefined-version) ;;
+	# It would strip all names, of which the generators need some. dist.sh strips when they are done.
+	-Wl,--strip-debug) ;;
 	# It does not know this. What it hides is left out of rustc's list of exported names instead.
 	-Wl,--exclude-libs,*) ;;
 	-Wl,--version-script=*)
