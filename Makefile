@@ -41,7 +41,7 @@ test-swift: ## the Swift tests
 test-interop: ## one session among a node of each language, the coordinator killed in each in turn
 	@tests/run.sh interop
 
-test-platforms: ## other linkers and other systems: GNU ld, type-checks for phones, macOS, Windows, 32 bits
+test-platforms: ## other linkers and other systems: GNU ld; type-checks for phones, macOS, Windows, 32 bits; tests under qemu and wine (an hour)
 	@PLATFORMS_FULL=1 tests/run.sh platforms
 
 test-docs: ## make docs, and every link of every page

@@ -5823,6 +5823,22 @@ musig_status musig_node_event_descriptor(const struct musig_node *node,
                                          struct musig_error **error);
 
 /**
+ * Gets the event handle of a node, for WaitForMultipleObjects: what musig_node_event_descriptor is elsewhere, on Windows.
+ *
+ * It is set while an event waits for musig_node_next_event, and once the node has stopped. The node owns it: never set,
+ * reset or close it. It is closed with the last reference to the node and its sessions.
+ *
+ * Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler; MUSIG_STATUS_CONFIG if the process has
+ *          no handle left, or the system is not Windows; MUSIG_STATUS_FORKED.
+ * In:      node: the node.
+ * Out:     out: the handle, a HANDLE.
+ */
+MUSIG_MUST_USE
+musig_status musig_node_event_handle(const struct musig_node *node,
+                                     void **out,
+                                     struct musig_error **error);
+
+/**
  * Redelivers all unacknowledged durable events, with new ids.
  *
  * Returns: MUSIG_STATUS_OK; statuses of the node.

@@ -1395,6 +1395,12 @@ public:
         detail::call(musig_node_event_descriptor, get(), &descriptor);
         return descriptor;
     }
+    /// A HANDLE, on Windows alone.
+    void *event_handle() const {
+        void *handle = nullptr;
+        detail::call(musig_node_event_handle, get(), &handle);
+        return handle;
+    }
     void redeliver() const { detail::call(musig_node_redeliver, get()); }
     void announce() const { detail::call(musig_node_announce, get()); }
     /// None for nobody's proposals: accept_all_proposers takes everybody's.

@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::event::lane::{Lane, LaneOutcome};
-#[cfg(unix)]
 use crate::platform::EventDescriptor;
 use crate::protocol::event::{DurableKind, Event, SessionEvent};
 use crate::types::SessionId;
@@ -57,7 +56,6 @@ struct State {
     blocked: bool,
     stopped: bool,
     /// Made when it is asked for.
-    #[cfg(unix)]
     descriptor: Option<EventDescriptor>,
 }
 
@@ -107,7 +105,6 @@ impl State {
 
     /// Sets the descriptor while an event waits, or for good when the node has stopped.
     fn show(&self) {
-        #[cfg(unix)]
         if let Some(descriptor) = &self.descriptor {
             let ready = self.stopped || !self.queue.is_empty();
             if let Err(error) = if ready { descriptor.set() } else { descriptor.clear() } {
@@ -139,7 +136,6 @@ impl Delivery {
             waiter: None,
             blocked: false,
             stopped: false,
-            #[cfg(unix)]
             descriptor: None,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), handler, acknowledge })
@@ -286,24 +282,22 @@ impl Delivery {
         found
     }
 
-    /// The event descriptor, which is made at the first call.
-    #[cfg(unix)]
-    pub(crate) fn descriptor(&self) -> Result<std::os::fd::RawFd, Error> {
-        use std::os::fd::AsRawFd;
+    /// Shows the event descriptor, on Windows a handle, which is made at the first call.
+    pub(crate) fn descriptor<T>(&self, raw: impl Fn(&EventDescriptor) -> T) -> Result<T, Error> {
         if self.handler.is_some() {
             return Err(Error::ConsumerExists);
         }
         let mut state = self.state();
         if let Some(descriptor) = &state.descriptor {
-            return Ok(descriptor.as_raw_fd());
+            return Ok(raw(descriptor));
         }
         let made = EventDescriptor::new();
         let made = made.map_err(|error| {
             Error::Config(format!(
-                "the process has no file descriptor left ({error}); close some or raise its limit"
+                "the process has no descriptor left ({error}); close some or raise its limit"
             ))
         })?;
-        let number = made.as_raw_fd();
+        let number = raw(&made);
         state.descriptor = Some(made);
         state.show();
         Ok(number)

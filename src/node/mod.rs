@@ -319,7 +319,17 @@ impl Node {
     #[cfg(unix)]
     pub fn event_descriptor(&self) -> Result<std::os::fd::RawFd, Error> {
         self.check_process()?;
-        self.0.delivery.descriptor()
+        self.0.delivery.descriptor(std::os::fd::AsRawFd::as_raw_fd)
+    }
+
+    /// Handle of an event object that is set while an event waits for `next_event`, or when the node has stopped: for
+    /// `WaitForMultipleObjects`. The node owns it and opens it at the first call.
+    ///
+    /// Errors: [`Error::ConsumerExists`] if there is a handler; [`Error::Config`] if the process has no handle left.
+    #[cfg(windows)]
+    pub fn event_handle(&self) -> Result<std::os::windows::io::RawHandle, Error> {
+        self.check_process()?;
+        self.0.delivery.descriptor(std::os::windows::io::AsRawHandle::as_raw_handle)
     }
 
     /// Returns an event that could not be processed: it becomes the next one again.

@@ -120,6 +120,8 @@ pub(crate) fn try_lock_file(file: &File) -> io::Result<bool> {
 
 #[cfg(unix)]
 pub use descriptor::EventDescriptor;
+#[cfg(windows)]
+pub use handle::EventDescriptor;
 
 #[cfg(unix)]
 mod descriptor {
@@ -216,6 +218,62 @@ mod descriptor {
     impl AsFd for EventDescriptor {
         fn as_fd(&self) -> BorrowedFd<'_> {
             self.read.as_fd()
+        }
+    }
+}
+
+#[cfg(windows)]
+#[allow(unsafe_code)]
+mod handle {
+    use std::ffi::c_void;
+    use std::io;
+    use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle, RawHandle};
+    use std::ptr;
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn CreateEventW(attributes: *const c_void, manual: i32, set: i32, name: *const u16) -> RawHandle;
+        fn SetEvent(event: RawHandle) -> i32;
+        fn ResetEvent(event: RawHandle) -> i32;
+    }
+
+    /// An event object, for `WaitForMultipleObjects`. It stays set until it is cleared. Not inherited by a program that is
+    /// started.
+    #[derive(Debug)]
+    pub struct EventDescriptor(OwnedHandle);
+
+    impl EventDescriptor {
+        /// Makes one that is not set. Errors: the process has no handle left.
+        pub fn new() -> io::Result<Self> {
+            // SAFETY: both pointers may be null: no attributes, no name.
+            let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+            if event.is_null() {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the call above just opened it, and nothing else owns it.
+            Ok(Self(unsafe { OwnedHandle::from_raw_handle(event) }))
+        }
+
+        /// Sets it.
+        pub fn set(&self) -> io::Result<()> {
+            // SAFETY: the handle is open as long as `self`.
+            check(unsafe { SetEvent(self.0.as_raw_handle()) })
+        }
+
+        /// Clears it. What is set meanwhile by another thread may stay or be cleared.
+        pub fn clear(&self) -> io::Result<()> {
+            // SAFETY: the handle is open as long as `self`.
+            check(unsafe { ResetEvent(self.0.as_raw_handle()) })
+        }
+    }
+
+    fn check(answer: i32) -> io::Result<()> {
+        if answer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    impl AsRawHandle for EventDescriptor {
+        fn as_raw_handle(&self) -> RawHandle {
+            self.0.as_raw_handle()
         }
     }
 }

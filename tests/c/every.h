@@ -8,6 +8,15 @@
 
 #include <pthread.h>
 #include <unistd.h>
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <direct.h>
+#include <io.h>
+#include <windows.h>
+static char *mkdtemp(char *name) {
+    return _mktemp(name) != NULL && _mkdir(name) == 0 ? name : NULL;
+}
+#endif
 
 #define SERVER "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 
@@ -677,13 +686,21 @@ static void nodes(const musig_signer *signer) {
     musig_bytes *bytes;
     uint8_t key[33];
     int32_t descriptor = -1;
+    void *handle = NULL;
     musig_event *event = NULL;
     OK(musig_node_signer_key(node, key, NULL));
     OK(musig_node_peer_id(node, &bytes, NULL));
     REQUIRE(musig_bytes_length(bytes) > 20);
     musig_bytes_free(bytes);
+#ifdef _WIN32
+    OK(musig_node_event_handle(node, &handle, NULL));
+    REQUIRE(WaitForSingleObject(handle, 0) == WAIT_TIMEOUT);
+    IS(MUSIG_STATUS_CONFIG, musig_node_event_descriptor(node, &descriptor, NULL));
+#else
     OK(musig_node_event_descriptor(node, &descriptor, NULL));
     REQUIRE(descriptor >= 0);
+    IS(MUSIG_STATUS_CONFIG, musig_node_event_handle(node, &handle, NULL));
+#endif
     IS(MUSIG_STATUS_NO_EVENT, musig_node_next_event(node, &event, 0, NULL));
     proposals(node);
     transactions(node);

@@ -16,6 +16,7 @@ mod events;
 mod failover_cases;
 mod failover_matrix;
 mod fuzzed;
+#[cfg(unix)]
 mod generated;
 mod key_sets;
 mod late_certificate;

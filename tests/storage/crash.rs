@@ -9,7 +9,7 @@ use libmusig::error::StoreError;
 use libmusig::store::redb::RedbStore;
 use libmusig::store::{Durability, Entry, Store};
 
-use crate::{entry, put};
+use crate::put;
 
 const ROLE: &str = "LIBMUSIG_TEST_ROLE";
 const PATH: &str = "LIBMUSIG_TEST_PATH";
@@ -208,7 +208,7 @@ fn full_disk_is_an_error_and_heals() {
     assert_eq!(lines.collect::<Vec<_>>(), ["full", "full again", "healed"]);
     assert!(child.wait().expect("ends").success());
     let entries = RedbStore::open(&path).expect("opens").load().expect("loads");
-    assert_eq!(entries.last(), Some(&entry([0xff; 8], "after")));
+    assert_eq!(entries.last(), Some(&crate::entry([0xff; 8], "after")));
     let expected: Vec<Entry> = (0..entries.len() as u64 - 1).map(record).collect();
     assert!(entries[..entries.len() - 1] == expected);
     assert!(expected.len() > 100);

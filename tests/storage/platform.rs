@@ -103,3 +103,45 @@ mod descriptor {
         assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
     }
 }
+
+#[cfg(windows)]
+mod handle {
+    use std::os::windows::io::{AsRawHandle, RawHandle};
+
+    use libmusig::platform::EventDescriptor;
+
+    use crate::DEADLINE;
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn WaitForSingleObject(handle: RawHandle, milliseconds: u32) -> u32;
+    }
+
+    fn set(event: &EventDescriptor, milliseconds: u32) -> bool {
+        // SAFETY: the handle is open as long as `event` is borrowed.
+        unsafe { WaitForSingleObject(event.as_raw_handle(), milliseconds) == 0 }
+    }
+
+    #[test]
+    fn handle_stays_set_until_it_is_cleared() {
+        let event = EventDescriptor::new().expect("a handle");
+        event.clear().expect("nothing to clear");
+        assert!(!set(&event, 0));
+        event.set().expect("sets");
+        event.set().expect("twice is once");
+        assert!(set(&event, 0));
+        assert!(set(&event, 0), "waiting does not clear it");
+        event.clear().expect("clears");
+        assert!(!set(&event, 0));
+    }
+
+    #[test]
+    fn handle_wakes_a_waiting_thread() {
+        let event = EventDescriptor::new().expect("a handle");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| set(&event, DEADLINE.as_millis() as u32));
+            event.set().expect("sets");
+            assert!(waiting.join().expect("no panic"));
+        });
+    }
+}

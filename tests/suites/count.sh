@@ -1,5 +1,5 @@
 # For the suites: sums up the closing lines of cargo's test binaries in a log. A test that cannot run here passes, and
-# says `SKIPPED name: why`.
+# says `SKIPPED name: why`; one that was not started stands in the log as `NOT RUN name: why`.
 run_cargo() { # name, arguments of cargo test
 	local name=$1 log status=0
 	shift
@@ -14,10 +14,11 @@ count_cargo() { # name log status
 	awk -v name="$1" -v status="$3" '
 		/^test result:/ { for (i = 1; i < NF; i++) { if ($(i+1) ~ /^passed/) p += $i; if ($(i+1) ~ /^failed/) f += $i } }
 		/^SKIPPED / { s++ }
+		/^NOT RUN / { left++ }
 		END {
 			if (status != 0 && f == 0) f = 1
 			printf "%s: %d passed, %d failed", name, p - s, f
-			if (s > 0) printf ", %d skipped", s
+			if (s + left > 0) printf ", %d skipped", s + left
 			printf "\n"
 		}' "$2"
 }

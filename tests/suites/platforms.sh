@@ -18,6 +18,25 @@ check() { # name command…
 		failed=$((failed + 1))
 	fi
 }
+# A script with a line of its own, `NAME: N passed, N failed[, N skipped]`, which is counted.
+suite() { # name command…
+	local name=$1 log line status=0
+	shift
+	log=$(mktemp)
+	"$@" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
+	line=$(grep -E "^$name: [0-9]+ passed, [0-9]+ failed" "$log" | tail -n 1)
+	rm -f "$log"
+	if [ "$status" -eq 77 ]; then
+		check "$name" exit_with 77
+	elif [ -z "$line" ]; then
+		check "$name" false
+	else
+		passed=$((passed + $(sed -E 's/.*: ([0-9]+) passed.*/\1/' <<<"$line")))
+		failed=$((failed + $(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")))
+		[[ $line != *skipped ]] || skipped=$((skipped + $(sed -E 's/.* ([0-9]+) skipped$/\1/' <<<"$line")))
+	fi
+}
+exit_with() { return "$1"; }
 check abidiff tests/abi/abidiff.sh
 check gnu_ld tests/platforms/gnu_ld.sh
 check check_android tests/platforms/check.sh aarch64-linux-android
@@ -27,6 +46,9 @@ if [ "${PLATFORMS_FULL:-0}" -ne 0 ]; then
 	check check_macos tests/platforms/check.sh aarch64-apple-darwin
 	check check_windows tests/platforms/check.sh x86_64-pc-windows-gnu
 	check check_armv7 tests/platforms/check.sh armv7-unknown-linux-gnueabihf
+	suite qemu_arm64 tests/platforms/linux.sh arm64
+	suite i686 tests/platforms/linux.sh i686
+	suite wine tests/platforms/windows.sh
 fi
 if [ "$skipped" -gt 0 ]; then
 	echo "platforms: $passed passed, $failed failed, $skipped skipped"

@@ -103,7 +103,40 @@ pub unsafe extern "C" fn musig_node_event_descriptor(
             let _ = node;
             Err(Failure::new(
                 musig_status_code::CONFIG,
-                "this system has no event descriptors; use musig_node_next_event or a handler",
+                "this system has no event descriptors; use musig_node_event_handle, musig_node_next_event or a handler",
+            ))
+        };
+        out.set(found?);
+        Ok(())
+    })
+}
+
+/// Gets the event handle of a node, for WaitForMultipleObjects: what musig_node_event_descriptor is elsewhere, on Windows.
+///
+/// It is set while an event waits for musig_node_next_event, and once the node has stopped. The node owns it: never set,
+/// reset or close it. It is closed with the last reference to the node and its sessions.
+///
+/// Returns: MUSIG_STATUS_OK; MUSIG_STATUS_CONSUMER_EXISTS if there is a handler; MUSIG_STATUS_CONFIG if the process has
+///          no handle left, or the system is not Windows; MUSIG_STATUS_FORKED.
+/// In:      node: the node.
+/// Out:     out: the handle, a HANDLE.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn musig_node_event_handle(
+    node: *const musig_node,
+    out: *mut *mut c_void,
+    error: *mut *mut musig_error,
+) -> musig_status {
+    fallible!(error, {
+        let (node, out) = (get!(node).node()?, out!(out));
+        #[cfg(windows)]
+        let found = node.event_handle().map_err(Failure::from);
+        #[cfg(not(windows))]
+        let found = {
+            let _ = node;
+            Err(Failure::new(
+                musig_status_code::CONFIG,
+                "this system has no event handles; use musig_node_event_descriptor",
             ))
         };
         out.set(found?);
