@@ -28,6 +28,7 @@ case ${1:-} in
 		packages=(libstd-rust-web-dev:i386 gcc-i686-linux-gnu libc6-dev-i386-cross)
 		tests=(--no-default-features --test protocol)
 		profile=dev
+		left_out=("fuzzed::the_seeds_are_what_the_program_makes: a double of the tests hashes a usize, so others come out")
 		;;
 	*) sed -n 's/^#   //p' "$0" >&2 && exit 2 ;;
 esac
