@@ -20,13 +20,13 @@ use super::log;
 use super::reply::FailureMark;
 use super::sequence::Sequence;
 use super::timings::Timings;
+#[cfg(feature = "bitcoin")]
 use crate::chain::wallet::Wallet;
 use crate::chain::{Broadcaster, ChainObserver};
 use crate::error::{Error, SignerError, StoreError};
 use crate::event::delivery::Delivery;
 use crate::event::failures::Failures;
 use crate::event::lane::{Lane, LaneOutcome};
-#[cfg(feature = "bitcoin")]
 use crate::mutation::{self, Mutation};
 use crate::net::{Multiaddr, NetCommand, NetEvent, Network, PresenceRecord, presence_digest, seal_presence};
 use crate::platform;
