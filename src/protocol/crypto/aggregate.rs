@@ -8,7 +8,6 @@ use secp256k1::{PublicKey, Scalar, schnorr};
 use crate::error::ProposalError;
 use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::bip328::{BIP328_CHAIN_CODE, check_path, child};
-use crate::protocol::crypto::key_set::KeyOrder;
 use crate::protocol::crypto::recent::Recent;
 use crate::protocol::limits;
 use crate::types::{Signature, SignerKey, tagged_hash};
@@ -17,6 +16,17 @@ use crate::types::{Signature, SignerKey, tagged_hash};
 pub const NONCE: usize = 66;
 /// Bytes of a partial signature (BIP-327 `psig`).
 pub const PARTIAL: usize = 32;
+
+/// Order of key aggregation. It changes the aggregate key and nothing else: signer indices are always positions in the
+/// proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum KeyOrder {
+    /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
+    #[default]
+    Sorted,
+    /// As the key set lists them.
+    AsGiven,
+}
 
 /// BIP-327 `KeySort`: by compressed form, ascending.
 pub fn sort_keys(keys: &[SignerKey]) -> Vec<SignerKey> {

@@ -8,22 +8,11 @@ use std::collections::HashMap;
 use crate::error::ProposalError;
 use crate::mutation::{self, Mutation};
 use crate::protocol::crypto::aggregate::AggregateKey;
-pub use crate::protocol::crypto::aggregate::sort_keys;
+pub use crate::protocol::crypto::aggregate::{KeyOrder, sort_keys};
 use crate::protocol::crypto::bip328::check_path;
 pub use crate::protocol::crypto::bip328::{BIP328_CHAIN_CODE, synthetic_xpub};
 use crate::protocol::limits;
 use crate::types::SignerKey;
-
-/// Order of key aggregation. It changes the aggregate key and nothing else: signer indices are always positions in the
-/// proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum KeyOrder {
-    /// BIP-327 `KeySort`, as BIP-390's `musig()` descriptor asks for.
-    #[default]
-    Sorted,
-    /// As the key set lists them.
-    AsGiven,
-}
 
 /// Origin of a key (BIP-380), from which its owner derives it again. A hint: whoever holds the key compares.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
