@@ -172,8 +172,8 @@ for name in "$@"; do
 done
 {
 	rustc --version
-	cc --version | head -n 1
-	ldd --version | head -n 1
+	cc --version | sed -n 1p
+	ldd --version | sed -n 1p
 	echo "$maturin $zig"
 } >"$out/BUILT-WITH-$system.txt"
 (cd "$out" && find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%f\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
