@@ -32,7 +32,8 @@ def shown(number: float | None) -> str:
 
 
 def table(report: dict) -> str:
-    busy = report["load_before"] > report["cores"] / 2
+    # A mean over a minute: what ended just before is still in it.
+    busy = report["load_before"] > 0.75 * report["cores"]
     lines = [
         f"Size: {report['size']}; {report['cores']} cores; load average before the run: {report['load_before']:.1f}.\n\n",
         "**The machine was busy: times are several times those of an idle one.** Bytes, counts and ratios say more.\n\n"
