@@ -288,10 +288,6 @@ impl Worker {
                 _ => requests.try_recv().ok(),
             };
         }
-        self.unsynced += group.iter().map(|changes| changes.len()).sum::<usize>();
-        if highest == Durability::Synced {
-            self.busy = std::mem::take(&mut self.unsynced) >= BUSY;
-        }
         let result = match &group[..] {
             [alone] => self.commit(alone, highest, total),
             all => self.commit(&all.concat(), highest, total),
@@ -311,7 +307,9 @@ impl Worker {
         tracing::trace!(target: "libmusig::store", ?durability, bytes, "committed");
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.unsynced += changes.len();
         if durability == Durability::Synced {
+            self.busy = std::mem::take(&mut self.unsynced) >= BUSY;
             self.counters.syncs.fetch_add(1, Ordering::Relaxed);
             self.pause = self.sync_after;
             self.sync_at = None;
