@@ -130,7 +130,7 @@ impl RedbStore {
     fn fail(&mut self, failure: Failure) -> StoreError {
         let error = failure.error.clone();
         if let State::Open(database) = std::mem::replace(&mut self.state, failure.into_state()) {
-            let _ = guarded(&self.path, || Ok(database.close()?));
+            let _ = close(&self.path, database);
         }
         error
     }
@@ -148,7 +148,7 @@ impl RedbStore {
         match std::mem::replace(&mut self.state, next) {
             State::Open(database) => {
                 let written = write(&self.path, &database, &self.unsynced, &[]);
-                written.and(guarded(&self.path, || Ok(database.close()?)))
+                written.and(close(&self.path, database))
             }
             State::Full(error) | State::Failed(error) if !self.unsynced.is_empty() => {
                 Err(Failure { error, space: false })
@@ -216,10 +216,14 @@ fn open_and_repeat(path: &Path, unsynced: &[Change]) -> Result<Database, Failure
     match write(path, &database, unsynced, &[]) {
         Ok(()) => Ok(database),
         Err(failure) => {
-            let _ = guarded(path, || Ok(database.close()?));
+            let _ = close(path, database);
             Err(failure)
         }
     }
+}
+
+fn close(path: &Path, database: Database) -> Result<(), Failure> {
+    guarded(path, || Ok(database.close()?))
 }
 
 /// Makes all changes in one transaction, if there are any, and syncs.
@@ -313,7 +317,7 @@ fn open_file(path: &Path, create: bool) -> Result<Database, Failure> {
     match check_schema(path, &database, create) {
         Ok(()) => Ok(database),
         Err(failure) => {
-            let _ = guarded(path, || Ok(database.close()?));
+            let _ = close(path, database);
             Err(failure)
         }
     }
