@@ -80,9 +80,10 @@ impl AggregateKey {
         Self::of(keys, KeyOrder::Sorted)
     }
 
-    fn of(keys: &[SignerKey], order: KeyOrder) -> Result<Self, ProposalError> {
+    /// Aggregates keys in this order.
+    pub(crate) fn of(keys: &[SignerKey], order: KeyOrder) -> Result<Self, ProposalError> {
         limits::check_signers(keys.len())?;
-        let aggregate = |_: &_| {
+        let aggregate = || {
             let points: Arc<[PublicKey]> = keys.iter().map(SignerKey::to_public_key).collect();
             let mut in_order: Vec<_> = keys.iter().zip(&*points).collect();
             if order == KeyOrder::Sorted {

@@ -159,10 +159,7 @@ impl KeySet {
 
     /// The aggregate key of any keys, also of repeated ones.
     pub(crate) fn aggregate(&self) -> Result<AggregateKey, ProposalError> {
-        match self.order {
-            KeyOrder::Sorted => AggregateKey::sorted(&self.keys()),
-            KeyOrder::AsGiven => AggregateKey::new(&self.keys()),
-        }
+        AggregateKey::of(&self.keys(), self.order)
     }
 
     /// What is made of it: to recognize the outputs of others, or to sign what was checked before.

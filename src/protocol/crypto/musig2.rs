@@ -33,7 +33,7 @@ impl Scheme for Musig2 {
 static POINTS: Recent<SignerKey, XOnlyPublicKey> = Recent::new(1024);
 
 fn point(key: &SignerKey) -> XOnlyPublicKey {
-    POINTS.get_or_make(*key, 1, |key| key.to_public_key().x_only_public_key().0)
+    POINTS.get_or_make(*key, 1, || key.to_public_key().x_only_public_key().0)
 }
 
 /// What [`Musig2`] knows of a session's keys.

@@ -28,9 +28,9 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     }
 
     /// The result of a key, made if it is not remembered. It weighs so much.
-    pub fn get_or_make(&self, key: K, weight: usize, make: impl FnOnce(&K) -> V) -> V {
+    pub fn get_or_make(&self, key: K, weight: usize, make: impl FnOnce() -> V) -> V {
         self.get(&key).unwrap_or_else(|| {
-            let value = make(&key);
+            let value = make();
             self.put(key, weight, value.clone());
             value
         })
@@ -68,12 +68,12 @@ mod tests {
     fn it_makes_what_it_forgot_and_remembers_no_more_than_two_generations() {
         let recent = Recent::new(4);
         for number in 0..100 {
-            assert_eq!(recent.get_or_make(number, 2, |number| number * number), number * number);
-            assert_eq!(recent.get_or_make(number, 2, |_| panic!("it is remembered")), number * number);
+            assert_eq!(recent.get_or_make(number, 2, || number * number), number * number);
+            assert_eq!(recent.get_or_make(number, 2, || panic!("it is remembered")), number * number);
             assert!(sizes(&recent).iter().all(|size| *size <= 2));
         }
         assert_eq!((recent.get(&96), recent.get(&95)), (Some(96 * 96), None));
-        assert_eq!(recent.get_or_make(95, 2, |_| 7), 7);
+        assert_eq!(recent.get_or_make(95, 2, || 7), 7);
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
         let recent = Recent::new(4);
         recent.put(1, 1, 1);
         let held = recent.generations.lock();
-        assert_eq!(recent.get_or_make(1, 1, |_| 2), 2);
+        assert_eq!(recent.get_or_make(1, 1, || 2), 2);
         drop(held);
         assert_eq!(recent.get(&1), Some(1));
     }
