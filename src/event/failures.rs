@@ -1,7 +1,8 @@
 //! [`Failures`]: how often a failing foreign object is reported.
 
-use crate::mutation::{self, Mutation};
 use std::time::{Duration, Instant};
+
+use crate::mutation::{self, Mutation};
 
 /// Shortest time between two reports about one object.
 const SHORTEST: Duration = Duration::from_secs(1);

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::mutation::{self, Mutation};
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+
+use crate::mutation::{self, Mutation};
 
 /// The peer that an address ends with.
 pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {

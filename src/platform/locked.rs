@@ -6,8 +6,9 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::mutation::{self, Mutation};
 use zeroize::Zeroize;
+
+use crate::mutation::{self, Mutation};
 
 /// A secret in a page of its own. The page is locked into memory and left out of core dumps where the system lets
 /// it (best effort: a limit on locked memory is no error), and it is wiped before it is given back.

@@ -2,9 +2,10 @@
 //! does not do: a child in a new PID namespace may have its parent's, and numbers are used again.
 #![allow(unsafe_code)]
 
-use crate::mutation::{self, Mutation};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use crate::mutation::{self, Mutation};
 
 /// Where the token is where no memory is wiped: there a handler of `fork()` clears it.
 static CLEARED: AtomicU64 = AtomicU64::new(0);
