@@ -4,6 +4,7 @@
 # run here exits with 77 and says why; with MUSIG_REQUIRE_ALL=1 that is a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+. tests/suites/count.sh
 mkdir -p target
 # Where everything is built once, incremental compilation only takes time, and half of the folder's bytes.
 [ "${MUSIG_REQUIRE_ALL:-0}" != 1 ] || export CARGO_INCREMENTAL=0
@@ -24,14 +25,9 @@ for suite in "$@"; do
 	"$script" 2>&1 | tee "$log"
 	status=${PIPESTATUS[0]}
 	seconds=$(($(date +%s) - start))
-	line=$(grep -E "^$suite: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$" "$log" | tail -n 1)
-	p=0 f=0 s=0
-	if [ -n "$line" ]; then
-		p=$(sed -E 's/.*: ([0-9]+) passed.*/\1/' <<<"$line")
-		f=$(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")
-		s=$(sed -nE 's/.* ([0-9]+) skipped$/\1/p' <<<"$line")
-		s=${s:-0}
-	fi
+	line=$(closing "$suite" "$log")
+	read -r p f s <<<"$line"
+	p=${p:-0} f=${f:-0} s=${s:-0}
 	result=ok
 	if [ "$status" -eq 77 ] && [ "${MUSIG_REQUIRE_ALL:-0}" != 1 ]; then
 		result="SKIPPED: $(grep -E '^SKIPPED' "$log" | tail -n 1 | sed 's/^SKIPPED *//')"

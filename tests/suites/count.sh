@@ -1,5 +1,11 @@
 # For the suites: sums up the closing lines of cargo's test binaries in a log. A test that cannot run here passes, and
 # says `SKIPPED name: why`; one that was not started stands in the log as `NOT RUN name: why`.
+
+# The closing line of a suite in its log, as three numbers: passed, failed, skipped.
+closing() { # name log
+	sed -nE "s/^$1: ([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?$/\1 \2 \4/p" "$2" | tail -n 1
+}
+
 run_cargo() { # name, arguments of cargo test
 	local name=$1 log status=0
 	shift

@@ -3,6 +3,7 @@
 # Closes with `platforms: N passed, N failed[, N skipped]`.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+. tests/suites/count.sh
 passed=0 failed=0 skipped=0
 check() { # name command…
 	local name=$1 status=0 start=$SECONDS
@@ -20,23 +21,21 @@ check() { # name command…
 }
 # A script with a line of its own, `NAME: N passed, N failed[, N skipped]`, which is counted.
 suite() { # name command…
-	local name=$1 log line status=0
+	local name=$1 log line p f s status=0
 	shift
 	log=$(mktemp)
 	"$@" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
-	line=$(grep -E "^$name: [0-9]+ passed, [0-9]+ failed" "$log" | tail -n 1)
+	line=$(closing "$name" "$log")
 	rm -f "$log"
 	if [ "$status" -eq 77 ]; then
-		check "$name" exit_with 77
+		check "$name" sh -c 'exit 77'
 	elif [ -z "$line" ]; then
 		check "$name" false
 	else
-		passed=$((passed + $(sed -E 's/.*: ([0-9]+) passed.*/\1/' <<<"$line")))
-		failed=$((failed + $(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")))
-		[[ $line != *skipped ]] || skipped=$((skipped + $(sed -E 's/.* ([0-9]+) skipped$/\1/' <<<"$line")))
+		read -r p f s <<<"$line"
+		passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + ${s:-0}))
 	fi
 }
-exit_with() { return "$1"; }
 check abidiff tests/abi/abidiff.sh
 check gnu_ld tests/platforms/gnu_ld.sh
 check check_android tests/platforms/check.sh aarch64-linux-android
