@@ -101,8 +101,7 @@ native() { # machine, library
 # library.
 wheel_arm64() (
 	target=aarch64-unknown-linux-gnu library=$build/arm64/aarch64-unknown-linux-gnu/$folder/liblibmusig.so work=$build/wheel_arm64
-	debian=$(tests/platforms/debian.sh arm64 rustc-web cargo-web libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu \
-		libc6-dev-arm64-cross qemu-user)
+	debian=$(tests/platforms/debian.sh arm64)
 	tools "$zig"
 	(
 		export LD_LIBRARY_PATH=$debian/usr/lib/$(uname -m)-linux-gnu RUSTC=$debian/usr/bin/rustc

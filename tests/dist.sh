@@ -103,8 +103,7 @@ wheel_quick_start() {
 # In an arm64 Python under qemu-user.
 arm64_wheel_quick_start() {
 	local place=$work/python-arm64 debian root_of_python
-	debian=$(tests/platforms/debian.sh arm64 rustc-web cargo-web libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu \
-		libc6-dev-arm64-cross qemu-user) &&
+	debian=$(tests/platforms/debian.sh arm64) &&
 		root_of_python=$(tests/platforms/debian.sh python-arm64 python3.11-minimal:arm64 libpython3.11-stdlib:arm64) &&
 		python3 -m zipfile -e "$dist"/libmusig-"$version"-py3-none-manylinux*_aarch64.whl "$place/site" &&
 		quick_start python "$root/bindings/python/README.md" >"$place/quickstart.py" &&

@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/tests/platforms
-root=$("$here/debian.sh" rust rustc-web cargo-web rust-web-src)
+root=$("$here/debian.sh" rust)
 export LD_LIBRARY_PATH=$root/usr/lib/$(uname -m)-linux-gnu
 export RUSTC=$root/usr/bin/rustc RUSTDOC=$root/usr/bin/rustdoc
 unset RUSTFLAGS CARGO_BUILD_TARGET RUSTUP_TOOLCHAIN

@@ -4,11 +4,18 @@
 # works with a state of its own, from the mirrors that this machine is set up with, by Debian's signatures.
 #
 #   tests/platforms/debian.sh NAME PACKAGE…     NAME is the folder's; PACKAGE may be one of another architecture (libc6:arm64)
+#   tests/platforms/debian.sh rust | arm64      folders of several scripts, with the packages below
 #
 # Exits with 77, and says why, where there is no Debian.
 set -euo pipefail
 name=$1
 shift
+if [ $# -eq 0 ]; then
+	case $name in
+		rust) set -- rustc-web cargo-web rust-web-src ;;
+		arm64) set -- rustc-web cargo-web libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
+	esac
+fi
 cache=${LIBMUSIG_CACHE:-${HOME:-/nonexistent}/.cache/libmusig}/debian
 folder=$cache/$name
 skip() {

@@ -14,7 +14,7 @@ left_out=()
 case ${1:-} in
 	arm64)
 		name=qemu_arm64 triple=aarch64-linux-gnu target=aarch64-unknown-linux-gnu
-		packages=(libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+		packages=()
 		tests=(--test protocol --test storage --test network --test chain)
 		profile=simulation # Without optimisation it takes hours under emulation.
 		left_out=(
@@ -25,14 +25,14 @@ case ${1:-} in
 		;;
 	i686)
 		name=i686 triple=i686-linux-gnu target=i686-unknown-linux-gnu
-		packages=(libstd-rust-web-dev:i386 gcc-i686-linux-gnu libc6-dev-i386-cross)
+		packages=(rustc-web cargo-web libstd-rust-web-dev:i386 gcc-i686-linux-gnu libc6-dev-i386-cross)
 		tests=(--no-default-features --test protocol)
 		profile=dev
 		left_out=("fuzzed::the_seeds_are_what_the_program_makes: a double of the tests hashes a usize, so others come out")
 		;;
 	*) sed -n 's/^#   //p' "$0" >&2 && exit 2 ;;
 esac
-root=$(tests/platforms/debian.sh "$1" rustc-web cargo-web "${packages[@]}")
+root=$(tests/platforms/debian.sh "$1" "${packages[@]}")
 export LD_LIBRARY_PATH=$root/usr/lib/$(uname -m)-linux-gnu
 libraries=$root/usr/$triple
 flags="-C link-arg=--sysroot=$root"

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/suites/count.sh
-rust=$(tests/platforms/debian.sh rust rustc-web cargo-web rust-web-src)
+rust=$(tests/platforms/debian.sh rust)
 root=$(tests/platforms/debian.sh windows wine64 libwine gcc-mingw-w64-x86-64-win32 g++-mingw-w64-x86-64-win32)
 wine=$root/usr/lib/wine/wine64
 ln -sf wineserver64 "$root/usr/lib/wine/wineserver" # a script with absolute paths
