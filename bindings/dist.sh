@@ -30,9 +30,9 @@ rust=$(rustc --print sysroot)
 export RUSTFLAGS="--remap-path-prefix=$build=/build --remap-path-prefix=$root=/libmusig --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$rust=/rust"
 export CFLAGS="-ffile-prefix-map=$build=/build -ffile-prefix-map=$root=/libmusig -ffile-prefix-map=$cargo_home=/cargo"
 # Static library and wheel are built with the same linker, and so share what they depend on.
-variable=${triple//-/_}
 linker=$root/bindings/python/manylinux-cc.sh
-export "CARGO_TARGET_${variable^^}_LINKER=$linker"
+variable=CARGO_TARGET_$(uname -m | tr '[:lower:]' '[:upper:]')_UNKNOWN_LINUX_GNU_LINKER
+export "$variable=$linker"
 export PYTHON=$build/tools/bin/python ZIG_TARGET=$(uname -m)-linux-gnu.2.17
 umask 022
 mkdir -p "$out" "$build"
@@ -72,7 +72,7 @@ c() {
 wheel() {
 	local work=$build/wheel bare info
 	tools "$maturin" "$zig" wheel==0.45.1
-	rm -rf "$work"
+	rm -rf "$work" "$build/natives"
 	(cd bindings/python && PATH="$build/tools/bin:$PATH" \
 		maturin build --quiet --profile "$profile" --locked --target "$triple" \
 		--compatibility manylinux2014 --target-dir "$build" --out "$work/named")
@@ -109,13 +109,13 @@ wheel_arm64() (
 		export AR_aarch64_unknown_linux_gnu=$debian/usr/bin/aarch64-linux-gnu-ar ZIG_TARGET=aarch64-linux-gnu.2.17
 		# What zig checks at run time unless it optimises has a library that is not linked.
 		export CFLAGS_aarch64_unknown_linux_gnu="$CFLAGS -fno-sanitize=undefined"
-		unset "CARGO_TARGET_${variable^^}_LINKER"
+		unset "$variable"
 		cargo rustc --quiet --locked --lib --profile "$profile" --target $target --crate-type cdylib --features uniffi \
 			--target-dir "$build/arm64"
 		"$debian/usr/bin/aarch64-linux-gnu-strip" --strip-unneeded "$library"
 	)
-	native aarch64 "$library"
 	[ -d "$build/wheel/unpacked" ] || wheel
+	native aarch64 "$library"
 	rm -rf "$work"
 	mkdir "$work"
 	cp -r "$build/wheel/unpacked" "$work/"
@@ -143,7 +143,7 @@ jar() {
 	cp LICENSE-MIT LICENSE-APACHE "$out/LICENSES.md" "$build/natives/META-INF/"
 	[ -z "${NATIVES:-}" ] || cp -r "$NATIVES/." "$build/natives/"
 	# The generator reads the same library, so that both agree.
-	env -u RUSTFLAGS -u CFLAGS -u "CARGO_TARGET_${variable^^}_LINKER" CARGO_TARGET_DIR="$target" cargo build --quiet --locked --bin uniffi-bindgen \
+	env -u RUSTFLAGS -u CFLAGS -u "$variable" CARGO_TARGET_DIR="$target" cargo build --quiet --locked --bin uniffi-bindgen \
 		--features bindgen,test-hooks
 	"$target/debug/uniffi-bindgen" generate --language kotlin --no-format --config bindings/uniffi.toml \
 		--out-dir "$build/generated" "$library"
